@@ -1,0 +1,49 @@
+# Every command that a developer needs; `make help` lists them.
+
+PYTHON ?= python3
+# Real servers run beside the tests: more processes than cores only make them wait for each other.
+PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
+PYTEST_SLOW_ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SOURCES = $(wildcard flask_webhooks example_app tests benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv demo test test-slow test-all lint format clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.venv: $(INSTALLED) ## The virtual environment, with everything in it (PYTHON=python3.13 to choose)
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,speed,test,dev]'
+	@touch $@
+
+demo: .venv ## The whole thing running (DEMO_SECONDS=20 to stop by itself)
+	@$(BIN)/python -m example_app.demo
+
+test: .venv ## The suite, without the slow tests (PYTEST_ARGS='-n 0 -k name')
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+# pytest exits with 5 when there is no such test.
+test-slow: .venv ## Only the slow tests, one after the other (PYTEST_SLOW_ARGS)
+	$(BIN)/python -m pytest -m slow $(PYTEST_SLOW_ARGS) || [ $$? -eq 5 ]
+
+test-all: test test-slow ## Both
+
+lint: .venv ## ruff and strict mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+
+format: .venv ## Let ruff fix what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was built or cached, the virtual environment too
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
