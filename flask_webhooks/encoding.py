@@ -1,0 +1,134 @@
+"""Event data to JSON text: what hosts have at hand goes in, anything else is refused with its path."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from .errors import InvalidData
+
+MAX_DEPTH = 32
+
+
+def encode_data(data: Mapping[str, Any], max_bytes: int) -> str:
+    """Compact JSON text of an event's data, members in the order given.
+
+    Dates and times become ISO 8601; `UUID`, `Decimal` and `Enum` become text.
+
+    :param max_bytes: the largest allowed size in UTF-8.
+    :raises InvalidData: it is not a mapping, is too large, or holds something else; names the path.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidData(
+            f"The data of an event must be a dict, such as {{'license_id': 'lic_1'}}, not "
+            f"{type(data).__name__}."
+        )
+    plain = _Converter(max_bytes).plain(data, "data", 0)
+    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode())
+    if size > max_bytes:
+        raise _too_large(f"{size:,}", max_bytes)
+    return text
+
+
+class _Converter:
+    """Makes plain JSON values of one event's data."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._count = 0
+
+    def plain(self, value: Any, path: str, depth: int) -> Any:
+        if depth > MAX_DEPTH:
+            raise InvalidData(
+                f"{path} is nested more than {MAX_DEPTH} deep. Flatten it; a structure that contains itself "
+                "cannot be sent.",
+                path=path,
+            )
+        # Each value takes a byte at least. A few lists that hold each other again and again would
+        # otherwise grow to more than memory holds before their size is known.
+        self._count += 1
+        if self._count > self._max_bytes:
+            raise _too_large(f"more than {self._max_bytes:,}", self._max_bytes)
+        if isinstance(value, Mapping):
+            return {
+                _key(key, path): self.plain(item, f"{path}.{key}", depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [
+                self.plain(item, f"{path}[{position}]", depth + 1)
+                for position, item in enumerate(value)
+            ]
+        return _scalar(value, path)
+
+
+def _scalar(value: Any, path: str) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Enum):
+        return _text(value.value if isinstance(value.value, str) else str(value.name), path)
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, int):
+        return _whole(int(value), path)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidData(
+                f"{path} is {value}, which JSON cannot hold. Send null or text.", path=path
+            )
+        return float(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, UUID | Decimal):
+        return str(value)
+    raise InvalidData(
+        f"{path} is a {type(value).__name__}, which JSON cannot hold. Use text, numbers, true, false, null, "
+        "lists and dicts (dates, UUID, Decimal and Enum are converted).",
+        path=path,
+    )
+
+
+def _whole(value: int, path: str) -> int:
+    try:
+        str(value)
+    except ValueError:
+        raise InvalidData(
+            f"{path} is a whole number of more digits than Python writes. Send it as text.",
+            path=path,
+        ) from None
+    return value
+
+
+def _key(key: Any, path: str) -> str:
+    if not isinstance(key, str):
+        raise InvalidData(
+            f"{path} has the member name {key!r}, a {type(key).__name__}. Member names must be text.",
+            path=path,
+        )
+    return _text(key, path)
+
+
+def _text(value: str, path: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidData(
+            f"{path} holds half of a surrogate pair, which UTF-8 cannot hold. Decode it with "
+            "errors='replace' first.",
+            path=path,
+        ) from None
+    return str.__str__(value)
+
+
+def _too_large(size: str, max_bytes: int) -> InvalidData:
+    return InvalidData(
+        f"The data is {size} bytes as JSON; at most {max_bytes:,} are allowed "
+        "(WEBHOOKS_MAX_DATA_BYTES). Send an id or a URL instead of the whole object."
+    )

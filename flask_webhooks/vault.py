@@ -1,0 +1,97 @@
+"""Encryption at rest for secrets, custom header values and the URLs of chat services.
+
+Fernet (AES-128-CBC with HMAC-SHA256) through `cryptography`; the first key encrypts, every key decrypts,
+so keys can be rotated by putting a new one in front.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from .errors import ConfigurationError, UnreadableSecret
+
+
+class Sealed:
+    """Encrypted text as it stands in the database. It shows nothing by itself; a vault opens it."""
+
+    __slots__ = ("ciphertext",)
+
+    def __init__(self, ciphertext: str) -> None:
+        self.ciphertext = ciphertext
+
+    def __repr__(self) -> str:
+        return "<Sealed>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sealed) and other.ciphertext == self.ciphertext
+
+    def __hash__(self) -> int:
+        return hash(self.ciphertext)
+
+
+class Vault:
+    """Seals and opens values with the keys of one application."""
+
+    def __init__(self, keys: Iterable[bytes]) -> None:
+        self._fernet = MultiFernet([Fernet(key) for key in keys])
+
+    @classmethod
+    def from_config(
+        cls, encryption_keys: Iterable[str | bytes], secret_keys: Iterable[str | bytes]
+    ) -> Vault:
+        """Build the vault of an application.
+
+        :param encryption_keys: Fernet keys (44 characters of URL-safe base 64); they win when given.
+        :param secret_keys: the application's ``SECRET_KEY``, then its fallbacks; keys are derived from
+            these when there are no encryption keys, and still decrypt after a move to such keys.
+        :raises ConfigurationError: when a key is malformed, or when there is no key at all.
+        """
+        keys = []
+        for position, given in enumerate(encryption_keys):
+            key = given.encode() if isinstance(given, str) else given
+            try:
+                Fernet(key)
+            except ValueError:
+                raise ConfigurationError(
+                    f"WEBHOOKS_ENCRYPTION_KEYS[{position}] is not a Fernet key. Make one with: python -c "
+                    '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+                ) from None
+            keys.append(key)
+        keys.extend(_derived_key(secret) for secret in secret_keys)
+        if not keys:
+            raise ConfigurationError(
+                "Webhook secrets are encrypted at rest: set SECRET_KEY, or WEBHOOKS_ENCRYPTION_KEYS to a "
+                "list of Fernet keys."
+            )
+        return cls(keys)
+
+    def seal(self, value: Any) -> Sealed:
+        """Encrypt any JSON value."""
+        return Sealed(self._fernet.encrypt(json.dumps(value).encode()).decode())
+
+    def open(self, sealed: Sealed) -> Any:
+        """Decrypt.
+
+        :raises UnreadableSecret: when no key fits: the keys were changed without keeping the old one.
+        """
+        try:
+            return json.loads(self._fernet.decrypt(sealed.ciphertext.encode()))
+        except InvalidToken:
+            raise UnreadableSecret(
+                "This value was encrypted with a key that is no longer configured. Add the old key to the end "
+                "of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS), or set the "
+                "value again."
+            ) from None
+
+
+def _derived_key(secret: str | bytes) -> bytes:
+    material = secret.encode() if isinstance(secret, str) else secret
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"flask-webhooks at rest v1")
+    return base64.urlsafe_b64encode(kdf.derive(material))
