@@ -1,0 +1,59 @@
+"""Wire formats: one short module each, all behind `Format`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from ..errors import ConfigurationError, InvalidEndpoint
+from .base import Answer, Format, OutgoingEvent, Rendered, Target
+from .standard import Standard
+
+__all__ = ["Answer", "Format", "Formats", "OutgoingEvent", "Rendered", "Target", "builtin_formats"]
+
+
+class Formats:
+    """The formats of one extension, by name."""
+
+    def __init__(self, formats: tuple[Format, ...] = ()) -> None:
+        self._formats: dict[str, Format] = {}
+        for item in formats:
+            self.add(item)
+
+    def add(self, item: Format) -> Format:
+        """Add a format of the host's own.
+
+        :raises ConfigurationError: the name is taken.
+        """
+        if item.name in self._formats:
+            raise ConfigurationError(
+                f"There is a format named {item.name!r} already; name yours something else."
+            )
+        self._formats[item.name] = item
+        return item
+
+    def __getitem__(self, name: str) -> Format:
+        try:
+            return self._formats[name]
+        except KeyError:
+            close = difflib.get_close_matches(name, self._formats, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise InvalidEndpoint(
+                f"There is no format {name!r}.{hint} Choose one of: {', '.join(self._formats)}.",
+                field="format",
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._formats
+
+    def __iter__(self) -> Iterator[Format]:
+        return iter(self._formats.values())
+
+    def detect(self, url: str, default: str) -> Format:
+        """The format that a URL asks for by its host and path, else the default."""
+        return self[default]
+
+
+def builtin_formats() -> Formats:
+    """A fresh set of all formats that come with Flask-Webhooks."""
+    return Formats((Standard(),))
