@@ -1,0 +1,325 @@
+"""Every configuration key: its meaning, default and check.
+
+A field ``retry_schedule`` of :class:`Settings` is read from ``app.config["WEBHOOKS_RETRY_SCHEDULE"]``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import redis
+
+from .addresses import NetworkPolicy
+from .errors import ConfigurationError
+from .vault import Vault
+
+PREFIX = "WEBHOOKS_"
+
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """The checked settings of one application. Times are in seconds, sizes in bytes."""
+
+    #: The Redis that `rq worker` listens on. Falls back to ``REDIS_URL``, then to localhost.
+    redis_url: str = dataclasses.field(default="redis://localhost:6379/0", repr=False)
+    #: The RQ queue that wake-ups go to.
+    queue: str = "webhooks"
+    #: Where the admin pages are mounted. ``None`` mounts nothing.
+    url_prefix: str | None = "/webhooks"
+    #: The Flask-SQLAlchemy bind that holds the tables. ``None`` is the default database.
+    bind_key: str | None = None
+    #: Networks (CIDR) that may be reached although they are private.
+    allowed_networks: tuple[str, ...] = ()
+    #: Refuse ``http://`` URLs. On, unless the application is in debug or testing mode.
+    require_https: bool = True
+    #: Deadline for one whole request: DNS, connect, TLS, headers and body.
+    timeout: float = 10.0
+    #: Delays between one attempt and the next; one more attempt is made than there are delays.
+    retry_schedule: tuple[float, ...] = (
+        5.0,
+        5 * MINUTE,
+        30 * MINUTE,
+        2 * HOUR,
+        5 * HOUR,
+        10 * HOUR,
+        14 * HOUR,
+        20 * HOUR,
+        24 * HOUR,
+    )
+    #: Each delay is stretched or shortened at random by up to this share.
+    retry_jitter: float = 0.2
+    #: The longest ``Retry-After`` that is believed.
+    max_retry_after: float = DAY
+    #: Endpoints that one tenant may have. The whole server's own endpoints are not limited.
+    max_endpoints: int = 5
+    #: Format of a new endpoint whose URL does not tell.
+    default_format: str = "standard"
+    #: Keep events that no endpoint subscribes to, for the record.
+    keep_unmatched: bool = False
+    #: Largest event data, as compact JSON.
+    max_data_bytes: int = 256 * 1024
+    #: How much of a response body is read and kept.
+    max_response_bytes: int = 16 * 1024
+    #: Events, deliveries and attempts are removed after this many days.
+    retention_days: int = 30
+    #: Fernet keys, newest first. Empty: derived from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
+    encryption_keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    #: Named in the User-Agent, in test events and on pages.
+    product_name: str = "Flask-Webhooks"
+    #: Template that pages extend, to put them into the host's layout. ``None``: our own layout.
+    base_template: str | None = None
+    #: Requests that one worker keeps in flight.
+    concurrency: int = 256
+    #: Requests in flight to one endpoint, over all workers.
+    endpoint_concurrency: int = 16
+    #: How long a claimed delivery belongs to its worker. Must exceed the timeout.
+    lease: float = 60.0
+    #: How long a worker waits for more after its last delivery, before it gives its place back to RQ.
+    linger: float = 2.0
+    #: How long one RQ job delivers before it hands over to a fresh one.
+    drain_time: float = 300.0
+    #: How often our Worker looks for work whose wake-up was lost.
+    sweep_interval: float = 5.0
+    #: The longest that `emit` waits for Redis, over everything.
+    wake_timeout: float = 0.25
+    #: How long wake-ups are skipped after Redis did not answer.
+    wake_pause: float = 5.0
+    #: Lost requests (worker killed) after which a delivery fails.
+    max_interruptions: int = 5
+    #: Failures in a row after which an endpoint is failing and gets one probe at a time.
+    failing_after: int = 5
+    #: The first pause between probes; it doubles.
+    probe_interval: float = MINUTE
+    #: The longest pause between probes.
+    max_probe_interval: float = HOUR
+    #: An endpoint that fails for this long is disabled.
+    disable_after: float = 5 * DAY
+    #: ... if it was seen failing at least twice, this far apart.
+    disable_evidence: float = 12 * HOUR
+    #: Tells apart hosts that share a Redis. Derived from ``SECRET_KEY`` and the database's name.
+    installation: str = ""
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], *, debug: bool = False, testing: bool = False
+    ) -> Settings:
+        """Read and check the ``WEBHOOKS_*`` keys of an application's configuration.
+
+        :raises ConfigurationError: a value is not usable, or a key is misspelt; says what to write.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        _check_spelling(config, set(fields))
+        values: dict[str, Any] = {"require_https": not (debug or testing)}
+        for name in fields:
+            key = PREFIX + name.upper()
+            if name == "redis_url" and config.get(key) is None and config.get("REDIS_URL"):
+                key = "REDIS_URL"
+            if key in config and not (config[key] is None and name not in _NULLABLE):
+                values[name] = _CHECKS[name](key, config[key])
+        settings = cls(**values)
+        settings._check_together()
+        if not settings.installation:
+            settings = dataclasses.replace(settings, installation=_installation(config, settings))
+        return settings
+
+    def _check_together(self) -> None:
+        if self.lease < self.timeout + 5:
+            raise ConfigurationError(
+                f"WEBHOOKS_LEASE is {self.lease:g} s, but a request may take WEBHOOKS_TIMEOUT = "
+                f"{self.timeout:g} s: set WEBHOOKS_LEASE to at least {self.timeout + 5:g}."
+            )
+        if self.endpoint_concurrency > self.concurrency:
+            raise ConfigurationError(
+                f"WEBHOOKS_ENDPOINT_CONCURRENCY ({self.endpoint_concurrency}) must not exceed "
+                f"WEBHOOKS_CONCURRENCY ({self.concurrency})."
+            )
+        if self.probe_interval > self.max_probe_interval:
+            raise ConfigurationError(
+                f"WEBHOOKS_PROBE_INTERVAL ({self.probe_interval:g} s) must not exceed "
+                f"WEBHOOKS_MAX_PROBE_INTERVAL ({self.max_probe_interval:g} s)."
+            )
+        NetworkPolicy.from_config(self.allowed_networks)
+
+    def network_policy(self) -> NetworkPolicy:
+        """Which addresses may be reached."""
+        return NetworkPolicy.from_config(self.allowed_networks)
+
+    def vault(self, config: Mapping[str, Any]) -> Vault:
+        """The keys for encryption at rest.
+
+        :raises ConfigurationError: there is neither ``SECRET_KEY`` nor ``WEBHOOKS_ENCRYPTION_KEYS``.
+        """
+        secret_keys = [config.get("SECRET_KEY"), *(config.get("SECRET_KEY_FALLBACKS") or ())]
+        return Vault.from_config(self.encryption_keys, [key for key in secret_keys if key])
+
+
+def _check_spelling(config: Mapping[str, Any], known: set[str]) -> None:
+    names = {PREFIX + name.upper() for name in known}
+    for key in config:
+        if isinstance(key, str) and key.startswith(PREFIX) and key not in names:
+            close = difflib.get_close_matches(key, names, n=1, cutoff=0.8)
+            if close:
+                raise ConfigurationError(f"There is no setting {key}. Did you mean {close[0]}?")
+
+
+def _installation(config: Mapping[str, Any], settings: Settings) -> str:
+    secret = config.get("SECRET_KEY") or (settings.encryption_keys or ("",))[0]
+    material = secret if isinstance(secret, bytes) else str(secret).encode()
+    binds = config.get("SQLALCHEMY_BINDS") or {}
+    database = (
+        config.get("SQLALCHEMY_DATABASE_URI")
+        if settings.bind_key is None
+        else binds.get(settings.bind_key)
+    )
+    if isinstance(database, Mapping):
+        database = database.get("url")
+    # Web and worker may name the server differently; the database's own name is the same for both.
+    name = str(database or "").rsplit("/", 1)[-1].split("?", 1)[0]
+    return hashlib.sha256(b"flask-webhooks installation\0" + material + name.encode()).hexdigest()[
+        :12
+    ]
+
+
+Check = Callable[[str, Any], Any]
+
+
+def _boolean(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{key} must be True or False, not {value!r}.")
+    return value
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ConfigurationError(f"{key} must be a text that is not empty, not {value!r}.")
+    return value.strip()
+
+
+def _nullable(check: Check) -> Check:
+    return lambda key, value: None if value is None else check(key, value)
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        raise ConfigurationError(f"{key} must be a list, such as [{value!r}], not {value!r}.")
+    return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in value)
+
+
+def _whole(low: int, high: int) -> Check:
+    def check(key: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ConfigurationError(
+                f"{key} must be a whole number from {low} to {high}, not {value!r}."
+            )
+        return value
+
+    return check
+
+
+def _number(low: float, high: float, what: str = "number of seconds") -> Check:
+    def check(key: str, value: Any) -> float:
+        # Chained comparison also refuses NaN.
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise ConfigurationError(
+                f"{key} must be a {what} from {low:,g} to {high:,.10g}, not {value!r}."
+            )
+        return float(value)
+
+    return check
+
+
+def _schedule(key: str, value: Any) -> tuple[float, ...]:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise ConfigurationError(
+            f"{key} must be a list of seconds, such as [5, 300, 1800], not {value!r}."
+        )
+    check = _number(0, 30 * DAY)
+    delays = tuple(check(f"{key}[{position}]", delay) for position, delay in enumerate(value))
+    if len(delays) > 50:
+        raise ConfigurationError(f"{key} has {len(delays)} delays; write at most 50.")
+    return delays
+
+
+def _url_prefix(key: str, value: Any) -> str:
+    prefix = _text(key, value)
+    if not prefix.startswith("/") or len(prefix) < 2 or prefix.endswith("/"):
+        raise ConfigurationError(
+            f"{key} must start with a slash and not end with one, such as '/webhooks', not {value!r}."
+        )
+    return prefix
+
+
+def _redis_url(key: str, value: Any) -> str:
+    try:
+        redis.ConnectionPool.from_url(value)
+    except (ValueError, TypeError, AttributeError):
+        # The value may hold a password, and so may what was raised.
+        raise ConfigurationError(
+            f"{key} must be a URL such as 'redis://localhost:6379/0' (or rediss://, unix://), with the "
+            "special characters of a password percent-encoded."
+            + (" If REDIS_URL has to stay, set WEBHOOKS_REDIS_URL." if key == "REDIS_URL" else "")
+        ) from None
+    return str(value)
+
+
+def _keys(key: str, value: Any) -> tuple[str, ...]:
+    try:
+        return _texts(key, value)
+    except (ConfigurationError, UnicodeDecodeError):
+        raise ConfigurationError(f"{key} must be a list of Fernet keys, newest first.") from None
+
+
+def _format(key: str, value: Any) -> str:
+    return _text(key, value).lower()
+
+
+_NULLABLE = {"url_prefix", "bind_key", "base_template"}
+
+_CHECKS: dict[str, Check] = {
+    "redis_url": _redis_url,
+    "queue": _text,
+    "url_prefix": _nullable(_url_prefix),
+    "bind_key": _nullable(_text),
+    "allowed_networks": _texts,
+    "require_https": _boolean,
+    "timeout": _number(0.1, 120),
+    "retry_schedule": _schedule,
+    "retry_jitter": _number(0, 0.9, "share"),
+    "max_retry_after": _number(0, 30 * DAY),
+    "max_endpoints": _whole(1, 1_000_000),
+    "default_format": _format,
+    "keep_unmatched": _boolean,
+    "max_data_bytes": _whole(1024, 8 * 1024 * 1024),
+    "max_response_bytes": _whole(0, 1024 * 1024),
+    "retention_days": _whole(1, 36_500),
+    "encryption_keys": _keys,
+    "product_name": _text,
+    "base_template": _nullable(_text),
+    "concurrency": _whole(1, 4096),
+    "endpoint_concurrency": _whole(1, 4096),
+    "lease": _number(1, HOUR),
+    "linger": _number(0, HOUR),
+    "drain_time": _number(1, DAY),
+    "sweep_interval": _number(0.1, HOUR),
+    "wake_timeout": _number(0.01, 5),
+    "wake_pause": _number(0.1, HOUR),
+    "max_interruptions": _whole(1, 1000),
+    "failing_after": _whole(1, 1_000_000),
+    "probe_interval": _number(0.1, DAY),
+    "max_probe_interval": _number(0.1, 30 * DAY),
+    "disable_after": _number(1, 365 * DAY),
+    "disable_evidence": _number(0, 365 * DAY),
+    "installation": _text,
+}

@@ -1,0 +1,330 @@
+"""The extension object: what a host creates, initialises and calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import blinker
+from flask import Flask, current_app, has_app_context
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import Session, scoped_session
+
+from . import actions, admin, cli, migrations, outbox, signals
+from .access import system_access
+from .alarm import Alarm
+from .catalog import Catalog, EventType, builtin_catalog
+from .config import Settings
+from .errors import ConfigurationError
+from .formats import Format, Formats, builtin_formats
+from .logs import log_failure
+from .models import Event, Models, build_models
+from .state import EXTENSION, AllTenants, Hooks, State, state_of, unwrap
+
+if TYPE_CHECKING:
+    from .models import Endpoint
+
+logger = logging.getLogger("flask_webhooks")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Webhooks:
+    """Outbound webhooks for a Flask application.
+
+    :param db: the host's Flask-SQLAlchemy object; the tables become part of its metadata.
+    :param app: an application to initialise at once.
+    """
+
+    def __init__(self, db: SQLAlchemy, app: Flask | None = None) -> None:
+        self.db = db
+        self.hooks = Hooks()
+        self.catalog: Catalog = builtin_catalog()
+        self.formats: Formats = builtin_formats()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set up an application: check its settings, define the tables, mount the admin and the commands.
+
+        :raises ConfigurationError: a setting is not usable, `db.init_app` was not called before, or this
+            was called twice for one application.
+        """
+        if EXTENSION in app.extensions:
+            raise ConfigurationError(
+                f"webhooks.init_app was already called for the application {app.name!r}. Call it once, where "
+                "the application is made."
+            )
+        if "sqlalchemy" not in app.extensions:
+            raise ConfigurationError("Call db.init_app(app) before webhooks.init_app(app).")
+        if app.extensions["sqlalchemy"] is not self.db:
+            raise ConfigurationError(
+                f"The application {app.name!r} uses another SQLAlchemy object than this one: make it with "
+                "Webhooks(db), where db is the object whose db.init_app(app) was called."
+            )
+        settings = Settings.from_config(app.config, debug=app.debug, testing=app.testing)
+        if settings.default_format not in self.formats:
+            known = ", ".join(item.name for item in self.formats)
+            raise ConfigurationError(
+                f"WEBHOOKS_DEFAULT_FORMAT is {settings.default_format!r}; choose one of: {known}."
+            )
+        binds = app.config.get("SQLALCHEMY_BINDS") or {}
+        if settings.bind_key is not None and settings.bind_key not in binds:
+            raise ConfigurationError(
+                f"WEBHOOKS_BIND_KEY is {settings.bind_key!r}, but SQLALCHEMY_BINDS has no such key. Add it, or "
+                "leave WEBHOOKS_BIND_KEY out to use the default database."
+            )
+        with app.app_context():
+            dialect = self.db.engines[settings.bind_key].dialect.name
+        state = State(
+            app=app,
+            db=self.db,
+            settings=settings,
+            vault=settings.vault(app.config),
+            policy=settings.network_policy(),
+            models=build_models(
+                self.db.metadatas[settings.bind_key],
+                partial_indexes=dialect not in {"mysql", "mariadb"},
+            ),
+            catalog=self.catalog,
+            formats=self.formats,
+            hooks=self.hooks,
+            alarm=Alarm(settings),
+        )
+        app.extensions[EXTENSION] = state
+        migrations.register()
+        app.cli.add_command(cli.webhooks)
+        if settings.url_prefix is not None:
+            app.register_blueprint(admin.create_blueprint(state), url_prefix=settings.url_prefix)
+
+    @property
+    def models(self) -> Models:
+        """The ORM classes: ``webhooks.models.Endpoint``, ``Event``, ``Delivery``, ``Attempt`` …
+
+        Of the current application; outside of one, those of the only database that has them.
+
+        :raises ConfigurationError: `init_app` was not called yet.
+        """
+        try:
+            return state_of().models
+        except ConfigurationError:
+            built = [
+                found
+                for metadata in self.db.metadatas.values()
+                if (found := metadata.info.get("flask_webhooks")) is not None
+            ]
+            if len(built) != 1:
+                raise
+            models: Models = built[0]
+            return models
+
+    def emit(
+        self,
+        event_type: str,
+        data: Mapping[str, Any],
+        *,
+        tenant: str | None = None,
+        idempotency_key: str | None = None,
+        occurred_at: datetime | None = None,
+        transactional: bool | None = None,
+        session: Session | scoped_session[Any] | None = None,
+    ) -> Event | None:
+        """Record an event; everyone who subscribes to it gets it once the transaction has committed.
+
+        :param event_type: a name from the catalogue, ``license.activated``.
+        :param data: members that the event type documents; JSON values, and dates, `UUID`, `Decimal` and
+            `Enum`, which become text.
+        :param tenant: whose event it is; it goes to this tenant's endpoints and to the whole server's.
+        :param idempotency_key: repeat it, and the first event is returned instead of a second one written.
+        :param occurred_at: an aware time; now, when not given.
+        :param transactional: whether the event stands and falls with the transaction; by default as the
+            catalogue says. Events that describe a refusal are not, and are written whatever its outcome.
+        :param session: a session of the host's own; `db.session` when not given.
+        :return: the event, or ``None`` when nobody subscribes to it. One that is not transactional and
+            waits for the end of a transaction is returned before it is known who subscribes, and whether
+            its key repeats.
+        :raises InvalidInput: the event type is unknown, or the data cannot be sent; says why.
+        """
+        return outbox.emit(
+            state_of(),
+            event_type,
+            data,
+            tenant=tenant,
+            idempotency_key=idempotency_key,
+            occurred_at=occurred_at,
+            transactional=transactional,
+            session=session,
+        )
+
+    def connect(
+        self,
+        signal: blinker.Signal,
+        event_type: str,
+        build: Callable[..., Mapping[str, Any] | tuple[Mapping[str, Any], str | None] | None],
+    ) -> None:
+        """Turn a signal of the host's, or of another extension, into an event.
+
+        :param build: called as ``build(sender, **kw)``; returns the data, or the data and the tenant, or
+            ``None`` for no event. What it raises is logged and does not reach the sender.
+        :raises UnknownEventType: the catalogue has no such event type.
+        """
+        self.catalog[event_type]
+
+        def receive(sender: Any, **values: Any) -> None:
+            try:
+                state = _state_for(sender)
+                if state is None or state.hooks is not self.hooks:
+                    return
+                built = build(sender, **values)
+                if built is None:
+                    return
+                data, tenant = built if isinstance(built, tuple) else (built, None)
+                outbox.emit(state, event_type, data, tenant=tenant, shielded=True)
+            except Exception as error:
+                log_failure(
+                    logger, "The event %s could not be made from a signal", event_type, error=error
+                )
+
+        signal.connect(receive, weak=False)
+
+    def create_endpoint(
+        self,
+        url: str,
+        events: Iterable[str] | None = None,
+        *,
+        tenant: str | None = None,
+        format: str | None = None,
+        name: str = "",
+        description: str = "",
+        secret: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        user_agent: str | None = None,
+    ) -> actions.CreatedEndpoint:
+        """Create an endpoint, in a transaction of its own.
+
+        :param url: where to send; checked against the network policy.
+        :param events: names and patterns such as ``license.*``; ``None`` for all, also future ones.
+        :param tenant: whose it is; ``None`` for the whole server.
+        :param format: a format's name; by default as the URL tells.
+        :param secret: one that the receiver already has; by default a new one.
+        :return: the endpoint, and its secret, which is shown only here.
+        :raises InvalidInput: a value is not usable; ``field`` names it.
+        :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
+        """
+        return actions.create_endpoint(
+            system_access(state_of(), "application"),
+            url,
+            events=events,
+            tenant=tenant,
+            format=format,
+            name=name,
+            description=description,
+            secret=secret,
+            headers=headers,
+            user_agent=user_agent,
+        )
+
+    def add_event_type(
+        self,
+        name: str,
+        *,
+        description: str,
+        group: str = "Application",
+        schema: Mapping[str, Any] | None = None,
+        example: Mapping[str, Any] | None = None,
+        transactional: bool = True,
+        high_volume: bool = False,
+    ) -> EventType:
+        """Add an event type of the host's own to the catalogue.
+
+        :param description: one sentence: when it is sent. Forms and docs show it.
+        :param group: the heading under which forms list it.
+        :param schema: JSON Schema of the data.
+        :param example: realistic data, for test events and docs.
+        :raises InvalidEventType: the name is malformed or taken.
+        """
+        return self.catalog.add(
+            EventType(
+                name=name,
+                group=group,
+                description=description,
+                schema=schema or {"type": "object"},
+                example=example or {},
+                transactional=transactional,
+                high_volume=high_volume,
+            )
+        )
+
+    def add_format(self, item: Format) -> Format:
+        """Add a wire format of the host's own.
+
+        :raises ConfigurationError: the name is taken.
+        """
+        return self.formats.add(item)
+
+    def authorize(self, function: Callable[[str, Endpoint | None], bool]) -> Callable[..., bool]:
+        """Register who may do what: ``(action, endpoint or None) -> bool``. Until then nobody may."""
+        self.hooks.authorize = function
+        return function
+
+    def current_tenant(self, function: Callable[[], str | AllTenants | None]) -> Callable[..., Any]:
+        """Register whose endpoints the current person sees: a tenant, `ALL_TENANTS`, or ``None``: none."""
+        self.hooks.current_tenant = function
+        return function
+
+    def current_actor(self, function: Callable[[], str]) -> Callable[[], str]:
+        """Register the current person's name for the audit trail."""
+        self.hooks.current_actor = function
+        return function
+
+
+def _state_for(sender: Any) -> State | None:
+    """The application that a signal speaks of: its sender, else the current one.
+
+    :return: ``None`` when that one is without Flask-Webhooks.
+    :raises ConfigurationError: the sender is not an application, and there is no current one.
+    """
+    app = unwrap(sender)
+    if not isinstance(app, Flask):
+        if not has_app_context():
+            return state_of()
+        app = unwrap(current_app)
+    state: State | None = app.extensions.get(EXTENSION)
+    return state
+
+
+def _receive(event_type: str) -> Callable[..., None]:
+    def receive(
+        sender: Any,
+        *,
+        data: Mapping[str, Any] | None = None,
+        tenant: str | None = None,
+        idempotency_key: str | None = None,
+        occurred_at: datetime | None = None,
+        **ignored: Any,
+    ) -> None:
+        try:
+            state = _state_for(sender)
+            if state is None:
+                return
+            outbox.emit(
+                state,
+                event_type,
+                {} if data is None else data,
+                tenant=tenant,
+                idempotency_key=idempotency_key,
+                occurred_at=occurred_at,
+                shielded=True,
+            )
+        except Exception as error:
+            # A fault of ours, or in the data, must not break the login that it reports.
+            log_failure(logger, "The event %s could not be recorded", event_type, error=error)
+
+    return receive
+
+
+# Once for the process, not for each application: receivers are found by application when a signal comes.
+for _name, _signal in signals.SIGNALS.items():
+    _signal.connect(_receive(_name), weak=False)

@@ -1,0 +1,110 @@
+"""What Flask-Webhooks keeps for one application."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from flask import Flask, current_app, has_app_context
+from flask_sqlalchemy import SQLAlchemy
+
+from .addresses import NetworkPolicy
+from .alarm import Alarm
+from .catalog import Catalog
+from .config import Settings
+from .errors import ConfigurationError
+from .formats import Formats
+from .models import Models
+from .vault import Vault
+
+if TYPE_CHECKING:
+    from .models import Endpoint
+
+EXTENSION = "webhooks"
+
+logger = logging.getLogger("flask_webhooks")
+
+
+class AllTenants:
+    """The type of :data:`ALL_TENANTS`."""
+
+    def __repr__(self) -> str:
+        return "ALL_TENANTS"
+
+
+#: Returned by the host's `current_tenant` for people who may see every tenant.
+ALL_TENANTS = AllTenants()
+
+
+@dataclass
+class Hooks:
+    """Functions that the host gives us; they belong to the extension object, not to one application."""
+
+    #: ``(action, endpoint or None) -> bool``. Unset: nobody may do anything.
+    authorize: Callable[[str, Endpoint | None], bool] | None = None
+    #: ``() -> tenant | ALL_TENANTS | None``. Unset: ALL_TENANTS for whoever is authorised.
+    current_tenant: Callable[[], str | AllTenants | None] | None = None
+    #: ``() -> str`` for the audit trail. Unset: ``unknown``.
+    current_actor: Callable[[], str] | None = None
+
+
+@dataclass
+class State:
+    """Everything of one application; stands in ``app.extensions["webhooks"]``."""
+
+    app: Flask
+    db: SQLAlchemy
+    settings: Settings
+    vault: Vault
+    policy: NetworkPolicy
+    models: Models
+    catalog: Catalog
+    formats: Formats
+    hooks: Hooks
+    alarm: Alarm
+    #: The process that this was made in, or last used in; a fork must not use its connections.
+    pid: int = field(default_factory=os.getpid, init=False)
+    _engine: sa.Engine | None = field(default=None, init=False, repr=False)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine of the database that holds our tables."""
+        if self._engine is None:
+            current = has_app_context() and unwrap(current_app) is self.app
+            with nullcontext() if current else self.app.app_context():
+                self._engine = self.db.engines[self.settings.bind_key]
+        return self._engine
+
+    def table(self, name: str) -> sa.Table:
+        return self.models.table(name)
+
+
+def state_of(app: Flask | None = None) -> State:
+    """The state of an application, by default of the current one.
+
+    :raises ConfigurationError: there is no application, or `init_app` was not called for it.
+    """
+    if app is None:
+        if not has_app_context():
+            raise ConfigurationError(
+                "Flask-Webhooks needs to know the application: call this inside a request or a command, or "
+                "within 'with app.app_context():'."
+            )
+        app = unwrap(current_app)
+    state: State | None = app.extensions.get(EXTENSION)
+    if state is None:
+        raise ConfigurationError(
+            f"Flask-Webhooks is not set up for the application {app.name!r}: call webhooks.init_app(app)."
+        )
+    return state
+
+
+def unwrap(sender: Any) -> Any:
+    """The application behind a `current_app` proxy; anything else as it is."""
+    get = getattr(sender, "_get_current_object", None)
+    return get() if callable(get) else sender
