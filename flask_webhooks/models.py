@@ -1,0 +1,392 @@
+"""The tables, as typed mixins from which the ORM classes of a host's database are built once.
+
+`build_models` puts concrete classes on a private declarative base over the host's own metadata, so that
+`db.create_all()`, Flask-Migrate, the host's schema, naming convention and binds all apply to them.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+
+from . import ids
+from .columns import JsonText, LongText, SealedText, UtcDateTime, utc_now
+from .errors import ConfigurationError
+from .vault import Sealed
+
+_ID = String(ids.MAX_LENGTH)
+_TENANT = String(255)
+_ACTOR = String(255)
+
+
+class Row:
+    """What all tables have in common."""
+
+    if TYPE_CHECKING:
+        # SQLAlchemy gives the concrete classes a constructor that takes the columns by name.
+        def __init__(self, **values: Any) -> None: ...
+
+
+class EndpointState(enum.StrEnum):
+    """Whether an endpoint gets deliveries."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+
+
+class DeliveryState(enum.StrEnum):
+    """Where a delivery stands. The last four are at rest."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    HELD = "held"
+
+
+AT_REST = frozenset(
+    {
+        DeliveryState.SUCCEEDED,
+        DeliveryState.FAILED,
+        DeliveryState.CANCELLED,
+        DeliveryState.HELD,
+    }
+)
+
+
+class Trigger(enum.StrEnum):
+    """Why an attempt was made."""
+
+    EVENT = "event"
+    RETRY = "retry"
+    MANUAL = "manual"
+    TEST = "test"
+
+
+#: Sent whatever the endpoint's state or pause: a person asked for exactly this one.
+ON_DEMAND = (Trigger.MANUAL, Trigger.TEST)
+
+
+class Endpoint(Row):
+    """A URL with its subscribed event types, format, secrets and state."""
+
+    __tablename__ = "webhooks_endpoint"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("ep"))
+    #: The host's application, project or product id; ``None`` is the whole server.
+    tenant: Mapped[str | None] = mapped_column(_TENANT)
+    name: Mapped[str] = mapped_column(String(200), default="")
+    description: Mapped[str] = mapped_column(String(2000), default="")
+    #: What people see: the URL, or its masked form where the URL itself is a secret.
+    url_shown: Mapped[str] = mapped_column(String(2048))
+    #: The whole URL where it is a secret (chat services), else ``None``.
+    url_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
+    format: Mapped[str] = mapped_column(String(64))
+    #: Subscribed names and ``license.*`` patterns; ``None`` is everything, also future types.
+    events: Mapped[list[str] | None] = mapped_column(JsonText)
+    #: JSON list of ``{"secret", "expires_at"}``, newest first; ``expires_at`` is a Unix time or null.
+    secrets_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
+    #: JSON object of custom header names and values.
+    headers_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
+    user_agent: Mapped[str | None] = mapped_column(String(256))
+    state: Mapped[str] = mapped_column(String(16), default=EndpointState.ACTIVE)
+    #: Why it is paused or disabled, for people, and who did it.
+    state_reason: Mapped[str | None] = mapped_column(String(500))
+    state_actor: Mapped[str | None] = mapped_column(_ACTOR)
+    state_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Grows with every change, so that workers know when what they hold is old.
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (Index("ix_webhooks_endpoint_tenant", "tenant", "id"),)
+
+
+class EndpointHealth(Row):
+    """What deliveries have shown of an endpoint. Apart from `Endpoint`, because workers lock and write it."""
+
+    __tablename__ = "webhooks_endpoint_health"
+
+    endpoint_id: Mapped[str] = mapped_column(
+        ForeignKey("webhooks_endpoint.id", ondelete="CASCADE"), primary_key=True
+    )
+    consecutive_failures: Mapped[int] = mapped_column(default=0)
+    #: The first failure since the last success.
+    failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_failure_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_success_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: The pause before the next probe, in seconds; ``None`` while the endpoint is not failing.
+    probe_interval: Mapped[float | None] = mapped_column()
+    #: Nothing is sent before this time, except on demand.
+    hold_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    hold_reason: Mapped[str | None] = mapped_column(String(64))
+    #: The share of the time to being disabled that was last warned of: 0, 50 or 90.
+    warned: Mapped[int] = mapped_column(default=0)
+
+
+class Event(Row):
+    """One occurrence of an event type. `id` goes out as ``webhook-id``."""
+
+    __tablename__ = "webhooks_event"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("evt"))
+    type: Mapped[str] = mapped_column(String(100))
+    tenant: Mapped[str | None] = mapped_column(_TENANT)
+    data: Mapped[Any] = mapped_column(JsonText)
+    occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    #: Digest of tenant and key: NULL tenants would not be equal to each other in a unique constraint.
+    idempotency_digest: Mapped[str | None] = mapped_column(String(64))
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            UniqueConstraint("idempotency_digest", name="uq_webhooks_event_idempotency"),
+            Index("ix_webhooks_event_tenant", "tenant", "id"),
+            Index("ix_webhooks_event_type", "type", "id"),
+        )
+
+
+class Delivery(Row):
+    """One event owed to one endpoint."""
+
+    __tablename__ = "webhooks_delivery"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("dlv"))
+    event_id: Mapped[str] = mapped_column(ForeignKey("webhooks_event.id", ondelete="CASCADE"))
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhooks_endpoint.id", ondelete="CASCADE"))
+    #: The endpoint's tenant and the event's type, so that lists need no join to filter.
+    tenant: Mapped[str | None] = mapped_column(_TENANT)
+    event_type: Mapped[str] = mapped_column(String(100))
+    state: Mapped[str] = mapped_column(String(16), default=DeliveryState.PENDING)
+    #: Why it failed or was cancelled: ``exhausted``, ``gone``, ``blocked``, ``interrupted`` …
+    reason: Mapped[str | None] = mapped_column(String(64))
+    #: Why the next attempt (or the last, at rest) is made, and by whom when a person asked for it.
+    trigger: Mapped[str] = mapped_column(String(16), default=Trigger.EVENT)
+    actor: Mapped[str | None] = mapped_column(_ACTOR)
+    #: When the next attempt is due; ``None`` unless pending.
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: The fencing token of the claim that holds it, and when that claim runs out.
+    lease_token: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Attempts ever made, and failures that counted against the schedule since it was last opened.
+    attempt_count: Mapped[int] = mapped_column(default=0)
+    failure_count: Mapped[int] = mapped_column(default=0)
+    interruption_count: Mapped[int] = mapped_column(default=0)
+    last_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_status: Mapped[int | None] = mapped_column()
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        def index(name: str, condition: str, full: str, partial: str) -> Index:
+            # Partial where the database can: the queue stays small however long the history is. Then
+            # without what the condition says already: PostgreSQL does not compare that any more, and
+            # as a first column it would make each look into the index a scan of all of it.
+            if not getattr(cls, "partial_indexes", True):
+                return Index(f"ix_webhooks_delivery_{name}", *full.split())
+            where = sa.text(condition)
+            options: Any = {"postgresql_where": where, "sqlite_where": where}
+            return Index(f"ix_webhooks_delivery_{name}", *partial.split(), **options)
+
+        def only(name: str, state: DeliveryState, columns: str) -> Index:
+            return index(name, f"state = '{state}'", f"state {columns}", columns)
+
+        return (
+            UniqueConstraint("event_id", "endpoint_id", name="uq_webhooks_delivery_event"),
+            only("due", DeliveryState.PENDING, "endpoint_id due_at id"),
+            index(
+                "asked",
+                "state = 'pending' AND \"trigger\" IN ('manual', 'test')",
+                "state trigger endpoint_id",
+                "endpoint_id due_at",
+            ),
+            only("held", DeliveryState.HELD, "endpoint_id"),
+            only("lease", DeliveryState.SENDING, "endpoint_id lease_until"),
+            only("failed", DeliveryState.FAILED, "endpoint_id id"),
+            Index("ix_webhooks_delivery_endpoint", "endpoint_id", "id"),
+            Index("ix_webhooks_delivery_tenant", "tenant", "id"),
+        )
+
+
+class Attempt(Row):
+    """One HTTP request made for a delivery, with everything that was sent and came back."""
+
+    __tablename__ = "webhooks_attempt"
+
+    delivery_id: Mapped[str] = mapped_column(
+        ForeignKey("webhooks_delivery.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: 1, 2, 3 … over all replays.
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    endpoint_id: Mapped[str] = mapped_column(_ID)
+    trigger: Mapped[str] = mapped_column(String(16))
+    actor: Mapped[str | None] = mapped_column(_ACTOR)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    duration_ms: Mapped[float | None] = mapped_column()
+    #: An `Outcome` of `delivery.outcome`.
+    outcome: Mapped[str] = mapped_column(String(32))
+    status: Mapped[int | None] = mapped_column()
+    #: What went wrong, for people; never holds a secret.
+    error: Mapped[str | None] = mapped_column(String(500))
+    #: The URL as shown, and the address that the connection went to.
+    url: Mapped[str] = mapped_column(String(2048))
+    address: Mapped[str | None] = mapped_column(String(64))
+    #: Lists of [name, value]; secret values are masked.
+    request_headers: Mapped[list[list[str]] | None] = mapped_column(JsonText)
+    request_body: Mapped[str | None] = mapped_column(LongText)
+    response_headers: Mapped[list[list[str]] | None] = mapped_column(JsonText)
+    response_body: Mapped[str | None] = mapped_column(LongText)
+    #: The body went on after what was kept.
+    response_cut: Mapped[bool] = mapped_column(default=False)
+    #: Milliseconds by phase (``connect``, ``wait``, ``read``), where they were measured.
+    timings: Mapped[dict[str, float] | None] = mapped_column(JsonText)
+
+
+#: Upper bounds in milliseconds of the response time buckets; slower ones go to the last bucket.
+BUCKETS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
+BUCKET_COLUMNS = (*(f"ms_{bound}" for bound in BUCKETS), "ms_more")
+
+
+class Statistic(Row):
+    """Attempts of one endpoint in one hour, counted as they are settled. The charts read this."""
+
+    __tablename__ = "webhooks_statistic"
+
+    endpoint_id: Mapped[str] = mapped_column(
+        ForeignKey("webhooks_endpoint.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: The start of the hour.
+    hour: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    succeeded: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    duration_ms: Mapped[float] = mapped_column(default=0.0)
+    ms_10: Mapped[int] = mapped_column(default=0)
+    ms_25: Mapped[int] = mapped_column(default=0)
+    ms_50: Mapped[int] = mapped_column(default=0)
+    ms_100: Mapped[int] = mapped_column(default=0)
+    ms_250: Mapped[int] = mapped_column(default=0)
+    ms_500: Mapped[int] = mapped_column(default=0)
+    ms_1000: Mapped[int] = mapped_column(default=0)
+    ms_2500: Mapped[int] = mapped_column(default=0)
+    ms_5000: Mapped[int] = mapped_column(default=0)
+    ms_10000: Mapped[int] = mapped_column(default=0)
+    ms_more: Mapped[int] = mapped_column(default=0)
+
+
+class Heartbeat(Row):
+    """A sign of life of a worker or of a drain; what the health page believes."""
+
+    __tablename__ = "webhooks_heartbeat"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    #: ``worker`` or ``drain``.
+    kind: Mapped[str] = mapped_column(String(16))
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int] = mapped_column()
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Activity(Row):
+    """Who created, changed, rotated, tested, resent or deleted what, when; never with a secret."""
+
+    __tablename__ = "webhooks_activity"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("act"))
+    at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    actor: Mapped[str] = mapped_column(_ACTOR)
+    #: ``endpoint.created``, ``endpoint.deleted``, ``delivery.resent`` …
+    action: Mapped[str] = mapped_column(String(64))
+    tenant: Mapped[str | None] = mapped_column(_TENANT)
+    endpoint_id: Mapped[str | None] = mapped_column(_ID)
+    delivery_id: Mapped[str | None] = mapped_column(_ID)
+    #: What changed: ``{"name": ["old", "new"]}``.
+    changes: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            Index("ix_webhooks_activity_tenant", "tenant", "id"),
+            Index("ix_webhooks_activity_endpoint", "endpoint_id", "id"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The concrete ORM classes of one database."""
+
+    Endpoint: type[Endpoint]
+    EndpointHealth: type[EndpointHealth]
+    Event: type[Event]
+    Delivery: type[Delivery]
+    Attempt: type[Attempt]
+    Statistic: type[Statistic]
+    Heartbeat: type[Heartbeat]
+    Activity: type[Activity]
+
+    @property
+    def metadata(self) -> sa.MetaData:
+        return self.table("Endpoint").metadata
+
+    def table(self, name: str) -> sa.Table:
+        """The `Table` of a class, by the class's name."""
+        return cast(sa.Table, getattr(self, name).__table__)
+
+
+_MIXINS = (
+    Endpoint,
+    EndpointHealth,
+    Event,
+    Delivery,
+    Attempt,
+    Statistic,
+    Heartbeat,
+    Activity,
+)
+
+_INFO_KEY = "flask_webhooks"
+
+
+def build_models(metadata: sa.MetaData, *, partial_indexes: bool = True) -> Models:
+    """Build the classes on a metadata, or return those that stand there already.
+
+    :param partial_indexes: whether the database has indexes of some rows only; MySQL has not.
+    :raises ConfigurationError: the host has a table of its own with one of our names.
+    """
+    known: Models | None = metadata.info.get(_INFO_KEY)
+    if known is not None:
+        return known
+    prefix = f"{metadata.schema}." if metadata.schema else ""
+    for mixin in _MIXINS:
+        name = mixin.__tablename__
+        if prefix + name in metadata.tables:
+            raise ConfigurationError(
+                f"The application already defines a table {name!r}, which Flask-Webhooks needs for itself. "
+                f"Rename that table, or give Flask-Webhooks another database with WEBHOOKS_BIND_KEY."
+            )
+    base = type(
+        "Base",
+        (DeclarativeBase,),
+        {"metadata": metadata, "partial_indexes": partial_indexes, "__module__": __name__},
+    )
+    classes = {
+        mixin.__name__: type(mixin.__name__, (mixin, base), {"__module__": __name__})
+        for mixin in _MIXINS
+    }
+    models = Models(**cast(Any, classes))
+    metadata.info[_INFO_KEY] = models
+    return models
