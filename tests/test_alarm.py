@@ -1,0 +1,800 @@
+"""Waking the workers: never at the host's expense, never lost while Redis lives, never piling up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+import redis
+from rq import Queue, Worker
+from rq.registry import ScheduledJobRegistry
+
+from example_app.services import HOST, RedisServer, free_port
+from flask_webhooks.alarm import JOB, Alarm, Keys, _HostSide
+from flask_webhooks.config import Settings
+from flask_webhooks.delivery.bell import Bell
+
+from .delivering import close, db_of, webhooks_of
+from .helpers import URL, make_app
+from .processes import ROOT, wait_until
+from .test_outbox import CREATED, DATA, types
+
+#: The deadline over everything, and what a busy machine may add to it.
+TIMEOUT, SLACK = 0.25, 0.75
+#: The pause between two attempts after a failure.
+PAUSE = 0.1
+
+
+def make_alarm(url: str, installation: str = "one", pause: float = PAUSE) -> Alarm:
+    return Alarm(
+        Settings(redis_url=url, installation=installation, wake_timeout=TIMEOUT, wake_pause=pause)
+    )
+
+
+@pytest.fixture
+def alarm(redis_url: str) -> Alarm:
+    return make_alarm(redis_url)
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def timed(call: Callable[[], object]) -> tuple[object, float]:
+    began = time.monotonic()
+    result = call()
+    return result, time.monotonic() - began
+
+
+def repeat(times: int, call: Callable[[], object]) -> None:
+    for _ in range(times):
+        call()
+
+
+def jobs(alarm: Alarm, client: redis.Redis) -> int:
+    return alarm.queue(client).count
+
+
+# -- invariant 2: Redis costs the host one short wait ---------------------------------------------------
+
+
+@contextlib.contextmanager
+def refused(server: RedisServer) -> Iterator[str]:
+    server.stop()
+    yield server.url
+    server.start()
+
+
+@contextlib.contextmanager
+def hanging(server: RedisServer) -> Iterator[str]:
+    server.pause()
+    yield server.url
+    server.resume()
+
+
+@contextlib.contextmanager
+def dripping(server: RedisServer) -> Iterator[str]:
+    """Something that sends a byte whenever the client would lose patience with this one read."""
+    with Lure(b"$1000000\r\n" + b"x" * 1000, pause=0.05) as lure:
+        yield lure.url
+
+
+@contextlib.contextmanager
+def talking_nonsense(server: RedisServer) -> Iterator[str]:
+    with Lure(b"HTTP/1.1 400 Bad Request\r\n\r\n") as lure:
+        yield lure.url
+
+
+class Lure:
+    """A server that is no Redis, and answers everybody the same, with pauses between the bytes."""
+
+    def __init__(self, answer: bytes, pause: float = 0.0) -> None:
+        self._answer = answer
+        self._pause = pause
+        self._socket = socket.create_server((HOST, 0))
+        self.url = f"redis://{HOST}:{self._socket.getsockname()[1]}/0"
+
+    def __enter__(self) -> Lure:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.recv(65536)
+            if not self._pause:
+                connection.sendall(self._answer)
+                return
+            for byte in self._answer:
+                connection.sendall(bytes([byte]))
+                time.sleep(self._pause)
+
+
+TROUBLES = [refused, hanging, dripping, talking_nonsense]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_invariant_2_redis_in_trouble_costs_the_host_one_short_wait(
+    trouble: Callable[[RedisServer], contextlib.AbstractContextManager[str]],
+    redis_url: str,
+    redis_server: RedisServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with trouble(redis_server) as url:
+        app = make_app(
+            f"sqlite:///{tmp_path / 'db'}",
+            url,
+            WEBHOOKS_WAKE_TIMEOUT=TIMEOUT,
+            WEBHOOKS_WAKE_PAUSE=PAUSE,
+        )
+        with app.app_context():
+            webhooks_of(app).create_endpoint(URL)
+
+            def emit_and_commit() -> None:
+                assert webhooks_of(app).emit(CREATED, DATA) is not None
+                db_of(app).session.commit()
+
+            _, first = timed(emit_and_commit)
+            assert first < TIMEOUT + SLACK
+            _, others = timed(lambda: repeat(30, emit_and_commit))
+            assert others < TIMEOUT + SLACK
+            assert types(app) == [CREATED] * 31
+        close(app)
+    assert [record.levelname for record in caplog.records if "wake" in record.msg] == ["WARNING"]
+
+
+def test_invariant_2_a_resolver_that_hangs_is_within_the_deadline_too() -> None:
+    """Nothing that `socket` offers bounds DNS; so the deadline must not depend on what the call does."""
+    answer = threading.Event()
+    side = _HostSide(lambda: void(answer.wait(20)), TIMEOUT, PAUSE)
+    succeeded, seconds = timed(side.call)
+    assert succeeded is False
+    assert TIMEOUT <= seconds < TIMEOUT + SLACK
+    _, seconds = timed(lambda: repeat(1000, side.call))
+    assert seconds < 0.5
+    answer.set()
+    wait_until(side.call, 5)
+
+
+@pytest.mark.parametrize("trouble", [refused, hanging])
+def test_redis_that_comes_back_is_told_without_a_further_event(
+    trouble: Callable[[RedisServer], contextlib.AbstractContextManager[str]],
+    redis_url: str,
+    redis_server: RedisServer,
+    client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    alarm = make_alarm(redis_url)
+    with trouble(redis_server):
+        assert alarm.wake() is False
+        _, seconds = timed(lambda: repeat(1000, alarm.wake))
+        assert seconds < 0.5
+        time.sleep(3 * PAUSE)
+    wait_until(lambda: jobs(alarm, client) == 1, 5)
+    wait_until(alarm.wake, 5)
+    assert jobs(alarm, client) == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_many_threads_wait_at_the_same_time_and_not_in_turn(
+    redis_url: str, redis_server: RedisServer
+) -> None:
+    alarm, seconds = make_alarm(redis_url), []
+
+    def commit() -> None:
+        seconds.append(timed(alarm.wake)[1])
+
+    redis_server.pause()
+    threads = [threading.Thread(target=commit) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(seconds) == 20
+    assert max(seconds) < TIMEOUT + SLACK
+    redis_server.resume()
+    # What they asked for is not made up for one by one.
+    wait_until(alarm.wake, 3)
+
+
+def test_threads_that_ask_during_a_call_share_the_next_one() -> None:
+    calls: list[float] = []
+    go_on, began = threading.Event(), threading.Event()
+
+    def call() -> None:
+        calls.append(time.monotonic())
+        began.set()
+        assert go_on.wait(10)
+
+    side, results = _HostSide(call, 10.0, PAUSE), []
+    threads = [threading.Thread(target=lambda: results.append(side.call())) for _ in range(10)]
+    threads[0].start()
+    assert began.wait(5)
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: side._requests.qsize() == 9, 5)
+    go_on.set()
+    for thread in threads:
+        thread.join(5)
+    assert results == [True] * 10
+    assert len(calls) == 2
+
+
+def test_call_that_ends_just_after_the_deadline_leaves_no_lasting_mark() -> None:
+    side = _HostSide(lambda: time.sleep(0.01), 0.01, 0.01)
+    for _ in range(20):
+        side.call()
+        wait_until(side.call, 5)
+
+
+def test_password_is_not_logged(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    port = redis_url.rpartition(":")[2]
+    for address in (port, f"{free_port()}/0"):
+        alarm = make_alarm(f"redis://someone:pass-word@{HOST}:{address}")
+        assert alarm.wake() is False
+    assert len(caplog.records) == 2
+    assert "pass-word" not in caplog.text
+    assert "Nothing is lost" in caplog.text
+
+
+@pytest.mark.parametrize("call", [lambda: None, lambda: fail()], ids=["idle", "failing"])
+def test_thread_ends_with_its_application(
+    call: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test suites make an application for each test."""
+    monkeypatch.setattr("flask_webhooks.alarm._IDLE", 0.05)
+    side = _HostSide(call, TIMEOUT, 0.05)
+    side.call()
+    thread = side._thread
+    assert thread is not None
+    assert thread.is_alive()
+    del side
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_no_thread_to_be_had_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    side = _HostSide(lambda: None, TIMEOUT, 0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        assert [side.call(), side.call()] == [False, False]
+    assert len(caplog.records) == 1
+    side.call()
+    wait_until(side.call, 5)
+
+
+def fail() -> None:
+    raise ZeroDivisionError
+
+
+def void(_: object) -> None:
+    pass
+
+
+# -- a fork -----------------------------------------------------------------------------------------------
+
+
+def run_python(program: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_wake_after_a_fork(redis_url: str) -> None:
+    """Pre-forking web servers and RQ fork a process that has woken workers before."""
+    program = """
+        import os, sys, threading
+        from flask_webhooks.alarm import Alarm
+        from flask_webhooks.config import Settings
+
+        alarm = Alarm(Settings(redis_url=sys.argv[1], installation="one", wake_timeout=5))
+        assert alarm.wake()
+        if sys.argv[2] == "locked":
+            # As if another thread were in the middle of a wake-up.
+            alarm._host._lock.acquire()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if alarm.wake() and alarm.wake() else 1)
+        status = os.waitpid(child, 0)[1]
+        if sys.argv[2] == "locked":
+            alarm._host._lock.release()
+        print(status, alarm.wake())
+    """
+    for lock in ("free", "locked"):
+        assert run_python(program, redis_url, lock).split() == ["0", "True"]
+
+
+def test_fork_while_redis_is_in_trouble_tries_anew(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    program = """
+        import os, sys
+        from flask_webhooks.alarm import Alarm
+        from flask_webhooks.config import Settings
+
+        alarm = Alarm(Settings(redis_url=sys.argv[1], installation="one", wake_pause=600))
+        assert not alarm.wake()
+        print("forking", flush=True)
+        sys.stdin.readline()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if alarm.wake() else 1)
+        print(os.waitpid(child, 0)[1])
+    """
+    redis_server.stop()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program), redis_url],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "forking\n"
+        redis_server.start()
+        output, _ = process.communicate("\n", timeout=20)
+    assert output == "0\n"
+
+
+# -- wake-ups neither pile up nor get lost ------------------------------------------------------------------
+
+
+def test_thousand_wake_ups_without_a_worker_make_one_job(alarm: Alarm, client: redis.Redis) -> None:
+    assert all(alarm.wake() for _ in range(1000))
+    (job,) = alarm.queue(client).jobs
+    assert job.func_name == JOB
+    assert job.args == ("one", 0)
+    assert job.timeout is not None
+    assert job.timeout > alarm.settings.drain_time + alarm.settings.timeout
+    assert client.exists(alarm.keys.dirty)
+
+
+def test_wake_ups_from_many_processes_at_once_make_one_job(
+    redis_url: str, client: redis.Redis
+) -> None:
+    alarms = [make_alarm(redis_url) for _ in range(8)]
+    start = threading.Barrier(len(alarms))
+
+    def work(alarm: Alarm) -> None:
+        start.wait(5)
+        for _ in range(50):
+            alarm.wake()
+
+    threads = [threading.Thread(target=work, args=(alarm,)) for alarm in alarms]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert jobs(alarms[0], client) == 1
+
+
+def test_job_that_was_taken_makes_room_for_the_next(alarm: Alarm, client: redis.Redis) -> None:
+    assert alarm.ring(client) is True
+    assert alarm.ring(client) is False
+    assert alarm.queue(client).pop_job_id() is not None
+    assert alarm.ring(client) is True
+    assert jobs(alarm, client) == 1
+
+
+def test_job_that_was_announced_and_never_came_is_not_relied_on_for_long(
+    alarm: Alarm, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that was to enqueue it was killed in between."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Queue, "enqueue", lambda *args, **options: fail())
+        with pytest.raises(ZeroDivisionError):
+            alarm.ring(client)
+    assert alarm.ring(client) is False
+    time.sleep(0.6)
+    assert alarm.ring(client) is True
+    assert jobs(alarm, client) == 1
+
+
+def test_listening_drain_is_rung_and_no_job_is_made(alarm: Alarm, client: redis.Redis) -> None:
+    listen(alarm, client, "d1")
+    assert [alarm.ring(client) for _ in range(100)] == [False] * 100
+    assert jobs(alarm, client) == 0
+    assert client.llen(alarm.keys.bell) == 1
+    assert client.exists(alarm.keys.dirty)
+
+
+def test_drain_that_says_nothing_any_more_is_not_relied_on(
+    alarm: Alarm, client: redis.Redis
+) -> None:
+    listen(alarm, client, "d1", milliseconds=-1)
+    assert alarm.ring(client) is True
+    assert jobs(alarm, client) == 1
+
+
+def test_drain_without_room_does_not_listen(alarm: Alarm, client: redis.Redis) -> None:
+    async def work() -> None:
+        bell = Bell(alarm, "d1")
+        await bell.present(room=True)
+        assert alarm.ring(client) is False
+        await bell.present(room=False)
+        assert alarm.ring(client) is True
+        await bell.close()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("farewell", [Bell.leave, Bell.vanish])
+def test_drain_that_has_left_gives_no_further_sign_of_life(
+    alarm: Alarm, client: redis.Redis, farewell: Callable[[Bell], Awaitable[object]]
+) -> None:
+    """It says so every second from a task of its own: wake-ups would ring at a door with nobody behind."""
+
+    async def work() -> None:
+        bell = Bell(alarm, "d1")
+        await bell.present(room=True)
+        await asyncio.gather(bell.present(room=True), farewell(bell), bell.present(room=True))
+        await bell.present(room=True)
+        await bell.close()
+
+    for _ in range(20):
+        asyncio.run(work())
+        assert alarm.ring(client) is True
+        alarm.queue(client).empty()  # type: ignore[no-untyped-call]
+        client.delete(alarm.keys.dirty)
+
+
+def test_drain_that_was_kept_from_leaving_still_listens(alarm: Alarm, client: redis.Redis) -> None:
+    async def work() -> None:
+        bell = Bell(alarm, "d1")
+        await bell.present(room=True)
+        assert alarm.ring(client) is False
+        assert await bell.leave() is False
+        await bell.clear()
+        await bell.present(room=True)
+        assert alarm.ring(client) is False
+        await bell.close()
+
+    asyncio.run(work())
+
+
+def test_wake_after_everything_was_flushed(alarm: Alarm, client: redis.Redis) -> None:
+    assert alarm.wake()
+    listen(alarm, client, "d1")
+    client.flushall()
+    assert alarm.wake()
+    assert jobs(alarm, client) == 1
+
+
+def test_wake_over_a_connection_from_before_a_restart(
+    alarm: Alarm, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert alarm.wake()
+    redis_server.restart()
+    assert alarm.wake()
+    with redis.Redis.from_url(redis_server.url) as client:
+        assert jobs(alarm, client) == 1
+    assert caplog.records == []
+
+
+def test_wake_over_a_connection_that_breaks_when_it_is_used(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a firewall does that has forgotten an idle connection: nothing shows it before."""
+    with Forgetful(int(redis_url.rpartition(":")[2].partition("/")[0])) as firewall:
+        alarm = make_alarm(firewall.url)
+        assert alarm.wake()
+        firewall.forget()
+        assert alarm.wake()
+    assert caplog.records == []
+
+
+class Forgetful:
+    """Passes bytes on to a port, but closes connections from before `forget` at their next byte."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._socket = socket.create_server((HOST, 0))
+        self._era = 0
+        self._ends: list[socket.socket] = []
+        self.url = f"redis://{HOST}:{self._socket.getsockname()[1]}/0"
+
+    def __enter__(self) -> Forgetful:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in (self._socket, *self._ends):
+            close_socket(end)
+
+    def forget(self) -> None:
+        self._era += 1
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._socket.accept()
+                far = socket.create_connection((HOST, self._port))
+                self._ends += [near, far]
+                for ends in ((near, far, self._era), (far, near, self._era)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, era: int) -> None:
+        with contextlib.suppress(OSError):
+            while (data := source.recv(65536)) and era == self._era:
+                target.sendall(data)
+        close_socket(source)
+        close_socket(target)
+
+
+def close_socket(end: socket.socket) -> None:
+    """Also for whoever is reading from it."""
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
+def listen(alarm: Alarm, client: redis.Redis, drain: str, milliseconds: int = 10_000) -> None:
+    """As a drain does that has room."""
+    until = int(time.time() * 1000) + milliseconds
+    client.zadd(alarm.keys.drains, {drain: until})
+    client.zadd(alarm.keys.listening, {drain: until})
+
+
+class Workers:
+    """Threads that take jobs as RQ's workers do, and drain as `delivery.drain` does, but from a counter.
+
+    The protocol with Redis is the real one. `committed` stands for rows that are due, which a drain sees only
+    when it looks.
+    """
+
+    def __init__(self, alarm: Alarm, url: str, count: int) -> None:
+        self.alarm = alarm
+        self.committed = 0
+        self.delivered = 0
+        self.drains = 0
+        self._url = url
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._threads = [threading.Thread(target=self._work) for _ in range(count)]
+
+    def __enter__(self) -> Workers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join(10)
+
+    def commit(self) -> None:
+        with self._lock:
+            self.committed += 1
+
+    def idle(self) -> bool:
+        with self._lock:
+            return self.delivered == self.committed
+
+    def _look(self) -> bool:
+        with self._lock:
+            found = self.delivered != self.committed
+            self.delivered = self.committed
+            return found
+
+    def _work(self) -> None:
+        with redis.Redis.from_url(self._url) as client:
+            key = self.alarm.queue(client).key
+            while not self._done.is_set():
+                if client.blpop([key], timeout=0.1):
+                    asyncio.run(self._drain())
+
+    async def _drain(self) -> None:
+        self.drains += 1
+        bell, rung = Bell(self.alarm, uuid.uuid4().hex), asyncio.Event()
+        await bell.clear()
+        await bell.present(room=True)
+        listening = asyncio.create_task(bell.listen(rung.set))
+        while True:
+            rung.clear()
+            if self._look():
+                # It lingers a moment, or not at all.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(rung.wait(), 0.002)
+                continue
+            if await bell.leave():
+                break
+            await bell.clear()
+        bell.closing = True
+        listening.cancel()
+        await asyncio.wait([listening], timeout=5)
+        await bell.vanish()
+        await bell.close()
+
+
+def test_wake_up_that_meets_a_leaving_drain_is_not_lost(
+    redis_url: str, client: redis.Redis
+) -> None:
+    """Thousands of commits by three hosts, with pauses such that drains are just about to leave."""
+    alarm, threads, commits = make_alarm(redis_url), 3, 300
+    with Workers(alarm, redis_url, 2) as workers:
+
+        def host(seed: int) -> None:
+            with redis.Redis.from_url(redis_url) as own:
+                for number in range(commits):
+                    workers.commit()
+                    alarm.ring(own)
+                    time.sleep((number * 7 + seed) % 11 / 1500)
+
+        hosts = [threading.Thread(target=host, args=(seed,)) for seed in range(threads)]
+        for thread in hosts:
+            thread.start()
+        for thread in hosts:
+            thread.join(30)
+        assert workers.committed == threads * commits
+        wait_until(workers.idle, 5, "nobody came for what was committed last")
+        # Each time that all was quiet, somebody had left: there were many chances to lose one.
+        assert workers.drains > 10
+    assert jobs(alarm, client) <= 1
+
+
+def test_single_wake_up_is_never_lost(redis_url: str) -> None:
+    """One commit at a time, each when the drain of the one before is leaving: nothing else repairs a loss."""
+    alarm = make_alarm(redis_url)
+    with Workers(alarm, redis_url, 1) as workers, redis.Redis.from_url(redis_url) as client:
+        for number in range(300):
+            workers.commit()
+            alarm.ring(client)
+            wait_until(workers.idle, 4, f"commit {number} was not noticed")
+            time.sleep(number % 9 / 2000)
+
+
+# -- hosts that share a Redis -----------------------------------------------------------------------------
+
+
+def test_two_installations_do_not_see_each_other(redis_url: str, client: redis.Redis) -> None:
+    one, two = make_alarm(redis_url, "one"), make_alarm(redis_url, "two")
+    names = [set(vars(Keys(alarm.settings.installation)).values()) for alarm in (one, two)]
+    assert not names[0] & names[1]
+    listen(one, client, "d1")
+    assert one.wake()
+    assert two.wake()
+    assert [job.args for job in two.queue(client).jobs] == [("two", 0)]
+    assert not client.exists(two.keys.bell)
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    assert one.schedule(client, later)
+    assert two.schedule(client, later)
+
+
+def test_enqueue_passes_on_whose_job_it_is(alarm: Alarm, client: redis.Redis) -> None:
+    alarm.enqueue(client)
+    alarm.enqueue(client, hops=3, installation="other")
+    assert [job.args for job in alarm.queue(client).jobs] == [("one", 0), ("other", 3)]
+
+
+# -- alarms for later, and more workers -------------------------------------------------------------------
+
+
+def scheduled(alarm: Alarm, client: redis.Redis) -> list[float]:
+    """Seconds from now, in order."""
+    queue: Queue = alarm.queue(client)
+    registry = ScheduledJobRegistry(queue=queue)  # type: ignore[no-untyped-call]
+    return sorted(
+        registry.get_scheduled_time(job_id).timestamp() - time.time()
+        for job_id in registry.get_job_ids()
+    )
+
+
+def about(*seconds: float) -> object:
+    """RQ keeps whole seconds, and some time passes on a busy machine."""
+    return pytest.approx(list(seconds), abs=10)
+
+
+def test_schedule_never_moves_a_sooner_alarm_later(alarm: Alarm, client: redis.Redis) -> None:
+    def at(seconds: float) -> bool:
+        return alarm.schedule(client, datetime.now(UTC) + timedelta(seconds=seconds))
+
+    assert at(100)
+    assert not at(200)
+    assert not at(3600)
+    assert not at(101)
+    assert scheduled(alarm, client) == about(100)
+    assert at(50)
+    assert not at(100)
+    assert scheduled(alarm, client) == about(50, 100)
+
+
+def test_alarm_that_has_gone_off_can_be_set_again(alarm: Alarm, client: redis.Redis) -> None:
+    assert alarm.schedule(client, datetime.now(UTC) + timedelta(milliseconds=50))
+    time.sleep(0.1)
+    assert alarm.schedule(client, datetime.now(UTC) + timedelta(seconds=100))
+    assert alarm.schedule(client, datetime.now(UTC) - timedelta(seconds=100))
+
+
+def test_alarm_may_be_weeks_away_and_in_any_time_zone(alarm: Alarm, client: redis.Redis) -> None:
+    at = datetime.now(ZoneInfo("Asia/Tokyo")) + timedelta(days=45)
+    assert alarm.schedule(client, at)
+    assert scheduled(alarm, client) == about(45 * 86400)
+    assert client.ttl(alarm.keys.alarm) == pytest.approx(45 * 86400, abs=10)
+
+
+def test_schedule_after_a_flush(alarm: Alarm, client: redis.Redis) -> None:
+    at = datetime.now(UTC) + timedelta(seconds=100)
+    assert alarm.schedule(client, at)
+    client.flushall()
+    assert alarm.schedule(client, at)
+    assert scheduled(alarm, client) == about(100)
+
+
+def test_summon_wakes_as_many_workers_as_there_are(alarm: Alarm, client: redis.Redis) -> None:
+    queue = alarm.queue(client)
+    assert alarm.summon(client) is False
+    workers = [Worker([queue], connection=client, name=f"w{number}") for number in range(3)]
+    for worker in workers:
+        worker.register_birth()  # type: ignore[no-untyped-call]
+    listen(alarm, client, "d1")
+    assert alarm.summon(client) is True
+    assert alarm.summon(client) is False, "one is waiting already"
+    queue.pop_job_id()
+    listen(alarm, client, "d2")
+    assert alarm.summon(client) is True
+    queue.pop_job_id()
+    listen(alarm, client, "d3")
+    assert alarm.summon(client) is False, "all three deliver"
+    client.zadd(alarm.keys.drains, {"d3": 1})
+    assert alarm.summon(client) is True, "one of them has died"
+    for worker in workers:
+        worker.register_death()  # type: ignore[no-untyped-call]
+
+
+def test_worker_side_hears_of_trouble(redis_server: RedisServer, redis_url: str) -> None:
+    alarm = make_alarm(redis_url)
+    redis_server.stop()
+    client = alarm.connect()
+    for call in (alarm.ring, alarm.summon, alarm.enqueue):
+        with pytest.raises(redis.RedisError):
+            call(client)
+    with pytest.raises(redis.RedisError):
+        alarm.schedule(client, datetime.now(UTC))
+    client.close()
+
+
+def test_wake_is_quick_while_all_is_well(alarm: Alarm) -> None:
+    assert alarm.wake()
+    _, seconds = timed(lambda: repeat(200, alarm.wake))
+    assert seconds / 200 < 0.02
