@@ -1,0 +1,1 @@
+"""From due rows to answered requests: claim (lease), send, settle, again and again."""

@@ -1,0 +1,236 @@
+"""Tell others what deliveries came to: operational events to endpoints, blinker signals to the host."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import blinker
+import sqlalchemy as sa
+
+from .. import ids, outbox, signals
+from ..formats.standard import iso_milliseconds
+from ..health import Change, Health
+from ..models import DeliveryState
+from ..state import State
+from .outcome import Outcome, Reason, Sent, Settled
+
+logger = logging.getLogger("flask_webhooks.delivery")
+
+#: Event type and signal of each change.
+_CHANGES = {
+    Change.FAILING: ("endpoint.failing", signals.endpoint_failing),
+    Change.WARNED: ("endpoint.failing", signals.endpoint_failing),
+    Change.RECOVERED: ("endpoint.recovered", signals.endpoint_recovered),
+    Change.DISABLED: ("endpoint.disabled", signals.endpoint_disabled),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    id: str
+    name: str
+    url: str
+    tenant: str | None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The members that every operational event has."""
+        return {"endpoint_id": self.id, "endpoint_name": self.name, "url": self.url}
+
+
+class Announcer:
+    """Collects what to say while a batch is settled, and says it once that is committed."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def record(self, connection: sa.Connection, settled: Settled, now: datetime) -> bool:
+        """Write operational events, inside the settling transaction.
+
+        :return: whether there are new deliveries.
+        """
+        failed = [
+            (item, reason)
+            for item, state, reason in settled.attempts
+            if state == DeliveryState.FAILED and not self._operational(item.claimed.event.type)
+        ]
+        endpoints = self._endpoints(
+            connection,
+            {endpoint_id for endpoint_id, _, _ in settled.changes}
+            | {item.claimed.endpoint_id for item, _ in failed},
+        )
+        written = False
+        for endpoint_id, change, health in settled.changes:
+            name, signal = _CHANGES[change]
+            endpoint = endpoints[endpoint_id]
+            last = _last_failure(settled, endpoint_id)
+            facts = self._facts(change, health, last)
+            settled.messages.append(
+                (
+                    signal,
+                    {
+                        "endpoint_id": endpoint.id,
+                        "tenant": endpoint.tenant,
+                        "url": endpoint.url,
+                        **facts,
+                    },
+                )
+            )
+            data = {**endpoint.data, **facts}
+            if change != Change.RECOVERED:
+                data |= _last(last)
+            written |= self._emit(connection, name, data, endpoint.tenant, now)
+        for item, reason in failed:
+            endpoint = endpoints[item.claimed.endpoint_id]
+            data = {
+                "delivery_id": item.claimed.delivery_id,
+                "event_id": item.claimed.event.id,
+                "event_type": item.claimed.event.type,
+                **endpoint.data,
+                "reason": str(reason),
+                "attempt_count": item.claimed.number,
+                **_last(item),
+            }
+            written |= self._emit(connection, "delivery.failed", data, endpoint.tenant, now)
+        return written
+
+    def tell(self, settled: Settled) -> None:
+        """Send the signals. What a receiver raises is logged, and concerns nobody else."""
+        wanted = [
+            (signal, values) for signal, values in self._messages(settled) if signal.receivers
+        ]
+        if not wanted:
+            return
+        app = self.state.app
+        with app.app_context():
+            for signal, values in wanted:
+                try:
+                    signal.send(app, **values)
+                except Exception:
+                    logger.exception("A receiver of %s raised an exception", signal.name)
+
+    def _messages(self, settled: Settled) -> Iterable[tuple[blinker.NamedSignal, dict[str, Any]]]:
+        if (
+            signals.attempt_recorded.receivers
+            or signals.delivery_succeeded.receivers
+            or signals.delivery_failed.receivers
+        ):
+            for item, state, reason in settled.attempts:
+                yield from _messages_of(item, state, reason)
+        yield from settled.messages
+
+    def _facts(self, change: Change, health: Health, last: Sent | None) -> dict[str, Any]:
+        """What is new about an endpoint, as its signal tells it."""
+        match change:
+            case Change.RECOVERED:
+                return {"failing_since": health.failing_since}
+            case Change.DISABLED:
+                gone = last is not None and last.status == 410
+                return {
+                    "reason": str(Reason.GONE) if gone else "failing",
+                    "failing_since": health.failing_since,
+                }
+        assert health.failing_since is not None
+        return {
+            "failing_since": health.failing_since,
+            "consecutive_failures": health.consecutive_failures,
+            "disable_progress": health.warned if change == Change.WARNED else 0,
+            "disable_at": health.failing_since
+            + timedelta(seconds=self.state.settings.disable_after),
+        }
+
+    def _endpoints(self, connection: sa.Connection, endpoint_ids: set[str]) -> dict[str, _Endpoint]:
+        if not endpoint_ids:
+            return {}
+        table = self.state.table("Endpoint").c
+        rows = connection.execute(
+            sa.select(table.id, table.name, table.url_shown, table.tenant).where(
+                table.id.in_(endpoint_ids)
+            )
+        )
+        return {row.id: _Endpoint(*row) for row in rows}
+
+    def _operational(self, event_type: str) -> bool:
+        """Whether it is about webhooks itself, or a test: nothing is told about these."""
+        if event_type not in self.state.catalog:
+            return False
+        known = self.state.catalog[event_type]
+        return known.operational or not known.subscribable
+
+    def _emit(
+        self,
+        connection: sa.Connection,
+        name: str,
+        data: dict[str, Any],
+        tenant: str | None,
+        now: datetime,
+    ) -> bool:
+        draft = outbox.Draft(
+            id=ids.new_id("evt"),
+            type=name,
+            tenant=tenant,
+            data=json.dumps(
+                data, ensure_ascii=False, separators=(",", ":"), default=iso_milliseconds
+            ),
+            occurred_at=now,
+        )
+        return outbox.insert(self.state, connection, draft) is not None
+
+
+def _messages_of(
+    item: Sent, state: DeliveryState, reason: Reason | None
+) -> Iterable[tuple[blinker.NamedSignal, dict[str, Any]]]:
+    claimed = item.claimed
+    common = {
+        "endpoint_id": claimed.endpoint_id,
+        "delivery_id": claimed.delivery_id,
+        "event_id": claimed.event.id,
+        "event_type": claimed.event.type,
+        "tenant": item.target.tenant,
+        "status": item.status,
+    }
+    yield (
+        signals.attempt_recorded,
+        {
+            **common,
+            "number": claimed.number,
+            "trigger": str(claimed.trigger),
+            "outcome": str(item.outcome),
+            "error": item.error,
+            "duration_ms": item.duration_ms,
+        },
+    )
+    if state == DeliveryState.SUCCEEDED:
+        yield (
+            signals.delivery_succeeded,
+            {**common, "attempt_count": claimed.number, "duration_ms": item.duration_ms},
+        )
+    elif state == DeliveryState.FAILED:
+        yield (
+            signals.delivery_failed,
+            {
+                **common,
+                "attempt_count": claimed.number,
+                "reason": str(reason),
+                "error": item.error,
+            },
+        )
+
+
+def _last_failure(settled: Settled, endpoint_id: str) -> Sent | None:
+    for item, _, _ in reversed(settled.attempts):
+        if item.claimed.endpoint_id == endpoint_id and item.outcome != Outcome.SUCCEEDED:
+            return item
+    return None
+
+
+def _last(item: Sent | None) -> dict[str, Any]:
+    return {
+        "last_status": None if item is None else item.status,
+        "last_error": None if item is None else item.error,
+    }

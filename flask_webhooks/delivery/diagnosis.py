@@ -1,0 +1,139 @@
+"""What an exception of the HTTP client says about the receiver, in words for its owner.
+
+aiohttp's own messages are not used where they could hold the URL, which is a secret for chat services.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import aiohttp
+
+from ..guard import Exchange
+from .outcome import Outcome
+from .resolver import is_temporary
+
+MAX_ERROR_LENGTH = 500
+
+#: Errors of this machine: it has run out of something.
+_OUR_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no complete answer."""
+
+    outcome: Outcome
+    error: str
+    #: The lookup of the name got no answer: whose fault it is depends on whether others get one.
+    unanswered_lookup: bool = False
+    #: It is our own trouble, and says nothing about the receiver.
+    ours: bool = False
+
+
+def diagnose(
+    error: Exception, exchange: Exchange, *, host: str, answered: bool, timeout: float
+) -> Failure:
+    """Tell what went wrong.
+
+    :param host: the host of the URL, for the message.
+    :param answered: whether the head of an answer came.
+    :param timeout: the deadline in seconds; a `TimeoutError` means that it passed.
+    """
+    causes = list(_causes(error))
+    if exchange.refused is not None:
+        return Failure(Outcome.BLOCKED, f"The address is not allowed: {exchange.refused}.")
+    if any(isinstance(cause, OSError) and cause.errno in _OUR_ERRORS for cause in causes):
+        return Failure(Outcome.CONNECT_FAILED, f"We could not connect: {_text(error)}.", ours=True)
+    # The innermost first: aiohttp's exceptions derive from those of `ssl` too, without their reasons.
+    for cause in reversed(causes):
+        if isinstance(cause, ssl.SSLError):
+            return Failure(Outcome.TLS_FAILED, _tls(cause))
+        if isinstance(cause, socket.gaierror):
+            return Failure(
+                Outcome.DNS_FAILED,
+                f"The name {host} could not be resolved: {_text(cause)}.",
+                unanswered_lookup=is_temporary(cause),
+            )
+    match error:
+        case TimeoutError():
+            return _timed_out(exchange, host, answered, timeout)
+        case aiohttp.ClientConnectorDNSError():
+            return Failure(
+                Outcome.DNS_FAILED, f"The name {host} could not be resolved: {_text(error)}."
+            )
+        case aiohttp.ClientConnectorError():
+            where = f" to {exchange.tried_address}" if exchange.tried_address else ""
+            return Failure(Outcome.CONNECT_FAILED, f"No connection{where}: {_text(error)}.")
+        case aiohttp.ClientResponseError():
+            # The parser's message, which quotes what came.
+            said = clean(error.message).rstrip(".^ ")
+            return Failure(Outcome.BROKEN, f"The answer could not be read as HTTP: {said}.")
+        case aiohttp.ClientPayloadError():
+            return Failure(
+                Outcome.BROKEN, "The connection broke in the middle of the answer's body."
+            )
+        case aiohttp.ServerDisconnectedError():
+            return Failure(Outcome.BROKEN, "The connection was closed without an answer.")
+        case aiohttp.InvalidURL() | ValueError():
+            return Failure(Outcome.BROKEN, "The request could not be made: check URL and headers.")
+        case aiohttp.ClientError() | OSError():
+            return Failure(Outcome.BROKEN, f"The connection broke: {_text(error)}.")
+        case _:
+            # Once there is an answer, sending again and again would only repeat the request.
+            return Failure(Outcome.BROKEN, "Unexpected error.", ours=not answered)
+
+
+def _tls(error: ssl.SSLError) -> str:
+    said = getattr(error, "verify_message", None)
+    if said:
+        return f"The certificate was not accepted: {clean(said).rstrip('.')}."
+    reason = getattr(error, "reason", None) or "the connection was broken off"
+    return f"TLS failed: {clean(reason).replace('_', ' ').lower()}."
+
+
+def _timed_out(exchange: Exchange, host: str, answered: bool, timeout: float) -> Failure:
+    within = f"within {timeout:g} s"
+    if answered:
+        return Failure(Outcome.TIMEOUT, f"The answer's body was not complete {within}.")
+    if exchange.peer is not None:
+        return Failure(Outcome.TIMEOUT, f"Connected, but there was no answer {within}.")
+    if exchange.tried_address is not None:
+        return Failure(Outcome.TIMEOUT, f"No connection to {exchange.tried_address} {within}.")
+    return Failure(
+        Outcome.DNS_FAILED,
+        f"The name {host} could not be resolved {within}.",
+        unanswered_lookup=True,
+    )
+
+
+def clean(text: str) -> str:
+    """Text as every database takes it, in one line: no NUL, no half surrogates, no line breaks."""
+    return re.sub(
+        r"\s+", " ", re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+    ).strip()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what is behind it; aiohttp wraps most errors of the system."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = getattr(error, "os_error", None) or error.__cause__
+
+
+def _text(error: BaseException) -> str:
+    """The system's own words for an error, which hold nothing of the URL."""
+    for cause in reversed(list(_causes(error))):
+        if isinstance(cause, socket.gaierror):
+            return clean(cause.strerror or "no answer")
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+            return os.strerror(cause.errno)
+    return type(error).__name__

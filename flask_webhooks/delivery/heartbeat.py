@@ -1,0 +1,56 @@
+"""Signs of life in the database, which the health page and the banners believe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from ..state import State
+
+#: Seconds after which a silent process is forgotten.
+FORGET_AFTER = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Who gives it.
+
+    :param kind: ``worker`` or ``drain``.
+    """
+
+    name: str
+    kind: str
+    host: str
+    pid: int
+
+
+def beat(state: State, connection: sa.Connection, sign: Sign, now: datetime) -> None:
+    """Give a sign of life, and forget those who have been silent for long."""
+    table = state.table("Heartbeat")
+    with connection.begin():
+        seen = connection.execute(
+            sa.update(table).where(table.c.name == sign.name).values(seen_at=now)
+        ).rowcount
+        if not seen:
+            connection.execute(
+                sa.insert(table).values(
+                    name=sign.name,
+                    kind=sign.kind,
+                    host=sign.host[:255],
+                    pid=sign.pid,
+                    started_at=now,
+                    seen_at=now,
+                )
+            )
+            connection.execute(
+                sa.delete(table).where(table.c.seen_at < now - timedelta(seconds=FORGET_AFTER))
+            )
+
+
+def end(state: State, connection: sa.Connection, name: str) -> None:
+    """Take a process off the list, as it ends in good order."""
+    table = state.table("Heartbeat")
+    with connection.begin():
+        connection.execute(sa.delete(table).where(table.c.name == name))

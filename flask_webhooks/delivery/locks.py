@@ -1,0 +1,49 @@
+"""Who may change what when: everybody locks health rows first, in the order of their ids, then deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from ..models import DeliveryState
+from ..sqlite import READ_ONLY
+from ..state import State
+
+
+@contextmanager
+def reading(connection: sa.Connection) -> Iterator[None]:
+    """A transaction that only reads; on a well-run SQLite it waits for nobody, and nobody for it."""
+    connection.execution_options(**{READ_ONLY: True})
+    try:
+        with connection.begin():
+            yield
+    finally:
+        connection.execution_options(**{READ_ONLY: False})
+
+
+def take_write_lock(state: State, connection: sa.Connection) -> None:
+    """On SQLite, begin with a write: what we read next cannot change, and a lock is waited for.
+
+    A transaction that reads first and writes later fails at once when somebody else wrote in between.
+    """
+    if connection.dialect.name == "sqlite":
+        table = state.table("EndpointHealth")
+        connection.execute(sa.update(table).where(sa.false()).values(warned=table.c.warned))
+
+
+def lock_endpoints(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
+    """Keep claims, settlements and people's changes of these endpoints waiting."""
+    health = state.table("EndpointHealth").c
+    connection.execute(
+        sa.select(health.endpoint_id)
+        .where(health.endpoint_id.in_(endpoint_ids))
+        .order_by(health.endpoint_id)
+        .with_for_update()
+    ).all()
+
+
+def in_state(deliveries: sa.Table, state: DeliveryState) -> sa.ColumnElement[bool]:
+    """The condition with a literal: only then is the index of that state used."""
+    return deliveries.c.state == sa.literal_column(f"'{state}'")

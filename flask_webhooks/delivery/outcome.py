@@ -1,0 +1,111 @@
+"""What passes between claim, send and settle."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import blinker
+
+from ..formats import OutgoingEvent, Target
+from ..health import Change, Health
+from ..models import DeliveryState
+
+
+class Outcome(enum.StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    #: An answer that is not success.
+    REFUSED = "refused"
+    #: A 3xx answer; redirects are never followed.
+    REDIRECTED = "redirected"
+    TIMEOUT = "timeout"
+    DNS_FAILED = "dns_failed"
+    CONNECT_FAILED = "connect_failed"
+    TLS_FAILED = "tls_failed"
+    #: The network policy forbids the address.
+    BLOCKED = "blocked"
+    #: The connection broke, or what came was not HTTP.
+    BROKEN = "broken"
+    #: Our worker died or was stopped; the request may have arrived.
+    INTERRUPTED = "interrupted"
+
+
+class Reason(enum.StrEnum):
+    """Why a delivery is at rest without success."""
+
+    EXHAUSTED = "exhausted"
+    GONE = "gone"
+    BLOCKED = "blocked"
+    INTERRUPTED = "interrupted"
+    ENDPOINT_DELETED = "endpoint_deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery that is ours until the lease runs out."""
+
+    delivery_id: str
+    endpoint_id: str
+    event: OutgoingEvent
+    #: Of this attempt: 1, 2, 3 …
+    number: int
+    trigger: str
+    actor: str | None
+    failure_count: int
+    token: str
+    #: By the database's clock.
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An attempt that ended, in whatever way."""
+
+    claimed: Claimed
+    target: Target
+    outcome: Outcome
+    started_at: datetime
+    #: Milliseconds; ``None`` where nobody saw it end.
+    duration_ms: float | None
+    status: int | None = None
+    error: str | None = None
+    address: str | None = None
+    request_headers: list[list[str]] = field(default_factory=list)
+    request_body: str = ""
+    response_headers: list[list[str]] | None = None
+    response_body: str | None = None
+    response_cut: bool = False
+    timings: dict[str, float] | None = None
+    #: Seconds for which the receiver wants nothing more.
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A claimed delivery that was not sent; its attempt is not counted."""
+
+    claimed: Claimed
+    #: Seconds until it is due again.
+    delay: float = 0.0
+    #: Set when the endpoint as a whole cannot be served now, such as an unreadable secret.
+    hold_reason: str | None = None
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a batch came to, for those who want to be told."""
+
+    #: Attempts that were recorded, and the state that each left its delivery in.
+    attempts: list[tuple[Sent, DeliveryState, Reason | None]] = field(default_factory=list)
+    #: Endpoint id, what changed, and the health that goes with it.
+    changes: list[tuple[str, Change, Health]] = field(default_factory=list)
+    #: Signals to send once the batch is committed, with their keywords.
+    messages: list[tuple[blinker.NamedSignal, dict[str, Any]]] = field(default_factory=list)
+    #: Operational events were written, and with them deliveries.
+    emitted: bool = False
+    #: Attempts whose lease had been taken over.
+    stale: int = 0

@@ -1,0 +1,327 @@
+"""Record how attempts ended: attempts, delivery states, endpoint health and statistics in one transaction.
+
+Locks are taken in the order of the claim: health rows, then deliveries. An answer whose lease was taken
+over in the meantime changes nothing: its token no longer stands on the row.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import health as health_rules
+from ..health import Change, Health
+from ..models import DeliveryState, EndpointState
+from ..retry import next_attempt
+from ..state import State
+from .announce import Announcer
+from .attempts import insert_attempts
+from .judge import Judgement, judge, next_trigger
+from .locks import take_write_lock
+from .outcome import Claimed, Outcome, Reason, Released, Sent, Settled
+from .statistics import count_attempts
+from .waiting import divert, hold_pending
+
+#: A healthy endpoint's last success is written at most this often, in seconds.
+SUCCESS_STEP = 1.0
+#: Who disables endpoints, as shown beside the state.
+ACTOR = "Flask-Webhooks"
+
+
+class Settler:
+    """Settles for one drain."""
+
+    def __init__(self, state: State, chance: random.Random | None = None) -> None:
+        self.state = state
+        self.announcer = Announcer(state)
+        self._chance = chance or random.Random()
+        settings = state.settings
+        self._policy = health_rules.Policy(
+            failing_after=settings.failing_after,
+            probe_interval=settings.probe_interval,
+            max_probe_interval=settings.max_probe_interval,
+            disable_after=settings.disable_after,
+            disable_evidence=settings.disable_evidence,
+        )
+        self._delivery = state.table("Delivery")
+        self._health = state.table("EndpointHealth")
+
+    def settle(
+        self,
+        connection: sa.Connection,
+        now: datetime,
+        sent: Sequence[Sent],
+        released: Sequence[Released] = (),
+    ) -> Settled:
+        """Write a batch, in one transaction that is over when this returns.
+
+        :param now: the database's time.
+        """
+        settled = Settled()
+        with connection.begin():
+            take_write_lock(self.state, connection)
+            claims = [item.claimed for item in sent] + [item.claimed for item in released]
+            health = self._lock_health(connection, {claim.endpoint_id for claim in claims})
+            tokens = self._lock_deliveries(connection, claims)
+
+            def ours(claimed: Claimed) -> bool:
+                return tokens.get(claimed.delivery_id) == claimed.token
+
+            valid = [item for item in sent if ours(item.claimed)]
+            given_back = [item for item in released if ours(item.claimed)]
+            settled.stale = len(sent) - len(valid)
+            judgement = judge(
+                valid,
+                health,
+                policy=self._policy,
+                retries=len(self.state.settings.retry_schedule),
+                now=now,
+            )
+            settled.attempts = judgement.attempts
+            after = _with_holds(judgement.health, given_back, now)
+            self._release(connection, given_back, now)
+            insert_attempts(self.state, connection, valid)
+            self._update_deliveries(connection, settled, now)
+            self._update_health(connection, health, after)
+            count_attempts(self.state, connection, valid)
+            settled.changes = self._apply_changes(connection, judgement, now)
+            divert(self.state, connection, _pending_again(settled, given_back))
+            settled.emitted = self.announcer.record(connection, settled, now)
+        return settled
+
+    def _lock_health(self, connection: sa.Connection, endpoint_ids: set[str]) -> dict[str, Health]:
+        table = self._health
+        names = [item.name for item in fields(Health)]
+        rows = connection.execute(
+            sa.select(table.c.endpoint_id, *(table.c[name] for name in names))
+            .where(table.c.endpoint_id.in_(endpoint_ids))
+            .order_by(table.c.endpoint_id)
+            .with_for_update()
+        )
+        return {row.endpoint_id: Health(*row[1:]) for row in rows}
+
+    def _lock_deliveries(
+        self, connection: sa.Connection, claims: Iterable[Claimed]
+    ) -> dict[str, str | None]:
+        """The tokens that stand on the rows now."""
+        table = self._delivery
+        rows = connection.execute(
+            sa.select(table.c.id, table.c.lease_token)
+            .where(
+                table.c.id.in_([claim.delivery_id for claim in claims]),
+                table.c.state == DeliveryState.SENDING,
+            )
+            .order_by(table.c.id)
+            .with_for_update()
+        )
+        return {row.id: row.lease_token for row in rows}
+
+    def _release(
+        self, connection: sa.Connection, released: Sequence[Released], now: datetime
+    ) -> None:
+        """Give back what was not sent: the attempt is not counted."""
+        if released:
+            table = self._delivery
+            connection.execute(
+                sa.update(table)
+                .where(table.c.id == sa.bindparam("b_id"))
+                .values(
+                    state=DeliveryState.PENDING,
+                    due_at=sa.bindparam("b_due"),
+                    lease_token=None,
+                    lease_until=None,
+                    attempt_count=table.c.attempt_count - 1,
+                ),
+                [
+                    {
+                        "b_id": item.claimed.delivery_id,
+                        "b_due": now + timedelta(seconds=item.delay),
+                    }
+                    for item in released
+                ],
+            )
+
+    def _update_deliveries(
+        self, connection: sa.Connection, settled: Settled, now: datetime
+    ) -> None:
+        succeeded: dict[int | None, list[str]] = defaultdict(list)
+        others: list[dict[str, Any]] = []
+        for item, state, reason in settled.attempts:
+            if state == DeliveryState.SUCCEEDED:
+                succeeded[item.status].append(item.claimed.delivery_id)
+            else:
+                others.append(self._without_success(item, state, reason, now))
+        table = self._delivery
+        for status, ids in succeeded.items():
+            connection.execute(
+                sa.update(table)
+                .where(table.c.id.in_(ids))
+                .values(
+                    state=DeliveryState.SUCCEEDED,
+                    reason=None,
+                    last_status=status,
+                    completed_at=now,
+                    lease_token=None,
+                    lease_until=None,
+                )
+            )
+        if others:
+            connection.execute(
+                sa.update(table)
+                .where(table.c.id == sa.bindparam("b_id"))
+                .values(
+                    state=sa.bindparam("b_state"),
+                    reason=sa.bindparam("b_reason"),
+                    failure_count=sa.bindparam("b_failures"),
+                    last_status=sa.bindparam("b_status"),
+                    due_at=sa.bindparam("b_due"),
+                    completed_at=sa.bindparam("b_completed"),
+                    trigger=sa.bindparam("b_trigger"),
+                    lease_token=None,
+                    lease_until=None,
+                ),
+                others,
+            )
+
+    def _without_success(
+        self, item: Sent, state: DeliveryState, reason: Reason | None, now: datetime
+    ) -> dict[str, Any]:
+        # A request that we broke off ourselves is no failure of the receiver, and does not count
+        # among the interruptions after which a delivery is suspected of killing workers.
+        interrupted = item.outcome == Outcome.INTERRUPTED
+        failures = item.claimed.failure_count + (0 if interrupted else 1)
+        pending = state == DeliveryState.PENDING
+        due_at: datetime | None = None
+        if pending:
+            due_at = now if interrupted else self._retry_at(item, failures, now)
+        return {
+            "b_id": item.claimed.delivery_id,
+            "b_state": state,
+            "b_reason": reason,
+            "b_failures": failures,
+            "b_status": item.status,
+            "b_due": due_at,
+            "b_completed": None if pending else now,
+            "b_trigger": next_trigger(item.claimed.trigger, interrupted=interrupted)
+            if pending
+            else item.claimed.trigger,
+        }
+
+    def _retry_at(self, item: Sent, failures: int, now: datetime) -> datetime | None:
+        settings = self.state.settings
+        return next_attempt(
+            settings.retry_schedule,
+            failures,
+            now,
+            jitter=settings.retry_jitter,
+            chance=self._chance.random(),
+            retry_after=item.retry_after,
+        )
+
+    def _update_health(
+        self, connection: sa.Connection, before: Mapping[str, Health], after: Mapping[str, Health]
+    ) -> None:
+        changed = [
+            {"b_endpoint": endpoint_id, **asdict(health)}
+            for endpoint_id, health in sorted(after.items())
+            if _worth_writing(before.get(endpoint_id), health)
+        ]
+        if changed:
+            table = self._health
+            connection.execute(
+                sa.update(table).where(table.c.endpoint_id == sa.bindparam("b_endpoint")), changed
+            )
+
+    def _apply_changes(
+        self, connection: sa.Connection, judgement: Judgement, now: datetime
+    ) -> list[tuple[str, Change, Health]]:
+        """Disable endpoints; returns what there is to tell.
+
+        Nobody is told that an endpoint fails which a person has paused, or which was disabled a moment
+        ago: requests that were in flight go on failing.
+        """
+        if not judgement.changes:
+            return []
+        table = self.state.table("Endpoint").c
+        rows = connection.execute(
+            sa.select(table.id).where(
+                table.id.in_({endpoint_id for endpoint_id, _, _ in judgement.changes}),
+                table.state == EndpointState.ACTIVE,
+                table.deleted_at.is_(None),
+            )
+        )
+        active = {row.id for row in rows}
+        told: list[tuple[str, Change, Health]] = []
+        for endpoint_id, change, health in judgement.changes:
+            if endpoint_id not in active and change != Change.RECOVERED:
+                continue
+            if change == Change.DISABLED:
+                active.remove(endpoint_id)
+                self._disable(connection, endpoint_id, judgement, now)
+            told.append((endpoint_id, change, health))
+        return told
+
+    def _disable(
+        self, connection: sa.Connection, endpoint_id: str, judgement: Judgement, now: datetime
+    ) -> None:
+        """Disable an endpoint, and hold what waits for it."""
+        gone = any(
+            reason == Reason.GONE and item.claimed.endpoint_id == endpoint_id
+            for item, _, reason in judgement.attempts
+        )
+        days = self.state.settings.disable_after / 86_400
+        why = (
+            "The receiver answered 410 Gone." if gone else f"It failed for more than {days:g} days."
+        )
+        table = self.state.table("Endpoint")
+        connection.execute(
+            sa.update(table)
+            .where(table.c.id == endpoint_id)
+            .values(
+                state=EndpointState.DISABLED,
+                state_reason=why,
+                state_actor=ACTOR,
+                state_since=now,
+                version=table.c.version + 1,
+                updated_at=now,
+            )
+        )
+        hold_pending(self.state, connection, [endpoint_id])
+
+
+def _with_holds(
+    health: dict[str, Health], released: Sequence[Released], now: datetime
+) -> dict[str, Health]:
+    held = dict(health)
+    for item in released:
+        endpoint_id = item.claimed.endpoint_id
+        if item.hold_reason and endpoint_id in held:
+            until = now + timedelta(seconds=item.delay)
+            held[endpoint_id] = health_rules.hold(held[endpoint_id], until, item.hold_reason)
+    return held
+
+
+def _pending_again(settled: Settled, released: Sequence[Released]) -> set[str]:
+    """Endpoints whose deliveries wait again, though the endpoint may not be active any more."""
+    retried = {
+        item.claimed.endpoint_id
+        for item, state, _ in settled.attempts
+        if state == DeliveryState.PENDING
+    }
+    return retried | {item.claimed.endpoint_id for item in released}
+
+
+def _worth_writing(before: Health | None, after: Health) -> bool:
+    if before is None:
+        return False
+    if replace(after, last_success_at=before.last_success_at) != before:
+        return True
+    if before.last_success_at is None or after.last_success_at is None:
+        return before.last_success_at != after.last_success_at
+    return (after.last_success_at - before.last_success_at).total_seconds() >= SUCCESS_STEP

@@ -1,0 +1,74 @@
+"""Endpoints with everything decrypted, kept while their version stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..errors import UnreadableSecret
+from ..formats import Target
+from ..state import State
+
+
+class Targets:
+    """The endpoints that one drain has sent to. Decrypting costs more than the rest of a claim."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._known: dict[str, Target] = {}
+
+    def __getitem__(self, endpoint_id: str) -> Target:
+        return self._known[endpoint_id]
+
+    def forget(self) -> None:
+        """Decrypt all anew when they are next needed: a secret may have expired."""
+        self._known.clear()
+
+    def load(self, connection: sa.Connection, versions: dict[str, int], now: float) -> set[str]:
+        """Decrypt what is not known, or not in this version; returns those that cannot be decrypted.
+
+        :param versions: endpoint ids and their versions in the database.
+        :param now: Unix seconds; secrets that have expired by then are left out.
+        """
+        missing = [
+            endpoint_id
+            for endpoint_id, version in versions.items()
+            if endpoint_id not in self._known or self._known[endpoint_id].version != version
+        ]
+        unreadable: set[str] = set()
+        if missing:
+            table = self.state.table("Endpoint")
+            for row in connection.execute(sa.select(table).where(table.c.id.in_(missing))):
+                try:
+                    self._known[row.id] = as_target(self.state, row, now)
+                except UnreadableSecret:
+                    unreadable.add(row.id)
+        return unreadable
+
+
+def as_target(state: State, row: Any, now: float) -> Target:
+    """Decrypt an endpoint row.
+
+    :param now: Unix seconds; secrets that have expired by then are left out.
+    :raises UnreadableSecret: no configured key fits.
+    """
+
+    def opened(sealed: Any, empty: Any) -> Any:
+        return empty if sealed is None else state.vault.open(sealed)
+
+    return Target(
+        id=row.id,
+        tenant=row.tenant,
+        url=opened(row.url_sealed, row.url_shown),
+        url_shown=row.url_shown,
+        format=row.format,
+        secrets=tuple(
+            item["secret"]
+            for item in opened(row.secrets_sealed, [])
+            if item.get("expires_at") is None or item["expires_at"] > now
+        ),
+        headers=opened(row.headers_sealed, {}),
+        user_agent=row.user_agent,
+        version=row.version,
+    )

@@ -1,0 +1,146 @@
+"""What a run of failures means for an endpoint. Pure: the caller brings the time and stores the result.
+
+After some failures in a row an endpoint is *failing*: it gets one probe at a time, further and further
+apart, while the rest of its backlog waits. One success ends that. Failure that goes on for days, seen at
+least twice and far enough apart, disables it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+
+class Change(enum.StrEnum):
+    """What the host and the customer want to be told about an endpoint."""
+
+    FAILING = "failing"
+    RECOVERED = "recovered"
+    WARNED = "warned"
+    DISABLED = "disabled"
+
+
+class Hold(enum.StrEnum):
+    """Why nothing is sent to an endpoint for a while; stands in `EndpointHealth.hold_reason`."""
+
+    #: It fails, and is probed now and then.
+    FAILING = "failing"
+    #: The receiver asked for it.
+    RETRY_AFTER = "retry_after"
+    #: No configured key decrypts its secret, headers or URL.
+    UNREADABLE_SECRET = "unreadable_secret"
+    #: The host no longer has its format.
+    UNKNOWN_FORMAT = "unknown_format"
+    #: Our resolver answers for no name at all.
+    NO_DNS = "no_dns"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The numbers. Times are in seconds."""
+
+    failing_after: int
+    probe_interval: float
+    max_probe_interval: float
+    disable_after: float
+    disable_evidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The health of one endpoint, as kept in its `EndpointHealth` row."""
+
+    consecutive_failures: int = 0
+    failing_since: datetime | None = None
+    last_failure_at: datetime | None = None
+    last_success_at: datetime | None = None
+    probe_interval: float | None = None
+    hold_until: datetime | None = None
+    hold_reason: str | None = None
+    warned: int = 0
+
+    @property
+    def failing(self) -> bool:
+        return self.probe_interval is not None
+
+
+def after_success(health: Health, now: datetime) -> tuple[Health, list[Change]]:
+    """One success clears everything but a pause that the receiver itself asked for."""
+    held = health.hold_reason == Hold.RETRY_AFTER
+    recovered = replace(
+        health,
+        consecutive_failures=0,
+        failing_since=None,
+        last_success_at=now,
+        probe_interval=None,
+        hold_until=health.hold_until if held else None,
+        hold_reason=health.hold_reason if held else None,
+        warned=0,
+    )
+    return recovered, [Change.RECOVERED] if health.failing else []
+
+
+def after_failure(health: Health, now: datetime, policy: Policy) -> tuple[Health, list[Change]]:
+    """Count one failure; start or stretch the probing; warn; in the end, disable.
+
+    :return: the new health, and what is new about it. After `Change.DISABLED` the caller disables the
+        endpoint.
+    """
+    changes: list[Change] = []
+    failures = health.consecutive_failures + 1
+    since = health.failing_since or now
+    probe_interval, hold_until, hold_reason = (
+        health.probe_interval,
+        health.hold_until,
+        health.hold_reason,
+    )
+    if failures >= policy.failing_after:
+        if probe_interval is None:
+            changes.append(Change.FAILING)
+            probe_interval = policy.probe_interval
+            hold_until, hold_reason = _later(
+                health, now + timedelta(seconds=probe_interval), Hold.FAILING
+            )
+        elif hold_until is None or hold_until <= now:
+            # Only a probe stretches the pause; requests that were in flight when it began do not.
+            probe_interval = min(probe_interval * 2, policy.max_probe_interval)
+            hold_until, hold_reason = now + timedelta(seconds=probe_interval), Hold.FAILING
+    warned = health.warned
+    evidence = health.last_failure_at is not None and (
+        now - since >= timedelta(seconds=policy.disable_evidence)
+    )
+    share = (now - since) / timedelta(seconds=policy.disable_after)
+    if share >= 1 and evidence:
+        changes.append(Change.DISABLED)
+    else:
+        for mark in (90, 50):
+            if share * 100 >= mark > warned:
+                changes.append(Change.WARNED)
+                warned = mark
+                break
+    return (
+        replace(
+            health,
+            consecutive_failures=failures,
+            failing_since=since,
+            last_failure_at=now,
+            probe_interval=probe_interval,
+            hold_until=hold_until,
+            hold_reason=hold_reason,
+            warned=warned,
+        ),
+        changes,
+    )
+
+
+def hold(health: Health, until: datetime, reason: str) -> Health:
+    """Send nothing before `until`; a later pause that is already there stays."""
+    until, reason = _later(health, until, reason)
+    return replace(health, hold_until=until, hold_reason=reason)
+
+
+def _later(health: Health, until: datetime, reason: str) -> tuple[datetime, str]:
+    if health.hold_until is not None and health.hold_until > until:
+        return health.hold_until, health.hold_reason or reason
+    return until, reason

@@ -1,0 +1,139 @@
+"""What RQ calls, and the look for work whose wake-up was lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+
+import sqlalchemy as sa
+from flask import Flask, current_app, has_app_context
+from rq import get_current_job
+
+from .delivery.claim import Claimer
+from .delivery.clock import DatabaseClock
+from .delivery.drain import Drain
+from .delivery.locks import reading
+from .errors import ConfigurationError
+from .state import State, state_of, unwrap
+
+logger = logging.getLogger("flask_webhooks.jobs")
+
+#: How often workers of other installations pass a job on before it is dropped.
+MAX_HOPS = 20
+#: Seconds that we leave the queue to the workers of the other installation.
+HOP_PAUSE = (0.05, 0.5)
+
+_app: Flask | None = None
+
+
+def drain(installation: str, hops: int = 0) -> int:
+    """The RQ job: deliver what is due; returns how many attempts were made.
+
+    :param installation: whose alarm this is.
+    :param hops: how often it met workers of another installation.
+    :raises ConfigurationError: the worker has no application: FLASK_APP is not set.
+    """
+    state = state_of(find_app())
+    after_fork(state)
+    if installation != state.settings.installation:
+        return _pass_on(state, installation, hops)
+    job = get_current_job()
+    if job is None:
+        return Drain(state).run()
+    # RQ names the job in the environment of a work-horse, but not where it runs jobs in the worker itself.
+    parent = os.getppid() if os.environ.get("RQ_JOB_ID") == job.id else None
+    return Drain(state, worker_name=job.worker_name, parent=parent).run()
+
+
+def sweep(state: State) -> bool:
+    """Look for work that nobody was woken for, and wake somebody; returns whether there was any.
+
+    :raises sqlalchemy.exc.DBAPIError: the database does not answer.
+    :raises redis.RedisError: Redis does not answer.
+    """
+    with state.engine.connect() as connection, reading(connection):
+        now = DatabaseClock().read(connection)
+        if not Claimer(state).anything_due(connection, now):
+            return False
+    client = state.alarm.connect()
+    try:
+        state.alarm.ring(client)
+    finally:
+        client.close()
+    return True
+
+
+def use_app(app: Flask) -> None:
+    """Name the application for the jobs of this process and of its forks."""
+    global _app
+    _app = app
+
+
+def find_app() -> Flask:
+    """The application: the current one, the one that our Worker loaded, else that of FLASK_APP.
+
+    :raises ConfigurationError: there is none.
+    """
+    if has_app_context():
+        app: Flask = unwrap(current_app)
+        return app
+    if _app is None:
+        use_app(load_app())
+    assert _app is not None
+    return _app
+
+
+def load_app() -> Flask:
+    """Load the application that FLASK_APP names, as the ``flask`` command does.
+
+    :raises ConfigurationError: FLASK_APP is not set, or cannot be loaded.
+    """
+    from click import ClickException
+    from flask.cli import ScriptInfo
+
+    if not os.environ.get("FLASK_APP"):
+        raise ConfigurationError(
+            "The worker does not know the application. Set FLASK_APP, as for the flask command: "
+            "FLASK_APP=yourapp rq worker -w flask_webhooks.Worker"
+        )
+    try:
+        return ScriptInfo(app_import_path=os.environ["FLASK_APP"]).load_app()
+    except ClickException as error:
+        raise ConfigurationError(f"FLASK_APP cannot be loaded: {error.message}") from error
+
+
+def after_fork(state: State) -> None:
+    """Forget database connections that were opened before a fork: they belong to the parent."""
+    if state.pid == os.getpid():
+        return
+    state.pid = os.getpid()
+    for engine in engines(state):
+        engine.dispose(close=False)
+
+
+def engines(state: State) -> list[sa.Engine]:
+    """All of the host's engines."""
+    with state.app.app_context():
+        return list(state.db.engines.values())
+
+
+def _pass_on(state: State, installation: str, hops: int) -> int:
+    """Put another host's job back into the queue that we share with it."""
+    if hops >= MAX_HOPS:
+        logger.error(
+            "Dropped a job of installation %s: no worker of it takes jobs from queue %r. Give each host a "
+            "WEBHOOKS_QUEUE of its own.",
+            installation,
+            state.settings.queue,
+        )
+        return 0
+    client = state.alarm.connect()
+    try:
+        state.alarm.enqueue(client, hops + 1, installation)
+    finally:
+        client.close()
+    # At random, or two workers that hold each other's job would swap them again and again.
+    time.sleep(random.uniform(*HOP_PAUSE))
+    return 0

@@ -1,0 +1,53 @@
+"""When a delivery is tried again. Pure: time and chance come in as arguments."""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+#: Answers whose ``Retry-After`` speaks about the whole endpoint (RFC 9110, 10.2.3; RFC 6585, 4).
+HOLDING_STATUSES = frozenset({429, 503})
+
+
+def next_attempt(
+    schedule: Sequence[float],
+    failures: int,
+    now: datetime,
+    *,
+    jitter: float,
+    chance: float,
+    retry_after: float | None = None,
+) -> datetime | None:
+    """The time of the next attempt, or ``None`` when the schedule is used up.
+
+    :param schedule: seconds between one attempt and the next.
+    :param failures: failures so far, this one included.
+    :param jitter: the largest share by which a delay is changed.
+    :param chance: a random number from 0 to 1.
+    :param retry_after: seconds that the receiver asked for; it is never tried sooner.
+    """
+    if failures > len(schedule):
+        return None
+    delay = schedule[failures - 1] * (1 + jitter * (2 * chance - 1))
+    return now + timedelta(seconds=max(delay, retry_after or 0.0))
+
+
+def parse_retry_after(value: str | None, now: datetime, longest: float) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
+
+    :param longest: the most that is believed, in seconds.
+    :return: 0 to `longest`, or ``None`` when the header is absent or makes no sense.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value), longest)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max((moment - now).total_seconds(), 0.0), longest)

@@ -1,0 +1,239 @@
+"""The recommended RQ worker: ``FLASK_APP=… rq worker -w flask_webhooks.Worker``.
+
+It loads the application once, in the parent, so that a job starts in milliseconds; runs RQ's scheduler;
+looks for lost work at its start and every few seconds; registers itself again when Redis has forgotten it;
+and passes SIGTERM on to the work-horse, which RQ does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+import click
+import rq
+import rq.worker_registration
+from redis import RedisError
+from rq.exceptions import StopRequested
+from sqlalchemy.exc import DBAPIError
+
+from . import jobs
+from .config import Settings
+from .delivery import heartbeat
+from .delivery.clock import DatabaseClock
+from .delivery.retention import prune
+from .errors import WebhooksError
+from .logs import safe_text
+from .state import State, state_of
+
+logger = logging.getLogger("flask_webhooks.worker")
+
+#: Seconds between two looks whether Redis is back.
+REDIS_PAUSE = 1.0
+
+#: How often RQ's scheduler is asked to end, a second apart, before it is killed.
+SCHEDULER_TRIES = 3
+
+#: Environment variables with which the command line names a Redis.
+_REDIS_VARIABLES = ("RQ_REDIS_URL", "RQ_CONFIG", "REDIS_URL", "REDIS_HOST")
+
+
+class Worker(rq.Worker):
+    """An RQ worker for webhook deliveries; takes what `rq.Worker` takes."""
+
+    def __init__(self, queues: Any, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("prepare_for_work") is False:
+            # RQ makes such objects to list workers, anywhere; they never work and have no application.
+            self._sweep_interval = Settings().sweep_interval
+            super().__init__(queues, *args, **kwargs)
+            return
+        self._webhooks = state_of(jobs.find_app())
+        jobs.use_app(self._webhooks.app)
+        self._sweep_interval = self._webhooks.settings.sweep_interval
+        if not _named("queues"):
+            connection = kwargs.get("connection") or (queues[0].connection if queues else None)
+            queues = [rq.Queue(self._webhooks.settings.queue, connection=connection)]
+        super().__init__(queues, *args, **kwargs)
+        self.job_monitoring_interval = min(self.job_monitoring_interval, 5)
+        self._swept_at = float("-inf")
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:
+        """Work until told to stop, also when Redis goes away and comes back; RQ would quit.
+
+        The scheduler always runs along, since retries fall due without any new event.
+        """
+        self._warm_up()
+        kwargs["with_scheduler"] = True
+        bounded = any(kwargs.get(name) for name in ("burst", "max_jobs", "max_idle_time"))
+        worked = False
+        while True:
+            try:
+                worked |= super().work(*args, **kwargs)
+            except RedisError as error:
+                self.log.warning("Worker %s: Redis does not answer: %s", self.name, error)
+            if bounded or args or not self._wait_for_redis():
+                return worked
+            self.log.info("Worker %s: going on", self.name)
+
+    @property
+    def dequeue_timeout(self) -> int:
+        """Seconds between two looks for lost work, while there are no jobs."""
+        return max(1, round(self._sweep_interval))
+
+    @property
+    def connection_timeout(self) -> int:
+        return self.dequeue_timeout + 10
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """RQ calls this whenever it has waited for a job, or finished one."""
+        super().heartbeat(timeout, pipeline)
+        if pipeline is None and not self.is_horse and not self.horse_pid:
+            self._register_again()
+            self._sweep()
+
+    def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
+        """RQ calls this every few seconds while a job runs; RQ 3 with one argument more than RQ 2."""
+        super().maintain_heartbeats(*args, **kwargs)
+        self._register_again()
+
+    def fork_work_horse(self, job: rq.job.Job, queue: rq.Queue) -> None:
+        """Fork with no database connection open: the child could neither use nor close it."""
+        self._close_connections()
+        super().fork_work_horse(job, queue)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Tell the work-horse to finish what it has in flight, and to end."""
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+        if self.horse_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+
+    def stop_scheduler(self) -> None:
+        """End RQ's scheduler; RQ waits for ever for one that was just forked and missed the signal."""
+        process: Any = self.scheduler._process if self.scheduler else None
+        if process is None:
+            return
+        for _ in range(SCHEDULER_TRIES):
+            with contextlib.suppress(OSError):
+                process.terminate()
+            process.join(1)
+            if not process.is_alive():
+                return
+        process.kill()
+        process.join()
+
+    def _wait_for_redis(self) -> bool:
+        """Wait until Redis is back; returns whether to go on, which is not so once told to stop."""
+        if self.horse_pid:
+            # It delivers without Redis, too; let it finish.
+            self.wait_for_horse()
+            self._horse_pid = 0
+        while self._shutdown_requested_date is None:
+            try:
+                time.sleep(REDIS_PAUSE)
+                # Also where Redis still knows us: it would take us for our own double.
+                self.register_death()  # type: ignore[no-untyped-call]
+            except StopRequested:
+                return False
+            except RedisError:
+                continue
+            # A signal may have come meanwhile, without ending anything.
+            return self._shutdown_requested_date is None
+        return False
+
+    def _warm_up(self) -> None:
+        """Connect once, so that forks find the database's dialect set up."""
+        try:
+            with self._webhooks.engine.connect():
+                pass
+        except DBAPIError as error:
+            self.log.warning("The database does not answer yet: %s", safe_text(error))
+        self._close_connections()
+
+    def _close_connections(self) -> None:
+        for engine in jobs.engines(self._webhooks):
+            engine.dispose()
+
+    def _register_again(self) -> None:
+        # After a FLUSHALL nobody would know of us, and the drains would not know how many we are.
+        if not self.connection.sismember(self.redis_workers_keys, self.key):
+            self.log.info("Worker %s: Redis has forgotten us, registering again", self.name)
+            self.connection.hset(self.key, mapping=self.serialize())
+            with self.connection.pipeline() as pipeline:
+                rq.worker_registration.register(self, pipeline)
+                pipeline.execute()
+
+    def _sweep(self) -> None:
+        if time.monotonic() - self._swept_at < self._sweep_interval * 0.9:
+            return
+        self._swept_at = time.monotonic()
+        try:
+            jobs.sweep(self._webhooks)
+            with self._webhooks.engine.connect() as connection:
+                with connection.begin():
+                    now = DatabaseClock().read(connection)
+                sign = heartbeat.Sign(self.name, "worker", socket.gethostname(), os.getpid())
+                heartbeat.beat(self._webhooks, connection, sign, now)
+                prune(self._webhooks, connection, now)
+        except DBAPIError as error:
+            self.log.warning(
+                "The database cannot be used: %s. Where tables are missing, run your migrations or: "
+                "flask webhooks init-db",
+                safe_text(error),
+            )
+        except RedisError as error:
+            self.log.warning("Redis does not answer: %s", error)
+
+    def teardown(self) -> None:
+        super().teardown()  # type: ignore[no-untyped-call]
+        if self.is_horse:
+            return
+        with contextlib.suppress(DBAPIError), self._webhooks.engine.connect() as connection:
+            heartbeat.end(self._webhooks, connection, self.name)
+
+
+def run(state: State, *, burst: bool = False, name: str | None = None) -> None:
+    """Run a worker for an application until it is told to stop; what ``flask webhooks worker`` does.
+
+    :param burst: end when there is nothing left to do.
+    :raises redis.RedisError: Redis does not answer.
+    """
+    jobs.use_app(state.app)
+    client = state.alarm.connect()
+    Worker([state.alarm.queue(client)], name=name, connection=client).work(burst=burst)
+
+
+def adopt_redis() -> None:
+    """Point ``rq worker`` to the application's Redis where the command line names none.
+
+    RQ's command connects before it makes the worker, but after it has imported the worker's class.
+    """
+    context = _rq_command()
+    if context is None or _named("url") or _named("config"):
+        return
+    if any(os.environ.get(name) for name in _REDIS_VARIABLES):
+        return
+    try:
+        os.environ["REDIS_URL"] = state_of(jobs.find_app()).settings.redis_url
+    except WebhooksError as error:
+        raise click.ClickException(error.message) from error
+
+
+def _rq_command() -> click.Context | None:
+    """The running ``rq worker`` or ``rq worker-pool``, if this is one."""
+    context = click.get_current_context(silent=True)
+    if context is None or not context.command.callback:
+        return None
+    module = getattr(context.command.callback, "__module__", "")
+    return context if module.startswith("rq.") else None
+
+
+def _named(parameter: str) -> bool:
+    """Whether RQ's command line names a parameter; outside of it, whoever makes the worker does."""
+    context = _rq_command()
+    return context is None or bool(context.params.get(parameter))

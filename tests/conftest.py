@@ -1,0 +1,88 @@
+"""Fixtures that more than one test file needs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+from flask import Flask
+
+from example_app.services import PostgresServer, RedisServer
+from tests.delivering import close, make_app
+from tests.receiver import Receiver
+from tests.working import Worker
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to the slow tests what one database shows as well as the other."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if parameters.get("database_url") == "postgresql" and item.get_closest_marker(
+            "slow_on_postgresql"
+        ):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis for this test process; tests that stop or pause it need not tidy up, see `redis_url`."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """An empty Redis that answers."""
+    redis_server.resume()
+    redis_server.start()
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for this test process."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of this test alone, on each kind of server."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'database.sqlite'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    server.start()
+    name = f"test_{uuid.uuid4().hex}"
+    yield server.create_database(name)
+    server.start()
+    server.drop_database(name)
+
+
+@pytest.fixture
+def app(database_url: str, redis_url: str) -> Iterator[Flask]:
+    """The small host of `tests.hostapp` with its tables, once on each kind of database."""
+    app = make_app(database_url, redis_url)
+    with app.app_context():
+        yield app
+        close(app)
+
+
+@pytest.fixture
+def worker(app: Flask) -> Iterator[Worker]:
+    """A worker without HTTP; see `tests.working`."""
+    with closing(Worker(app)) as worker:
+        yield worker
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver on loopback."""
+    with Receiver() as receiver:
+        yield receiver

@@ -1,0 +1,123 @@
+"""Real worker processes for tests, and waiting for what they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from flask import Flask
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Command lines by which an operator may run workers, after ``python -m``.
+OURS = ["rq.cli", "worker", "-w", "flask_webhooks.Worker"]
+COMMAND = ["flask", "webhooks", "worker"]
+PLAIN = ["rq.cli", "worker", "webhooks"]
+PLAIN_SCHEDULER = ["rq.cli", "worker", "--with-scheduler", "webhooks"]
+SIMPLE = ["rq.cli", "worker", "-w", "rq.SimpleWorker", "webhooks"]
+POOL = ["rq.cli", "worker-pool", "-n", "2", "webhooks"]
+
+
+class WorkerProcess:
+    """A worker as a child process with a process group of its own; use it as a context manager.
+
+    :param config: the settings of the application, as given to `tests.hostapp.create_app`.
+    :param log: file that its output goes to.
+    """
+
+    def __init__(self, command: list[str], config: dict[str, Any], log: Path) -> None:
+        self.log = log
+        plain = command[0] == "rq.cli" and "flask_webhooks.Worker" not in command
+        redis = ["--url", config["WEBHOOKS_REDIS_URL"]] if plain else []
+        self._command = [sys.executable, "-m", *command[:2], *redis, *command[2:]]
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if "REDIS" not in name},
+            "FLASK_APP": "tests.hostapp:create_app",
+            "TEST_CONFIG": json.dumps(config),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONWARNINGS": "default",
+        }
+
+    def __enter__(self) -> WorkerProcess:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def terminate(self) -> None:
+        """Ask the worker alone to stop, as ``kill`` does."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the worker and its work-horses at once, with no chance to tidy up."""
+        # RQ puts each work-horse into a process group of its own.
+        for pid in [*children(self.process.pid), self.process.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait(10)
+
+    def wait(self, seconds: float) -> float:
+        """Wait until it has ended; returns the seconds that took."""
+        began = time.monotonic()
+        self.process.wait(seconds)
+        return time.monotonic() - began
+
+
+def children(pid: int) -> list[int]:
+    """All descendants of a process that are alive, the youngest first."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            listed = path.read_text().split()
+        except (FileNotFoundError, ProcessLookupError):  # it ended since it was listed
+            continue
+        for child in map(int, listed):
+            found += [*children(child), child]
+    return found
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 10.0, what: str = "") -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what or condition}"
+        time.sleep(0.02)
+
+
+def config_of(app: Flask) -> dict[str, Any]:
+    """The settings that make the same application in another process."""
+    names = ("SECRET_KEY", "SQLALCHEMY_DATABASE_URI", "SQLITE_IMMEDIATE")
+    return {
+        name: value
+        for name, value in app.config.items()
+        if name in names or name.startswith("WEBHOOKS_")
+    }

@@ -1,0 +1,128 @@
+"""A database that goes away, or is locked, in the middle of a drain: it goes on, and nothing is lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from example_app.services import PostgresServer
+
+from .delivering import close, drain, emit, expire_leases, make_app, states, webhooks_of
+from .receiver import Receiver
+
+EVENTS = 60
+ENDPOINTS = 5
+
+
+@contextmanager
+def draining(app: Flask) -> Iterator[Callable[[], int]]:
+    """A drain in a thread of its own; what is given waits for its end and returns how many it made."""
+    result: list[int | BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(drain(app, endpoint_concurrency=4))
+        except BaseException as error:
+            result.append(error)
+
+    def finish() -> int:
+        thread.join(30)
+        [made] = result
+        assert isinstance(made, int), made
+        return made
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield finish
+    finally:
+        thread.join(30)
+
+
+def prepare(app: Flask, receiver: Receiver) -> None:
+    for number in range(ENDPOINTS):
+        webhooks_of(app).create_endpoint(receiver.url(f"/slow/0.02/{number}"))
+    emit(app, EVENTS)
+
+
+def assert_all_arrived(app: Flask, receiver: Receiver, made: int) -> None:
+    """All were sent by the drain that met the trouble, but for what it could not know that it had."""
+    assert made > EVENTS * ENDPOINTS / 2
+    if set(states(app)) != {"succeeded"}:
+        # A claim whose commit was not confirmed: its rows are leased to nobody.
+        expire_leases(app)
+        drain(app)
+    assert states(app) == {"succeeded": EVENTS * ENDPOINTS}
+    came = Counter((request.id, request.path) for request in receiver.requests)
+    assert len(came) == EVENTS * ENDPOINTS
+    assert max(came.values()) <= 2
+
+
+def test_postgresql_restarted_in_the_middle(
+    postgres_server: PostgresServer, redis_url: str, receiver: Receiver
+) -> None:
+    postgres_server.start()
+    app = make_app(postgres_server.create_database("restarted"), redis_url)
+    try:
+        with app.app_context():
+            prepare(app, receiver)
+            close(app)
+            with draining(app) as finish:
+                receiver.wait_for(40)
+                postgres_server.restart()
+                made = finish()
+            assert_all_arrived(app, receiver, made)
+            close(app)
+    finally:
+        postgres_server.drop_database("restarted")
+
+
+_LOCK = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(2)
+connection.rollback()
+"""
+
+
+@pytest.mark.parametrize("patience", [5.0, 0.1])
+@pytest.mark.parametrize("immediate", [False, True])
+def test_sqlite_locked_by_another_process_in_the_middle(
+    tmp_path: Path, redis_url: str, receiver: Receiver, patience: float, immediate: bool
+) -> None:
+    """Whether the driver waits for longer than the lock lasts, or gives up before."""
+    path = tmp_path / "database.sqlite"
+    options: dict[str, Any] = {"connect_args": {"timeout": patience}}
+    app = make_app(
+        f"sqlite:///{path}",
+        redis_url,
+        SQLALCHEMY_ENGINE_OPTIONS=options,
+        SQLITE_IMMEDIATE=immediate,
+    )
+    with app.app_context():
+        prepare(app, receiver)
+        with draining(app) as finish:
+            receiver.wait_for(40)
+            began = time.monotonic()
+            with subprocess.Popen(
+                [sys.executable, "-c", _LOCK, path], stdout=subprocess.PIPE, text=True
+            ) as other:
+                assert other.stdout is not None
+                assert other.stdout.readline() == "locked\n"
+                made = finish()
+            assert time.monotonic() - began > 2
+        assert made == EVENTS * ENDPOINTS
+        assert_all_arrived(app, receiver, made)
+        close(app)
