@@ -1,0 +1,190 @@
+"""Who may do what: the host's `authorize`, `current_tenant` and `current_actor`, made into one object.
+
+Every function of `queries` and `actions` takes an `Access` first, so that pages, API and commands are held
+to the same rules. What lies outside its tenant scope does not exist for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from . import ids
+from .errors import ConfigurationError, Forbidden, NotFound
+from .models import Delivery, Endpoint
+from .state import ALL_TENANTS, AllTenants, State, unwrap
+from .transactions import reading, writing
+
+#: What the host's `authorize` is asked about, and how a refusal names it.
+_MEANINGS: Final = {
+    "view": "see endpoints and deliveries",
+    "view_payload": "see the data of events",
+    "manage": "create or change endpoints",
+    "send": "send or cancel deliveries",
+    "secret": "change the secret of an endpoint",
+    "delete_all": "delete all endpoints",
+}
+ACTIONS = tuple(_MEANINGS)
+
+#: The actor where the host does not name one.
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one person or program may see and do."""
+
+    state: State = field(repr=False)
+    #: Goes into the audit trail.
+    actor: str
+    #: Only this tenant's endpoints, events and deliveries; never those of the whole server.
+    tenant: str | AllTenants
+    #: ``(action, endpoint or None) -> bool``, with an action of `ACTIONS`; ``None`` is about all of them.
+    may: Callable[[str, Endpoint | None], bool] = field(repr=False)
+    #: The request is for our own pages or API; see `transactions.writing`.
+    owns_request: bool = False
+
+    def require(self, action: str, endpoint: Endpoint | None = None) -> None:
+        """Go on only if this is allowed.
+
+        :raises NotFound: the endpoint belongs to another tenant.
+        :raises Forbidden: the host's `authorize` says no.
+        """
+        if action not in _MEANINGS:
+            raise ValueError(f"{action!r} is not one of {', '.join(ACTIONS)}")
+        if endpoint is not None and not self.sees(endpoint.tenant):
+            raise no_endpoint(endpoint.id)
+        if not self.may(action, endpoint):
+            raise Forbidden(f"You are not allowed to {_MEANINGS[action]}.")
+
+    def sees(self, tenant: str | None) -> bool:
+        """Whether something of this tenant (``None``: of the whole server) is in scope."""
+        return isinstance(self.tenant, AllTenants) or self.tenant == tenant
+
+    def scope(self, tenant: Any) -> sa.ColumnElement[bool]:
+        """The SQL condition for a tenant column."""
+        return sa.true() if isinstance(self.tenant, AllTenants) else tenant == self.tenant
+
+    def read(self) -> AbstractContextManager[Session]:
+        """A session for reading. Nothing of the host's may be called while it is open."""
+        return reading(self.state)
+
+    def write(self, alone: str | None = None) -> AbstractContextManager[Session]:
+        """A session for one transaction of our own; see `transactions.writing`."""
+        return writing(self.state, owns_request=self.owns_request, alone=alone)
+
+
+def request_access(state: State) -> Access:
+    """The access of whoever makes the current request, as the host's hooks say.
+
+    :raises Forbidden: the host has not said who may, or this person belongs to no tenant.
+    """
+    authorize = state.hooks.authorize
+    if authorize is None:
+        raise Forbidden(
+            "The application has not said who may see its webhooks. Decorate a function (action, endpoint) "
+            "-> bool with @webhooks.authorize."
+        )
+
+    def may(action: str, endpoint: Endpoint | None) -> bool:
+        answer = authorize(action, endpoint)
+        # A redirect to a login page, returned as from a view, must not count as a yes.
+        if not isinstance(answer, int | None):
+            raise ConfigurationError(
+                f"The function given to @webhooks.authorize must return True or False, not "
+                f"{type(answer).__name__}."
+            )
+        return bool(answer)
+
+    return Access(
+        state=state, actor=_actor(state), tenant=_tenant(state), may=may, owns_request=True
+    )
+
+
+def system_access(state: State, actor: str) -> Access:
+    """The access of the host's own code and of the command line: everything.
+
+    :param actor: who stands in the audit trail, such as ``cli:root``.
+    """
+    return Access(state=state, actor=actor, tenant=ALL_TENANTS, may=lambda action, endpoint: True)
+
+
+def find_endpoint(access: Access, endpoint_id: str, *, deleted: bool = False) -> Endpoint:
+    """An endpoint in scope, detached.
+
+    :param deleted: find it even if it was deleted.
+    :raises NotFound: there is none.
+    """
+    if not is_id(endpoint_id):
+        raise no_endpoint(endpoint_id)
+    with access.read() as session:
+        endpoint = session.get(access.state.models.Endpoint, endpoint_id)
+    if (
+        endpoint is None
+        or not access.sees(endpoint.tenant)
+        or (endpoint.deleted_at is not None and not deleted)
+    ):
+        raise no_endpoint(endpoint_id)
+    return endpoint
+
+
+def find_delivery(access: Access, delivery_id: str) -> tuple[Delivery, Endpoint]:
+    """A delivery in scope and its endpoint, which may be deleted; both detached.
+
+    :raises NotFound: there is none.
+    """
+    models = access.state.models
+    found = None
+    if is_id(delivery_id):
+        query = (
+            sa.select(models.Delivery, models.Endpoint)
+            .join_from(
+                models.Delivery,
+                models.Endpoint,
+                models.Delivery.endpoint_id == models.Endpoint.id,
+            )
+            .where(models.Delivery.id == delivery_id)
+        )
+        with access.read() as session:
+            found = session.execute(query).one_or_none()
+    if found is None or not access.sees(found[1].tenant):
+        raise NotFound(f"There is no delivery {shown(delivery_id)}.")
+    return found[0], found[1]
+
+
+def is_id(value: object) -> bool:
+    """Whether this can be an id at all; PostgreSQL refuses to compare some other text."""
+    return isinstance(value, str) and len(value) <= ids.MAX_LENGTH and value.isprintable()
+
+
+def shown(value: object) -> str:
+    """Something given as an id, for a message."""
+    return ascii(value)[:50]
+
+
+def no_endpoint(endpoint_id: object) -> NotFound:
+    """The refusal for an endpoint that is not there, or not in scope."""
+    return NotFound(f"There is no endpoint {shown(endpoint_id)}.")
+
+
+def _actor(state: State) -> str:
+    hook = state.hooks.current_actor
+    actor = str((hook() if hook is not None else None) or UNKNOWN)
+    return "".join(c if c.isprintable() else "�" for c in actor)[:255]
+
+
+def _tenant(state: State) -> str | AllTenants:
+    hook = state.hooks.current_tenant
+    if hook is None:
+        return ALL_TENANTS
+    tenant: Any = unwrap(hook())
+    if isinstance(tenant, AllTenants):
+        return ALL_TENANTS
+    if tenant is None or not str(tenant):
+        raise Forbidden("You do not belong to a tenant, so there are no endpoints for you to see.")
+    return str(tenant)

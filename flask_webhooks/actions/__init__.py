@@ -1,0 +1,32 @@
+"""The write side: every change that a person, the API, a command or the host's code can make.
+
+Each function takes an `Access` first, checks it, makes its change in a short transaction of its own together
+with a row in the audit trail, and wakes the workers if something became due.
+"""
+
+from .deliveries import cancel, resend, send_test
+from .endpoints import (
+    CreatedEndpoint,
+    create_endpoint,
+    delete_all_endpoints,
+    delete_endpoint,
+    update_endpoint,
+)
+from .revision import EndpointChanges
+from .secrets import rotate_secret
+from .switches import pause_endpoint, resume_endpoint
+
+__all__ = [
+    "CreatedEndpoint",
+    "EndpointChanges",
+    "cancel",
+    "create_endpoint",
+    "delete_all_endpoints",
+    "delete_endpoint",
+    "pause_endpoint",
+    "resend",
+    "resume_endpoint",
+    "rotate_secret",
+    "send_test",
+    "update_endpoint",
+]

@@ -1,0 +1,185 @@
+"""Send tests, send again, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from .. import ids
+from ..access import Access, find_delivery, find_endpoint
+from ..columns import utc_now
+from ..encoding import encode_data
+from ..errors import InvalidTransition, UnknownEventType
+from ..models import AT_REST, Delivery, DeliveryState, Trigger
+from ..outbox import Draft, insert_deliveries, insert_event
+from ..state import State
+from .trail import locked, record
+
+TEST = "test"
+#: The reason of deliveries that a person cancelled.
+CANCELLED = "cancelled"
+
+_REOPENED = {
+    "state": DeliveryState.PENDING,
+    "reason": None,
+    "due_at": utc_now(),
+    "failure_count": 0,
+    "interruption_count": 0,
+    "completed_at": None,
+}
+
+
+def send_test(
+    access: Access,
+    endpoint_id: str,
+    event_type: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Delivery:
+    """Send an event to one endpoint only, also if it is paused or disabled.
+
+    :param event_type: any of the catalogue; ``None`` is ``test``.
+    :param data: ``None`` is the example of the type.
+    :raises UnknownEventType: the catalogue has none of this name.
+    :raises InvalidData: the data is too large or not JSON.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed.
+    """
+    access.require("send", find_endpoint(access, endpoint_id))
+    state = access.state
+    kind, text = _sample(state, event_type, data)
+    with access.write() as session:
+        endpoint = locked(session, access, endpoint_id)
+        draft = Draft(
+            id=ids.new_id("evt"),
+            type=kind,
+            tenant=endpoint.tenant,
+            data=text,
+            occurred_at=datetime.now(UTC),
+        )
+        connection = session.connection()
+        insert_event(state, connection, draft)
+        [delivery_id] = insert_deliveries(
+            state,
+            connection,
+            draft,
+            [(endpoint.id, endpoint.tenant, endpoint.state)],
+            trigger=Trigger.TEST,
+            actor=access.actor,
+        )
+        record(
+            session,
+            access,
+            "endpoint.tested",
+            endpoint,
+            delivery_id=delivery_id,
+            changes={"event_type": kind},
+        )
+        delivery = session.get_one(state.models.Delivery, delivery_id)
+    state.alarm.wake()
+    return delivery
+
+
+def resend(access: Access, delivery_id: str) -> Delivery:
+    """Send a delivery again, now: the same event and ``webhook-id``, the schedule from its start.
+
+    :raises InvalidTransition: it is being sent, or its endpoint was deleted.
+    :raises NotFound: there is no such delivery in scope.
+    :raises Forbidden: not allowed.
+    """
+    delivery, endpoint = find_delivery(access, delivery_id)
+    access.require("send", endpoint)
+    if endpoint.deleted_at is not None:
+        raise InvalidTransition(
+            "The endpoint of this delivery was deleted, so it cannot be sent again.",
+            state=delivery.state,
+        )
+    # A test stays one: it must neither be retried nor count against the endpoint.
+    trigger = Trigger.TEST if delivery.trigger == Trigger.TEST else Trigger.MANUAL
+    with access.write() as session:
+        endpoint = locked(session, access, endpoint.id)
+        reopened = _move(
+            session,
+            access.state,
+            delivery_id,
+            {*AT_REST, DeliveryState.PENDING},
+            {**_REOPENED, "trigger": trigger, "actor": access.actor},
+        )
+        if not reopened:
+            raise InvalidTransition(
+                "It is being sent right now: wait until that attempt has ended.",
+                state=DeliveryState.SENDING,
+            )
+        record(session, access, "delivery.resent", endpoint, delivery_id=delivery_id)
+        changed = session.get_one(access.state.models.Delivery, delivery_id)
+    access.state.alarm.wake()
+    return changed
+
+
+def cancel(access: Access, delivery_id: str) -> Delivery:
+    """Give up a delivery that has not been sent yet.
+
+    :raises InvalidTransition: it is being sent, or has ended.
+    :raises NotFound: there is no such delivery in scope.
+    :raises Forbidden: not allowed.
+    """
+    _, endpoint = find_delivery(access, delivery_id)
+    access.require("send", endpoint)
+    models = access.state.models
+    with access.write() as session:
+        cancelled = _move(
+            session,
+            access.state,
+            delivery_id,
+            {DeliveryState.PENDING, DeliveryState.HELD},
+            {
+                "state": DeliveryState.CANCELLED,
+                "reason": CANCELLED,
+                "due_at": None,
+                "completed_at": utc_now(),
+            },
+        )
+        delivery = session.get_one(models.Delivery, delivery_id)
+        if not cancelled:
+            sending = delivery.state == DeliveryState.SENDING
+            raise InvalidTransition(
+                "It is being sent right now: wait until that attempt has ended."
+                if sending
+                else f"It is {delivery.state} already; only what is pending or held can be cancelled.",
+                state=delivery.state,
+            )
+        record(session, access, "delivery.cancelled", endpoint, delivery_id=delivery_id)
+    return delivery
+
+
+def _move(
+    session: Session,
+    state: State,
+    delivery_id: str,
+    allowed: set[DeliveryState],
+    values: dict[str, Any],
+) -> bool:
+    """Change a delivery only if it is in one of these states, in one statement."""
+    table = state.table("Delivery")
+    result = session.connection().execute(
+        sa.update(table).where(table.c.id == delivery_id, table.c.state.in_(allowed)).values(values)
+    )
+    return result.rowcount == 1
+
+
+def _sample(
+    state: State, event_type: str | None, data: Mapping[str, Any] | None
+) -> tuple[str, str]:
+    """The name of the type and the data as JSON text."""
+    name = TEST if event_type is None else event_type
+    if not isinstance(name, str):
+        raise UnknownEventType('Name the event type by its text, such as "license.created".')
+    known = state.catalog[name]
+    if data is None:
+        data = known.example
+        if name == TEST:
+            data = {"message": f"This is a test ping from {state.settings.product_name}"}
+    return known.name, encode_data(data, state.settings.max_data_bytes)

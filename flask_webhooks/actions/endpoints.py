@@ -1,0 +1,206 @@
+"""Create, change and delete endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Unpack
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from .. import ids
+from ..access import Access, find_endpoint
+from ..columns import utc_now
+from ..delivery.waiting import cancel_waiting
+from ..errors import EndpointLimitReached
+from ..models import Endpoint
+from ..state import State
+from . import checks
+from .revision import EndpointChanges, Revision, seal
+from .switches import forget_failures
+from .trail import locked, record
+
+#: Endpoints that one statement deletes; databases limit the length of a list.
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedEndpoint:
+    """A new endpoint, and its secret, which is shown this once."""
+
+    endpoint: Endpoint
+    #: ``None`` where the format does not sign.
+    secret: str | None = field(repr=False)
+
+
+def create_endpoint(
+    access: Access,
+    url: str,
+    *,
+    events: Iterable[str] | None = None,
+    tenant: object = None,
+    format: str | None = None,
+    name: str = "",
+    description: str = "",
+    secret: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    user_agent: str | None = None,
+) -> CreatedEndpoint:
+    """Add an endpoint, active from the start.
+
+    :param events: names and ``license.*`` patterns; ``None`` is everything, also future types.
+    :param tenant: whose it is; ``None`` is the whole server, or the only tenant in scope.
+    :param format: ``None`` is what the URL asks for, else ``WEBHOOKS_DEFAULT_FORMAT``.
+    :param secret: the customer's own; ``None`` generates one.
+    :raises InvalidInput: one of its children, whose `field` is the parameter at fault.
+    :raises EndpointLimitReached: the tenant has ``WEBHOOKS_MAX_ENDPOINTS`` already.
+    :raises Forbidden: not allowed, or not for this tenant.
+    """
+    access.require("manage")
+    state = access.state
+    owner = checks.owner(tenant, access.tenant)
+    whole_url = checks.url(state, url)
+    wire = checks.wire_format(state, format, whole_url)
+    url_shown, url_sealed = checks.sealed_url(state, wire, whole_url)
+    plain_secret = checks.secret(wire, secret)
+    checked_headers = checks.headers(state, headers)
+    endpoint = state.models.Endpoint(
+        id=ids.new_id("ep"),
+        tenant=owner,
+        name=checks.one_line(name, "name", "name", checks.MAX_NAME_LENGTH),
+        description=checks.text(
+            description, "description", "description", checks.MAX_DESCRIPTION_LENGTH
+        ),
+        url_shown=url_shown,
+        url_sealed=url_sealed,
+        format=wire.name,
+        events=state.catalog.check_patterns(events),
+        secrets_sealed=seal(state, plain_secret and [{"secret": plain_secret, "expires_at": None}]),
+        headers_sealed=seal(state, checked_headers),
+        user_agent=checks.user_agent(user_agent),
+    )
+    changes = {
+        "url": [None, url_shown],
+        "format": [None, wire.name],
+        "events": [None, endpoint.events],
+        "name": [None, endpoint.name],
+        "headers": [None, list(checked_headers)],
+    }
+    alone = None if owner is None else f"endpoints of {owner}"
+    with access.write(alone=alone) as session:
+        if owner is not None:
+            _check_quota(session, state, owner)
+        session.add(endpoint)
+        session.flush()
+        session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))
+        record(session, access, "endpoint.created", endpoint, changes=changes)
+        session.refresh(endpoint)
+    return CreatedEndpoint(endpoint, plain_secret)
+
+
+def update_endpoint(
+    access: Access, endpoint_id: str, **changes: Unpack[EndpointChanges]
+) -> Endpoint:
+    """Change some settings of an endpoint; what is not named stays.
+
+    A new URL or format starts with a clean record: it is tried at once.
+
+    :raises InvalidInput: as for `create_endpoint`; nothing was changed then.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed.
+    """
+    unknown = changes.keys() - EndpointChanges.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"update_endpoint() cannot change {', '.join(sorted(unknown))}")
+    access.require("manage", find_endpoint(access, endpoint_id))
+    state = access.state
+    with access.write() as session:
+        endpoint = locked(session, access, endpoint_id)
+        revision = Revision(state, endpoint)
+        revision.apply(changes)
+        if revision.differences:
+            for name, value in revision.values.items():
+                setattr(endpoint, name, value)
+            endpoint.version += 1
+            endpoint.updated_at = utc_now()
+            if revision.fresh_start:
+                forget_failures(session, state, endpoint.id)
+            record(session, access, "endpoint.updated", endpoint, changes=revision.differences)
+            session.flush()
+        session.refresh(endpoint)
+    if revision.fresh_start:
+        state.alarm.wake()
+    return endpoint
+
+
+def delete_endpoint(access: Access, endpoint_id: str) -> None:
+    """Delete an endpoint: what it was still owed is cancelled, its history stays, its secrets go.
+
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed.
+    """
+    access.require("manage", find_endpoint(access, endpoint_id))
+    with access.write() as session:
+        _delete(session, access, [locked(session, access, endpoint_id)])
+
+
+def delete_all_endpoints(access: Access) -> int:
+    """Delete every endpoint in scope; returns how many.
+
+    :raises Forbidden: not allowed.
+    """
+    access.require("delete_all")
+    models = access.state.models
+    in_scope = sa.select(models.Endpoint.id).where(
+        access.scope(models.Endpoint.tenant), models.Endpoint.deleted_at.is_(None)
+    )
+    count = 0
+    with access.write() as session:
+        endpoint_ids = session.scalars(
+            sa.select(models.EndpointHealth.endpoint_id)
+            .where(models.EndpointHealth.endpoint_id.in_(in_scope))
+            .order_by(models.EndpointHealth.endpoint_id)
+            .with_for_update()
+        ).all()
+        for start in range(0, len(endpoint_ids), _CHUNK):
+            chunk = endpoint_ids[start : start + _CHUNK]
+            endpoints = session.scalars(
+                sa.select(models.Endpoint).where(
+                    models.Endpoint.id.in_(chunk), models.Endpoint.deleted_at.is_(None)
+                )
+            ).all()
+            _delete(session, access, endpoints)
+            count += len(endpoints)
+    return count
+
+
+def _delete(session: Session, access: Access, endpoints: Sequence[Endpoint]) -> None:
+    for endpoint in endpoints:
+        endpoint.deleted_at = endpoint.updated_at = utc_now()
+        endpoint.version += 1
+        endpoint.url_sealed = endpoint.secrets_sealed = endpoint.headers_sealed = None
+        record(
+            session,
+            access,
+            "endpoint.deleted",
+            endpoint,
+            changes={"name": [endpoint.name, None], "url": [endpoint.url_shown, None]},
+        )
+    cancel_waiting(access.state, session.connection(), [endpoint.id for endpoint in endpoints])
+
+
+def _check_quota(session: Session, state: State, tenant: str) -> None:
+    limit = state.settings.max_endpoints
+    table = state.models.Endpoint
+    used = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(table)
+        .where(table.tenant == tenant, table.deleted_at.is_(None))
+    )
+    if (used or 0) >= limit:
+        raise EndpointLimitReached(
+            f"{used} of {limit} endpoints are used. Delete one that is no longer needed, or ask the "
+            "operator to raise WEBHOOKS_MAX_ENDPOINTS.",
+            limit=limit,
+        )

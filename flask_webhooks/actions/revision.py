@@ -1,0 +1,126 @@
+"""What a change makes of an endpoint, worked out before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
+
+from ..errors import InvalidEndpoint, InvalidSecret, InvalidURL, UnreadableSecret
+from ..formats import Format
+from ..models import Endpoint
+from ..state import State
+from ..vault import Sealed
+from . import checks
+
+
+class EndpointChanges(TypedDict, total=False):
+    """What `update_endpoint` can change; see `create_endpoint`."""
+
+    url: str
+    events: Iterable[str] | None
+    format: str | None
+    name: str
+    description: str
+    #: All custom headers; the value ``None`` keeps the stored one of that name.
+    headers: Mapping[str, str | None] | None
+    user_agent: str | None
+
+
+class Revision:
+    """What a change makes of an endpoint, before it is written."""
+
+    def __init__(self, state: State, endpoint: Endpoint) -> None:
+        self.state = state
+        self.endpoint = endpoint
+        #: New values by column.
+        self.values: dict[str, Any] = {}
+        #: For the audit trail: ``{"name": ["old", "new"]}``.
+        self.differences: dict[str, Any] = {}
+        #: Requests will differ so much that the failures so far say nothing about them.
+        self.fresh_start = False
+
+    def apply(self, changes: EndpointChanges) -> None:
+        """Check every change.
+
+        :raises InvalidInput: the first one that cannot be made.
+        """
+        if "url" in changes or "format" in changes:
+            self._retarget(changes)
+        if "events" in changes:
+            self._set("events", self.state.catalog.check_patterns(changes["events"]))
+        if "name" in changes:
+            self._set(
+                "name", checks.one_line(changes["name"], "name", "name", checks.MAX_NAME_LENGTH)
+            )
+        if "description" in changes:
+            text = checks.text(
+                changes["description"], "description", "description", checks.MAX_DESCRIPTION_LENGTH
+            )
+            self._set("description", text)
+        if "user_agent" in changes:
+            self._set("user_agent", checks.user_agent(changes["user_agent"]))
+        if "headers" in changes:
+            self._set_headers(changes["headers"])
+
+    def _set(self, name: str, value: Any) -> None:
+        before = getattr(self.endpoint, name)
+        if value != before:
+            self.values[name] = value
+            self.differences[name] = [before, value]
+
+    def _set_headers(self, given: Mapping[str, str | None] | None) -> None:
+        stored = self.endpoint.headers_sealed
+        before = checks.stored_headers(self.state, stored)
+        after = checks.headers(self.state, given, stored)
+        if after != before:
+            self.values["headers_sealed"] = seal(self.state, after)
+            # Names only: values are secrets.
+            self.differences["headers"] = [list(before or ()), list(after)]
+            self.fresh_start |= before is None
+
+    def _retarget(self, changes: EndpointChanges) -> None:
+        try:
+            before = checks.whole_url(self.state, self.endpoint)
+        except UnreadableSecret:
+            before = None
+        if "url" in changes:
+            url = checks.url(self.state, changes["url"])
+        elif before is None:
+            raise InvalidURL("Write the URL again: the stored one cannot be decrypted any more.")
+        else:
+            url = before
+        if "format" in changes:
+            wire = checks.wire_format(self.state, changes["format"], url)
+        else:
+            wire = self.state.formats[self.endpoint.format]
+        reformatted = wire.name != self.endpoint.format
+        if reformatted:
+            self._check_secrets_fit(wire)
+            self._set("format", wire.name)
+        if url == before and not reformatted:
+            return
+        self.fresh_start = True
+        shown, sealed = checks.sealed_url(self.state, wire, url)
+        self.values |= {"url_shown": shown, "url_sealed": sealed}
+        if url != before:
+            self.differences["url"] = [self.endpoint.url_shown, shown]
+
+    def _check_secrets_fit(self, wire: Format) -> None:
+        if not wire.signed:
+            return
+        misfit = InvalidEndpoint(
+            f"The secret of this endpoint does not fit {wire.label}: add another endpoint in that format.",
+            field="format",
+        )
+        if self.endpoint.secrets_sealed is None:
+            raise misfit
+        try:
+            for item in self.state.vault.open(self.endpoint.secrets_sealed):
+                wire.check_secret(item["secret"])
+        except (InvalidSecret, UnreadableSecret):
+            raise misfit from None
+
+
+def seal(state: State, value: Any) -> Sealed | None:
+    """Encrypt; what is empty needs no encryption."""
+    return state.vault.seal(value) if value else None

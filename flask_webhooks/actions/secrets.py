@@ -1,0 +1,102 @@
+"""Replace the secret of an endpoint while the receiver still knows the old one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..access import Access, find_endpoint
+from ..columns import utc_now
+from ..errors import InvalidEndpoint, InvalidInput, InvalidSecret, UnreadableSecret
+from ..models import Endpoint
+from ..state import State
+from . import checks
+from .switches import forget_failures
+from .trail import locked, record
+
+DAY = 86_400
+#: The longest time for which an old secret goes on signing.
+MAX_OVERLAP_SECONDS = 30 * DAY
+#: Each live secret adds a signature to the header of every request.
+MAX_LIVE_SECRETS = 5
+
+
+def rotate_secret(
+    access: Access,
+    endpoint_id: str,
+    *,
+    overlap_seconds: float = DAY,
+    secret: str | None = None,
+) -> str:
+    """Give an endpoint a new secret and return it, this once.
+
+    :param overlap_seconds: for how long requests are signed with the old secret too; 0 ends it now.
+    :param secret: the customer's own; ``None`` generates one.
+    :raises InvalidInput: one of its children: the overlap or the secret is not usable.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed.
+    """
+    access.require("secret", find_endpoint(access, endpoint_id))
+    overlap = _check_overlap(overlap_seconds)
+    state = access.state
+    with access.write() as session:
+        endpoint = locked(session, access, endpoint_id)
+        wire = state.formats[endpoint.format]
+        new = checks.secret(wire, secret)
+        if new is None:
+            raise InvalidEndpoint(f"{wire.label} does not sign, so there is no secret to rotate.")
+        now = time.time()
+        old = _live_secrets(state, endpoint, now)
+        if old is None:
+            # Workers hold an endpoint whose secrets they cannot decrypt.
+            forget_failures(session, state, endpoint.id)
+        elif any(item["secret"] == new for item in old):
+            raise InvalidSecret("The endpoint has this secret already: write another one.")
+        kept = _ending(old or [], now, overlap)
+        endpoint.secrets_sealed = state.vault.seal([{"secret": new, "expires_at": None}, *kept])
+        endpoint.version += 1
+        endpoint.updated_at = utc_now()
+        record(
+            session,
+            access,
+            "endpoint.secret_rotated",
+            endpoint,
+            changes={"overlap_seconds": overlap},
+        )
+    if old is None:
+        state.alarm.wake()
+    return new
+
+
+def _check_overlap(seconds: float) -> float:
+    # The chained comparison also refuses NaN.
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_OVERLAP_SECONDS:
+        raise InvalidInput(
+            f"The overlap must be a number of seconds from 0 to {MAX_OVERLAP_SECONDS} (30 days).",
+            field="overlap_seconds",
+        )
+    return seconds
+
+
+def _live_secrets(state: State, endpoint: Endpoint, now: float) -> list[dict[str, Any]] | None:
+    """Secrets that still sign, newest first; ``None`` if they cannot be decrypted."""
+    if endpoint.secrets_sealed is None:
+        return []
+    try:
+        items = state.vault.open(endpoint.secrets_sealed)
+    except UnreadableSecret:
+        return None
+    return [item for item in items if item["expires_at"] is None or item["expires_at"] > now]
+
+
+def _ending(old: list[dict[str, Any]], now: float, overlap: float) -> list[dict[str, Any]]:
+    if overlap == 0:
+        return []
+    if len(old) >= MAX_LIVE_SECRETS:
+        raise InvalidInput(
+            f"{len(old)} older secrets still sign. Wait until one has expired, or rotate with an overlap of "
+            "0 to end them all.",
+            field="overlap_seconds",
+        )
+    end = now + overlap
+    return [{**item, "expires_at": min(end, item["expires_at"] or end)} for item in old]

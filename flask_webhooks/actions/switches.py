@@ -1,0 +1,135 @@
+"""Pause and resume endpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ..access import Access, find_endpoint
+from ..columns import utc_now
+from ..delivery.waiting import hold_pending
+from ..errors import InvalidTransition
+from ..models import DeliveryState, Endpoint, EndpointState
+from ..state import State
+from . import checks
+from .trail import locked, record
+
+#: What to do with the deliveries that were held back: send, cancel, or go on holding.
+HELD_CHOICES = ("send", "discard", "keep")
+#: The reason of deliveries that were cancelled at a resume.
+DISCARDED = "discarded"
+#: The reason of deliveries that were to stay held at a resume.
+KEPT = "kept"
+
+
+def pause_endpoint(access: Access, endpoint_id: str, reason: str = "") -> Endpoint:
+    """Send nothing until it is resumed; what is due and what comes is held.
+
+    :param reason: for people, shown beside the state.
+    :raises InvalidTransition: it is paused or disabled already.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed.
+    """
+    access.require("manage", find_endpoint(access, endpoint_id))
+    why = checks.one_line(reason, "reason", "reason", checks.MAX_REASON_LENGTH)
+    state = access.state
+    with access.write() as session:
+        endpoint = locked(session, access, endpoint_id)
+        if endpoint.state != EndpointState.ACTIVE:
+            raise InvalidTransition(
+                f"The endpoint is {endpoint.state} already.", state=endpoint.state
+            )
+        held = hold_pending(state, session.connection(), [endpoint.id])
+        _switch(endpoint, EndpointState.PAUSED, access.actor, why)
+        changes = {"state": [EndpointState.ACTIVE, EndpointState.PAUSED], "held": held}
+        record(session, access, "endpoint.paused", endpoint, changes=changes | _reason(why))
+        session.flush()
+        session.refresh(endpoint)
+    return endpoint
+
+
+def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> Endpoint:
+    """Make a paused or disabled endpoint active again, with a clean record.
+
+    :param held: of `HELD_CHOICES`.
+    :raises InvalidTransition: it is active already.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed.
+    """
+    choice = checks.one_of(held, "held", HELD_CHOICES)
+    access.require("manage", find_endpoint(access, endpoint_id))
+    state = access.state
+    with access.write() as session:
+        endpoint = locked(session, access, endpoint_id)
+        before = endpoint.state
+        if before == EndpointState.ACTIVE:
+            raise InvalidTransition("The endpoint is active already.", state=before)
+        # An event that was being written while the endpoint was paused may have missed that.
+        hold_pending(state, session.connection(), [endpoint.id])
+        count = _release(session, state, endpoint.id, choice)
+        forget_failures(session, state, endpoint.id)
+        _switch(endpoint, EndpointState.ACTIVE, access.actor, "")
+        changes = {"state": [before, EndpointState.ACTIVE], "held": choice, "deliveries": count}
+        record(session, access, "endpoint.resumed", endpoint, changes=changes)
+        session.flush()
+        session.refresh(endpoint)
+    state.alarm.wake()
+    return endpoint
+
+
+def forget_failures(session: Session, state: State, endpoint_id: str) -> None:
+    """Start with a clean record: nothing is waited for, no failure counts."""
+    health = state.table("EndpointHealth")
+    session.execute(
+        sa.update(health)
+        .where(health.c.endpoint_id == endpoint_id)
+        .values(
+            consecutive_failures=0,
+            failing_since=None,
+            probe_interval=None,
+            hold_until=None,
+            hold_reason=None,
+            warned=0,
+        )
+    )
+
+
+def _release(session: Session, state: State, endpoint_id: str, choice: str) -> int:
+    values: dict[str, Any]
+    match choice:
+        case "send":
+            values = {"state": DeliveryState.PENDING, "due_at": utc_now(), "reason": None}
+        case "discard":
+            values = {
+                "state": DeliveryState.CANCELLED,
+                "reason": DISCARDED,
+                "completed_at": utc_now(),
+            }
+        case _:
+            # Without it they would be taken for some that missed the resume, and sent.
+            values = {"reason": KEPT}
+    delivery = state.table("Delivery")
+    return (
+        session.connection()
+        .execute(
+            sa.update(delivery)
+            .where(delivery.c.endpoint_id == endpoint_id, delivery.c.state == DeliveryState.HELD)
+            .values(values)
+        )
+        .rowcount
+    )
+
+
+def _switch(endpoint: Endpoint, to: EndpointState, actor: str, reason: str) -> None:
+    endpoint.state = to
+    endpoint.state_reason = reason or None
+    endpoint.state_actor = actor
+    endpoint.state_since = utc_now()
+    endpoint.updated_at = utc_now()
+    endpoint.version += 1
+
+
+def _reason(text: str) -> dict[str, str]:
+    return {"reason": text} if text else {}

@@ -1,0 +1,234 @@
+"""Endpoints with what people want to know about them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ..access import Access, find_endpoint, no_endpoint
+from ..errors import UnreadableSecret
+from ..models import DeliveryState, Endpoint, EndpointHealth
+from ..state import State
+from .pages import literal, older_than
+
+#: What the counts of attempts cover.
+COUNTED = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """An endpoint, its health, its last day, and what waits for it."""
+
+    endpoint: Endpoint
+    health: EndpointHealth
+    #: Attempts of the last 24 hours.
+    succeeded: int
+    failed: int
+    #: Deliveries that are waiting now.
+    pending: int
+    held: int
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of the attempts of the last 24 hours, from 0 to 1; ``None`` without any."""
+        attempts = self.succeeded + self.failed
+        return self.succeeded / attempts if attempts else None
+
+    @property
+    def last_delivery_at(self) -> datetime | None:
+        """When an attempt was last settled, whatever came of it."""
+        times = (self.health.last_success_at, self.health.last_failure_at)
+        return max((time for time in times if time is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDetail(EndpointRow):
+    """An endpoint as its own page shows it. Secrets and header values are not there."""
+
+    #: Names of the custom headers; ``None`` if they cannot be decrypted.
+    header_names: tuple[str, ...] | None
+    #: When each secret that still signs ends, newest first; ``None`` is never.
+    secrets_until: tuple[datetime | None, ...]
+    #: A secret, a header or the URL was encrypted with a key that is gone: nothing can be sent.
+    unreadable: bool
+
+
+def list_endpoints(
+    access: Access,
+    search: str | None = None,
+    *,
+    before: str | None = None,
+    limit: int | None = None,
+    now: datetime | None = None,
+) -> list[EndpointRow]:
+    """The endpoints in scope that were not deleted, newest first. Three statements.
+
+    :param search: a part of the name, description or URL (as shown), or an id.
+    :param before: only those older than this id. :param limit: at most so many; ``None`` for all.
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    models = access.state.models
+    table = models.Endpoint
+    query = (
+        sa.select(table, models.EndpointHealth)
+        .join_from(table, models.EndpointHealth, models.EndpointHealth.endpoint_id == table.id)
+        .where(access.scope(table.tenant), table.deleted_at.is_(None))
+        .where(*older_than(table.id, before))
+        .order_by(table.id.desc())
+        .limit(limit)
+    )
+    if search:
+        # PostgreSQL refuses text that holds NUL.
+        text = search.strip().replace("\0", "\N{REPLACEMENT CHARACTER}")
+        query = query.where(
+            sa.or_(
+                table.name.icontains(text, autoescape=True),
+                table.url_shown.icontains(text, autoescape=True),
+                table.description.icontains(text, autoescape=True),
+                table.id == text,
+            )
+        )
+    with access.read() as session:
+        found = session.execute(query).all()
+        if not found:
+            return []
+        which = sa.and_(
+            access.scope(table.tenant),
+            table.deleted_at.is_(None),
+            # A range instead of a list, which could be too long for a statement.
+            table.id.between(found[-1][0].id, found[0][0].id),
+        )
+        counts = _counts(session, access.state, which, now or datetime.now(UTC))
+    return [EndpointRow(endpoint, health, **counts[endpoint.id]) for endpoint, health in found]
+
+
+def get_endpoint(
+    access: Access,
+    endpoint_id: str,
+    *,
+    include_deleted: bool = False,
+    now: datetime | None = None,
+) -> EndpointDetail:
+    """One endpoint. Four statements.
+
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed to ``view`` it.
+    """
+    access.require("view", find_endpoint(access, endpoint_id, deleted=include_deleted))
+    state = access.state
+    models = state.models
+    moment = now or datetime.now(UTC)
+    with access.read() as session:
+        endpoint, health = session.execute(
+            sa.select(models.Endpoint, models.EndpointHealth)
+            .join_from(
+                models.Endpoint,
+                models.EndpointHealth,
+                models.EndpointHealth.endpoint_id == models.Endpoint.id,
+            )
+            .where(models.Endpoint.id == endpoint_id)
+        ).one()
+        counts = _counts(session, state, models.Endpoint.id == endpoint_id, moment)
+    header_names, secrets_until, unreadable = _opened(state, endpoint, moment)
+    return EndpointDetail(
+        endpoint,
+        health,
+        **counts[endpoint.id],
+        header_names=header_names,
+        secrets_until=secrets_until,
+        unreadable=unreadable,
+    )
+
+
+def quota(access: Access, tenant: str | None) -> tuple[int, int | None]:
+    """How many endpoints a tenant has and may have; ``None`` for the whole server, and for no limit.
+
+    :raises NotFound: the tenant is not in scope.
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    if not access.sees(tenant) or not (tenant is None or _is_tenant(tenant)):
+        raise no_endpoint(tenant)
+    table = access.state.models.Endpoint
+    mine = table.tenant.is_(None) if tenant is None else table.tenant == tenant
+    query = sa.select(sa.func.count()).select_from(table).where(mine, table.deleted_at.is_(None))
+    with access.read() as session:
+        used = session.scalar(query) or 0
+    return used, None if tenant is None else access.state.settings.max_endpoints
+
+
+def _counts(
+    session: Session, state: State, which: sa.ColumnElement[bool], now: datetime
+) -> defaultdict[str, dict[str, int]]:
+    """The counts of an `EndpointRow` by endpoint id. Two statements."""
+    models = state.models
+    counts: defaultdict[str, dict[str, int]] = defaultdict(
+        lambda: {"succeeded": 0, "failed": 0, "pending": 0, "held": 0}
+    )
+    statistic, delivery = models.Statistic, models.Delivery
+    attempts = (
+        sa.select(
+            statistic.endpoint_id,
+            sa.func.sum(statistic.succeeded),
+            sa.func.sum(statistic.failed),
+        )
+        .join_from(statistic, models.Endpoint, models.Endpoint.id == statistic.endpoint_id)
+        .where(which, statistic.hour > now - COUNTED)
+        .group_by(statistic.endpoint_id)
+    )
+    for endpoint_id, succeeded, failed in session.execute(attempts):
+        counts[endpoint_id] |= {"succeeded": int(succeeded), "failed": int(failed)}
+
+    def waiting(delivery_state: DeliveryState) -> sa.SelectBase:
+        return (
+            sa.select(
+                delivery.endpoint_id, sa.literal(str(delivery_state)), sa.func.count(delivery.id)
+            )
+            .join_from(delivery, models.Endpoint, models.Endpoint.id == delivery.endpoint_id)
+            .where(which, delivery.state == literal(delivery_state))
+            .group_by(delivery.endpoint_id)
+        )
+
+    both: sa.Executable = sa.union_all(waiting(DeliveryState.PENDING), waiting(DeliveryState.HELD))
+    for endpoint_id, delivery_state, number in session.execute(both):
+        counts[endpoint_id][delivery_state] = number
+    return counts
+
+
+def _opened(
+    state: State, endpoint: Endpoint, now: datetime
+) -> tuple[tuple[str, ...] | None, tuple[datetime | None, ...], bool]:
+    """Header names, ends of secrets, and whether something cannot be decrypted."""
+    unreadable = False
+
+    def open_(sealed: Any, empty: Any) -> Any:
+        nonlocal unreadable
+        try:
+            return empty if sealed is None else state.vault.open(sealed)
+        except UnreadableSecret:
+            unreadable = True
+            return None
+
+    headers = open_(endpoint.headers_sealed, {})
+    secrets = open_(endpoint.secrets_sealed, [])
+    open_(endpoint.url_sealed, None)
+    live = [
+        item["expires_at"]
+        for item in secrets or ()
+        if item["expires_at"] is None or item["expires_at"] > now.timestamp()
+    ]
+    return (
+        None if headers is None else tuple(headers),
+        tuple(None if end is None else datetime.fromtimestamp(end, UTC) for end in live),
+        unreadable,
+    )
+
+
+def _is_tenant(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable()

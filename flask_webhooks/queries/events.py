@@ -1,0 +1,114 @@
+"""Events, and who they went to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import defer
+from sqlalchemy.orm.attributes import set_committed_value
+
+from ..access import Access, is_id, shown
+from ..errors import NotFound
+from ..models import Event
+from .deliveries import DeliveryRow, has_type
+from .pages import MAX_LIMIT, Page, check_limit, older_than, page_of
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event without its data, which may be large."""
+
+    #: `data` is always ``None`` here.
+    event: Event
+    #: Number of its deliveries in scope by state.
+    deliveries: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EventDetail:
+    """An event and who it went to."""
+
+    #: Its `data` is ``None`` for those who may not ``view_payload``.
+    event: Event
+    #: Those in scope, newest first, at most 200.
+    deliveries: list[DeliveryRow]
+    #: Whether the data is there.
+    payload_visible: bool
+
+
+def list_events(
+    access: Access,
+    event_type: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> Page[EventRow]:
+    """Events of the tenant in scope, newest first. Two statements.
+
+    :param before: only those older than this id.
+    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    models = access.state.models
+    table, delivery = models.Event, models.Delivery
+    query = (
+        sa.select(table)
+        .options(defer(table.data))
+        .where(access.scope(table.tenant), *older_than(table.id, before))
+        .order_by(table.id.desc())
+        .limit(check_limit(limit) + 1)
+    )
+    if event_type is not None:
+        query = query.where(has_type(table.type, event_type))
+    with access.read() as session:
+        page = page_of(session.scalars(query).all(), limit, lambda event: event.id)
+        counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for event_id, state, number in session.execute(
+            sa.select(delivery.event_id, delivery.state, sa.func.count())
+            .where(
+                delivery.event_id.in_([event.id for event in page.items]),
+                access.scope(delivery.tenant),
+            )
+            .group_by(delivery.event_id, delivery.state)
+        ):
+            counts[event_id][state] = number
+    for event in page.items:
+        set_committed_value(event, "data", None)
+    return page.map(lambda event: EventRow(event, counts[event.id]))
+
+
+def get_event(access: Access, event_id: str) -> EventDetail:
+    """One event. Two statements.
+
+    :raises NotFound: there is no such event in scope.
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    payload_visible = access.may("view_payload", None)
+    models = access.state.models
+    query = sa.select(models.Event).where(
+        models.Event.id == event_id, access.scope(models.Event.tenant)
+    )
+    if not payload_visible:
+        query = query.options(defer(models.Event.data))
+    deliveries_query = (
+        sa.select(models.Delivery, models.Endpoint)
+        .join_from(
+            models.Delivery, models.Endpoint, models.Delivery.endpoint_id == models.Endpoint.id
+        )
+        .where(models.Delivery.event_id == event_id, access.scope(models.Delivery.tenant))
+        .order_by(models.Delivery.id.desc())
+        .limit(MAX_LIMIT)
+    )
+    event = None
+    if is_id(event_id):
+        with access.read() as session:
+            event = session.scalars(query).one_or_none()
+            deliveries = [DeliveryRow(*row) for row in session.execute(deliveries_query)]
+    if event is None:
+        raise NotFound(f"There is no event {shown(event_id)}.")
+    if not payload_visible:
+        set_committed_value(event, "data", None)
+    return EventDetail(event, deliveries, payload_visible)

@@ -1,0 +1,74 @@
+"""Keyset pagination, and conditions that several lists share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from ..access import is_id, shown
+from ..errors import InvalidInput
+from ..models import DeliveryState
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+MAX_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items of a list, newest first."""
+
+    items: list[T]
+    #: Pass it as `before` to get the next page; ``None`` on the last one.
+    next_before: str | None
+
+    def map(self, function: Callable[[T], U]) -> Page[U]:
+        """The same page of something else."""
+        return Page([function(item) for item in self.items], self.next_before)
+
+
+def page_of(rows: Sequence[T], limit: int, id_of: Callable[[T], str]) -> Page[T]:
+    """Make a page of up to ``limit + 1`` rows: the last one only says that there are more."""
+    items = list(rows[:limit])
+    return Page(items, id_of(items[-1]) if len(rows) > limit else None)
+
+
+def check_limit(limit: int) -> int:
+    """:raises InvalidInput: it is not a number from 1 to `MAX_LIMIT`."""
+    if not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInput(f"limit must be a whole number from 1 to {MAX_LIMIT}.", field="limit")
+    return limit
+
+
+def older_than(column: Any, before: str | None) -> list[sa.ColumnElement[bool]]:
+    """The condition for everything after a page.
+
+    :raises InvalidInput: `before` is not an id.
+    """
+    if before is None:
+        return []
+    if not is_id(before):
+        raise InvalidInput("before must be the id that the page before ended with.", field="before")
+    return [column < before]
+
+
+def check_state(state: str | None) -> DeliveryState | None:
+    """:raises InvalidInput: it is not a state of a delivery."""
+    if state is None:
+        return None
+    try:
+        return DeliveryState(state)
+    except ValueError:
+        raise InvalidInput(
+            f"There is no state {shown(state)}. Choose one of: {', '.join(DeliveryState)}.",
+            field="state",
+        ) from None
+
+
+def literal(state: DeliveryState) -> sa.ColumnElement[Any]:
+    """A state written into the SQL itself: with a parameter SQLite would not use its partial index."""
+    return sa.literal(str(state), sa.String(), literal_execute=True)
