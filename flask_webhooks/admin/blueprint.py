@@ -1,0 +1,77 @@
+"""The blueprint: its routes, who is let in, headers of every answer."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask import Blueprint, Response, g, request
+
+from ..access import request_access
+from ..state import State, state_of
+from . import delivery_views, endpoint_views, failures, secret_views, settings_views, switch_views
+from .i18n import gettext, ngettext
+from .page import Toolbox
+
+NAME: Final = "flask_webhooks"
+
+#: For our own layout. In the host's the policy is the host's: its scripts and styles are not ours.
+_CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'self'",
+        "script-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+        "base-uri 'none'",
+    )
+)
+
+
+def create_blueprint(state: State) -> Blueprint:
+    """A blueprint for one application. Nobody is let in until the host has said who may."""
+    blueprint = Blueprint(
+        NAME,
+        __name__,
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/static",
+    )
+    blueprint.before_request(_open_access)
+    blueprint.after_request(_set_headers)
+    blueprint.context_processor(_context)
+    failures.register(blueprint)
+    for views in (endpoint_views, settings_views, secret_views, switch_views, delivery_views):
+        views.register(blueprint)
+    return blueprint
+
+
+def _is_static() -> bool:
+    return request.endpoint is not None and request.endpoint.endswith(".static")
+
+
+def _open_access() -> None:
+    """Find out who this is. Each view then asks for what it is about to show or do."""
+    if not _is_static():
+        g.flask_webhooks_access = request_access(state_of())
+
+
+def _context() -> dict[str, Any]:
+    # Named so that they hide nothing of the host's layout, which pages may extend.
+    return {"wh": Toolbox(state_of()), "_w": gettext, "_wn": ngettext}
+
+
+def _set_headers(response: Response) -> Response:
+    headers = response.headers
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    if _is_static():
+        return response
+    headers.setdefault("Cache-Control", "private, no-cache")
+    # Not no-referrer: Flask-WTF's protection wants a referrer on HTTPS.
+    headers.setdefault("Referrer-Policy", "same-origin")
+    # A page of buttons must not be put into a frame under somebody's mouse.
+    headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+    if state_of().settings.base_template is None:
+        headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY_POLICY)
+    return response

@@ -1,0 +1,66 @@
+"""Refusals and faults as pages inside the layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, Response
+from flask_wtf.csrf import CSRFError
+
+from ..errors import (
+    ConfigurationError,
+    EndpointLimitReached,
+    Forbidden,
+    InvalidInput,
+    InvalidTransition,
+    NotFound,
+    UnreadableSecret,
+    WebhooksError,
+)
+from .i18n import gettext as _
+from .page import render
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a kind of error is shown."""
+
+    status: int
+    title: str
+
+
+def register(blueprint: Blueprint) -> None:
+    """Show the errors of these pages, and only of these."""
+    blueprint.register_error_handler(WebhooksError, _show)
+    blueprint.register_error_handler(CSRFError, _show_stale)
+
+
+def _show(error: WebhooksError) -> Response:
+    if isinstance(error, ConfigurationError):
+        # For the developer: an error page of the host's, and a traceback in the log.
+        raise error
+    failure = _failure(error)
+    return render("error.html", failure.status, failure=failure, message=error.message)
+
+
+def _show_stale(error: CSRFError) -> Response:
+    failure = Failure(400, _("This page is out of date"))
+    message = _(
+        "It was open for too long, or you have signed in again since, so nothing was changed. "
+        "Go back, reload the page and try once more."
+    )
+    return render("error.html", failure.status, failure=failure, message=message)
+
+
+def _failure(error: WebhooksError) -> Failure:
+    match error:
+        case Forbidden():
+            return Failure(403, _("Not allowed"))
+        case NotFound():
+            return Failure(404, _("Not found"))
+        case InvalidTransition() | EndpointLimitReached() | UnreadableSecret():
+            return Failure(409, _("That is not possible now"))
+        case InvalidInput():
+            return Failure(422, _("That was not understood"))
+        case _:
+            return Failure(503, _("That did not work"))

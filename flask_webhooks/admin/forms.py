@@ -1,0 +1,190 @@
+"""The forms. They read what was sent; what it may be is decided in `actions`, for API and commands too."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import Any
+
+from flask import current_app, request
+from flask_wtf import FlaskForm
+from flask_wtf.csrf import CSRFError, generate_csrf
+from markupsafe import Markup
+from wtforms import (
+    BooleanField,
+    FieldList,
+    Form,
+    FormField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+)
+
+from ..errors import InvalidData, InvalidInput
+from ..headers import MAX_HEADERS
+from .i18n import gettext as _
+
+#: Empty rows for more headers.
+_SPARE_ROWS = 2
+
+
+def csrf_is_checked() -> bool:
+    """Always, but in a host's tests that switch it off: a setting for the host's forms must not open ours."""
+    return not current_app.testing or bool(current_app.config.get("WTF_CSRF_ENABLED", True))
+
+
+def csrf_field() -> Markup:
+    """A hidden field with the token."""
+    name = current_app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")
+    return Markup('<input type="hidden" name="{}" value="{}">').format(name, generate_csrf())
+
+
+class WebhooksForm(FlaskForm):  # type: ignore[misc]
+    """Base of our forms: protected, whatever the host does about its own."""
+
+    class Meta(FlaskForm.Meta):  # type: ignore[misc]
+        @cached_property
+        def csrf(self) -> bool:
+            return csrf_is_checked()
+
+        def wrap_formdata(self, form: Any, formdata: Any) -> Any:
+            # Without Flask-WTF's excursion into JSON bodies and files.
+            return request.form if request.method == "POST" else None
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        #: Messages by field name, ``""`` for those of no single field; in the order in which to show them.
+        self.problems: dict[str, str] = {}
+
+    def check_csrf(self) -> None:
+        """:raises CSRFError: the token is missing, stale or somebody else's."""
+        if not self.validate():
+            for message in self.errors.get(self.meta.csrf_field_name, ()):
+                raise CSRFError(str(message))
+
+    def refuse(self, error: InvalidInput | str) -> None:
+        """Show why it was refused, beside the field at fault."""
+        name = error.field if isinstance(error, InvalidInput) else None
+        self.problems[name if name is not None and name in self else ""] = str(error)
+
+
+class ConfirmForm(WebhooksForm):
+    """A button that changes something."""
+
+
+class PauseForm(WebhooksForm):
+    """Pause an endpoint."""
+
+    reason = StringField()
+
+
+class ResumeForm(WebhooksForm):
+    """Resume an endpoint."""
+
+    #: Of `actions.switches.HELD_CHOICES`.
+    held = StringField(default="send")
+
+
+class RotateForm(WebhooksForm):
+    """Give an endpoint a new secret."""
+
+    overlap_seconds = StringField(default="86400")
+    secret = StringField()
+    once = StringField()
+
+    def overlap(self) -> float:
+        """:raises InvalidInput: it is not a number."""
+        try:
+            return float(self.overlap_seconds.data or "")
+        except ValueError:
+            raise InvalidInput(
+                _("Choose for how long the old secret goes on signing."), field="overlap_seconds"
+            ) from None
+
+
+class SampleForm(WebhooksForm):
+    """Send a test event."""
+
+    event_type = StringField()
+    sample = TextAreaField()
+
+    def refuse(self, error: InvalidInput | str) -> None:
+        if isinstance(error, InvalidData):
+            self.problems["sample"] = str(error)
+        else:
+            super().refuse(error)
+
+    def sample_data(self) -> dict[str, Any] | None:
+        """The data to send; ``None`` for the example of the event type.
+
+        :raises InvalidData: it is not a JSON object.
+        """
+        text = (self.sample.data or "").strip()
+        if not text:
+            return None
+        try:
+            value = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise InvalidData(_("This is not JSON: %(why)s", why=str(error))) from None
+        if not isinstance(value, dict):
+            raise InvalidData(_('Write a JSON object, such as {"license_id": "lic_1"}.'))
+        return value
+
+
+class HeaderForm(Form):
+    """One custom header, a row of `EndpointForm`."""
+
+    name = StringField()
+    #: Never filled in: stored values are secrets.
+    value = StringField()
+    remove = BooleanField()
+
+
+class EndpointForm(WebhooksForm):
+    """A new endpoint, or the settings of one."""
+
+    name = StringField()
+    url = StringField()
+    description = TextAreaField()
+    tenant = StringField()
+    format = StringField()
+    secret = StringField()
+    user_agent = StringField()
+    #: ``all`` or ``chosen``.
+    scope = StringField(default="all")
+    events = SelectMultipleField(choices=[], validate_choice=False)
+    headers = FieldList(FormField(HeaderForm), max_entries=MAX_HEADERS + 2 * _SPARE_ROWS)
+    more_headers = BooleanField()
+    once = StringField()
+
+    def add_header_rows(self) -> None:
+        """Empty rows at the end."""
+        for _row in range(_SPARE_ROWS):
+            if len(self.headers) < MAX_HEADERS + _SPARE_ROWS:
+                self.headers.append_entry()
+
+    def subscription(self) -> list[str] | None:
+        """The chosen event types; ``None`` for all."""
+        return None if self.scope.data == "all" else list(self.events.data or ())
+
+    def custom_headers(self, stored: tuple[str, ...] = ()) -> dict[str, str | None]:
+        """Names and values; ``None`` keeps the value that is stored under a name.
+
+        :param stored: names of the headers that the endpoint has.
+        """
+        known = {name.lower() for name in stored}
+        headers: dict[str, str | None] = {}
+        for row in self.headers:
+            name, value = (row.form.name.data or "").strip(), row.form.value.data or ""
+            if row.form.remove.data or not (name or value):
+                continue
+            if any(name.lower() == other.lower() for other in headers):
+                raise InvalidInput(
+                    _("The header %(name)s is there twice.", name=name), field="headers"
+                )
+            headers[name] = None if not value and name.lower() in known else value
+        return headers
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not allowed")

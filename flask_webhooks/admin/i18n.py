@@ -1,0 +1,64 @@
+"""Strings of the admin, through the gettext domain ``flask_webhooks`` where the host has Flask-Babel.
+
+Without Flask-Babel, or where the application did not initialise it, texts stay English. Templates call
+`gettext` as ``_w`` and `ngettext` as ``_wn``: ``_`` belongs to the host, whose layout our pages may extend.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from pathlib import Path
+from typing import Any
+
+from flask import current_app
+
+DOMAIN = "flask_webhooks"
+TRANSLATIONS = Path(__file__).with_name("translations")
+
+
+@functools.cache
+def _domain() -> Any | None:
+    try:
+        flask_babel: Any = importlib.import_module("flask_babel")
+    except ImportError:
+        return None
+    return flask_babel.Domain(str(TRANSLATIONS), DOMAIN)
+
+
+def _active() -> Any | None:
+    """The domain, where the current application can translate."""
+    return _domain() if "babel" in current_app.extensions else None
+
+
+def gettext(text: str, **values: Any) -> str:
+    """Translate, and put the values into ``%(name)s``. A text without values may hold a bare ``%``."""
+    domain = _active()
+    if domain is not None:
+        return str(domain.gettext(text, **values))
+    return text % values if values else text
+
+
+def ngettext(singular: str, plural: str, count: int, **values: Any) -> str:
+    """Translate with a number; the text says ``%(num)s`` where it stands."""
+    domain = _active()
+    if domain is not None:
+        return str(domain.ngettext(singular, plural, count, **values))
+    return (singular if count == 1 else plural) % {"num": count, **values}
+
+
+def language() -> str:
+    """The language of the page, for ``<html lang>``."""
+    return str(_locale() or "en").replace("_", "-")
+
+
+def direction() -> str:
+    """``ltr`` or ``rtl``."""
+    return getattr(_locale(), "text_direction", "ltr")
+
+
+def _locale() -> Any | None:
+    if _active() is None:
+        return None
+    flask_babel: Any = importlib.import_module("flask_babel")
+    return flask_babel.get_locale()

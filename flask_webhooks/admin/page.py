@@ -1,0 +1,142 @@
+"""What every page needs: who is asking, rendering, messages that survive a redirect, and `Toolbox`."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from flask import Response, g, make_response, redirect, render_template, session, url_for
+from markupsafe import Markup
+
+from ..access import Access
+from ..errors import NotFound
+from ..models import Endpoint
+from ..state import AllTenants, State
+from . import advice, banners, display, forms, i18n, wording
+
+#: Our messages do not go through `flask.flash`: the host's layout may show those a second time.
+_NOTICES_KEY = "flask_webhooks_notices"
+_MAX_NOTICES = 5
+_STATIC = Path(__file__).with_name("static")
+
+
+def current_access() -> Access:
+    """The access of whoever makes this request."""
+    access: Access = g.flask_webhooks_access
+    return access
+
+
+def render(template: str, status: int = 200, *, no_store: bool = False, **values: Any) -> Response:
+    """A page from ``templates/flask_webhooks/``, or the host's template of the same name.
+
+    :param no_store: it shows event data or a secret.
+    """
+    response = make_response(render_template(f"flask_webhooks/{template}", **values), status)
+    if no_store:
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def redirect_to(view: str, **values: Any) -> Response:
+    """After a POST: the browser gets a page that it may reload."""
+    response: Any = redirect(url_for(f".{view}", **values), 303)
+    return make_response(response)
+
+
+def notify(text: str, tone: str = "ok") -> None:
+    """Show a message on the next page. It is stored in a readable cookie: never a secret."""
+    notices = [*session.get(_NOTICES_KEY, ()), [tone, text]]
+    session[_NOTICES_KEY] = notices[-_MAX_NOTICES:]
+
+
+class Toolbox:
+    """What templates reach as ``wh``."""
+
+    iso = staticmethod(display.iso)
+    utc_text = staticmethod(display.utc_text)
+    date_text = staticmethod(display.date_text)
+    milliseconds = staticmethod(display.milliseconds)
+    pretty = staticmethod(display.pretty)
+    cut = staticmethod(display.cut)
+    visible = staticmethod(display.visible)
+    short = staticmethod(display.short)
+    percent = staticmethod(display.percent)
+    shown_headers = display.SHOWN_HEADERS
+    shown_attempts = display.SHOWN_ATTEMPTS
+
+    delivery_status = staticmethod(wording.delivery_status)
+    endpoint_status = staticmethod(wording.endpoint_status)
+    outcome_status = staticmethod(wording.outcome_status)
+    trigger_text = staticmethod(wording.trigger_text)
+    reason_text = staticmethod(wording.reason_text)
+    phase_text = staticmethod(wording.phase_text)
+    hold_text = staticmethod(wording.hold_text)
+    advice = staticmethod(advice.advice)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.product_name = state.settings.product_name
+        #: The host's layout, or ``None``.
+        self.host_layout = state.settings.base_template
+        self.base_template = self.host_layout or "flask_webhooks/layout.html"
+
+    @property
+    def language(self) -> str:
+        return i18n.language()
+
+    @property
+    def direction(self) -> str:
+        return i18n.direction()
+
+    @property
+    def admitted(self) -> bool:
+        """Whether this person was let in at all; else pages show no navigation."""
+        return "flask_webhooks_access" in g
+
+    @property
+    def all_tenants(self) -> bool:
+        return self.admitted and isinstance(current_access().tenant, AllTenants)
+
+    def may(self, action: str, endpoint: Endpoint | None = None) -> bool:
+        """Whether to show a button; what it leads to checks again."""
+        return self.admitted and current_access().may(action, endpoint)
+
+    def banners(self) -> list[banners.Banner]:
+        return banners.current(current_access()) if self.admitted else []
+
+    def notices(self) -> list[tuple[str, str]]:
+        """The messages for this page; they are gone afterwards."""
+        if _NOTICES_KEY not in session:
+            # Not popped in vain: that would send the cookie anew with every page.
+            return []
+        return [(tone, text) for tone, text in session.pop(_NOTICES_KEY)]
+
+    def csrf_field(self) -> Markup:
+        """The hidden field of every form; without an id, since a page has several."""
+        return forms.csrf_field()
+
+    def asset(self, name: str) -> str:
+        """URL of a static file, which changes when the file does."""
+        return url_for(".static", filename=name, v=_fingerprint(name))
+
+    def format_label(self, name: str) -> str:
+        """A format's name for people; its key where the format is gone."""
+        return self._state.formats[name].label if name in self._state.formats else name
+
+    def is_signed(self, name: str) -> bool:
+        return name in self._state.formats and self._state.formats[name].signed
+
+    def event_groups(self) -> dict[str, list[str]]:
+        """Names of all event types, under their headings."""
+        groups = self._state.catalog.groups()
+        return {title: [kind.name for kind in kinds] for title, kinds in groups.items()}
+
+
+@functools.cache
+def _fingerprint(name: str) -> str:
+    path = _STATIC / name
+    if not path.is_file():
+        raise NotFound(f"There is no static file {name!r}.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

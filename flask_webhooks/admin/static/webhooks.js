@@ -1,0 +1,114 @@
+// Niceties only: every page is complete without this file.
+
+const REFRESH_FIRST = 1500;
+const REFRESH_THEN = 5000;
+
+/** Copy buttons; without a clipboard (plain HTTP) the text is selected instead. */
+function offerCopying() {
+  for (const button of document.querySelectorAll("[data-wh-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const source = document.getElementById(button.dataset.whCopy);
+      try {
+        await navigator.clipboard.writeText(source.textContent.trim());
+      } catch {
+        getSelection().selectAllChildren(source);
+        return;
+      }
+      const label = document.createElement("span");
+      label.setAttribute("role", "status");
+      label.textContent = button.dataset.whDone;
+      button.querySelector("[role=status]")?.remove();
+      button.after(label);
+      setTimeout(() => label.remove(), 4000);
+    });
+  }
+}
+
+/** A second click on a button that sends a form does nothing. */
+function sendOnce() {
+  let sent = new WeakSet();
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || !form.closest(".wh")) return;
+    if (sent.has(form)) event.preventDefault();
+    sent.add(form);
+  });
+  addEventListener("pageshow", () => { sent = new WeakSet(); });
+}
+
+/** Hide event types that do not match; those that are checked stay. */
+function offerFilter() {
+  for (const box of document.querySelectorAll("[data-wh-filter]")) {
+    const list = document.getElementById(box.dataset.whFilter);
+    box.hidden = false;
+    box.querySelector("input").addEventListener("input", (event) => {
+      const wanted = event.target.value.trim().toLowerCase();
+      for (const group of list.querySelectorAll("fieldset")) {
+        let shown = 0;
+        for (const item of group.querySelectorAll(".wh-check")) {
+          const matches = item.textContent.toLowerCase().includes(wanted);
+          item.hidden = !matches && !item.querySelector("input").checked;
+          shown += !item.hidden;
+        }
+        group.hidden = !shown;
+      }
+    });
+  }
+}
+
+function fetchPage() {
+  // XMLHttpRequest parses HTML without running it, also under Trusted Types.
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("GET", location.href);
+    request.responseType = "document";
+    request.timeout = 10000;
+    request.onload = () => (request.status === 200 && request.response ? resolve(request.response) : reject(request.status));
+    request.onerror = request.ontimeout = reject;
+    request.send();
+  });
+}
+
+/** Put fresh content into one part; open details and the focus stay as they are. */
+function replacePart(old, fresh) {
+  // Not the markup: its form tokens are new each time.
+  if (!fresh || old.textContent === fresh.textContent) return;
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  // What has the focus must not vanish under somebody's fingers.
+  if (focused && !(focused.id && fresh.querySelector(`#${CSS.escape(focused.id)}`))) return;
+  for (const details of fresh.querySelectorAll("details[id]")) {
+    const known = document.getElementById(details.id);
+    if (known) details.open = known.open;
+  }
+  old.replaceChildren(...fresh.childNodes);
+  if (focused) document.getElementById(focused.id).focus({ preventScroll: true });
+}
+
+/** Refresh what can still change, while it can and somebody looks. */
+function keepFresh(delay = REFRESH_FIRST) {
+  setTimeout(async () => {
+    let changes = true;
+    if (!document.hidden) {
+      try {
+        const page = await fetchPage();
+        changes = page.querySelector("[data-wh-live]") !== null;
+        for (const part of document.querySelectorAll("[data-wh-part]")) {
+          replacePart(part, page.getElementById(part.id));
+        }
+      } catch {
+        // The server may be restarting; the next round tells.
+      }
+    }
+    if (changes) keepFresh(REFRESH_THEN);
+  }, delay);
+}
+
+offerCopying();
+sendOnce();
+offerFilter();
+if (document.querySelector("[data-wh-live]")) keepFresh();
+document.querySelector("[data-wh-focus]")?.focus();
+// Reloading the page with the secret must not send its form again.
+const target = document.querySelector("[data-wh-replace]")?.dataset.whReplace;
+if (target) history.replaceState(null, "", target);

@@ -1,0 +1,140 @@
+"""States, triggers and outcomes in the words and icons that people see.
+
+Every status is a word *and* an icon; `tone` only chooses the colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .i18n import gettext as _
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a state is shown. `tone` is ``ok``, ``bad``, ``warn``, ``wait`` or ``off``."""
+
+    word: str
+    tone: str
+    icon: str
+
+
+def delivery_status(state: str, attempts: int = 0) -> Status:
+    """A delivery's state. One that was asked for is *queued* until an attempt has ended.
+
+    :param attempts: how many were made.
+    """
+    match state:
+        case "pending" if attempts:
+            return Status(_("Retrying"), "wait", "clock")
+        case "pending":
+            return Status(_("Queued"), "wait", "clock")
+        case "sending":
+            return Status(_("Sending"), "wait", "arrow")
+        case "succeeded":
+            return Status(_("Succeeded"), "ok", "check")
+        case "failed":
+            return Status(_("Failed"), "bad", "cross")
+        case "cancelled":
+            return Status(_("Cancelled"), "off", "ban")
+        case "held":
+            return Status(_("Held"), "warn", "pause")
+        case other:
+            return Status(other, "off", "dot")
+
+
+def endpoint_status(state: str, *, failing: bool = False) -> Status:
+    """An endpoint's state, or that it is failing while it is active."""
+    match state:
+        case "active" if failing:
+            return Status(_("Failing"), "bad", "alert")
+        case "active":
+            return Status(_("Active"), "ok", "check")
+        case "paused":
+            return Status(_("Paused"), "off", "pause")
+        case "disabled":
+            return Status(_("Disabled"), "warn", "ban")
+        case other:
+            return Status(other, "off", "dot")
+
+
+def outcome_status(outcome: str) -> Status:
+    """How one attempt ended."""
+    match outcome:
+        case "succeeded":
+            return Status(_("Succeeded"), "ok", "check")
+        case "refused":
+            return Status(_("Refused"), "bad", "cross")
+        case "redirected":
+            return Status(_("Redirected"), "bad", "cross")
+        case "timeout":
+            return Status(_("Timed out"), "bad", "clock")
+        case "dns_failed":
+            return Status(_("Name not found"), "bad", "cross")
+        case "connect_failed":
+            return Status(_("No connection"), "bad", "cross")
+        case "tls_failed":
+            return Status(_("TLS failed"), "bad", "cross")
+        case "blocked":
+            return Status(_("Address not allowed"), "bad", "ban")
+        case "broken":
+            return Status(_("Connection broke"), "bad", "cross")
+        case "interrupted":
+            return Status(_("Interrupted"), "warn", "alert")
+        case other:
+            return Status(other, "off", "dot")
+
+
+def trigger_text(trigger: str) -> str:
+    """Why an attempt was made."""
+    words = {
+        "event": _("First attempt"),
+        "retry": _("Automatic retry"),
+        "manual": _("Resent by hand"),
+        "test": _("Test event"),
+    }
+    return words.get(trigger, trigger)
+
+
+def reason_text(reason: str | None, trigger: str = "") -> str:
+    """Why a delivery is at rest without success; empty where there is nothing to say.
+
+    :param trigger: why its last attempt was made.
+    """
+    if reason == "exhausted" and trigger == "test":
+        return _("A test is tried only once. Resend it as often as you like.")
+    words = {
+        "exhausted": _("Every attempt of the retry schedule has failed."),
+        "gone": _("The receiver answered 410 Gone, so it wants no more events."),
+        "blocked": _("The endpoint's address is one that webhooks may not be sent to."),
+        "interrupted": _("Our worker was stopped in the middle of it too many times."),
+        "endpoint_deleted": _("The endpoint was deleted."),
+        "cancelled": _("Someone cancelled it."),
+        "discarded": _("It was discarded when the endpoint was resumed."),
+    }
+    return words.get(reason, reason) if reason else ""
+
+
+def hold_text(reason: str | None) -> str:
+    """Why nothing is sent to an endpoint for a while."""
+    words = {
+        "retry_after": _("The receiver asked for a pause (Retry-After)."),
+        "failing": _("It keeps failing, so it is tried only now and then."),
+        "unreadable_secret": _("Its secret, a header or its URL cannot be decrypted."),
+        "unknown_format": _("The application no longer has its format."),
+        "no_dns": _("Our name server does not answer, so everything waits."),
+    }
+    return words.get(reason, reason) if reason else ""
+
+
+def phase_text(phase: str) -> str:
+    """A part of an attempt's time."""
+    words = {
+        "dns": _("Name lookup"),
+        "connect": _("Connect"),
+        "tls": _("TLS handshake"),
+        "send": _("Send"),
+        "wait": _("Wait for answer"),
+        "read": _("Read answer"),
+    }
+    return words.get(phase, phase)

@@ -1,0 +1,75 @@
+"""What ends a command: one line on standard error that says what to do, and never a traceback."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import redis
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from ..errors import WebhooksError
+from .output import first_line
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: What databases say about a table or column that is not there: SQLSTATE, MySQL's numbers.
+_MISSING_SQLSTATES = {"42P01", "42703"}
+_MISSING_NUMBERS = {1146, 1054}
+
+
+class Failure(click.ClickException):
+    """Ends the command with one line on standard error."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class Misuse(Failure):
+    """An option whose value cannot be read."""
+
+    exit_code = 2
+
+
+def reports_errors(function: F) -> F:
+    """Turn what can go wrong without a fault of ours into one line."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except WebhooksError as error:
+            raise Failure(error.message) from error
+        except DBAPIError as error:
+            raise Failure(_explain(error)) from error
+        except redis.RedisError as error:
+            raise Failure(
+                f"Redis does not answer ({first_line(error)}). Start it, or set WEBHOOKS_REDIS_URL."
+            ) from error
+
+    return run  # type: ignore[return-value]
+
+
+def _explain(error: DBAPIError) -> str:
+    """What to do about a failure of the database."""
+    cause = error.orig
+    codes = getattr(cause, "args", ()) or (None,)
+    text = str(cause)
+    if (
+        getattr(cause, "sqlstate", None) in _MISSING_SQLSTATES
+        or codes[0] in _MISSING_NUMBERS
+        or "no such table" in text
+        or "no such column" in text
+    ):
+        return (
+            "The tables of Flask-Webhooks are missing or out of date: run your migrations (flask db "
+            "upgrade), or create them with: flask webhooks init-db"
+        )
+    if isinstance(error, OperationalError):
+        return (
+            f"The database cannot be used ({first_line(cause)}). See that it runs, and that "
+            "SQLALCHEMY_DATABASE_URI is right."
+        )
+    return f"The database refused: {first_line(cause)}"

@@ -1,0 +1,366 @@
+"""``flask webhooks …``"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+from flask import Flask
+
+from flask_webhooks import queries
+from flask_webhooks.state import state_of
+
+from .delivering import db_of, deliveries
+from .helpers import (
+    accessing,
+    activity,
+    add_delivery,
+    add_endpoint,
+    close,
+    make_app,
+    update,
+)
+from .hostapp import create_app
+from .processes import ROOT
+from .receiver import Receiver
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture
+def config(database_url: str, redis_url: str) -> dict[str, Any]:
+    return {
+        "SQLALCHEMY_DATABASE_URI": database_url,
+        "WEBHOOKS_REDIS_URL": redis_url,
+        "WEBHOOKS_URL_PREFIX": None,
+    }
+
+
+@pytest.fixture
+def bare_app(config: dict[str, Any]) -> Iterator[Flask]:
+    """Without tables."""
+    app = create_app(**config)
+    yield app
+    close(app)
+
+
+def run(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(args=["webhooks", *arguments])
+
+
+def refused(result: Result, status: int = 1) -> str:
+    """The one line that a failed command leaves on standard error."""
+    assert (result.exit_code, result.stdout) == (status, ""), result.output
+    assert not result.stderr.startswith("Usage")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line.removeprefix("Error: ")
+
+
+# -- endpoints ----------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_is_added_and_its_secret_printed_once(app: Flask) -> None:
+    result = run(
+        app,
+        "endpoints",
+        "add",
+        "https://example.com/in",
+        *("--event", "license.*", "--event", "user.deleted"),
+        *("--tenant", "app_1", "--name", "Shop"),
+        *("--header", "X-Key: a: b", "--header", "X-Team:  c ", "--user-agent", "Acme/1"),
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    [row] = queries.list_endpoints(accessing(app))
+    endpoint = row.endpoint
+    added, secret = result.stdout.splitlines()
+    assert added == f"Added {endpoint.id} (standard): https://example.com/in"
+    assert secret.startswith("Secret, shown only now: whsec_")
+    assert (endpoint.events, endpoint.tenant) == (["license.*", "user.deleted"], "app_1")
+    assert (endpoint.name, endpoint.user_agent) == ("Shop", "Acme/1")
+    assert endpoint.headers_sealed is not None
+    assert state_of(app).vault.open(endpoint.headers_sealed) == {"X-Key": "a: b", "X-Team": "c"}
+    assert activity(app)[0].actor.startswith("cli:")
+    assert secret.rpartition(" ")[2] not in run(app, "endpoints", "list", "--json").output
+
+
+def test_an_endpoint_with_a_secret_and_format_of_ones_own(app: Flask) -> None:
+    result = run(
+        app, "endpoints", "add", "https://example.com/", "--secret", SECRET, "--format", "standard"
+    )
+    assert SECRET in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["example.com"], "Begin the URL with"),
+        (["https://10.0.0.7/"], "private network"),
+        (["https://example.com/", "--event", "license.creatd"], "Did you mean license.created"),
+        (["https://example.com/", "--format", "nonsense"], "Choose one of: standard"),
+        (["https://example.com/", "--header", "X-A: a\nb"], "X-A"),
+        (["https://example.com/", "--secret", "hush"], "whsec_"),
+        (["https://example.com/", "--tenant", ""], "tenant"),
+    ],
+)
+def test_bad_input_ends_with_one_line(app: Flask, arguments: list[str], words: str) -> None:
+    line = refused(run(app, "endpoints", "add", *arguments))
+    assert words in line
+    assert "hush" not in line
+
+
+def test_headers_that_cannot_be_read(app: Flask) -> None:
+    add = ("endpoints", "add", "https://example.com/", "--header")
+    assert "'Name: value'" in refused(run(app, *add, "X-Key"), 2)
+    assert "given twice" in refused(run(app, *add, "X-Key: 1", "--header", "X-Key: 2"), 2)
+
+
+def test_the_limit_is_said(app: Flask) -> None:
+    for _ in range(5):
+        add_endpoint(app, tenant="app_1")
+    line = refused(run(app, "endpoints", "add", "https://example.com/", "--tenant", "app_1"))
+    assert "5 of 5" in line
+
+
+def test_endpoints_are_listed(app: Flask) -> None:
+    assert "flask webhooks endpoints add" in run(app, "endpoints", "list").stdout
+    one = add_endpoint(app, "https://one.example.com/", name="One", tenant="app_1")
+    two = add_endpoint(app, "https://two.example.com/", events=["license.*"])
+    add_delivery(app, two, "held")
+    head, *lines = run(app, "endpoints", "list").stdout.splitlines()
+    assert head.split()[:3] == ["ID", "TENANT", "STATE"]
+    assert [line.split()[0] for line in lines] == [two.id, one.id]
+    [found] = json.loads(run(app, "endpoints", "list", "--search", "two", "--json").stdout)
+    assert (found["id"], found["url"], found["held"]) == (two.id, "https://two.example.com/", 1)
+    assert (found["events"], found["tenant"], found["state"]) == (["license.*"], None, "active")
+
+
+# -- deliveries ---------------------------------------------------------------------------------------
+
+
+def test_deliveries_are_listed(app: Flask) -> None:
+    assert "no such deliveries" in run(app, "deliveries", "list").stdout
+    one, two = add_endpoint(app, name="One"), add_endpoint(app)
+    failed = add_delivery(app, one, "failed", reason="gone", last_status=410, attempt_count=1)
+    held = add_delivery(app, two, "held")
+    _, first, second = run(app, "deliveries", "list").stdout.splitlines()
+    assert first.startswith(held)
+    assert second.split()[:6] == [failed, "license.created", "failed", "gone", "1", "410"]
+    assert second.endswith("One")
+    for filters, expected in (
+        (["--state", "held"], [held]),
+        (["--endpoint", one.id], [failed]),
+        (["--limit", "1"], [held]),
+    ):
+        found = json.loads(run(app, "deliveries", "list", "--json", *filters).stdout)
+        assert [item["id"] for item in found] == expected
+    assert "no endpoint 'ep_x'" in refused(run(app, "deliveries", "list", "--endpoint", "ep_x"))
+
+
+# -- test ---------------------------------------------------------------------------------------------
+
+
+def test_a_test_is_queued(app: Flask) -> None:
+    endpoint = add_endpoint(app)
+    result = run(app, "test", endpoint.id, "--type", "license.created", "--data", '{"a": 1}')
+    [delivery] = deliveries(app)
+    assert result.stdout == f"Queued {delivery.id} (license.created).\n"
+    event = queries.get_event(accessing(app), delivery.event_id).event
+    assert event.data == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--data", "{"], 2, "--data is not JSON"),
+        (["--data", '{"a": NaN}'], 2, "JSON has no NaN"),
+        (["--data", "[" * 100_000], 2, "--data is not JSON"),
+        (["--data", "[1]"], 1, "must be a dict"),
+        (["--type", "license.creatd"], 1, "license.created"),
+    ],
+)
+def test_bad_tests_end_with_one_line(
+    app: Flask, arguments: list[str], status: int, words: str
+) -> None:
+    endpoint = add_endpoint(app)
+    assert words in refused(run(app, "test", endpoint.id, *arguments), status)
+    assert deliveries(app) == []
+
+
+def test_a_test_of_nothing(app: Flask) -> None:
+    assert refused(run(app, "test", "ep_x")) == "There is no endpoint 'ep_x'."
+
+
+def test_waiting_without_a_worker_says_how_to_start_one(app: Flask) -> None:
+    result = run(app, "test", add_endpoint(app).id, "--wait", "0.2")
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()
+    assert "pending" in line
+    assert "flask webhooks worker" in line
+
+
+# -- real processes -----------------------------------------------------------------------------------
+
+
+def flask(config: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flask", "webhooks", *arguments],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "FLASK_APP": "tests.hostapp:create_app",
+            "TEST_CONFIG": json.dumps(config),
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_worker_delivers_and_a_test_waits_for_it(app: Flask, config: dict[str, Any]) -> None:
+    with Receiver() as receiver:
+        good, bad = (
+            add_endpoint(app, receiver.url("/ok")),
+            add_endpoint(app, receiver.url("/redirect")),
+        )
+        command = [sys.executable, "-m", "flask", "webhooks", "worker", "--name", "cli-test"]
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "FLASK_APP": "tests.hostapp:create_app",
+            "TEST_CONFIG": json.dumps(config),
+        }
+        with subprocess.Popen(
+            command,
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as worker:
+            try:
+                succeeded = flask(config, "test", good.id, "--wait", "20")
+                failed = flask(config, "test", bad.id, "--wait", "20")
+            finally:
+                worker.terminate()
+                worker.wait(20)
+    assert (succeeded.returncode, succeeded.stderr) == (0, "")
+    assert "Delivered: status 200" in succeeded.stdout
+    assert failed.returncode == 1
+    [line] = failed.stderr.splitlines()
+    assert line.startswith("Error: The delivery failed: ")
+
+
+def test_sweep_wakes_a_worker_for_what_was_lost(app: Flask, redis_url: str) -> None:
+    assert run(app, "sweep").stdout == "Nothing is due.\n"
+    add_delivery(app, add_endpoint(app))
+    assert run(app, "sweep").stdout == "Something is due: woke the workers.\n"
+
+
+# -- the database -------------------------------------------------------------------------------------
+
+
+def test_init_db_creates_our_tables_only(bare_app: Flask) -> None:
+    db = db_of(bare_app)
+    db.Table("host_things", sa.Column("id", sa.Integer, primary_key=True))
+    result = run(bare_app, "init-db")
+    assert result.exit_code == 0
+    assert "webhooks_endpoint" in result.stdout
+    engine = state_of(bare_app).engine
+    assert len(tables := sa.inspect(engine).get_table_names()) == 8
+    assert "host_things" not in tables
+    assert run(bare_app, "init-db").stdout == "All 8 tables exist already.\n"
+    add_endpoint(bare_app)
+    state_of(bare_app).table("Activity").drop(engine)
+    assert run(bare_app, "init-db").stdout == "Created webhooks_activity.\n"
+    assert len(queries.list_endpoints(accessing(bare_app))) == 1
+
+
+def test_init_db_uses_our_database(tmp_path: Path, redis_url: str) -> None:
+    app = create_app(
+        SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / 'host.sqlite'}",
+        SQLALCHEMY_BINDS={"hooks": f"sqlite:///{tmp_path / 'hooks.sqlite'}"},
+        WEBHOOKS_BIND_KEY="hooks",
+        WEBHOOKS_REDIS_URL=redis_url,
+        WEBHOOKS_URL_PREFIX=None,
+    )
+    assert run(app, "init-db").exit_code == 0
+    with app.app_context():
+        names = {
+            key: sa.inspect(engine).get_table_names() for key, engine in db_of(app).engines.items()
+        }
+    assert (names[None], len(names["hooks"])) == ([], 8)
+    close(app)
+
+
+COMMANDS = [
+    ["sweep"],
+    ["endpoints", "list"],
+    ["endpoints", "add", "https://example.com/"],
+    ["deliveries", "list"],
+    ["test", "ep_x"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_missing_tables_end_with_what_to_run(bare_app: Flask, command: list[str]) -> None:
+    line = refused(run(bare_app, *command))
+    assert "flask webhooks init-db" in line
+    assert "flask db upgrade" in line
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, ["init-db"]])
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:////nowhere/at/all.sqlite", "postgresql+psycopg://ann:hush@127.0.0.1:1/nothing"],
+)
+def test_an_unreachable_database_ends_with_one_line(
+    redis_url: str, url: str, command: list[str]
+) -> None:
+    app = create_app(
+        SQLALCHEMY_DATABASE_URI=url, WEBHOOKS_REDIS_URL=redis_url, WEBHOOKS_URL_PREFIX=None
+    )
+    line = refused(run(app, *command))
+    assert "SQLALCHEMY_DATABASE_URI" in line
+    assert "hush" not in line
+    close(app)
+
+
+def test_redis_that_is_down_ends_with_one_line(database_url: str) -> None:
+    app = make_app(database_url, "redis://127.0.0.1:1/0")
+    add_delivery(app, add_endpoint(app))
+    for command in ("sweep", "worker"):
+        line = refused(run(app, command))
+        assert "WEBHOOKS_REDIS_URL" in line
+    close(app)
+
+
+def test_a_test_with_redis_down_is_saved_all_the_same(database_url: str) -> None:
+    app = make_app(database_url, "redis://127.0.0.1:1/0")
+    endpoint = add_endpoint(app)
+    assert run(app, "test", endpoint.id).exit_code == 0
+    assert [row.state for row in deliveries(app)] == ["pending"]
+    close(app)
+
+
+def test_a_process_ends_without_traceback(config: dict[str, Any]) -> None:
+    result = flask(config, "endpoints", "list")
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert "init-db" in line
+
+
+def test_stored_text_does_not_steer_the_terminal(app: Flask) -> None:
+    endpoint = add_endpoint(app)
+    update(app, "Endpoint", endpoint.id, name="\x1b[2J")
+    add_delivery(app, endpoint)
+    for command in ("endpoints", "deliveries"):
+        assert "\x1b" not in run(app, command, "list").stdout
