@@ -1,0 +1,1 @@
+"""Figures for Flask-Webhooks that anybody can repeat: ``python -m benchmarks.throughput``."""
