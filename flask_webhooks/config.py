@@ -17,6 +17,8 @@ from .addresses import NetworkPolicy
 from .errors import ConfigurationError
 from .vault import Vault
 
+#: Seconds that a lease is longer than any request under it.
+LEASE_RESERVE = 5.0
 PREFIX = "WEBHOOKS_"
 
 MINUTE = 60.0
@@ -131,10 +133,10 @@ class Settings:
         return settings
 
     def _check_together(self) -> None:
-        if self.lease < self.timeout + 5:
+        if self.lease < self.timeout + LEASE_RESERVE:
             raise ConfigurationError(
                 f"WEBHOOKS_LEASE is {self.lease:g} s, but a request may take WEBHOOKS_TIMEOUT = "
-                f"{self.timeout:g} s: set WEBHOOKS_LEASE to at least {self.timeout + 5:g}."
+                f"{self.timeout:g} s: set WEBHOOKS_LEASE to at least {self.timeout + LEASE_RESERVE:g}."
             )
         if self.endpoint_concurrency > self.concurrency:
             raise ConfigurationError(

@@ -279,6 +279,11 @@ class Webhooks:
         self.hooks.current_actor = function
         return function
 
+    def tenant_name(self, function: Callable[[str], str]) -> Callable[[str], str]:
+        """Register how a tenant is called for people: ``(tenant) -> str``. Until then by its id."""
+        self.hooks.tenant_name = function
+        return function
+
 
 def _state_for(sender: Any) -> State | None:
     """The application that a signal speaks of: its sender, else the current one.

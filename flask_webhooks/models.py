@@ -97,6 +97,16 @@ class Endpoint(Row):
     #: JSON object of custom header names and values.
     headers_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     user_agent: Mapped[str | None] = mapped_column(String(256))
+    #: What is set of the format, as the format checked it; never holds a secret.
+    options: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    #: Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``.
+    timeout: Mapped[float | None] = mapped_column()
+    #: Requests a second, over all workers; ``None`` is as many as it takes.
+    rate_limit: Mapped[float | None] = mapped_column()
+    #: Digest of what it shares with other endpoints of one service: their limits are one.
+    bucket: Mapped[str | None] = mapped_column(String(64))
+    #: Deliveries go one after another, in the order of their events.
+    ordered: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(String(16), default=EndpointState.ACTIVE)
     #: Why it is paused or disabled, for people, and who did it.
     state_reason: Mapped[str | None] = mapped_column(String(500))

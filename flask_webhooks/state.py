@@ -51,6 +51,8 @@ class Hooks:
     current_tenant: Callable[[], str | AllTenants | None] | None = None
     #: ``() -> str`` for the audit trail. Unset: ``unknown``.
     current_actor: Callable[[], str] | None = None
+    #: ``(tenant) -> str``: its name for people. Unset: the id. Workers call it in an app context.
+    tenant_name: Callable[[str], str] | None = None
 
 
 @dataclass

@@ -904,13 +904,16 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert set(re.findall(r"import (.+)", page)[0].split(", ")) == set(flask_webhooks.__all__)
 
 
+HOOKS = {"authorize", "current_tenant", "current_actor", "tenant_name"}
+
+
 @pytest.mark.parametrize(
     "name", [name for name in vars(Webhooks) if name in {"__init__"} or not name.startswith("_")]
 )
 def test_methods_stand_in_the_reference_with_their_parameters(name: str) -> None:
     page = PYTHON_PAGE.read_text()
     member = inspect.getattr_static(Webhooks, name)
-    if isinstance(member, property) or name in {"authorize", "current_tenant", "current_actor"}:
+    if isinstance(member, property) or name in HOOKS:
         assert re.search(rf"^### .*\b{name}\b", page, re.MULTILINE)
         return
     signature = inspect.signature(member)

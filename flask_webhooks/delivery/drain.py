@@ -187,7 +187,7 @@ class Drain:
 
     async def _deliver(self, claimed: Claimed, target: Target) -> None:
         left = (claimed.lease_until - self._clock.now()).total_seconds()
-        if left < self.settings.timeout + LEASE_MARGIN:
+        if left < self._sender.deadline(target) + LEASE_MARGIN:
             self._released.append(Released(claimed))
             return
         started_at = datetime.now(UTC)

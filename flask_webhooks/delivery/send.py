@@ -16,7 +16,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from ..config import Settings
+from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
 from ..formats import Answer, Format, Rendered, Target
 from ..guard import Exchange, GuardedConnector, current_exchange
@@ -79,6 +79,13 @@ class Sender:
             trust_env=False,
         )
 
+    def deadline(self, target: Target) -> float:
+        """Seconds that a whole request to an endpoint may take."""
+        formats = self._state.formats
+        usual = formats[target.format].timeout if target.format in formats else None
+        wanted = target.timeout or usual or self._settings.timeout
+        return min(wanted, self._settings.lease - LEASE_RESERVE)
+
     async def send(self, claimed: Claimed, target: Target) -> Sent | Released:
         """Make the attempt. Trouble of ours gives the delivery back without spending an attempt."""
         started_at = datetime.now(UTC)
@@ -94,13 +101,14 @@ class Sender:
         except Exception:
             logger.exception("Delivery %s could not be rendered", claimed.delivery_id)
             return Released(claimed, OWN_TROUBLE_DELAY)
+        deadline = self.deadline(target)
         exchange = Exchange()
         token = current_exchange.set(exchange)
         began = time.perf_counter()
         answer = _Answer()
         failure: Failure | None = None
         try:
-            async with asyncio.timeout(self._settings.timeout):
+            async with asyncio.timeout(deadline):
                 await self._post(url, rendered.body, headers, exchange, answer)
         except Exception as error:
             failure = diagnose(
@@ -108,7 +116,7 @@ class Sender:
                 exchange,
                 host=url.host or "",
                 answered=answer.status is not None,
-                timeout=self._settings.timeout,
+                timeout=deadline,
             )
             if failure.ours:
                 logger.error("Delivery %s could not be sent", claimed.delivery_id, exc_info=error)

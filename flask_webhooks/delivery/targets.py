@@ -71,4 +71,7 @@ def as_target(state: State, row: Any, now: float) -> Target:
         headers=opened(row.headers_sealed, {}),
         user_agent=row.user_agent,
         version=row.version,
+        options=row.options or {},
+        product_name=state.settings.product_name,
+        timeout=row.timeout,
     )

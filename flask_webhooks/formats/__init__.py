@@ -51,7 +51,7 @@ class Formats:
 
     def detect(self, url: str, default: str) -> Format:
         """The format that a URL asks for by its host and path, else the default."""
-        return self[default]
+        return next((item for item in self if item.matches(url)), None) or self[default]
 
 
 def builtin_formats() -> Formats:
