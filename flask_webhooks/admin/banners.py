@@ -1,4 +1,4 @@
-"""Banners above every page: nobody delivers, or deliveries are late. From the database, not from Redis."""
+"""Banners above every page: nobody delivers, deliveries are late, or Redis is in trouble."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from ..access import Access
 from ..errors import Forbidden
-from ..queries import HealthReport, health
+from ..queries import Backlog, EngineReport, backlog, engine
 from ..state import AllTenants
 from .display import duration
 from .i18n import gettext as _
@@ -33,21 +33,58 @@ class Banner:
 def current(access: Access) -> list[Banner]:
     """The banners for this person; none for those who may not see everything in their scope."""
     try:
-        report = health(access)
+        report = backlog(access)
     except Forbidden:
         return []
-    operator = isinstance(access.tenant, AllTenants)
-    silence = max(SILENCE, 3 * access.state.settings.sweep_interval)
-    return from_report(report, operator=operator, silence=silence)
+    return from_report(
+        report,
+        operator=isinstance(access.tenant, AllTenants),
+        silence=silence(access.state.settings.sweep_interval),
+        engine=engine_of(access),
+    )
 
 
-def from_report(report: HealthReport, *, operator: bool, silence: float = SILENCE) -> list[Banner]:
+def engine_of(access: Access) -> EngineReport | None:
+    """What RQ says, for those who may know."""
+    return engine(access) if isinstance(access.tenant, AllTenants) else None
+
+
+def silence(sweep_interval: float) -> float:
+    """Seconds after which a worker that sweeps so often is taken for dead."""
+    return max(SILENCE, 3 * sweep_interval)
+
+
+def from_report(
+    report: Backlog,
+    *,
+    operator: bool,
+    silence: float = SILENCE,
+    engine: EngineReport | None = None,
+) -> list[Banner]:
     """Decide from what is known. Pure.
 
     :param operator: may know of workers, and can do something about them.
+    :param engine: what RQ says, for an operator.
     """
+    banners = _of_workers(report, operator, silence, engine)
+    if engine is None:
+        return banners
+    if not engine.reachable:
+        return [*banners, _no_redis()]
+    if engine.suspended:
+        banners.append(_suspended(engine.queue))
+    if engine.workers and not engine.scheduler:
+        banners.append(_no_scheduler())
+    return banners
+
+
+def _of_workers(
+    report: Backlog, operator: bool, silence: float, engine: EngineReport | None
+) -> list[Banner]:
     seen, now = report.last_seen_at, report.now
     alive = seen is not None and now - seen <= timedelta(seconds=silence)
+    # A plain rq worker gives a sign only while it delivers, but RQ knows of it.
+    alive = alive or (engine is not None and engine.workers > 0)
     late = 0.0
     if report.oldest_due_at is not None:
         late = (now - report.oldest_due_at).total_seconds()
@@ -81,6 +118,42 @@ def _no_worker() -> Banner:
         _("No worker shows a sign of life."),
         _(
             "Nothing is due, so a plain rq worker may be idle. Otherwise start one with: flask webhooks worker"
+        ),
+    )
+
+
+def _no_redis() -> Banner:
+    return Banner(
+        "warn",
+        "alert",
+        _("Redis does not answer."),
+        _(
+            "Nothing is lost: events, tests and resends are saved, and are sent when Redis is back. Workers that "
+            "run go on by themselves only now and then."
+        ),
+    )
+
+
+def _suspended(queue: str) -> Banner:
+    return Banner(
+        "warn",
+        "pause",
+        _("The queue is suspended."),
+        _(
+            "Workers take no jobs from the queue “%(queue)s” or any other. Go on with: rq resume",
+            queue=queue,
+        ),
+    )
+
+
+def _no_scheduler() -> Banner:
+    return Banner(
+        "warn",
+        "clock",
+        _("No scheduler is running."),
+        _(
+            "Retries wait until something else is sent. Start a worker with: flask webhooks worker, or give "
+            "yours --with-scheduler."
         ),
     )
 

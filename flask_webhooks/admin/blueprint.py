@@ -8,7 +8,19 @@ from flask import Blueprint, Response, g, request
 
 from ..access import request_access
 from ..state import State, state_of
-from . import delivery_views, endpoint_views, failures, secret_views, settings_views, switch_views
+from . import (
+    catalog_views,
+    debugger_views,
+    delivery_views,
+    endpoint_views,
+    event_views,
+    failures,
+    health_views,
+    overview_views,
+    secret_views,
+    settings_views,
+    switch_views,
+)
 from .i18n import gettext, ngettext
 from .page import Toolbox
 
@@ -42,7 +54,18 @@ def create_blueprint(state: State) -> Blueprint:
     blueprint.after_request(_set_headers)
     blueprint.context_processor(_context)
     failures.register(blueprint)
-    for views in (endpoint_views, settings_views, secret_views, switch_views, delivery_views):
+    for views in (
+        endpoint_views,
+        overview_views,
+        settings_views,
+        secret_views,
+        switch_views,
+        debugger_views,
+        delivery_views,
+        event_views,
+        catalog_views,
+        health_views,
+    ):
         views.register(blueprint)
     return blueprint
 

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, request
 from .. import actions, queries
 from ..access import find_delivery, find_endpoint
 from ..models import AT_REST, DeliveryState
+from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
 from .page import current_access, notify, redirect_to, render
@@ -24,26 +25,33 @@ def register(blueprint: Blueprint) -> None:
 def delivery_list() -> Response:
     """Deliveries of everybody in scope, or of one endpoint; filters stand in the URL."""
     access = current_access()
-    wanted = {name: request.args.get(name, "").strip() for name in ("webhook", "state", "type")}
-    before = request.args.get("before", "").strip()
+    filters = Filters(
+        request.args, "webhook", "state", "type", "status", "since", "until", "id", "q"
+    )
+    wanted = filters.get("webhook")
     page = queries.list_deliveries(
         access,
-        wanted["webhook"] or None,
-        wanted["state"] or None,
-        wanted["type"] or None,
-        before=before or None,
+        wanted,
+        filters.get("state"),
+        filters.get("type"),
+        before=filters.before,
+        status=filters.get("status"),
+        since=filters.moment("since"),
+        until=filters.moment("until"),
+        id=filters.get("id"),
+        text=filters.get("q"),
     )
-    endpoint = None
-    if wanted["webhook"]:
-        endpoint = find_endpoint(access, wanted["webhook"], deleted=True)
     return render(
         "delivery_list.html",
+        # Somebody may have looked for a customer's data.
+        no_store=filters.get("q") is not None,
         page=page,
-        endpoint=endpoint,
-        wanted=wanted,
-        filters={name: value for name, value in wanted.items() if value},
-        before=before,
+        endpoint=None if wanted is None else find_endpoint(access, wanted, deleted=True),
+        filters=filters,
         states=list(DeliveryState),
+        live=not filters.before
+        and any(DeliveryState(row.delivery.state) not in AT_REST for row in page.items),
+        searched=queries.SEARCHED,
     )
 
 

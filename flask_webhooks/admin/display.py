@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
+
+from ..models import BUCKETS
 
 #: Characters of one body that a page shows; what is stored may be longer.
 SHOWN_CHARACTERS = 20_000
@@ -48,7 +51,9 @@ def utc_text(moment: datetime) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """``0.4 ms``, ``38 ms``, ``1.25 s``."""
+    """``0.4 ms``, ``38 ms``, ``1.25 s``; what is infinite is slower than we tell apart."""
+    if value == math.inf:
+        return f"> {BUCKETS[-1] / 1000:g} s"
     if value >= 1000:
         return f"{value / 1000:.2f} s"
     return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
@@ -60,6 +65,11 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def count(value: int, most: int | None = None) -> str:
+    """``12,345``; with a plus where counting ended."""
+    return f"{value:,}+" if most is not None and value >= most else f"{value:,}"
 
 
 def pretty(value: Any) -> str:

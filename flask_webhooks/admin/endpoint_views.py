@@ -13,6 +13,8 @@ from .page import current_access, notify, redirect_to, render
 
 #: Deliveries on an endpoint's page.
 _RECENT = 10
+#: Endpoints on a page of the list.
+_LISTED = 50
 _MAX_SEARCH = 200
 
 
@@ -28,12 +30,17 @@ def endpoint_list() -> Response:
     """Every endpoint in scope."""
     access = current_access()
     search = request.args.get("q", "").strip()[:_MAX_SEARCH]
-    rows = queries.list_endpoints(access, search or None)
+    before = request.args.get("before", "").strip()
+    rows = queries.list_endpoints(access, search or None, before=before or None, limit=_LISTED + 1)
+    older = rows[_LISTED - 1].endpoint.id if len(rows) > _LISTED else None
+    rows = rows[:_LISTED]
     used, limit = _quota()
     return render(
         "endpoint_list.html",
         rows=rows,
         search=search,
+        before=before,
+        older=older,
         used=used,
         limit=limit,
         show_tenants=isinstance(access.tenant, AllTenants)
@@ -71,6 +78,7 @@ def show_endpoint(endpoint_id: str, form: SampleForm, status: int = 200) -> Resp
         "endpoint.html",
         status,
         detail=queries.get_endpoint(access, endpoint_id),
+        series=queries.statistics(access, endpoint_id, request.args.get("period", "24h")),
         deliveries=queries.list_deliveries(access, endpoint_id, limit=_RECENT),
         form=form,
     )

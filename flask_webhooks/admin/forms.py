@@ -102,6 +102,13 @@ class RotateForm(WebhooksForm):
             ) from None
 
 
+class DebuggerForm(WebhooksForm):
+    """A request for the signature debugger."""
+
+    headers = TextAreaField()
+    body = TextAreaField()
+
+
 class SampleForm(WebhooksForm):
     """Send a test event."""
 

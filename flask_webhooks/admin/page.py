@@ -10,11 +10,12 @@ from typing import Any
 from flask import Response, g, make_response, redirect, render_template, session, url_for
 from markupsafe import Markup
 
+from .. import queries
 from ..access import Access
 from ..errors import NotFound
 from ..models import Endpoint
 from ..state import AllTenants, State
-from . import advice, banners, display, forms, i18n, wording
+from . import advice, banners, charts, display, findings, forms, i18n, wording
 
 #: Our messages do not go through `flask.flash`: the host's layout may show those a second time.
 _NOTICES_KEY = "flask_webhooks_notices"
@@ -63,6 +64,8 @@ class Toolbox:
     visible = staticmethod(display.visible)
     short = staticmethod(display.short)
     percent = staticmethod(display.percent)
+    count = staticmethod(display.count)
+    duration = staticmethod(display.duration)
     shown_headers = display.SHOWN_HEADERS
     shown_attempts = display.SHOWN_ATTEMPTS
 
@@ -72,6 +75,20 @@ class Toolbox:
     trigger_text = staticmethod(wording.trigger_text)
     reason_text = staticmethod(wording.reason_text)
     phase_text = staticmethod(wording.phase_text)
+    action_text = staticmethod(wording.action_text)
+    change_text = staticmethod(wording.change_text)
+    routing_status = staticmethod(wording.routing_status)
+    routing_text = staticmethod(wording.routing_text)
+    finding_status = staticmethod(findings.finding_status)
+    finding_text = staticmethod(findings.finding_text)
+    finding_advice = staticmethod(findings.finding_advice)
+
+    outcome_chart = staticmethod(charts.outcomes)
+    time_chart = staticmethod(charts.response_times)
+    spark = staticmethod(charts.spark)
+    split = staticmethod(charts.split)
+    periods = tuple(queries.PERIODS)
+    most_counted = queries.MOST_COUNTED
     hold_text = staticmethod(wording.hold_text)
     advice = staticmethod(advice.advice)
 

@@ -138,3 +138,73 @@ def phase_text(phase: str) -> str:
         "read": _("Read answer"),
     }
     return words.get(phase, phase)
+
+
+def action_text(action: str) -> str:
+    """What somebody did, as the audit trail has it."""
+    words = {
+        "endpoint.created": _("added the webhook"),
+        "endpoint.updated": _("changed the webhook"),
+        "endpoint.deleted": _("deleted the webhook"),
+        "endpoint.paused": _("paused the webhook"),
+        "endpoint.resumed": _("resumed the webhook"),
+        "endpoint.tested": _("sent a test event"),
+        "endpoint.secret_rotated": _("rotated the secret"),
+        "endpoint.disabled": _("disabled the webhook"),
+        "delivery.resent": _("resent a delivery"),
+        "delivery.cancelled": _("cancelled a delivery"),
+    }
+    return words.get(action, action)
+
+
+def change_text(value: object) -> str:
+    """A value before or after a change."""
+    if value is None or value == "" or value == []:
+        return "\N{EN DASH}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def routing_status(why: str) -> Status:
+    """Whether an endpoint has an event, in a word or two."""
+    match why:
+        case "owed":
+            return Status(_("Has it"), "ok", "check")
+        case "test":
+            return Status(_("Test for another"), "off", "dot")
+        case "other_tenant" | "without_tenant":
+            return Status(_("Other tenant"), "off", "ban")
+        case "added_later":
+            return Status(_("Added later"), "warn", "clock")
+        case "deleted":
+            return Status(_("Deleted before"), "off", "ban")
+        case "not_subscribed":
+            return Status(_("Not subscribed"), "warn", "cross")
+        case "subscribed_later":
+            return Status(_("Subscribed later"), "warn", "clock")
+        case _:
+            return Status(_("Removed"), "off", "dot")
+
+
+def routing_text(why: str, event_type: str) -> str:
+    """Why an endpoint has not got an event, and what to do about it."""
+    words = {
+        "owed": _("There is a delivery to it."),
+        "test": _("It was a test event, sent by hand to one webhook only."),
+        "other_tenant": _("The event belongs to another tenant than the webhook."),
+        "without_tenant": _(
+            "The event was sent without a tenant, so only webhooks of the whole server get it."
+        ),
+        "added_later": _("The webhook did not exist yet when the event was recorded."),
+        "deleted": _("The webhook had been deleted before."),
+        "not_subscribed": _(
+            "The webhook was not subscribed to %(type)s. Add it to the webhook's events to get it in future.",
+            type=event_type,
+        ),
+        "subscribed_later": _(
+            "The webhook was subscribed to %(type)s only afterwards.", type=event_type
+        ),
+        "removed": _("The webhook was subscribed, but its delivery is no longer kept."),
+    }
+    return words.get(why, why)

@@ -7,26 +7,52 @@ Lists are in order of id, newest first. To page, pass the `next_before` of a pag
 """
 
 from .deliveries import (
+    SEARCHED,
     DeliveryDetail,
     DeliveryRow,
     get_delivery,
     list_deliveries,
 )
-from .endpoints import EndpointDetail, EndpointRow, get_endpoint, list_endpoints, quota
+from .endpoints import (
+    EndpointDetail,
+    EndpointRow,
+    get_endpoint,
+    list_endpoints,
+    name_endpoints,
+    quota,
+)
+from .engine import EngineReport, engine
 from .events import EventDetail, EventRow, get_event, list_events
 from .pages import MAX_LIMIT, Page
-from .system import HealthReport, health, list_activity
+from .routing import Routing, Why, explain_routing
+from .signatures import check_signature
+from .statistics import PERIODS, Bucket, Failing, Series, most_failures, statistics
+from .system import MOST_COUNTED, Backlog, HealthReport, backlog, health, list_activity
 
 __all__ = [
     "MAX_LIMIT",
+    "MOST_COUNTED",
+    "PERIODS",
+    "SEARCHED",
+    "Backlog",
+    "Bucket",
     "DeliveryDetail",
     "DeliveryRow",
     "EndpointDetail",
     "EndpointRow",
+    "EngineReport",
     "EventDetail",
     "EventRow",
+    "Failing",
     "HealthReport",
     "Page",
+    "Routing",
+    "Series",
+    "Why",
+    "backlog",
+    "check_signature",
+    "engine",
+    "explain_routing",
     "get_delivery",
     "get_endpoint",
     "get_event",
@@ -35,5 +61,8 @@ __all__ = [
     "list_deliveries",
     "list_endpoints",
     "list_events",
+    "most_failures",
+    "name_endpoints",
     "quota",
+    "statistics",
 ]

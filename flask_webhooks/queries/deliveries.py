@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
-from ..access import Access, find_delivery, find_endpoint
-from ..models import Attempt, Delivery, Endpoint, Event
-from .pages import Page, check_limit, check_state, older_than, page_of
+from ..access import Access, find_delivery, find_endpoint, is_id, shown
+from ..errors import InvalidInput
+from ..models import Attempt, Delivery, Endpoint, Event, Models
+from .pages import (
+    Page,
+    check_limit,
+    check_state,
+    created_between,
+    literal,
+    older_than,
+    page_of,
+)
+
+#: Deliveries that one page looks through for what no index finds.
+SEARCHED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,36 +57,76 @@ def list_deliveries(
     event_type: str | None = None,
     before: str | None = None,
     limit: int = 50,
+    *,
+    status: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    id: str | None = None,
+    text: str | None = None,
 ) -> Page[DeliveryRow]:
     """Deliveries, newest first, of all endpoints in scope or of one; of deleted endpoints too.
 
+    What no index finds (`status` and `text`) is looked for among the newest `SEARCHED` deliveries that fit the
+    rest, so that no filter takes long; the page then has a `next_before` from which to look on, even if it
+    has no items.
+
     :param before: only those older than this id.
+    :param status: the last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
+    :param since: only those that were created at this time or later. :param until: only those from before it.
+    :param id: of a delivery, or of an event (the ``webhook-id``).
+    :param text: a part of the event's data as JSON text.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises NotFound: there is no such endpoint in scope.
-    :raises Forbidden: not allowed to ``view``.
+    :raises Forbidden: not allowed to ``view``; with `text`, not allowed to ``view_payload``.
     """
     endpoint = None if endpoint_id is None else find_endpoint(access, endpoint_id, deleted=True)
     access.require("view", endpoint)
+    if text is not None:
+        access.require("view_payload", endpoint)
     models = access.state.models
     table = models.Delivery
     wanted_state = check_state(state)
-    conditions = [access.scope(table.tenant), *older_than(table.id, before)]
+    conditions = [
+        access.scope(table.tenant),
+        *older_than(table.id, before),
+        *created_between(table.id, "dlv", since, until),
+    ]
     if endpoint_id is not None:
         conditions.append(table.endpoint_id == endpoint_id)
     if wanted_state is not None:
-        conditions.append(table.state == wanted_state)
+        # As text: only so can the planner use a partial index.
+        conditions.append(table.state == literal(wanted_state))
     if event_type is not None:
         conditions.append(has_type(table.event_type, event_type))
+    if id is not None:
+        wanted = id if is_id(id) else ""
+        conditions.append(sa.or_(table.id == wanted, table.event_id == wanted))
+    rare = [*_answered(table.last_status, status), *_holding(models, text)]
+    most = check_limit(limit) + 1
     query = (
         sa.select(table, models.Endpoint)
         .join_from(table, models.Endpoint, table.endpoint_id == models.Endpoint.id)
-        .where(*conditions)
         .order_by(table.id.desc())
-        .limit(check_limit(limit) + 1)
+        .limit(most)
     )
+    if not rare:
+        with access.read() as session:
+            rows = session.execute(query.where(*conditions)).all()
+        return page_of(rows, limit, lambda row: row[0].id).map(lambda row: DeliveryRow(*row))
+    window = (
+        sa.select(table.id).where(*conditions).order_by(table.id.desc()).limit(SEARCHED)
+    ).subquery()
+    if text is not None:
+        query = query.join(models.Event, models.Event.id == table.event_id)
     with access.read() as session:
-        rows = session.execute(query).all()
-    return page_of(rows, limit, lambda row: row[0].id).map(lambda row: DeliveryRow(*row))
+        rows = session.execute(query.where(table.id.in_(sa.select(window.c.id)), *rare)).all()
+        searched, last = session.execute(
+            sa.select(sa.func.count(), sa.func.min(window.c.id)).select_from(window)
+        ).one()
+    page = page_of(rows, limit, lambda row: row[0].id)
+    if page.next_before is None and searched == SEARCHED:
+        page = Page(page.items, last)
+    return page.map(lambda row: DeliveryRow(*row))
 
 
 def get_delivery(access: Access, delivery_id: str) -> DeliveryDetail:
@@ -111,3 +165,28 @@ def has_type(column: Any, event_type: str) -> sa.ColumnElement[bool]:
     """The condition for a column with the name of an event type."""
     # PostgreSQL refuses text that holds NUL; no event type does.
     return column == event_type if event_type.isprintable() else sa.false()
+
+
+def _answered(column: Any, status: str | None) -> list[sa.ColumnElement[bool]]:
+    if status is None:
+        return []
+    if status == "none":
+        return [column.is_(None)]
+    found = re.fullmatch("([1-5])(xx|[0-9]{2})", status)
+    if found is None:
+        raise InvalidInput(
+            f"There is no status {shown(status)}. Write a number such as 503, a class such as 5xx, or none.",
+            field="status",
+        )
+    if found[2] != "xx":
+        return [column == int(status)]
+    first = int(found[1]) * 100
+    return [column.between(first, first + 99)]
+
+
+def _holding(models: Models, text: str | None) -> list[sa.ColumnElement[bool]]:
+    if text is None:
+        return []
+    # PostgreSQL refuses text that holds NUL; no JSON text does.
+    wanted = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return [sa.type_coerce(models.Event.data, sa.Text).icontains(wanted, autoescape=True)]

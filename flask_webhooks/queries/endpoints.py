@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,6 +33,8 @@ class EndpointRow:
     #: Deliveries that are waiting now.
     pending: int
     held: int
+    #: Attempts that succeeded and failed in each of the last 24 hours, oldest first; empty without any.
+    hours: tuple[tuple[int, int], ...]
 
     @property
     def success_rate(self) -> float | None:
@@ -84,16 +87,7 @@ def list_endpoints(
         .limit(limit)
     )
     if search:
-        # PostgreSQL refuses text that holds NUL.
-        text = search.strip().replace("\0", "\N{REPLACEMENT CHARACTER}")
-        query = query.where(
-            sa.or_(
-                table.name.icontains(text, autoescape=True),
-                table.url_shown.icontains(text, autoescape=True),
-                table.description.icontains(text, autoescape=True),
-                table.id == text,
-            )
-        )
+        query = query.where(found_by(table, search))
     with access.read() as session:
         found = session.execute(query).all()
         if not found:
@@ -106,6 +100,18 @@ def list_endpoints(
         )
         counts = _counts(session, access.state, which, now or datetime.now(UTC))
     return [EndpointRow(endpoint, health, **counts[endpoint.id]) for endpoint, health in found]
+
+
+def found_by(table: type[Endpoint], search: str) -> sa.ColumnElement[bool]:
+    """The condition for endpoints that have a text in their name, URL or description, or as their id."""
+    # PostgreSQL refuses text that holds NUL.
+    text = search.strip().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return sa.or_(
+        table.name.icontains(text, autoescape=True),
+        table.url_shown.icontains(text, autoescape=True),
+        table.description.icontains(text, autoescape=True),
+        table.id == text,
+    )
 
 
 def get_endpoint(
@@ -146,6 +152,18 @@ def get_endpoint(
     )
 
 
+def name_endpoints(access: Access, endpoint_ids: Iterable[str]) -> dict[str, Endpoint]:
+    """Endpoints in scope by id, deleted ones too; what is not there is left out. One statement.
+
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    table = access.state.models.Endpoint
+    query = sa.select(table).where(table.id.in_(set(endpoint_ids)), access.scope(table.tenant))
+    with access.read() as session:
+        return {endpoint.id: endpoint for endpoint in session.scalars(query)}
+
+
 def quota(access: Access, tenant: str | None) -> tuple[int, int | None]:
     """How many endpoints a tenant has and may have; ``None`` for the whole server, and for no limit.
 
@@ -165,25 +183,27 @@ def quota(access: Access, tenant: str | None) -> tuple[int, int | None]:
 
 def _counts(
     session: Session, state: State, which: sa.ColumnElement[bool], now: datetime
-) -> defaultdict[str, dict[str, int]]:
+) -> defaultdict[str, dict[str, Any]]:
     """The counts of an `EndpointRow` by endpoint id. Two statements."""
     models = state.models
-    counts: defaultdict[str, dict[str, int]] = defaultdict(
-        lambda: {"succeeded": 0, "failed": 0, "pending": 0, "held": 0}
+    counts: defaultdict[str, dict[str, Any]] = defaultdict(
+        lambda: {"succeeded": 0, "failed": 0, "pending": 0, "held": 0, "hours": ()}
     )
     statistic, delivery = models.Statistic, models.Delivery
     attempts = (
-        sa.select(
-            statistic.endpoint_id,
-            sa.func.sum(statistic.succeeded),
-            sa.func.sum(statistic.failed),
-        )
+        sa.select(statistic.endpoint_id, statistic.hour, statistic.succeeded, statistic.failed)
         .join_from(statistic, models.Endpoint, models.Endpoint.id == statistic.endpoint_id)
-        .where(which, statistic.hour > now - COUNTED)
-        .group_by(statistic.endpoint_id)
+        .where(which, statistic.hour > now - COUNTED, statistic.hour <= now)
     )
-    for endpoint_id, succeeded, failed in session.execute(attempts):
-        counts[endpoint_id] |= {"succeeded": int(succeeded), "failed": int(failed)}
+    hours: dict[str, list[tuple[int, int]]] = {}
+    for endpoint_id, hour, succeeded, failed in session.execute(attempts):
+        row = counts[endpoint_id]
+        row["succeeded"] += succeeded
+        row["failed"] += failed
+        ago = int((now - hour) / timedelta(hours=1))
+        hours.setdefault(endpoint_id, [(0, 0)] * 24)[23 - ago] = (succeeded, failed)
+    for endpoint_id, of_endpoint in hours.items():
+        counts[endpoint_id]["hours"] = tuple(of_endpoint)
 
     def waiting(delivery_state: DeliveryState) -> sa.SelectBase:
         return (

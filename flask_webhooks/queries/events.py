@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import defer
@@ -13,7 +14,7 @@ from ..access import Access, is_id, shown
 from ..errors import NotFound
 from ..models import Event
 from .deliveries import DeliveryRow, has_type
-from .pages import MAX_LIMIT, Page, check_limit, older_than, page_of
+from .pages import MAX_LIMIT, Page, check_limit, created_between, older_than, page_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,15 @@ def list_events(
     event_type: str | None = None,
     before: str | None = None,
     limit: int = 50,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    id: str | None = None,
 ) -> Page[EventRow]:
     """Events of the tenant in scope, newest first. Two statements.
 
     :param before: only those older than this id.
+    :param since: only those that were recorded at this time or later. :param until: only those from before it.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises Forbidden: not allowed to ``view``.
     """
@@ -57,9 +63,12 @@ def list_events(
         sa.select(table)
         .options(defer(table.data))
         .where(access.scope(table.tenant), *older_than(table.id, before))
+        .where(*created_between(table.id, "evt", since, until))
         .order_by(table.id.desc())
         .limit(check_limit(limit) + 1)
     )
+    if id is not None:
+        query = query.where(table.id == (id if is_id(id) else ""))
     if event_type is not None:
         query = query.where(has_type(table.type, event_type))
     with access.read() as session:

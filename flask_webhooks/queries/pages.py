@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
 from ..access import is_id, shown
 from ..errors import InvalidInput
-from ..models import DeliveryState
+from ..ids import lowest_id
+from ..models import DeliveryState, Trigger
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 MAX_LIMIT = 200
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,18 @@ def older_than(column: Any, before: str | None) -> list[sa.ColumnElement[bool]]:
     return [column < before]
 
 
+def created_between(
+    column: Any, prefix: str, since: datetime | None, until: datetime | None
+) -> list[sa.ColumnElement[bool]]:
+    """The condition for ids that were made from one time until before another: ids sort by time."""
+    conditions = []
+    if since is not None:
+        conditions.append(column >= lowest_id(prefix, max(since, EPOCH)))
+    if until is not None:
+        conditions.append(column < lowest_id(prefix, max(until, EPOCH)))
+    return conditions
+
+
 def check_state(state: str | None) -> DeliveryState | None:
     """:raises InvalidInput: it is not a state of a delivery."""
     if state is None:
@@ -69,6 +84,6 @@ def check_state(state: str | None) -> DeliveryState | None:
         ) from None
 
 
-def literal(state: DeliveryState) -> sa.ColumnElement[Any]:
-    """A state written into the SQL itself: with a parameter SQLite would not use its partial index."""
+def literal(state: DeliveryState | Trigger) -> sa.ColumnElement[Any]:
+    """A state or a trigger written into the SQL itself: with a parameter SQLite would not use its partial index."""
     return sa.literal(str(state), sa.String(), literal_execute=True)

@@ -1,0 +1,147 @@
+"""The event types: what is sent when, with which data, and how each format writes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response
+
+from ..access import shown
+from ..catalog import EventType
+from ..errors import NotFound
+from ..formats import Format, OutgoingEvent, Target
+from ..state import State
+from .page import current_access, render
+
+#: The time in examples: they read the same each time.
+_MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
+_MASK = "••••••••"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How a format sends the example of an event type."""
+
+    format: Format
+    #: The name that the event type has there.
+    name: str
+    headers: list[list[str]]
+    #: ``None`` where the format cannot show it without an endpoint.
+    body: str | None
+
+
+def register(blueprint: Blueprint) -> None:
+    blueprint.add_url_rule("/event-types", view_func=event_type_list)
+    blueprint.add_url_rule("/event-types/<name>", view_func=event_type)
+
+
+def event_type_list() -> Response:
+    """The whole catalogue."""
+    access = current_access()
+    access.require("view")
+    return render("event_type_list.html", groups=access.state.catalog.groups())
+
+
+def event_type(name: str) -> Response:
+    """One event type with schema and example."""
+    access = current_access()
+    access.require("view")
+    catalog = access.state.catalog
+    if name not in catalog:
+        raise NotFound(f"There is no event type {shown(name)}.")
+    kind = catalog[name]
+    samples = [sample(access.state, item, kind) for item in access.state.formats]
+    return render("event_type.html", kind=kind, fields=fields(kind), samples=samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A member of the data, as the schema describes it."""
+
+    path: str
+    type: str
+    required: bool
+    description: str
+
+
+def fields(kind: EventType) -> list[Field]:
+    """The members that the schema names, those of objects within too. Pure."""
+    found: list[Field] = []
+
+    def walk(schema: object, prefix: str) -> None:
+        if not isinstance(schema, dict) or prefix.count(".") > 6:
+            return
+        required = schema.get("required") or ()
+        for name, member in (schema.get("properties") or {}).items():
+            if not isinstance(member, dict):
+                continue
+            found.append(
+                Field(
+                    prefix + name,
+                    _type(member),
+                    name in required,
+                    str(member.get("description", "")),
+                )
+            )
+            walk(member, f"{prefix}{name}.")
+
+    walk(dict(kind.schema), "")
+    return found
+
+
+def sample(state: State, item: Format, kind: EventType) -> Sample:
+    """The example of an event type as a format would send it, with secrets masked."""
+    name = item.event_name(kind.name)
+    event = OutgoingEvent(
+        id="evt_01example",
+        type=kind.name,
+        tenant="app_1",
+        occurred_at=_MOMENT,
+        data_json=json.dumps(kind.example, ensure_ascii=False),
+    )
+    try:
+        secret = item.generate_secret() if item.signed else None
+        target = Target(
+            id="ep_01example",
+            tenant="app_1",
+            url="https://hooks.example.com/webhooks",
+            url_shown="https://hooks.example.com/webhooks",
+            format=item.name,
+            secrets=(secret,) if secret else (),
+            headers={},
+            user_agent=None,
+            version=1,
+            product_name=state.settings.product_name,
+        )
+        rendered = item.render(event, target, _MOMENT)
+        body = rendered.body.decode()
+    except Exception:
+        # A format of the host's own, or one that needs a real address: the rest of the page still helps.
+        return Sample(item, name, [], None)
+    headers = [
+        [key, _MASK if _is_secret(key, rendered.secret_headers) else value]
+        for key, value in rendered.headers.items()
+    ]
+    return Sample(item, name, headers, _readable(body))
+
+
+def _is_secret(name: str, secret_headers: frozenset[str]) -> bool:
+    # A signature of an example is made with a secret of nobody's, and only looks like one that could be checked.
+    return name.lower() in secret_headers or "signature" in name.lower()
+
+
+def _readable(body: str) -> str:
+    try:
+        return json.dumps(json.loads(body), ensure_ascii=False, indent=2)
+    except ValueError:
+        return body
+
+
+def _type(schema: dict[str, object]) -> str:
+    given = schema.get("type")
+    if "enum" in schema and isinstance(schema["enum"], list):
+        return " | ".join(json.dumps(value) for value in schema["enum"])
+    text = " | ".join(map(str, given)) if isinstance(given, list) else str(given or "any")
+    return f"{text} ({schema['format']})" if "format" in schema else text

@@ -1,0 +1,34 @@
+"""The signature debugger: paste a request, and learn why its signature does not fit."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from .. import queries
+from ..signature_check import MAX_BODY, MAX_HEADERS
+from .forms import DebuggerForm
+from .page import current_access, render
+
+
+def register(blueprint: Blueprint) -> None:
+    blueprint.add_url_rule(
+        "/endpoints/<endpoint_id>/debugger", view_func=debugger, methods=["GET", "POST"]
+    )
+
+
+def debugger(endpoint_id: str) -> Response:
+    """A form; and the verdict on what was pasted into it, which is not kept."""
+    access = current_access()
+    detail = queries.get_endpoint(access, endpoint_id)
+    access.require("secret", detail.endpoint)
+    form = DebuggerForm()
+    verdict = None
+    if request.method == "POST":
+        form.check_csrf()
+        headers = (form.headers.data or "")[:MAX_HEADERS]
+        verdict = queries.check_signature(
+            access, endpoint_id, headers, (form.body.data or "")[:MAX_BODY]
+        )
+    return render(
+        "debugger.html", no_store=True, endpoint=detail.endpoint, form=form, verdict=verdict
+    )

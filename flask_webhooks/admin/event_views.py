@@ -1,0 +1,42 @@
+"""Events: the list, one with everybody it went to, and why the others did not get it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from .. import queries
+from .filters import Filters
+from .page import current_access, render
+
+
+def register(blueprint: Blueprint) -> None:
+    blueprint.add_url_rule("/events", view_func=event_list)
+    blueprint.add_url_rule("/events/<event_id>", view_func=event)
+
+
+def event_list() -> Response:
+    """Events in scope, newest first; filters stand in the URL."""
+    filters = Filters(request.args, "type", "id", "since", "until")
+    page = queries.list_events(
+        current_access(),
+        filters.get("type"),
+        before=filters.before,
+        since=filters.moment("since"),
+        until=filters.moment("until"),
+        id=filters.get("id"),
+    )
+    return render("event_list.html", page=page, filters=filters)
+
+
+def event(event_id: str) -> Response:
+    """One event: its data, its deliveries, and why an endpoint has none."""
+    access = current_access()
+    search = Filters(request.args, "webhook").get("webhook")
+    detail = queries.get_event(access, event_id)
+    return render(
+        "event.html",
+        no_store=True,
+        detail=detail,
+        search=search or "",
+        routings=queries.explain_routing(access, detail, search),
+    )

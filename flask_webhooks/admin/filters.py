@@ -1,0 +1,51 @@
+"""Filters of lists, read from the URL, so that a list can be sent to somebody as a link."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from ..errors import InvalidInput
+from .i18n import gettext as _
+
+#: The longest value of a filter that is read.
+MAX_LENGTH = 200
+
+
+class Filters:
+    """Values by name, with only those that say something."""
+
+    def __init__(self, arguments: Mapping[str, str], *names: str) -> None:
+        given = {name: arguments.get(name, "").strip()[:MAX_LENGTH] for name in names}
+        self.given = {name: value for name, value in given.items() if value}
+        self.before = arguments.get("before", "").strip()[:MAX_LENGTH] or None
+
+    def __getitem__(self, name: str) -> str:
+        """The value for a form; empty where there is none."""
+        return self.given.get(name, "")
+
+    def get(self, name: str) -> str | None:
+        return self.given.get(name)
+
+    def moment(self, name: str) -> datetime | None:
+        """A time in UTC, as a form's ``datetime-local`` field or an ISO 8601 text says it.
+
+        :raises InvalidInput: it is no time.
+        """
+        text = self.given.get(name)
+        if text is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise InvalidInput(
+                _("Write the time as 2026-01-31T12:00 (in UTC)."), field=name
+            ) from None
+
+    def without(self, *names: str) -> dict[str, str]:
+        """What stays when some filters are taken off."""
+        return {name: value for name, value in self.given.items() if name not in names}
+
+    def __bool__(self) -> bool:
+        return bool(self.given)

@@ -1,0 +1,52 @@
+"""How the whole is doing: workers, scheduler, queue and backlog; and who did what."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Blueprint, Response, request
+
+from .. import queries
+from ..access import find_endpoint
+from . import banners
+from .filters import Filters
+from .page import current_access, render
+
+
+def register(blueprint: Blueprint) -> None:
+    blueprint.add_url_rule("/health", view_func=health)
+    blueprint.add_url_rule("/activity", view_func=activity)
+
+
+def health() -> Response:
+    """Workers, scheduler, queue and backlog for operators; the backlog for everybody."""
+    access = current_access()
+    report = queries.health(access)
+    settings = access.state.settings
+    silence = timedelta(seconds=banners.silence(settings.sweep_interval))
+    return render(
+        "health.html",
+        report=report,
+        engine=banners.engine_of(access),
+        silent_before=report.now - silence,
+        series=queries.statistics(access),
+        settings=settings,
+    )
+
+
+def activity() -> Response:
+    """The audit trail of everything in scope, or of one endpoint."""
+    access = current_access()
+    filters = Filters(request.args, "webhook")
+    wanted = filters.get("webhook")
+    page = queries.list_activity(access, wanted, before=filters.before)
+    endpoints = queries.name_endpoints(
+        access, {row.endpoint_id for row in page.items if row.endpoint_id is not None}
+    )
+    return render(
+        "activity.html",
+        page=page,
+        endpoints=endpoints,
+        filters=filters,
+        endpoint=None if wanted is None else find_endpoint(access, wanted, deleted=True),
+    )

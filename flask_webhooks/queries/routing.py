@@ -1,0 +1,157 @@
+"""Why an endpoint got an event, or did not."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from ..access import Access
+from ..catalog import Catalog, matches
+from ..models import Activity, Delivery, Endpoint, Event, Trigger
+from .endpoints import found_by
+from .events import EventDetail
+
+#: Endpoints that one answer covers.
+EXPLAINED = 50
+
+
+class Why(enum.StrEnum):
+    """The reason why an endpoint has an event, or has it not."""
+
+    #: There is a delivery.
+    OWED = "owed"
+    #: A test goes to the endpoint that it was sent to by hand.
+    TEST = "test"
+    #: The event belongs to one tenant, the endpoint to another.
+    OTHER_TENANT = "other_tenant"
+    #: The event belongs to no tenant, and the endpoint to one.
+    WITHOUT_TENANT = "without_tenant"
+    #: The endpoint did not exist yet.
+    ADDED_LATER = "added_later"
+    #: The endpoint had been deleted.
+    DELETED = "deleted"
+    NOT_SUBSCRIBED = "not_subscribed"
+    #: It is subscribed now, but was not when the event was recorded.
+    SUBSCRIBED_LATER = "subscribed_later"
+    #: It was subscribed at the time: the delivery is gone.
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """One endpoint's answer."""
+
+    endpoint: Endpoint
+    why: Why
+    #: The subscription of the time, which may have changed since; ``None`` is everything.
+    events: list[str] | None
+    #: The change after the event that explains it, where there is one.
+    change: Activity | None = None
+
+
+def explain_routing(
+    access: Access, detail: EventDetail, search: str | None = None
+) -> list[Routing]:
+    """Why the endpoints in scope that have no delivery of an event have none. Two statements.
+
+    :param detail: of the event, from `get_event`.
+    :param search: only endpoints that this finds, as in `list_endpoints`, deleted ones too. Without it those
+        of the event's tenant that still exist. At most `EXPLAINED`, newest first.
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    event = detail.event
+    models = access.state.models
+    table, delivery, activity = models.Endpoint, models.Delivery, models.Activity
+    query = (
+        sa.select(table)
+        .where(
+            access.scope(table.tenant),
+            ~sa.exists().where(delivery.event_id == event.id, delivery.endpoint_id == table.id),
+        )
+        .order_by(table.id.desc())
+        .limit(EXPLAINED)
+    )
+    if search:
+        query = query.where(found_by(table, search))
+    else:
+        own: sa.ColumnElement[bool] = table.tenant.is_(None)
+        if event.tenant is not None:
+            own = sa.or_(own, table.tenant == event.tenant)
+        query = query.where(own, table.deleted_at.is_(None))
+    with access.read() as session:
+        endpoints = list(session.scalars(query))
+        changes = session.scalars(
+            sa.select(activity)
+            .where(
+                activity.endpoint_id.in_([endpoint.id for endpoint in endpoints]),
+                activity.action == "endpoint.updated",
+                activity.at >= event.created_at,
+            )
+            .order_by(activity.id)
+        ).all()
+    deliveries = [row.delivery for row in detail.deliveries]
+    catalog = access.state.catalog
+    return [
+        explain(event, deliveries, endpoint, _first_change(changes, endpoint.id), catalog)
+        for endpoint in endpoints
+    ]
+
+
+def explain(
+    event: Event,
+    deliveries: Sequence[Delivery],
+    endpoint: Endpoint,
+    change: Activity | None,
+    catalog: Catalog,
+) -> Routing:
+    """Decide why an endpoint has an event or not, from what is recorded. Pure.
+
+    :param deliveries: of the event.
+    :param change: the first change of the endpoint's event types after the event was recorded.
+    """
+    events = endpoint.events if change is None else _before(change)
+
+    def because(why: Why, evidence: Activity | None = None) -> Routing:
+        return Routing(endpoint, why, events, evidence)
+
+    if any(delivery.endpoint_id == endpoint.id for delivery in deliveries):
+        return because(Why.OWED)
+    by_hand = event.type in catalog and not catalog[event.type].subscribable
+    if by_hand or any(delivery.trigger == Trigger.TEST for delivery in deliveries):
+        return because(Why.TEST)
+    if endpoint.tenant is not None and endpoint.tenant != event.tenant:
+        return because(Why.WITHOUT_TENANT if event.tenant is None else Why.OTHER_TENANT)
+    if endpoint.created_at > event.created_at:
+        return because(Why.ADDED_LATER)
+    if _before_event(endpoint.deleted_at, event):
+        return because(Why.DELETED)
+    if not matches(events, event.type):
+        if change is not None and matches(endpoint.events, event.type):
+            return because(Why.SUBSCRIBED_LATER, change)
+        return because(Why.NOT_SUBSCRIBED)
+    return because(Why.REMOVED)
+
+
+def _before_event(moment: datetime | None, event: Event) -> bool:
+    return moment is not None and moment <= event.created_at
+
+
+def _before(change: Activity) -> list[str] | None:
+    events: list[str] | None = (change.changes or {})["events"][0]
+    return events
+
+
+def _first_change(changes: Sequence[Activity], endpoint_id: str) -> Activity | None:
+    return next(
+        (
+            change
+            for change in changes
+            if change.endpoint_id == endpoint_id and "events" in (change.changes or {})
+        ),
+        None,
+    )

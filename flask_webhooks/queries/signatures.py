@@ -1,0 +1,57 @@
+"""The signature debugger's side of the database: the secrets and what was sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from ..access import Access, find_endpoint, is_id
+from ..models import Attempt
+from ..signature_check import Sent, Verdict, check, parse_headers
+
+#: Attempts of one delivery that a request is compared with; the latest ones.
+COMPARED = 20
+#: The headers that tell which event it is.
+_ID_HEADERS = ("webhook-id", "svix-id")
+
+
+def check_signature(
+    access: Access, endpoint_id: str, headers: str, body: str, *, now: datetime | None = None
+) -> Verdict:
+    """Say whether a request's signature fits an endpoint's secrets, and if not, why. Changes nothing.
+
+    :param headers: the request's, as pasted: a line each. :param body: its body.
+    :raises UnreadableSecret: no configured key decrypts the secrets.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed to work with its ``secret``.
+    """
+    endpoint = find_endpoint(access, endpoint_id)
+    access.require("secret", endpoint)
+    moment = now or datetime.now(UTC)
+    given = parse_headers(headers)
+    secrets: list[str] = []
+    if endpoint.secrets_sealed is not None:
+        stored = access.state.vault.open(endpoint.secrets_sealed)
+        secrets = [item["secret"] for item in stored]
+    event_id = next((given[name] for name in _ID_HEADERS if name in given), "")
+    sent = _sent(access, endpoint_id, event_id) if is_id(event_id) and event_id else []
+    return check(given, body, secrets, sent, moment)
+
+
+def _sent(access: Access, endpoint_id: str, event_id: str) -> list[Sent]:
+    models = access.state.models
+    attempt: type[Attempt] = models.Attempt
+    delivery = models.Delivery
+    query = (
+        sa.select(attempt.number, attempt.started_at, attempt.request_body)
+        .join_from(delivery, attempt, attempt.delivery_id == delivery.id)
+        .where(delivery.event_id == event_id, delivery.endpoint_id == endpoint_id)
+        .order_by(attempt.number.desc())
+        .limit(COMPARED)
+    )
+    with access.read() as session:
+        found = session.execute(query).all()
+    return [
+        Sent(number, started_at, body) for number, started_at, body in found if body is not None
+    ]
