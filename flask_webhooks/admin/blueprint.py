@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Any, Final
 
 from flask import Blueprint, Response, g, request
@@ -85,12 +87,25 @@ def _context() -> dict[str, Any]:
     return {"wh": Toolbox(state_of()), "_w": gettext, "_wn": ngettext}
 
 
+def _answer_unchanged(response: Response) -> None:
+    """Say 304 to a script that asks for a live page again and again, while it stays the same."""
+    if request.method != "GET" or response.status_code != 200 or response.is_streamed:
+        return
+    if b" data-wh-live" not in response.data:
+        return
+    # Tokens of forms are new each time, and mean the same.
+    text = re.sub(rb'(name="[^"]*" value=")[^"]*(">)', rb"\1\2", response.data)
+    response.set_etag(hashlib.sha256(text).hexdigest()[:32], weak=True)
+    response.make_conditional(request)
+
+
 def _set_headers(response: Response) -> Response:
     headers = response.headers
     headers.setdefault("X-Content-Type-Options", "nosniff")
     if _is_static():
         return response
     headers.setdefault("Cache-Control", "private, no-cache")
+    _answer_unchanged(response)
     # Not no-referrer: Flask-WTF's protection wants a referrer on HTTPS.
     headers.setdefault("Referrer-Policy", "same-origin")
     # A page of buttons must not be put into a frame under somebody's mouse.

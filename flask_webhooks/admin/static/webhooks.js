@@ -37,18 +37,18 @@ function sendOnce() {
   addEventListener("pageshow", () => { sent = new WeakSet(); });
 }
 
-/** Hide event types that do not match; those that are checked stay. */
+/** Hide what does not match; what is checked stays. */
 function offerFilter() {
   for (const box of document.querySelectorAll("[data-wh-filter]")) {
     const list = document.getElementById(box.dataset.whFilter);
     box.hidden = false;
     box.querySelector("input").addEventListener("input", (event) => {
       const wanted = event.target.value.trim().toLowerCase();
-      for (const group of list.querySelectorAll("fieldset")) {
+      for (const group of list.querySelectorAll("fieldset, [data-wh-group]")) {
         let shown = 0;
-        for (const item of group.querySelectorAll(".wh-check")) {
+        for (const item of group.querySelectorAll(".wh-check, [data-wh-item]")) {
           const matches = item.textContent.toLowerCase().includes(wanted);
-          item.hidden = !matches && !item.querySelector("input").checked;
+          item.hidden = !matches && !item.querySelector("input")?.checked;
           shown += !item.hidden;
         }
         group.hidden = !shown;
@@ -57,14 +57,23 @@ function offerFilter() {
   }
 }
 
+let etag = "";
+
+/** The page as it is now, or null if it is still the same. */
 function fetchPage() {
   // XMLHttpRequest parses HTML without running it, also under Trusted Types.
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("GET", location.href);
+    if (etag) request.setRequestHeader("If-None-Match", etag);
     request.responseType = "document";
     request.timeout = 10000;
-    request.onload = () => (request.status === 200 && request.response ? resolve(request.response) : reject(request.status));
+    request.onload = () => {
+      if (request.status === 304) return resolve(null);
+      if (request.status !== 200 || !request.response) return reject(request.status);
+      etag = request.getResponseHeader("ETag") ?? "";
+      resolve(request.response);
+    };
     request.onerror = request.ontimeout = reject;
     request.send();
   });
@@ -92,9 +101,11 @@ function keepFresh(delay = REFRESH_FIRST) {
     if (!document.hidden) {
       try {
         const page = await fetchPage();
-        changes = page.querySelector("[data-wh-live]") !== null;
-        for (const part of document.querySelectorAll("[data-wh-part]")) {
-          replacePart(part, page.getElementById(part.id));
+        if (page) {
+          changes = page.querySelector("[data-wh-live]") !== null;
+          for (const part of document.querySelectorAll("[data-wh-part]")) {
+            replacePart(part, page.getElementById(part.id));
+          }
         }
       } catch {
         // The server may be restarting; the next round tells.
