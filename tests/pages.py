@@ -27,7 +27,7 @@ PREFIX = "/webhooks"
 #: Markup that would run or break out, if it were not escaped.
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
 
-_VOID = {"br", "hr", "img", "input", "link", "meta", "circle", "path"}
+_VOID = {"br", "hr", "img", "input", "link", "meta", "circle", "path", "polyline"}
 
 
 def make_app(database_url: str, redis_url: str, **config: Any) -> Flask:
@@ -235,6 +235,7 @@ class World:
 
     endpoints: dict[str, str]
     deliveries: dict[str, str]
+    events: dict[str, str] = field(default_factory=dict)
 
     def paths(self) -> list[str]:
         """Every page in every state that it can be in, below the prefix."""
@@ -252,10 +253,26 @@ class World:
             "/deliveries?state=held&type=file.updated",
             *(f"/deliveries?webhook={id_}" for id_ in one),
             *(f"/deliveries/{id_}" for id_ in self.deliveries.values()),
+            "/deliveries?status=5xx",
+            "/deliveries?q=example",
+            "/deliveries?id=dlv_nothing&since=2026-01-01T00:00&until=2026-01-02T00:00",
+            "/overview",
+            "/overview?period=7d",
+            "/overview?period=30d",
+            "/events",
+            "/events?type=file.updated",
+            *(f"/events/{id_}" for id_ in self.events.values()),
+            *(f"/events/{id_}?webhook=good" for id_ in self.events.values()),
+            "/event-types",
+            "/event-types/license.created",
+            "/event-types/test",
+            "/health",
+            "/activity",
+            *(f"/activity?webhook={id_}" for id_ in one),
         ]
 
 
-ENDPOINT_PAGES = ("edit", "rotate", "pause", "resume", "delete")
+ENDPOINT_PAGES = ("edit", "rotate", "pause", "resume", "delete", "debugger")
 
 
 def populate(app: Flask, receiver: Receiver, tenant: str | None = None) -> World:
@@ -276,7 +293,12 @@ def populate(app: Flask, receiver: Receiver, tenant: str | None = None) -> World
             )
             for name, url in urls.items()
         }
-        emit(app, data={"license_id": HOSTILE, "\u202e": HOSTILE}, tenant=tenant)
+        [event] = emit(
+            app,
+            data={"license_id": HOSTILE, "\u202e": HOSTILE},
+            tenant=tenant,
+            idempotency_key=HOSTILE,
+        )
         drain(app, retry_schedule=(1000.0,))
         actions.pause_endpoint(access, endpoints["paused"].id, f"Because {HOSTILE}")
         update(
@@ -308,7 +330,11 @@ def populate(app: Flask, receiver: Receiver, tenant: str | None = None) -> World
         gone = add_endpoint(app, tenant=tenant)
         deliveries["deleted endpoint"] = add_delivery(app, gone, "succeeded")
         actions.delete_endpoint(access, gone.id)
-    return World({name: item.id for name, item in endpoints.items()}, deliveries)
+        later = add_endpoint(app, urls["good"] + "/later", tenant=tenant, name=f"later {HOSTILE}")
+        actions.update_endpoint(access, later.id, name=f"changed {HOSTILE}", events=["user.banned"])
+    return World(
+        {name: item.id for name, item in endpoints.items()}, deliveries, {"emitted": event}
+    )
 
 
 _RECEIVERS = {

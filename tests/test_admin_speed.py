@@ -1,0 +1,181 @@
+"""How long pages take to make with a history of a million deliveries, most of them one tenant's."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from example_app.services import PostgresServer
+from flask_webhooks.state import ALL_TENANTS, state_of
+
+from .delivering import webhooks_of
+from .helpers import add_endpoint, close, statements
+from .pages import Browser, make_app
+
+pytestmark = pytest.mark.slow
+
+DELIVERIES = 1_000_000
+ENDPOINTS = 200
+#: The endpoints of the tenant that has nine deliveries of ten.
+BIG = 20
+DAYS = 30
+
+#: Milliseconds of server time.
+MOST = 100
+STATEMENTS = 12
+
+
+@pytest.fixture(scope="module")
+def app(postgres_server: PostgresServer, redis_server: object) -> Iterator[Flask]:
+    postgres_server.start()
+    url = postgres_server.create_database("admin_speed")
+    app = make_app(url, redis_server.url, WEBHOOKS_MAX_ENDPOINTS=ENDPOINTS)  # type: ignore[attr-defined]
+    seed(app)
+    yield app
+    close(app)
+    postgres_server.drop_database("admin_speed")
+
+
+def seed(app: Flask) -> None:
+    """A million events with a delivery each, attempts for the newest, and a month of statistics."""
+    ids = [
+        add_endpoint(
+            app,
+            f"https://hooks.example.com/{number}",
+            tenant="big" if number < BIG else f"small_{number % 60}",
+            name=f"Webhook {number}",
+        ).id
+        for number in range(ENDPOINTS)
+    ]
+    names = [kind.name for kind in state_of(app).catalog if kind.subscribable][:12]
+    with state_of(app).engine.begin() as connection:
+        connection.execute(
+            sa.text("CREATE TEMP TABLE targets (n int PRIMARY KEY, id text, tenant text)")
+        )
+        connection.execute(
+            sa.text("INSERT INTO targets VALUES (:n, :id, :tenant)"),
+            [
+                {"n": number, "id": id_, "tenant": "big" if number < BIG else f"small_{number % 60}"}
+                for number, id_ in enumerate(ids)
+            ],
+        )
+        connection.execute(sa.text("CREATE TEMP TABLE names (n int PRIMARY KEY, name text)"))
+        connection.execute(
+            sa.text("INSERT INTO names VALUES (:n, :name)"),
+            [{"n": number, "name": name} for number, name in enumerate(names)],
+        )
+        # Ids that sort by time, as ours do: base 32 of the milliseconds, here in zero-padded decimal.
+        connection.execute(
+            sa.text(
+                """
+                CREATE TEMP TABLE history AS
+                SELECT s.n, lpad(s.n::text, 26, '0') AS key, t.id AS endpoint_id, t.tenant, k.name,
+                       now() - (:count - s.n) * interval '2.5 seconds' AS at,
+                       CASE WHEN s.n % 20 = 7 THEN 'failed' WHEN s.n > :count - 2000 AND s.n % 2 = 0 THEN 'pending'
+                            WHEN s.n % 100 = 3 THEN 'held' WHEN s.n % 500 = 11 THEN 'cancelled'
+                            ELSE 'succeeded' END AS state
+                FROM generate_series(1, :count) AS s(n)
+                JOIN targets t ON t.n = CASE WHEN s.n % 10 < 9 THEN (s.n * 7919) % :big
+                                             ELSE :big + (s.n * 7919) % (:endpoints - :big) END
+                JOIN names k ON k.n = (s.n / 3) % 12
+                """
+            ),
+            {"count": DELIVERIES, "big": BIG, "endpoints": ENDPOINTS},
+        )
+        for statement in (
+            """INSERT INTO webhooks_event (id, type, tenant, data, occurred_at, created_at)
+               SELECT 'evt_' || key, name, tenant, '{"license_id":"lic_' || n || '","plan":"pro"}', at, at
+               FROM history""",
+            """INSERT INTO webhooks_delivery (id, event_id, endpoint_id, tenant, event_type, state, "trigger",
+                   due_at, attempt_count, failure_count, interruption_count, last_status, created_at, reason)
+               SELECT 'dlv_' || key, 'evt_' || key, endpoint_id, tenant, name, state, 'event',
+                   CASE WHEN state = 'pending' THEN at END, 1, 0, 0,
+                   CASE state WHEN 'failed' THEN 503 WHEN 'succeeded' THEN 200 END, at,
+                   CASE WHEN state = 'failed' THEN 'exhausted' END FROM history""",
+            """INSERT INTO webhooks_attempt (delivery_id, number, endpoint_id, "trigger", started_at, duration_ms,
+                   outcome, status, url, request_headers, request_body, response_headers, response_body,
+                   response_cut, timings)
+               SELECT 'dlv_' || key, 1, endpoint_id, 'event', at, 40,
+                   CASE state WHEN 'failed' THEN 'refused' ELSE 'succeeded' END, 200, 'https://hooks.example.com/',
+                   '[["webhook-id","x"]]', '{"type":"x"}', '[]', 'ok', false, '{"connect":10,"wait":30}'
+               FROM history WHERE n > 900000""",
+            """INSERT INTO webhooks_statistic (endpoint_id, hour, succeeded, failed, duration_ms, ms_10, ms_25, ms_50,
+                   ms_100, ms_250, ms_500, ms_1000, ms_2500, ms_5000, ms_10000, ms_more)
+               SELECT t.id, date_trunc('hour', now()) - h * interval '1 hour', 95, 5, 4000, 0, 20, 60, 15, 5, 0, 0,
+                   0, 0, 0, 0 FROM targets t CROSS JOIN generate_series(0, 719) h""",
+            """INSERT INTO webhooks_activity (id, at, actor, action, tenant, endpoint_id)
+               SELECT 'act_' || key, at, 'ann', 'endpoint.updated', tenant, endpoint_id FROM history
+               WHERE n % 20 = 0""",
+        ):
+            connection.execute(sa.text(statement))
+    with state_of(app).engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM ANALYZE"))
+
+
+def pages(app: Flask) -> list[str]:
+    with state_of(app).engine.connect() as connection:
+        endpoint_id, delivery_id, event_id = connection.execute(
+            sa.text(
+                "SELECT endpoint_id, id, event_id FROM webhooks_delivery WHERE tenant = 'big' ORDER BY id DESC LIMIT 1"
+            )
+        ).one()
+    return [
+        "/",
+        "/?q=Webhook+1",
+        "/overview",
+        "/overview?period=30d",
+        f"/endpoints/{endpoint_id}",
+        f"/endpoints/{endpoint_id}?period=30d",
+        "/deliveries",
+        *(f"/deliveries?state={state}" for state in ("pending", "held", "failed", "cancelled", "sending")),
+        "/deliveries?type=license.created",
+        "/deliveries?type=payment.refunded&state=failed",
+        "/deliveries?status=5xx",
+        "/deliveries?status=404",
+        "/deliveries?q=lic_999",
+        "/deliveries?q=nowhere",
+        f"/deliveries?webhook={endpoint_id}&state=failed",
+        f"/deliveries?id={event_id}",
+        f"/deliveries/{delivery_id}",
+        "/events",
+        "/events?type=license.created",
+        f"/events/{event_id}",
+        "/event-types",
+        "/event-types/license.created",
+        "/activity",
+        "/health",
+    ]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("tenant", [None, "big", "small_30"])
+def test_each_page_takes_at_most_100_ms_with_a_million_deliveries(
+    app: Flask, tenant: str | None
+) -> None:
+    webhooks_of(app).hooks.current_tenant = lambda: ALL_TENANTS if tenant is None else tenant
+    browser = Browser(app)
+    found: dict[str, float] = {}
+    for path in pages(app):
+        if tenant == "small_30" and (path.count("_") and "?type" not in path and "?q" not in path):
+            # Ids of the other tenant.
+            continue
+        with statements(app) as executed:
+            browser.client.get(f"/webhooks{path}")
+        assert len(executed) <= STATEMENTS, (path, executed)
+        times = []
+        for _ in range(7):
+            # Processor time of this process and the waiting for the database: what the server is busy for.
+            begun = time.perf_counter()
+            response = browser.client.get(f"/webhooks{path}")
+            times.append((time.perf_counter() - begun) * 1000)
+            assert response.status_code == 200, path
+        found[path] = statistics.median(times)
+    report = "\n".join(f"{value:8.1f} ms  {path}" for path, value in found.items())
+    print(f"\n{tenant or 'every tenant'}\n{report}")
+    slow = {path: value for path, value in found.items() if value > MOST}
+    assert not slow, report
