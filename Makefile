@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 SOURCES = $(wildcard flask_webhooks example_app tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow test-all lint format clean
+.PHONY: help .venv demo test test-slow test-all screenshots lint format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ test-slow: .venv ## Only the slow tests, one after the other (PYTEST_SLOW_ARGS)
 	$(BIN)/python -m pytest -m slow $(PYTEST_SLOW_ARGS) || [ $$? -eq 5 ]
 
 test-all: test test-slow ## Both
+
+screenshots: .venv ## Pictures of every page of the admin, into build/screenshots (needs Chromium)
+	$(BIN)/python -m tests.screenshots
 
 lint: .venv ## ruff and strict mypy
 	$(BIN)/ruff check .

@@ -303,7 +303,9 @@ def _age(timestamp: str, now: datetime) -> tuple[float | None, bool]:
 
 
 def _first(value: object) -> str:
-    return str(value[0]) if isinstance(value, list) and value else str(value)
+    text = str(value[0]) if isinstance(value, list) and value else str(value)
+    # JSON can write half a character, which no text in UTF-8 holds.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _bare(text: str) -> str:

@@ -275,9 +275,14 @@ class World:
 ENDPOINT_PAGES = ("edit", "rotate", "pause", "resume", "delete", "debugger")
 
 
-def populate(app: Flask, receiver: Receiver, tenant: str | None = None) -> World:
-    """Endpoints and deliveries in every state, with hostile text wherever somebody else writes."""
-    access = accessing(app, f"ann {HOSTILE}")
+def populate(
+    app: Flask, receiver: Receiver, tenant: str | None = None, hostile: str = HOSTILE
+) -> World:
+    """Endpoints and deliveries in every state, with hostile text wherever somebody else writes.
+
+    :param hostile: what to write instead.
+    """
+    access = accessing(app, f"ann {hostile}")
     with app.app_context():
         urls = {name: receiver.url(f"{path}/{name}") for name, path in _RECEIVERS.items()}
         endpoints = {
@@ -285,22 +290,22 @@ def populate(app: Flask, receiver: Receiver, tenant: str | None = None) -> World
                 app,
                 url,
                 tenant=tenant,
-                name=f"{name} {HOSTILE}" if name != "refusing" else "",
-                description=f"For {HOSTILE}\nand more",
-                user_agent=f"Agent {HOSTILE}",
-                headers={"X-Team": HOSTILE},
+                name=f"{name} {hostile}" if name != "refusing" else "",
+                description=f"For {hostile}\nand more",
+                user_agent=f"Agent {hostile}",
+                headers={"X-Team": hostile},
                 events=["license.*"] if name == "good" else None,
             )
             for name, url in urls.items()
         }
         [event] = emit(
             app,
-            data={"license_id": HOSTILE, "\u202e": HOSTILE},
+            data={"license_id": hostile, "\u202e": hostile},
             tenant=tenant,
-            idempotency_key=HOSTILE,
+            idempotency_key=hostile,
         )
         drain(app, retry_schedule=(1000.0,))
-        actions.pause_endpoint(access, endpoints["paused"].id, f"Because {HOSTILE}")
+        actions.pause_endpoint(access, endpoints["paused"].id, f"Because {hostile}")
         update(
             app,
             "Endpoint",
@@ -318,7 +323,7 @@ def populate(app: Flask, receiver: Receiver, tenant: str | None = None) -> World
             hold_until=datetime(2199, 1, 1, tzinfo=UTC),
         )
         test = actions.send_test(access, endpoints["good"].id, "license.activated")
-        _answer_with(app, endpoints["good"].id, HOSTILE)
+        _answer_with(app, endpoints["good"].id, hostile)
         deliveries = {
             state: add_delivery(app, endpoints["good"], state)
             for state in ("pending", "sending", "failed", "cancelled", "held")
@@ -330,8 +335,8 @@ def populate(app: Flask, receiver: Receiver, tenant: str | None = None) -> World
         gone = add_endpoint(app, tenant=tenant)
         deliveries["deleted endpoint"] = add_delivery(app, gone, "succeeded")
         actions.delete_endpoint(access, gone.id)
-        later = add_endpoint(app, urls["good"] + "/later", tenant=tenant, name=f"later {HOSTILE}")
-        actions.update_endpoint(access, later.id, name=f"changed {HOSTILE}", events=["user.banned"])
+        later = add_endpoint(app, urls["good"] + "/later", tenant=tenant, name=f"later {hostile}")
+        actions.update_endpoint(access, later.id, name=f"changed {hostile}", events=["user.banned"])
     return World(
         {name: item.id for name, item in endpoints.items()}, deliveries, {"emitted": event}
     )

@@ -355,7 +355,9 @@ def test_headers_of_every_page(pages: list[tuple[str, Page]]) -> None:
         assert headers["Referrer-Policy"] == "same-origin"
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "SAMEORIGIN"
-        private = "/deliveries/" in path or "/events/" in path or path in ("secret", "notice", "refused")
+        private = (
+            "/deliveries/" in path or "/events/" in path or path in ("secret", "notice", "refused")
+        )
         assert headers["Cache-Control"] in (
             ("no-store",) if private else ("no-store", "private, no-cache")
         )

@@ -60,7 +60,11 @@ def seed(app: Flask) -> None:
         connection.execute(
             sa.text("INSERT INTO targets VALUES (:n, :id, :tenant)"),
             [
-                {"n": number, "id": id_, "tenant": "big" if number < BIG else f"small_{number % 60}"}
+                {
+                    "n": number,
+                    "id": id_,
+                    "tenant": "big" if number < BIG else f"small_{number % 60}",
+                }
                 for number, id_ in enumerate(ids)
             ],
         )
@@ -80,8 +84,8 @@ def seed(app: Flask) -> None:
                             WHEN s.n % 100 = 3 THEN 'held' WHEN s.n % 500 = 11 THEN 'cancelled'
                             ELSE 'succeeded' END AS state
                 FROM generate_series(1, :count) AS s(n)
-                JOIN targets t ON t.n = CASE WHEN s.n % 10 < 9 THEN (s.n * 7919) % :big
-                                             ELSE :big + (s.n * 7919) % (:endpoints - :big) END
+                JOIN targets t ON t.n = CASE WHEN s.n % 10 < 9 THEN (s.n / 20 * 1009 + s.n) % :big
+                                             ELSE :big + (s.n / 20 * 1009 + s.n) % (:endpoints - :big) END
                 JOIN names k ON k.n = (s.n / 3) % 12
                 """
             ),
@@ -112,8 +116,10 @@ def seed(app: Flask) -> None:
                SELECT 'act_' || key, at, 'ann', 'endpoint.updated', tenant, endpoint_id FROM history
                WHERE n % 20 = 0""",
         ):
-            connection.execute(sa.text(statement))
-    with state_of(app).engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(statement)
+    with (
+        state_of(app).engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection
+    ):
         connection.execute(sa.text("VACUUM ANALYZE"))
 
 
@@ -132,7 +138,10 @@ def pages(app: Flask) -> list[str]:
         f"/endpoints/{endpoint_id}",
         f"/endpoints/{endpoint_id}?period=30d",
         "/deliveries",
-        *(f"/deliveries?state={state}" for state in ("pending", "held", "failed", "cancelled", "sending")),
+        *(
+            f"/deliveries?state={state}"
+            for state in ("pending", "held", "failed", "cancelled", "sending")
+        ),
         "/deliveries?type=license.created",
         "/deliveries?type=payment.refunded&state=failed",
         "/deliveries?status=5xx",

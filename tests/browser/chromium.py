@@ -1,0 +1,94 @@
+"""Where Chromium is, and the rules that are watched while pages are open in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from flask import Flask
+from playwright.sync_api import Browser, Page, sync_playwright
+from werkzeug.serving import make_server
+
+#: Desktop, and a phone as small as they come.
+SIZES = {"desktop": (1280, 900), "phone": (375, 740)}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+def find_chromium() -> str | None:
+    """The distribution's browser; none is ever downloaded. ``CHROMIUM`` names another."""
+    given = os.environ.get("CHROMIUM")
+    names = ("/usr/bin/chromium", "chromium", "chromium-browser")
+    return given or next((found for name in names if (found := shutil.which(name))), None)
+
+
+def axe_source() -> str:
+    """The text of axe-core, from the package that brings it along."""
+    spec = find_spec("axe_playwright_python")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("axe.min.js").read_text()
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """Chromium. As root, as in containers, it runs only without its sandbox."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def served(app: Flask) -> Iterator[str]:
+    """The application on a port of its own; gives its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Watched:
+    """A page, and everything that should not have happened on it."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.page = page
+        self.origin = origin
+        #: Messages of the console, errors of scripts, requests that leave the origin.
+        self.faults: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.faults.append(f"{page.url}: {error}"))
+        page.on("request", self._request)
+        page.on("dialog", self._dialog)
+
+    def open(self, path: str) -> Page:
+        response = self.page.goto(f"{self.origin}/webhooks{path}")
+        assert response is not None
+        return self.page
+
+    def _console(self, message: Any) -> None:
+        # A refused page is an error to the browser; violations of the policy are, too.
+        if message.type in ("error", "warning") and "status of 4" not in message.text:
+            self.faults.append(f"{self.page.url}: {message.text}")
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(self.origin + "/"):
+            self.faults.append(f"{self.page.url}: asked for {request.url}")
+
+    def _dialog(self, dialog: Any) -> None:
+        self.faults.append(f"{self.page.url}: a script ran: {dialog.message}")
+        dialog.dismiss()

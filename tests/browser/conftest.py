@@ -1,0 +1,61 @@
+"""A browser, and a host whose pages it opens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser
+
+from tests.helpers import close
+from tests.pages import World, make_app, populate
+from tests.receiver import Receiver
+
+from .chromium import Watched, find_chromium, launched, served
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if find_chromium() is None:
+        missing = "needs Chromium: apt-get install chromium, or name one in CHROMIUM"
+        if os.environ.get("REQUIRE_CHROMIUM"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
+    app = make_app(
+        f"sqlite:///{tmp_path / 'database.sqlite'}",
+        redis_url,
+        WEBHOOKS_MAX_ENDPOINTS=20,
+        SQLITE_IMMEDIATE=True,
+    )
+    yield app
+    close(app)
+
+
+@pytest.fixture
+def world(app: Flask, receiver: Receiver) -> World:
+    return populate(app, receiver)
+
+
+@pytest.fixture
+def origin(chromium: Browser, app: Flask) -> Iterator[str]:
+    with served(app) as origin:
+        yield origin
+
+
+@pytest.fixture
+def watched(chromium: Browser, origin: str) -> Iterator[Watched]:
+    """A page on a desktop; nothing forbidden may have happened on it in the end."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    watched = Watched(context.new_page(), origin)
+    yield watched
+    context.close()
+    assert watched.faults == []

@@ -1,0 +1,110 @@
+"""Every page in the browser: policy, accessibility, width, and the keyboard."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.pages import HOSTILE, World
+
+from .chromium import SCHEMES, Watched, axe_source
+
+#: WCAG 2.2 AA, and what axe calls best practice.
+AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+def violations(watched: Watched) -> list[str]:
+    """What axe finds on the page, in words."""
+    watched.page.evaluate(axe_source())
+    found: dict[str, Any] = watched.page.evaluate(
+        "options => axe.run(document, options)", AXE_OPTIONS
+    )
+    return [
+        f"{watched.page.url} {item['id']}: {item['help']}: {node['target']} {node.get('failureSummary')}"
+        for item in found["violations"]
+        for node in item["nodes"][:3]
+    ]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_axe_finds_nothing_on_any_page(
+    watched: Watched, world: World, scheme: Literal["light", "dark"]
+) -> None:
+    watched.page.emulate_media(color_scheme=scheme)
+    found = []
+    for path in world.paths():
+        watched.open(path)
+        for details in watched.page.query_selector_all("details"):
+            details.evaluate("item => item.open = true")
+        found += violations(watched)
+    assert found == []
+
+
+@pytest.mark.timeout(600)
+def test_no_page_is_wider_than_a_phone(watched: Watched, world: World) -> None:
+    watched.page.set_viewport_size({"width": 375, "height": 740})
+    for path in world.paths():
+        width = watched.open(path).evaluate("document.documentElement.scrollWidth")
+        assert width <= 375, path
+
+
+def test_script_tags_in_what_was_stored_stay_text(watched: Watched, world: World) -> None:
+    for path in (
+        f"/endpoints/{world.endpoints['good']}",
+        f"/deliveries/{world.deliveries['attempt succeeded']}",
+        "/activity",
+        f"/events/{world.events['emitted']}",
+    ):
+        page = watched.open(path)
+        assert "<script>alert(1)</script>" in page.inner_text("body"), path
+        assert page.query_selector("img") is None
+
+
+def test_pages_look_the_same_without_javascript(
+    chromium: Browser, origin: str, world: World
+) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    watched = Watched(context.new_page(), origin)
+    for path in world.paths():
+        page = watched.open(path)
+        assert page.is_visible("h1"), path
+    assert watched.faults == []
+    context.close()
+
+
+def test_the_first_tab_stop_skips_the_navigation(watched: Watched, world: World) -> None:
+    page = watched.open("/deliveries")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "wh-skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "wh-main"
+
+
+def test_a_list_refreshes_itself_and_leaves_the_focus_alone(watched: Watched, world: World) -> None:
+    page = watched.open("/deliveries")
+    page.focus("#wh-id")
+    with page.expect_response(
+        lambda response: response.url.endswith("/deliveries"), timeout=20_000
+    ):
+        pass
+    with page.expect_response(
+        lambda response: response.url.endswith("/deliveries"), timeout=20_000
+    ) as caught:
+        pass
+    assert caught.value.status in (200, 304)
+    assert page.evaluate("document.activeElement.id") == "wh-id"
+
+
+def test_event_types_can_be_filtered(watched: Watched, world: World) -> None:
+    page = watched.open("/event-types")
+    page.fill("#wh-find", "banned")
+    assert page.is_visible("text=user.banned")
+    assert not page.is_visible("text=license.created")
+
+
+def test_hostile_text_is_what_it_says(watched: Watched, world: World) -> None:
+    page = watched.open(f"/endpoints/{world.endpoints['good']}")
+    assert page.inner_text("h1") == f"good {HOSTILE}"

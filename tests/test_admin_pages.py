@@ -1,0 +1,484 @@
+"""The pages that only show: overview, events, event types, health, activity, debugger; filters and refreshing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from flask import Flask
+from standardwebhooks import Webhook
+
+from flask_webhooks import Format, actions
+from flask_webhooks.admin import banners
+from flask_webhooks.formats import OutgoingEvent, Rendered, Target
+from flask_webhooks.queries import Backlog, EngineReport
+from flask_webhooks.state import state_of
+
+from .delivering import deliveries, drain, emit, webhooks_of
+from .helpers import accessing, add_delivery, add_endpoint, close, statements, update
+from .pages import Browser, Page, make_app, populate
+from .receiver import Receiver
+
+
+@pytest.fixture
+def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
+    app = make_app(f"sqlite:///{tmp_path / 'database.sqlite'}", redis_url)
+    webhooks_of(app).hooks.current_actor = lambda: "ann@example.com"
+    yield app
+    close(app)
+
+
+@pytest.fixture
+def browser(app: Flask) -> Browser:
+    return Browser(app)
+
+
+def ids(page: Page) -> list[str]:
+    """Of the deliveries in a list."""
+    if not page.all("tbody"):
+        return []
+    links = (item.attributes["href"] for item in page.all("tbody")[0].all("a"))
+    return [link.rpartition("/")[2] for link in links if "/deliveries/" in link]
+
+
+# -- the overview -------------------------------------------------------------------------------------
+
+
+def test_the_overview_of_a_fresh_installation(browser: Browser) -> None:
+    page = browser.get("/overview")
+    assert page.heading == "Overview"
+    assert "No attempt has failed." in page.text
+    assert "There were no attempts in this time." in page.text
+
+
+def test_the_overview_leads_to_what_fails(app: Flask, browser: Browser, receiver: Receiver) -> None:
+    good = add_endpoint(app, receiver.url(), name="Good")
+    bad = add_endpoint(app, receiver.url("/status/500"), name="Bad")
+    for _ in range(3):
+        actions.send_test(accessing(app), good.id)
+    actions.send_test(accessing(app), bad.id)
+    drain(app)
+    page = browser.get("/overview")
+    assert "75 % 3" in page.text
+    assert "25 % 1" in page.text
+    [chart, _] = page.all("svg", role="img")
+    assert chart.attributes["aria-label"] == "Attempts over time: 3 succeeded, 1 failed."
+    failing = page.one("section", aria_labelledby="wh-failing")
+    assert [item.text for item in failing.all("a")] == ["Bad"]
+    assert ids(page.all("section", aria_labelledby="wh-failed")[0]) != []  # type: ignore[arg-type]
+    assert page.one("a", aria_current="true").text == "24 hours"
+    page = browser.get(page.link("30 days"))
+    assert "75 % 3" in page.text
+
+
+def test_periods_that_do_not_exist(app: Flask, browser: Browser) -> None:
+    assert "24h, 7d, 30d" in browser.get("/overview?period=1y", 422).text
+    endpoint = add_endpoint(app)
+    browser.get(f"/endpoints/{endpoint.id}?period=0", 422)
+
+
+def test_the_list_draws_the_day_of_each_endpoint(
+    app: Flask, browser: Browser, receiver: Receiver
+) -> None:
+    busy = add_endpoint(app, receiver.url(), name="Busy")
+    add_endpoint(app, name="Quiet")
+    actions.send_test(accessing(app), busy.id)
+    drain(app)
+    page = browser.get("/")
+    assert len(page.all("svg", **{"class": "wh-spark"})) == 1
+    assert "100 % of 1" in page.text
+
+
+def test_many_endpoints_are_paged(app: Flask, browser: Browser) -> None:
+    for number in range(51):
+        add_endpoint(app, name=f"Number {number}")
+    page = browser.get("/")
+    assert len(page.one("tbody").all("tr")) == 50
+    page = browser.get(page.link("Older"))
+    assert page.one("tbody").all("th")[0].text.startswith("Number 0")
+    assert len(browser.get(page.link("Newest")).one("tbody").all("tr")) == 50
+
+
+# -- filters ------------------------------------------------------------------------------------------
+
+
+def test_deliveries_are_found_by_answer_time_id_and_text(app: Flask, browser: Browser) -> None:
+    one = add_endpoint(app)
+    refused = add_delivery(app, one, "failed", last_status=404)
+    broken = add_delivery(app, one, "failed", last_status=503)
+    silent = add_delivery(app, one, "failed")
+    with app.app_context():
+        [event] = emit(app, data={"license_id": 'say "50%"'})
+    [told] = [row.id for row in deliveries(app) if row.event_id == event]
+
+    def found(query: str) -> list[str]:
+        return ids(browser.get(f"/deliveries?{query}"))
+
+    assert found("status=4xx") == [refused]
+    assert found("status=503") == [broken]
+    assert found("status=none") == [told, silent]
+    assert found(f"id={broken}") == [broken]
+    assert found(f"id={event}") == [told]
+    assert found("id=nothing") == []
+    assert found("q=50%25") == [told]
+    assert found("q=5_%25") == []
+    assert found("q=nowhere") == []
+    assert found("since=2020-01-01T00:00") == [told, silent, broken, refused]
+    assert found("until=2020-01-01T00:00") == []
+    assert found("until=0001-01-01T00:00") == []
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")
+    assert found(f"since={tomorrow}") == []
+    page = browser.get(f"/deliveries?status=503&id={broken}")
+    assert page.one("input", id="wh-id").attributes["value"] == broken
+    assert [
+        item.text for item in page.one("select", id="wh-status").all("option", selected="")
+    ] == ["503"]
+    assert ids(browser.get(page.link("Clear"))) == [told, silent, broken, refused]
+
+
+@pytest.mark.parametrize("query", ["status=6xx", "status=x", "since=yesterday", "until=9"])
+def test_filters_that_make_no_sense_are_refused(browser: Browser, query: str) -> None:
+    assert browser.get(f"/deliveries?{query}", 422).heading == "That was not understood"
+
+
+def test_text_is_looked_for_a_stretch_at_a_time(
+    app: Flask, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_webhooks.queries.deliveries.SEARCHED", 5)
+    endpoint = add_endpoint(app)
+    with app.app_context():
+        [wanted] = emit(app, data={"license_id": "needle"})
+        emit(app, 7)
+    page = browser.get("/deliveries?q=needle")
+    assert ids(page) == []
+    assert "None of the newest" in page.text
+    page = browser.get(page.link("Look further back"))
+    assert len(ids(page)) == 1
+    assert "Look further back" not in page.links()
+    assert [row.endpoint_id for row in deliveries(app) if row.event_id == wanted] == [endpoint.id]
+
+
+def test_text_is_not_looked_for_by_those_who_may_not_see_it(app: Flask, browser: Browser) -> None:
+    webhooks_of(app).authorize(lambda action, endpoint: action != "view_payload")
+    assert browser.get("/deliveries").all("input", name="q") == []
+    browser.get("/deliveries?q=needle", 403)
+
+
+# -- events -------------------------------------------------------------------------------------------
+
+
+def test_events_lead_to_their_deliveries(app: Flask, browser: Browser) -> None:
+    assert "No event was recorded yet." in browser.get("/events").text
+    add_endpoint(app, name="One")
+    add_endpoint(app, name="Two")
+    with app.app_context():
+        [first] = emit(app, tenant="app_1", idempotency_key="order 7")
+        emit(app, event_type="user.banned")
+    page = browser.get("/events")
+    assert page.text.index("user.banned") < page.text.index(first)
+    assert "2 Queued" in page.text
+    page = browser.send(page, "/events", {"type": "license.created"})
+    page = browser.get(page.link("license.created"))
+    assert page.heading == "license.created"
+    assert "order 7" in page.text
+    assert "lic_0" in page.text
+    assert len(ids(page)) == 2
+    assert page.response.headers["Cache-Control"] == "no-store"
+    assert "No event matches." in browser.get("/events?id=evt_nothing").text
+
+
+def reasons(page: Page) -> dict[str, str]:
+    """What the page of an event says of the others, by the name of the endpoint."""
+    rows = page.one("section", aria_labelledby="wh-why").all("tr")[1:]
+    return {row.all("th")[0].text: row.all("td")[0].text for row in rows}
+
+
+def test_an_event_page_says_why_the_others_did_not_get_it(app: Flask, browser: Browser) -> None:
+    access = accessing(app)
+    add_endpoint(app, name="has it", tenant="app_1")
+    add_endpoint(app, name="other", tenant="app_2")
+    add_endpoint(app, name="other type", tenant="app_1", events=["user.*"])
+    changed = add_endpoint(app, name="changed", tenant="app_1", events=["user.*"])
+    deleted = add_endpoint(app, name="deleted", tenant="app_1")
+    actions.delete_endpoint(access, deleted.id)
+    with app.app_context():
+        [event] = emit(app, tenant="app_1")
+    actions.update_endpoint(access, changed.id, events=["license.*"])
+    later = add_endpoint(app, name="later", tenant="app_1")
+    update(app, "Endpoint", later.id, created_at=datetime.now(UTC) + timedelta(seconds=60))
+    update(app, "Endpoint", deleted.id, deleted_at=datetime.now(UTC) - timedelta(seconds=60))
+    page = browser.get(f"/events/{event}")
+    assert reasons(page) == {
+        "later": "Added later",
+        "changed": "Subscribed later",
+        "other type": "Not subscribed",
+    }
+    assert "Changed by tester" in page.text
+    assert "It was subscribed to: user.*" in page.text
+    page = browser.send(page, f"/events/{event}", {"webhook": "other"})
+    assert reasons(page) == {"other": "Other tenant", "other type": "Not subscribed"}
+    page = browser.get(f"/events/{event}?webhook={deleted.id}")
+    assert list(reasons(page).values()) == ["Deleted before"]
+    assert "No webhook without this event matches" in browser.get(f"/events/{event}?webhook=x").text
+    # A tenant learns nothing of the others.
+    webhooks_of(app).hooks.current_tenant = lambda: "app_1"
+    assert "No webhook without this" in browser.get(f"/events/{event}?webhook=app_2").text
+
+
+def test_a_test_event_was_for_one_endpoint_only(app: Flask, browser: Browser) -> None:
+    one = add_endpoint(app, name="One")
+    add_endpoint(app, name="Two")
+    delivery = actions.send_test(accessing(app), one.id, "license.created")
+    assert reasons(browser.get(f"/events/{delivery.event_id}")) == {"Two": "Test for another"}
+
+
+# -- event types --------------------------------------------------------------------------------------
+
+
+class Shouting(Format):
+    """A format with names of its own."""
+
+    name = "shouting"
+    label = "Shouting"
+    event_names: ClassVar[Mapping[str, str]] = {"license.created": "LICENSE!"}
+
+    def generate_secret(self) -> str:
+        return "hush"
+
+    def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
+        headers = {"X-Secret": target.secrets[0], "X-Event": self.event_name(event.type)}
+        return Rendered(target.url, headers, b'{"shout": 1}', frozenset({"x-secret"}))
+
+
+class Needy(Shouting):
+    name = "needy"
+    label = "Needy"
+
+    def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
+        raise KeyError("chat_id")
+
+
+def test_the_catalogue_with_each_formats_name_and_example(app: Flask, browser: Browser) -> None:
+    webhooks_of(app).add_format(Shouting())
+    webhooks_of(app).add_format(Needy())
+    page = browser.get("/event-types")
+    for kind in state_of(app).catalog:
+        assert kind.name in page.links()
+        assert kind.description in page.text
+    page = browser.get(page.link("license.created"))
+    assert page.heading == "license.created"
+    assert "Data includes" in page.text
+    assert "Shouting LICENSE!" in page.text
+    assert "It cannot be shown without a webhook of this format." in page.text
+    assert '"shout": 1' in page.text
+    assert "hush" not in page.response.text
+    assert browser.get("/event-types/license.nothing", 404).heading == "Not found"
+    browser.get("/event-types/%E2%80%AE", 404)
+
+
+# -- health -------------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def engine(**values: object) -> EngineReport:
+    known = {"queue": "webhooks", "reachable": True, "scheduler": True, "workers": 1, **values}
+    return EngineReport(**known)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seen", "late", "given", "expected"),
+    [
+        (5, None, engine(), []),
+        (5, None, engine(scheduler=False), ["No scheduler is running."]),
+        (5, None, engine(suspended=True), ["The queue is suspended."]),
+        (5, None, engine(reachable=False, workers=0), ["Redis does not answer."]),
+        (None, None, engine(), []),
+        (None, None, engine(workers=0), ["No worker shows a sign of life."]),
+        (None, None, engine(workers=0, scheduler=False), ["No worker shows a sign of life."]),
+        (None, 300, engine(), ["Deliveries are late."]),
+        (
+            None,
+            300,
+            engine(reachable=False, workers=0),
+            ["No worker is running.", "Redis does not answer."],
+        ),
+    ],
+)
+def test_banners_from_the_registries_of_rq(
+    app: Flask, seen: float | None, late: float | None, given: EngineReport, expected: list[str]
+) -> None:
+    report = Backlog(
+        NOW,
+        None if seen is None else NOW - timedelta(seconds=seen),
+        3 if late else 0,
+        None if late is None else NOW - timedelta(seconds=late),
+    )
+    with app.app_context():
+        shown = banners.from_report(report, operator=True, engine=given)
+    assert [item.title for item in shown] == expected
+
+
+def test_health_of_an_installation_at_work(app: Flask, browser: Browser, redis_url: str) -> None:
+    add_delivery(app, add_endpoint(app), due_at=datetime(2026, 1, 1, tzinfo=UTC))
+    client = state_of(app).alarm.connect()
+    client.sadd("rq:workers:webhooks", "rq:worker:one")
+    client.set("rq:scheduler-lock:webhooks", "one")
+    client.lpush("rq:queue:webhooks", "job")
+    client.close()
+    page = browser.get("/health")
+    assert "Answers" in page.text
+    assert "Scheduler Running" in page.text
+    assert "RQ workers of this queue 1" in page.text
+    assert "Jobs waiting 1" in page.text
+    assert "Overdue 1 oldest for" in page.text
+    assert "No worker has been seen in the last hour." in page.text
+    webhooks_of(app).hooks.current_tenant = lambda: "app_1"
+    page = browser.get("/health")
+    assert "Scheduler" not in page.text
+    assert "Overdue 0" in page.text
+
+
+def test_pages_work_without_redis(tmp_path: Path) -> None:
+    app = make_app(f"sqlite:///{tmp_path / 'alone.sqlite'}", "redis://127.0.0.1:9/0")
+    browser = Browser(app)
+    page = browser.get("/")
+    assert "Redis does not answer." in page.text
+    assert "Does not answer" in browser.get("/health").text
+    endpoint = add_endpoint(app)
+    page = browser.send(browser.get(f"/endpoints/{endpoint.id}"), "/test")
+    assert "The test event is queued." in page.text
+    close(app)
+
+
+# -- activity -----------------------------------------------------------------------------------------
+
+
+def test_activity_says_who_did_what(app: Flask, browser: Browser) -> None:
+    assert "Nothing was done yet." in browser.get("/activity").text
+    access = accessing(app)
+    one = add_endpoint(app, name="One")
+    two = add_endpoint(app, name="Two")
+    actions.update_endpoint(access, one.id, name="Renamed")
+    delivery = actions.send_test(access, one.id)
+    page = browser.get("/activity")
+    assert "tester sent a test event Renamed · Delivery" in page.text
+    assert "tester changed the webhook Renamed" in page.text
+    assert page.one("del").text == "One"
+    assert browser.get(page.link("Delivery")).heading == delivery.event_type
+    page = browser.get(f"/activity?webhook={two.id}")
+    assert "Of Two" in page.text
+    assert "Renamed" not in page.text
+    actions.delete_endpoint(access, two.id)
+    assert "Two (deleted)" in browser.get("/activity").text
+
+
+def test_activity_is_paged(app: Flask, browser: Browser) -> None:
+    one = add_endpoint(app)
+    for number in range(60):
+        actions.update_endpoint(accessing(app), one.id, name=str(number))
+    page = browser.get("/activity")
+    assert len(page.one("ol").all("li", **{"class": "wh-rowitem"})) == 50
+    page = browser.get(page.link("Older"))
+    assert len(page.one("ol").all("li", **{"class": "wh-rowitem"})) == 11
+
+
+# -- the signature debugger ---------------------------------------------------------------------------
+
+
+def test_the_debugger_compares_with_what_was_sent(
+    app: Flask, browser: Browser, receiver: Receiver
+) -> None:
+    endpoint = actions.create_endpoint(accessing(app), receiver.url())
+    actions.send_test(accessing(app), endpoint.endpoint.id)
+    drain(app)
+    [request] = receiver.requests
+    page = browser.get(browser.get(f"/endpoints/{endpoint.endpoint.id}").link("Check a signature"))
+    headers = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
+    body = request.body.decode()
+
+    def verdict(headers: str, body: str) -> str:
+        answer = browser.send(page, "/debugger", {"headers": headers, "body": body}, 200)
+        assert answer.response.headers["Cache-Control"] == "no-store"
+        assert str(endpoint.secret) not in answer.response.text
+        return answer.one(id="wh-verdict").text
+
+    assert "The signature fits" in verdict(headers, body)
+    assert "The body was written anew" in verdict(headers, body.replace('":', '": '))
+    text = verdict(headers, body[:20])
+    assert "The body was cut" in text
+    assert f"20 of {len(body)} bytes" in text
+    assert "Compared with attempt 1" in text
+    # Signed at the same time by somebody else.
+    forged = Webhook("whsec_" + "A" * 44).sign(request.id, datetime.now(UTC), body)
+    lines = [line for line in headers.splitlines() if not line.startswith("webhook-signature")]
+    assert "Wrong secret" in verdict("\n".join([*lines, f"webhook-signature: {forged}"]), body)
+    assert "No signature" in verdict("\n".join(lines), body)
+    actions.rotate_secret(accessing(app), endpoint.endpoint.id, overlap_seconds=3600)
+    assert "older secret" in verdict(headers, body)
+
+
+def test_the_debugger_is_for_those_who_look_after_secrets(app: Flask, browser: Browser) -> None:
+    endpoint = add_endpoint(app)
+    webhooks_of(app).authorize(lambda action, endpoint: action != "secret")
+    browser.get(f"/endpoints/{endpoint.id}/debugger", 403)
+    assert "Check a signature" not in browser.get(f"/endpoints/{endpoint.id}").links()
+
+
+# -- refreshing ---------------------------------------------------------------------------------------
+
+
+def test_a_script_that_asks_again_is_told_that_nothing_changed(
+    app: Flask, browser: Browser, receiver: Receiver
+) -> None:
+    endpoint = add_endpoint(app, receiver.url())
+    delivery = actions.send_test(accessing(app), endpoint.id)
+    path = f"/webhooks/deliveries/{delivery.id}"
+    first = browser.client.get(path)
+    known = {"If-None-Match": first.headers["ETag"]}
+    again = browser.client.get(path, headers=known)
+    assert (again.status_code, again.data) == (304, b"")
+    assert again.headers["Referrer-Policy"] == "same-origin"
+    drain(app)
+    changed = browser.client.get(path, headers=known)
+    assert changed.status_code == 200
+    # It can change no more, so nobody asks again.
+    assert "ETag" not in changed.headers
+
+
+# -- statements ---------------------------------------------------------------------------------------
+
+
+def test_the_new_pages_take_few_statements_however_much_they_list(
+    app: Flask, browser: Browser, receiver: Receiver
+) -> None:
+    def counts(paths: list[str]) -> dict[str, int]:
+        found = {}
+        for path in paths:
+            with statements(app) as executed:
+                browser.get(path)
+            found[path] = len(executed)
+        return found
+
+    world = populate(app, receiver)
+    paths = [
+        "/overview",
+        "/deliveries?status=5xx&q=x",
+        "/events",
+        f"/events/{world.events['emitted']}",
+        "/event-types",
+        "/event-types/license.created",
+        "/health",
+        "/activity",
+        f"/endpoints/{world.endpoints['good']}/debugger",
+    ]
+    before = counts(paths)
+    assert max(before.values()) <= 12, before
+    for _ in range(30):
+        add_delivery(app, add_endpoint(app), "failed", last_status=500)
+    with app.app_context():
+        emit(app, 20)
+    assert counts(paths) == before

@@ -1,0 +1,172 @@
+"""What the signature debugger says about requests that real signatures are on."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook
+
+from flask_webhooks import signing
+from flask_webhooks.signature_check import Finding, Sent, Verdict, check, parse_headers
+
+NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
+SECRET, OTHER = signing.generate_secret(), signing.generate_secret()
+BODY = '{"type":"license.created","data":{"name":"Zoë","n":1.0}}'
+SENT = [Sent(2, NOW, BODY), Sent(1, NOW - timedelta(seconds=60), BODY)]
+
+
+def signed(body: str = BODY, secret: str = SECRET, at: datetime = NOW) -> dict[str, str]:
+    """Headers of a request as the specification's own package signs it."""
+    return {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign("evt_1", at, body),
+    }
+
+
+def verdict(
+    headers: dict[str, str],
+    body: str = BODY,
+    secrets: tuple[str, ...] = (SECRET,),
+    **options: object,
+) -> Verdict:
+    sent = options.get("sent", SENT)
+    now = options.get("now", NOW)
+    assert isinstance(sent, list)
+    assert isinstance(now, datetime)
+    return check(headers, body, secrets, sent, now)
+
+
+def test_a_request_as_it_was_sent_fits() -> None:
+    found = verdict(signed())
+    assert (found.finding, found.secret, found.stale) == (Finding.FITS, 0, False)
+
+
+def test_the_older_secret_is_told_from_the_current_one() -> None:
+    found = verdict(signed(secret=OTHER), secrets=(SECRET, OTHER))
+    assert (found.finding, found.secret) == (Finding.FITS, 1)
+
+
+def test_one_of_two_signatures_is_enough() -> None:
+    headers = signed()
+    headers["webhook-signature"] = (
+        f"{signed(secret=OTHER)['webhook-signature']} {headers['webhook-signature']}"
+    )
+    assert verdict(headers).finding == Finding.FITS
+
+
+@pytest.mark.parametrize(
+    ("body", "finding"),
+    [
+        (json.dumps(json.loads(BODY), indent=2), Finding.REWRITTEN_BODY),
+        (json.dumps(json.loads(BODY), ensure_ascii=True), Finding.REWRITTEN_BODY),
+        (BODY[:30], Finding.CUT_BODY),
+        (BODY.replace("Zoë", "Zoe"), Finding.CHANGED_BODY),
+        ("", Finding.CHANGED_BODY),
+        ("[" * 100_000, Finding.CHANGED_BODY),
+        (BODY + "\n", Finding.FITS_BUT_FOR_LINE_BREAKS),
+        (BODY + "\r\n", Finding.FITS_BUT_FOR_LINE_BREAKS),
+    ],
+)
+def test_a_body_that_was_changed_on_the_way(body: str, finding: Finding) -> None:
+    assert verdict(signed(), body).finding == finding
+
+
+def test_what_a_form_does_to_line_breaks_is_nobodys_mistake() -> None:
+    body = json.dumps({"a": 1}, indent=2)
+    found = verdict(signed(body), body.replace("\n", "\r\n"), sent=[])
+    assert found.finding == Finding.FITS
+
+
+def test_a_wrong_secret() -> None:
+    assert verdict(signed(secret=OTHER)).finding == Finding.WRONG_SECRET
+    assert verdict(signed(secret=OTHER), sent=[]).finding == Finding.WRONG_SECRET
+    assert verdict(signed(), secrets=()).finding == Finding.NO_SECRET
+
+
+def test_headers_of_another_attempt_than_any_that_was_made() -> None:
+    headers = signed()
+    headers["webhook-timestamp"] = str(int(NOW.timestamp()) + 100)
+    assert verdict(headers).finding == Finding.CHANGED_HEADERS
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("webhook-id", Finding.MISSING_HEADER),
+        ("webhook-timestamp", Finding.MISSING_HEADER),
+        ("webhook-signature", Finding.NO_SIGNATURE),
+    ],
+)
+def test_a_header_that_is_missing(name: str, finding: Finding) -> None:
+    headers = signed()
+    del headers[name]
+    assert verdict(headers).finding == finding
+
+
+@pytest.mark.parametrize("text", ["v1", "v1,", "v2,AAAA", "nonsense", "v1,####"])
+def test_what_is_no_signature(text: str) -> None:
+    found = verdict(signed() | {"webhook-signature": text})
+    assert found.finding in (Finding.MALFORMED, Finding.WRONG_SECRET)
+
+
+@pytest.mark.parametrize(
+    ("text", "stale", "unreadable"),
+    [
+        (str(int(NOW.timestamp()) - 299), False, False),
+        (str(int(NOW.timestamp()) - 301), True, False),
+        (str(int(NOW.timestamp()) + 301), True, False),
+        ("999999999999", True, False),
+        ("yesterday", False, True),
+    ],
+)
+def test_the_time_of_the_signature(text: str, stale: bool, unreadable: bool) -> None:
+    found = verdict(signed() | {"webhook-timestamp": text})
+    assert (found.stale, found.unreadable_time) == (stale, unreadable)
+
+
+@pytest.mark.parametrize("prefix", ["", "sha256="])
+@pytest.mark.parametrize("name", ["x-webhook-signature", "x-authforge-signature"])
+def test_signatures_in_hex_as_the_vendors_send_them(name: str, prefix: str) -> None:
+    secret = "a secret of their own"
+    headers = {name: prefix + signing.sign_hex(BODY.encode(), secret.encode())}
+    assert verdict(headers, secrets=(secret,)).finding == Finding.FITS
+    assert verdict(headers, BODY[:-3], (secret,)).finding == Finding.CUT_BODY
+    assert verdict(headers, secrets=("other",)).finding == Finding.WRONG_SECRET
+    assert verdict({name: "abc"}, secrets=(secret,)).finding == Finding.MALFORMED
+
+
+def test_no_verdict_holds_a_secret() -> None:
+    for headers in (signed(), signed(secret=OTHER), {}):
+        for body in (BODY, BODY[:5]):
+            assert SECRET.removeprefix("whsec_") not in repr(verdict(headers, body))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Webhook-Id: evt_1\nWEBHOOK-TIMESTAMP:  17 \r\nnonsense",
+        '{"webhook-id": "evt_1", "Webhook-Timestamp": ["17"]}',
+        "'webhook-id': 'evt_1',\n'webhook-timestamp': '17',",
+    ],
+)
+def test_headers_are_read_as_people_paste_them(text: str) -> None:
+    headers = parse_headers(text)
+    assert (headers["webhook-id"], headers["webhook-timestamp"]) == ("evt_1", "17")
+
+
+def test_half_a_character_is_no_text() -> None:
+    text = json.dumps({**signed(), "webhook-id": "\ud800"})
+    assert check(parse_headers(text), BODY, [SECRET], [], NOW).finding == Finding.WRONG_SECRET
+
+
+@given(st.text(), st.text(), st.text())
+def test_anything_can_be_pasted(headers: str, body: str, signature: str) -> None:
+    check(parse_headers(headers), body, [SECRET], SENT, NOW)
+    check(signed() | {"webhook-signature": signature}, body, [SECRET, "short"], SENT, NOW)
+    check(signed() | {"webhook-timestamp": signature or "x"}, body, [SECRET], SENT, NOW)
+    check({"x-signature": signature}, body, [SECRET], SENT, NOW)
