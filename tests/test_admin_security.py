@@ -470,3 +470,47 @@ def test_every_class_in_the_templates_has_a_style() -> None:
     used = {name for name in used if not name.endswith("-")}
     assert len(used) > 40
     assert {name for name in used if not re.search(rf"\.{name}(?![\w-])", styles)} == set()
+
+
+# -- colours ------------------------------------------------------------------------------------------
+
+
+def colours(scheme: int) -> dict[str, str]:
+    """The variables of the style sheet in the light (0) or the dark (1) scheme."""
+    text = (STATIC / "webhooks.css").read_text()
+    found = re.findall(r"--wh-([a-z-]+): light-dark\((#\w{6}), (#\w{6})\)", text)
+    return {name: pair[scheme] for name, *pair in found}
+
+
+def contrast(one: str, other: str) -> float:
+    """As WCAG 2.2 defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_colours_have_the_contrast_that_wcag_asks_for(scheme: int) -> None:
+    known = colours(scheme)
+    grounds = ("bg", "surface", "sunken")
+    texts = [(name, ground) for name in ("text", "muted", "accent", "bad") for ground in grounds]
+    texts += [(name, f"{name}-bg") for name in ("ok", "bad", "warn", "wait", "off")]
+    texts += [("text", f"{name}-bg") for name in ("ok", "bad", "warn", "wait")]
+    texts += [("accent", f"{name}-bg") for name in ("bad", "warn")]
+    texts += [("on-accent", "accent"), ("on-accent", "bad")]
+    # Edges of controls, and the marks of charts.
+    shapes = [(name, ground) for name in ("edge", "accent") for ground in grounds]
+    shapes += [(name, "surface") for name in ("ok-mark", "bad-mark", "warn")]
+    weak = {pair: contrast(*map(known.__getitem__, pair)) for pair in texts}
+    weak = {pair: value for pair, value in weak.items() if value < 4.5}
+    weak |= {
+        pair: value for pair in shapes if (value := contrast(*map(known.__getitem__, pair))) < 3
+    }
+    assert weak == {}

@@ -114,7 +114,7 @@ def seed(app: Flask) -> None:
                    0, 0, 0, 0 FROM targets t CROSS JOIN generate_series(0, 719) h""",
             """INSERT INTO webhooks_activity (id, at, actor, action, tenant, endpoint_id)
                SELECT 'act_' || key, at, 'ann', 'endpoint.updated', tenant, endpoint_id FROM history
-               WHERE n % 20 = 0""",
+               WHERE mod(n, 20) = 0""",
         ):
             connection.exec_driver_sql(statement)
     with (
