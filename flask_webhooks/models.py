@@ -227,6 +227,8 @@ class Delivery(Row):
             only("held", DeliveryState.HELD, "endpoint_id"),
             only("lease", DeliveryState.SENDING, "endpoint_id lease_until"),
             only("failed", DeliveryState.FAILED, "endpoint_id id"),
+            only("failures", DeliveryState.FAILED, "id"),
+            Index("ix_webhooks_delivery_type", "event_type", "id"),
             Index("ix_webhooks_delivery_endpoint", "endpoint_id", "id"),
             Index("ix_webhooks_delivery_tenant", "tenant", "id"),
         )
@@ -295,6 +297,10 @@ class Statistic(Row):
     ms_5000: Mapped[int] = mapped_column(default=0)
     ms_10000: Mapped[int] = mapped_column(default=0)
     ms_more: Mapped[int] = mapped_column(default=0)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (Index("ix_webhooks_statistic_hour", "hour"),)
 
 
 class Heartbeat(Row):

@@ -258,7 +258,6 @@ class World:
             "/deliveries?id=dlv_nothing&since=2026-01-01T00:00&until=2026-01-02T00:00",
             "/overview",
             "/overview?period=7d",
-            "/overview?period=30d",
             "/events",
             "/events?type=file.updated",
             *(f"/events/{id_}" for id_ in self.events.values()),

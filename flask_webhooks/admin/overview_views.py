@@ -5,9 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from .. import queries
+from ..errors import InvalidInput
 from ..models import DeliveryState
 from .page import current_access, render
 
+#: A month of hours of every endpoint there is would take too long; the page of each shows its own.
+_PERIODS = ("24h", "7d")
 #: Failed deliveries, and failing endpoints, that it shows.
 _SHOWN = 6
 
@@ -19,9 +22,13 @@ def register(blueprint: Blueprint) -> None:
 def overview() -> Response:
     """Outcomes and response times of everything in scope."""
     access = current_access()
+    period = request.args.get("period", _PERIODS[0])
+    if period not in _PERIODS:
+        raise InvalidInput(f"Choose one of these periods: {', '.join(_PERIODS)}.", field="period")
     return render(
         "overview.html",
-        series=queries.statistics(access, period=request.args.get("period", "24h")),
+        series=queries.statistics(access, period=period),
+        periods=_PERIODS,
         failing=queries.most_failures(access, limit=_SHOWN),
         failed=queries.list_deliveries(access, state=DeliveryState.FAILED, limit=_SHOWN),
         report=queries.health(access),

@@ -25,7 +25,7 @@ from .pages import (
 )
 
 #: Deliveries that one page looks through for what no index finds.
-SEARCHED = 10_000
+SEARCHED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +101,29 @@ def list_deliveries(
     if id is not None:
         wanted = id if is_id(id) else ""
         conditions.append(sa.or_(table.id == wanted, table.event_id == wanted))
-    rare = [*_answered(table.last_status, status), *_holding(models, text)]
-    most = check_limit(limit) + 1
     query = (
         sa.select(table, models.Endpoint)
         .join_from(table, models.Endpoint, table.endpoint_id == models.Endpoint.id)
         .order_by(table.id.desc())
-        .limit(most)
     )
-    if not rare:
+    most = check_limit(limit) + 1
+    if status is None and text is None:
         with access.read() as session:
-            rows = session.execute(query.where(*conditions)).all()
+            rows = session.execute(query.where(*conditions).limit(most)).all()
         return page_of(rows, limit, lambda row: row[0].id).map(lambda row: DeliveryRow(*row))
-    window = (
-        sa.select(table.id).where(*conditions).order_by(table.id.desc()).limit(SEARCHED)
-    ).subquery()
-    if text is not None:
-        query = query.join(models.Event, models.Event.id == table.event_id)
+    newest = (
+        sa.select(table.id, table.event_id, table.last_status)
+        .where(*conditions)
+        .order_by(table.id.desc())
+        .limit(SEARCHED)
+        .subquery()
+    )
+    rare = [*_answered(newest.c.last_status, status), *_holding(models, newest.c.event_id, text)]
+    hits = sa.select(newest.c.id).where(*rare).order_by(newest.c.id.desc()).limit(most).subquery()
+    reached = sa.select(sa.func.count(), sa.func.min(newest.c.id)).select_from(newest)
     with access.read() as session:
-        rows = session.execute(query.where(table.id.in_(sa.select(window.c.id)), *rare)).all()
-        searched, last = session.execute(
-            sa.select(sa.func.count(), sa.func.min(window.c.id)).select_from(window)
-        ).one()
+        rows = session.execute(query.join(hits, hits.c.id == table.id)).all()
+        searched, last = session.execute(reached).one()
     page = page_of(rows, limit, lambda row: row[0].id)
     if page.next_before is None and searched == SEARCHED:
         page = Page(page.items, last)
@@ -184,9 +185,12 @@ def _answered(column: Any, status: str | None) -> list[sa.ColumnElement[bool]]:
     return [column.between(first, first + 99)]
 
 
-def _holding(models: Models, text: str | None) -> list[sa.ColumnElement[bool]]:
+def _holding(models: Models, event_id: Any, text: str | None) -> list[sa.ColumnElement[bool]]:
     if text is None:
         return []
     # PostgreSQL refuses text that holds NUL; no JSON text does.
     wanted = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return [sa.type_coerce(models.Event.data, sa.Text).icontains(wanted, autoescape=True)]
+    # One look for each: a join might be made by reading every event there is.
+    event = models.Event
+    data = sa.select(sa.type_coerce(event.data, sa.Text)).where(event.id == event_id)
+    return [data.scalar_subquery().icontains(wanted, autoescape=True)]

@@ -207,9 +207,7 @@ def _counts(
 
     def waiting(delivery_state: DeliveryState) -> sa.SelectBase:
         return (
-            sa.select(
-                delivery.endpoint_id, sa.literal(str(delivery_state)), sa.func.count(delivery.id)
-            )
+            sa.select(delivery.endpoint_id, sa.literal(str(delivery_state)), sa.func.count())
             .join_from(delivery, models.Endpoint, models.Endpoint.id == delivery.endpoint_id)
             .where(which, delivery.state == literal(delivery_state))
             .group_by(delivery.endpoint_id)

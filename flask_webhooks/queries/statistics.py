@@ -128,10 +128,8 @@ def statistics(
     )
     if endpoint_id is not None:
         query = query.where(table.endpoint_id == endpoint_id)
-    elif not isinstance(access.tenant, AllTenants):
-        query = query.join(models.Endpoint, models.Endpoint.id == table.endpoint_id).where(
-            access.scope(models.Endpoint.tenant)
-        )
+    else:
+        query = query.where(*_of_scope(access))
     with access.read() as session:
         hours = [_bucket(*row) for row in session.execute(query)]
     return series(chosen, starts, hours)
@@ -162,6 +160,7 @@ def most_failures(access: Access, *, limit: int = 5, now: datetime | None = None
             failed.label("failed"),
         )
         .where(table.hour > (now or datetime.now(UTC)) - timedelta(hours=24))
+        .where(*_of_scope(access))
         .group_by(table.endpoint_id)
         .having(failed > 0)
         .subquery()
@@ -176,6 +175,15 @@ def most_failures(access: Access, *, limit: int = 5, now: datetime | None = None
     with access.read() as session:
         rows = session.execute(query).all()
     return [Failing(endpoint, int(ok), int(bad)) for endpoint, ok, bad in rows]
+
+
+def _of_scope(access: Access) -> list[sa.ColumnElement[bool]]:
+    """The condition for rows of a tenant's endpoints; none for operators."""
+    if isinstance(access.tenant, AllTenants):
+        return []
+    models = access.state.models
+    mine = sa.select(models.Endpoint.id).where(access.scope(models.Endpoint.tenant))
+    return [models.Statistic.endpoint_id.in_(mine)]
 
 
 def series(period: Period, starts: Sequence[datetime], hours: Iterable[Bucket]) -> Series:

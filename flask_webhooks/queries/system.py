@@ -109,7 +109,9 @@ def _counts(access: Access) -> sa.Executable:
     def count(state: DeliveryState) -> sa.ScalarSelect[int]:
         # One by one: each has a partial index, which a GROUP BY over all would not use.
         return _count_of(
-            sa.select(table.id).where(table.state == literal(state), access.scope(table.tenant))
+            sa.select(table.endpoint_id).where(
+                table.state == literal(state), access.scope(table.tenant)
+            )
         )
 
     return sa.select(
