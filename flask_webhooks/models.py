@@ -228,6 +228,7 @@ class Delivery(Row):
             only("lease", DeliveryState.SENDING, "endpoint_id lease_until"),
             only("failed", DeliveryState.FAILED, "endpoint_id id"),
             only("failures", DeliveryState.FAILED, "id"),
+            only("failures_tenant", DeliveryState.FAILED, "tenant id"),
             Index("ix_webhooks_delivery_type", "event_type", "id"),
             Index("ix_webhooks_delivery_endpoint", "endpoint_id", "id"),
             Index("ix_webhooks_delivery_tenant", "tenant", "id"),
