@@ -12,7 +12,7 @@ from flask import Flask
 from standardwebhooks import Webhook
 
 from flask_webhooks import Format, actions
-from flask_webhooks.admin import banners
+from flask_webhooks.admin import banners, wording
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.queries import Backlog, EngineReport
 from flask_webhooks.state import state_of
@@ -377,6 +377,28 @@ def test_activity_says_who_did_what(app: Flask, browser: Browser) -> None:
     assert "Renamed" not in page.text
     actions.delete_endpoint(access, two.id)
     assert "Two (deleted)" in browser.get("/activity").text
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ({"name": ["a", "b"]}, [("name", "a", "b")]),
+        ({"name": [None, ""], "headers": [None, []]}, []),
+        ({"name": ["a", ""]}, [("name", "a", "\N{EN DASH}")]),
+        ({"events": [None, ["user.*"]]}, [("events", "all events", "user.*")]),
+        (
+            {"url": [None, "u"], "events": [None, None]},
+            [("url", "", "u"), ("events", "", "all events")],
+        ),
+        ({"overlap_seconds": 60}, [("overlap seconds", "", "60")]),
+        ({"headers": [["X-A"], ["X-A", "X-B"]]}, [("headers", "X-A", "X-A, X-B")]),
+    ],
+)
+def test_what_changed_is_told_without_what_says_nothing(
+    app: Flask, recorded: dict[str, object], expected: list[tuple[str, str, str]]
+) -> None:
+    with app.app_context():
+        assert wording.changes(recorded) == expected
 
 
 def test_activity_is_paged(app: Flask, browser: Browser) -> None:

@@ -76,7 +76,7 @@ class Toolbox:
     reason_text = staticmethod(wording.reason_text)
     phase_text = staticmethod(wording.phase_text)
     action_text = staticmethod(wording.action_text)
-    change_text = staticmethod(wording.change_text)
+    changes = staticmethod(wording.changes)
     routing_status = staticmethod(wording.routing_status)
     routing_text = staticmethod(wording.routing_text)
     finding_status = staticmethod(findings.finding_status)

@@ -5,7 +5,9 @@ Every status is a word *and* an icon; `tone` only chooses the colour.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .i18n import gettext as _
 
@@ -157,13 +159,31 @@ def action_text(action: str) -> str:
     return words.get(action, action)
 
 
-def change_text(value: object) -> str:
-    """A value before or after a change."""
-    if value is None or value == "" or value == []:
-        return "\N{EN DASH}"
+def changes(recorded: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What changed: name, before (empty where there was nothing) and after. What says nothing is left out.
+
+    :param recorded: of an `Activity`: ``{"name": ["old", "new"]}``, and single values.
+    """
+    found = []
+    for name, change in recorded.items():
+        pair = isinstance(change, list) and len(change) == 2
+        was, now = change if pair else (None, change)
+        if name == "events":
+            # Both have a meaning, but for an endpoint that did not exist before.
+            everything = _("all events")
+            before = "" if was is None and "url" in recorded else _joined(was) or everything
+            after = _joined(now) or everything
+        else:
+            before, after = _joined(was), _joined(now)
+        if before or after:
+            found.append((name.replace("_", " "), before, after or "\N{EN DASH}"))
+    return found
+
+
+def _joined(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return str(value)
+    return "" if value is None else str(value)
 
 
 def routing_status(why: str) -> Status:
