@@ -24,7 +24,7 @@ from ..health import Hold
 from ..state import State
 from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
 from .outcome import Claimed, Outcome, Released, Sent
-from .resolver import ThreadResolver
+from .resolver import ThreadResolver, Trouble
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -123,8 +123,11 @@ class Sender:
         finally:
             current_exchange.reset(token)
         duration = (time.perf_counter() - began) * 1000
-        if failure is not None and failure.unanswered_lookup and not await self._resolver.works():
-            return Released(claimed, OWN_TROUBLE_DELAY, Hold.NO_DNS)
+        if failure is not None and failure.unanswered_lookup:
+            trouble = await self._resolver.trouble(url.raw_host or "")
+            if trouble is not None:
+                reason = Hold.NO_DNS if trouble == Trouble.NO_DNS else None
+                return Released(claimed, OWN_TROUBLE_DELAY, reason)
         if failure is not None and failure.ours:
             return Released(claimed, OWN_TROUBLE_DELAY)
         verdict = _judge(style, answer, failure, started_at, self._settings)
