@@ -120,7 +120,10 @@ class Endpoint(Row):
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        return (Index("ix_webhooks_endpoint_tenant", "tenant", "id"),)
+        return (
+            Index("ix_webhooks_endpoint_tenant", "tenant", "id"),
+            Index("ix_webhooks_endpoint_deleted", "deleted_at"),
+        )
 
 
 class EndpointHealth(Row):
@@ -295,6 +298,10 @@ class Statistic(Row):
     ms_5000: Mapped[int] = mapped_column(default=0)
     ms_10000: Mapped[int] = mapped_column(default=0)
     ms_more: Mapped[int] = mapped_column(default=0)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (Index("ix_webhooks_statistic_hour", "hour"),)
 
 
 class Heartbeat(Row):

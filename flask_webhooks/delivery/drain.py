@@ -35,7 +35,7 @@ from .database import Database, may_pass
 from .locks import reading
 from .outcome import Claimed, Outcome, Released, Sent
 from .recovery import recover_expired, release_stragglers
-from .retention import prune
+from .retention import BUDGET, Pruning, prune
 from .send import Sender
 from .settle import Settler
 from .stopping import on_sigterm
@@ -115,6 +115,7 @@ class Drain:
                 await self._bell.present(room=True)
                 await self._database.run(self._housekeep)
                 tasks.append(asyncio.create_task(self._keep_house()))
+                tasks.append(asyncio.create_task(self._keep_pruning()))
                 async with Sender(self.state) as sender:
                     self._sender = sender
                     await self._work()
@@ -331,6 +332,19 @@ class Drain:
                 # Also for retries that fall due in the middle of steady traffic.
                 self._ring()
 
+    async def _keep_pruning(self) -> None:
+        """Remove what is old, batch by batch between whatever else the database has to do."""
+        while not self._bell.closing:
+            await asyncio.sleep(max(self.settings.sweep_interval, STEP))
+            pruning = Pruning(self.state, self._clock.now())
+            deadline = time.monotonic() + BUDGET
+            try:
+                while self._stopping_since is None and time.monotonic() < deadline:
+                    if not await self._database.run(pruning.step, patient=False):
+                        break
+            except Exception as error:
+                log_failure(logger, "Old events could not be removed", error=error)
+
     async def _summon(self) -> None:
         await self._with_redis(self.state.alarm.summon)
 
@@ -367,7 +381,8 @@ class Drain:
         while recover_expired(self.state, connection, now) >= 500:
             pass
         release_stragglers(self.state, connection, now)
-        prune(self.state, connection, now)
+        # One batch, for drains too short for more; deliveries wait for this.
+        prune(self.state, connection, now, budget=0.0)
         heartbeat.beat(
             self.state,
             connection,

@@ -23,7 +23,7 @@ from .locks import in_state, lock_endpoints, reading, take_write_lock
 from .outcome import Claimed, Outcome, Reason, Sent, Settled
 from .waiting import cancel_waiting, divert, hold_pending
 
-#: How long after a pause or resume events are looked for that missed it: those whose transaction had
+#: How long after a pause, resume or deletion events are looked for that missed it: those whose transaction had
 #: begun before and ended after.
 RACE = timedelta(days=1)
 
@@ -192,7 +192,7 @@ def release_stragglers(state: State, connection: sa.Connection, now: datetime) -
     """
     with reading(connection):
         found = _stragglers(state, connection, now)
-        deleted = _deleted_with_waiting(state, connection)
+        deleted = _deleted_with_waiting(state, connection, now)
     if deleted:
         with connection.begin():
             take_write_lock(state, connection)
@@ -243,15 +243,15 @@ def _stragglers(state: State, connection: sa.Connection, now: datetime) -> set[s
     return {row.id for row in rows}
 
 
-def _deleted_with_waiting(state: State, connection: sa.Connection) -> set[str]:
-    """Endpoints that were deleted while a transaction of the host's still wrote a delivery for them."""
+def _deleted_with_waiting(state: State, connection: sa.Connection, now: datetime) -> set[str]:
+    """Endpoints that were deleted lately, while a transaction of the host's still wrote to them."""
     endpoint, delivery = state.table("Endpoint").c, state.table("Delivery")
     waiting = sa.or_(
         in_state(delivery, DeliveryState.PENDING), in_state(delivery, DeliveryState.HELD)
     )
     rows = connection.execute(
         sa.select(endpoint.id).where(
-            endpoint.deleted_at.is_not(None),
+            endpoint.deleted_at >= now - RACE,
             sa.exists().where(delivery.c.endpoint_id == endpoint.id, waiting),
         )
     )
