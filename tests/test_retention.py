@@ -246,12 +246,12 @@ def test_a_drain_that_lasts_removes_batch_after_batch(
 def add_settled(app: Flask, endpoint_id: str, number: int, age: timedelta = timedelta(0)) -> None:
     """A history of so many events, each with a delivery and an attempt."""
     now = datetime.now(UTC) - age
-    milliseconds = int(now.timestamp() * 1000)
     common = {"endpoint_id": endpoint_id, "trigger": "event"}
     rows: dict[str, list[dict[str, Any]]] = {"Event": [], "Delivery": [], "Attempt": []}
-    for _ in range(number):
-        event_id = ids.new_id("evt", milliseconds)
-        delivery_id = ids.new_id("dlv", milliseconds)
+    for position in range(number):
+        # New ids are never older than those before.
+        moment = now + timedelta(milliseconds=position)
+        event_id, delivery_id = ids.lowest_id("evt", moment), ids.lowest_id("dlv", moment)
         kind = "license.created"
         rows["Event"].append({"id": event_id, "type": kind, "data": {}, "occurred_at": now})
         rows["Delivery"].append(
