@@ -165,6 +165,7 @@ class Settler:
                 .values(
                     state=DeliveryState.SUCCEEDED,
                     reason=None,
+                    interruption_count=0,
                     last_status=status,
                     completed_at=now,
                     lease_token=None,
@@ -179,6 +180,11 @@ class Settler:
                     state=sa.bindparam("b_state"),
                     reason=sa.bindparam("b_reason"),
                     failure_count=sa.bindparam("b_failures"),
+                    # It let its worker live, so it is not the one that kills them.
+                    interruption_count=sa.case(
+                        (sa.bindparam("b_ended", type_=sa.Boolean()), 0),
+                        else_=table.c.interruption_count,
+                    ),
                     last_status=sa.bindparam("b_status"),
                     due_at=sa.bindparam("b_due"),
                     completed_at=sa.bindparam("b_completed"),
@@ -205,6 +211,7 @@ class Settler:
             "b_state": state,
             "b_reason": reason,
             "b_failures": failures,
+            "b_ended": not interrupted,
             "b_status": item.status,
             "b_due": due_at,
             "b_completed": None if pending else now,
