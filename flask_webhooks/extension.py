@@ -52,6 +52,14 @@ class Webhooks:
         :raises ConfigurationError: a setting is not usable, `db.init_app` was not called before, or this
             was called twice for one application.
         """
+        try:
+            self._set_up(app)
+        except ConfigurationError as error:
+            # Flask loads the application before it runs our command, which could not catch this.
+            cli.end_our_command(error)
+            raise
+
+    def _set_up(self, app: Flask) -> None:
         if EXTENSION in app.extensions:
             raise ConfigurationError(
                 f"webhooks.init_app was already called for the application {app.name!r}. Call it once, where "
@@ -97,6 +105,13 @@ class Webhooks:
         migrations.register()
         app.cli.add_command(cli.webhooks)
         if settings.url_prefix is not None:
+            if not app.config.get("SECRET_KEY"):
+                logger.warning(
+                    "SECRET_KEY is not set, so the forms on the pages under %s cannot work: they are "
+                    "protected by the session. Set SECRET_KEY, or WEBHOOKS_URL_PREFIX = None to do "
+                    "without pages.",
+                    settings.url_prefix,
+                )
             app.register_blueprint(admin.create_blueprint(state), url_prefix=settings.url_prefix)
 
     @property
@@ -308,12 +323,18 @@ def _receive(event_type: str) -> Callable[..., None]:
         tenant: str | None = None,
         idempotency_key: str | None = None,
         occurred_at: datetime | None = None,
-        **ignored: Any,
+        **others: Any,
     ) -> None:
         try:
             state = _state_for(sender)
             if state is None:
                 return
+            if others:
+                ours = zip(
+                    signals.KEYWORDS, (data, tenant, idempotency_key, occurred_at), strict=True
+                )
+                given = {name for name, value in ours if value is not None}
+                _warn_of_keywords(event_type, given.union(others))
             outbox.emit(
                 state,
                 event_type,
@@ -328,6 +349,17 @@ def _receive(event_type: str) -> Callable[..., None]:
             log_failure(logger, "The event %s could not be recorded", event_type, error=error)
 
     return receive
+
+
+def _warn_of_keywords(event_type: str, given: set[str]) -> None:
+    warning = signals.keyword_warning(event_type, given)
+    if warning is not None and (event_type, warning) not in _warned:
+        _warned.add((event_type, warning))
+        logger.warning("The signal %s %s", event_type.replace(".", "_"), warning)
+
+
+#: Warnings that were given: a misspelt call comes with each login.
+_warned: set[tuple[str, str]] = set()
 
 
 # Once for the process, not for each application: receivers are found by application when a signal comes.
