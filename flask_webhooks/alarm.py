@@ -29,6 +29,7 @@ from rq import Queue
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from .config import Settings
+from .logs import without_stop
 
 logger = logging.getLogger("flask_webhooks.alarm")
 
@@ -315,7 +316,7 @@ class _HostSide:
             logger.warning(
                 "Could not wake the webhook workers: %s. Nothing is lost: they are woken when Redis is "
                 "back, and the next sweep delivers.",
-                why,
+                without_stop(why),
             )
 
 

@@ -194,8 +194,13 @@ Check = Callable[[str, Any], Any]
 
 
 def _boolean(key: str, value: Any) -> bool:
+    # Environment variables bring text; any other word could mean either.
+    if isinstance(value, str) and value.strip().lower() in {"true", "false"}:
+        return value.strip().lower() == "true"
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{key} must be True or False, not {value!r}.")
+        raise ConfigurationError(
+            f"{key} must be True or False, not {value!r}. In an environment variable write true or false."
+        )
     return value
 
 

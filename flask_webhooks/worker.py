@@ -52,7 +52,14 @@ class Worker(rq.Worker):
             self._sweep_interval = Settings().sweep_interval
             super().__init__(queues, *args, **kwargs)
             return
-        self._webhooks = state_of(jobs.find_app())
+        try:
+            self._webhooks = state_of(jobs.find_app())
+        except WebhooksError as error:
+            if _rq_command() is None:
+                raise
+            # RQ's command logs exceptions with their traceback.
+            click.ClickException(error.message).show()
+            raise SystemExit(1) from error
         jobs.use_app(self._webhooks.app)
         self._sweep_interval = self._webhooks.settings.sweep_interval
         if not _named("queues"):

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 
-from flask_webhooks import queries
+from flask_webhooks import Webhooks, queries
+from flask_webhooks.cli.output import first_line
+from flask_webhooks.logs import safe_text
 from flask_webhooks.state import state_of
 
 from .delivering import db_of, deliveries
@@ -209,15 +213,21 @@ def test_waiting_without_a_worker_says_how_to_start_one(app: Flask) -> None:
 # -- real processes -----------------------------------------------------------------------------------
 
 
-def flask(config: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+def environment(config: dict[str, Any]) -> dict[str, str]:
+    return {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "FLASK_APP": "tests.hostapp:create_app",
+        "TEST_CONFIG": json.dumps(config),
+    }
+
+
+def flask(
+    config: dict[str, Any], *arguments: str, group: str = "webhooks"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flask", "webhooks", *arguments],
-        env={
-            "PATH": "/usr/bin:/bin",
-            "PYTHONPATH": str(ROOT),
-            "FLASK_APP": "tests.hostapp:create_app",
-            "TEST_CONFIG": json.dumps(config),
-        },
+        [sys.executable, "-m", "flask", group, *arguments],
+        env=environment(config),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -356,6 +366,77 @@ def test_a_process_ends_without_traceback(config: dict[str, Any]) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     [line] = result.stderr.splitlines()
     assert "init-db" in line
+
+
+@pytest.mark.parametrize("command", [["worker"], ["endpoints", "list"], ["--help"]])
+def test_bad_setting_ends_our_commands_with_one_line(
+    redis_url: str, tmp_path: Path, command: list[str]
+) -> None:
+    """Flask loads the application before it knows the command."""
+    config = {
+        "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/a.sqlite",
+        "WEBHOOKS_REDIS_URL": redis_url,
+        "WEBHOOKS_KEEP_UNMATCHED": "perhaps",
+    }
+    result = flask(config, *command)
+    if command == ["--help"]:
+        assert "Traceback" not in result.stderr
+        return
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Error: WEBHOOKS_KEEP_UNMATCHED must be True or False, not 'perhaps'.")
+
+
+def test_bad_setting_leaves_the_hosts_own_commands_alone(redis_url: str, tmp_path: Path) -> None:
+    config = {
+        "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/a.sqlite",
+        "WEBHOOKS_KEEP_UNMATCHED": "perhaps",
+    }
+    result = flask(config, group="routes")
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
+    assert "WEBHOOKS_KEEP_UNMATCHED" in result.stderr
+
+
+def test_bad_setting_ends_rq_with_one_line(redis_url: str, tmp_path: Path) -> None:
+    config = {
+        "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/a.sqlite",
+        "WEBHOOKS_KEEP_UNMATCHED": "perhaps",
+    }
+    rq = "import sys; sys.argv[0] = 'rq'; from rq.cli import main; main()"
+    for redis_named in ([], ["--url", redis_url]):
+        result = subprocess.run(
+            [sys.executable, "-c", rq, "worker", "-w", "flask_webhooks.Worker", *redis_named],
+            env=environment(config),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.returncode == 1
+        assert "Traceback" not in result.stderr
+        assert result.stderr.strip().startswith("Error: WEBHOOKS_KEEP_UNMATCHED must be")
+
+
+def test_sentences_end_once(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What Redis says has a full stop of its own."""
+    said = "Error 111 connecting to 127.0.0.1:1. Connection refused."
+    assert first_line(redis.ConnectionError(said)) == said.rstrip(".")
+    assert safe_text(redis.ConnectionError(said)).endswith("Connection refused")
+    app = Flask("host")
+    app.config.update(
+        SECRET_KEY="x",
+        SQLALCHEMY_DATABASE_URI="sqlite://",
+        WEBHOOKS_REDIS_URL="redis://127.0.0.1:1/0",
+        WEBHOOKS_WAKE_TIMEOUT=5.0,
+    )
+    db = SQLAlchemy(app)
+    Webhooks(db, app)
+    state_of(app).alarm.wake()
+    assert "Could not wake the webhook workers: " in caplog.text
+    assert ". Nothing is lost" in caplog.text
+    assert ".." not in caplog.text
 
 
 def test_stored_text_does_not_steer_the_terminal(app: Flask) -> None:

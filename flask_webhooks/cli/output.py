@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .. import queries
+from ..logs import without_stop
 
 
 def endpoint_members(row: queries.EndpointRow) -> dict[str, Any]:
@@ -79,6 +80,6 @@ def plain(text: str) -> str:
 
 
 def first_line(error: BaseException | None) -> str:
-    """What an exception says, in one line."""
+    """What an exception says, in one line, without a full stop."""
     lines = str(error).strip().splitlines()
-    return plain(lines[0]) if lines else type(error).__name__
+    return plain(without_stop(lines[0])) if lines else type(error).__name__
