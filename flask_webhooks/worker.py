@@ -36,6 +36,9 @@ logger = logging.getLogger("flask_webhooks.worker")
 #: Seconds between two looks whether Redis is back.
 REDIS_PAUSE = 1.0
 
+#: Seconds for which old events are removed at a sweep.
+PRUNE_BUDGET = 0.2
+
 #: How often RQ's scheduler is asked to end, a second apart, before it is killed.
 SCHEDULER_TRIES = 3
 
@@ -186,7 +189,8 @@ class Worker(rq.Worker):
                     now = DatabaseClock().read(connection)
                 sign = heartbeat.Sign(self.name, "worker", socket.gethostname(), os.getpid())
                 heartbeat.beat(self._webhooks, connection, sign, now)
-                prune(self._webhooks, connection, now)
+                # A job that comes meanwhile waits; drains have longer for this.
+                prune(self._webhooks, connection, now, budget=PRUNE_BUDGET)
         except DBAPIError as error:
             self.log.warning(
                 "The database cannot be used: %s. Where tables are missing, run your migrations or: "
