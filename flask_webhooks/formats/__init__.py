@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
 from .base import Answer, Format, OutgoingEvent, Rendered, Target
+from .discord import Discord
+from .slack import Slack
 from .standard import Standard
+from .teams import Teams
+from .telegram import Telegram
 
 __all__ = ["Answer", "Format", "Formats", "OutgoingEvent", "Rendered", "Target", "builtin_formats"]
 
@@ -56,4 +60,4 @@ class Formats:
 
 def builtin_formats() -> Formats:
     """A fresh set of all formats that come with Flask-Webhooks."""
-    return Formats((Standard(),))
+    return Formats((Standard(), Discord(), Slack(), Telegram(), Teams()))
