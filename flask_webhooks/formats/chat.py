@@ -18,7 +18,7 @@ from .chat_text import Markup, clean, fair_cap
 #: Lines of one message; Discord takes no more.
 MAX_FIELDS = 25
 #: Units of one label and of one value, as the service counts.
-MAX_LABEL = 100
+MAX_LABEL = 60
 MAX_VALUE = 1000
 #: Characters of a product's or a tenant's name.
 MAX_FOOTER_NAME = 80
@@ -82,7 +82,7 @@ class Message:
     def laid_out(self, markup: Markup, room: int) -> list[tuple[str, str]]:
         """Labels and values as they are written, which count for at most `room` units together.
 
-        :param room: at least 200 for each of `MAX_FIELDS`, so that each value has a say.
+        :param room: at least twice `MAX_LABEL` for each of `MAX_FIELDS`, so that each value has a say.
         """
         labels = [markup.cut(item.label, MAX_LABEL) for item in self.fields]
         room -= sum(markup.size(item.label, MAX_LABEL) for item in self.fields)
