@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_webhooks.formats.chat_members import Kind, humanise, kind_of
+from flask_webhooks.formats.chat_names import Kind, humanise, kind_of
 
 from .chatting import CHATS, lines, message, rendered
 
@@ -129,6 +129,8 @@ def test_endpoint_may_choose_to_see_keys_but_never_secrets(name: str) -> None:
     shown = lines(name, message(name, data, show_keys=True))
     assert (shown["License key"], shown["HWID"]) == (KEY, HWID)
     assert shown["Password"] == "••••"
+    within = message(name, {"secret": {"license_key": KEY, "x": [{"y": "abcdef"}]}}, show_keys=True)
+    assert list(lines(name, within).values()) == ["••••", "••••"]
     assert shown["Email"].replace("\\", "") == "m••••@example.com"
     assert lines(name, message(name, data, show_keys=False))["License key"] == "••••PL3B"
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidEndpoint
 from .base import Answer, Format, OutgoingEvent, Target
-from .chat_members import MASK, Field, fields_of, humanise
+from .chat_members import MASK, Field, fields_of
+from .chat_names import humanise
 from .chat_text import Markup, clean, fair_cap
 
 #: Lines of one message; Discord takes no more.

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
+from functools import lru_cache
 from typing import Any
 
+from .chat_names import MAX_NAME, Kind, humanise, members_of, words_of
 from .chat_text import clean
 
 MASK = "••••"
@@ -17,8 +18,6 @@ MASK = "••••"
 MAX_DEPTH = 4
 #: Items of a list that are shown.
 MAX_ITEMS = 20
-#: Characters of a name that are looked at.
-MAX_NAME = 200
 #: Masked values that are looked for in other texts too.
 MAX_REMEMBERED = 50
 #: Characters of a masked value from which on its end is shown, so that two can be told apart.
@@ -33,68 +32,18 @@ class Field:
     text: str
 
 
-class Kind(Enum):
-    """Why something is masked."""
-
-    #: Licence keys and hardware ids, which an endpoint may choose to see.
-    KEY = "key"
-    #: Passwords, tokens and the like: never shown.
-    SECRET = "secret"
-    EMAIL = "email"
-
-
 Path = tuple[str, ...]
-_CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_SEPARATORS = re.compile(r"[^0-9A-Za-z\x80-\U0010ffff]+")
-_ACRONYMS = {
-    word: word.upper()
-    for word in ("api", "cpu", "gpu", "hwid", "hwids", "id", "ids", "ip", "os", "sku", "url", "utc")
-} | {"hwids": "HWIDs", "ids": "IDs", "ips": "IPs", "sha256": "SHA-256", "ms": "ms"}
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)")
 
-_SECRET_WORDS = {"cvc", "cvv", "jwt", "otp", "pin", "pwd", "totp"}
-_SECRET_NAMES = re.compile(
-    r"pass(?:word|wd|phrase|code)|secret|token|signature|authorization|cookie|credential|apikey"
-    r"|privatekey|encryptionkey|(?:recovery|backup|verification|mfa|2fa)code|cardnumber|auth$|bearer$"
-)
-_KEY_NAMES = re.compile(
-    r"hwid|hardwareid|machineid|deviceid|fingerprint"
-    r"|(?:licen[cs]e|product|activation|serial|redeem)(?:key|code|number)s?$"
-)
-_KEY_WORDS = {"key", "keys", "serial", "serials"}
-#: Last words of names that speak *about* a secret: ``token_id``, ``hwid_limit``, ``password_changed_at``.
-_ABOUT = {
-    "at",
-    "count",
-    "enabled",
-    "id",
-    "left",
-    "length",
-    "limit",
-    "name",
-    "required",
-    "type",
-    "used",
-}
-#: Members that say what another one is, as in ``{"kind": "hwid", "value": …}``, and those others.
-_TELLING = ("kind", "type", "field", "name", "setting")
-_TOLD = {"entry", "from", "new", "old", "previous", "subject", "to", "value", "values"}
 #: Members that people look for first, in this order, and those that only a search needs.
 _FIRST_NAMES = """
 message username user user_id license license_key license_id kind name value amount currency product
 action actor_name threat change failure verification status reason
 """
 _FIRST = {name: place for place, name in enumerate(_FIRST_NAMES.split())}
-_LAST = {
-    "code",
-    "ip",
-    "sha256",
-    "user_agent",
-    "session_id",
-    "endpoint_id",
-    "delivery_id",
-    "event_id",
-}
+_LAST = set(
+    ["code", "ip", "sha256", "user_agent", "session_id", "endpoint_id", "delivery_id", "event_id"]
+)
 
 
 def fields_of(data: Any, *, most: int, show_keys: bool) -> tuple[Field, ...]:
@@ -110,41 +59,13 @@ def fields_of(data: Any, *, most: int, show_keys: bool) -> tuple[Field, ...]:
     return tuple(fields)
 
 
-def humanise(name: str) -> str:
-    """``license_key`` and ``licenseKey`` become ``License key``; letters, digits and spaces only, if ASCII."""
-    words = _words(name)
-    plain = [
-        _ACRONYMS.get(word.lower()) or (word if word.isupper() else word.lower()) for word in words
-    ]
-    text = " ".join(plain)
-    return text[:1].upper() + text[1:]
-
-
-def kind_of(name: str) -> Kind | None:
-    """Whether a member of this name holds what chats do not show."""
-    words = [word.lower() for word in _words(name)]
-    joined = "".join(words)
-    if "sessionid" in joined:
-        return Kind.SECRET
-    last = words[-1] if words else ""
-    if joined.endswith(("email", "emails", "emailaddress")) or last == "mail":
-        return Kind.EMAIL
-    if last in _ABOUT and not re.search(r"(?:hw|hardware|machine|device)id$", joined):
-        return None
-    if _SECRET_NAMES.search(joined) or _SECRET_WORDS.intersection(words):
-        return Kind.SECRET
-    if _KEY_NAMES.search(joined) or last in _KEY_WORDS:
-        return Kind.KEY
-    return None
-
-
-def _words(name: str) -> list[str]:
-    spaced = _SEPARATORS.sub(" ", clean(name[:MAX_NAME]))
-    return _CAMEL_CASE.sub(" ", spaced).split()
-
-
 def _rank(path: Path) -> tuple[int, int]:
-    name = "_".join(word.lower() for word in _words(path[0])) if path else ""
+    return _rank_of_name(path[0][:MAX_NAME]) if path and not path[0].isdigit() else (1, 0)
+
+
+@lru_cache(4096)
+def _rank_of_name(name: str) -> tuple[int, int]:
+    name = "_".join(word.lower() for word in words_of(name))
     if name in _FIRST:
         return 0, _FIRST[name]
     return (2 if name in _LAST else 1), 0
@@ -156,32 +77,13 @@ def _rank(path: Path) -> tuple[int, int]:
 def _leaves(value: Any, path: Path, kind: Kind | None) -> Iterator[tuple[Path, Any, Kind | None]]:
     """Each member that becomes a line: a plain value, a list of them, or what lies too deep."""
     if isinstance(value, Mapping) and value and len(path) < MAX_DEPTH:
-        for name, item, member_kind in _members(value, kind):
+        for name, item, member_kind in members_of(value, kind):
             yield from _leaves(item, (*path, name), member_kind)
     elif isinstance(value, list) and len(path) < MAX_DEPTH and any(map(_nested, value)):
         for number, item in enumerate(value, 1):
             yield from _leaves(item, (*path, str(number)), kind)
     elif path or not _nested(value) or value:
         yield path, value, kind
-
-
-def _members(value: Mapping[str, Any], kind: Kind | None) -> Iterator[tuple[str, Any, Kind | None]]:
-    """Names, values and how secret they are; what lies within something secret is as secret."""
-    told = None
-    for telling in _TELLING:
-        if isinstance(word := value.get(telling), str):
-            told = told or _kind_of_text(word)
-    for name, item in value.items():
-        own = kind_of(name)
-        if own is None and isinstance(item, str) and name.lower() in ("license", "licence"):
-            own = Kind.KEY
-        if own is None and name.lower() in _TOLD:
-            own = told
-        yield name, item, own or kind
-
-
-def _kind_of_text(word: str) -> Kind | None:
-    return Kind.KEY if word.lower() in ("license", "licence") else kind_of(word)
 
 
 def _nested(value: Any) -> bool:
@@ -198,6 +100,8 @@ class _Hidden:
         self._show_keys = show_keys
         found: dict[str, str] = {}
         for _, value, kind in leaves:
+            if kind is None and not _nested(value):
+                continue
             for text, masked in self._secrets(value, kind):
                 if len(text) >= 6 and len(found) < MAX_REMEMBERED:
                     found.setdefault(text, masked)
@@ -255,11 +159,12 @@ class _Hidden:
 
     def _secrets(self, value: Any, kind: Kind | None) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
-            for _, item, member_kind in _members(value, kind):
+            for _, item, member_kind in members_of(value, kind):
                 yield from self._secrets(item, member_kind)
         elif isinstance(value, list):
             for item in value:
-                yield from self._secrets(item, kind)
+                if kind is not None or _nested(item):
+                    yield from self._secrets(item, kind)
         elif (masked := self._masked(value, kind)) is not None:
             yield str(value), masked
 
@@ -267,7 +172,7 @@ class _Hidden:
         if isinstance(value, Mapping):
             return {
                 self._without(name): self._copy(item, member_kind)
-                for name, item, member_kind in _members(value, kind)
+                for name, item, member_kind in members_of(value, kind)
             }
         if isinstance(value, list):
             return [self._copy(item, kind) for item in value]
