@@ -57,6 +57,12 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A drain opens many connections at once.
+    request_queue_size = 256
+
+
 class ChatServer:
     """A service; use it as a context manager."""
 
@@ -75,6 +81,9 @@ class ChatServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body in one packet.
+            wbufsize = -1
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -93,8 +102,7 @@ class ChatServer:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         return self
@@ -217,6 +225,14 @@ def _discord_problems(message: Any) -> Iterator[str]:
 
 class FakeDiscord(ChatServer):
     path = DISCORD_PATH
+    #: Requests that a webhook may make in so many seconds.
+    limit = 100_000
+    window = 2.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._used = 0
+        self._reset = 0.0
 
     def answer(
         self, path: str, query: dict[str, str], message: Any, problems: list[str], body: bytes
@@ -226,7 +242,17 @@ class FakeDiscord(ChatServer):
         problems += discord_problems(message)
         if problems:
             return _json(400, {"message": "Invalid Form Body", "code": 50035, "errors": problems})
-        limits = {"X_RateLimit_Limit": "5", "X_RateLimit_Remaining": "4"}
+        now = time.monotonic()
+        if now >= self._reset:
+            self._used, self._reset = 0, now + self.window
+        if self._used >= self.limit:
+            return self.throttled(round(self._reset - now, 3) + 0.001)
+        self._used += 1
+        limits = {
+            "X_RateLimit_Limit": str(self.limit),
+            "X_RateLimit_Remaining": str(self.limit - self._used),
+            "X_RateLimit_Reset_After": f"{self._reset - now:.3f}",
+        }
         if query.get("wait") == "true":
             return _json(200, {"id": "1", "embeds": message["embeds"]}, **limits)
         return Reply(204, headers={name.replace("_", "-"): value for name, value in limits.items()})

@@ -49,6 +49,12 @@ def add(app: Flask, service: ChatServer, name: str, **values: Any) -> str:
     return created.endpoint.id
 
 
+def start(app: Flask, folder: Path, command: list[str] = OURS) -> WorkerProcess:
+    # A request that a busy machine let time out would come twice.
+    patient = {"WEBHOOKS_TIMEOUT": 20.0, "WEBHOOKS_LEASE": 40.0}
+    return WorkerProcess(command, {**config_of(app), **patient}, folder / "worker.log")
+
+
 def throttled(name: str, seconds: int) -> Reply:
     return {
         "discord": FakeDiscord.throttled,
@@ -65,7 +71,7 @@ def test_rq_worker_delivers_every_event_type_to_every_chat(
     for name, service in services.items():
         add(app, service, name)
     sent = [item for item in BUILTIN_EVENT_TYPES if item.subscribable and not item.operational]
-    with WorkerProcess(command, config_of(app), tmp_path / "worker.log") as worker:
+    with start(app, tmp_path, command) as worker:
         for event_type in sent:
             emit(app, event_type=event_type.name, data=dict(event_type.example), tenant="app_1")
         expected = {"succeeded": len(sent) * len(CHATS)}
@@ -86,7 +92,7 @@ def test_throttled_message_comes_later_and_once(
     service = services[name]
     service.first = [throttled(name, 2)]
     endpoint_id = add(app, service, name)
-    with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log") as worker:
+    with start(app, tmp_path) as worker:
         emit(app)
         wait_until(lambda: states(app) == {"succeeded": 1}, 30, what=worker.output())
     refused, accepted = service.calls
@@ -115,6 +121,25 @@ def test_discord_says_with_a_success_that_it_was_the_last_for_now(
     assert states(app) == {"succeeded": 1, "pending": 1}
     assert len(service.calls) == 1
     assert held.probe_interval is None
+
+
+def test_discord_gets_a_burst_at_the_pace_that_it_allows(
+    app: Flask, services: dict[str, ChatServer], tmp_path: Path
+) -> None:
+    service = services["discord"]
+    assert isinstance(service, FakeDiscord)
+    service.limit = 5
+    endpoint_id = add(app, service, "discord")
+    with start(app, tmp_path) as worker:
+        emit(app, 18)
+        wait_until(lambda: states(app) == {"succeeded": 18}, 60, what=worker.output())
+    assert len({call.body for call in service.accepted}) == len(service.accepted) == 18
+    # One window after another, without hammering between them.
+    assert service.accepted[-1].at - service.accepted[0].at >= 2.5 * service.window
+    assert len(service.calls) <= 18 + 13 + 8 + 3
+    # More refusals in a row than make an endpoint failing; this one is well.
+    assert health(app, endpoint_id).consecutive_failures == 0
+    assert not any(attempt.outcome not in ("refused", "succeeded") for attempt in attempts(app))
 
 
 def test_telegram_that_says_no_with_200_is_a_failure(
@@ -157,7 +182,7 @@ def test_neither_url_nor_key_is_stored_in_the_clear_or_logged(
         whole = service.url()
         secrets.append(whole.rpartition("=" if name == "teams" else "/")[2])
     secrets[CHATS.index("telegram")] = TELEGRAM_TOKEN.partition(":")[2]
-    with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log") as worker:
+    with start(app, tmp_path) as worker:
         emit(app, data={"license_id": "lic_1", "license_key": KEY})
         wait_until(lambda: states(app) == {"succeeded": len(CHATS)}, 30, what=worker.output())
     output = worker.output()

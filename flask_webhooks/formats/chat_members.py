@@ -41,9 +41,16 @@ message username user user_id license license_key license_id kind name value amo
 action actor_name threat change failure verification status reason
 """
 _FIRST = {name: place for place, name in enumerate(_FIRST_NAMES.split())}
-_LAST = set(
-    ["code", "ip", "sha256", "user_agent", "session_id", "endpoint_id", "delivery_id", "event_id"]
-)
+_LAST = {
+    "code",
+    "ip",
+    "sha256",
+    "user_agent",
+    "session_id",
+    "endpoint_id",
+    "delivery_id",
+    "event_id",
+}
 
 
 def fields_of(data: Any, *, most: int, show_keys: bool) -> tuple[Field, ...]:

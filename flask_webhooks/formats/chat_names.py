@@ -46,9 +46,19 @@ _KEY_NAMES = re.compile(
 )
 _KEY_WORDS = {"key", "keys", "serial", "serials"}
 #: Last words of names that speak *about* a secret: ``token_id``, ``hwid_limit``, ``password_changed_at``.
-_ABOUT = set(
-    ["at", "count", "enabled", "id", "left", "length", "limit", "name", "required", "type", "used"]
-)
+_ABOUT = {
+    "at",
+    "count",
+    "enabled",
+    "id",
+    "left",
+    "length",
+    "limit",
+    "name",
+    "required",
+    "type",
+    "used",
+}
 #: Members that say what another one is, as in ``{"kind": "hwid", "value": …}``, and those others.
 _TELLING = ("kind", "type", "field", "name", "setting")
 _TOLD = {"entry", "from", "new", "old", "previous", "subject", "to", "value", "values"}
