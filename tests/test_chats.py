@@ -373,7 +373,7 @@ def test_names_of_product_and_tenant_are_no_markup_either(name: str) -> None:
 # -- limits ------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(JSON_VALUES | st.dictionaries(TEXT, JSON_VALUES, max_size=40))
 @each_chat
 def test_any_data_is_within_the_limits(name: str, data: Any) -> None:
