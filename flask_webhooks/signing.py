@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from .errors import InvalidSecret
 
 SECRET_PREFIX = "whsec_"
+PRIVATE_KEY_PREFIX = "whsk_"
+PUBLIC_KEY_PREFIX = "whpk_"
 #: The specification asks for 24 to 64 random bytes.
 MIN_KEY_BYTES = 24
 MAX_KEY_BYTES = 64

@@ -6,10 +6,21 @@ import difflib
 from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
-from .base import Answer, Format, OutgoingEvent, Rendered, Target
+from .base import Answer, ExportedEndpoint, Format, OutgoingEvent, Rendered, Target
+from .secrets import HexSigned
 from .standard import Standard
 
-__all__ = ["Answer", "Format", "Formats", "OutgoingEvent", "Rendered", "Target", "builtin_formats"]
+__all__ = [
+    "Answer",
+    "ExportedEndpoint",
+    "Format",
+    "Formats",
+    "HexSigned",
+    "OutgoingEvent",
+    "Rendered",
+    "Target",
+    "builtin_formats",
+]
 
 
 class Formats:
