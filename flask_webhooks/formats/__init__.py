@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
 from .base import Answer, ExportedEndpoint, Format, OutgoingEvent, Rendered, Target
+from .cloudevents import CloudEvents
+from .custom import Custom
 from .secrets import HexSigned
-from .standard import Standard
+from .standard import Standard, StandardSigned
 
 __all__ = [
     "Answer",
@@ -18,6 +20,7 @@ __all__ = [
     "HexSigned",
     "OutgoingEvent",
     "Rendered",
+    "StandardSigned",
     "Target",
     "builtin_formats",
 ]
@@ -67,4 +70,10 @@ class Formats:
 
 def builtin_formats() -> Formats:
     """A fresh set of all formats that come with Flask-Webhooks."""
-    return Formats((Standard(),))
+    return Formats(
+        (
+            Standard(),
+            CloudEvents(),
+            Custom(),
+        )
+    )
