@@ -13,7 +13,7 @@ from .endpoints import (
     update_endpoint,
 )
 from .revision import EndpointChanges
-from .secrets import rotate_secret
+from .secrets import end_overlap, remove_secret, rotate_secret
 from .switches import pause_endpoint, resume_endpoint
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "create_endpoint",
     "delete_all_endpoints",
     "delete_endpoint",
+    "end_overlap",
     "pause_endpoint",
+    "remove_secret",
     "resend",
     "resume_endpoint",
     "rotate_secret",

@@ -41,15 +41,18 @@ def send_test(
 ) -> Delivery:
     """Send an event to one endpoint only, also if it is paused or disabled.
 
-    :param event_type: any of the catalogue; ``None`` is ``test``.
+    :param event_type: any of the catalogue; ``None`` is what the format of the endpoint is tested with.
     :param data: ``None`` is the example of the type.
     :raises UnknownEventType: the catalogue has none of this name.
     :raises InvalidData: the data is too large or not JSON.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
-    access.require("send", find_endpoint(access, endpoint_id))
+    target = find_endpoint(access, endpoint_id)
+    access.require("send", target)
     state = access.state
+    if event_type is None and target.format in state.formats:
+        event_type = state.formats[target.format].test_event
     kind, text = _sample(state, event_type, data)
     with access.write() as session:
         endpoint = locked(session, access, endpoint_id)
