@@ -16,6 +16,7 @@ from ..encoding import encode_data
 from ..errors import InvalidTransition, UnknownEventType
 from ..models import AT_REST, Delivery, DeliveryState, Trigger
 from ..outbox import Draft, insert_deliveries, insert_event
+from ..rendering import sample_data
 from ..state import State
 from .trail import locked, record
 
@@ -182,7 +183,5 @@ def _sample(
         raise UnknownEventType('Name the event type by its text, such as "license.created".')
     known = state.catalog[name]
     if data is None:
-        data = known.example
-        if name == TEST:
-            data = {"message": f"This is a test ping from {state.settings.product_name}"}
+        data = sample_data(known, state.settings.product_name)
     return known.name, encode_data(data, state.settings.max_data_bytes)

@@ -101,7 +101,7 @@ def create_endpoint(
     alone = None if owner is None else f"endpoints of {owner}"
     with access.write(alone=alone) as session:
         if owner is not None:
-            _check_quota(session, state, owner)
+            check_quota(session, state, owner)
         session.add(endpoint)
         session.flush()
         session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))
@@ -289,7 +289,8 @@ def _delete(session: Session, access: Access, endpoints: Sequence[Endpoint]) -> 
     cancel_waiting(access.state, session.connection(), [endpoint.id for endpoint in endpoints])
 
 
-def _check_quota(session: Session, state: State, tenant: str) -> None:
+def check_quota(session: Session, state: State, tenant: str, more: int = 0) -> None:
+    """:raises EndpointLimitReached: one endpoint after `more` others would be too many."""
     limit = state.settings.max_endpoints
     table = state.models.Endpoint
     used = session.scalar(
@@ -297,7 +298,8 @@ def _check_quota(session: Session, state: State, tenant: str) -> None:
         .select_from(table)
         .where(table.tenant == tenant, table.deleted_at.is_(None))
     )
-    if (used or 0) >= limit:
+    used = (used or 0) + more
+    if used >= limit:
         raise EndpointLimitReached(
             f"{used} of {limit} endpoints are used. Delete one that is no longer needed, or ask the "
             "operator to raise WEBHOOKS_MAX_ENDPOINTS.",
