@@ -34,6 +34,7 @@ __all__ = ["SIGNED_FORMATS", "verified", "verify"]
 
 #: The largest body that is parsed to find out whether it was written again.
 _MAX_EXAMINED = 1024 * 1024
+_SIGNATURE_BYTES = {"v1": 32, "v1a": 64}
 
 
 class Headers(Protocol):
@@ -44,7 +45,7 @@ class Headers(Protocol):
 
 def verify(
     headers: Headers,
-    body: bytes | str,
+    body: bytes | bytearray | memoryview | str,
     secret: str | Sequence[str],
     format: str = "standard",
     tolerance: float | None = 300,
@@ -276,11 +277,14 @@ class _Standard(_Scheme):
         found: dict[str, list[bytes]] = {"v1": [], "v1a": []}
         for part in text.split():
             version, comma, encoded = part.partition(",")
-            if comma and version in found:
-                try:
-                    found[version].append(base64.b64decode(encoded, validate=True))
-                except (binascii.Error, ValueError):
-                    continue
+            if not comma or version not in found:
+                continue
+            try:
+                signature = base64.b64decode(encoded, validate=True)
+            except (binascii.Error, ValueError):
+                continue
+            if len(signature) == _SIGNATURE_BYTES[version]:
+                found[version].append(signature)
         if not any(found.values()):
             raise MalformedSignature(
                 f"{self.header} holds neither 'v1,' nor 'v1a,' followed by base 64.",
