@@ -39,6 +39,7 @@ from flask_webhooks.formats.custom import (
 )
 from flask_webhooks.formats.standard import Standard
 from flask_webhooks.receiver import SIGNED_FORMATS, verify
+from flask_webhooks.rendering import EXAMPLE_SECRET, render_examples
 from flask_webhooks.signing import sign_hex
 
 FORMATS = {item.name: item for item in builtin_formats()}
@@ -164,6 +165,18 @@ def test_no_format_takes_options_that_it_does_not_know(style: Format) -> None:
     with pytest.raises(InvalidEndpoint, match="colour") as caught:
         style.check_options({**style.example_options, "colour": "red"}, style.example_url)
     assert caught.value.field == "colour"
+
+
+def test_every_event_type_has_an_example_in_every_format() -> None:
+    examples = list(render_examples(builtin_formats(), CATALOG, product_name="Acme"))
+    assert len(examples) == len(FORMATS) * len(CATALOG)
+    assert examples == list(render_examples(builtin_formats(), CATALOG, product_name="Acme"))
+    for example in examples:
+        assert json.loads(example.pretty_body) == json.loads(example.body)
+        assert [name.lower() for name in example.headers].count("content-type") == 1
+        if FORMATS[example.format].signed:
+            moment = datetime(2026, 1, 31, 12, 0, 5, tzinfo=UTC).timestamp()
+            verify(example.headers, example.body, EXAMPLE_SECRET, example.format, now=moment)
 
 
 def test_every_signed_format_can_be_verified() -> None:
