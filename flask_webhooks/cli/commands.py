@@ -243,7 +243,11 @@ def list_deliveries(endpoint_id: str | None, state: str | None, limit: int, as_j
 
 @webhooks.command("test")
 @click.argument("endpoint_id")
-@click.option("--type", "event_type", help="An event type of the catalogue; default: what the format is tested with.")
+@click.option(
+    "--type",
+    "event_type",
+    help="An event type of the catalogue; default: what the format is tested with.",
+)
 @click.option("--data", "data_text", metavar="JSON", help="Default: the example of the type.")
 @click.option(
     "--wait",
