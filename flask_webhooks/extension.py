@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import blinker
 from flask import Flask, current_app, has_app_context
@@ -213,32 +213,51 @@ class Webhooks:
         format: str | None = None,
         name: str = "",
         description: str = "",
-        secret: str | None = None,
+        secret: str | Literal[False] | None = None,
+        key_pair: bool = False,
         headers: Mapping[str, str] | None = None,
         user_agent: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        rate_limit: float | None = None,
+        ordered: bool = False,
     ) -> actions.CreatedEndpoint:
         """Create an endpoint, in a transaction of its own.
 
         :param url: where to send; checked against the network policy.
         :param events: names and patterns such as ``license.*``; ``None`` for all, also future ones.
+            A format's own names, such as Aureva's ``key.used``, are understood with that format.
         :param tenant: whose it is; ``None`` for the whole server.
         :param format: a format's name; by default as the URL tells.
-        :param secret: one that the receiver already has; by default a new one.
+        :param secret: one that the receiver already has; by default a new one. ``False`` for none, where the
+            format allows that.
+        :param key_pair: sign by an ed25519 key pair; the result has its `public_key` for the receiver.
+        :param options: what is set of the format, such as the ``template`` of ``custom``.
+        :param timeout: seconds for a whole request; by default as the format and ``WEBHOOKS_TIMEOUT`` say.
+        :param rate_limit: requests a second; by default as many as it takes.
+        :param ordered: send one after another, in the order of the events.
         :return: the endpoint, and its secret, which is shown only here.
         :raises InvalidInput: a value is not usable; ``field`` names it.
         :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
         """
+        state = state_of()
         return actions.create_endpoint(
-            system_access(state_of(), "application"),
+            system_access(state, "application"),
             url,
             events=events,
+            dialect=format or state.settings.default_format,
             tenant=tenant,
             format=format,
             name=name,
             description=description,
             secret=secret,
+            key_pair=key_pair,
             headers=headers,
             user_agent=user_agent,
+            options=options,
+            timeout=timeout,
+            rate_limit=rate_limit,
+            ordered=ordered,
         )
 
     def add_event_type(

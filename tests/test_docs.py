@@ -469,7 +469,9 @@ def test_receiver_in_python_verifies_and_deduplicates(stage: Stage) -> None:
     good = signed(SECRET, body)
     bad = signed(signing.generate_secret(), body)
     for headers, status in ((good, 204), (good, 204), (bad, 401)):
-        assert client.post("/webhooks", data=body, headers=headers).status_code == status
+        for path in ("/webhooks", "/verified-webhooks"):
+            assert client.post(path, data=body, headers=headers).status_code == status
+    assert stage.names["event"] == {"test": 2432232314}
     assert stage.names["handled"] == [{"type": "test", "data": {}}]
     verify = stage.names["verify"]
     assert verify(SECRET, good, body)

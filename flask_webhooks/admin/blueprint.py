@@ -8,7 +8,15 @@ from flask import Blueprint, Response, g, request
 
 from ..access import request_access
 from ..state import State, state_of
-from . import delivery_views, endpoint_views, failures, secret_views, settings_views, switch_views
+from . import (
+    delivery_views,
+    endpoint_views,
+    failures,
+    key_views,
+    secret_views,
+    settings_views,
+    switch_views,
+)
 from .i18n import gettext, ngettext
 from .page import Toolbox
 
@@ -42,7 +50,14 @@ def create_blueprint(state: State) -> Blueprint:
     blueprint.after_request(_set_headers)
     blueprint.context_processor(_context)
     failures.register(blueprint)
-    for views in (endpoint_views, settings_views, secret_views, switch_views, delivery_views):
+    for views in (
+        endpoint_views,
+        settings_views,
+        secret_views,
+        switch_views,
+        delivery_views,
+        key_views,
+    ):
         views.register(blueprint)
     return blueprint
 
@@ -51,9 +66,13 @@ def _is_static() -> bool:
     return request.endpoint is not None and request.endpoint.endswith(".static")
 
 
+def _is_public() -> bool:
+    return request.endpoint is not None and request.endpoint.endswith((".static", ".key_document"))
+
+
 def _open_access() -> None:
     """Find out who this is. Each view then asks for what it is about to show or do."""
-    if not _is_static():
+    if not _is_public():
         g.flask_webhooks_access = request_access(state_of())
 
 

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..state import State
 from .due import DueRows
 from .locks import in_state, reading, take_write_lock
 from .outcome import Claimed, Released
-from .targets import Targets
+from .targets import Targets, TenantNames
 
 #: Endpoints looked at in one claim.
 MAX_ENDPOINTS = 64
@@ -56,10 +56,12 @@ class Claimer:
         self._turn = 0
         self._due = DueRows(state)
         self._targets = Targets(state)
+        self._names = TenantNames(state)
 
     def forget(self) -> None:
         """Decrypt endpoints anew at the next claim: a secret may have expired."""
         self._targets.forget()
+        self._names.forget()
 
     def anything_due(self, connection: sa.Connection, now: datetime) -> bool:
         """Whether a claim could find something, or a lease has run out. Only reads."""
@@ -97,6 +99,10 @@ class Claimer:
             picked = self._pick_rows(connection, now, candidates, room, claim)
             if picked:
                 self._mark(connection, now, picked, claim)
+        claim.claimed = [
+            (replace(claimed, event=self._names.give(claimed.event)), target)
+            for claimed, target in claim.claimed
+        ]
         claim.full = len(picked) >= room
         claim.limited |= more
         self._cursor = candidates[-1] if more else ""

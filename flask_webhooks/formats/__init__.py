@@ -6,14 +6,28 @@ import difflib
 from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
-from .base import Answer, Format, OutgoingEvent, Rendered, Target
+from .base import Answer, ExportedEndpoint, Format, OutgoingEvent, Rendered, Target
+from .cloudevents import CloudEvents
+from .custom import Custom
 from .discord import Discord
+from .secrets import HexSigned
 from .slack import Slack
-from .standard import Standard
+from .standard import Standard, StandardSigned
 from .teams import Teams
 from .telegram import Telegram
 
-__all__ = ["Answer", "Format", "Formats", "OutgoingEvent", "Rendered", "Target", "builtin_formats"]
+__all__ = [
+    "Answer",
+    "ExportedEndpoint",
+    "Format",
+    "Formats",
+    "HexSigned",
+    "OutgoingEvent",
+    "Rendered",
+    "StandardSigned",
+    "Target",
+    "builtin_formats",
+]
 
 
 class Formats:
@@ -60,4 +74,14 @@ class Formats:
 
 def builtin_formats() -> Formats:
     """A fresh set of all formats that come with Flask-Webhooks."""
-    return Formats((Standard(), Discord(), Slack(), Telegram(), Teams()))
+    return Formats(
+        (
+            Standard(),
+            CloudEvents(),
+            Custom(),
+            Discord(),
+            Slack(),
+            Telegram(),
+            Teams(),
+        )
+    )

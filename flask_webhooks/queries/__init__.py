@@ -14,6 +14,8 @@ from .deliveries import (
 )
 from .endpoints import EndpointDetail, EndpointRow, get_endpoint, list_endpoints, quota
 from .events import EventDetail, EventRow, get_event, list_events
+from .examples import example
+from .keys import PublicKey, public_keys
 from .pages import MAX_LIMIT, Page
 from .system import HealthReport, health, list_activity
 
@@ -27,6 +29,8 @@ __all__ = [
     "EventRow",
     "HealthReport",
     "Page",
+    "PublicKey",
+    "example",
     "get_delivery",
     "get_endpoint",
     "get_event",
@@ -35,5 +39,6 @@ __all__ = [
     "list_deliveries",
     "list_endpoints",
     "list_events",
+    "public_keys",
     "quota",
 ]
