@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
+from .akuworks import AkuWorks
+from .aureva import Aureva
+from .authforge import AuthForge
+from .authon import Authon
+from .authvaultix import AuthVaultix
 from .base import Answer, Format, OutgoingEvent, Rendered, Target
 from .standard import Standard
 
@@ -56,4 +61,13 @@ class Formats:
 
 def builtin_formats() -> Formats:
     """A fresh set of all formats that come with Flask-Webhooks."""
-    return Formats((Standard(),))
+    return Formats(
+        (
+            Standard(),
+            Aureva(),
+            Authon(),
+            AuthVaultix(),
+            AkuWorks(),
+            AuthForge(),
+        )
+    )
