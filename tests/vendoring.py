@@ -156,6 +156,6 @@ class ReceiverProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.path}"
 
-    def statuses(self) -> list[int]:
-        """What it has answered so far."""
-        return [line["status"] for line in self._told()[1:]]
+    def has_answered(self, statuses: list[int]) -> bool:
+        """Whether these are its answers so far, in any order."""
+        return sorted(line["status"] for line in self._told()[1:]) == statuses
