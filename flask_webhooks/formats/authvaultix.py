@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .base import OutgoingEvent, Rendered, Target
 from .standard import iso_milliseconds
-from .vendor import Vendor
+from .vendor import ExportedEndpoint, Vendor
 
 
 class AuthVaultix(Vendor):
@@ -43,3 +43,10 @@ class AuthVaultix(Vendor):
             "X-Webhook-Signature": self.required_signature(body, target),
         }
         return Rendered(url=target.url, headers=headers, body=body)
+
+    def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
+        exported = super().read_export(item)
+        # What its list shows where none is set.
+        if exported.get("user_agent") == "Default":
+            exported["user_agent"] = None
+        return exported
