@@ -188,3 +188,16 @@ def test_missing_events_are_told(name: str) -> None:
 
 def test_missing_secret_of_aureva_is_none() -> None:
     assert read("aureva", changed("aureva", secret=...))["secret"] is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://discord.com/api/webhooks/1/a",
+        "https://ptb.discord.com/api/webhooks/1/a",
+        "https://hooks.slack.com/services/T/B/a",
+        "https://api.telegram.org/bot1:a/sendMessage?chat_id=1",
+    ],
+)
+def test_chat_needs_no_secret(url: str) -> None:
+    assert read("authon", changed("authon", url=url, secret=...))["secret"] is None

@@ -20,11 +20,34 @@ from tests.vendoring import ATTEMPTED, VENDORS, rendered
 
 EVENT_TYPES = [item.name for item in builtin_catalog()]
 #: Among them names that clash with those of the services, and with each other once they are translated.
-CLASHING = (
-    "event timestamp server signature data appId app_id project_id licenseKey license_key "
-    "license_id key_id key userId user_id a_b aB status hwid ip message webhookId endpoint_id "
-    "previous new details"
-).split()
+CLASHING = [
+    "event",
+    "timestamp",
+    "server",
+    "signature",
+    "data",
+    "appId",
+    "app_id",
+    "project_id",
+    "licenseKey",
+    "license_key",
+    "license_id",
+    "key_id",
+    "key",
+    "userId",
+    "user_id",
+    "a_b",
+    "aB",
+    "status",
+    "hwid",
+    "ip",
+    "message",
+    "webhookId",
+    "endpoint_id",
+    "previous",
+    "new",
+    "details",
+]
 NAMES = st.text(max_size=8) | st.sampled_from(CLASHING)
 SCALARS = (
     st.none()

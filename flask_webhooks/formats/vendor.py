@@ -22,6 +22,10 @@ TENANT = None
 
 #: Members whose own members are named by the host's things, such as settings: they are names, not words.
 _KEYED = frozenset({"details", "new", "previous"})
+#: Chats, to which no service signs what it sends.
+_CHAT = re.compile(
+    r"https://(?:(?:[\w-]+\.)*discord(?:app)?\.com/api|hooks\.slack\.com|api\.telegram\.org)/"
+)
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
 
 
@@ -154,7 +158,7 @@ class Vendor(HexSigned):
         exported = ExportedEndpoint(
             url=url,
             events=self._exported_events(item),
-            secret=self._exported_secret(item),
+            secret=self._exported_secret(item, url),
             active=_exported_switch(item),
         )
         name = item.get("name")
@@ -183,8 +187,8 @@ class Vendor(HexSigned):
             )
         return list(events)
 
-    def _exported_secret(self, item: Mapping[str, Any]) -> str | None:
-        if "secret" not in item and not self.secret_optional:
+    def _exported_secret(self, item: Mapping[str, Any], url: str) -> str | None:
+        if "secret" not in item and not self.secret_optional and not _CHAT.match(url):
             raise InvalidSecret(
                 'It has no "secret": write the one that the receiver knows, or null to have a new '
                 "one made, which the receiver must then be given."
