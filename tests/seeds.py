@@ -1,6 +1,6 @@
 """The five services' pages, where they are at hand: their JSON and their code are read, never stored.
 
-The folder is that of the environment variable ``WEBHOOKS_SEEDS``, else ``../shared/seeds`` beside the
+The folder is that of the environment variable ``VENDOR_PAGES``, else ``../shared/seeds`` beside the
 repository.
 """
 
@@ -16,7 +16,7 @@ import pytest
 
 from .processes import ROOT
 
-FOLDER = Path(os.environ.get("WEBHOOKS_SEEDS") or ROOT.parent / "shared/seeds")
+FOLDER = Path(os.environ.get("VENDOR_PAGES") or ROOT.parent / "shared/seeds")
 
 
 def page(name: str) -> str:
