@@ -1,4 +1,4 @@
-"""The customers' own headers, sent with each webhook."""
+"""The customers' own headers, sent with each webhook, and the product's name in ours."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ ROWS = {
         "`user`, `verification`": "test_catalog.test_nested_members_are_those_of_the_akuworks_page",
         "`signature` in the body": "test_vendors.test_akuworks_body_is_flat_and_carries_its_own_signature",
         "Check of the raw body": "test_vendors_receivers.test_code_of_the_page_runs_unmodified",
-        "Status 200": "test_vendors.test_akuworks_waits_five_seconds_and_the_others_as_set "
+        "Status 200": "test_vendors.test_request_to_akuworks_receivers_takes_five_seconds_at_most "
         "test_vendors.test_akuworks_answer_of_204_is_a_failure",
         "HTTPS": "test_guard.test_https_is_required_where_the_application_says_so "
         "test_sending.test_certificates_that_are_not",

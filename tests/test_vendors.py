@@ -15,11 +15,12 @@ import pytest
 from flask import Flask
 
 from flask_webhooks.catalog import builtin_catalog
+from flask_webhooks.delivery.send import Sender
 from flask_webhooks.errors import InvalidSecret
 from flask_webhooks.formats import Answer
 from flask_webhooks.state import state_of
 from tests import seeds
-from tests.delivering import attempts, deliveries, drain, emit, webhooks_of
+from tests.delivering import attempts, deliveries, drain, emit, webhooks_of, with_settings
 from tests.receiver import Receiver
 from tests.vendoring import (
     ATTEMPTED,
@@ -630,6 +631,14 @@ def test_success_is_what_the_page_says(name: str) -> None:
 def test_akuworks_waits_five_seconds_and_the_others_as_set() -> None:
     waits = {name: vendor(name).timeout for name in VENDORS}
     assert waits == {**dict.fromkeys(VENDORS), "akuworks": 5.0}
+
+
+def test_request_to_akuworks_receivers_takes_five_seconds_at_most(app: Flask) -> None:
+    for timeout in (2.0, 30.0):
+        sender = Sender(with_settings(state_of(app), timeout=timeout, lease=60.0))
+        assert sender.deadline(target_of("akuworks")) == 5
+        assert sender.deadline(target_of("authforge")) == timeout
+        assert sender.deadline(target_of("akuworks", timeout=8.0)) == 8
 
 
 def test_akuworks_answer_of_204_is_a_failure(app: Flask, receiver: Receiver) -> None:
