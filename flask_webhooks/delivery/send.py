@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
 from ..formats import Answer, Format, Rendered, Target
 from ..guard import Exchange, GuardedConnector, current_exchange
+from ..headers import product_token
 from ..health import Hold
 from ..state import State
 from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
@@ -276,7 +276,7 @@ def default_user_agent(product_name: str) -> str:
     """``Acme-Licensing-Webhook/1.0``: the product's name as an RFC 9110 token."""
     if product_name == Settings().product_name:
         return f"{product_name}/1.0"
-    token = re.sub(r"[^0-9A-Za-z.!#$%&'*+^_`|~]+", "-", product_name).strip("-")
+    token = product_token(product_name)
     return f"{token}-Webhook/1.0" if token else "Webhook/1.0"
 
 

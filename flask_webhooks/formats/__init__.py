@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
+from .akuworks import AkuWorks
+from .aureva import Aureva
+from .authforge import AuthForge
+from .authon import Authon
+from .authvaultix import AuthVaultix
 from .base import Answer, ExportedEndpoint, Format, OutgoingEvent, Rendered, Target
 from .cloudevents import CloudEvents
 from .custom import Custom
@@ -83,5 +88,10 @@ def builtin_formats() -> Formats:
             Slack(),
             Telegram(),
             Teams(),
+            Aureva(),
+            Authon(),
+            AuthVaultix(),
+            AkuWorks(),
+            AuthForge(),
         )
     )
