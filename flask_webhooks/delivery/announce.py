@@ -15,11 +15,15 @@ import sqlalchemy as sa
 from .. import ids, outbox, signals
 from ..formats.standard import iso_milliseconds
 from ..health import Change, Health
+from ..logs import log_failure
 from ..models import DeliveryState
 from ..state import State
 from .outcome import Outcome, Reason, Sent, Settled
 
 logger = logging.getLogger("flask_webhooks.delivery")
+
+#: A signal and what it is sent with.
+Message = tuple[blinker.NamedSignal, dict[str, Any]]
 
 #: Event type and signal of each change.
 _CHANGES = {
@@ -100,21 +104,27 @@ class Announcer:
         return written
 
     def tell(self, settled: Settled) -> None:
-        """Send the signals. What a receiver raises is logged, and concerns nobody else."""
-        wanted = [
-            (signal, values) for signal, values in self._messages(settled) if signal.receivers
-        ]
-        if not wanted:
-            return
+        """Send the signals at once."""
+        if messages := self.messages(settled):
+            self.send(messages)
+
+    def messages(self, settled: Settled) -> list[Message]:
+        """The signals to send that somebody listens to."""
+        return [(signal, values) for signal, values in self._messages(settled) if signal.receivers]
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Send signals. What a receiver raises is logged, and concerns nobody else."""
         app = self.state.app
         with app.app_context():
-            for signal, values in wanted:
+            for signal, values in messages:
                 try:
                     signal.send(app, **values)
-                except Exception:
-                    logger.exception("A receiver of %s raised an exception", signal.name)
+                except Exception as error:
+                    log_failure(
+                        logger, "A receiver of %s raised an exception", signal.name, error=error
+                    )
 
-    def _messages(self, settled: Settled) -> Iterable[tuple[blinker.NamedSignal, dict[str, Any]]]:
+    def _messages(self, settled: Settled) -> Iterable[Message]:
         if (
             signals.attempt_recorded.receivers
             or signals.delivery_succeeded.receivers
@@ -182,9 +192,7 @@ class Announcer:
         return outbox.insert(self.state, connection, draft) is not None
 
 
-def _messages_of(
-    item: Sent, state: DeliveryState, reason: Reason | None
-) -> Iterable[tuple[blinker.NamedSignal, dict[str, Any]]]:
+def _messages_of(item: Sent, state: DeliveryState, reason: Reason | None) -> Iterable[Message]:
     claimed = item.claimed
     common = {
         "endpoint_id": claimed.endpoint_id,

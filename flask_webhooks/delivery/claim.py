@@ -43,6 +43,8 @@ class Claim:
     full: bool = False
     #: An endpoint gave as much as it may have in flight, or its share: look again after settling.
     limited: bool = False
+    #: The round of endpoints is not over: look again at once, even if this brought nothing.
+    more: bool = False
     #: Another worker holds an endpoint that has something due: look again in a moment.
     contended: bool = False
 
@@ -99,6 +101,7 @@ class Claimer:
                 self._mark(connection, now, picked, claim)
         claim.full = len(picked) >= room
         claim.limited |= more
+        claim.more = more and candidates[-1] > self._cursor
         self._cursor = candidates[-1] if more else ""
         return claim
 
