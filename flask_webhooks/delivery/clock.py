@@ -20,8 +20,6 @@ class DatabaseClock:
     def __init__(self) -> None:
         self._base = datetime.now(UTC)
         self._at = time.monotonic()
-        #: Whether the database was ever asked.
-        self.known = False
 
     def read(self, connection: sa.Connection) -> datetime:
         """Ask the database; returns its time."""
@@ -29,7 +27,6 @@ class DatabaseClock:
         moment = connection.execute(sa.select(utc_now())).scalar_one()
         after = time.monotonic()
         self._base, self._at = moment, (before + after) / 2
-        self.known = True
         return moment
 
     def now(self) -> datetime:

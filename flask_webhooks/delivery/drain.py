@@ -88,7 +88,7 @@ class Drain:
         :raises WebhooksError: the database stayed away. What was claimed is sent again after its lease.
         """
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(self._run())
         except DBAPIError as error:
             # RQ logs and keeps what a job raises; SQLAlchemy's error would show it event data.
@@ -119,6 +119,7 @@ class Drain:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._claimed = asyncio.Event()
         self._bell = Bell(self.state.alarm, self.id)
         self._presence = Presence(self, self._bell, *self._worker)
         self._teller = Teller(self._settler.announcer, self._signals_are_sent)
@@ -130,15 +131,19 @@ class Drain:
             tell=self._teller.tell,
             forget=self._claimer.forget,
         )
+        # Connecting takes about as long as the rest of the start: let the database begin.
+        opening = asyncio.create_task(self._database.run(self._read_clock))
+        await asyncio.sleep(0)
         async with Sender(self.state) as sender:
             self._flight = Flight(sender, self._clock, self._wake.set)
-            # The first claim waits for neither of them.
+            # The first claim waits for neither of them, and has the processor for itself.
             beside = [
-                asyncio.create_task(self._presence.run()),
+                asyncio.create_task(self._presence.run(self._claimed)),
                 asyncio.create_task(self._house.keep_now_and_then(self.look)),
             ]
             with on_sigterm(self.stop):
                 try:
+                    await opening
                     await self._work()
                 finally:
                     for task in beside:
@@ -149,6 +154,10 @@ class Drain:
                     await self._teller.close(TELL_GRACE)
                     await self._house.sign_off()
                     await self._database.close()
+
+    def _read_clock(self, connection: sa.Connection) -> None:
+        with reading(connection):
+            self._clock.read(connection)
 
     async def _work(self) -> None:
         while True:
@@ -182,7 +191,7 @@ class Drain:
         room = self._room()
 
         def take(connection: sa.Connection) -> Claim:
-            self._looked_at = self._now(connection)
+            self._looked_at = self._clock.now()
             return self._claimer.claim(connection, self._looked_at, room)
 
         claim = await self._database.run(take)
@@ -190,6 +199,7 @@ class Drain:
         self._flight.release(claim.released)
         for claimed, target in claim.claimed:
             self._flight.launch(claimed, target)
+        self._claimed.set()
         if claim.claimed:
             self._active_at = time.monotonic()
         if claim.more or (claim.claimed and claim.limited):
@@ -198,13 +208,6 @@ class Drain:
             self._loop.call_later(CONTENTION_PAUSE, self.look)
         if claim.full:
             self._bell.summon()
-
-    def _now(self, connection: sa.Connection) -> datetime:
-        """The database's time, which the first claim has to ask for."""
-        if self._clock.known:
-            return self._clock.now()
-        with reading(connection):
-            return self._clock.read(connection)
 
     async def _settle(self) -> None:
         if not self._house.kept:
@@ -273,7 +276,7 @@ class Drain:
                 self._look = True
                 return False
             if due_in <= 0:
-                # We saw it and could not have it: another worker has it, or its endpoint is at a limit.
+                # We saw it and could not have it: its endpoint is at its limit with other workers.
                 due_in = STEP
         lingering = self._lingering()
         if lingering <= 0 and due_in > self.settings.linger:
@@ -322,7 +325,7 @@ class Drain:
             self._loop.call_soon_threadsafe(self._wake.set)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's, where it is installed."""
     try:
         import uvloop

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from .bell import STEP, Bell
 
+#: Seconds that the first requests get before we speak to Redis, and after which we do so anyway.
+HEADSTART, LATEST = 0.01, 0.25
+
 
 class Present(Protocol):
     """What the drain is asked and told."""
@@ -38,8 +41,15 @@ class Presence:
         self._parent = parent
         self._room_again = asyncio.Event()
 
-    async def run(self) -> None:
-        """Until cancelled. The first claim need not wait for it: until we are known, wake-ups make jobs."""
+    async def run(self, claimed: asyncio.Event) -> None:
+        """Until cancelled. Nothing is lost before we are known: until then, wake-ups make jobs.
+
+        :param claimed: the drain has claimed for the first time, and what it got comes first.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LATEST):
+                await claimed.wait()
+                await asyncio.sleep(HEADSTART)
         self._bell.listen(self._rung)
         if await self._bell.arrive():
             self._drain.look()
