@@ -229,12 +229,11 @@ class Worker(rq.Worker):
 
 
 def _lives(pid: int) -> bool:
-    """Whether a process of ours is there."""
+    """Whether a child has not ended yet; whoever waits for it is not deprived of its status."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
         return False
-    return True
 
 
 def run(state: State, *, burst: bool = False, name: str | None = None) -> None:

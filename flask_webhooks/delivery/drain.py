@@ -103,6 +103,11 @@ class Drain:
             logger.info("Asked to stop with %d requests in flight", len(self._flight))
         self._wake.set()
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether we were told to stop while Redis did not answer."""
+        return self._stopping_since is not None and self._bell.away
+
     def look(self) -> None:
         """Look for work: there may be some."""
         self._look = True
