@@ -277,11 +277,12 @@ class Drain:
         due_in = float("inf")
         if next_due is not None:
             due_in = (next_due - self._clock.now()).total_seconds()
-            if due_in <= 0 and next_due > self._looked_at:
+            if due_in <= 0 and next_due > self._looked_at and self._lingering() > 0:
                 self._look = True
                 return False
             if due_in <= 0:
-                # We saw it and could not have it: its endpoint is at its limit with other workers.
+                # We saw it and could not have it: its endpoint is at its limit with other workers. Or it
+                # fell due this moment, and we do not linger: it is for the next job.
                 due_in = STEP
         lingering = self._lingering()
         if lingering <= 0 and due_in > self.settings.linger:
