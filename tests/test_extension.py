@@ -563,6 +563,8 @@ def test_every_public_function_says_what_it_is() -> None:
 LAYERS = [
     {"models"},
     {"state"},
+    {"records"},
+    {"sessions"},
     {"outbox"},
     {"delivery"},
     {"transactions"},

@@ -109,7 +109,7 @@ def test_body_that_is_never_read_does_not_hold_up_the_end(
 ) -> None:
     """It is larger than the buffers of a connection: closed in good order, that would wait for ever."""
     if not fast_loop:
-        monkeypatch.setattr("flask_webhooks.delivery.drain._loop_factory", lambda: None)
+        monkeypatch.setattr("flask_webhooks.delivery.drain.loop_factory", lambda: None)
     webhooks_of(app).create_endpoint(receiver.url("/early-stuck"))
     [event_id] = emit(app)
     padding = {"padding": "x" * 8 * MEGABYTE}

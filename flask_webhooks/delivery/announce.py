@@ -16,11 +16,15 @@ from .. import ids, outbox, signals
 from ..catalog import matches
 from ..formats.standard import iso_milliseconds
 from ..health import Change, Health
+from ..logs import log_failure
 from ..models import DeliveryState
 from ..state import State
 from .outcome import Ended, Outcome, Reason, Settled
 
 logger = logging.getLogger("flask_webhooks.delivery")
+
+#: A signal and what it is sent with.
+Message = tuple[blinker.NamedSignal, dict[str, Any]]
 
 #: Event type and signal of each change.
 _CHANGES = {
@@ -114,21 +118,27 @@ class Announcer:
         return self._emit(connection, notices, now)
 
     def tell(self, settled: Settled) -> None:
-        """Send the signals. What a receiver raises is logged, and concerns nobody else."""
-        wanted = [
-            (signal, values) for signal, values in self._messages(settled) if signal.receivers
-        ]
-        if not wanted:
-            return
+        """Send the signals at once."""
+        if messages := self.messages(settled):
+            self.send(messages)
+
+    def messages(self, settled: Settled) -> list[Message]:
+        """The signals to send that somebody listens to."""
+        return [(signal, values) for signal, values in self._messages(settled) if signal.receivers]
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Send signals. What a receiver raises is logged, and concerns nobody else."""
         app = self.state.app
         with app.app_context():
-            for signal, values in wanted:
+            for signal, values in messages:
                 try:
                     signal.send(app, **values)
-                except Exception:
-                    logger.exception("A receiver of %s raised an exception", signal.name)
+                except Exception as error:
+                    log_failure(
+                        logger, "A receiver of %s raised an exception", signal.name, error=error
+                    )
 
-    def _messages(self, settled: Settled) -> Iterable[tuple[blinker.NamedSignal, dict[str, Any]]]:
+    def _messages(self, settled: Settled) -> Iterable[Message]:
         if (
             signals.attempt_recorded.receivers
             or signals.delivery_succeeded.receivers
@@ -219,7 +229,7 @@ class Announcer:
         return list(rows)
 
 
-def _messages_of(item: Ended) -> Iterable[tuple[blinker.NamedSignal, dict[str, Any]]]:
+def _messages_of(item: Ended) -> Iterable[Message]:
     common = {
         "endpoint_id": item.endpoint_id,
         "delivery_id": item.delivery_id,

@@ -43,6 +43,8 @@ class Claim:
     full: bool = False
     #: An endpoint gave as much as it may have in flight, or its share: look again after settling.
     limited: bool = False
+    #: The round of endpoints is not over: look again at once, even if this brought nothing.
+    more: bool = False
     #: Another worker holds an endpoint that has something due: look again in a moment.
     contended: bool = False
 
@@ -105,8 +107,26 @@ class Claimer:
         ]
         claim.full = len(picked) >= room
         claim.limited |= more
+        claim.more = more and candidates[-1] > self._cursor
         self._cursor = candidates[-1] if more else ""
         return claim
+
+    def rehearse(self, connection: sa.Connection, now: datetime) -> None:
+        """Run every statement of a claim for rows that do not exist.
+
+        Making SQL out of them takes a while the first time; a process that forks does it beforehand.
+        """
+        nobody = "rehearsal"
+        with connection.begin():
+            self._due.endpoints(connection, now, nobody, 1)
+            take_write_lock(self.state, connection)
+            self._lock(connection, [nobody])
+            self._states(connection, [nobody])
+            self._in_flight(connection, [nobody])
+            for wishes in ([(nobody, 1, False)], [(nobody, 1, False), (nobody, 1, True)]):
+                self._due.pick(connection, now, wishes)
+            self._mark(connection, now, [nobody], Claim())
+            self._targets.load(connection, {nobody: 1}, now=0.0)
 
     def _pick_rows(
         self,

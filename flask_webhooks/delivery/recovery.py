@@ -35,12 +35,14 @@ def recover_expired(
     now: datetime,
     limit: int = 500,
     chance: Callable[[], float] = random.random,
+    tell: Callable[[Settled], None] | None = None,
 ) -> int:
     """Reopen deliveries whose worker went silent, and record their lost attempts; returns how many.
 
     A delivery that is interrupted again and again probably kills the workers, and fails.
 
     :param now: the database's time.
+    :param tell: what to do with what came of it; by default the signals are sent at once.
     """
     table = state.table("Delivery")
     expired = sa.and_(in_state(table, DeliveryState.SENDING), table.c.lease_until < now)
@@ -78,7 +80,7 @@ def recover_expired(
         _reopen(state, connection, rows, settled.lost, now, chance)
         divert(state, connection, {row.endpoint_id for row in rows})
         settled.emitted = announcer.record(connection, settled, now)
-    announcer.tell(settled)
+    (tell or announcer.tell)(settled)
     return len(found)
 
 
