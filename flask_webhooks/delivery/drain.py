@@ -27,7 +27,7 @@ from ..errors import WebhooksError
 from ..formats import Target
 from ..logs import log_failure, safe_text
 from ..state import State
-from . import heartbeat
+from . import heartbeat, rates
 from .bell import STEP, Bell
 from .claim import Claim, Claimer
 from .clock import DatabaseClock
@@ -182,10 +182,19 @@ class Drain:
             self._look = claim.limited
         if claim.contended:
             asyncio.get_running_loop().call_later(CONTENTION_PAUSE, self._ring)
+        if claim.again is not None:
+            wait = (claim.again - self._clock.now()).total_seconds()
+            asyncio.get_running_loop().call_later(max(wait, 0.0), self._ring)
         if claim.full:
             await self._summon()
 
     async def _deliver(self, claimed: Claimed, target: Target) -> None:
+        if claimed.not_before is not None:
+            await asyncio.sleep((claimed.not_before - self._clock.now()).total_seconds())
+            if (self._clock.now() - claimed.not_before).total_seconds() > rates.TOLERANCE:
+                # The next one could follow too closely.
+                self._released.append(Released(claimed))
+                return
         left = (claimed.lease_until - self._clock.now()).total_seconds()
         if left < self._sender.deadline(target) + LEASE_MARGIN:
             self._released.append(Released(claimed))
