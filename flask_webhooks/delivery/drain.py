@@ -212,6 +212,9 @@ class Drain:
             self._look = True
         if claim.contended:
             self._loop.call_later(CONTENTION_PAUSE, self.look)
+        if claim.again is not None:
+            wait = (claim.again - self._clock.now()).total_seconds()
+            self._loop.call_later(max(wait, 0.0), self.look)
         if claim.full:
             self._bell.summon()
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from ..formats import Target
 from ..logs import log_failure
+from . import rates
 from .clock import DatabaseClock
 from .outcome import Claimed, Outcome, Released, Sent
 from .send import Sender
@@ -68,6 +69,9 @@ class Flight:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _deliver(self, claimed: Claimed, target: Target) -> None:
+        if claimed.not_before is not None and not await self._its_turn(claimed.not_before):
+            self._released.append(Released(claimed))
+            return
         left = (claimed.lease_until - self._clock.now()).total_seconds()
         if left < self._sender.deadline(target) + LEASE_MARGIN:
             self._released.append(Released(claimed))
@@ -89,6 +93,12 @@ class Flight:
             self._released.append(result)
         else:
             self._sent.append(result)
+
+    async def _its_turn(self, moment: datetime) -> bool:
+        """Wait for the turn that a rate limit gave; returns whether it was met."""
+        await asyncio.sleep((moment - self._clock.now()).total_seconds())
+        # If it is missed, the next one could follow too closely.
+        return (self._clock.now() - moment).total_seconds() <= rates.TOLERANCE
 
     def _land(self, task: asyncio.Task[None]) -> None:
         claimed = self._tasks.pop(task)

@@ -56,6 +56,8 @@ def judge(
         if item.retry_after:
             until = now + timedelta(seconds=item.retry_after)
             after = health_rules.hold(after, until, Hold.RETRY_AFTER)
+        if item.duration_ms is not None:
+            after = health_rules.paced(after, item.duration_ms)
         result.health[endpoint_id] = after
         for change in changes:
             # A recovery is told with the incident that it ends.

@@ -60,6 +60,10 @@ class Claimed:
     token: str
     #: By the database's clock.
     lease_until: datetime
+    #: The limit that its endpoint shares with others, as a `Bucket` row's id.
+    bucket: str | None = None
+    #: Its turn under a rate limit, by the database's clock; ``None`` is at once.
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

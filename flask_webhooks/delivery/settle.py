@@ -25,6 +25,7 @@ from .attempts import insert_attempts
 from .judge import Judgement, judge, next_trigger
 from .locks import take_write_lock
 from .outcome import Claimed, Outcome, Reason, Released, Sent, Settled
+from .rates import hold_buckets
 from .statistics import count_attempts
 from .waiting import divert, hold_pending
 
@@ -89,6 +90,7 @@ class Settler:
             insert_attempts(self.state, connection, valid)
             self._update_deliveries(connection, settled, now)
             self._update_health(connection, health, after)
+            hold_buckets(self.state, connection, valid, now)
             count_attempts(self.state, connection, valid)
             settled.changes = self._apply_changes(connection, judgement, now)
             divert(self.state, connection, _pending_again(settled, given_back))
