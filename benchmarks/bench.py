@@ -1,0 +1,260 @@
+"""What scenarios stand on: servers, a receiver, and host applications with their workers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from example_app.services import PostgresServer, RedisServer
+from flask_webhooks.sqlite import READ_ONLY
+
+from . import orphans, peer
+from .bare import Sample
+from .counting import Receiver
+from .host import VARIABLE, create_app, db, event_data, webhooks
+from .results import Account
+from .workers import LIMIT, BenchmarkError, Workers, running, wait_for
+
+#: How large a run is: for figures, for a look, and for the test suite.
+Scale = Literal["full", "quick", "smoke"]
+DATABASES = ("sqlite", "postgresql")
+
+
+class Bench:
+    """The servers of one run; use it as a context manager. Each starts when it is first needed."""
+
+    def __init__(self, scale: Scale = "full") -> None:
+        self.scale = scale
+        self._stack = contextlib.ExitStack()
+        self._postgres: PostgresServer | None = None
+        self._databases = 0
+
+    def __enter__(self) -> Bench:
+        with contextlib.ExitStack() as stack:
+            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self.receiver = stack.enter_context(Receiver())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    @property
+    def postgres(self) -> PostgresServer:
+        if self._postgres is None:
+            self._postgres = self._stack.enter_context(PostgresServer())
+        return self._postgres
+
+    @contextlib.contextmanager
+    def host(self, database: str, **config: Any) -> Iterator[Host]:
+        """A host application with an empty database and a Redis of its own.
+
+        :param config: settings of the application.
+        """
+        self._databases += 1
+        name = f"benchmark_{self._databases}"
+        with contextlib.ExitStack() as stack:
+            if database == "postgresql":
+                url = self.postgres.create_database(name)
+                stack.callback(self.postgres.drop_database, name)
+            else:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder)))
+                url = f"sqlite:///{folder / 'benchmark.sqlite'}"
+            redis_url = stack.enter_context(RedisServer()).url
+            host = Host(self.receiver, self.folder, url, redis_url, config)
+            stack.callback(host.close)
+            yield host
+
+
+class Host:
+    """A host application: its own side in this process, its workers in others."""
+
+    def __init__(
+        self, receiver: Receiver, logs: Path, url: str, redis_url: str, config: dict[str, Any]
+    ) -> None:
+        self.receiver = receiver
+        self.redis_url = redis_url
+        self._logs = logs
+        self._config = {
+            "SQLALCHEMY_DATABASE_URI": url,
+            "WEBHOOKS_REDIS_URL": redis_url,
+            **config,
+        }
+        self.app = create_app(**self._config)
+        self.models = webhooks.models
+        with self.app.app_context():
+            db.create_all()
+            self.engine = db.engine
+        peer.metadata.create_all(self.engine)
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that one worker keeps in flight."""
+        return int(self.app.extensions["webhooks"].settings.concurrency)
+
+    @property
+    def queue(self) -> str:
+        return str(self.app.extensions["webhooks"].settings.queue)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextlib.contextmanager
+    def workers(self, count: int = 1) -> Iterator[Workers]:
+        """``rq worker -w flask_webhooks.Worker``, so many; ready to work."""
+        with self._running(["-w", "flask_webhooks.Worker"], self.redis_url, count) as workers:
+            workers.wait_until_idle(self.queue)
+            yield workers
+
+    @contextlib.contextmanager
+    def peer_worker(self) -> Iterator[Workers]:
+        """An ``rq worker`` for `benchmarks.peer`, ready to work."""
+        arguments = ["-w", "benchmarks.peer.Preloaded", "--url", self.redis_url, peer.QUEUE]
+        with self._running(arguments, self.redis_url, 1) as workers:
+            workers.wait_until_idle(peer.QUEUE)
+            yield workers
+
+    def _running(
+        self, arguments: list[str], redis_url: str, count: int
+    ) -> contextlib.AbstractContextManager[Workers]:
+        environment = {
+            **{name: value for name, value in os.environ.items() if "REDIS" not in name},
+            "FLASK_APP": "benchmarks.host:create_app",
+            VARIABLE: json.dumps(self._config),
+            peer.VARIABLE: self._config["SQLALCHEMY_DATABASE_URI"],
+            orphans.VARIABLE: str(os.getpid()),
+        }
+        return running(
+            arguments, redis_url, count=count, logs=self._logs, environment=environment
+        )
+
+    def add_endpoints(self, url: str, count: int, tenant: str = "app_1") -> list[str]:
+        """Endpoints at `url`/0, `url`/1 … for all events of a tenant; returns their ids."""
+        with self.app.app_context():
+            return [self._add(f"{url}/{number}", tenant) for number in range(count)]
+
+    def add_endpoint(self, url: str, tenant: str = "app_1") -> str:
+        with self.app.app_context():
+            return self._add(url, tenant)
+
+    def _add(self, url: str, tenant: str) -> str:
+        return str(webhooks.create_endpoint(url, ["license.*"], tenant=tenant).endpoint.id)
+
+    def emit(self, events: int = 1, tenant: str = "app_1") -> float:
+        """Emit events in one transaction; returns when that was about to commit, monotonic."""
+        with self.app.app_context():
+            for number in range(events):
+                webhooks.emit("license.created", event_data(number), tenant=tenant)
+            at = time.monotonic()
+            db.session.commit()
+        return at
+
+    def emit_one(self, tenant: str = "app_1") -> tuple[str, float]:
+        """Emit one event; returns its id, and when its transaction was about to commit."""
+        with self.app.app_context():
+            event = webhooks.emit("license.created", event_data(1), tenant=tenant)
+            assert event is not None
+            event_id = event.id
+            at = time.monotonic()
+            db.session.commit()
+        return event_id, at
+
+    def unsettled(self, endpoint_ids: Sequence[str] | None = None) -> bool:
+        """Whether there are deliveries that are due or under way, to any endpoint or to these."""
+        delivery = self.models.Delivery
+        with self.reading() as connection:
+            for state in ("pending", "sending"):
+                # Spelt out: SQLite uses partial indexes only for what it knows when it plans.
+                is_so = delivery.state == sa.literal_column(f"'{state}'")
+                query = sa.select(delivery.id).where(is_so).limit(1)
+                if endpoint_ids is not None:
+                    query = query.where(delivery.endpoint_id.in_(endpoint_ids))
+                if connection.execute(query).first() is not None:
+                    return True
+        return False
+
+    def wait_until_settled(self, endpoint_ids: Sequence[str] | None = None) -> float:
+        """Wait until the last row is written; returns when that was seen, monotonic."""
+        return wait_for(
+            lambda: not self.unsettled(endpoint_ids), LIMIT, "all deliveries to be settled"
+        )
+
+    def count_attempts(self) -> int:
+        with self.reading() as connection:
+            attempts = sa.select(sa.func.count(self.models.Attempt.number))
+            return connection.execute(attempts).scalar_one()
+
+    def sample(self, tenant: str = "app_1") -> Sample:
+        """Deliver one event, and take from the record what was sent. Needs a worker."""
+        event_id, _ = self.emit_one(tenant)
+        self.wait_until_settled()
+        attempt, delivery = self.models.Attempt, self.models.Delivery
+        query = (
+            sa.select(attempt.request_headers, attempt.request_body)
+            .join(delivery, delivery.id == attempt.delivery_id)
+            .where(delivery.event_id == event_id)
+            .limit(1)
+        )
+        with self.reading() as connection:
+            headers, body = connection.execute(query).one()
+        fields = {name.lower(): value for name, value in headers or ()}
+        return Sample(
+            {name: value for name, value in fields.items() if name not in _BY_THE_CLIENT},
+            (body or "").encode(),
+        )
+
+    def drain_rate(
+        self,
+        kind: str,
+        events: int,
+        deliveries: int,
+        account: Account,
+        tenant: str = "app_1",
+    ) -> float:
+        """Deliveries per second of the running workers, all of them due at once.
+
+        From the first request at the receiver until the last row is written.
+        """
+        self.receiver.reset()
+        self.emit(events, tenant)
+        return self.rate_of(kind, deliveries, account)
+
+    def rate_of(
+        self,
+        kind: str,
+        deliveries: int,
+        account: Account,
+        *,
+        since: float | None = None,
+        endpoint_ids: Sequence[str] | None = None,
+    ) -> float:
+        """Deliveries per second until all that are due are settled.
+
+        :param since: when it began, if not with the first request.
+        """
+        self.receiver.wait(kind, deliveries, LIMIT)
+        end = self.wait_until_settled(endpoint_ids)
+        seen = self.receiver.seen(kind)
+        account.add(deliveries, seen.distinct, seen.requests)
+        began = since if since is not None else seen.first
+        if began is None:
+            raise BenchmarkError("Nothing was delivered.")
+        return deliveries / (end - began)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection for looking on, which takes no lock on SQLite."""
+        with self.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
+            yield connection
+
+
+#: Headers that differ with the URL, or that the client writes by itself.
+_BY_THE_CLIENT = {"host", "content-length", "connection"}

@@ -1,0 +1,22 @@
+"""The scenarios, by name. A new one is a module with a `run` and a line here.
+
+`run` gets the bench and the name of a database, and yields a `Result` for each line of the report. How much
+it does at each `Scale`, it keeps in a table of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..bench import Bench
+from ..results import Result
+from . import (
+    throughput,
+)
+
+Run = Callable[[Bench, str], Iterator[Result]]
+
+#: In the order in which they run.
+SCENARIOS: dict[str, Run] = {
+    "throughput": throughput.run,
+}
