@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from ..bench import Bench
 from ..results import Result
 from . import (
+    latency,
     throughput,
 )
 
@@ -19,4 +20,5 @@ Run = Callable[[Bench, str], Iterator[Result]]
 #: In the order in which they run.
 SCENARIOS: dict[str, Run] = {
     "throughput": throughput.run,
+    "latency": latency.run,
 }
