@@ -132,9 +132,7 @@ class Host:
             peer.VARIABLE: self._config["SQLALCHEMY_DATABASE_URI"],
             orphans.VARIABLE: str(os.getpid()),
         }
-        return running(
-            arguments, redis_url, count=count, logs=self._logs, environment=environment
-        )
+        return running(arguments, redis_url, count=count, logs=self._logs, environment=environment)
 
     def add_endpoints(self, url: str, count: int, tenant: str = "app_1") -> list[str]:
         """Endpoints at `url`/0, `url`/1 … for all events of a tenant; returns their ids."""
@@ -148,14 +146,13 @@ class Host:
     def _add(self, url: str, tenant: str) -> str:
         return str(webhooks.create_endpoint(url, ["license.*"], tenant=tenant).endpoint.id)
 
-    def emit(self, events: int = 1, tenant: str = "app_1") -> float:
-        """Emit events in one transaction; returns when that was about to commit, monotonic."""
+    def emit(self, events: int = 1, *tenants: str) -> None:
+        """Emit so many events of each tenant, all in one transaction."""
         with self.app.app_context():
             for number in range(events):
-                webhooks.emit("license.created", event_data(number), tenant=tenant)
-            at = time.monotonic()
+                for tenant in tenants or ("app_1",):
+                    webhooks.emit("license.created", event_data(number), tenant=tenant)
             db.session.commit()
-        return at
 
     def emit_one(self, tenant: str = "app_1") -> tuple[str, float]:
         """Emit one event; returns its id, and when its transaction was about to commit."""
@@ -187,10 +184,23 @@ class Host:
             lambda: not self.unsettled(endpoint_ids), LIMIT, "all deliveries to be settled"
         )
 
-    def count_attempts(self) -> int:
+    def count_attempts(self, endpoint_id: str) -> int:
+        attempt = self.models.Attempt
+        query = sa.select(sa.func.count()).where(attempt.endpoint_id == endpoint_id)
         with self.reading() as connection:
-            attempts = sa.select(sa.func.count(self.models.Attempt.number))
-            return connection.execute(attempts).scalar_one()
+            return connection.execute(query).scalar_one()
+
+    def count_deliveries(self, state: str) -> int:
+        delivery = self.models.Delivery
+        query = sa.select(sa.func.count()).where(delivery.state == state)
+        with self.reading() as connection:
+            return connection.execute(query).scalar_one()
+
+    def consecutive_failures(self, endpoint_id: str) -> int:
+        health = self.models.EndpointHealth
+        query = sa.select(health.consecutive_failures).where(health.endpoint_id == endpoint_id)
+        with self.reading() as connection:
+            return connection.execute(query).scalar() or 0
 
     def sample(self, tenant: str = "app_1") -> Sample:
         """Deliver one event, and take from the record what was sent. Needs a worker."""

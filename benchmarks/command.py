@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     try:
                         for result in SCENARIOS[name](bench, database):
                             results.append(result)
-                            print(result.as_json(), flush=True) if options.json else print_line(result)
+                            print(result.as_json(), flush=True) if options.json else print_line(
+                                result
+                            )
                     except (BenchmarkError, ChildDied, ServiceError) as error:
                         failed = True
                         print(f"{name} on {database}: {error}", file=sys.stderr, flush=True)

@@ -160,8 +160,9 @@ async def _main() -> None:
     server = await loop.create_server(_Connection, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = loop.create_future()
-    loop.add_reader(sys.stdin, lambda: ended.done() or ended.set_result(None))
-    await ended
+    loop.add_reader(sys.stdin, ended.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await ended
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from collections.abc import Sequence
+from pathlib import Path
 
 from .bench import Bench
 from .results import Result
 
 
 def print_title() -> None:
-    print(_columns("scenario", "database", "ours", "theirs", "unit", "ratio", "goal", "", "lost", "dup."))
+    print(
+        _columns(
+            "scenario", "database", "ours", "theirs", "unit", "ratio", "goal", "", "lost", "dup."
+        )
+    )
 
 
 def print_line(result: Result) -> None:

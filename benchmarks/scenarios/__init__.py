@@ -11,7 +11,12 @@ from collections.abc import Callable, Iterator
 from ..bench import Bench
 from ..results import Result
 from . import (
+    backlog,
+    fan_out,
+    isolation,
     latency,
+    memory,
+    scale_out,
     throughput,
 )
 
@@ -21,4 +26,9 @@ Run = Callable[[Bench, str], Iterator[Result]]
 SCENARIOS: dict[str, Run] = {
     "throughput": throughput.run,
     "latency": latency.run,
+    "isolation": isolation.run,
+    "backlog": backlog.run,
+    "fan-out": fan_out.run,
+    "memory": memory.run,
+    "scale-out": scale_out.run,
 }

@@ -60,9 +60,7 @@ def _measure(
     ours, bare, jobs = in_turns(
         size.rounds,
         lambda: host.drain_rate(kind, events, deliveries, account, tenant),
-        lambda: bare_rate(
-            bench.receiver, sample, path, deliveries, ENDPOINTS, host.concurrency
-        ),
+        lambda: bare_rate(bench.receiver, sample, path, deliveries, ENDPOINTS, host.concurrency),
         lambda: peer_rate(bench.receiver, host, peer, sample, path, size.jobs),
     )
     name = f"throughput, receiver at {latency} ms" if latency else "throughput"
@@ -77,7 +75,5 @@ def _measure(
     if latency:
         possible = host.concurrency / (latency / 1000)
         yield result(f"{name}: concurrency ÷ latency", theirs=possible, goal=_POSSIBLE_GOAL)
-    yield result(
-        f"{name}: bare loop", theirs=bare, goal=None if latency else _BARE_GOAL[database]
-    )
+    yield result(f"{name}: bare loop", theirs=bare, goal=None if latency else _BARE_GOAL[database])
     yield result(f"{name}: a job each", theirs=jobs, goal=None if latency else _JOB_GOAL)
