@@ -190,9 +190,9 @@ class Host:
         with self.reading() as connection:
             return connection.execute(query).scalar_one()
 
-    def count_deliveries(self, state: str) -> int:
+    def count_deliveries(self, state: str, tenant: str = "app_1") -> int:
         delivery = self.models.Delivery
-        query = sa.select(sa.func.count()).where(delivery.state == state)
+        query = sa.select(sa.func.count()).where(delivery.state == state, delivery.tenant == tenant)
         with self.reading() as connection:
             return connection.execute(query).scalar_one()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -13,7 +14,9 @@ from example_app.processes import ChildDied
 from example_app.services import ServiceError
 
 from .bench import DATABASES, Bench
-from .report import print_line, print_title, write_page
+from .machine import describe
+from .page import write_page
+from .report import print_line, print_title
 from .results import Result
 from .scenarios import SCENARIOS
 from .workers import BenchmarkError
@@ -25,8 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # So that every `with` block ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
+    load = os.getloadavg()[0]
     results: list[Result] = []
     failed = False
+    for name in options.scenarios:
+        if name not in SCENARIOS:
+            print(
+                f"There is no scenario {name!r}; there are {', '.join(SCENARIOS)}.", file=sys.stderr
+            )
+            return 2
     databases = [options.database] if options.database else DATABASES
     if not options.json:
         print_title()
@@ -46,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         print(f"{name} on {database}: {error}", file=sys.stderr, flush=True)
                 _remark(f"{name} took {time.monotonic() - since:.0f} s")
             if options.write:
-                write_page(options.write, results, bench, time.monotonic() - began)
+                write_page(options.write, results, describe(bench, load), time.monotonic() - began)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130

@@ -1,11 +1,7 @@
-"""The report for people: lines on the terminal, a table and a plot in the documentation."""
+"""The report for people, on the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from .bench import Bench
 from .results import Result
 
 
@@ -50,7 +46,3 @@ def _columns(*texts: str) -> str:
         f"{scenario:<54} {database:<10} {ours:>9} {theirs:>9} {unit:<13} {ratio:>7} {goal:>7} {met:<6} "
         f"{lost:>4} {duplicates:>4}"
     )
-
-
-def write_page(page: Path, results: Sequence[Result], bench: Bench, seconds: float) -> None:
-    raise NotImplementedError

@@ -12,7 +12,9 @@ from ..bench import Bench
 from ..results import Result
 from . import (
     backlog,
+    emit,
     fan_out,
+    growth,
     isolation,
     latency,
     memory,
@@ -28,6 +30,8 @@ SCENARIOS: dict[str, Run] = {
     "latency": latency.run,
     "isolation": isolation.run,
     "backlog": backlog.run,
+    "emit": emit.run,
+    "growth": growth.run,
     "fan-out": fan_out.run,
     "memory": memory.run,
     "scale-out": scale_out.run,
