@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .bench import Host
-from .host import event_data
+from .host import Host
+from .hostapp import event_data
 
 #: Deliveries written by one transaction.
 CHUNK = 200_000

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from . import peer
 from .bare import Sample
-from .bench import Host
 from .counting import Receiver
+from .host import Host
 from .workers import LIMIT, Workers, wait_for
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .bench import Host
+from .host import Host
 from .workers import BenchmarkError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from .bench import Host
+from .host import Host
 from .results import Account
 from .workers import LIMIT, BenchmarkError
 

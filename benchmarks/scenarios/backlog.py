@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ..bench import Bench, Host, Scale
+from ..bench import Bench, Scale
 from ..filling import fill
+from ..host import Host
 from ..results import Account, Result, at_most, in_turns, percentile
 from ..traffic import steady
 from ..workers import LIMIT, wait_for

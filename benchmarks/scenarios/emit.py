@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..bench import Bench, Host, Scale
+from ..bench import Bench, Scale
+from ..host import Host
 from ..requesting import HostRequests
 from ..results import Goal, Result, at_most, in_turns
 

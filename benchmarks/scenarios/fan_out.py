@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..bare import bare_rate
-from ..bench import Bench, Host, Scale
+from ..bench import Bench, Scale
+from ..host import Host
 from ..results import Account, Result, at_least, in_turns
 
 GOAL = {"sqlite": at_least(0.6), "postgresql": at_least(0.5)}

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ..bench import Bench, Host, Scale
+from ..bench import Bench, Scale
 from ..filling import fill
+from ..host import Host
 from ..requesting import HostRequests
 from ..results import Account, Result, at_least, at_most, in_turns
 

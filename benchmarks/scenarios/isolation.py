@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ..bench import Bench, Host, Scale
+from ..bench import Bench, Scale
 from ..filling import fill
 from ..hanging import hanging_urls
+from ..host import Host
 from ..results import Account, Result, at_least, at_most, in_turns, percentile
 from ..traffic import steady
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import rq
 
-from ..bench import Bench, Host, Scale
+from ..bench import Bench, Scale
+from ..host import Host
 from ..noop import STARTS, noop
 from ..results import Account, Result, at_most, percentile
 from ..traffic import steady

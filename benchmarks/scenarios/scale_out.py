@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..bench import Bench, Host, Scale
+from ..bench import Bench, Scale
+from ..host import Host
 from ..results import Account, Result, at_least, in_turns
 
 #: Enough that their caps in flight together exceed that of two workers.

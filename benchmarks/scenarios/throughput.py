@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..bare import bare_rate
-from ..bench import Bench, Host, Scale
+from ..bench import Bench, Scale
+from ..host import Host
 from ..peering import peer_rate
 from ..results import Account, Result, at_least, in_turns
 from ..workers import Workers
