@@ -16,7 +16,7 @@ from example_app.services import ServiceError
 from .bench import DATABASES, Bench
 from .machine import describe
 from .page import write_page
-from .report import print_line, print_title
+from .report import print_json, print_line, print_title
 from .results import Result
 from .scenarios import SCENARIOS
 from .workers import BenchmarkError
@@ -33,11 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = False
     for name in options.scenarios:
         if name not in SCENARIOS:
-            print(
-                f"There is no scenario {name!r}; there are {', '.join(SCENARIOS)}.", file=sys.stderr
-            )
+            _remark(f"There is no scenario {name!r}; there are {', '.join(SCENARIOS)}.")
             return 2
+    if options.write and not options.write.exists():
+        _remark(f"There is no page {options.write} to write to.")
+        return 2
     databases = [options.database] if options.database else DATABASES
+    show = print_json if options.json else print_line
     if not options.json:
         print_title()
     try:
@@ -48,17 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     try:
                         for result in SCENARIOS[name](bench, database):
                             results.append(result)
-                            print(result.as_json(), flush=True) if options.json else print_line(
-                                result
-                            )
+                            show(result)
                     except (BenchmarkError, ChildDied, ServiceError) as error:
                         failed = True
-                        print(f"{name} on {database}: {error}", file=sys.stderr, flush=True)
+                        _remark(f"{name} on {database}: {error}")
                 _remark(f"{name} took {time.monotonic() - since:.0f} s")
             if options.write:
-                write_page(options.write, results, describe(bench, load), time.monotonic() - began)
+                seconds = time.monotonic() - began
+                write_page(options.write, results, describe(bench, load), seconds)
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        _remark("Stopped.")
         return 130
     missed = sum(result.met is False for result in results)
     lost = sum(result.lost for result in results)

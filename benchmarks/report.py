@@ -17,6 +17,10 @@ def print_line(result: Result) -> None:
     print(_columns(*cells(result)), flush=True)
 
 
+def print_json(result: Result) -> None:
+    print(result.as_json(), flush=True)
+
+
 def cells(result: Result) -> list[str]:
     """What a line says, in its order."""
     return [
