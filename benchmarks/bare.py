@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from .counting import Receiver
+from .workers import BenchmarkError
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ def bare_rate(
 ) -> float:
     """Requests per second of one session on the same kind of loop as the worker's.
 
-    :raises RuntimeError: the receiver did not get each of them once.
+    :raises BenchmarkError: the receiver did not get each of them once.
     """
     receiver.reset()
     kind = path.split("/")[1]
     rate = _run(_send_all(receiver.url + path, sample, deliveries, endpoints, concurrency))
     seen = receiver.seen(kind)
     if (seen.requests, seen.distinct) != (deliveries, deliveries):
-        raise RuntimeError(f"The receiver counted {seen} of {deliveries} requests")
+        raise BenchmarkError(f"The receiver counted {seen} of {deliveries} requests")
     return rate
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     except (BenchmarkError, ChildDied, ServiceError) as error:
                         failed = True
                         _remark(f"{name} on {database}: {error}")
+                    except Exception:
+                        # A scenario that is broken takes none of the others with it.
+                        failed = True
+                        _remark(f"{name} on {database}: {traceback.format_exc()}")
                 _remark(f"{name} took {time.monotonic() - since:.0f} s")
             if options.write:
                 seconds = time.monotonic() - began

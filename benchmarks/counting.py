@@ -53,18 +53,18 @@ class Receiver:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._get("/reset", 10)
+        self._get("/reset", 60)
 
     def wait(self, kind: str, deliveries: int, seconds: float) -> Seen:
         """Wait until so many deliveries have come, or the time is over."""
-        return Seen(**self._get(f"/wait/{kind}/{deliveries}/{seconds:g}", seconds + 10))
+        return Seen(**self._get(f"/wait/{kind}/{deliveries}/{seconds:g}", seconds + 60))
 
     def seen(self, kind: str) -> Seen:
         return self.wait(kind, 0, 10)
 
     def arrivals(self, kind: str) -> dict[str, float]:
         """The first arrival of each ``webhook-id``, by the machine's monotonic clock."""
-        arrivals: dict[str, float] = self._get(f"/arrivals/{kind}", 10)
+        arrivals: dict[str, float] = self._get(f"/arrivals/{kind}", 60)
         return arrivals
 
     def _get(self, path: str, seconds: float) -> Any:

@@ -58,9 +58,11 @@ def _quick(host: Host, connection: sa.Connection, anew: bool) -> Iterator[None]:
     with connection.begin():
         for index in indexes:
             index.create(connection)
-        connection.execute(sa.text("ANALYZE"))
         if postgresql:
             connection.execute(sa.text("RESET ALL"))
+            connection.execute(
+                sa.text("ANALYZE")
+            )  # as it does by itself after a while; SQLite never does
 
 
 def _write(

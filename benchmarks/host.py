@@ -58,23 +58,17 @@ class Host:
     def close(self) -> None:
         self.engine.dispose()
 
-    @contextlib.contextmanager
-    def workers(self, count: int = 1) -> Iterator[Workers]:
+    def workers(self, count: int = 1) -> contextlib.AbstractContextManager[Workers]:
         """``rq worker -w flask_webhooks.Worker``, so many; ready to work."""
-        with self._running(["-w", "flask_webhooks.Worker"], self.redis_url, count) as workers:
-            workers.wait_until_idle(self.queue)
-            yield workers
+        return self._running(["-w", "flask_webhooks.Worker"], self.queue, count)
 
-    @contextlib.contextmanager
-    def peer_worker(self) -> Iterator[Workers]:
+    def peer_worker(self) -> contextlib.AbstractContextManager[Workers]:
         """An ``rq worker`` for `benchmarks.peer`, ready to work."""
         arguments = ["-w", "benchmarks.peer.Preloaded", "--url", self.redis_url, peer.QUEUE]
-        with self._running(arguments, self.redis_url, 1) as workers:
-            workers.wait_until_idle(peer.QUEUE)
-            yield workers
+        return self._running(arguments, peer.QUEUE, 1)
 
     def _running(
-        self, arguments: list[str], redis_url: str, count: int
+        self, arguments: list[str], queue: str, count: int
     ) -> contextlib.AbstractContextManager[Workers]:
         environment = {
             **{name: value for name, value in os.environ.items() if "REDIS" not in name},
@@ -83,7 +77,9 @@ class Host:
             peer.VARIABLE: self._config["SQLALCHEMY_DATABASE_URI"],
             orphans.VARIABLE: str(os.getpid()),
         }
-        return running(arguments, redis_url, count=count, logs=self._logs, environment=environment)
+        return running(
+            arguments, self.redis_url, queue, count=count, logs=self._logs, environment=environment
+        )
 
     def add_endpoints(self, url: str, count: int, tenant: str = "app_1") -> list[str]:
         """Endpoints at `url`/0, `url`/1 … for all events of a tenant; returns their ids."""

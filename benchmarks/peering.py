@@ -9,7 +9,7 @@ from . import peer
 from .bare import Sample
 from .counting import Receiver
 from .host import Host
-from .workers import LIMIT, Workers, wait_for
+from .workers import LIMIT, BenchmarkError, Workers, wait_for
 
 
 def peer_rate(
@@ -17,7 +17,7 @@ def peer_rate(
 ) -> float:
     """Deliveries per second of one RQ job each: from the first request until the last row is written.
 
-    :raises RuntimeError: the receiver did not get each of them once.
+    :raises BenchmarkError: the receiver did not get each of them once.
     """
     count = sa.select(sa.func.count(peer.requests_made.c.id))
     receiver.reset()
@@ -38,5 +38,5 @@ def peer_rate(
     end = wait_for(written, LIMIT, "the rows of the jobs")
     seen = receiver.seen(kind)
     if (seen.requests, seen.distinct) != (jobs, jobs) or seen.first is None:
-        raise RuntimeError(f"The receiver counted {seen} of {jobs} requests")
+        raise BenchmarkError(f"The receiver counted {seen} of {jobs} requests")
     return jobs / (end - seen.first)

@@ -97,7 +97,7 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
     counts = with_it.account.lost, with_it.account.duplicates
     for percent, goal in (50, None), (99, at_most(1.5)):
         yield Result(
-            f"backlog of {size.backlog:,}: healthy p{percent}",
+            f"backlog: healthy p{percent}",
             database,
             percentile(with_it.latencies, percent),
             percentile(without.latencies, percent),
@@ -106,7 +106,7 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
             *counts,
         )
     yield Result(
-        f"backlog of {size.backlog:,}: attempts by its probes",
+        "backlog: attempts by its probes",
         database,
         with_it.attempts,
         with_it.probes,

@@ -10,6 +10,7 @@ from ..bench import Bench, Scale
 from ..host import Host
 from ..requesting import HostRequests
 from ..results import Goal, Result, at_most, in_turns
+from ..workers import BenchmarkError
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _check_written(host: Host, endpoints: int, requests: int) -> None:
     """No figure without the rows: one delivery for each endpoint and request."""
     written = host.count_deliveries("pending", _tenant(endpoints))
     if written != endpoints * requests:
-        raise RuntimeError(f"{written} deliveries were written, not {endpoints * requests}")
+        raise BenchmarkError(f"{written} deliveries were written, not {endpoints * requests}")
 
 
 def _statements(database: str, said: dict[int, Counter[str]]) -> Iterator[Result]:

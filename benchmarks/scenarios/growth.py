@@ -59,7 +59,7 @@ def _drains(database: str, size: Size, large: Host, small: Host) -> Iterator[Res
 
     ours, theirs = in_turns(size.rounds, lambda: drain(large), lambda: drain(small))
     yield Result(
-        f"growth, {size.history:,} settled: drain",
+        "growth: drain",
         database,
         ours,
         theirs,
@@ -78,8 +78,7 @@ def _emits(database: str, size: Size, large: Host, small: Host) -> Iterator[Resu
         lambda: 1 / requests[1].post(f"/emit/{TENANT}"),
     )
     goal = at_least(0.9)
-    name = f"growth, {size.history:,} settled: emit"
-    yield Result(name, database, ours, theirs, "requests/s", goal)
+    yield Result("growth: emit", database, ours, theirs, "requests/s", goal)
 
 
 def _pages(
@@ -98,8 +97,7 @@ def _pages(
             lambda path=ours_path: requests[0].get(path) * 1000,  # type: ignore[misc]
             lambda path=theirs_path: requests[1].get(path) * 1000,  # type: ignore[misc]
         )
-        title = f"growth, {size.history:,} settled: {name}"
-        yield Result(title, database, ours, theirs, "ms", at_most(1.5))
+        yield Result(f"growth: {name}", database, ours, theirs, "ms", at_most(1.5))
 
 
 def _first(side: tuple[Host, list[str]]) -> tuple[Host, str]:

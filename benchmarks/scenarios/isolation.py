@@ -85,7 +85,7 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
     account = with_them.account
     counts = account.lost, account.duplicates
     yield Result(
-        "isolation, 20 % hang: healthy throughput",
+        "isolation: healthy throughput",
         database,
         ours,
         theirs,
@@ -95,7 +95,7 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
     )
     for percent, goal in (50, None), (99, at_most(1.5)):
         yield Result(
-            f"isolation, 20 % hang: healthy p{percent}",
+            f"isolation: healthy p{percent}",
             database,
             percentile(with_them.latencies, percent),
             percentile(without.latencies, percent),

@@ -68,7 +68,7 @@ def _add_endpoints(bench: Bench, host: Host) -> None:
 
 
 def _event(host: Host, workers: Workers, account: Account) -> float:
-    _wait_until_idle(host, workers)
+    _wait_until_idle(workers)
     host.receiver.reset()
     event_id, at = host.emit_one(TENANTS[0])
     seen = host.receiver.wait("ok", 1, LIMIT)
@@ -79,7 +79,7 @@ def _event(host: Host, workers: Workers, account: Account) -> float:
 
 def _job(host: Host, workers: Workers) -> float:
     """Milliseconds from before `Queue.enqueue` to the first instruction of the job."""
-    _wait_until_idle(host, workers)
+    _wait_until_idle(workers)
     workers.redis.delete(STARTS)
     queue = rq.Queue(host.queue, connection=workers.redis)
     at = time.monotonic()
@@ -88,8 +88,8 @@ def _job(host: Host, workers: Workers) -> float:
     return (float(workers.redis.lindex(STARTS, 0) or 0) - at) * 1000
 
 
-def _wait_until_idle(host: Host, workers: Workers) -> None:
-    workers.wait_until_idle(host.queue)
+def _wait_until_idle(workers: Workers) -> None:
+    workers.wait_until_idle()
     time.sleep(SETTLING)
 
 

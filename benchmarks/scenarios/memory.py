@@ -40,7 +40,7 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
         lambda: _peak(bench, database, size.few, size.seconds, account),
     )
     yield Result(
-        f"memory, {size.many:,} due: {size.few:,} due",
+        "memory: many due, few due",
         database,
         many,
         few,

@@ -35,7 +35,7 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
             lambda: _rate(host, 1, size, account),
         )
     yield Result(
-        f"scale-out, receiver at {LATENCY} ms: 2 workers, 1 worker",
+        "scale-out: 2 workers, 1 worker",
         database,
         two,
         one,
