@@ -31,7 +31,7 @@ class Size:
 
 
 SIZES: dict[Scale, Size] = {
-    "full": Size(3, 5, 200_000),
+    "full": Size(2, 5, 200_000),
     "quick": Size(1, 4, 200_000),
     "smoke": Size(1, 0.3, 500),
 }

@@ -37,7 +37,7 @@ class Size:
 
 
 SIZES: dict[Scale, Size] = {
-    "full": Size(3, 300, 5, 10_000),
+    "full": Size(2, 300, 5, 10_000),
     "quick": Size(1, 150, 3, 10_000),
     "smoke": Size(1, 2, 0.2, 50),
 }

@@ -1,6 +1,6 @@
 """From commit to the first byte at the receiver, beside the start of an RQ job that does nothing.
 
-The job runs on the same worker, idle as the issue of a single event finds it.
+The job runs on the same worker, which waits for one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Size:
 
 
 SIZES: dict[Scale, Size] = {
-    "full": Size(100, {20: 15, 200: 8}),
+    "full": Size(100, {20: 10, 200: 6}),
     "quick": Size(20, {20: 3, 200: 2}),
     "smoke": Size(2, {20: 0.2}),
 }

@@ -25,7 +25,7 @@ class Size:
 
 
 SIZES: dict[Scale, Size] = {
-    "full": Size(200_000, 1_000, 25),
+    "full": Size(200_000, 1_000, 15),
     "quick": Size(200_000, 1_000, 5),
     "smoke": Size(200, 100, 5),
 }

@@ -21,7 +21,7 @@ class Size:
     events: int
 
 
-SIZES: dict[Scale, Size] = {"full": Size(3, 125), "quick": Size(1, 60), "smoke": Size(1, 2)}
+SIZES: dict[Scale, Size] = {"full": Size(2, 125), "quick": Size(1, 60), "smoke": Size(1, 2)}
 
 
 def run(bench: Bench, database: str) -> Iterator[Result]:

@@ -26,41 +26,42 @@ _POSSIBLE_GOAL = at_least(0.8)
 
 @dataclass(frozen=True)
 class Size:
+    #: The receiver's latency in milliseconds; 0 is as fast as it can.
+    latency: int
     rounds: int
-    #: Events, to each of the endpoints, by the receiver's latency in milliseconds.
-    events: dict[int, int]
+    #: To each of the endpoints.
+    events: int
     #: Jobs of the peer in a round.
     jobs: int
 
 
-SIZES: dict[Scale, Size] = {
-    "full": Size(3, {0: 1000, 50: 500, 200: 300}, 40),
-    "quick": Size(1, {0: 250, 50: 150, 200: 100}, 20),
-    "smoke": Size(1, {0: 3, 50: 2}, 2),
+SIZES: dict[Scale, list[Size]] = {
+    "full": [Size(0, 3, 1000, 40), Size(50, 2, 500, 20), Size(200, 2, 200, 10)],
+    "quick": [Size(0, 1, 250, 20), Size(50, 1, 150, 10), Size(200, 1, 75, 10)],
+    "smoke": [Size(0, 1, 3, 2), Size(50, 1, 2, 2)],
 }
 
 
 def run(bench: Bench, database: str) -> Iterator[Result]:
-    size = SIZES[bench.scale]
     with bench.host(database) as host, host.workers(), host.peer_worker() as peer:
-        for latency, events in size.events.items():
-            yield from _measure(bench, host, peer, database, latency, events)
+        for size in SIZES[bench.scale]:
+            yield from _measure(bench, host, peer, database, size)
 
 
 def _measure(
-    bench: Bench, host: Host, peer: Workers, database: str, latency: int, events: int
+    bench: Bench, host: Host, peer: Workers, database: str, size: Size
 ) -> Iterator[Result]:
-    size = SIZES[bench.scale]
+    latency = size.latency
     tenant = f"latency_{latency}"
     path = f"/after/{latency}" if latency else "/ok"
     kind = path.split("/")[1]
     host.add_endpoints(bench.receiver.url + path, ENDPOINTS, tenant)
     sample = host.sample(tenant)
-    deliveries = events * ENDPOINTS
+    deliveries = size.events * ENDPOINTS
     account = Account()
     ours, bare, jobs = in_turns(
         size.rounds,
-        lambda: host.drain_rate(kind, events, deliveries, account, tenant),
+        lambda: host.drain_rate(kind, size.events, deliveries, account, tenant),
         lambda: bare_rate(bench.receiver, sample, path, deliveries, ENDPOINTS, host.concurrency),
         lambda: peer_rate(bench.receiver, host, peer, sample, path, size.jobs),
     )
