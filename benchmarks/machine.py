@@ -24,7 +24,9 @@ def describe(bench: Bench, load: float) -> list[str]:
 
     :param load: how busy the machine was before: processes that want to run.
     """
+    look = ["a quick look: too short for figures to quote"] if bench.scale != "full" else []
     return [
+        *look,
         f"{len(os.sched_getaffinity(0))} cores ({_processor()}), {_memory()} of memory; "
         f"everything on loopback; load before the run {load:.1f}",
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
