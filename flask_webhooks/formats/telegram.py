@@ -47,6 +47,7 @@ class Telegram(ChatFormat):
 
     name = "telegram"
     label = "Telegram"
+    example_url = "https://api.telegram.org/bot1:example/sendMessage?chat_id=1"
 
     def matches(self, url: str) -> bool:
         parts = urlsplit(url)
