@@ -4,13 +4,14 @@ PYTHON ?= python3
 # Real servers run beside the tests: more processes than cores only make them wait for each other.
 PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 PYTEST_SLOW_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SOURCES = $(wildcard flask_webhooks example_app tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow test-all screenshots lint format clean
+.PHONY: help .venv demo test test-slow test-all bench screenshots lint format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,9 @@ test-all: test test-slow ## Both
 
 screenshots: .venv ## Pictures of every page of the admin, into build/screenshots (needs Chromium)
 	$(BIN)/python -m tests.screenshots
+
+bench: .venv ## Speed beside what it is compared with, in a quarter of an hour (BENCH_ARGS=--quick)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lint: .venv ## ruff and strict mypy
 	$(BIN)/ruff check .

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from .catalog import EventType
-from .errors import WebhooksError
-from .extension import Webhooks
-from .formats import Format
-from .state import ALL_TENANTS
-
 if TYPE_CHECKING:
+    from .catalog import EventType
+    from .errors import WebhooksError
+    from .extension import Webhooks
+    from .formats import Format
+    from .state import ALL_TENANTS
     from .worker import Worker
 
 __version__ = "0.1.0"
 
 __all__ = ["ALL_TENANTS", "EventType", "Format", "Webhooks", "WebhooksError", "Worker"]
 
+_MODULES = {
+    "ALL_TENANTS": "state",
+    "EventType": "catalog",
+    "Format": "formats",
+    "Webhooks": "extension",
+    "WebhooksError": "errors",
+    "Worker": "worker",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # The worker side brings aiohttp and the whole delivery loop; the host's processes do without.
+    # Each when it is asked for: a receiver that imports flask_webhooks.receiver does without the sending side,
+    # and the host's processes without the delivery loop and aiohttp.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_MODULES[name]}", __name__)
     if name == "Worker":
-        from . import worker
-
-        worker.adopt_redis()
-        return worker.Worker
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module.adopt_redis()
+    else:
+        globals()[name] = getattr(module, name)
+    return getattr(module, name)

@@ -94,7 +94,7 @@ class Settings:
     wake_timeout: float = 0.25
     #: How long wake-ups are skipped after Redis did not answer.
     wake_pause: float = 5.0
-    #: Lost requests (worker killed) after which a delivery fails.
+    #: Lost requests in a row (worker killed) after which a delivery fails.
     max_interruptions: int = 5
     #: Failures in a row after which an endpoint is failing and gets one probe at a time.
     failing_after: int = 5
@@ -194,8 +194,13 @@ Check = Callable[[str, Any], Any]
 
 
 def _boolean(key: str, value: Any) -> bool:
+    # Environment variables bring text; any other word could mean either.
+    if isinstance(value, str) and value.strip().lower() in {"true", "false"}:
+        return value.strip().lower() == "true"
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{key} must be True or False, not {value!r}.")
+        raise ConfigurationError(
+            f"{key} must be True or False, not {value!r}. In an environment variable write true or false."
+        )
     return value
 
 

@@ -18,7 +18,14 @@
     ├── InvalidTransition                    .state
     ├── NotFound (LookupError)
     ├── Forbidden
-    └── UnreadableSecret
+    ├── UnreadableSecret
+    └── VerificationError                    a webhook that was received
+        ├── MissingHeader                    .header
+        ├── MalformedSignature               .header
+        ├── TimestampTooOld                  .seconds
+        ├── TimestampTooNew                  .seconds
+        └── NoMatchingSignature
+            └── BodyReserialised
 
 Messages are written for whoever has to act on them: they say what to write or do instead. An
 exception raised without a message shows the first paragraph of its docstring. All survive pickling.
@@ -166,6 +173,62 @@ class Forbidden(WebhooksError):
 
 class UnreadableSecret(WebhooksError):
     """An encrypted value cannot be decrypted with the keys that are configured."""
+
+
+class VerificationError(WebhooksError):
+    """A webhook that was received is not what it says it is, or cannot be read."""
+
+
+class MissingHeader(VerificationError):
+    """A header of the signature is not there.
+
+    :ivar header: its name.
+    """
+
+    def __init__(self, message: str | None = None, *, header: str = "") -> None:
+        super().__init__(message)
+        self.header = header
+
+
+class MalformedSignature(VerificationError):
+    """A header of the signature is not written as its format asks for.
+
+    :ivar header: its name.
+    """
+
+    def __init__(self, message: str | None = None, *, header: str = "") -> None:
+        super().__init__(message)
+        self.header = header
+
+
+class TimestampTooOld(VerificationError):
+    """The webhook was sent longer ago than is tolerated: it is late, or somebody sends it a second time.
+
+    :ivar seconds: how long ago, by the clock of this machine.
+    """
+
+    def __init__(self, message: str | None = None, *, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class TimestampTooNew(VerificationError):
+    """The webhook was sent further in the future than is tolerated: a clock is wrong.
+
+    :ivar seconds: how far, by the clock of this machine.
+    """
+
+    def __init__(self, message: str | None = None, *, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class NoMatchingSignature(VerificationError):
+    """No signature of the webhook was made by any of the secrets over this body."""
+
+
+class BodyReserialised(NoMatchingSignature):
+    """The body is not the one that was sent: it was parsed and written again before it was verified."""
 
 
 def _meaning(error: type[WebhooksError]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import blinker
 from flask import Flask, current_app, has_app_context
@@ -52,6 +52,14 @@ class Webhooks:
         :raises ConfigurationError: a setting is not usable, `db.init_app` was not called before, or this
             was called twice for one application.
         """
+        try:
+            self._set_up(app)
+        except ConfigurationError as error:
+            # Flask loads the application before it runs our command, which could not catch this.
+            cli.end_our_command(error)
+            raise
+
+    def _set_up(self, app: Flask) -> None:
         if EXTENSION in app.extensions:
             raise ConfigurationError(
                 f"webhooks.init_app was already called for the application {app.name!r}. Call it once, where "
@@ -97,6 +105,13 @@ class Webhooks:
         migrations.register()
         app.cli.add_command(cli.webhooks)
         if settings.url_prefix is not None:
+            if not app.config.get("SECRET_KEY"):
+                logger.warning(
+                    "SECRET_KEY is not set, so the forms on the pages under %s cannot work: they are "
+                    "protected by the session. Set SECRET_KEY, or WEBHOOKS_URL_PREFIX = None to do "
+                    "without pages.",
+                    settings.url_prefix,
+                )
             app.register_blueprint(admin.create_blueprint(state), url_prefix=settings.url_prefix)
 
     @property
@@ -198,32 +213,51 @@ class Webhooks:
         format: str | None = None,
         name: str = "",
         description: str = "",
-        secret: str | None = None,
+        secret: str | Literal[False] | None = None,
+        key_pair: bool = False,
         headers: Mapping[str, str] | None = None,
         user_agent: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        rate_limit: float | None = None,
+        ordered: bool = False,
     ) -> actions.CreatedEndpoint:
         """Create an endpoint, in a transaction of its own.
 
         :param url: where to send; checked against the network policy.
         :param events: names and patterns such as ``license.*``; ``None`` for all, also future ones.
+            A format's own names, such as Aureva's ``key.used``, are understood with that format.
         :param tenant: whose it is; ``None`` for the whole server.
         :param format: a format's name; by default as the URL tells.
-        :param secret: one that the receiver already has; by default a new one.
+        :param secret: one that the receiver already has; by default a new one. ``False`` for none, where the
+            format allows that.
+        :param key_pair: sign by an ed25519 key pair; the result has its `public_key` for the receiver.
+        :param options: what is set of the format, such as the ``template`` of ``custom``.
+        :param timeout: seconds for a whole request; by default as the format and ``WEBHOOKS_TIMEOUT`` say.
+        :param rate_limit: requests a second; by default as many as it takes.
+        :param ordered: send one after another, in the order of the events.
         :return: the endpoint, and its secret, which is shown only here.
         :raises InvalidInput: a value is not usable; ``field`` names it.
         :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
         """
+        state = state_of()
         return actions.create_endpoint(
-            system_access(state_of(), "application"),
+            system_access(state, "application"),
             url,
             events=events,
+            dialect=format or state.settings.default_format,
             tenant=tenant,
             format=format,
             name=name,
             description=description,
             secret=secret,
+            key_pair=key_pair,
             headers=headers,
             user_agent=user_agent,
+            options=options,
+            timeout=timeout,
+            rate_limit=rate_limit,
+            ordered=ordered,
         )
 
     def add_event_type(
@@ -308,12 +342,18 @@ def _receive(event_type: str) -> Callable[..., None]:
         tenant: str | None = None,
         idempotency_key: str | None = None,
         occurred_at: datetime | None = None,
-        **ignored: Any,
+        **others: Any,
     ) -> None:
         try:
             state = _state_for(sender)
             if state is None:
                 return
+            if others:
+                ours = zip(
+                    signals.KEYWORDS, (data, tenant, idempotency_key, occurred_at), strict=True
+                )
+                given = {name for name, value in ours if value is not None}
+                _warn_of_keywords(event_type, given.union(others))
             outbox.emit(
                 state,
                 event_type,
@@ -328,6 +368,17 @@ def _receive(event_type: str) -> Callable[..., None]:
             log_failure(logger, "The event %s could not be recorded", event_type, error=error)
 
     return receive
+
+
+def _warn_of_keywords(event_type: str, given: set[str]) -> None:
+    warning = signals.keyword_warning(event_type, given)
+    if warning is not None and (event_type, warning) not in _warned:
+        _warned.add((event_type, warning))
+        logger.warning("The signal %s %s", event_type.replace(".", "_"), warning)
+
+
+#: Warnings that were given: a misspelt call comes with each login.
+_warned: set[tuple[str, str]] = set()
 
 
 # Once for the process, not for each application: receivers are found by application when a signal comes.

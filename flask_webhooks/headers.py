@@ -1,4 +1,4 @@
-"""The customers' own headers, sent with each webhook."""
+"""The customers' own headers, sent with each webhook, and the product's name in ours."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ _OWNED_BY_HTTP = frozenset(
         "upgrade",
     }
 )
+_NOT_IN_TOKEN = re.compile(r"[^0-9A-Za-z.!#$%&'*+^_`|~]+")
 _OUR_PREFIXES = ("webhook-", "x-webhook-", "x-authforge-")
 
 
@@ -101,3 +102,8 @@ def _check_name(name: str) -> None:
             f"Leave out {name}: headers of this name carry the webhook's own id and signature. "
             "Choose a name like X-Team."
         )
+
+
+def product_token(name: str) -> str:
+    """``Acme-Licensing`` of ``Acme Licensing``: a product's name as an RFC 9110 token; may be empty."""
+    return _NOT_IN_TOKEN.sub("-", name).strip("-")

@@ -11,6 +11,9 @@ import enum
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+#: Milliseconds above which an endpoint is slow; it is no more when it takes less than half of that.
+SLOW_MS = 1000.0
+
 
 class Change(enum.StrEnum):
     """What the host and the customer want to be told about an endpoint."""
@@ -59,6 +62,7 @@ class Health:
     hold_until: datetime | None = None
     hold_reason: str | None = None
     warned: int = 0
+    slow: bool = False
 
     @property
     def failing(self) -> bool:
@@ -138,6 +142,12 @@ def hold(health: Health, until: datetime, reason: str) -> Health:
     """Send nothing before `until`; a later pause that is already there stays."""
     until, reason = _later(health, until, reason)
     return replace(health, hold_until=until, hold_reason=reason)
+
+
+def paced(health: Health, duration_ms: float) -> Health:
+    """Note how long an answer took. An endpoint on the edge does not go back and forth."""
+    slow = duration_ms > (SLOW_MS / 2 if health.slow else SLOW_MS)
+    return health if slow == health.slow else replace(health, slow=slow)
 
 
 def _later(health: Health, until: datetime, reason: str) -> tuple[datetime, str]:

@@ -44,7 +44,13 @@ def drain(installation: str, hops: int = 0) -> int:
         return Drain(state).run()
     # RQ names the job in the environment of a work-horse, but not where it runs jobs in the worker itself.
     parent = os.getppid() if os.environ.get("RQ_JOB_ID") == job.id else None
-    return Drain(state, worker_name=job.worker_name, parent=parent).run()
+    running = Drain(state, worker_name=job.worker_name, parent=parent)
+    delivered = running.run()
+    if parent is not None and running.cut_off:
+        # All is written that matters. RQ would wait for Redis, and again, long after we must be gone.
+        logging.shutdown()
+        os._exit(0)
+    return delivered
 
 
 def sweep(state: State) -> bool:

@@ -8,8 +8,17 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
 
 
+def without_stop(text: str) -> str:
+    """What somebody else says, as a part of a sentence of ours, which has its own full stop."""
+    return text.strip().rstrip(". ")
+
+
 def safe_text(error: BaseException) -> str:
-    """What may be said of an error: nothing that came from a row."""
+    """What may be said of an error, without a full stop: nothing that came from a row."""
+    return without_stop(_said(error))
+
+
+def _said(error: BaseException) -> str:
     if isinstance(error, DBAPIError) and isinstance(error, OperationalError | InterfaceError):
         # These speak of the connection or of locks; data stands only in the others.
         return str(error.orig).strip().partition("\n")[0]

@@ -105,7 +105,7 @@ class Endpoint(Row):
     rate_limit: Mapped[float | None] = mapped_column()
     #: Digest of what it shares with other endpoints of one service: their limits are one.
     bucket: Mapped[str | None] = mapped_column(String(64))
-    #: Deliveries go one after another, in the order of their events.
+    #: Deliveries go one after another, in the order of their ids.
     ordered: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(String(16), default=EndpointState.ACTIVE)
     #: Why it is paused or disabled, for people, and who did it.
@@ -120,7 +120,11 @@ class Endpoint(Row):
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        return (Index("ix_webhooks_endpoint_tenant", "tenant", "id"),)
+        return (
+            Index("ix_webhooks_endpoint_tenant", "tenant", "id"),
+            Index("ix_webhooks_endpoint_deleted", "deleted_at"),
+            Index("ix_webhooks_endpoint_bucket", "bucket"),
+        )
 
 
 class EndpointHealth(Row):
@@ -143,6 +147,27 @@ class EndpointHealth(Row):
     hold_reason: Mapped[str | None] = mapped_column(String(64))
     #: The share of the time to being disabled that was last warned of: 0, 50 or 90.
     warned: Mapped[int] = mapped_column(default=0)
+    #: Its last answers took long: it must leave more places to others.
+    slow: Mapped[bool] = mapped_column(default=False)
+    #: Not later than the first due time of its deliveries that are `Delivery.noticed`.
+    look_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Its rate limit, or that of its bucket, lets nothing through before this time.
+    wait_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (Index("ix_webhooks_endpoint_health_look_at", "look_at"),)
+
+
+class Bucket(Row):
+    """A limit on requests, of one endpoint or of all that share a destination. Claims lock and write it."""
+
+    __tablename__ = "webhooks_bucket"
+
+    #: `Endpoint.bucket`, or the id of the one endpoint that it is of.
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: No request may be made before this time that has not been granted yet.
+    free_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Event(Row):
@@ -188,6 +213,8 @@ class Delivery(Row):
     actor: Mapped[str | None] = mapped_column(_ACTOR)
     #: When the next attempt is due; ``None`` unless pending.
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: While pending: the endpoint's `look_at` covers it. Claims find what is not noticed by themselves.
+    noticed: Mapped[bool | None] = mapped_column()
     #: The fencing token of the claim that holds it, and when that claim runs out.
     lease_token: Mapped[str | None] = mapped_column(String(32))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -218,6 +245,12 @@ class Delivery(Row):
         return (
             UniqueConstraint("event_id", "endpoint_id", name="uq_webhooks_delivery_event"),
             only("due", DeliveryState.PENDING, "endpoint_id due_at id"),
+            index(
+                "fresh",
+                "state = 'pending' AND noticed IS NULL",
+                "state noticed endpoint_id id",
+                "endpoint_id id",
+            ),
             index(
                 "asked",
                 "state = 'pending' AND \"trigger\" IN ('manual', 'test')",
@@ -348,6 +381,7 @@ class Models:
 
     Endpoint: type[Endpoint]
     EndpointHealth: type[EndpointHealth]
+    Bucket: type[Bucket]
     Event: type[Event]
     Delivery: type[Delivery]
     Attempt: type[Attempt]
@@ -367,6 +401,7 @@ class Models:
 _MIXINS = (
     Endpoint,
     EndpointHealth,
+    Bucket,
     Event,
     Delivery,
     Attempt,

@@ -11,7 +11,10 @@ underscores where the event type has dots. The host sends it where the thing hap
 :param idempotency_key: a repeat with the same key and tenant makes no second event.
 :param occurred_at: an aware time; left out: now.
 
-Other keywords are ignored, so that a host may send more to receivers of its own. Send a signal
+Other keywords are left to receivers of the host's own. Only where one looks like a slip of the pen
+(``tennant``), or like a member of the data beside an empty ``data``, is it logged as a warning, once
+for each signal and keyword, since the event would go out without it. It is never raised: that would
+break the login or the payment that the signal tells of. Send a signal
 inside the transaction that makes it true, before its commit. Events of types that describe a
 refusal (``transactional=False`` in the catalogue) are written whatever becomes of the transaction.
 
@@ -24,12 +27,18 @@ Blinker holds receivers weakly: connect a function of a module, or pass ``weak=F
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+
 from blinker import NamedSignal, Namespace
 
 from .catalog import builtin_catalog
 
 _namespace = Namespace()
 _catalog = builtin_catalog()
+
+#: What Flask-Webhooks takes from a signal in.
+KEYWORDS = ("data", "tenant", "idempotency_key", "occurred_at")
 
 #: The signals in, by the name of their event type.
 SIGNALS: dict[str, NamedSignal] = {}
@@ -41,6 +50,24 @@ def _inbound(event_type: str) -> NamedSignal:
     doc = f"{entry.description} ``data``: {', '.join(entry.schema['properties'])}."
     SIGNALS[event_type] = _namespace.signal(event_type, doc=doc)
     return SIGNALS[event_type]
+
+
+def keyword_warning(event_type: str, given: Collection[str]) -> str | None:
+    """What to write instead, where keywords of a signal were probably meant for Flask-Webhooks.
+
+    :param given: the names of all keywords that were sent.
+    """
+    unknown = sorted(set(given) - set(KEYWORDS))
+    missing = [name for name in KEYWORDS if name not in given]
+    for name in unknown:
+        close = difflib.get_close_matches(name, missing, n=1, cutoff=0.8)
+        if close:
+            return f"has the keyword {name!r}, which Flask-Webhooks does not know. Did you mean {close[0]!r}?"
+    if "data" in missing:
+        stray = [name for name in unknown if name in _catalog[event_type].schema["properties"]]
+        if stray:
+            return f"has {stray[0]!r} as a keyword of its own. Write data={{{stray[0]!r}: ...}}."
+    return None
 
 
 # -- signals in ------------------------------------------------------------------------------------

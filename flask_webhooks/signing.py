@@ -1,7 +1,7 @@
 """Signatures over bytes, by the Standard Webhooks specification and in the vendors' hex form.
 
-Own code, because the specification's Python package signs only text and mangles times that are not UTC.
-Source of the rules: Standard Webhooks 1.0, "Signature scheme".
+Own code, because the specification's Python package signs only text, mangles times that are not UTC, and knows
+no key pairs. Source of the rules: Standard Webhooks 1.0, "Signature scheme".
 """
 
 from __future__ import annotations
@@ -12,13 +12,24 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from .errors import InvalidSecret
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+
 SECRET_PREFIX = "whsec_"
+PRIVATE_KEY_PREFIX = "whsk_"
+PUBLIC_KEY_PREFIX = "whpk_"
 #: The specification asks for 24 to 64 random bytes.
 MIN_KEY_BYTES = 24
 MAX_KEY_BYTES = 64
+#: Of ed25519: a seed, a public key, and both together as most tools write a private key.
+_SEED_BYTES = 32
 
 
 def generate_secret() -> str:
@@ -26,18 +37,22 @@ def generate_secret() -> str:
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+def generate_private_key() -> str:
+    """A new ed25519 key, ``whsk_`` and the base 64 of its seed and its public key."""
+    seed = secrets.token_bytes(_SEED_BYTES)
+    return PRIVATE_KEY_PREFIX + base64.b64encode(seed + _public_bytes(seed)).decode()
+
+
 def standard_key(secret: str) -> bytes:
     """The key bytes of a ``whsec_…`` secret: the base 64 part, decoded.
 
     :raises InvalidSecret: it is not of that form, or shorter or longer than the specification allows.
     """
-    encoded = secret.removeprefix(SECRET_PREFIX)
-    try:
-        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
+    key = _decoded(secret.removeprefix(SECRET_PREFIX))
+    if key is None:
         raise InvalidSecret(
             "The secret must be 'whsec_' followed by base 64 text. Leave it empty to get a new one."
-        ) from None
+        )
     if not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
         raise InvalidSecret(
             f"The secret must hold {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes after 'whsec_', not {len(key)}. "
@@ -46,17 +61,96 @@ def standard_key(secret: str) -> bytes:
     return key
 
 
+def private_key(secret: str) -> Ed25519PrivateKey:
+    """The key of a ``whsk_…`` text: a seed of 32 bytes, alone or followed by its public key.
+
+    :raises InvalidSecret: it is neither of them.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    raw = _decoded(secret.removeprefix(PRIVATE_KEY_PREFIX)) or b""
+    seed, public = raw[:_SEED_BYTES], raw[_SEED_BYTES:]
+    if len(seed) != _SEED_BYTES or (public and public != _public_bytes(seed)):
+        raise InvalidSecret(
+            "The private key must be 'whsk_' followed by the base 64 of an ed25519 key: 32 bytes, or these and "
+            "the 32 bytes of the public key that belongs to them."
+        )
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def public_key(secret: str) -> str:
+    """The ``whpk_…`` text of a ``whsk_…`` private key.
+
+    :raises InvalidSecret: it is no such key.
+    """
+    raw = private_key(secret).public_key().public_bytes_raw()
+    return PUBLIC_KEY_PREFIX + base64.b64encode(raw).decode()
+
+
+def read_public_key(text: str) -> Ed25519PublicKey:
+    """The key of a ``whpk_…`` text.
+
+    :raises InvalidSecret: it is no such key.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    raw = _decoded(text.removeprefix(PUBLIC_KEY_PREFIX)) or b""
+    if len(raw) != _SEED_BYTES:
+        raise InvalidSecret(
+            "The public key must be 'whpk_' followed by the base 64 of the 32 bytes of an ed25519 key."
+        )
+    return Ed25519PublicKey.from_public_bytes(raw)
+
+
+def signed_content(message_id: str, timestamp: str, body: bytes) -> bytes:
+    """What a Standard Webhooks signature is made over."""
+    return b".".join((message_id.encode(), timestamp.encode(), body))
+
+
 def sign_standard(message_id: str, timestamp: int, body: bytes, keys: Iterable[bytes]) -> str:
-    """The ``webhook-signature`` header: one ``v1,<base64>`` for each key, separated by spaces.
+    """One ``v1,<base64>`` for each key, separated by spaces.
 
     :param timestamp: Unix seconds, as sent in ``webhook-timestamp``.
     """
-    content = b".".join((message_id.encode(), str(timestamp).encode(), body))
+    content = signed_content(message_id, str(timestamp), body)
     return " ".join(
         "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode() for key in keys
+    )
+
+
+def sign_asymmetric(message_id: str, timestamp: int, body: bytes, key: Ed25519PrivateKey) -> str:
+    """``v1a,<base64>``."""
+    signature = key.sign(signed_content(message_id, str(timestamp), body))
+    return "v1a," + base64.b64encode(signature).decode()
+
+
+def sign_by_secrets(message_id: str, timestamp: int, body: bytes, secrets: Iterable[str]) -> str:
+    """The ``webhook-signature`` header: a signature by each ``whsec_…`` and ``whsk_…``, in their order.
+
+    :raises InvalidSecret: one of them is neither.
+    """
+    return " ".join(
+        sign_asymmetric(message_id, timestamp, body, private_key(secret))
+        if secret.startswith(PRIVATE_KEY_PREFIX)
+        else sign_standard(message_id, timestamp, body, [standard_key(secret)])
+        for secret in secrets
     )
 
 
 def sign_hex(body: bytes, key: bytes) -> str:
     """HMAC-SHA256 of the body in lower-case hex, as most of the five services send it."""
     return hmac.digest(key, body, hashlib.sha256).hex()
+
+
+def _public_bytes(seed: bytes) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        # Some tools leave the padding out.
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None

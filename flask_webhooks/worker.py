@@ -12,10 +12,12 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from typing import Any
 
 import click
+import redis
 import rq
 import rq.worker_registration
 from redis import RedisError
@@ -26,6 +28,7 @@ from . import jobs
 from .config import Settings
 from .delivery import heartbeat
 from .delivery.clock import DatabaseClock
+from .delivery.rehearsal import freeze, rehearse
 from .delivery.retention import prune
 from .errors import WebhooksError
 from .logs import safe_text
@@ -35,6 +38,11 @@ logger = logging.getLogger("flask_webhooks.worker")
 
 #: Seconds between two looks whether Redis is back.
 REDIS_PAUSE = 1.0
+
+#: Seconds for which old events are removed at a sweep.
+PRUNE_BUDGET = 0.2
+#: Seconds from the request to stop until we no longer wait for Redis; work-horses take less.
+STOP_LIMIT = 7.5
 
 #: How often RQ's scheduler is asked to end, a second apart, before it is killed.
 SCHEDULER_TRIES = 3
@@ -52,7 +60,14 @@ class Worker(rq.Worker):
             self._sweep_interval = Settings().sweep_interval
             super().__init__(queues, *args, **kwargs)
             return
-        self._webhooks = state_of(jobs.find_app())
+        try:
+            self._webhooks = state_of(jobs.find_app())
+        except WebhooksError as error:
+            if _rq_command() is None:
+                raise
+            # RQ's command logs exceptions with their traceback.
+            click.ClickException(error.message).show()
+            raise SystemExit(1) from error
         jobs.use_app(self._webhooks.app)
         self._sweep_interval = self._webhooks.settings.sweep_interval
         if not _named("queues"):
@@ -61,6 +76,8 @@ class Worker(rq.Worker):
         super().__init__(queues, *args, **kwargs)
         self.job_monitoring_interval = min(self.job_monitoring_interval, 5)
         self._swept_at = float("-inf")
+        self._rehearsed = False
+        self._ended = threading.Event()
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
         """Work until told to stop, also when Redis goes away and comes back; RQ would quit.
@@ -68,17 +85,21 @@ class Worker(rq.Worker):
         The scheduler always runs along, since retries fall due without any new event.
         """
         self._warm_up()
+        self._ended.clear()
         kwargs["with_scheduler"] = True
         bounded = any(kwargs.get(name) for name in ("burst", "max_jobs", "max_idle_time"))
         worked = False
-        while True:
-            try:
-                worked |= super().work(*args, **kwargs)
-            except RedisError as error:
-                self.log.warning("Worker %s: Redis does not answer: %s", self.name, error)
-            if bounded or args or not self._wait_for_redis():
-                return worked
-            self.log.info("Worker %s: going on", self.name)
+        try:
+            while True:
+                try:
+                    worked |= super().work(*args, **kwargs)
+                except RedisError as error:
+                    self.log.warning("Worker %s: Redis does not answer: %s", self.name, error)
+                if bounded or args or not self._wait_for_redis():
+                    return worked
+                self.log.info("Worker %s: going on", self.name)
+        finally:
+            self._ended.set()
 
     @property
     def dequeue_timeout(self) -> int:
@@ -107,11 +128,26 @@ class Worker(rq.Worker):
         super().fork_work_horse(job, queue)
 
     def handle_warm_shutdown_request(self) -> None:
-        """Tell the work-horse to finish what it has in flight, and to end."""
-        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+        """Tell the work-horse to finish what it has in flight, and to end; and end ourselves."""
         if self.horse_pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGTERM)
+        threading.Thread(target=self._end_without_redis, daemon=True).start()
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+
+    def _end_without_redis(self) -> None:
+        """Go without a farewell if Redis does not let us go: RQ waits for it, and asks again and again."""
+        if self._ended.wait(STOP_LIMIT):
+            return
+        while self.horse_pid and _lives(self.horse_pid):
+            # It ends by itself, and does not need Redis for that.
+            if self._ended.wait(0.1):
+                return
+        self.log.warning("Worker %s: Redis keeps us from stopping; leaving without it", self.name)
+        process: Any = self.scheduler._process if self.scheduler else None
+        if process is not None:
+            process.kill()
+        os._exit(0)
 
     def stop_scheduler(self) -> None:
         """End RQ's scheduler; RQ waits for ever for one that was just forked and missed the signal."""
@@ -147,13 +183,15 @@ class Worker(rq.Worker):
         return False
 
     def _warm_up(self) -> None:
-        """Connect once, so that forks find the database's dialect set up."""
+        """Do once what each fork would do anew."""
         try:
-            with self._webhooks.engine.connect():
-                pass
+            rehearse(self._webhooks)
         except DBAPIError as error:
-            self.log.warning("The database does not answer yet: %s", safe_text(error))
+            self.log.warning("The database cannot be used yet: %s", safe_text(error))
+        else:
+            self._rehearsed = True
         self._close_connections()
+        freeze()
 
     def _close_connections(self) -> None:
         for engine in jobs.engines(self._webhooks):
@@ -179,7 +217,10 @@ class Worker(rq.Worker):
                     now = DatabaseClock().read(connection)
                 sign = heartbeat.Sign(self.name, "worker", socket.gethostname(), os.getpid())
                 heartbeat.beat(self._webhooks, connection, sign, now)
-                prune(self._webhooks, connection, now)
+                # A job that comes meanwhile waits; drains have longer for this.
+                prune(self._webhooks, connection, now, budget=PRUNE_BUDGET)
+            if not self._rehearsed:
+                self._warm_up()
         except DBAPIError as error:
             self.log.warning(
                 "The database cannot be used: %s. Where tables are missing, run your migrations or: "
@@ -197,6 +238,14 @@ class Worker(rq.Worker):
             heartbeat.end(self._webhooks, connection, self.name)
 
 
+def _lives(pid: int) -> bool:
+    """Whether a child has not ended yet; whoever waits for it is not deprived of its status."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
+
+
 def run(state: State, *, burst: bool = False, name: str | None = None) -> None:
     """Run a worker for an application until it is told to stop; what ``flask webhooks worker`` does.
 
@@ -204,7 +253,8 @@ def run(state: State, *, burst: bool = False, name: str | None = None) -> None:
     :raises redis.RedisError: Redis does not answer.
     """
     jobs.use_app(state.app)
-    client = state.alarm.connect()
+    # RQ waits for jobs over it, and sets the time that it may take.
+    client = redis.Redis.from_url(state.settings.redis_url)
     Worker([state.alarm.queue(client)], name=name, connection=client).work(burst=burst)
 
 

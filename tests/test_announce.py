@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 
 from flask_webhooks import actions, signals
+from flask_webhooks.delivery.outcome import Outcome
 from flask_webhooks.state import state_of
 
 from .delivering import (
@@ -27,7 +28,7 @@ from .delivering import (
     the_delivery,
     webhooks_of,
 )
-from .helpers import accessing, add_endpoint
+from .helpers import accessing, add_endpoint, statements
 from .receiver import Receiver
 from .working import Worker, ended
 
@@ -238,6 +239,66 @@ def test_no_operational_events_about_operational_events_or_tests(app: Flask) -> 
     # One for the event that was given up; none for the notice of it, which was given up too.
     assert [name for name, _, _ in operational(app)] == ["delivery.failed"]
     assert {row.state for row in deliveries(app) if row.endpoint_id == server.id} == {"failed"}
+
+
+def test_nobody_is_told_of_itself(app: Flask) -> None:
+    """What fails cannot tell of it: its notice would only wait with the rest."""
+    alone = add_endpoint(app, tenant="app_1")
+    other = add_endpoint(app)
+    sibling = add_endpoint(app, tenant="app_1", events=["endpoint.*", "delivery.*"])
+
+    def answer(worker: Worker, status: int) -> None:
+        mine = [flying for flying in worker.take() if flying[0].endpoint_id == alone.id]
+        worker.settle(*(ended(flying, status) for flying in mine))
+
+    with closing(Worker(app, retry_schedule=(1.0,))) as worker:
+        emit(app, 6, tenant="app_1")
+        answer(worker, 500)
+        worker.wait(2 * MINUTE)
+        answer(worker, 200)
+        worker.wait(2)
+        answer(worker, 410)
+    notices = {"endpoint.failing": 1, "endpoint.recovered": 1, "endpoint.disabled": 1}
+    expected = Counter({**notices, "delivery.failed": 5})
+
+    def told(endpoint_id: str) -> Counter[str]:
+        rows = deliveries(app)
+        return Counter(row.event_type for row in rows if row.endpoint_id == endpoint_id)
+
+    assert told(alone.id) == {"license.created": 6}
+    assert told(sibling.id) == expected
+    assert told(other.id) == expected + Counter({"license.created": 6})
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_notice_for_nobody_is_kept_for_the_record_only(app: Flask, kept: bool) -> None:
+    add_endpoint(app)
+    emit(app)
+    with closing(Worker(app, keep_unmatched=kept)) as worker:
+        settled = worker.answer(worker.take_one(), 410)
+        assert settled.emitted is False
+    assert [name for name, _, _ in operational(app)] == (
+        ["endpoint.disabled", "delivery.failed"] if kept else []
+    )
+
+
+def test_subscribers_are_looked_up_once_for_a_batch(app: Flask, worker: Worker) -> None:
+    add_endpoint(app, events=["license.*"], tenant="app_1")
+    add_endpoint(app, events=["license.*"], tenant="app_2")
+    server = add_endpoint(app, events=["delivery.*"])
+
+    def look(number: int) -> int:
+        for tenant in ("app_1", "app_2"):
+            emit(app, number, tenant=tenant)
+        taken = [flying for flying in worker.take() if flying[0].endpoint_id != server.id]
+        assert len(taken) == 2 * number
+        with statements(app) as executed:
+            worker.settle(*(ended(flying, None, outcome=Outcome.BLOCKED) for flying in taken))
+        return sum("webhooks_endpoint.events" in statement for statement in executed)
+
+    assert look(1) == 1
+    assert look(2) == 1
+    assert Counter(row.endpoint_id for row in deliveries(app))[server.id] == 6
 
 
 def test_recovered_rows_that_fail_are_reported(app: Flask) -> None:

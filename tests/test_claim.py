@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from flask_webhooks.access import system_access
 from flask_webhooks.delivery import claim as claim_module
 from flask_webhooks.delivery import clock as clock_module
 from flask_webhooks.delivery.clock import DatabaseClock
+from flask_webhooks.delivery.due import Round
 from flask_webhooks.formats import Target
 from flask_webhooks.models import build_models
 from flask_webhooks.state import state_of
@@ -32,13 +34,14 @@ from .delivering import (
     drain,
     emit,
     endpoint,
+    expire_leases,
     health,
     make_due,
     models_of,
     states,
     webhooks_of,
 )
-from .helpers import add_delivery, database_time, update
+from .helpers import add_delivery, database_time, statements, update
 from .receiver import Receiver
 from .working import Worker
 
@@ -281,6 +284,194 @@ def test_room_is_used_although_some_endpoints_are_at_their_cap(app: Flask) -> No
         assert found == 40
 
 
+def test_round_reaches_every_endpoint_whatever_order_the_table_has(app: Flask) -> None:
+    """More than one claim looks at, in a heap that is not in the order of ids, with statistics."""
+    endpoints = [add_endpoint(app, events=["license.created"]) for _ in range(90)]
+    emit(app, 4)
+    table = models_of(app).table("EndpointHealth")
+    shuffled = sorted(endpoints, key=lambda id_: id_[::-1])
+    for endpoint_id in shuffled:
+        # PostgreSQL writes a row anew at each change, so this is its order from now on.
+        update(app, "EndpointHealth", endpoint_id, consecutive_failures=1)
+    if state_of(app).engine.dialect.name == "postgresql":
+        with state_of(app).engine.connect() as connection:
+            found = connection.scalars(sa.select(table.c.endpoint_id)).all()
+        assert found == shuffled
+    analyze(app)
+    taken: Counter[str] = Counter()
+    with closing(Worker(app, endpoint_concurrency=4)) as worker:
+        for _ in range(9):
+            claim = worker.claim(20)
+            taken.update(claimed.endpoint_id for claimed, _ in claim.claimed)
+            worker.finish(claim)
+    assert taken == dict.fromkeys(endpoints, 2)
+
+
+# -- what is not due keeps nobody waiting --------------------------------------------------------------
+
+
+def later(app: Flask, seconds: float) -> None:
+    """Put off everything that is pending."""
+    table = models_of(app).table("Delivery")
+    due_at = database_time(app) + timedelta(seconds=seconds)
+    with state_of(app).engine.begin() as connection:
+        connection.execute(sa.update(table).where(table.c.state == "pending").values(due_at=due_at))
+
+
+def fresh(app: Flask) -> int:
+    """Deliveries that a claim steps over endpoint by endpoint."""
+    return sum(row.state == "pending" and row.noticed is None for row in deliveries(app))
+
+
+def test_what_is_not_due_is_noticed_and_found_again_in_time(app: Flask, worker: Worker) -> None:
+    endpoints = {add_endpoint(app, events=["license.created"]) for _ in range(40)}
+    emit(app, 2)
+    later(app, 100)
+    busy = add_endpoint(app, events=["license.deleted"])
+    emit(app, 1, "license.deleted")
+    assert claimed_by(worker) == [busy]
+    assert fresh(app) == 0
+    assert worker.claim().claimed == []
+    soonest = worker.next_due()
+    assert soonest is not None
+    worker.wait(101)
+    found: Counter[str] = Counter()
+    while taken := worker.take(30):
+        found.update(claimed.endpoint_id for claimed, _ in taken)
+    assert found == dict.fromkeys(endpoints, 2)
+    assert {health(app, id_).look_at for id_ in endpoints} == {None}
+
+
+def test_backlog_that_is_held_is_noticed_and_released_at_once(app: Flask, worker: Worker) -> None:
+    endpoints = {add_endpoint(app) for _ in range(30)}
+    emit(app, 3)
+    for endpoint_id in endpoints:
+        hold(app, endpoint_id)
+    assert worker.claim().claimed == []
+    assert fresh(app) == 0
+    assert not worker.anything_due()
+    # A success ends the hold, whatever was noticed.
+    for endpoint_id in endpoints:
+        update(app, "EndpointHealth", endpoint_id, hold_until=None)
+    assert worker.anything_due()
+    found = Counter(id_ for _ in range(3) for id_ in claimed_by(worker))
+    assert found == dict.fromkeys(endpoints, 3)
+
+
+def test_what_was_noticed_survives_a_pause(app: Flask, worker: Worker) -> None:
+    endpoints = [add_endpoint(app) for _ in range(20)]
+    emit(app)
+    later(app, 50)
+    assert worker.claim().claimed == []
+    assert fresh(app) == 0
+    access = system_access(state_of(app), "tester")
+    for endpoint_id in endpoints:
+        actions.pause_endpoint(access, endpoint_id)
+    worker.wait(51)
+    assert worker.claim().claimed == []
+    for endpoint_id in endpoints:
+        actions.resume_endpoint(access, endpoint_id)
+    assert sorted(claimed_by(worker)) == sorted(endpoints)
+
+
+def test_retry_of_what_was_noticed_is_found(app: Flask, worker: Worker) -> None:
+    for _ in range(20):
+        add_endpoint(app)
+    emit(app)
+    later(app, 50)
+    worker.claim()
+    worker.wait(51)
+    assert len(worker.take()) == 20
+    for row in deliveries(app):
+        assert row.noticed is None
+    expire_leases(app)
+    assert worker.recover(chance=lambda: 0.0) == 20
+    assert len(worker.take()) == 20
+
+
+def test_a_claim_does_not_step_over_what_is_not_due_again_and_again(app: Flask) -> None:
+    """The number of statements, and of endpoints that they visit, does not grow with the idle ones."""
+    idle = [add_endpoint(app, events=["license.created"]) for _ in range(300)]
+    emit(app, 2)
+    later(app, 3600)
+    for endpoint_id in idle[:150]:
+        hold(app, endpoint_id)
+    add_backlog(app, add_endpoint(app, events=["license.deleted"]), 200)
+    with closing(Worker(app)) as worker:
+        for _ in range(3):
+            worker.finish(worker.claim(4))
+        assert fresh(app) <= 200
+        with statements(app) as executed:
+            claim = worker.claim(4)
+        assert len(claim.claimed) == 4
+        assert sum("RECURSIVE" in statement for statement in executed) == 1
+        with statements(app) as executed:
+            worker.next_due()
+        assert sum("RECURSIVE" in statement for statement in executed) == 1
+
+
+# -- places in a drain ---------------------------------------------------------------------------------
+
+
+def test_last_places_are_for_endpoints_with_nothing_in_flight(app: Flask) -> None:
+    for _ in range(8):
+        add_backlog(app, add_endpoint(app, events=["user.*"]), 20)
+    with closing(Worker(app, concurrency=64, endpoint_concurrency=8)) as worker:
+        worker.claimer.reserve = 4
+        taken: list[str] = []
+        while found := claimed_by(worker, room=64 - len(taken)):
+            taken += found
+        assert len(taken) == 60
+        quick = add_endpoint(app, events=["license.created"])
+        emit(app, 3)
+        # One at a time, until there is room again.
+        assert claimed_by(worker, room=4) == [quick]
+        assert claimed_by(worker, room=3) == []
+
+
+def test_slow_endpoints_leave_a_quarter_of_the_places(app: Flask) -> None:
+    slow = [add_endpoint(app, events=["user.*"]) for _ in range(70)]
+    emit(app, 3, "user.banned")
+    for endpoint_id in slow:
+        update(app, "EndpointHealth", endpoint_id, slow=True)
+    with closing(Worker(app, concurrency=64)) as worker:
+        worker.claimer.slow_reserve = 16
+        taken: list[str] = []
+        while found := claimed_by(worker, room=64 - len(taken)):
+            taken += found
+        assert len(taken) == 48
+        quick = add_endpoint(app, events=["license.created"])
+        emit(app, 10)
+        assert claimed_by(worker, room=16) == [quick] * 10
+
+
+def test_endpoint_becomes_slow_by_its_answers_and_quick_again(app: Flask, worker: Worker) -> None:
+    endpoint_id = add_endpoint(app)
+    emit(app, 6)
+    for duration, slow in ((900, False), (1100, True), (700, True), (400, False), (9000, True)):
+        worker.answer(worker.take_one(), duration_ms=float(duration))
+        assert health(app, endpoint_id).slow == slow
+
+
+def test_group_of_slow_endpoints_does_not_keep_others_waiting(
+    app: Flask, receiver: Receiver
+) -> None:
+    """Their requests would fill every place of the drain, each endpoint at no more than its cap."""
+    for number in range(8):
+        url = receiver.url(f"/slow/12/{number}")
+        webhooks_of(app).create_endpoint(url, events=["user.banned"])
+    webhooks_of(app).create_endpoint(receiver.url("/ok"), events=["license.created"])
+    emit(app, 20, "user.banned")
+    with ThreadPoolExecutor(1) as pool:
+        settings = {"timeout": 30.0, "lease": 60.0, "concurrency": 64, "endpoint_concurrency": 8}
+        done = pool.submit(drain, app, **settings, drain_time=3.0)
+        receiver.wait_for(60, 30)
+        emit(app, 20)
+        receiver.wait_for(80, 11)
+        assert sum(receiver.answered.values()) == receiver.answered["/ok"] == 20
+        assert done.result(60) >= 80
+
+
 # -- several workers -----------------------------------------------------------------------------------
 
 
@@ -350,17 +541,17 @@ def test_pause_that_is_being_written_is_obeyed(
     """The endpoint was active when the claim looked, and is not when it has the lock."""
     paused = add_endpoint(app)
     emit(app, 2)
-    look = worker.claimer._due.endpoints
+    look = worker.claimer._due.look
 
-    def look_and_be_late(*args: Any) -> list[str]:
-        found = look(*args)
+    def look_and_be_late(*args: Any, **options: Any) -> Round:
+        found = look(*args, **options)
         actions.pause_endpoint(system_access(state_of(app), "tester"), paused)
         # Written by a transaction that did not see the pause.
         past = worker.now - timedelta(seconds=1)
         add_delivery(app, endpoint(app, paused), due_at=past)
         return found
 
-    monkeypatch.setattr(worker.claimer._due, "endpoints", look_and_be_late)
+    monkeypatch.setattr(worker.claimer._due, "look", look_and_be_late)
     assert worker.claim().claimed == []
 
 

@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 
-from flask_webhooks import queries
+from flask_webhooks import Webhooks, queries
+from flask_webhooks.cli.output import first_line
+from flask_webhooks.logs import safe_text
+from flask_webhooks.receiver import verify
+from flask_webhooks.rendering import EXAMPLE_SECRET
 from flask_webhooks.state import state_of
 
 from .delivering import db_of, deliveries
@@ -209,15 +215,21 @@ def test_waiting_without_a_worker_says_how_to_start_one(app: Flask) -> None:
 # -- real processes -----------------------------------------------------------------------------------
 
 
-def flask(config: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+def environment(config: dict[str, Any]) -> dict[str, str]:
+    return {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "FLASK_APP": "tests.hostapp:create_app",
+        "TEST_CONFIG": json.dumps(config),
+    }
+
+
+def flask(
+    config: dict[str, Any], *arguments: str, group: str = "webhooks"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flask", "webhooks", *arguments],
-        env={
-            "PATH": "/usr/bin:/bin",
-            "PYTHONPATH": str(ROOT),
-            "FLASK_APP": "tests.hostapp:create_app",
-            "TEST_CONFIG": json.dumps(config),
-        },
+        [sys.executable, "-m", "flask", group, *arguments],
+        env=environment(config),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -358,9 +370,223 @@ def test_a_process_ends_without_traceback(config: dict[str, Any]) -> None:
     assert "init-db" in line
 
 
+@pytest.mark.parametrize("command", [["worker"], ["endpoints", "list"], ["--help"]])
+def test_bad_setting_ends_our_commands_with_one_line(
+    redis_url: str, tmp_path: Path, command: list[str]
+) -> None:
+    """Flask loads the application before it knows the command."""
+    config = {
+        "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/a.sqlite",
+        "WEBHOOKS_REDIS_URL": redis_url,
+        "WEBHOOKS_KEEP_UNMATCHED": "perhaps",
+    }
+    result = flask(config, *command)
+    if command == ["--help"]:
+        assert "Traceback" not in result.stderr
+        return
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Error: WEBHOOKS_KEEP_UNMATCHED must be True or False, not 'perhaps'.")
+
+
+def test_bad_setting_leaves_the_hosts_own_commands_alone(redis_url: str, tmp_path: Path) -> None:
+    config = {
+        "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/a.sqlite",
+        "WEBHOOKS_KEEP_UNMATCHED": "perhaps",
+    }
+    result = flask(config, group="routes")
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
+    assert "WEBHOOKS_KEEP_UNMATCHED" in result.stderr
+
+
+def test_bad_setting_ends_rq_with_one_line(redis_url: str, tmp_path: Path) -> None:
+    config = {
+        "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/a.sqlite",
+        "WEBHOOKS_KEEP_UNMATCHED": "perhaps",
+    }
+    rq = "import sys; sys.argv[0] = 'rq'; from rq.cli import main; main()"
+    for redis_named in ([], ["--url", redis_url]):
+        result = subprocess.run(
+            [sys.executable, "-c", rq, "worker", "-w", "flask_webhooks.Worker", *redis_named],
+            env=environment(config),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.returncode == 1
+        assert "Traceback" not in result.stderr
+        assert result.stderr.strip().startswith("Error: WEBHOOKS_KEEP_UNMATCHED must be")
+
+
+def test_sentences_end_once(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What Redis says has a full stop of its own."""
+    said = "Error 111 connecting to 127.0.0.1:1. Connection refused."
+    assert first_line(redis.ConnectionError(said)) == said.rstrip(".")
+    assert safe_text(redis.ConnectionError(said)).endswith("Connection refused")
+    app = Flask("host")
+    app.config.update(
+        SECRET_KEY="x",
+        SQLALCHEMY_DATABASE_URI="sqlite://",
+        WEBHOOKS_REDIS_URL="redis://127.0.0.1:1/0",
+        WEBHOOKS_WAKE_TIMEOUT=5.0,
+    )
+    db = SQLAlchemy(app)
+    Webhooks(db, app)
+    state_of(app).alarm.wake()
+    assert "Could not wake the webhook workers: " in caplog.text
+    assert ". Nothing is lost" in caplog.text
+    assert ".." not in caplog.text
+
+
 def test_stored_text_does_not_steer_the_terminal(app: Flask) -> None:
     endpoint = add_endpoint(app)
     update(app, "Endpoint", endpoint.id, name="\x1b[2J")
     add_delivery(app, endpoint)
     for command in ("endpoints", "deliveries"):
         assert "\x1b" not in run(app, command, "list").stdout
+
+
+# -- formats ------------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_with_everything_that_can_be_set(app: Flask, tmp_path: Path) -> None:
+    template = tmp_path / "template.json"
+    template.write_text('{"kind": "{{ event.type }}"}')
+    result = run(
+        app,
+        *("endpoints", "add", "https://example.com/", "--format", "custom", "--key-pair"),
+        *("--option", f"template=@{template}", "--timeout", "1.5", "--rate-limit", "3"),
+        "--ordered",
+    )
+    assert result.exit_code == 0, result.output
+    assert "Secret" not in result.stdout
+    public_key = result.stdout.splitlines()[-1].removeprefix("Public key, for the receiver: ")
+    [row] = json.loads(run(app, "endpoints", "list", "--json").stdout)
+    assert row["options"] == {"template": '{"kind": "{{ event.type }}"}'}
+    assert (row["timeout"], row["rate_limit"], row["ordered"]) == (1.5, 3.0, True)
+    assert run(app, "endpoints", "keys", row["id"]).stdout.split() == [public_key]
+    result = run(app, "endpoints", "rotate", row["id"], "--overlap", "1")
+    assert result.stdout.startswith("Secret, shown only now: whsec_")
+    assert " until 20" in run(app, "endpoints", "keys", row["id"]).stdout
+    assert "newest secret" in run(app, "endpoints", "end-overlap", row["id"]).stdout
+    assert "no overlap" in run(app, "endpoints", "end-overlap", row["id"]).stdout
+    assert "no public key" in run(app, "endpoints", "keys", row["id"]).stdout
+    result = run(app, "endpoints", "rotate", row["id"], "--key-pair")
+    assert result.stdout.startswith("Public key, for the receiver: whpk_")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "status"),
+    [
+        (["--no-secret"], "needs a secret", 1),
+        (["--no-secret", "--secret", SECRET], "either", 2),
+        (["--key-pair", "--secret", SECRET], "Leave the secret out", 1),
+        (["--timeout", "99"], "number of seconds from 0.1", 1),
+        (["--rate-limit", "0"], "requests a second", 1),
+        (["--option", "template"], "NAME=VALUE", 2),
+        (["--option", "template=@/nowhere"], "cannot be read", 2),
+        (["--option", "a=b"], "no such options", 1),
+        (["--format", "custom"], "template", 1),
+    ],
+)
+def test_settings_that_are_not_usable(
+    app: Flask, arguments: list[str], words: str, status: int
+) -> None:
+    line = refused(run(app, "endpoints", "add", "https://example.com/", *arguments), status)
+    assert words in line
+
+
+def test_every_format_is_rendered(app: Flask) -> None:
+    for style in state_of(app).formats:
+        result = run(app, "render", "license.activated", "--format", style.name)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)
+
+
+def test_a_rendered_example_is_the_same_each_time_and_verifies(app: Flask) -> None:
+    result = run(app, "render", "license.activated", "--headers")
+    assert result.stdout == run(app, "render", "license.activated", "--headers").stdout
+    head, _, body = result.stdout.partition("\n\n")
+    first, *lines = head.splitlines()
+    assert first == "POST https://shop.example/webhooks"
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert headers["Content-Type"] == "application/json"
+    compact = json.dumps(json.loads(body), ensure_ascii=False, separators=(",", ":"))
+    moment = int(headers["webhook-timestamp"])
+    assert verify(headers, compact, EXAMPLE_SECRET, now=moment)["type"] == "license.activated"
+
+
+def test_rendering_of_ones_own_data(app: Flask, tmp_path: Path) -> None:
+    data = tmp_path / "data.json"
+    data.write_text('{"license_id": "lic_9"}')
+    arguments = ("--data", str(data), "--format", "custom", "--option", 'template=["{{ data }}"]')
+    assert json.loads(run(app, "render", "license.created", *arguments).stdout) == [
+        {"license_id": "lic_9"}
+    ]
+    assert json.loads(run(app, "render").stdout)["type"] == "test"
+    assert "Choose one of" in refused(run(app, "render", "--format", "nonsense"))
+    assert "Did you mean" in refused(run(app, "render", "license.creatd"))
+    data.write_text("[1]")
+    assert "JSON object" in refused(run(app, "render", "license.created", *arguments), 2)
+    data.write_bytes(b"\xff\xfe")
+    assert "UTF-8" in refused(run(app, "render", "license.created", *arguments), 2)
+
+
+EXPORTED: list[Any] = [
+    {"url": "https://example.com/1", "events": ["license.*"], "secret": SECRET, "name": "Shop"},
+    {"url": "https://example.com/2", "active": False},
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(EXPORTED),
+        json.dumps({"data": EXPORTED}),
+        json.dumps({"webhooks": EXPORTED, "total": 2}),
+        "\n".join(json.dumps(item) for item in EXPORTED) + "\n",
+    ],
+)
+def test_an_export_is_taken_over(app: Flask, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "export.json"
+    file.write_text(text)
+    dry = run(app, "import", str(file), "--tenant", "app_1", "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert dry.stdout.splitlines() == [
+        "1. https://example.com/1: would be taken (standard)",
+        "2. https://example.com/2: would be taken (standard, paused)",
+    ]
+    assert queries.list_endpoints(accessing(app)) == []
+    result = run(app, "import", str(file), "--tenant", "app_1", "--format", "standard")
+    assert result.exit_code == 0, result.output
+    second, first = (row.endpoint for row in queries.list_endpoints(accessing(app)))
+    lines = result.stdout.splitlines()
+    assert lines[:2] == [
+        f"1. https://example.com/1: taken as {first.id} (standard)",
+        f"2. https://example.com/2: taken as {second.id} (standard, paused)",
+    ]
+    assert "shown only now: whsec_" in lines[2]
+    assert (first.events, first.tenant, first.name) == (["license.*"], "app_1", "Shop")
+    assert (second.events, second.state) == (None, "paused")
+
+
+def test_what_an_import_could_not_take_is_reported(app: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps([{"url": "ftp://x", "name": "A\u001b[31m"}, *EXPORTED, 7]))
+    result = run(app, "import", str(file))
+    assert result.exit_code == 1
+    assert result.stderr == "Error: 2 of 4 endpoints were not taken.\n"
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("1. A\N{REPLACEMENT CHARACTER}[31m: not taken: Begin the URL with")
+    assert lines[-1] == "4.: not taken: It is not a JSON object."
+    assert len(queries.list_endpoints(accessing(app))) == 2
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "7", '"text"', '{"url":', "[NaN"])
+def test_a_file_that_is_no_export(app: Flask, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "export.json"
+    file.write_text(text)
+    assert "JSON" in refused(run(app, "import", str(file)), 2)

@@ -10,8 +10,10 @@ import re
 from typing import Any
 
 import pytest
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 
-from flask_webhooks import config
+from flask_webhooks import Webhooks, config
 from flask_webhooks.config import PREFIX, Settings
 from flask_webhooks.errors import ConfigurationError
 
@@ -106,6 +108,8 @@ GOOD = [
     ("bind_key", "second", None),
     ("allowed_networks", ["10.0.0.0/8", "fd00::/8"], ("10.0.0.0/8", "fd00::/8")),
     ("require_https", False, None),
+    ("require_https", "False", False),
+    ("keep_unmatched", " TRUE ", True),
     ("timeout", 3, 3.0),
     ("retry_schedule", [1, 2.5], (1.0, 2.5)),
     ("retry_schedule", (), ()),
@@ -137,6 +141,8 @@ BAD = [
     ("allowed_networks", ["10.0.0.0/8", "all"], "all"),
     ("require_https", "no", "True or False, not 'no'"),
     ("require_https", 0, "True or False, not 0"),
+    ("keep_unmatched", "1", "In an environment variable write true or false."),
+    ("keep_unmatched", "", "In an environment variable write true or false."),
     ("timeout", 0, "from 0.1 to 120"),
     ("timeout", "10", "a number of seconds from 0.1 to 120, not '10'"),
     ("timeout", True, "a number of seconds"),
@@ -336,3 +342,31 @@ def test_installation_may_be_named() -> None:
 def test_module_defines_a_check_for_every_field_and_no_other() -> None:
     assert set(config._CHECKS) == set(FIELDS)
     assert set(FIELDS) >= config._NULLABLE
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        ({}, True),
+        ({"SECRET_KEY": "for tests only"}, False),
+        ({"WEBHOOKS_URL_PREFIX": None}, False),
+    ],
+)
+def test_pages_without_secret_key_are_warned_of(
+    values: dict[str, Any], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """WEBHOOKS_ENCRYPTION_KEYS alone let the application start; forms need the session besides."""
+    app = Flask("host")
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI="sqlite://", WEBHOOKS_ENCRYPTION_KEYS=[FERNET], **values
+    )
+    Webhooks(SQLAlchemy(app), app)
+    assert ("SECRET_KEY is not set" in caplog.text) is warned
+
+
+def test_booleans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("false", "False"):
+        monkeypatch.setenv("FLASK_WEBHOOKS_REQUIRE_HTTPS", text)
+        app = Flask("host")
+        app.config.from_prefixed_env()
+        assert Settings.from_config(app.config).require_https is False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
+from typing import Any
 
 import pytest
 import redis
@@ -11,7 +13,10 @@ import sqlalchemy as sa
 from flask import Flask
 from rq import Queue
 
+from example_app.services import RedisServer
+from flask_webhooks.columns import utc_now
 from flask_webhooks.delivery.drain import Drain
+from flask_webhooks.signals import delivery_succeeded
 from flask_webhooks.state import state_of
 from tests.delivering import (
     attempts,
@@ -19,10 +24,12 @@ from tests.delivering import (
     emit,
     expire_leases,
     make_due,
+    models_of,
     states,
     webhooks_of,
     with_settings,
 )
+from tests.helpers import statements
 from tests.processes import wait_until
 from tests.receiver import Receiver
 
@@ -36,6 +43,14 @@ class DrainThread(threading.Thread):
 
     def run(self) -> None:
         self.drain.run()
+
+
+def listening(app: Flask, redis_url: str) -> set[str]:
+    """The drains that wake-ups go to."""
+    with redis.Redis.from_url(redis_url) as client:
+        now = client.time()[0] * 1000
+        found = client.zrangebyscore(state_of(app).alarm.keys.listening, now, "+inf")
+        return {item.decode() for item in found}
 
 
 def test_requests_run_at_the_same_time(app: Flask, receiver: Receiver) -> None:
@@ -63,16 +78,18 @@ def test_a_lingering_drain_takes_the_next_event_at_once(
 ) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app)
-    thread = DrainThread(app, linger=20.0)
+    # It does not look by itself in time.
+    thread = DrainThread(app, linger=60.0, sweep_interval=60.0)
     thread.start()
     receiver.wait_for(1)
+    wait_until(lambda: listening(app, redis_url) == {thread.drain.id})
     with redis.Redis.from_url(redis_url) as client:
         client.delete(Queue("webhooks", connection=client).key)
         for count in range(2, 12):
             began = time.monotonic()
             emit(app)
             receiver.wait_for(count)
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
         # They rang its bell: no job was needed.
         assert Queue("webhooks", connection=client).count == 0
     thread.drain.stop()
@@ -158,3 +175,284 @@ def test_lost_redis_in_the_middle_does_not_matter(
     wait_until(lambda: states(app) == {"succeeded": 20}, 20)
     thread.join(15)
     assert not thread.is_alive()
+
+
+# -- Redis that hangs ---------------------------------------------------------------------------------------
+
+
+def test_deliveries_go_on_at_full_speed_while_redis_hangs(
+    app: Flask, receiver: Receiver, redis_server: RedisServer
+) -> None:
+    for number in range(10):
+        webhooks_of(app).create_endpoint(receiver.url(f"/ok/{number}"))
+    # Every claim but the last one is full, and summons another worker.
+    emit(app, 60)
+    began = time.monotonic()
+    drain(app, concurrency=20, wake_pause=60.0)
+    usual = time.monotonic() - began
+    emit(app, 60)
+    redis_server.pause()
+    began = time.monotonic()
+    assert drain(app, concurrency=20, wake_pause=60.0) == 600
+    # Once a second for the first call; saying goodbye is skipped then.
+    assert time.monotonic() - began < 2 * usual + 3
+    assert states(app) == {"succeeded": 1200}
+
+
+def test_a_drain_stops_within_its_time_while_redis_hangs(
+    app: Flask, receiver: Receiver, redis_server: RedisServer
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url("/never"))
+    emit(app, 3)
+    thread = DrainThread(app, timeout=30.0, lease=60.0)
+    thread.start()
+    receiver.wait_for(3)
+    redis_server.pause()
+    began = time.monotonic()
+    thread.drain.stop()
+    thread.join(15)
+    assert time.monotonic() - began < 8
+    assert states(app) == {"pending": 3}
+
+
+def test_an_idle_drain_leaves_soon_while_redis_hangs(
+    app: Flask, receiver: Receiver, redis_server: RedisServer
+) -> None:
+    redis_server.pause()
+    began = time.monotonic()
+    assert drain(app) == 0
+    assert time.monotonic() - began < 5
+
+
+def test_a_drain_that_lost_redis_looks_by_the_clock_and_listens_again_when_it_is_back(
+    app: Flask, receiver: Receiver, redis_server: RedisServer, redis_url: str
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url())
+    thread = DrainThread(app, linger=60.0, wake_pause=0.2, sweep_interval=60.0)
+    thread.start()
+    wait_until(lambda: listening(app, redis_url) == {thread.drain.id})
+    redis_server.stop()
+    emit(app)
+    receiver.wait_for(1, 10)
+    redis_server.start()
+    wait_until(lambda: listening(app, redis_url) == {thread.drain.id})
+    emit(app)
+    receiver.wait_for(2, 10)
+    thread.drain.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+# -- who is woken -------------------------------------------------------------------------------------------
+
+
+def test_a_full_drain_leaves_wake_ups_to_one_that_is_idle(
+    app: Flask, receiver: Receiver, redis_url: str
+) -> None:
+    busy = webhooks_of(app).create_endpoint(receiver.url("/never/busy"), tenant="busy")
+    webhooks_of(app).create_endpoint(receiver.url("/ok/idle"), tenant="idle")
+    patient: dict[str, Any] = {
+        "timeout": 30.0,
+        "lease": 60.0,
+        "linger": 60.0,
+        "sweep_interval": 60.0,
+    }
+    idle = DrainThread(app, **patient)
+    full = DrainThread(app, concurrency=2, **patient)
+    full.start()
+    wait_until(lambda: listening(app, redis_url) == {full.drain.id})
+    emit(app, 2, tenant="busy")
+    receiver.wait_for(2)
+    idle.start()
+    wait_until(lambda: idle.drain.id in listening(app, redis_url))
+    with redis.Redis.from_url(redis_url) as client:
+        keys = state_of(app).alarm.keys
+        for count in range(3, 8):
+            # As if it had room still: the last to say so is the first to be rung.
+            client.zadd(keys.listening, {full.drain.id: int(time.time() * 1000) + 60_000})
+            emit(app, tenant="idle")
+            # Well before either of them would look by itself.
+            receiver.wait_for(count, 10)
+            wait_until(lambda: full.drain.id not in listening(app, redis_url))
+        assert Queue("webhooks", connection=client).count <= 1
+    for thread in (full, idle):
+        thread.drain.stop()
+    for thread in (full, idle):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert busy.endpoint.id
+
+
+def test_a_wake_up_that_meets_only_full_drains_makes_a_job(
+    app: Flask, receiver: Receiver, redis_url: str
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url("/never"))
+    thread = DrainThread(app, concurrency=2, timeout=30.0, lease=60.0)
+    emit(app, 2)
+    with redis.Redis.from_url(redis_url) as client:
+        queue = Queue("webhooks", connection=client)
+        client.delete(queue.key)
+        thread.start()
+        receiver.wait_for(2)
+        emit(app)
+        wait_until(lambda: queue.count == 1)
+    thread.drain.stop()
+    thread.join(10)
+
+
+def test_a_worker_finds_the_free_endpoint_behind_many_that_are_at_their_limit(
+    app: Flask, receiver: Receiver
+) -> None:
+    """More than fit into one claim have something due, and another worker has all that they may have."""
+    webhooks_of(app)
+    created = [
+        webhooks_of(app).create_endpoint(receiver.url(f"/ok/{number}")).endpoint.id
+        for number in range(200)
+    ]
+    emit(app, 2)
+    last = max(created)
+    model = models_of(app).Delivery
+    with state_of(app).engine.begin() as connection:
+        first = sa.select(sa.func.min(model.id)).where(model.endpoint_id != last)
+        first = first.group_by(model.endpoint_id)
+        lease_until = connection.execute(sa.select(utc_now())).scalar_one() + timedelta(minutes=5)
+        taken = {"state": "sending", "lease_token": "x", "lease_until": lease_until, "due_at": None}
+        ids = list(connection.scalars(first))
+        connection.execute(sa.update(model).where(model.id.in_(ids)).values(taken))
+    thread = DrainThread(app, endpoint_concurrency=1, sweep_interval=60.0)
+    began = time.monotonic()
+    thread.start()
+    receiver.wait_for(2, 20)
+    elapsed = time.monotonic() - began
+    thread.drain.stop()
+    thread.join(10)
+    assert {request.path for request in receiver.requests} == {f"/ok/{created.index(last)}"}
+    # A second for each claim that brought nothing would be four.
+    assert elapsed < 3
+
+
+def test_a_drain_that_can_take_nothing_looks_once_a_second(app: Flask, receiver: Receiver) -> None:
+    webhooks_of(app).create_endpoint(receiver.url())
+    emit(app, 2)
+    model = models_of(app).Delivery
+    with state_of(app).engine.begin() as connection:
+        now = connection.execute(sa.select(utc_now())).scalar_one()
+        first = connection.execute(sa.select(sa.func.min(model.id))).scalar_one()
+        until = now + timedelta(minutes=5)
+        taken = {"state": "sending", "lease_token": "x", "lease_until": until, "due_at": None}
+        connection.execute(sa.update(model).where(model.id == first).values(taken))
+    with statements(app) as executed:
+        thread = DrainThread(app, endpoint_concurrency=1, linger=3.0, sweep_interval=60.0)
+        thread.start()
+        time.sleep(4)
+        thread.drain.stop()
+        thread.join(10)
+    looks = [statement for statement in executed if "WITH RECURSIVE" in statement]
+    # A few at the start; then a claim and a look at what falls due next, each second.
+    assert 4 <= len(looks) <= 20
+
+
+def test_retry_that_falls_due_within_a_short_linger_is_waited_for(
+    app: Flask, receiver: Receiver
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url("/flaky/2"))
+    emit(app)
+    assert drain(app, linger=0.6, retry_schedule=(0.3, 0.3), retry_jitter=0.0) == 3
+    assert states(app) == {"succeeded": 1}
+
+
+def test_retry_that_falls_due_later_is_left_to_the_scheduler(
+    app: Flask, receiver: Receiver, redis_url: str
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url("/flaky/2"))
+    with redis.Redis.from_url(redis_url) as client:
+        registry = Queue("webhooks", connection=client).scheduled_job_registry
+        for _ in range(5):
+            emit(app)
+            drain(app, linger=0.0, retry_schedule=(30.0,), retry_jitter=0.0)
+            assert len(registry.get_job_ids()) == 1
+        [job_id] = registry.get_job_ids()
+        due = registry.get_scheduled_time(job_id).timestamp() - time.time()
+        assert 0 < due <= 31
+
+
+# -- the host's receivers -----------------------------------------------------------------------------------
+
+
+def test_slow_receiver_of_signals_holds_up_no_delivery(app: Flask, receiver: Receiver) -> None:
+    webhooks_of(app).create_endpoint(receiver.url())
+    emit(app, 20)
+    told: list[str] = []
+
+    def hear(sender: Flask, **values: Any) -> None:
+        # All of them had been delivered long before the first few are told.
+        time.sleep(0.2)
+        told.append(values["delivery_id"])
+
+    with delivery_succeeded.connected_to(hear):
+        thread = DrainThread(app, endpoint_concurrency=1)
+        thread.start()
+        wait_until(lambda: states(app) == {"succeeded": 20}, 20)
+        assert len(told) < 20
+        thread.join(20)
+        assert not thread.is_alive()
+    # In the order in which they were delivered.
+    assert told == sorted(told, key=[item.delivery_id for item in attempts(app)].index)
+    assert len(told) == len(set(told)) == 20
+
+
+def test_receiver_that_raises_stops_nothing(
+    app: Flask, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url())
+    emit(app, 3)
+    told: list[str] = []
+
+    def hear(sender: Flask, **values: Any) -> None:
+        told.append(values["delivery_id"])
+        raise ZeroDivisionError
+
+    with delivery_succeeded.connected_to(hear):
+        assert drain(app) == 3
+    assert len(told) == 3
+    assert caplog.text.count("raised an exception") == 3
+    assert states(app) == {"succeeded": 3}
+
+
+def test_receiver_whose_own_database_work_fails_is_told_once(
+    app: Flask, receiver: Receiver
+) -> None:
+    """Its error looks as if the database were away; the batch that it is told of is committed."""
+    webhooks_of(app).create_endpoint(receiver.url())
+    emit(app)
+    told: list[str] = []
+
+    def hear(sender: Flask, **values: Any) -> None:
+        told.append(values["delivery_id"])
+        raise sa.exc.OperationalError("SELECT 1", {}, Exception("gone"))
+
+    with delivery_succeeded.connected_to(hear):
+        assert drain(app) == 1
+    assert len(told) == 1
+    assert len(attempts(app)) == 1
+
+
+def test_receiver_that_never_ends_does_not_keep_a_drain_from_stopping(
+    app: Flask, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url())
+    emit(app, 2)
+    go_on = threading.Event()
+
+    def hear(sender: Flask, **values: Any) -> None:
+        go_on.wait(30)
+
+    with delivery_succeeded.connected_to(hear):
+        thread = DrainThread(app)
+        thread.start()
+        wait_until(lambda: states(app) == {"succeeded": 2})
+        thread.drain.stop()
+        thread.join(8)
+        assert not thread.is_alive()
+        go_on.set()
+    assert "2 signals were not sent" in caplog.text

@@ -772,6 +772,8 @@ def _wait_until_dead(pid: int) -> None:
 
 
 def _demo(tmp_path: Path, **environment: str) -> subprocess.Popen[str]:
+    # What is ignored here, as in the background of a script, the demo would rightly ignore too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-m", "example_app.demo"],
         cwd=ROOT,

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from flask_webhooks.errors import InvalidHeader
-from flask_webhooks.headers import check_header, check_headers
+from flask_webhooks.headers import check_header, check_headers, product_token
 
 
 @pytest.mark.parametrize(
@@ -163,3 +163,16 @@ def test_every_character_that_is_let_through_reaches_the_receiver_unchanged() ->
 
     asyncio.run(send())
     assert received == [value]
+
+
+@pytest.mark.parametrize(
+    ("name", "token"),
+    [
+        ("Acme", "Acme"),
+        (" Acme  Licensing (EU) ", "Acme-Licensing-EU"),
+        ("☃", ""),
+        ("a/b\r\n", "a-b"),
+    ],
+)
+def test_product_token_fits_into_a_user_agent(name: str, token: str) -> None:
+    assert product_token(name) == token

@@ -15,11 +15,13 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 
 from flask_webhooks import Worker, jobs
+from flask_webhooks.delivery.rehearsal import rehearse
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.state import state_of
 from tests.delivering import drain, emit, make_due, states, webhooks_of
 from tests.processes import ROOT, config_of
 from tests.receiver import Receiver
+from tests.working import Worker as ClaimingWorker
 
 
 @pytest.fixture
@@ -152,3 +154,19 @@ def test_find_app_outside_of_everything(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(jobs, "_app", None)
     with pytest.raises(ConfigurationError, match="Set FLASK_APP"):
         jobs.find_app()
+
+
+def test_rehearsal_leaves_nothing_to_compile_for_the_first_claim(
+    app: Flask, worker: ClaimingWorker, receiver: Receiver
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url())
+    emit(app, 2)
+    rehearse(state_of(app))
+    assert states(app) == {"pending": 2}
+    compiled = state_of(app).engine._compiled_cache
+    assert compiled is not None
+    known = set(compiled)
+    worker.catch_up()
+    claim = worker.claimer.claim(worker.connection, worker.now, 10)
+    assert len(claim.claimed) == 2
+    assert set(compiled) <= known

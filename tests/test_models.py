@@ -34,6 +34,7 @@ from .receiver import Receiver
 TABLES = {
     "webhooks_endpoint",
     "webhooks_endpoint_health",
+    "webhooks_bucket",
     "webhooks_event",
     "webhooks_delivery",
     "webhooks_attempt",

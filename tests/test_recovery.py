@@ -32,6 +32,8 @@ from .delivering import (
 from .helpers import accessing, add_delivery, add_endpoint, database_time, update
 from .working import Worker
 
+DAY = 86_400.0
+
 # -- invariant 5 ---------------------------------------------------------------------------------------
 
 
@@ -96,6 +98,33 @@ def test_delivery_that_kills_workers_fails_in_the_end(app: Flask) -> None:
     assert [item.outcome for item in attempts(app)] == ["interrupted"] * 3
     # It was not the receiver's fault.
     assert health(app, created.id).consecutive_failures == 0
+
+
+@pytest.mark.parametrize("answer", [500, None])
+def test_attempt_that_ends_clears_a_delivery_of_suspicion(app: Flask, answer: int | None) -> None:
+    """Only interruptions in a row look like a delivery that kills workers."""
+    add_endpoint(app)
+    emit(app)
+    with closing(Worker(app, max_interruptions=3, failing_after=100)) as worker:
+        for _ in range(4):
+            for _ in range(2):
+                worker.take_one()
+                worker.wait(10)
+                worker.recover(chance=lambda: 0.0)
+            assert the_delivery(app).interruption_count == 2
+            # Stopped in between: that shows nothing either way.
+            worker.answer(worker.take_one(), None, outcome=Outcome.INTERRUPTED)
+            assert the_delivery(app).interruption_count == 2
+            worker.answer(worker.take_one(), answer)
+            assert (the_delivery(app).state, the_delivery(app).interruption_count) == ("pending", 0)
+            worker.wait(DAY)
+            if the_delivery(app).failure_count == 3:
+                break
+        worker.take_one()
+        worker.wait(10)
+        worker.recover(chance=lambda: 0.0)
+        worker.answer(worker.take_one(), 200)
+    assert (the_delivery(app).state, the_delivery(app).interruption_count) == ("succeeded", 0)
 
 
 def test_request_that_we_broke_off_is_sent_again_and_counts_for_nothing(

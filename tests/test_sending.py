@@ -109,7 +109,7 @@ def test_body_that_is_never_read_does_not_hold_up_the_end(
 ) -> None:
     """It is larger than the buffers of a connection: closed in good order, that would wait for ever."""
     if not fast_loop:
-        monkeypatch.setattr("flask_webhooks.delivery.drain._loop_factory", lambda: None)
+        monkeypatch.setattr("flask_webhooks.delivery.drain.loop_factory", lambda: None)
     webhooks_of(app).create_endpoint(receiver.url("/early-stuck"))
     [event_id] = emit(app)
     padding = {"padding": "x" * 8 * MEGABYTE}
@@ -891,7 +891,7 @@ def test_gone_disables_the_endpoint_and_holds_the_rest(app: Flask, receiver: Rec
 class Custom(formats.Format):
     """Signs nothing; its URL is a secret."""
 
-    name = "custom"
+    name = "hidden"
     label = "Custom"
     signed = False
     secret_url = True
@@ -931,7 +931,7 @@ def test_secret_url_and_headers_are_nowhere_in_the_record(app: Flask, receiver: 
         unused = f"http://127.0.0.1:{server.getsockname()[1]}/s3cret"
     urls = [receiver.url(path + "/s3cret") for path in paths]
     for url in [*urls, unused, "http://s3cret.invalid/s3cret"]:
-        webhooks_of(app).create_endpoint(url, format="custom")
+        webhooks_of(app).create_endpoint(url, format="hidden")
     emit(app)
     drain(app)
     for attempt in attempts(app):

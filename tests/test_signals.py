@@ -9,8 +9,11 @@ import pytest
 from blinker import NamedSignal
 from flask import Flask
 
-from flask_webhooks import signals
+from flask_webhooks import extension, signals
 from flask_webhooks.catalog import EventType, builtin_catalog
+
+from .delivering import db_of, deliveries
+from .helpers import add_endpoint
 
 SENT_BY_THE_HOST = [
     event_type
@@ -96,6 +99,54 @@ def test_outgoing_signal_is_not_mistaken_for_an_event_type() -> None:
     assert not {signal.name for signal in signals.SIGNALS.values()} & {
         getattr(signals, name).name for name in OUTGOING
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"data", "tennant"}, "Did you mean 'tenant'?"),
+        ({"data", "tenant", "idempotency"}, "Did you mean 'idempotency_key'?"),
+        ({"data", "occured_at"}, "Did you mean 'occurred_at'?"),
+        ({"dta", "tenant"}, "Did you mean 'data'?"),
+        ({"license_id"}, "Write data={'license_id': ...}."),
+    ],
+)
+def test_keyword_that_was_meant_for_us_is_noticed(given: set[str], says: str) -> None:
+    warning = signals.keyword_warning("license.activated", given)
+    assert warning is not None
+    assert says in warning
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"data"},
+        {"data", "tenant", "idempotency_key", "occurred_at"},
+        {"data", "request_id", "license", "user"},
+        # Both: then one of them is the host's own.
+        {"data", "tenant", "tenants"},
+        {"data", "license_id"},
+        {"user"},
+        set(),
+    ],
+)
+def test_keyword_of_the_hosts_own_is_left_alone(given: set[str]) -> None:
+    assert signals.keyword_warning("license.activated", given) is None
+
+
+def test_misspelt_keyword_is_logged_once_and_breaks_nothing(
+    app: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extension, "_warned", set())
+    add_endpoint(app)
+    for _ in range(3):
+        signals.license_activated.send(app, data={"license_id": "lic_1"}, tennant="app_1", extra=1)
+    db_of(app).session.commit()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "The signal license_activated has the keyword 'tennant', which Flask-Webhooks does not know. "
+        "Did you mean 'tenant'?"
+    ]
+    assert len(deliveries(app)) == 3
 
 
 def test_signal_carries_data_tenant_and_what_else_the_host_sends() -> None:

@@ -43,6 +43,53 @@ def test_reference_implementation_agrees(key: bytes, data: str, moment: int) -> 
     assert signing.sign_standard(MESSAGE_ID, moment, data.encode(), [key]) == expected
 
 
+#: The vector of the reference implementations for key pairs.
+PRIVATE_KEY = (
+    "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+)
+PUBLIC_KEY = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+ASYMMETRIC_SIGNATURE = (
+    "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+)
+
+
+def test_known_answer_of_a_key_pair() -> None:
+    key = signing.private_key(PRIVATE_KEY)
+    assert signing.sign_asymmetric(MESSAGE_ID, 1614265330, BODY, key) == ASYMMETRIC_SIGNATURE
+    assert signing.public_key(PRIVATE_KEY) == PUBLIC_KEY
+    seed_alone = "whsk_" + base64.b64encode(base64.b64decode(PRIVATE_KEY[5:])[:32]).decode()
+    assert signing.public_key(seed_alone) == PUBLIC_KEY
+
+
+def test_each_secret_signs_in_its_own_way() -> None:
+    both = signing.sign_by_secrets(MESSAGE_ID, 1614265330, BODY, [SECRET, PRIVATE_KEY])
+    assert both == f"{SIGNATURE} {ASYMMETRIC_SIGNATURE}"
+
+
+def test_generated_key_pairs_are_complete_and_never_the_same() -> None:
+    keys = {signing.generate_private_key() for _ in range(20)}
+    assert len(keys) == len({signing.public_key(key) for key in keys}) == 20
+    for key in keys:
+        raw = base64.b64decode(key.removeprefix("whsk_"))
+        assert len(raw) == 64
+        assert signing.public_key(key) == "whpk_" + base64.b64encode(raw[32:]).decode()
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 63, 64, 65])
+def test_private_key_that_is_not_usable(size: int) -> None:
+    # 64 bytes are a seed and another key's public half.
+    text = "whsk_" + base64.b64encode(bytes(size)).decode()
+    with pytest.raises(InvalidSecret, match="32 bytes") as caught:
+        signing.private_key(text)
+    assert size == 0 or text not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["whpk_", "whpk_!", "whpk_" + "A" * 40])
+def test_public_key_that_is_not_usable(text: str) -> None:
+    with pytest.raises(InvalidSecret, match="32 bytes"):
+        signing.read_public_key(text)
+
+
 def test_generated_secrets_are_long_and_never_the_same() -> None:
     secrets = {signing.generate_secret() for _ in range(100)}
     assert len(secrets) == 100

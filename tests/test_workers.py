@@ -76,6 +76,16 @@ def _is_drain(app: Flask, pid: int) -> bool:
         return connection.execute(query).first() is not None
 
 
+def drains_of(app: Flask, worker: WorkerProcess) -> list[int]:
+    """Process ids of the work-horses that deliver; waits for the one."""
+
+    def found() -> list[int]:
+        return [pid for pid in children(worker.process.pid) if _is_drain(app, pid)]
+
+    wait_until(lambda: len(found()) == 1, what=worker.output())
+    return found()
+
+
 def sweep(app: Flask) -> str:
     result = app.test_cli_runner().invoke(args=["webhooks", "sweep"])
     assert result.exit_code == 0, result.output
@@ -180,8 +190,7 @@ def test_work_horse_alone_killed(app: Flask, receiver: Receiver, log: Path) -> N
     with start("ours", app, log) as worker:
         emit(app)
         receiver.wait_for(1, 20)
-        horses = [pid for pid in children(worker.process.pid) if _is_drain(app, pid)]
-        assert len(horses) == 1
+        horses = drains_of(app, worker)
         os.kill(horses[0], signal.SIGKILL)
         wait_until(lambda: states(app) == {"succeeded": 1}, 25, what=worker.output())
     assert [attempt.outcome for attempt in attempts(app)] == ["interrupted", "succeeded"]
@@ -192,8 +201,7 @@ def test_work_horse_ends_when_its_worker_is_gone(app: Flask, receiver: Receiver,
     with start("ours", app, log, WEBHOOKS_LINGER=600.0) as worker:
         emit(app)
         receiver.wait_for(1, 20)
-        horses = [pid for pid in children(worker.process.pid) if _is_drain(app, pid)]
-        assert len(horses) == 1
+        horses = drains_of(app, worker)
         worker.process.kill()
         worker.process.wait(5)
         wait_until(lambda: not Path(f"/proc/{horses[0]}").exists(), 10, what=worker.output())
@@ -290,3 +298,33 @@ def test_worker_outlives_a_job_that_is_longer_than_its_heartbeat(
         worker.terminate()
         assert worker.wait(12) < 8, worker.output()
         assert "unhandled exception" not in worker.output()
+
+
+def test_sigterm_ends_the_worker_while_redis_hangs(
+    app: Flask, receiver: Receiver, log: Path, redis_server: Any
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url("/never"))
+    with start("ours", app, log, WEBHOOKS_TIMEOUT=30.0, WEBHOOKS_LEASE=60.0) as worker:
+        emit(app, 2)
+        receiver.wait_for(2, 20)
+        redis_server.pause()
+        worker.terminate()
+        # The work-horse takes its time, and then RQ waits for Redis.
+        assert worker.wait(30) < 9, worker.output()
+        assert children(worker.process.pid) == []
+    assert states(app) == {"pending": 2}, worker.output()
+    assert {attempt.outcome for attempt in attempts(app)} == {"interrupted"}
+
+
+def test_sigterm_ends_an_idle_worker_while_redis_hangs(
+    app: Flask, receiver: Receiver, log: Path, redis_server: Any
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url())
+    with start("ours", app, log) as worker:
+        emit(app)
+        receiver.wait_for(1, 20)
+        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output())
+        time.sleep(1)
+        redis_server.pause()
+        worker.terminate()
+        assert worker.wait(30) < 9, worker.output()

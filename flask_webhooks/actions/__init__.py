@@ -12,18 +12,23 @@ from .endpoints import (
     delete_endpoint,
     update_endpoint,
 )
+from .imports import Imported, import_endpoints
 from .revision import EndpointChanges
-from .secrets import rotate_secret
+from .secrets import end_overlap, remove_secret, rotate_secret
 from .switches import pause_endpoint, resume_endpoint
 
 __all__ = [
     "CreatedEndpoint",
     "EndpointChanges",
+    "Imported",
     "cancel",
     "create_endpoint",
     "delete_all_endpoints",
     "delete_endpoint",
+    "end_overlap",
+    "import_endpoints",
     "pause_endpoint",
+    "remove_secret",
     "resend",
     "resume_endpoint",
     "rotate_secret",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..catalog import matches
+from ..config import LEASE_RESERVE
 from ..errors import (
     Forbidden,
     InvalidEndpoint,
@@ -25,6 +28,11 @@ MAX_DESCRIPTION_LENGTH = 2000
 MAX_USER_AGENT_LENGTH = 256
 MAX_REASON_LENGTH = 500
 MAX_TENANT_LENGTH = 255
+#: Seconds.
+MIN_TIMEOUT = 0.1
+#: Requests a second.
+MIN_RATE_LIMIT = 0.001
+MAX_RATE_LIMIT = 10_000.0
 
 
 def one_line(value: Any, field: str, label: str, longest: int) -> str:
@@ -129,8 +137,22 @@ def whole_url(state: State, endpoint: Endpoint) -> str:
     return opened
 
 
-def secret(wire: Format, given: Any) -> str | None:
-    """The secret of a new endpoint: the given one, or a fresh one; ``None`` for unsigned formats."""
+def secret(wire: Format, given: Any, *, key_pair: bool = False) -> str | None:
+    """The secret of a new endpoint: the given one, or a fresh one; ``None`` where there is to be none.
+
+    :param given: ``None`` is a fresh one, ``False`` is none at all.
+    :param key_pair: the fresh one is a private key.
+    """
+    if given is False:
+        if wire.signed and not wire.secret_optional:
+            raise InvalidSecret(f"{wire.label} needs a secret: leave it out to get a new one.")
+        if key_pair:
+            raise InvalidSecret("Choose either no secret or a key pair.")
+        return None
+    if key_pair:
+        if given is not None and given != "":
+            raise InvalidSecret("Leave the secret out: a new key pair is made.")
+        return wire.generate_key_pair()
     if given is None or given == "":
         return wire.generate_secret() if wire.signed else None
     if not wire.signed:
@@ -138,6 +160,82 @@ def secret(wire: Format, given: Any) -> str | None:
     if not isinstance(given, str):
         raise InvalidSecret("Write the secret as text, or leave it out to get a new one.")
     return wire.check_secret(given)
+
+
+def events(state: State, given: Any, dialect: str | None) -> list[str] | None:
+    """Subscribed names and patterns of ours.
+
+    :param dialect: the format in whose names they are given; what it has no name for is read as ours.
+    """
+    if dialect is None or given is None or isinstance(given, str | Mapping):
+        return state.catalog.check_patterns(given)
+    if not isinstance(given, Iterable):
+        return state.catalog.check_patterns(given)
+    spoken = state.formats[dialect]
+    names: list[Any] = []
+    for name in given:
+        names += (isinstance(name, str) and _translated(state, spoken, name.strip())) or [name]
+    return state.catalog.check_patterns(names)
+
+
+def _translated(state: State, spoken: Format, name: str) -> list[str]:
+    """What a name, or a prefix that we do not have, stands for; empty where it is none of the format's."""
+    if name.endswith(".*") and not any(matches([name], kind.name) for kind in state.catalog):
+        return [ours for ours, theirs in spoken.event_names.items() if theirs.startswith(name[:-1])]
+    return list(spoken.event_types(name))
+
+
+def options(wire: Format, given: Any, endpoint_url: str) -> dict[str, Any] | None:
+    """What is set of the format; ``None`` is nothing."""
+    if given is not None and not (
+        isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
+    ):
+        raise InvalidEndpoint(
+            'Give the options as names and values, like {"template": "…"}.', field="options"
+        )
+    return wire.check_options(given or {}, endpoint_url) or None
+
+
+def bucket(wire: Format, endpoint_url: str) -> str | None:
+    """The digest of what the endpoint shares with others of its service."""
+    shared = wire.bucket(endpoint_url)
+    return shared and hashlib.sha256(f"{wire.name}\n{shared}".encode()).hexdigest()
+
+
+def timeout(state: State, value: Any) -> float | None:
+    """Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``."""
+    longest = state.settings.lease - LEASE_RESERVE
+    return _number(value, "timeout", "timeout", "seconds", MIN_TIMEOUT, longest)
+
+
+def rate_limit(value: Any) -> float | None:
+    """Requests a second; ``None`` is as many as it takes."""
+    return _number(
+        value, "rate_limit", "rate limit", "requests a second", MIN_RATE_LIMIT, MAX_RATE_LIMIT
+    )
+
+
+def _number(
+    value: Any, field: str, label: str, unit: str, least: float, most: float
+) -> float | None:
+    if value is None:
+        return None
+    # The chained comparison also refuses NaN.
+    if isinstance(value, bool) or not (isinstance(value, int | float) and least <= value <= most):
+        raise InvalidEndpoint(
+            f"Write the {label} as a number of {unit} from {least:g} to {most:g}, or leave it out.",
+            field=field,
+        )
+    return float(value)
+
+
+def ordered(value: Any) -> bool:
+    """Whether deliveries go one after another."""
+    if not isinstance(value, bool):
+        raise InvalidEndpoint(
+            "Write true or false: whether deliveries go one after another.", field="ordered"
+        )
+    return value
 
 
 def headers(state: State, given: Any, stored: Sealed | None = None) -> dict[str, str]:

@@ -16,6 +16,7 @@ from ..encoding import encode_data
 from ..errors import InvalidTransition, UnknownEventType
 from ..models import AT_REST, Delivery, DeliveryState, Trigger
 from ..outbox import Draft, insert_deliveries, insert_event
+from ..rendering import sample_data
 from ..state import State
 from .trail import locked, record
 
@@ -41,15 +42,18 @@ def send_test(
 ) -> Delivery:
     """Send an event to one endpoint only, also if it is paused or disabled.
 
-    :param event_type: any of the catalogue; ``None`` is ``test``.
+    :param event_type: any of the catalogue; ``None`` is what the format of the endpoint is tested with.
     :param data: ``None`` is the example of the type.
     :raises UnknownEventType: the catalogue has none of this name.
     :raises InvalidData: the data is too large or not JSON.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
-    access.require("send", find_endpoint(access, endpoint_id))
+    target = find_endpoint(access, endpoint_id)
+    access.require("send", target)
     state = access.state
+    if event_type is None and target.format in state.formats:
+        event_type = state.formats[target.format].test_event
     kind, text = _sample(state, event_type, data)
     with access.write() as session:
         endpoint = locked(session, access, endpoint_id)
@@ -179,7 +183,5 @@ def _sample(
         raise UnknownEventType('Name the event type by its text, such as "license.created".')
     known = state.catalog[name]
     if data is None:
-        data = known.example
-        if name == TEST:
-            data = {"message": f"This is a test ping from {state.settings.product_name}"}
+        data = sample_data(known, state.settings.product_name)
     return known.name, encode_data(data, state.settings.max_data_bytes)

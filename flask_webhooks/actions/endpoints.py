@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Unpack
+from datetime import UTC, datetime
+from typing import Any, Literal, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -14,7 +15,8 @@ from ..access import Access, find_endpoint
 from ..columns import utc_now
 from ..delivery.waiting import cancel_waiting
 from ..errors import EndpointLimitReached
-from ..models import Endpoint
+from ..formats import Format
+from ..models import Endpoint, EndpointState
 from ..state import State
 from . import checks
 from .revision import EndpointChanges, Revision, seal
@@ -30,8 +32,10 @@ class CreatedEndpoint:
     """A new endpoint, and its secret, which is shown this once."""
 
     endpoint: Endpoint
-    #: ``None`` where the format does not sign.
+    #: ``None`` where there is none, or none to be shown: see `public_key`.
     secret: str | None = field(repr=False)
+    #: What the receiver verifies by, where the endpoint signs by a key pair. It is no secret.
+    public_key: str | None = None
 
 
 def create_endpoint(
@@ -39,31 +43,117 @@ def create_endpoint(
     url: str,
     *,
     events: Iterable[str] | None = None,
+    dialect: str | None = None,
     tenant: object = None,
     format: str | None = None,
     name: str = "",
     description: str = "",
-    secret: str | None = None,
+    secret: str | Literal[False] | None = None,
+    key_pair: bool = False,
     headers: Mapping[str, str] | None = None,
     user_agent: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+    rate_limit: float | None = None,
+    ordered: bool = False,
+    active: bool = True,
 ) -> CreatedEndpoint:
-    """Add an endpoint, active from the start.
+    """Add an endpoint.
 
     :param events: names and ``license.*`` patterns; ``None`` is everything, also future types.
+    :param dialect: the format in whose names the events are given; what it has no name for is read as ours.
+        They are stored as ours. ``None``: they are ours.
     :param tenant: whose it is; ``None`` is the whole server, or the only tenant in scope.
     :param format: ``None`` is what the URL asks for, else ``WEBHOOKS_DEFAULT_FORMAT``.
-    :param secret: the customer's own; ``None`` generates one.
+    :param secret: the customer's own; ``None`` generates one, ``False`` is none, where the format allows that.
+    :param key_pair: sign by a new key pair; `CreatedEndpoint.public_key` is for the receiver.
+    :param options: what is set of the format.
+    :param timeout: seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``.
+    :param rate_limit: requests a second; ``None`` is as many as it takes.
+    :param ordered: deliveries go one after another, in the order of their events.
+    :param active: ``False`` for one that is paused from the start.
     :raises InvalidInput: one of its children, whose `field` is the parameter at fault.
     :raises EndpointLimitReached: the tenant has ``WEBHOOKS_MAX_ENDPOINTS`` already.
     :raises Forbidden: not allowed, or not for this tenant.
     """
     access.require("manage")
     state = access.state
+    drafted = draft_endpoint(
+        access,
+        url,
+        events=events,
+        dialect=dialect,
+        tenant=tenant,
+        format=format,
+        name=name,
+        description=description,
+        secret=secret,
+        key_pair=key_pair,
+        headers=headers,
+        user_agent=user_agent,
+        options=options,
+        timeout=timeout,
+        rate_limit=rate_limit,
+        ordered=ordered,
+        active=active,
+    )
+    endpoint, owner = drafted.endpoint, drafted.endpoint.tenant
+    alone = None if owner is None else f"endpoints of {owner}"
+    with access.write(alone=alone) as session:
+        if owner is not None:
+            check_quota(session, state, owner)
+        session.add(endpoint)
+        session.flush()
+        session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))
+        record(session, access, "endpoint.created", endpoint, changes=drafted.changes)
+        session.refresh(endpoint)
+    return drafted.created()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An endpoint that could be created: everything about it was checked, nothing is written."""
+
+    endpoint: Endpoint
+    secret: str | None = field(repr=False)
+    #: For the audit trail.
+    changes: dict[str, Any]
+    wire: Format
+
+    def created(self) -> CreatedEndpoint:
+        """The endpoint, with what its receiver needs."""
+        public_key = None if self.secret is None else self.wire.public_key(self.secret)
+        secret = self.secret if public_key is None else None
+        return CreatedEndpoint(self.endpoint, secret, public_key)
+
+
+def draft_endpoint(
+    access: Access,
+    url: str,
+    *,
+    events: Iterable[str] | None = None,
+    dialect: str | None = None,
+    tenant: object = None,
+    format: str | None = None,
+    name: str = "",
+    description: str = "",
+    secret: str | Literal[False] | None = None,
+    key_pair: bool = False,
+    headers: Mapping[str, str] | None = None,
+    user_agent: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+    rate_limit: float | None = None,
+    ordered: bool = False,
+    active: bool = True,
+) -> Draft:
+    """Check everything that `create_endpoint` takes."""
+    state = access.state
     owner = checks.owner(tenant, access.tenant)
     whole_url = checks.url(state, url)
     wire = checks.wire_format(state, format, whole_url)
     url_shown, url_sealed = checks.sealed_url(state, wire, whole_url)
-    plain_secret = checks.secret(wire, secret)
+    plain_secret = checks.secret(wire, secret, key_pair=key_pair)
     checked_headers = checks.headers(state, headers)
     endpoint = state.models.Endpoint(
         id=ids.new_id("ep"),
@@ -75,28 +165,37 @@ def create_endpoint(
         url_shown=url_shown,
         url_sealed=url_sealed,
         format=wire.name,
-        events=state.catalog.check_patterns(events),
+        events=checks.events(state, events, dialect),
         secrets_sealed=seal(state, plain_secret and [{"secret": plain_secret, "expires_at": None}]),
         headers_sealed=seal(state, checked_headers),
         user_agent=checks.user_agent(user_agent),
+        options=checks.options(wire, options, whole_url),
+        timeout=checks.timeout(state, timeout),
+        rate_limit=checks.rate_limit(rate_limit),
+        bucket=checks.bucket(wire, whole_url),
+        ordered=checks.ordered(ordered),
+        state=EndpointState.ACTIVE if active else EndpointState.PAUSED,
     )
-    changes = {
+    if not active:
+        endpoint.state_actor = access.actor
+        endpoint.state_since = datetime.now(UTC)
+    changes: dict[str, Any] = {
         "url": [None, url_shown],
         "format": [None, wire.name],
         "events": [None, endpoint.events],
         "name": [None, endpoint.name],
         "headers": [None, list(checked_headers)],
     }
-    alone = None if owner is None else f"endpoints of {owner}"
-    with access.write(alone=alone) as session:
-        if owner is not None:
-            _check_quota(session, state, owner)
-        session.add(endpoint)
-        session.flush()
-        session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))
-        record(session, access, "endpoint.created", endpoint, changes=changes)
-        session.refresh(endpoint)
-    return CreatedEndpoint(endpoint, plain_secret)
+    more = {
+        "options": endpoint.options,
+        "timeout": endpoint.timeout,
+        "rate_limit": endpoint.rate_limit,
+        "ordered": ordered or None,
+        "state": None if active else EndpointState.PAUSED,
+        "secret": "none" if wire.signed and plain_secret is None else None,
+    }
+    changes |= {key: [None, value] for key, value in more.items() if value is not None}
+    return Draft(endpoint, plain_secret, changes, wire)
 
 
 def update_endpoint(
@@ -190,7 +289,8 @@ def _delete(session: Session, access: Access, endpoints: Sequence[Endpoint]) -> 
     cancel_waiting(access.state, session.connection(), [endpoint.id for endpoint in endpoints])
 
 
-def _check_quota(session: Session, state: State, tenant: str) -> None:
+def check_quota(session: Session, state: State, tenant: str, more: int = 0) -> None:
+    """:raises EndpointLimitReached: one endpoint after `more` others would be too many."""
     limit = state.settings.max_endpoints
     table = state.models.Endpoint
     used = session.scalar(
@@ -198,7 +298,8 @@ def _check_quota(session: Session, state: State, tenant: str) -> None:
         .select_from(table)
         .where(table.tenant == tenant, table.deleted_at.is_(None))
     )
-    if (used or 0) >= limit:
+    used = (used or 0) + more
+    if used >= limit:
         raise EndpointLimitReached(
             f"{used} of {limit} endpoints are used. Delete one that is no longer needed, or ask the "
             "operator to raise WEBHOOKS_MAX_ENDPOINTS.",

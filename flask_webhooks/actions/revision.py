@@ -18,12 +18,19 @@ class EndpointChanges(TypedDict, total=False):
 
     url: str
     events: Iterable[str] | None
+    #: The format in whose names `events` are given; ``None`` is ours.
+    dialect: str | None
     format: str | None
     name: str
     description: str
     #: All custom headers; the value ``None`` keeps the stored one of that name.
     headers: Mapping[str, str | None] | None
     user_agent: str | None
+    #: All that is set of the format. A new format begins without any.
+    options: Mapping[str, Any] | None
+    timeout: float | None
+    rate_limit: float | None
+    ordered: bool
 
 
 class Revision:
@@ -44,10 +51,11 @@ class Revision:
 
         :raises InvalidInput: the first one that cannot be made.
         """
-        if "url" in changes or "format" in changes:
+        if changes.keys() & {"url", "format", "options"}:
             self._retarget(changes)
         if "events" in changes:
-            self._set("events", self.state.catalog.check_patterns(changes["events"]))
+            events = checks.events(self.state, changes["events"], changes.get("dialect"))
+            self._set("events", events)
         if "name" in changes:
             self._set(
                 "name", checks.one_line(changes["name"], "name", "name", checks.MAX_NAME_LENGTH)
@@ -59,6 +67,12 @@ class Revision:
             self._set("description", text)
         if "user_agent" in changes:
             self._set("user_agent", checks.user_agent(changes["user_agent"]))
+        if "timeout" in changes:
+            self._set("timeout", checks.timeout(self.state, changes["timeout"]))
+        if "rate_limit" in changes:
+            self._set("rate_limit", checks.rate_limit(changes["rate_limit"]))
+        if "ordered" in changes:
+            self._set("ordered", checks.ordered(changes["ordered"]))
         if "headers" in changes:
             self._set_headers(changes["headers"])
 
@@ -97,9 +111,15 @@ class Revision:
         if reformatted:
             self._check_secrets_fit(wire)
             self._set("format", wire.name)
+        # Those of another format mean nothing to this one.
+        kept = None if reformatted else self.endpoint.options
+        options = changes.get("options", kept)
+        self._set("options", checks.options(wire, options, url))
         if url == before and not reformatted:
             return
         self.fresh_start = True
+        # Without an entry in the trail: the URL has one, and a digest tells nobody anything.
+        self.values["bucket"] = checks.bucket(wire, url)
         shown, sealed = checks.sealed_url(self.state, wire, url)
         self.values |= {"url_shown": shown, "url_sealed": sealed}
         if url != before:
@@ -113,6 +133,8 @@ class Revision:
             field="format",
         )
         if self.endpoint.secrets_sealed is None:
+            if wire.secret_optional:
+                return
             raise misfit
         try:
             for item in self.state.vault.open(self.endpoint.secrets_sealed):

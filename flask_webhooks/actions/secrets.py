@@ -16,7 +16,7 @@ from .trail import locked, record
 
 DAY = 86_400
 #: The longest time for which an old secret goes on signing.
-MAX_OVERLAP_SECONDS = 30 * DAY
+MAX_OVERLAP_SECONDS = 7 * DAY
 #: Each live secret adds a signature to the header of every request.
 MAX_LIVE_SECRETS = 5
 
@@ -27,11 +27,16 @@ def rotate_secret(
     *,
     overlap_seconds: float = DAY,
     secret: str | None = None,
+    key_pair: bool = False,
 ) -> str:
     """Give an endpoint a new secret and return it, this once.
 
-    :param overlap_seconds: for how long requests are signed with the old secret too; 0 ends it now.
+    Formats with room for one signature go on signing with the old one until the overlap ends.
+
+    :param overlap_seconds: for how long the old secret goes on signing; 0 ends it now.
     :param secret: the customer's own; ``None`` generates one.
+    :param key_pair: make a new ed25519 key pair.
+    :return: what the receiver needs: of a key pair the public key, which is no secret.
     :raises InvalidInput: one of its children: the overlap or the secret is not usable.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
@@ -42,7 +47,7 @@ def rotate_secret(
     with access.write() as session:
         endpoint = locked(session, access, endpoint_id)
         wire = state.formats[endpoint.format]
-        new = checks.secret(wire, secret)
+        new = checks.secret(wire, secret or None, key_pair=key_pair)
         if new is None:
             raise InvalidEndpoint(f"{wire.label} does not sign, so there is no secret to rotate.")
         now = time.time()
@@ -65,14 +70,69 @@ def rotate_secret(
         )
     if old is None:
         state.alarm.wake()
-    return new
+    return wire.public_key(new) or new
+
+
+def end_overlap(access: Access, endpoint_id: str) -> int:
+    """Sign with the newest secret only, from now on: the receiver has it.
+
+    :return: how many older ones have ended; 0 where there was no overlap.
+    :raises UnreadableSecret: they cannot be decrypted.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed.
+    """
+    access.require("secret", find_endpoint(access, endpoint_id))
+    state = access.state
+    with access.write() as session:
+        endpoint = locked(session, access, endpoint_id)
+        live = _live_secrets(state, endpoint, time.time())
+        if live is None:
+            raise UnreadableSecret(
+                "The secrets of this endpoint cannot be decrypted any more: rotate to a new one."
+            )
+        ended = len(live) - 1
+        if ended < 1:
+            return 0
+        endpoint.secrets_sealed = state.vault.seal(live[:1])
+        endpoint.version += 1
+        endpoint.updated_at = utc_now()
+        record(
+            session, access, "endpoint.overlap_ended", endpoint, changes={"ended_secrets": ended}
+        )
+    return ended
+
+
+def remove_secret(access: Access, endpoint_id: str) -> None:
+    """Go on without a secret: requests carry no signature any more, at once.
+
+    :raises InvalidSecret: the format needs one.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed.
+    """
+    access.require("secret", find_endpoint(access, endpoint_id))
+    state = access.state
+    with access.write() as session:
+        endpoint = locked(session, access, endpoint_id)
+        checks.secret(state.formats[endpoint.format], False)
+        if endpoint.secrets_sealed is None:
+            return
+        # Workers hold an endpoint whose secrets they cannot decrypt.
+        unreadable = _live_secrets(state, endpoint, time.time()) is None
+        if unreadable:
+            forget_failures(session, state, endpoint.id)
+        endpoint.secrets_sealed = None
+        endpoint.version += 1
+        endpoint.updated_at = utc_now()
+        record(session, access, "endpoint.secret_removed", endpoint)
+    if unreadable:
+        state.alarm.wake()
 
 
 def _check_overlap(seconds: float) -> float:
     # The chained comparison also refuses NaN.
     if not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_OVERLAP_SECONDS:
         raise InvalidInput(
-            f"The overlap must be a number of seconds from 0 to {MAX_OVERLAP_SECONDS} (30 days).",
+            f"The overlap must be a number of seconds from 0 to {MAX_OVERLAP_SECONDS} (7 days).",
             field="overlap_seconds",
         )
     return seconds

@@ -18,6 +18,7 @@ from . import (
     event_views,
     failures,
     health_views,
+    key_views,
     overview_views,
     secret_views,
     settings_views,
@@ -67,6 +68,7 @@ def create_blueprint(state: State) -> Blueprint:
         event_views,
         catalog_views,
         health_views,
+        key_views,
     ):
         views.register(blueprint)
     return blueprint
@@ -76,9 +78,13 @@ def _is_static() -> bool:
     return request.endpoint is not None and request.endpoint.endswith(".static")
 
 
+def _is_public() -> bool:
+    return request.endpoint is not None and request.endpoint.endswith((".static", ".key_document"))
+
+
 def _open_access() -> None:
     """Find out who this is. Each view then asks for what it is about to show or do."""
-    if not _is_static():
+    if not _is_public():
         g.flask_webhooks_access = request_access(state_of())
 
 

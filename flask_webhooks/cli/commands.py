@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import getpass
-import json
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 import click
 import sqlalchemy as sa
 from flask.cli import AppGroup
 
 from .. import actions, queries
-from ..access import Access, system_access
+from ..access import Access
 from ..models import AT_REST, DeliveryState
 from ..state import state_of
 from .failures import Failure, Misuse, reports_errors
+from .formats import import_endpoints, keys, parse_options, render
 from .output import (
     delivery_members,
     endpoint_members,
-    first_line,
     plain,
     print_json,
     print_table,
 )
+from .parsing import current_access, parse_json
 
 webhooks = AppGroup("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
 endpoints = AppGroup("endpoints", help="Where webhooks go.")
 deliveries = AppGroup("deliveries", help="What was sent, and what is still owed.")
 webhooks.add_command(endpoints)
 webhooks.add_command(deliveries)
+webhooks.add_command(render)
+webhooks.add_command(import_endpoints)
+endpoints.add_command(keys)
 
 
 @webhooks.command()
@@ -80,7 +80,7 @@ def init_db() -> None:
 @reports_errors
 def list_endpoints(search: str | None, as_json: bool) -> None:
     """List the endpoints, newest first."""
-    rows = queries.list_endpoints(_access(), search)
+    rows = queries.list_endpoints(current_access(), search)
     if as_json:
         print_json(endpoint_members(row) for row in rows)
         return
@@ -115,6 +115,18 @@ def list_endpoints(search: str | None, as_json: bool) -> None:
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent along.")
 @click.option("--user-agent", help="Instead of ours.")
 @click.option("--secret", help="The receiver's own; default: a new one, printed once.")
+@click.option("--no-secret", is_flag=True, help="None at all, where the format allows that.")
+@click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of the format; =@FILE reads it.",
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="For a whole request.")
+@click.option("--rate-limit", type=float, metavar="NUMBER", help="Requests a second, at most.")
+@click.option("--ordered", is_flag=True, help="One after another, in the order of the events.")
 @reports_errors
 def add_endpoint(
     url: str,
@@ -125,23 +137,75 @@ def add_endpoint(
     headers: tuple[str, ...],
     user_agent: str | None,
     secret: str | None,
+    no_secret: bool,
+    key_pair: bool,
+    options: tuple[str, ...],
+    timeout: float | None,
+    rate_limit: float | None,
+    ordered: bool,
 ) -> None:
     """Add an endpoint and print its secret, this once."""
+    if no_secret and secret is not None:
+        raise Misuse("Give either --secret or --no-secret.")
     created = actions.create_endpoint(
-        _access(),
+        current_access(),
         url,
         events=events or None,
+        dialect=format_ or state_of().settings.default_format,
         tenant=tenant,
         format=format_,
         name=name,
         headers=_parse_headers(headers),
         user_agent=user_agent,
-        secret=secret,
+        secret=False if no_secret else secret,
+        key_pair=key_pair,
+        options=parse_options(options),
+        timeout=timeout,
+        rate_limit=rate_limit,
+        ordered=ordered,
     )
     endpoint = created.endpoint
     click.echo(f"Added {endpoint.id} ({endpoint.format}): {endpoint.url_shown}")
     if created.secret is not None:
         click.echo(f"Secret, shown only now: {created.secret}")
+    if created.public_key is not None:
+        click.echo(f"Public key, for the receiver: {created.public_key}")
+
+
+@endpoints.command("rotate")
+@click.argument("endpoint_id")
+@click.option(
+    "--overlap",
+    type=float,
+    default=24,
+    show_default=True,
+    metavar="HOURS",
+    help="For how long the old secret goes on signing, up to 168.",
+)
+@click.option("--secret", help="The receiver's own; default: a new one, printed once.")
+@click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
+@reports_errors
+def rotate_secret(endpoint_id: str, overlap: float, secret: str | None, key_pair: bool) -> None:
+    """Give an endpoint a new secret, and print it, this once."""
+    new = actions.rotate_secret(
+        current_access(),
+        endpoint_id,
+        overlap_seconds=overlap * 3600,
+        secret=secret,
+        key_pair=key_pair,
+    )
+    click.echo(
+        f"Public key, for the receiver: {new}" if key_pair else f"Secret, shown only now: {new}"
+    )
+
+
+@endpoints.command("end-overlap")
+@click.argument("endpoint_id")
+@reports_errors
+def end_overlap(endpoint_id: str) -> None:
+    """Sign with the newest secret only, from now on: the receiver has it."""
+    ended = actions.end_overlap(current_access(), endpoint_id)
+    click.echo("Only the newest secret signs now." if ended else "There was no overlap to end.")
 
 
 @deliveries.command("list")
@@ -152,7 +216,9 @@ def add_endpoint(
 @reports_errors
 def list_deliveries(endpoint_id: str | None, state: str | None, limit: int, as_json: bool) -> None:
     """List deliveries, newest first."""
-    page = queries.list_deliveries(_access(), endpoint_id=endpoint_id, state=state, limit=limit)
+    page = queries.list_deliveries(
+        current_access(), endpoint_id=endpoint_id, state=state, limit=limit
+    )
     if as_json:
         print_json(delivery_members(row) for row in page.items)
         return
@@ -177,7 +243,11 @@ def list_deliveries(endpoint_id: str | None, state: str | None, limit: int, as_j
 
 @webhooks.command("test")
 @click.argument("endpoint_id")
-@click.option("--type", "event_type", help="An event type of the catalogue; default: test.")
+@click.option(
+    "--type",
+    "event_type",
+    help="An event type of the catalogue; default: what the format is tested with.",
+)
 @click.option("--data", "data_text", metavar="JSON", help="Default: the example of the type.")
 @click.option(
     "--wait",
@@ -190,8 +260,8 @@ def send_test(
     endpoint_id: str, event_type: str | None, data_text: str | None, wait: float | None
 ) -> None:
     """Send a test event to one endpoint."""
-    access = _access()
-    data = None if data_text is None else _parse_data(data_text)
+    access = current_access()
+    data = None if data_text is None else parse_json(data_text, "--data")
     delivery = actions.send_test(access, endpoint_id, event_type, data)
     click.echo(f"Queued {delivery.id} ({delivery.event_type}).")
     if wait is not None:
@@ -218,14 +288,6 @@ def _wait_for(access: Access, delivery_id: str, seconds: float) -> None:
     click.echo(f"Delivered: status {last.status} in {last.duration_ms or 0:.0f} ms.")
 
 
-def _access() -> Access:
-    # There may be no user of this number, as in some containers.
-    user = "unknown"
-    with contextlib.suppress(OSError, KeyError):
-        user = getpass.getuser()
-    return system_access(state_of(), f"cli:{user}")
-
-
 def _parse_headers(lines: Sequence[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
@@ -236,16 +298,3 @@ def _parse_headers(lines: Sequence[str]) -> dict[str, str]:
             raise Misuse(f"The header {plain(name.strip())} is given twice.")
         headers[name.strip()] = value.strip()
     return headers
-
-
-def _parse_data(text: str) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"JSON has no {constant}")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise Misuse(
-            f"--data is not JSON ({first_line(error)}). Write an object, such as "
-            """'{"license_id": "lic_1"}'.""",
-        ) from error

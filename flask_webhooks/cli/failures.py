@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 import redis
+from flask.cli import FlaskGroup
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..errors import WebhooksError
@@ -50,6 +52,16 @@ def reports_errors(function: F) -> F:
             ) from error
 
     return run  # type: ignore[return-value]
+
+
+def end_our_command(error: WebhooksError) -> None:
+    """End with one line if a ``flask webhooks`` command runs; do nothing in any other case."""
+    context = click.get_current_context(silent=True)
+    if context is None or not isinstance(context.find_root().command, FlaskGroup):
+        return
+    # Flask has not told click yet which command it is.
+    if "webhooks" in sys.argv[1:]:
+        raise Failure(error.message) from error
 
 
 def _explain(error: DBAPIError) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .. import queries
+from ..logs import without_stop
 
 
 def endpoint_members(row: queries.EndpointRow) -> dict[str, Any]:
@@ -22,7 +23,11 @@ def endpoint_members(row: queries.EndpointRow) -> dict[str, Any]:
         "description": endpoint.description,
         "url": endpoint.url_shown,
         "format": endpoint.format,
+        "options": endpoint.options or {},
         "events": endpoint.events,
+        "timeout": endpoint.timeout,
+        "rate_limit": endpoint.rate_limit,
+        "ordered": endpoint.ordered,
         "state": endpoint.state,
         "state_reason": endpoint.state_reason,
         "created_at": _time(endpoint.created_at),
@@ -79,6 +84,6 @@ def plain(text: str) -> str:
 
 
 def first_line(error: BaseException | None) -> str:
-    """What an exception says, in one line."""
+    """What an exception says, in one line, without a full stop."""
     lines = str(error).strip().splitlines()
-    return plain(lines[0]) if lines else type(error).__name__
+    return plain(without_stop(lines[0])) if lines else type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,13 +13,18 @@ import blinker
 import sqlalchemy as sa
 
 from .. import ids, outbox, signals
+from ..catalog import matches
 from ..formats.standard import iso_milliseconds
 from ..health import Change, Health
+from ..logs import log_failure
 from ..models import DeliveryState
 from ..state import State
-from .outcome import Outcome, Reason, Sent, Settled
+from .outcome import Ended, Outcome, Reason, Settled
 
 logger = logging.getLogger("flask_webhooks.delivery")
+
+#: A signal and what it is sent with.
+Message = tuple[blinker.NamedSignal, dict[str, Any]]
 
 #: Event type and signal of each change.
 _CHANGES = {
@@ -43,6 +48,15 @@ class _Endpoint:
         return {"endpoint_id": self.id, "endpoint_name": self.name, "url": self.url}
 
 
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """An operational event to be written."""
+
+    event_type: str
+    about: _Endpoint
+    data: dict[str, Any]
+
+
 class Announcer:
     """Collects what to say while a batch is settled, and says it once that is committed."""
 
@@ -54,21 +68,25 @@ class Announcer:
 
         :return: whether there are new deliveries.
         """
+        quiet = not settled.changes and not settled.lost
+        if quiet and all(state != DeliveryState.FAILED for _, state, _ in settled.attempts):
+            return False
+        ended = list(settled.ended())
         failed = [
-            (item, reason)
-            for item, state, reason in settled.attempts
-            if state == DeliveryState.FAILED and not self._operational(item.claimed.event.type)
+            item
+            for item in ended
+            if item.state == DeliveryState.FAILED and not self._operational(item.event_type)
         ]
         endpoints = self._endpoints(
             connection,
             {endpoint_id for endpoint_id, _, _ in settled.changes}
-            | {item.claimed.endpoint_id for item, _ in failed},
+            | {item.endpoint_id for item in failed},
         )
-        written = False
+        notices: list[_Notice] = []
         for endpoint_id, change, health in settled.changes:
             name, signal = _CHANGES[change]
             endpoint = endpoints[endpoint_id]
-            last = _last_failure(settled, endpoint_id)
+            last = _last_failure(ended, endpoint_id)
             facts = self._facts(change, health, last)
             settled.messages.append(
                 (
@@ -84,47 +102,53 @@ class Announcer:
             data = {**endpoint.data, **facts}
             if change != Change.RECOVERED:
                 data |= _last(last)
-            written |= self._emit(connection, name, data, endpoint.tenant, now)
-        for item, reason in failed:
-            endpoint = endpoints[item.claimed.endpoint_id]
+            notices.append(_Notice(name, endpoint, data))
+        for item in failed:
+            endpoint = endpoints[item.endpoint_id]
             data = {
-                "delivery_id": item.claimed.delivery_id,
-                "event_id": item.claimed.event.id,
-                "event_type": item.claimed.event.type,
+                "delivery_id": item.delivery_id,
+                "event_id": item.event_id,
+                "event_type": item.event_type,
                 **endpoint.data,
-                "reason": str(reason),
-                "attempt_count": item.claimed.number,
+                "reason": str(item.reason),
+                "attempt_count": item.number,
                 **_last(item),
             }
-            written |= self._emit(connection, "delivery.failed", data, endpoint.tenant, now)
-        return written
+            notices.append(_Notice("delivery.failed", endpoint, data))
+        return self._emit(connection, notices, now)
 
     def tell(self, settled: Settled) -> None:
-        """Send the signals. What a receiver raises is logged, and concerns nobody else."""
-        wanted = [
-            (signal, values) for signal, values in self._messages(settled) if signal.receivers
-        ]
-        if not wanted:
-            return
+        """Send the signals at once."""
+        if messages := self.messages(settled):
+            self.send(messages)
+
+    def messages(self, settled: Settled) -> list[Message]:
+        """The signals to send that somebody listens to."""
+        return [(signal, values) for signal, values in self._messages(settled) if signal.receivers]
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Send signals. What a receiver raises is logged, and concerns nobody else."""
         app = self.state.app
         with app.app_context():
-            for signal, values in wanted:
+            for signal, values in messages:
                 try:
                     signal.send(app, **values)
-                except Exception:
-                    logger.exception("A receiver of %s raised an exception", signal.name)
+                except Exception as error:
+                    log_failure(
+                        logger, "A receiver of %s raised an exception", signal.name, error=error
+                    )
 
-    def _messages(self, settled: Settled) -> Iterable[tuple[blinker.NamedSignal, dict[str, Any]]]:
+    def _messages(self, settled: Settled) -> Iterable[Message]:
         if (
             signals.attempt_recorded.receivers
             or signals.delivery_succeeded.receivers
             or signals.delivery_failed.receivers
         ):
-            for item, state, reason in settled.attempts:
-                yield from _messages_of(item, state, reason)
+            for item in settled.ended():
+                yield from _messages_of(item)
         yield from settled.messages
 
-    def _facts(self, change: Change, health: Health, last: Sent | None) -> dict[str, Any]:
+    def _facts(self, change: Change, health: Health, last: Ended | None) -> dict[str, Any]:
         """What is new about an endpoint, as its signal tells it."""
         match change:
             case Change.RECOVERED:
@@ -162,74 +186,94 @@ class Announcer:
         known = self.state.catalog[event_type]
         return known.operational or not known.subscribable
 
-    def _emit(
-        self,
-        connection: sa.Connection,
-        name: str,
-        data: dict[str, Any],
-        tenant: str | None,
-        now: datetime,
-    ) -> bool:
-        draft = outbox.Draft(
-            id=ids.new_id("evt"),
-            type=name,
-            tenant=tenant,
-            data=json.dumps(
-                data, ensure_ascii=False, separators=(",", ":"), default=iso_milliseconds
-            ),
-            occurred_at=now,
+    def _emit(self, connection: sa.Connection, notices: Sequence[_Notice], now: datetime) -> bool:
+        """Write the events, each to whoever subscribes but the endpoint that it is about."""
+        if not notices:
+            return False
+        subscribers = self._subscribers(connection, {item.about.tenant for item in notices})
+        written = False
+        for item in notices:
+            targets = [
+                (row.id, row.tenant, row.state)
+                for row in subscribers
+                # What fails cannot tell of it; and who was not told of a failure needs no end of it.
+                if row.id != item.about.id
+                and row.tenant in (None, item.about.tenant)
+                and matches(row.events, item.event_type)
+            ]
+            if not targets and not self.state.settings.keep_unmatched:
+                continue
+            draft = outbox.Draft(
+                id=ids.new_id("evt"),
+                type=item.event_type,
+                tenant=item.about.tenant,
+                data=json.dumps(
+                    item.data, ensure_ascii=False, separators=(",", ":"), default=iso_milliseconds
+                ),
+                occurred_at=now,
+            )
+            outbox.insert_event(self.state, connection, draft)
+            outbox.insert_deliveries(self.state, connection, draft, targets)
+            written |= bool(targets)
+        return written
+
+    def _subscribers(self, connection: sa.Connection, tenants: set[str | None]) -> list[Any]:
+        """Endpoints of some tenants and of the whole server, looked up once for a whole batch."""
+        endpoint = self.state.table("Endpoint").c
+        rows = connection.execute(
+            sa.select(endpoint.id, endpoint.tenant, endpoint.events, endpoint.state).where(
+                sa.or_(endpoint.tenant.is_(None), endpoint.tenant.in_(tenants - {None})),
+                endpoint.deleted_at.is_(None),
+            )
         )
-        return outbox.insert(self.state, connection, draft) is not None
+        return list(rows)
 
 
-def _messages_of(
-    item: Sent, state: DeliveryState, reason: Reason | None
-) -> Iterable[tuple[blinker.NamedSignal, dict[str, Any]]]:
-    claimed = item.claimed
+def _messages_of(item: Ended) -> Iterable[Message]:
     common = {
-        "endpoint_id": claimed.endpoint_id,
-        "delivery_id": claimed.delivery_id,
-        "event_id": claimed.event.id,
-        "event_type": claimed.event.type,
-        "tenant": item.target.tenant,
+        "endpoint_id": item.endpoint_id,
+        "delivery_id": item.delivery_id,
+        "event_id": item.event_id,
+        "event_type": item.event_type,
+        "tenant": item.tenant,
         "status": item.status,
     }
     yield (
         signals.attempt_recorded,
         {
             **common,
-            "number": claimed.number,
-            "trigger": str(claimed.trigger),
+            "number": item.number,
+            "trigger": str(item.trigger),
             "outcome": str(item.outcome),
             "error": item.error,
             "duration_ms": item.duration_ms,
         },
     )
-    if state == DeliveryState.SUCCEEDED:
+    if item.state == DeliveryState.SUCCEEDED:
         yield (
             signals.delivery_succeeded,
-            {**common, "attempt_count": claimed.number, "duration_ms": item.duration_ms},
+            {**common, "attempt_count": item.number, "duration_ms": item.duration_ms},
         )
-    elif state == DeliveryState.FAILED:
+    elif item.state == DeliveryState.FAILED:
         yield (
             signals.delivery_failed,
             {
                 **common,
-                "attempt_count": claimed.number,
-                "reason": str(reason),
+                "attempt_count": item.number,
+                "reason": str(item.reason),
                 "error": item.error,
             },
         )
 
 
-def _last_failure(settled: Settled, endpoint_id: str) -> Sent | None:
-    for item, _, _ in reversed(settled.attempts):
-        if item.claimed.endpoint_id == endpoint_id and item.outcome != Outcome.SUCCEEDED:
+def _last_failure(ended: Sequence[Ended], endpoint_id: str) -> Ended | None:
+    for item in reversed(ended):
+        if item.endpoint_id == endpoint_id and item.outcome != Outcome.SUCCEEDED:
             return item
     return None
 
 
-def _last(item: Sent | None) -> dict[str, Any]:
+def _last(item: Ended | None) -> dict[str, Any]:
     return {
         "last_status": None if item is None else item.status,
         "last_error": None if item is None else item.error,

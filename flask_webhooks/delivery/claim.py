@@ -2,8 +2,8 @@
 
 A claim first looks, without any lock, which endpoints have something due. It then locks the *health rows*
 of some of them, skipping what other workers hold: whoever has that lock alone decides how many more
-requests the endpoint may have in flight. Rows are marked ``sending`` under a random token, which fences
-off whoever held them before.
+requests the endpoint may have in flight, and what comes next. Then it locks the buckets of rate limits.
+Rows are marked ``sending`` under a random token, which fences off whoever held them before.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,15 +22,25 @@ from ..formats import OutgoingEvent, Target
 from ..health import Hold
 from ..models import DeliveryState, EndpointState
 from ..state import State
-from .due import DueRows
+from .due import DueRows, Round, Wish
 from .locks import in_state, reading, take_write_lock
+from .noticing import FEW, forget_noticed, look_when_due, notice
 from .outcome import Claimed, Released
-from .targets import Targets
+from .rates import Turns, lock_turns, save_turns, shared_limits
+from .targets import Targets, TenantNames
 
 #: Endpoints looked at in one claim.
 MAX_ENDPOINTS = 64
+#: How often one claim looks on where endpoints had something due and no room for it.
+MAX_LOOKS = 8
 #: Seconds after which an endpoint is tried again that could not be decrypted.
 UNREADABLE_DELAY = 60.0
+#: The share of a drain's places that is left to endpoints with nothing in flight, and to those that are
+#: not slow. A group of slow endpoints could take all places otherwise, each with no more than its cap.
+RESERVE, SLOW_RESERVE = 1 / 16, 1 / 4
+#: Seconds after which an endpoint whose limit lets nothing through is looked at again, for it may have
+#: been changed in the meantime.
+LONGEST_WAIT = 60.0
 
 
 @dataclass(slots=True)
@@ -43,8 +53,12 @@ class Claim:
     full: bool = False
     #: An endpoint gave as much as it may have in flight, or its share: look again after settling.
     limited: bool = False
+    #: The round of endpoints is not over: look again at once, even if this brought nothing.
+    more: bool = False
     #: Another worker holds an endpoint that has something due: look again in a moment.
     contended: bool = False
+    #: A rate limit let no more through: look again at this time.
+    again: datetime | None = None
 
 
 class Claimer:
@@ -52,10 +66,14 @@ class Claimer:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        #: Places that are left to endpoints with nothing in flight, and to those that are not slow.
+        self.reserve = int(state.settings.concurrency * RESERVE)
+        self.slow_reserve = int(state.settings.concurrency * SLOW_RESERVE)
         self._cursor = ""
         self._turn = 0
         self._due = DueRows(state)
         self._targets = Targets(state)
+        self._names = TenantNames(state)
 
     def forget(self) -> None:
         """Decrypt endpoints anew at the next claim: a secret may have expired."""
@@ -63,14 +81,14 @@ class Claimer:
 
     def anything_due(self, connection: sa.Connection, now: datetime) -> bool:
         """Whether a claim could find something, or a lease has run out. Only reads."""
-        if self._due.endpoints(connection, now, "", 1):
+        if self._due.look(connection, now, "", 1).ready:
             return True
         lease = self._due.first_lease(connection)
         return lease is not None and lease < now
 
     def next_due(self, connection: sa.Connection, now: datetime) -> datetime | None:
         """When there will be something to do: a retry falls due, a hold ends, a lease runs out."""
-        times = [self._due.soonest(connection), self._due.first_lease(connection)]
+        times = [self._due.soonest(connection, now), self._due.first_lease(connection)]
         return min((moment for moment in times if moment is not None), default=None)
 
     def claim(self, connection: sa.Connection, now: datetime, room: int) -> Claim:
@@ -78,96 +96,239 @@ class Claimer:
 
         :param now: the database's time.
         """
-        most = min(room, MAX_ENDPOINTS)
-        with reading(connection):
-            # Apart from what follows: MySQL would go on showing the other rows as they are now.
-            candidates = self._due.endpoints(connection, now, self._cursor, most)
         claim = Claim()
-        if not candidates:
-            self._cursor = ""
-            return claim
-        more = len(candidates) >= most
-        if not more:
-            # The whole round fits into one claim: another endpoint begins it each time.
-            self._turn += 1
-            first = self._turn % len(candidates)
-            candidates = candidates[first:] + candidates[:first]
-        with connection.begin():
-            take_write_lock(self.state, connection)
-            picked = self._pick_rows(connection, now, candidates, room, claim)
-            if picked:
-                self._mark(connection, now, picked, claim)
-        claim.full = len(picked) >= room
-        claim.limited |= more
-        self._cursor = candidates[-1] if more else ""
+        start = self._cursor
+        for _ in range(MAX_LOOKS):
+            found = self._look(connection, now, room)
+            if found.ready:
+                self._take(connection, now, found.ready, room, claim)
+            if len(found.idle) > FEW:
+                notice(self.state, connection, found.idle)
+            if claim.claimed or claim.released or found.end is None:
+                break
+        claim.limited |= found.passed or found.end is not None
+        claim.more = found.end is not None and found.end > start
+        claim.claimed = [
+            (replace(claimed, event=self._names.give(claimed.event)), target)
+            for claimed, target in claim.claimed
+        ]
         return claim
 
-    def _pick_rows(
+    def rehearse(self, connection: sa.Connection, now: datetime) -> None:
+        """Run every statement of a claim for rows that do not exist.
+
+        Making SQL out of them takes a while the first time; a process that forks does it beforehand.
+        """
+        nobody = "rehearsal"
+        with connection.begin():
+            self._due.look(connection, now, nobody, 1)
+            take_write_lock(self.state, connection)
+            self._lock(connection, [nobody])
+            self._endpoints(connection, [nobody])
+            self._in_flight(connection, [nobody])
+            for wishes in ([Wish(nobody, 1)], [Wish(nobody, 1), Wish(nobody, 1, asked=True)]):
+                self._due.pick(connection, now, wishes)
+            self._mark(connection, now, {nobody: None}, {}, Claim())
+            self._targets.load(connection, {nobody: 1}, now=0.0)
+
+    def _look(self, connection: sa.Connection, now: datetime, room: int) -> Round:
+        """Find the endpoints whose turn it is."""
+        with reading(connection):
+            # Apart from what follows: MySQL would go on showing the other rows as they are now.
+            found = self._due.look(
+                connection,
+                now,
+                self._cursor,
+                min(room, MAX_ENDPOINTS),
+                slow=room > self.slow_reserve,
+            )
+        self._cursor = found.end or ""
+        if found.end is None and found.ready:
+            # The whole round fits into one claim: another endpoint begins it each time.
+            self._turn += 1
+            first = self._turn % len(found.ready)
+            found.ready = found.ready[first:] + found.ready[:first]
+        return found
+
+    def _take(
         self,
         connection: sa.Connection,
         now: datetime,
         candidates: list[str],
         room: int,
         claim: Claim,
-    ) -> list[str]:
-        locked = self._lock(connection, candidates)
-        claim.contended = len(locked) < len(candidates)
-        if not locked:
-            return []
-        states = self._states(connection, locked)
-        in_flight = self._in_flight(connection, locked)
-        share = -(-room // len(locked))
-        wishes: list[tuple[str, int, bool]] = []
+    ) -> None:
+        with connection.begin():
+            take_write_lock(self.state, connection)
+            locked = self._lock(connection, candidates)
+            claim.contended = len(locked) < len(candidates)
+            endpoints = self._endpoints(connection, locked)
+            turns = self._lock_turns(connection, now, endpoints)
+            pick = _Pick(room, locked, endpoints, turns)
+            known = [endpoint_id for endpoint_id in candidates if endpoint_id in endpoints]
+            picked = self._pick_rows(connection, now, known, pick, claim)
+            if picked:
+                self._mark(connection, now, picked, endpoints, claim)
+            look_when_due(self.state, connection, pick.exhausted)
+            self._wait_for_turns(connection, now, pick, claim)
+            save_turns(self.state, connection, turns)
+        claim.full = len(picked) >= room
+
+    def _pick_rows(
+        self,
+        connection: sa.Connection,
+        now: datetime,
+        candidates: list[str],
+        pick: _Pick,
+        claim: Claim,
+    ) -> dict[str, datetime | None]:
+        """Choose deliveries; returns their ids in order, each with its turn under a rate limit."""
+        if not candidates:
+            return {}
+        locked, endpoints = pick.locked, pick.endpoints
+        forget_noticed(
+            self.state,
+            connection,
+            [id_ for id_ in candidates if endpoints[id_].ordered and locked[id_].look_at],
+        )
+        flying = self._in_flight(connection, candidates)
+        share = -(-pick.room // len(locked))
+        wishes: list[Wish] = []
         free: dict[str, int] = {}
+        wanted: dict[str, int] = {}
         for endpoint_id in candidates:
-            if endpoint_id not in states:
-                continue
-            flying = in_flight.get(endpoint_id, 0)
-            slots = min(self.state.settings.endpoint_concurrency - flying, share)
+            health, endpoint = locked[endpoint_id], endpoints[endpoint_id]
+            slots = min(self.state.settings.endpoint_concurrency - flying[endpoint_id], share)
             free[endpoint_id] = slots
             if slots <= 0:
                 continue
             due = slots
-            if states[endpoint_id] != EndpointState.ACTIVE or locked[endpoint_id].held(now):
+            if not endpoint.active or health.held(now):
                 due = 0
-            elif locked[endpoint_id].failing:
-                # One probe at a time.
-                due = 0 if flying else 1
+            elif health.failing or endpoint.ordered:
+                # One probe at a time, one after another.
+                due = 0 if flying[endpoint_id] else 1
             if due > 0:
-                wishes.append((endpoint_id, due, False))
+                wishes.append(Wish(endpoint_id, due, ordered=endpoint.ordered))
+                wanted[endpoint_id] = due
             if due < slots:
-                wishes.append((endpoint_id, slots - due, True))
+                wishes.append(Wish(endpoint_id, slots - due, asked=True))
         rows = self._due.pick(connection, now, wishes) if wishes else []
         brought = Counter(row.endpoint_id for row in rows)
-        claim.limited = len(rows) > room or any(
+        claim.limited = len(rows) > pick.room or any(
             brought[endpoint_id] >= slots for endpoint_id, slots in free.items()
         )
-        return _in_turns(rows, candidates)[:room]
+        pick.exhausted = [
+            endpoint_id
+            for endpoint_id, number in wanted.items()
+            if brought[endpoint_id] < number and locked[endpoint_id].look_at is not None
+        ]
+        return self._choose(_in_turns(rows, candidates), flying, pick, claim)
 
-    def _lock(self, connection: sa.Connection, endpoint_ids: Sequence[str]) -> dict[str, _Pause]:
+    def _choose(
+        self, rows: Sequence[Any], flying: Mapping[str, int], pick: _Pick, claim: Claim
+    ) -> dict[str, datetime | None]:
+        """Those of the rows that there is a place and a turn for."""
+        chosen: dict[str, datetime | None] = {}
+        busy = Counter(flying)
+        for row in rows:
+            endpoint_id = row.endpoint_id
+            left = pick.room - len(chosen)
+            if left <= 0:
+                break
+            reserve = self.reserve if busy[endpoint_id] else 0
+            if pick.locked[endpoint_id].slow:
+                reserve = self.slow_reserve
+            if left <= reserve:
+                claim.limited = True
+                continue
+            bucket = pick.endpoints[endpoint_id].bucket
+            turn: datetime | None = None
+            if bucket is not None:
+                turn = pick.turns.take(bucket) if bucket in pick.turns.free_at else None
+                if turn is None:
+                    pick.waiting.add(endpoint_id)
+                    continue
+            chosen[row.id] = turn
+            busy[endpoint_id] += 1
+        return chosen
+
+    def _wait_for_turns(
+        self, connection: sa.Connection, now: datetime, pick: _Pick, claim: Claim
+    ) -> None:
+        """Pass over the endpoints that got no turn, until there is one."""
+        values = []
+        for endpoint_id in sorted(pick.waiting):
+            bucket = pick.endpoints[endpoint_id].bucket
+            assert bucket is not None
+            if bucket not in pick.turns.free_at:
+                claim.contended = True
+                continue
+            opens = min(pick.turns.opens_at(bucket), now + timedelta(seconds=LONGEST_WAIT))
+            claim.again = opens if claim.again is None else min(opens, claim.again)
+            values.append({"b_endpoint": endpoint_id, "b_until": opens})
+        if values:
+            table = self.state.table("EndpointHealth")
+            connection.execute(
+                sa.update(table)
+                .where(table.c.endpoint_id == sa.bindparam("b_endpoint"))
+                .values(wait_until=sa.bindparam("b_until")),
+                values,
+            )
+
+    def _lock(self, connection: sa.Connection, endpoint_ids: Sequence[str]) -> dict[str, _Health]:
         """Lock the health rows that nobody else holds, and read them."""
         health = self.state.table("EndpointHealth").c
         rows = connection.execute(
-            sa.select(health.endpoint_id, health.hold_until, health.probe_interval)
+            sa.select(
+                health.endpoint_id,
+                health.hold_until,
+                health.probe_interval,
+                health.look_at,
+                health.slow,
+            )
             .where(health.endpoint_id.in_(endpoint_ids))
             .order_by(health.endpoint_id)
             .with_for_update(skip_locked=True)
         )
         return {
-            row.endpoint_id: _Pause(row.hold_until, failing=row.probe_interval is not None)
+            row.endpoint_id: _Health(
+                row.hold_until, row.probe_interval is not None, row.look_at, row.slow
+            )
             for row in rows
         }
 
-    def _states(self, connection: sa.Connection, endpoint_ids: Iterable[str]) -> dict[str, str]:
+    def _endpoints(
+        self, connection: sa.Connection, endpoint_ids: Iterable[str]
+    ) -> dict[str, _Endpoint]:
         endpoint = self.state.table("Endpoint").c
         rows = connection.execute(
-            sa.select(endpoint.id, endpoint.state).where(
-                endpoint.id.in_(list(endpoint_ids)), endpoint.deleted_at.is_(None)
-            )
+            sa.select(
+                endpoint.id, endpoint.state, endpoint.ordered, endpoint.rate_limit, endpoint.bucket
+            ).where(endpoint.id.in_(list(endpoint_ids)), endpoint.deleted_at.is_(None))
         )
-        return {row.id: row.state for row in rows}
+        return {
+            row.id: _Endpoint(
+                active=row.state == EndpointState.ACTIVE,
+                ordered=row.ordered,
+                rate_limit=row.rate_limit,
+                shared=row.bucket,
+                bucket=row.bucket or (row.id if row.rate_limit else None),
+            )
+            for row in rows
+        }
 
-    def _in_flight(self, connection: sa.Connection, endpoint_ids: Iterable[str]) -> dict[str, int]:
+    def _lock_turns(
+        self, connection: sa.Connection, now: datetime, endpoints: Mapping[str, _Endpoint]
+    ) -> Turns:
+        limits = {
+            item.bucket: item.rate_limit for item in endpoints.values() if item.bucket is not None
+        }
+        shared = {item.shared for item in endpoints.values() if item.shared is not None}
+        limits |= shared_limits(self.state, connection, shared)
+        return lock_turns(self.state, connection, now, limits)
+
+    def _in_flight(self, connection: sa.Connection, endpoint_ids: Iterable[str]) -> Counter[str]:
         table = self.state.table("Delivery")
         rows = connection.execute(
             sa.select(table.c.endpoint_id, sa.func.count().label("number"))
@@ -177,10 +338,15 @@ class Claimer:
             )
             .group_by(table.c.endpoint_id)
         )
-        return {row.endpoint_id: row.number for row in rows}
+        return Counter({row.endpoint_id: row.number for row in rows})
 
     def _mark(
-        self, connection: sa.Connection, now: datetime, picked: Sequence[str], claim: Claim
+        self,
+        connection: sa.Connection,
+        now: datetime,
+        picked: Mapping[str, datetime | None],
+        endpoints: Mapping[str, _Endpoint],
+        claim: Claim,
     ) -> None:
         table = self.state.table("Delivery")
         delivery = table.c
@@ -194,6 +360,7 @@ class Claimer:
             .values(
                 state=DeliveryState.SENDING,
                 due_at=None,
+                noticed=None,
                 lease_token=token,
                 lease_until=lease_until,
                 last_attempt_at=now,
@@ -233,6 +400,8 @@ class Claimer:
                 failure_count=row.failure_count,
                 token=token,
                 lease_until=lease_until,
+                bucket=endpoints[row.endpoint_id].bucket,
+                not_before=picked[row.delivery_id],
             )
             if row.endpoint_id in unreadable:
                 claim.released.append(Released(claimed, UNREADABLE_DELAY, Hold.UNREADABLE_SECRET))
@@ -241,23 +410,52 @@ class Claimer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pause:
+class _Health:
     """What an endpoint's health says about sending to it."""
 
-    until: datetime | None
+    hold_until: datetime | None
     failing: bool
+    look_at: datetime | None
+    slow: bool
 
     def held(self, now: datetime) -> bool:
-        return self.until is not None and self.until > now
+        return self.hold_until is not None and self.hold_until > now
 
 
-def _in_turns(rows: Sequence[Any], endpoint_ids: Sequence[str]) -> list[str]:
-    """Ids of the rows: the first one of each endpoint, then the second ones, and so on."""
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """How an endpoint wants to be sent to."""
+
+    active: bool
+    ordered: bool
+    rate_limit: float | None
+    #: The bucket that it shares with others.
+    shared: str | None
+    #: The one that limits it: that, or its own.
+    bucket: str | None
+
+
+@dataclass(slots=True)
+class _Pick:
+    """What a claim picks from."""
+
+    room: int
+    locked: Mapping[str, _Health]
+    endpoints: Mapping[str, _Endpoint]
+    turns: Turns
+    #: Endpoints that got no turn though they have something due.
+    waiting: set[str] = field(default_factory=set)
+    #: Endpoints with noticed deliveries, of which all that is due was picked.
+    exhausted: list[str] = field(default_factory=list)
+
+
+def _in_turns(rows: Sequence[Any], endpoint_ids: Sequence[str]) -> list[Any]:
+    """The first row of each endpoint, then the second ones, and so on."""
     places = {endpoint_id: place for place, endpoint_id in enumerate(endpoint_ids)}
     seen: Counter[str] = Counter()
     turns: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        if row.id not in turns:
-            turns[row.id] = (seen[row.endpoint_id], places[row.endpoint_id])
-            seen[row.endpoint_id] += 1
-    return sorted(turns, key=turns.__getitem__)
+    distinct = {row.id: row for row in rows}
+    for row in distinct.values():
+        turns[row.id] = (seen[row.endpoint_id], places[row.endpoint_id])
+        seen[row.endpoint_id] += 1
+    return sorted(distinct.values(), key=lambda row: turns[row.id])

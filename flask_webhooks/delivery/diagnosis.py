@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from ..guard import Exchange
+from ..logs import without_stop
 from .outcome import Outcome
 from .resolver import is_temporary
 
@@ -133,7 +134,7 @@ def _text(error: BaseException) -> str:
     """The system's own words for an error, which hold nothing of the URL."""
     for cause in reversed(list(_causes(error))):
         if isinstance(cause, socket.gaierror):
-            return clean(cause.strerror or "no answer")
+            return without_stop(clean(cause.strerror or "no answer"))
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
-            return os.strerror(cause.errno)
+            return without_stop(os.strerror(cause.errno))
     return type(error).__name__

@@ -1,8 +1,8 @@
 """The loop inside one RQ job: claim, send, settle, until nothing is due and a moment has passed.
 
-Three things run at once: requests on the event loop, the database in one thread of its own, and a sign of
-life in Redis every second. Batches form by themselves: while the database works on one, outcomes of the
-next gather. No transaction is open while a request is under way.
+Requests run on the event loop; the database, Redis and the host's signal receivers each in a thread of their
+own, and only the database is ever waited for. Batches form by themselves: while the database works on one,
+outcomes of the next gather. No transaction is open while a request is under way.
 """
 
 from __future__ import annotations
@@ -10,35 +10,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
-from redis import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import WebhooksError
-from ..formats import Target
 from ..logs import log_failure, safe_text
 from ..state import State
-from . import heartbeat
 from .bell import STEP, Bell
 from .claim import Claim, Claimer
 from .clock import DatabaseClock
 from .database import Database, may_pass
+from .flight import Flight
+from .housekeeping import House
 from .locks import reading
-from .outcome import Claimed, Outcome, Released, Sent
-from .recovery import recover_expired, release_stragglers
-from .retention import prune
+from .outcome import Released, Sent, Settled
+from .presence import Presence
 from .send import Sender
 from .settle import Settler
 from .stopping import on_sigterm
+from .telling import Teller
+
+with contextlib.suppress(ImportError):
+    # Here, so that a worker has it before it forks.
+    import uvloop  # noqa: F401
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -48,10 +47,12 @@ SETTLE_BATCH = 500
 STOP_GRACE = 4.0
 #: Seconds that the last settling may take after that.
 STOP_SETTLE = 2.0
-#: Lease that must be left for a request to be started, beyond the request's own deadline.
-LEASE_MARGIN = 1.0
 #: Seconds after which a claim is repeated that met another worker's.
 CONTENTION_PAUSE = 0.02
+#: Seconds without work after which a lingering drain asks what falls due next.
+SETTLED_DOWN = 0.1
+#: Seconds that a drain stays for slow receivers of the host's signals, and when it must go.
+TELL_LINGER, TELL_GRACE = 30.0, 0.5
 
 
 class Drain:
@@ -67,18 +68,15 @@ class Drain:
         self.state = state
         self.settings = state.settings
         self.id = uuid.uuid4().hex
-        self._worker_name = worker_name
-        self._parent = parent
+        self._worker = (worker_name, parent)
         self._clock = DatabaseClock()
         self._claimer = Claimer(state)
         self._settler = Settler(state)
         self._database = Database(state.engine, patience=self.settings.lease)
-        self._redis = ThreadPoolExecutor(1, "flask-webhooks-redis")
-        self._flying: dict[asyncio.Task[None], tuple[Claimed, Target]] = {}
-        self._sent: list[Sent] = []
-        self._released: list[Released] = []
         self._look = True
         self._limited = False
+        #: The database's time of the last claim.
+        self._looked_at = datetime.min.replace(tzinfo=UTC)
         self._stopping_since: float | None = None
         self._started = time.monotonic()
         self._active_at = time.monotonic()
@@ -90,7 +88,7 @@ class Drain:
         :raises WebhooksError: the database stayed away. What was claimed is sent again after its lease.
         """
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(self._run())
         except DBAPIError as error:
             # RQ logs and keeps what a job raises; SQLAlchemy's error would show it event data.
@@ -102,62 +100,91 @@ class Drain:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
             self._database.hurry(STOP_GRACE + STOP_SETTLE)
-            logger.info("Asked to stop with %d requests in flight", len(self._flying))
+            logger.info("Asked to stop with %d requests in flight", len(self._flight))
         self._wake.set()
 
-    async def _run(self) -> None:
-        self._wake = asyncio.Event()
-        self._bell = Bell(self.state.alarm, self.id)
-        tasks = [asyncio.create_task(self._bell.listen(self._ring))]
-        with on_sigterm(self.stop):
-            try:
-                await self._bell.clear()
-                await self._bell.present(room=True)
-                await self._database.run(self._housekeep)
-                tasks.append(asyncio.create_task(self._keep_house()))
-                async with Sender(self.state) as sender:
-                    self._sender = sender
-                    await self._work()
-            finally:
-                await self._bell.vanish()
-                # Cancelling is not enough: redis-py swallows a cancellation that comes amid a command.
-                self._bell.closing = True
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks, timeout=2 * STEP)
-                await self._bell.close()
-                with contextlib.suppress(DBAPIError):
-                    await self._database.run(self._sign_off, patient=False)
-                await self._database.close()
-                self._redis.shutdown()
+    @property
+    def cut_off(self) -> bool:
+        """Whether we were told to stop while Redis did not answer."""
+        return self._stopping_since is not None and self._bell.away
 
-    def _ring(self) -> None:
+    def look(self) -> None:
+        """Look for work: there may be some."""
         self._look = True
         self._wake.set()
 
-    # -- the loop -------------------------------------------------------------------------------------
+    def has_room(self) -> bool:
+        """Whether there is any use in waking us."""
+        return self._room() > 0
+
+    def busy(self) -> bool:
+        """Whether requests are under way."""
+        return len(self._flight) > 0
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._claimed = asyncio.Event()
+        self._bell = Bell(self.state.alarm, self.id)
+        self._presence = Presence(self, self._bell, *self._worker)
+        self._teller = Teller(self._settler.announcer, self._signals_are_sent)
+        self._house = House(
+            self.state,
+            self.id,
+            self._database,
+            self._clock,
+            tell=self._teller.tell,
+            forget=self._claimer.forget,
+        )
+        # Connecting takes about as long as the rest of the start: let the database begin.
+        opening = asyncio.create_task(self._database.run(self._read_clock))
+        await asyncio.sleep(0)
+        async with Sender(self.state) as sender:
+            self._flight = Flight(sender, self._clock, self._wake.set)
+            # The first claim waits for neither of them, and has the processor for itself.
+            beside = [
+                asyncio.create_task(self._presence.run(self._claimed)),
+                asyncio.create_task(self._house.keep_now_and_then(self.look)),
+                asyncio.create_task(self._house.prune_now_and_then()),
+            ]
+            with on_sigterm(self.stop):
+                try:
+                    await opening
+                    await self._work()
+                finally:
+                    for task in beside:
+                        task.cancel()
+                    await asyncio.wait(beside)
+                    await self._bell.vanish()
+                    self._bell.close()
+                    await self._teller.close(TELL_GRACE)
+                    await self._house.sign_off()
+                    await self._database.close()
+
+    def _read_clock(self, connection: sa.Connection) -> None:
+        with reading(connection):
+            self._clock.read(connection)
 
     async def _work(self) -> None:
         while True:
-            if self._sent or self._released:
+            if self._flight.outcomes:
                 await self._settle()
-            elif self._look and self._room() > 0:
+            elif self._look and self.has_room():
                 await self._claim()
-            elif self._flying:
+            elif self.busy():
                 if self._stopping_since is not None:
                     await self._finish_or_interrupt()
                 else:
                     await self._pause(None)
             elif self._over():
-                await self._hand_over()
+                # Our own worker takes the job, unless it was told to stop.
+                await self._bell.hand_over(to_others=self._stopping_since is not None)
                 return
             elif await self._idle():
                 return
 
     def _room(self) -> int:
-        if self._over():
-            return 0
-        return self.settings.concurrency - len(self._flying)
+        return 0 if self._over() else self.settings.concurrency - len(self._flight)
 
     def _over(self) -> bool:
         return (
@@ -168,60 +195,34 @@ class Drain:
     async def _claim(self) -> None:
         self._look = False
         room = self._room()
-        claim: Claim = await self._database.run(
-            lambda connection: self._claimer.claim(connection, self._clock.now(), room)
-        )
+
+        def take(connection: sa.Connection) -> Claim:
+            self._looked_at = self._clock.now()
+            return self._claimer.claim(connection, self._looked_at, room)
+
+        claim = await self._database.run(take)
         self._limited = claim.limited
-        self._released.extend(claim.released)
+        self._flight.release(claim.released)
         for claimed, target in claim.claimed:
-            task = asyncio.create_task(self._deliver(claimed, target))
-            self._flying[task] = (claimed, target)
-            task.add_done_callback(self._landed)
+            self._flight.launch(claimed, target)
+        self._claimed.set()
         if claim.claimed:
             self._active_at = time.monotonic()
-            self._look = claim.limited
+        if claim.more or (claim.claimed and claim.limited):
+            self._look = True
         if claim.contended:
-            asyncio.get_running_loop().call_later(CONTENTION_PAUSE, self._ring)
+            self._loop.call_later(CONTENTION_PAUSE, self.look)
+        if claim.again is not None:
+            wait = (claim.again - self._clock.now()).total_seconds()
+            self._loop.call_later(max(wait, 0.0), self.look)
         if claim.full:
-            await self._summon()
-
-    async def _deliver(self, claimed: Claimed, target: Target) -> None:
-        left = (claimed.lease_until - self._clock.now()).total_seconds()
-        if left < self._sender.deadline(target) + LEASE_MARGIN:
-            self._released.append(Released(claimed))
-            return
-        started_at = datetime.now(UTC)
-        began = time.monotonic()
-        try:
-            result = await self._sender.send(claimed, target)
-        except asyncio.CancelledError:
-            result = Sent(
-                claimed=claimed,
-                target=target,
-                outcome=Outcome.INTERRUPTED,
-                started_at=started_at,
-                duration_ms=round((time.monotonic() - began) * 1000, 3),
-                error="The worker was stopped while it waited for an answer. The request may have arrived.",
-            )
-        if isinstance(result, Released):
-            self._released.append(result)
-        else:
-            self._sent.append(result)
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        claimed, _ = self._flying.pop(task)
-        if task.cancelled():
-            # Cancelled before it began.
-            self._released.append(Released(claimed))
-        elif (error := task.exception()) is not None:
-            log_failure(logger, "A delivery task failed", error=error)
-            self._released.append(Released(claimed, delay=60.0))
-        self._wake.set()
+            self._bell.summon()
 
     async def _settle(self) -> None:
-        sent, self._sent = self._sent[:SETTLE_BATCH], self._sent[SETTLE_BATCH:]
-        released, self._released = self._released, []
-
+        if not self._house.kept:
+            # Whoever hears of an attempt should find the drain that made it on the list.
+            await self._house.keep()
+        sent, released = self._flight.take_outcomes(SETTLE_BATCH)
         try:
             changed = await self._write(sent, released)
         except DBAPIError as error:
@@ -236,12 +237,12 @@ class Drain:
     async def _write(self, sent: Sequence[Sent], released: Sequence[Released] = ()) -> bool:
         """Settle a batch; returns whether that made new work, or let other work go on."""
 
-        def write(connection: sa.Connection) -> bool:
-            settled = self._settler.settle(connection, self._clock.now(), sent, released)
-            self._settler.announcer.tell(settled)
-            return bool(settled.changes) or settled.emitted
+        def write(connection: sa.Connection) -> Settled:
+            return self._settler.settle(connection, self._clock.now(), sent, released)
 
-        return await self._database.run(write)
+        settled = await self._database.run(write)
+        self._teller.tell(settled)
+        return bool(settled.changes) or settled.emitted
 
     async def _write_one_by_one(self, sent: Sequence[Sent], released: Sequence[Released]) -> bool:
         """Settle what the database does not refuse. The lease of the rest runs out, in the end for good."""
@@ -264,36 +265,53 @@ class Drain:
         left = self._stopping_since + STOP_GRACE - time.monotonic()
         if left > 0:
             await self._pause(left)
-            return
-        for task in list(self._flying):
-            task.cancel()
-        await asyncio.gather(*self._flying, return_exceptions=True)
+        else:
+            await self._flight.interrupt()
 
     async def _idle(self) -> bool:
         """Wait for work; returns True when it is time to go and nothing came up at the last moment."""
-        next_due = await self._database.run(self._next_due)
-        now = self._clock.now()
-        linger_left = self._active_at + self.settings.linger - time.monotonic()
-        until_due = None if next_due is None else (next_due - now).total_seconds()
-        if until_due is not None and until_due <= 0:
-            # Due, but at its limit with other workers, or held at this moment.
-            until_due = STEP
-        if linger_left > 0 or (until_due is not None and until_due <= self.settings.linger):
-            wait = min(
-                value
-                for value in (linger_left if linger_left > 0 else None, until_due)
-                if value is not None
-            )
-            if not await self._pause(wait) and until_due is not None and wait == until_due:
-                self._look = True
-            return False
-        if self._look or not await self._bell.leave():
-            await self._bell.clear()
+        if not self._house.kept:
+            # What others left behind may be due at once.
+            await self._house.keep()
             self._look = True
             return False
+        if self._lingering() > SETTLED_DOWN and await self._pause(SETTLED_DOWN):
+            return False
+        next_due = await self._database.run(self._next_due)
+        due_in = float("inf")
         if next_due is not None:
-            await self._schedule(next_due)
+            due_in = (next_due - self._clock.now()).total_seconds()
+            if due_in <= 0 and next_due > self._looked_at and self._lingering() > 0:
+                self._look = True
+                return False
+            if due_in <= 0:
+                # We saw it and could not have it: its endpoint is at its limit with other workers. Or it
+                # fell due this moment, and we do not linger: it is for the next job.
+                due_in = STEP
+        lingering = self._lingering()
+        if lingering <= 0 and due_in > self.settings.linger:
+            return await self._leave(due_in)
+        due_at = time.monotonic() + due_in
+        await self._pause(min(due_in, lingering) if lingering > 0 else due_in)
+        self._look |= time.monotonic() >= due_at
+        return False
+
+    async def _leave(self, due_in: float) -> bool:
+        """Go, unless there was a wake-up; returns whether we are gone."""
+        if self._look or not await self._bell.leave():
+            self._look = True
+            return False
+        if due_in < float("inf"):
+            # RQ's scheduler goes by the local clock.
+            await self._bell.schedule(datetime.now(UTC) + timedelta(seconds=due_in))
         return True
+
+    def _lingering(self) -> float:
+        """Seconds for which we stay although there is nothing to do."""
+        linger = self.settings.linger
+        if self._teller.busy:
+            linger = max(linger, TELL_LINGER)
+        return self._active_at + linger - time.monotonic()
 
     def _next_due(self, connection: sa.Connection) -> datetime | None:
         with reading(connection):
@@ -301,6 +319,8 @@ class Drain:
 
     async def _pause(self, seconds: float | None) -> bool:
         """Wait to be woken; returns whether we were."""
+        if self.has_room():
+            self._presence.has_room_again()
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -309,77 +329,13 @@ class Drain:
         self._wake.clear()
         return True
 
-    # -- Redis ----------------------------------------------------------------------------------------
-
-    async def _keep_house(self) -> None:
-        swept = time.monotonic()
-        while not self._bell.closing:
-            await asyncio.sleep(STEP)
-            if self._parent is not None and os.getppid() != self._parent:
-                self.stop()
-            if self._worker_name and await self._bell.stop_requested(self._worker_name):
-                self.stop()
-            await self._bell.present(room=self._room() > 0)
-            due = time.monotonic() - swept > max(self.settings.sweep_interval, STEP)
-            if due and self._stopping_since is None:
-                swept = time.monotonic()
-                try:
-                    await self._database.run(self._housekeep, patient=False)
-                except Exception as error:
-                    log_failure(logger, "Housekeeping failed; deliveries go on", error=error)
-            if due or self._flying:
-                # Also for retries that fall due in the middle of steady traffic.
-                self._ring()
-
-    async def _summon(self) -> None:
-        await self._with_redis(self.state.alarm.summon)
-
-    async def _schedule(self, at: datetime) -> None:
-        # RQ's scheduler goes by the local clock.
-        local = datetime.now(UTC) + (at - self._clock.now())
-        await self._with_redis(lambda client: self.state.alarm.schedule(client, local))
-
-    async def _hand_over(self) -> None:
-        """Leave to others what there may be: a wake-up may be on its way to us."""
-        await self._bell.vanish()
-        stopping = self._stopping_since is not None
-        # Our own place becomes free only if we were not told to stop.
-        await self._with_redis(self.state.alarm.ring if stopping else self.state.alarm.enqueue)
-
-    async def _with_redis(self, call: Callable[[Any], Any]) -> None:
-        def run() -> None:
-            client = self.state.alarm.connect()
-            try:
-                call(client)
-            except (RedisError, OSError) as error:
-                logger.warning("Redis does not answer: %s", error)
-            finally:
-                client.close()
-
-        await asyncio.get_running_loop().run_in_executor(self._redis, run)
-
-    # -- upkeep --------------------------------------------------------------------------------------
-
-    def _housekeep(self, connection: sa.Connection) -> None:
-        with connection.begin():
-            now = self._clock.read(connection)
-        self._claimer.forget()
-        while recover_expired(self.state, connection, now) >= 500:
-            pass
-        release_stragglers(self.state, connection, now)
-        prune(self.state, connection, now)
-        heartbeat.beat(
-            self.state,
-            connection,
-            heartbeat.Sign(self.id, "drain", socket.gethostname(), os.getpid()),
-            now,
-        )
-
-    def _sign_off(self, connection: sa.Connection) -> None:
-        heartbeat.end(self.state, connection, self.id)
+    def _signals_are_sent(self) -> None:
+        """From the thread of the signals."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._wake.set)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's, where it is installed."""
     try:
         import uvloop

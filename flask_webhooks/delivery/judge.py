@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .. import health as health_rules
@@ -48,12 +49,15 @@ def judge(
         if item.outcome == Outcome.SUCCEEDED:
             after, changes = health_rules.after_success(before, now)
         else:
-            after, changes = health_rules.after_failure(before, now, policy)
+            counted = _without_probing(policy) if _throttled(item) else policy
+            after, changes = health_rules.after_failure(before, now, counted)
             if reason == Reason.GONE and Change.DISABLED not in changes:
                 changes.append(Change.DISABLED)
         if item.retry_after:
             until = now + timedelta(seconds=item.retry_after)
             after = health_rules.hold(after, until, Hold.RETRY_AFTER)
+        if item.duration_ms is not None:
+            after = health_rules.paced(after, item.duration_ms)
         result.health[endpoint_id] = after
         for change in changes:
             # A recovery is told with the incident that it ends.
@@ -83,6 +87,15 @@ def next_trigger(trigger: str, *, interrupted: bool) -> str:
     What a person asked for was not made yet if it was interrupted.
     """
     return trigger if interrupted and trigger in ON_DEMAND else Trigger.RETRY
+
+
+def _throttled(item: Sent) -> bool:
+    """Whether the receiver is there and only asks for less: a burst to a chat is refused like this."""
+    return item.status == 429 and bool(item.retry_after)
+
+
+def _without_probing(policy: Policy) -> Policy:
+    return replace(policy, failing_after=sys.maxsize)
 
 
 def _concerns_endpoint(item: Sent) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -59,6 +60,10 @@ class Claimed:
     token: str
     #: By the database's clock.
     lease_until: datetime
+    #: The limit that its endpoint shares with others, as a `Bucket` row's id.
+    bucket: str | None = None
+    #: Its turn under a rate limit, by the database's clock; ``None`` is at once.
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,27 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt as others are told of it."""
+
+    endpoint_id: str
+    #: The endpoint's.
+    tenant: str | None
+    delivery_id: str
+    event_id: str
+    event_type: str
+    number: int
+    trigger: str
+    outcome: Outcome
+    status: int | None
+    error: str | None
+    duration_ms: float | None
+    #: What became of the delivery.
+    state: DeliveryState
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """A claimed delivery that was not sent; its attempt is not counted."""
 
@@ -101,6 +127,8 @@ class Settled:
 
     #: Attempts that were recorded, and the state that each left its delivery in.
     attempts: list[tuple[Sent, DeliveryState, Reason | None]] = field(default_factory=list)
+    #: Attempts whose worker went silent, recorded by somebody else.
+    lost: list[Ended] = field(default_factory=list)
     #: Endpoint id, what changed, and the health that goes with it.
     changes: list[tuple[str, Change, Health]] = field(default_factory=list)
     #: Signals to send once the batch is committed, with their keywords.
@@ -109,3 +137,24 @@ class Settled:
     emitted: bool = False
     #: Attempts whose lease had been taken over.
     stale: int = 0
+
+    def ended(self) -> Iterator[Ended]:
+        """All attempts that were recorded, in the order in which they ended."""
+        yield from self.lost
+        for item, state, reason in self.attempts:
+            claimed = item.claimed
+            yield Ended(
+                endpoint_id=claimed.endpoint_id,
+                tenant=item.target.tenant,
+                delivery_id=claimed.delivery_id,
+                event_id=claimed.event.id,
+                event_type=claimed.event.type,
+                number=claimed.number,
+                trigger=claimed.trigger,
+                outcome=item.outcome,
+                status=item.status,
+                error=item.error,
+                duration_ms=item.duration_ms,
+                state=state,
+                reason=reason,
+            )

@@ -13,17 +13,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..columns import utc_now
-from ..formats import OutgoingEvent, Target
 from ..models import ON_DEMAND, DeliveryState, EndpointState
 from ..state import State
 from .announce import Announcer
-from .attempts import insert_attempts
+from .attempts import insert_lost_attempts
 from .judge import next_trigger
 from .locks import in_state, lock_endpoints, reading, take_write_lock
-from .outcome import Claimed, Outcome, Reason, Sent, Settled
+from .outcome import Ended, Outcome, Reason, Settled
 from .waiting import cancel_waiting, divert, hold_pending
 
-#: How long after a pause or resume events are looked for that missed it: those whose transaction had
+#: How long after a pause, resume or deletion events are looked for that missed it: those whose transaction had
 #: begun before and ended after.
 RACE = timedelta(days=1)
 
@@ -36,12 +35,14 @@ def recover_expired(
     now: datetime,
     limit: int = 500,
     chance: Callable[[], float] = random.random,
+    tell: Callable[[Settled], None] | None = None,
 ) -> int:
     """Reopen deliveries whose worker went silent, and record their lost attempts; returns how many.
 
     A delivery that is interrupted again and again probably kills the workers, and fails.
 
     :param now: the database's time.
+    :param tell: what to do with what came of it; by default the signals are sent at once.
     """
     table = state.table("Delivery")
     expired = sa.and_(in_state(table, DeliveryState.SENDING), table.c.lease_until < now)
@@ -61,102 +62,77 @@ def recover_expired(
             .where(expired, table.c.id.in_([row.id for row in found]))
             .order_by(table.c.id)
         ).all()
-        lost = _lost_attempts(state, connection, rows)
-        insert_attempts(state, connection, lost)
+        endpoints = _endpoints(connection, state, rows)
+        insert_lost_attempts(
+            state,
+            connection,
+            rows,
+            {endpoint_id: row.url_shown for endpoint_id, row in endpoints.items()},
+            _LOST,
+        )
         most = state.settings.max_interruptions
-        for row, item in zip(rows, lost, strict=True):
-            failed = row.interruption_count + 1 >= most
-            settled.attempts.append(
-                (item, DeliveryState.FAILED, Reason.INTERRUPTED)
-                if failed
-                else (item, DeliveryState.PENDING, None)
+        settled.lost = [
+            _ended(
+                row, endpoints[row.endpoint_id].tenant, failed=row.interruption_count + 1 >= most
             )
-        _reopen(state, connection, rows, settled, now, chance)
+            for row in rows
+        ]
+        _reopen(state, connection, rows, settled.lost, now, chance)
         divert(state, connection, {row.endpoint_id for row in rows})
         settled.emitted = announcer.record(connection, settled, now)
-    announcer.tell(settled)
+    (tell or announcer.tell)(settled)
     return len(found)
 
 
-def _lost_attempts(
-    state: State, connection: sa.Connection, rows: Sequence[sa.Row[Any]]
-) -> list[Sent]:
-    endpoint, event = state.table("Endpoint").c, state.table("Event").c
-    endpoints = {
-        row.id: row
-        for row in connection.execute(
-            sa.select(
-                endpoint.id, endpoint.tenant, endpoint.url_shown, endpoint.format, endpoint.version
-            ).where(endpoint.id.in_({row.endpoint_id for row in rows}))
+def _endpoints(
+    connection: sa.Connection, state: State, rows: Sequence[sa.Row[Any]]
+) -> dict[str, Any]:
+    endpoint = state.table("Endpoint").c
+    found = connection.execute(
+        sa.select(endpoint.id, endpoint.tenant, endpoint.url_shown).where(
+            endpoint.id.in_({row.endpoint_id for row in rows})
         )
-    }
-    events = {
-        row.id: row
-        for row in connection.execute(
-            sa.select(event.id, event.type, event.tenant, event.occurred_at).where(
-                event.id.in_({row.event_id for row in rows})
-            )
-        )
-    }
-    return [
-        Sent(
-            claimed=Claimed(
-                delivery_id=row.id,
-                endpoint_id=row.endpoint_id,
-                event=OutgoingEvent(
-                    row.event_id,
-                    row.event_type,
-                    events[row.event_id].tenant,
-                    events[row.event_id].occurred_at,
-                    data_json="{}",
-                ),
-                number=row.attempt_count,
-                trigger=row.trigger,
-                actor=row.actor,
-                failure_count=row.failure_count,
-                token=row.lease_token,
-                lease_until=row.lease_until,
-            ),
-            # What was sent is not known any more, so nothing needs to be decrypted.
-            target=Target(
-                id=row.endpoint_id,
-                tenant=endpoints[row.endpoint_id].tenant,
-                url="",
-                url_shown=endpoints[row.endpoint_id].url_shown,
-                format=endpoints[row.endpoint_id].format,
-                secrets=(),
-                headers={},
-                user_agent=None,
-                version=endpoints[row.endpoint_id].version,
-            ),
-            outcome=Outcome.INTERRUPTED,
-            started_at=row.last_attempt_at,
-            duration_ms=None,
-            error=_LOST,
-        )
-        for row in rows
-    ]
+    )
+    return {row.id: row for row in found}
+
+
+def _ended(row: sa.Row[Any], tenant: str | None, *, failed: bool) -> Ended:
+    return Ended(
+        endpoint_id=row.endpoint_id,
+        tenant=tenant,
+        delivery_id=row.id,
+        event_id=row.event_id,
+        event_type=row.event_type,
+        number=row.attempt_count,
+        trigger=row.trigger,
+        outcome=Outcome.INTERRUPTED,
+        status=None,
+        error=_LOST,
+        duration_ms=None,
+        state=DeliveryState.FAILED if failed else DeliveryState.PENDING,
+        reason=Reason.INTERRUPTED if failed else None,
+    )
 
 
 def _reopen(
     state: State,
     connection: sa.Connection,
     rows: Sequence[sa.Row[Any]],
-    settled: Settled,
+    lost: Sequence[Ended],
     now: datetime,
     chance: Callable[[], float],
 ) -> None:
     values = []
-    for row, (_, after, reason) in zip(rows, settled.attempts, strict=True):
-        pending = after == DeliveryState.PENDING
+    for row, item in zip(rows, lost, strict=True):
+        pending = item.state == DeliveryState.PENDING
         # One that kills its worker takes down those that were in flight beside it. Scattered, they
         # do not share its fate each time.
         scatter = chance() * row.interruption_count * state.settings.lease
         values.append(
             {
                 "b_id": row.id,
-                "b_state": after,
-                "b_reason": reason,
+                "b_state": item.state,
+                "b_reason": item.reason,
                 "b_due": now + timedelta(seconds=scatter) if pending else None,
                 "b_completed": None if pending else now,
                 "b_trigger": next_trigger(row.trigger, interrupted=True)
@@ -192,7 +168,7 @@ def release_stragglers(state: State, connection: sa.Connection, now: datetime) -
     """
     with reading(connection):
         found = _stragglers(state, connection, now)
-        deleted = _deleted_with_waiting(state, connection)
+        deleted = _deleted_with_waiting(state, connection, now)
     if deleted:
         with connection.begin():
             take_write_lock(state, connection)
@@ -243,15 +219,15 @@ def _stragglers(state: State, connection: sa.Connection, now: datetime) -> set[s
     return {row.id for row in rows}
 
 
-def _deleted_with_waiting(state: State, connection: sa.Connection) -> set[str]:
-    """Endpoints that were deleted while a transaction of the host's still wrote a delivery for them."""
+def _deleted_with_waiting(state: State, connection: sa.Connection, now: datetime) -> set[str]:
+    """Endpoints that were deleted lately, while a transaction of the host's still wrote to them."""
     endpoint, delivery = state.table("Endpoint").c, state.table("Delivery")
     waiting = sa.or_(
         in_state(delivery, DeliveryState.PENDING), in_state(delivery, DeliveryState.HELD)
     )
     rows = connection.execute(
         sa.select(endpoint.id).where(
-            endpoint.deleted_at.is_not(None),
+            endpoint.deleted_at >= now - RACE,
             sa.exists().where(delivery.c.endpoint_id == endpoint.id, waiting),
         )
     )

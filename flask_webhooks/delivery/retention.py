@@ -1,7 +1,8 @@
-"""Remove what is older than ``WEBHOOKS_RETENTION_DAYS``, a little at a time."""
+"""Remove what is older than ``WEBHOOKS_RETENTION_DAYS``, in short transactions within a bounded time."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,73 +14,156 @@ from ..models import AT_REST
 from ..state import State
 from .locks import reading, take_write_lock
 
-#: Events that are removed in one transaction, which holds locks for some milliseconds only.
+#: Events that are removed in one transaction, which holds locks for some tens of milliseconds only.
 BATCH = 200
+#: Old events that are looked at to find a batch: some may still be owed.
+WINDOW = 500
+#: Seconds that one call removes for.
+BUDGET = 1.0
 
 
-def prune(state: State, connection: sa.Connection, now: datetime) -> int:
-    """Remove a batch of old events with their deliveries and attempts; returns how many events.
+def prune(state: State, connection: sa.Connection, now: datetime, budget: float = BUDGET) -> int:
+    """Remove old events with their deliveries and attempts, a batch at a time; returns how many events.
 
     An event stays for as long as one of its deliveries is not at rest, and an endpoint that was deleted
     for as long as there is a delivery to tell of it. The audit trail stays.
+
+    :param now: the database's time.
+    :param budget: seconds after which no further batch is begun.
     """
-    cutoff = now - timedelta(days=state.settings.retention_days)
-    statistic = state.table("Statistic")
-    old_hours = statistic.c.hour < cutoff
-    with reading(connection):
-        event_ids = connection.execute(_old_events(state, cutoff)).scalars().all()
-        endpoint_ids = connection.execute(_old_endpoints(state, cutoff)).scalars().all()
-        hours = connection.execute(sa.select(statistic.c.hour).where(old_hours).limit(1)).first()
-    if not event_ids and not endpoint_ids and hours is None:
+    deadline = time.monotonic() + budget
+    pruning = Pruning(state, now)
+    while pruning.step(connection) and time.monotonic() < deadline:
+        pass
+    return pruning.removed
+
+
+class Pruning:
+    """One pass over what is old. Whoever has other things to do does them between two steps."""
+
+    def __init__(self, state: State, now: datetime) -> None:
+        self.removed = 0
+        self._state = state
+        self._cutoff = now - timedelta(days=state.settings.retention_days)
+        self._looked_up_to = ""
+
+    def step(self, connection: sa.Connection) -> bool:
+        """Remove one batch, in a transaction of its own; returns whether there may be more."""
+        state = self._state
+        with reading(connection):
+            looked_at = connection.execute(self._window()).scalars().all()
+            event_ids = self._removable(connection, looked_at)
+            endpoint_ids = connection.execute(self._old_endpoints()).scalars().all()
+            hour = self._oldest_hour(connection)
+        if event_ids or endpoint_ids or hour is not None:
+            with connection.begin():
+                take_write_lock(state, connection)
+                self.removed += _remove_events(state, connection, event_ids)
+                self._remove_endpoints(connection, endpoint_ids)
+                if hour is not None:
+                    statistic = state.table("Statistic")
+                    connection.execute(sa.delete(statistic).where(statistic.c.hour == hour))
+        if len(event_ids) == BATCH:
+            self._looked_up_to = event_ids[-1]
+            return True
+        if looked_at:
+            self._looked_up_to = looked_at[-1]
+        return len(looked_at) == WINDOW or len(endpoint_ids) == BATCH or hour is not None
+
+    def _window(self) -> sa.Select[Any]:
+        event = self._state.table("Event").c
+        # Ids sort by time, so the primary key finds the oldest.
+        return (
+            sa.select(event.id)
+            .where(
+                event.id > self._looked_up_to,
+                event.id < ids.lowest_id("evt", self._cutoff),
+            )
+            .order_by(event.id)
+            .limit(WINDOW)
+        )
+
+    def _removable(self, connection: sa.Connection, looked_at: Sequence[str]) -> list[str]:
+        """The first of them that nobody is owed."""
+        if not looked_at:
+            return []
+        delivery = self._state.table("Delivery").c
+        owed = set(
+            connection.execute(
+                sa.select(delivery.event_id).where(
+                    delivery.event_id.in_(looked_at), delivery.state.not_in(sorted(AT_REST))
+                )
+            ).scalars()
+        )
+        return [event_id for event_id in looked_at if event_id not in owed][:BATCH]
+
+    def _old_endpoints(self) -> sa.Select[Any]:
+        endpoint, delivery = (self._state.table(name).c for name in ("Endpoint", "Delivery"))
+        return (
+            sa.select(endpoint.id)
+            .where(
+                endpoint.deleted_at < self._cutoff,
+                ~sa.exists().where(delivery.endpoint_id == endpoint.id),
+            )
+            .limit(BATCH)
+        )
+
+    def _oldest_hour(self, connection: sa.Connection) -> datetime | None:
+        hour = self._state.table("Statistic").c.hour
+        query = sa.select(hour).where(hour < self._cutoff).order_by(hour).limit(1)
+        found: datetime | None = connection.execute(query).scalar()
+        return found
+
+    def _remove_endpoints(self, connection: sa.Connection, endpoint_ids: Sequence[str]) -> None:
+        # Asked again: the lock is ours only now.
+        old = self._old_endpoints().where(self._state.table("Endpoint").c.id.in_(endpoint_ids))
+        gone = connection.execute(old).scalars().all() if endpoint_ids else []
+        for name, column in (
+            ("Statistic", "endpoint_id"),
+            ("EndpointHealth", "endpoint_id"),
+            ("Endpoint", "id"),
+        ):
+            if gone:
+                table = self._state.table(name)
+                connection.execute(sa.delete(table).where(table.c[column].in_(gone)))
+
+
+def _remove_events(state: State, connection: sa.Connection, event_ids: Sequence[str]) -> int:
+    """Remove those that are still owed to nobody, now that nobody can change that; returns how many."""
+    if not event_ids:
         return 0
-    with connection.begin():
-        take_write_lock(state, connection)
-        _remove_events(state, connection, event_ids)
-        _remove_endpoints(state, connection, endpoint_ids)
-        connection.execute(sa.delete(statistic).where(old_hours))
-    return len(event_ids)
-
-
-def _old_events(state: State, cutoff: datetime) -> sa.Select[Any]:
-    event, delivery = state.table("Event").c, state.table("Delivery").c
-    # Ids sort by time, so the primary key finds the oldest.
-    return (
-        sa.select(event.id)
-        .where(
-            event.id < ids.lowest_id("evt", cutoff),
-            ~sa.exists().where(
-                delivery.event_id == event.id, delivery.state.not_in(sorted(AT_REST))
-            ),
-        )
-        .order_by(event.id)
-        .limit(BATCH)
-    )
-
-
-def _old_endpoints(state: State, cutoff: datetime) -> sa.Select[Any]:
-    endpoint, delivery = state.table("Endpoint").c, state.table("Delivery").c
-    return (
-        sa.select(endpoint.id)
-        .where(
-            endpoint.deleted_at < cutoff,
-            ~sa.exists().where(delivery.endpoint_id == endpoint.id),
-        )
-        .limit(BATCH)
-    )
-
-
-def _remove_events(state: State, connection: sa.Connection, event_ids: Sequence[str]) -> None:
     event, delivery, attempt = (state.table(name) for name in ("Event", "Delivery", "Attempt"))
-    # SQLite enforces foreign keys, and with them cascades, only where the host turns that on.
-    gone = sa.select(delivery.c.id).where(delivery.c.event_id.in_(event_ids))
-    connection.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(gone)))
-    connection.execute(sa.delete(delivery).where(delivery.c.event_id.in_(event_ids)))
-    connection.execute(sa.delete(event).where(event.c.id.in_(event_ids)))
-
-
-def _remove_endpoints(state: State, connection: sa.Connection, endpoint_ids: Sequence[str]) -> None:
-    for name in ("Statistic", "EndpointHealth"):
-        table = state.table(name)
-        connection.execute(sa.delete(table).where(table.c.endpoint_id.in_(endpoint_ids)))
-    endpoint = state.table("Endpoint")
-    connection.execute(sa.delete(endpoint).where(endpoint.c.id.in_(endpoint_ids)))
+    # What somebody else has locked is about to change: it is left for the next time. Waiting for it here
+    # could end in a deadlock, since people lock the endpoint first.
+    locked = (
+        connection.execute(
+            sa.select(event.c.id)
+            .where(event.c.id.in_(event_ids))
+            .order_by(event.c.id)
+            .with_for_update(skip_locked=True)
+        )
+        .scalars()
+        .all()
+    )
+    mine = connection.execute(
+        sa.select(delivery.c.id, delivery.c.state)
+        .where(delivery.c.event_id.in_(locked))
+        .order_by(delivery.c.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    at_rest = {row.id for row in mine if row.state in AT_REST}
+    kept = {
+        row.event_id
+        for row in connection.execute(
+            sa.select(delivery.c.id, delivery.c.event_id).where(delivery.c.event_id.in_(locked))
+        )
+        if row.id not in at_rest
+    }
+    gone = [event_id for event_id in locked if event_id not in kept]
+    if gone:
+        # SQLite enforces foreign keys, and with them cascades, only where the host turns that on.
+        theirs = sa.select(delivery.c.id).where(delivery.c.event_id.in_(gone))
+        connection.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(theirs)))
+        connection.execute(sa.delete(delivery).where(delivery.c.event_id.in_(gone)))
+        connection.execute(sa.delete(event).where(event.c.id.in_(gone)))
+    return len(gone)

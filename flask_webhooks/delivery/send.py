@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,11 +19,12 @@ from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
 from ..formats import Answer, Format, Rendered, Target
 from ..guard import Exchange, GuardedConnector, current_exchange
+from ..headers import product_token
 from ..health import Hold
 from ..state import State
 from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
 from .outcome import Claimed, Outcome, Released, Sent
-from .resolver import ThreadResolver
+from .resolver import ThreadResolver, Trouble
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -123,8 +123,11 @@ class Sender:
         finally:
             current_exchange.reset(token)
         duration = (time.perf_counter() - began) * 1000
-        if failure is not None and failure.unanswered_lookup and not await self._resolver.works():
-            return Released(claimed, OWN_TROUBLE_DELAY, Hold.NO_DNS)
+        if failure is not None and failure.unanswered_lookup:
+            trouble = await self._resolver.trouble(url.raw_host or "")
+            if trouble is not None:
+                reason = Hold.NO_DNS if trouble == Trouble.NO_DNS else None
+                return Released(claimed, OWN_TROUBLE_DELAY, reason)
         if failure is not None and failure.ours:
             return Released(claimed, OWN_TROUBLE_DELAY)
         verdict = _judge(style, answer, failure, started_at, self._settings)
@@ -273,7 +276,7 @@ def default_user_agent(product_name: str) -> str:
     """``Acme-Licensing-Webhook/1.0``: the product's name as an RFC 9110 token."""
     if product_name == Settings().product_name:
         return f"{product_name}/1.0"
-    token = re.sub(r"[^0-9A-Za-z.!#$%&'*+^_`|~]+", "-", product_name).strip("-")
+    token = product_token(product_name)
     return f"{token}-Webhook/1.0" if token else "Webhook/1.0"
 
 

@@ -25,6 +25,7 @@ from .attempts import insert_attempts
 from .judge import Judgement, judge, next_trigger
 from .locks import take_write_lock
 from .outcome import Claimed, Outcome, Reason, Released, Sent, Settled
+from .rates import hold_buckets
 from .statistics import count_attempts
 from .waiting import divert, hold_pending
 
@@ -89,6 +90,7 @@ class Settler:
             insert_attempts(self.state, connection, valid)
             self._update_deliveries(connection, settled, now)
             self._update_health(connection, health, after)
+            hold_buckets(self.state, connection, valid, now)
             count_attempts(self.state, connection, valid)
             settled.changes = self._apply_changes(connection, judgement, now)
             divert(self.state, connection, _pending_again(settled, given_back))
@@ -165,6 +167,7 @@ class Settler:
                 .values(
                     state=DeliveryState.SUCCEEDED,
                     reason=None,
+                    interruption_count=0,
                     last_status=status,
                     completed_at=now,
                     lease_token=None,
@@ -179,6 +182,11 @@ class Settler:
                     state=sa.bindparam("b_state"),
                     reason=sa.bindparam("b_reason"),
                     failure_count=sa.bindparam("b_failures"),
+                    # It let its worker live, so it is not the one that kills them.
+                    interruption_count=sa.case(
+                        (sa.bindparam("b_ended", type_=sa.Boolean()), 0),
+                        else_=table.c.interruption_count,
+                    ),
                     last_status=sa.bindparam("b_status"),
                     due_at=sa.bindparam("b_due"),
                     completed_at=sa.bindparam("b_completed"),
@@ -205,6 +213,7 @@ class Settler:
             "b_state": state,
             "b_reason": reason,
             "b_failures": failures,
+            "b_ended": not interrupted,
             "b_status": item.status,
             "b_due": due_at,
             "b_completed": None if pending else now,

@@ -1,14 +1,19 @@
-"""Endpoints with everything decrypted, kept while their version stands."""
+"""What formats need beside the event: endpoints with everything decrypted, and names of tenants."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from ..errors import UnreadableSecret
-from ..formats import Target
+from ..formats import OutgoingEvent, Target
+from ..logs import log_failure
 from ..state import State
+
+logger = logging.getLogger("flask_webhooks.delivery")
 
 
 class Targets:
@@ -45,6 +50,38 @@ class Targets:
                 except UnreadableSecret:
                     unreadable.add(row.id)
         return unreadable
+
+
+class TenantNames:
+    """The names of tenants for people, by the host's hook, asked for once in a while."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._known: dict[str, str] = {}
+
+    def forget(self) -> None:
+        """Ask anew when they are next needed."""
+        self._known.clear()
+
+    def give(self, event: OutgoingEvent) -> OutgoingEvent:
+        """The event with its tenant's name. No transaction may be open: the host may ask its database."""
+        if event.tenant is None:
+            return event
+        if event.tenant not in self._known:
+            self._known[event.tenant] = self._ask(event.tenant)
+        return replace(event, tenant_name=self._known[event.tenant])
+
+    def _ask(self, tenant: str) -> str:
+        hook = self.state.hooks.tenant_name
+        if hook is None:
+            return tenant
+        try:
+            with self.state.app.app_context():
+                return str(hook(tenant) or tenant)
+        except Exception as error:
+            # A fault of the host's must not keep the event back.
+            log_failure(logger, "The name of a tenant could not be found", error=error)
+            return tenant
 
 
 def as_target(state: State, row: Any, now: float) -> Target:

@@ -23,7 +23,7 @@ def hold_pending(state: State, connection: sa.Connection, endpoint_ids: Collecti
             in_state(table, DeliveryState.PENDING),
             table.c.trigger.not_in(ON_DEMAND),
         )
-        .values(state=DeliveryState.HELD, due_at=None)
+        .values(state=DeliveryState.HELD, due_at=None, noticed=None)
     ).rowcount
 
 

@@ -6,10 +6,33 @@ import difflib
 from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
-from .base import Answer, Format, OutgoingEvent, Rendered, Target
-from .standard import Standard
+from .akuworks import AkuWorks
+from .aureva import Aureva
+from .authforge import AuthForge
+from .authon import Authon
+from .authvaultix import AuthVaultix
+from .base import Answer, ExportedEndpoint, Format, OutgoingEvent, Rendered, Target
+from .cloudevents import CloudEvents
+from .custom import Custom
+from .discord import Discord
+from .secrets import HexSigned
+from .slack import Slack
+from .standard import Standard, StandardSigned
+from .teams import Teams
+from .telegram import Telegram
 
-__all__ = ["Answer", "Format", "Formats", "OutgoingEvent", "Rendered", "Target", "builtin_formats"]
+__all__ = [
+    "Answer",
+    "ExportedEndpoint",
+    "Format",
+    "Formats",
+    "HexSigned",
+    "OutgoingEvent",
+    "Rendered",
+    "StandardSigned",
+    "Target",
+    "builtin_formats",
+]
 
 
 class Formats:
@@ -56,4 +79,19 @@ class Formats:
 
 def builtin_formats() -> Formats:
     """A fresh set of all formats that come with Flask-Webhooks."""
-    return Formats((Standard(),))
+    return Formats(
+        (
+            Standard(),
+            CloudEvents(),
+            Custom(),
+            Discord(),
+            Slack(),
+            Telegram(),
+            Teams(),
+            Aureva(),
+            Authon(),
+            AuthVaultix(),
+            AkuWorks(),
+            AuthForge(),
+        )
+    )

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
-from ..errors import InvalidEndpoint
+from ..errors import InvalidEndpoint, InvalidSecret, InvalidSubscription, InvalidURL
 from ..retry import HOLDING_STATUSES, parse_retry_after
 
 
@@ -78,6 +78,20 @@ class Answer:
     body: bytes
 
 
+class ExportedEndpoint(TypedDict, total=False):
+    """What `Format.read_export` found; all but `url` may be missing."""
+
+    url: str
+    #: Names in the format's own dialect or in ours, or patterns; ``None`` is everything.
+    events: list[str] | None
+    #: The one that the receiver has; ``None`` where the export does not tell.
+    secret: str | None
+    active: bool
+    name: str
+    description: str
+    user_agent: str | None
+
+
 class Format:
     """Base of all formats. A subclass sets the class attributes and renders; the rest has sane defaults."""
 
@@ -97,14 +111,24 @@ class Format:
     test_event: ClassVar[str] = "test"
     #: Our event types and the names that they go out under; the rest keep ours.
     event_names: ClassVar[Mapping[str, str]] = {}
+    #: A URL and options of the kind that its endpoints have, for examples in pages and commands.
+    example_url: ClassVar[str] = "https://shop.example/webhooks"
+    example_options: ClassVar[Mapping[str, Any]] = {}
 
     def matches(self, url: str) -> bool:
         """Whether a checked URL can only be meant for this format."""
         return False
 
     def event_name(self, event_type: str) -> str:
-        """The name that an event type of ours goes out under."""
-        return self.event_names.get(event_type, event_type)
+        """The name that an event type goes out under: the vendor's, else ours.
+
+        A name of ours, or of the host's, never goes out where the vendor uses that string for something
+        else: it is then sent with ``other.`` before it.
+        """
+        known = self.event_names.get(event_type)
+        if known is not None:
+            return known
+        return f"other.{event_type}" if event_type in self.event_names.values() else event_type
 
     def event_types(self, name: str) -> tuple[str, ...]:
         """The event types of ours that this format's name stands for; empty where it is no name of it."""
@@ -120,6 +144,17 @@ class Format:
         :raises InvalidSecret: says what to write instead.
         """
         raise NotImplementedError
+
+    def generate_key_pair(self) -> str:
+        """A new private key, to stand among the secrets, for endpoints that want a public key to verify by.
+
+        :raises InvalidSecret: the format has only secrets that both sides know.
+        """
+        raise InvalidSecret(f"{self.label} signs with a shared secret only, not with a key pair.")
+
+    def public_key(self, secret: str) -> str | None:
+        """What the receiver verifies by, of a key pair; ``None`` of a secret that both sides know."""
+        return None
 
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
         """Check what an endpoint sets of this format; returns what is stored.
@@ -155,6 +190,58 @@ class Format:
             return None
         return parse_retry_after(answer.headers.get("retry-after"), now, longest)
 
+    def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
+        """Read an endpoint from an export of the service whose format this is.
+
+        :param item: one JSON object of the export. The members read here are ours and those that most
+            services share: ``url``, ``events``, ``secret``, ``active`` (``is_active``, ``enabled``),
+            ``name``, ``description``, ``user_agent``. What the values may be is checked later.
+        :raises InvalidInput: it cannot be read; says why.
+        """
+        return read_common_export(item)
+
     def mask_url(self, url: str) -> str:
         """The URL as it may be shown."""
         return url
+
+
+_ACTIVE_MEMBERS = ("active", "is_active", "enabled")
+
+
+def read_common_export(item: Mapping[str, Any]) -> ExportedEndpoint:
+    """Read the members that the exports of most services share; see `Format.read_export`.
+
+    :raises InvalidInput: one of them is not of the kind that it has to be.
+    """
+    url = item.get("url")
+    if not isinstance(url, str) or not url:
+        raise InvalidURL('It has no "url".')
+    events = item.get("events")
+    if isinstance(events, str):
+        # A column that holds a JSON array.
+        try:
+            events = json.loads(events)
+        except (ValueError, RecursionError):
+            events = [events]
+    if events is not None and not (
+        isinstance(events, list) and all(isinstance(name, str) for name in events)
+    ):
+        raise InvalidSubscription('Its "events" are not a list of names.')
+    exported = ExportedEndpoint(url=url, events=events)
+    for member in _ACTIVE_MEMBERS:
+        if item.get(member) is not None:
+            if item[member] not in (True, False):
+                raise InvalidEndpoint(f'Its "{member}" is neither true nor false.', field=member)
+            exported["active"] = bool(item[member])
+    secret = item.get("secret")
+    if secret is not None and not isinstance(secret, str):
+        raise InvalidSecret('Its "secret" is not text.')
+    exported["secret"] = secret or None
+    for key in ("name", "description", "user_agent"):
+        value = item.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise InvalidEndpoint(f'Its "{key}" is not text.', field=key)
+        exported[key] = value
+    return exported

@@ -23,6 +23,8 @@ from .endpoints import (
 )
 from .engine import EngineReport, engine
 from .events import EventDetail, EventRow, get_event, list_events
+from .examples import example
+from .keys import PublicKey, public_keys
 from .pages import MAX_LIMIT, Page
 from .routing import Routing, Why, explain_routing
 from .signatures import check_signature
@@ -46,12 +48,14 @@ __all__ = [
     "Failing",
     "HealthReport",
     "Page",
+    "PublicKey",
     "Routing",
     "Series",
     "Why",
     "backlog",
     "check_signature",
     "engine",
+    "example",
     "explain_routing",
     "get_delivery",
     "get_endpoint",
@@ -63,6 +67,7 @@ __all__ = [
     "list_events",
     "most_failures",
     "name_endpoints",
+    "public_keys",
     "quota",
     "statistics",
 ]

@@ -1,0 +1,38 @@
+"""The scenarios, by name. A new one is a module with a `run` and a line here.
+
+`run` gets the bench and the name of a database, and yields a `Result` for each line of the report. How much
+it does at each `Scale`, it keeps in a table of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..bench import Bench
+from ..results import Result
+from . import (
+    backlog,
+    emit,
+    fan_out,
+    growth,
+    isolation,
+    latency,
+    memory,
+    scale_out,
+    throughput,
+)
+
+Run = Callable[[Bench, str], Iterator[Result]]
+
+#: In the order in which they run.
+SCENARIOS: dict[str, Run] = {
+    "throughput": throughput.run,
+    "latency": latency.run,
+    "isolation": isolation.run,
+    "backlog": backlog.run,
+    "emit": emit.run,
+    "growth": growth.run,
+    "fan-out": fan_out.run,
+    "memory": memory.run,
+    "scale-out": scale_out.run,
+}

@@ -1,0 +1,142 @@
+"""Commands about formats: show examples, take over endpoints of another service, hand out public keys."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TextIO
+
+import click
+
+from .. import actions, queries
+from .failures import Failure, Misuse, reports_errors
+from .output import first_line, plain
+from .parsing import current_access, parse_json, parse_object
+
+#: Members under which services put the list of their endpoints.
+_LISTS = ("webhooks", "endpoints", "data", "items")
+
+
+@click.command()
+@click.argument("event_type", required=False)
+@click.option("--format", "format_", metavar="NAME", default="standard", show_default=True)
+@click.option("--data", "data_file", type=click.File("r"), help="JSON; default: the example.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the format.")
+@click.option("--headers", "with_headers", is_flag=True, help="Print the whole request.")
+@reports_errors
+def render(
+    event_type: str | None,
+    format_: str,
+    data_file: TextIO | None,
+    options: tuple[str, ...],
+    with_headers: bool,
+) -> None:
+    """Print what endpoints of a format get for an event type; without one, its test event."""
+    example = queries.example(
+        current_access(),
+        format_,
+        event_type,
+        data=None if data_file is None else parse_object(_read(data_file), "--data"),
+        options=parse_options(options) or None,
+    )
+    if with_headers:
+        click.echo(f"POST {plain(example.url)}")
+        for name, value in example.headers.items():
+            click.echo(f"{name}: {plain(value)}")
+        click.echo()
+    click.echo(example.pretty_body)
+
+
+@click.command("import")
+@click.argument("file", type=click.File("r"))
+@click.option("--format", "format_", metavar="NAME", help="Of the service that it comes from.")
+@click.option("--tenant", help="Whose they become; default: the whole server.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be taken.")
+@reports_errors
+def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_run: bool) -> None:
+    """Take over endpoints from a JSON export of another service; - reads standard input.
+
+    Ends with status 1 if an endpoint was not taken. What was taken stays; the command can be repeated.
+    """
+    items = _entries(_read(file))
+    missed = 0
+    for done in actions.import_endpoints(
+        current_access(), items, format=format_, tenant=tenant, dry_run=dry_run
+    ):
+        name = f"{done.number}. {plain(done.label)}".rstrip()
+        endpoint = done.endpoint
+        if endpoint is None:
+            missed += 1
+            click.echo(f"{name}: not taken: {plain(done.problem or '')}")
+            continue
+        verb = "would be taken" if dry_run else f"taken as {endpoint.id}"
+        state = "" if endpoint.state == "active" else f", {endpoint.state}"
+        click.echo(f"{name}: {verb} ({endpoint.format}{state})")
+        if done.new_secret is not None:
+            click.echo(f"   The export has no secret. A new one, shown only now: {done.new_secret}")
+    if missed:
+        raise Failure(f"{missed} of {len(items)} endpoints were not taken.")
+
+
+@click.command()
+@click.argument("endpoint_id")
+@reports_errors
+def keys(endpoint_id: str) -> None:
+    """Print the public keys by which the receiver of an endpoint verifies."""
+    found = queries.public_keys(current_access(), endpoint_id)
+    for key in found:
+        until = "" if key.expires_at is None else f"  until {key.expires_at:%Y-%m-%d %H:%M} UTC"
+        click.echo(f"{key.text}{until}")
+    if not found:
+        click.echo("This endpoint signs by a shared secret; there is no public key.")
+
+
+def parse_options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """``NAME=VALUE``; ``NAME=@FILE`` reads the value from a file."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise Misuse("Write an option as NAME=VALUE, or NAME=@FILE.")
+        if value.startswith("@"):
+            try:
+                with open(value[1:], encoding="utf-8") as file:
+                    value = _read(file)
+            except OSError as error:
+                raise Misuse(f"The file cannot be read: {first_line(error)}") from error
+        options[name.strip()] = value
+    return options
+
+
+def _read(file: TextIO) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise Misuse("The file is not UTF-8 text.") from error
+
+
+def _entries(text: str) -> list[Any]:
+    """The endpoints of an export: a JSON list, an object that holds one, one object, or one on each line."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
+            document = parse_json(text, "The file")
+        else:
+            return [_line(line) for line in lines]
+    if isinstance(document, dict):
+        for name in _LISTS:
+            if isinstance(document.get(name), list):
+                return list(document[name])
+        return [document]
+    if not isinstance(document, list):
+        raise Misuse("The file must hold a list of endpoints, as JSON objects.")
+    return document
+
+
+def _line(text: str) -> Any:
+    """An entry; what is no JSON is reported as an entry that is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,194 @@
+"""What the chats have in common: an event as a message with a title, a tone, lines and a footer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from ..errors import InvalidEndpoint
+from .base import Answer, Format, OutgoingEvent, Target
+from .chat_members import MASK, Field, fields_of
+from .chat_names import humanise
+from .chat_text import Markup, clean, fair_cap
+
+#: Lines of one message; Discord takes no more.
+MAX_FIELDS = 25
+#: Units of one label and of one value, as the service counts.
+MAX_LABEL = 60
+MAX_VALUE = 1000
+#: Characters of a product's or a tenant's name.
+MAX_FOOTER_NAME = 80
+#: Units of the text of a test message.
+MAX_TEXT = 500
+
+
+class Tone(Enum):
+    """What an event means to whoever reads of it; its value is the mark where there are no colours."""
+
+    GOOD = "🟢"
+    BAD = "🔴"
+    WARNING = "🟠"
+    NEW = "🔵"
+    NEUTRAL = "⚪"
+
+
+#: What an event type says after its last dot, or its last word. Given are green for a login, red for a
+#: ban and blue for a registration.
+_ENDINGS: dict[Tone, str] = {
+    Tone.GOOD: "activated validated renewed reinstated logged_in unbanned bound succeeded recovered",
+    Tone.BAD: "rejected revoked login_failed banned mismatched failed alert disabled",
+    Tone.WARNING: "expired suspended deleted exceeded failing reset",
+    Tone.NEW: "created registered uploaded added",
+}
+_TONES = {ending: tone for tone, endings in _ENDINGS.items() for ending in endings.split()}
+#: Where the last word alone would mislead.
+_TONES_OF_TYPES: dict[str, Tone] = {"blacklist.added": Tone.BAD, "session.created": Tone.GOOD}
+
+
+def tone_of(event_type: str) -> Tone:
+    """The tone of an event type, also of one of the host's own."""
+    last = event_type.rpartition(".")[2]
+    tone = _TONES_OF_TYPES.get(event_type) or _TONES.get(last)
+    return tone or _TONES.get(last.rpartition("_")[2], Tone.NEUTRAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event in words. All texts are plain: each service escapes and cuts them in its own way."""
+
+    title: str
+    #: A sentence above the lines; empty for most.
+    text: str
+    tone: Tone
+    fields: tuple[Field, ...]
+    #: Product and tenant.
+    footer: str
+    occurred_at: datetime
+
+    @property
+    def headline(self) -> str:
+        """One line for a notification."""
+        parts = [self.text] if self.text else [item.text for item in self.fields[:3]]
+        return " · ".join([f"{self.tone.value} {self.title}", *parts]).replace("\n", " ")
+
+    @property
+    def time(self) -> str:
+        return f"{self.occurred_at:%Y-%m-%d %H:%M:%S} UTC"
+
+    def laid_out(self, markup: Markup, room: int) -> list[tuple[str, str]]:
+        """Labels and values as they are written, which count for at most `room` units together.
+
+        :param room: at least twice `MAX_LABEL` for each of `MAX_FIELDS`, so that each value has a say.
+        """
+        labels = [markup.cut(item.label, MAX_LABEL) for item in self.fields]
+        room -= sum(markup.size(item.label, MAX_LABEL) for item in self.fields)
+        sizes = [min(markup.size(item.text, MAX_VALUE), MAX_VALUE) for item in self.fields]
+        most = min(fair_cap(sizes, room), MAX_VALUE)
+        values = [markup.cut(item.text, most) for item in self.fields]
+        return list(zip(labels, values, strict=True))
+
+
+def compose(event: OutgoingEvent, target: Target) -> Message:
+    """Put an event into words; the same for the same event and endpoint."""
+    data = event.data
+    text = ""
+    if event.type == "test":
+        greeting = data.get("message") if isinstance(data, Mapping) else None
+        if isinstance(greeting, str) and clean(greeting):
+            text = clean(greeting)
+            data = {name: value for name, value in data.items() if name != "message"}
+        else:
+            text = f"This is a test ping from {clean(target.product_name)}"
+    names = [clean(target.product_name)]
+    if event.tenant is not None:
+        names.append(clean(event.tenant_name or event.tenant))
+    return Message(
+        title="Test message" if event.type == "test" else humanise(event.type),
+        text=text,
+        tone=tone_of(event.type),
+        fields=fields_of(data, most=MAX_FIELDS, show_keys=target.options.get("show_keys") is True),
+        footer=" · ".join(_short(name) for name in names if name),
+        occurred_at=event.occurred_at.astimezone(UTC),
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_FOOTER_NAME else name[: MAX_FOOTER_NAME - 1].rstrip() + "…"
+
+
+class ChatFormat(Format):
+    """Base of the formats for chats: not signed, and the URL is what lets anybody in."""
+
+    signed: ClassVar[bool] = False
+    secret_url: ClassVar[bool] = True
+
+    def generate_secret(self) -> str | None:
+        return None
+
+    def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
+        """Take ``show_keys``: whether licence keys and hardware ids are shown in full."""
+        rest = dict(options)
+        given = rest.pop("show_keys", None)
+        checked = super().check_options(rest, url)
+        if given is None:
+            return checked
+        show = {"true": True, "false": False}.get(str(given).lower())
+        if show is None:
+            raise InvalidEndpoint(
+                "Write true for show_keys to have licence keys and HWIDs shown in full, or false.",
+                field="show_keys",
+            )
+        return {**checked, "show_keys": show} if show else checked
+
+    def bucket(self, url: str) -> str | None:
+        """One limit for each webhook: its host and path."""
+        parts = urlsplit(url)
+        return f"{self.name} {parts.hostname}{parts.path}"
+
+
+def as_body(message: Mapping[str, Any]) -> bytes:
+    """Compact JSON in UTF-8."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def json_of(answer: Answer) -> Mapping[str, Any]:
+    """The JSON object that was answered; empty where it was something else."""
+    try:
+        parsed = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def seconds_of(value: Any, longest: float) -> float | None:
+    """Seconds that a service asks for, as number or text; ``None`` where they make no sense."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    # Not a number fails both comparisons.
+    return min(seconds, longest) if seconds >= 0 else None
+
+
+def masked_url(url: str, path: str, shown: Iterable[str] = ()) -> str:
+    """A URL with another path, and of its query only what `shown` names.
+
+    :param path: with the secret part masked already.
+    """
+    parts = urlsplit(url)
+    pairs = [pair for pair in parts.query.split("&") if pair]
+    names = set(shown)
+    query = "&".join(pair if pair.partition("=")[0] in names else _masked(pair) for pair in pairs)
+    return f"{parts.scheme}://{parts.netloc}{path}" + (f"?{query}" if query else "")
+
+
+def _masked(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return f"{name}={MASK}" if equals and len(name) <= 40 else MASK

@@ -1,0 +1,199 @@
+"""A JSON template of the customer's own, signed as Standard Webhooks. Nothing in it is ever executed.
+
+A text that is one placeholder becomes the value itself, of whatever kind; a placeholder within other text
+becomes text. What is missing is null, or empty text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, NoReturn
+
+from ..errors import InvalidEndpoint
+from .base import OutgoingEvent, Rendered, Target
+from .standard import StandardSigned, iso_milliseconds
+
+MAX_TEMPLATE_BYTES = 16 * 1024
+MAX_TEMPLATE_DEPTH = 16
+MAX_BODY_BYTES = 1024 * 1024
+
+_PLACEHOLDER = re.compile(r"\{\{\s*([\w-]+(?:\.[\w-]+)*)\s*\}\}")
+_NOTHING: Final = object()
+
+#: What placeholders can name besides ``data`` and what is in it.
+_VALUES: Final[Mapping[str, Callable[[OutgoingEvent, Target], Any]]] = {
+    "event.id": lambda event, target: event.id,
+    "event.type": lambda event, target: event.type,
+    "event.timestamp": lambda event, target: iso_milliseconds(event.occurred_at),
+    "event.unix": lambda event, target: int(event.occurred_at.timestamp()),
+    "tenant.id": lambda event, target: event.tenant,
+    "tenant.name": lambda event, target: event.tenant_name or event.tenant,
+    "product.name": lambda event, target: target.product_name,
+}
+
+
+class Custom(StandardSigned):
+    """A body made by a template, the option ``template``: JSON, or its text."""
+
+    name = "custom"
+    label = "Custom JSON"
+    example_options = {  # noqa: RUF012
+        "template": json.dumps(
+            {
+                "kind": "{{ event.type }}",
+                "at": "{{ event.timestamp }}",
+                "summary": "{{ product.name }}: {{ event.type }} for {{ tenant.name }}",
+                "details": "{{ data }}",
+            },
+            indent=2,
+        )
+    }
+
+    def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
+        given = options.get("template")
+        super().check_options({k: v for k, v in options.items() if k != "template"}, url)
+        if given is None or given == "":
+            raise InvalidEndpoint(
+                'Write a template: JSON such as {"kind": "{{ event.type }}", "details": "{{ data }}"}.',
+                field="template",
+            )
+        return {"template": check_template(given)}
+
+    def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
+        filled = _Filler(event, target).fill(_parsed(target.options["template"]))
+        body = json.dumps(filled, ensure_ascii=False, separators=(",", ":")).encode()
+        headers = self.signature_headers(event, target, body, attempted_at)
+        return Rendered(url=target.url, headers=headers, body=body)
+
+
+def check_template(given: Any) -> str:
+    """Check a template; returns its JSON text as it is stored.
+
+    :param given: the text, or the value that it stands for.
+    :raises InvalidEndpoint: it is not JSON, too large, too deep, or a placeholder means nothing.
+    """
+    try:
+        text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, indent=2)
+        size = len(text.encode())
+        value = _parsed(text) if size <= MAX_TEMPLATE_BYTES else None
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise _refusal("It holds half of a surrogate pair, which UTF-8 cannot hold.") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _refusal(
+            f"It is not JSON ({error}). Placeholders stand in quotes, like "
+            '{"details": "{{ data }}"}.'
+        ) from None
+    if size > MAX_TEMPLATE_BYTES:
+        raise _refusal(f"Shorten it to {MAX_TEMPLATE_BYTES:,} bytes; it has {size:,}.")
+    _check(value, 1)
+    return text.strip()
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth > MAX_TEMPLATE_DEPTH:
+        raise _refusal(f"It is nested more than {MAX_TEMPLATE_DEPTH} deep.")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if "{{" in key:
+                raise _refusal(
+                    "Placeholders can stand in values only, not in the names of members."
+                )
+            _check(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth + 1)
+    elif isinstance(value, str):
+        _check_text(value)
+
+
+def _check_text(text: str) -> None:
+    for match in _PLACEHOLDER.finditer(text):
+        path = match[1]
+        if path not in _VALUES and path.partition(".")[0] != "data":
+            known = ", ".join((*_VALUES, "data", "data.license_id"))
+            raise _refusal(f"There is no {{{{ {path[:100]} }}}}. Use names such as {known}.")
+    if "{{" in _PLACEHOLDER.sub("", text):
+        raise _refusal(
+            "Write placeholders as {{ event.type }} or {{ data.license_id }}: names joined by dots, of letters, "
+            "digits, underscores and hyphens."
+        )
+
+
+def _refusal(why: str) -> InvalidEndpoint:
+    return InvalidEndpoint(f"The template cannot be used. {why}", field="template")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"JSON has no {name}")
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_constant=_no_constant)
+
+
+@dataclass
+class _Filler:
+    """Fills in one template for one event."""
+
+    event: OutgoingEvent
+    target: Target
+    #: Bytes that substituted values may still take. What does not fit is left out.
+    room: int = MAX_BODY_BYTES - MAX_TEMPLATE_BYTES
+    #: Values by path, with their size as JSON: a template may name a large one a thousand times.
+    _found: dict[str, tuple[Any, int]] = field(default_factory=dict)
+
+    def fill(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self.fill(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.fill(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        alone = _PLACEHOLDER.fullmatch(value)
+        if alone:
+            return self._take(alone[1])
+        return _PLACEHOLDER.sub(lambda match: _as_text(self._take(match[1])), value)
+
+    def _take(self, path: str) -> Any:
+        if path not in self._found:
+            value = self._look_up(path)
+            # As text within a text, quotes and backslashes are escaped a second time.
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            self._found[path] = value, len(json.dumps(text, ensure_ascii=False).encode())
+        value, size = self._found[path]
+        if size > self.room:
+            return None
+        self.room -= size
+        return value
+
+    def _look_up(self, path: str) -> Any:
+        if path in _VALUES:
+            return _VALUES[path](self.event, self.target)
+        value = self.event.data
+        for name in path.split(".")[1:]:
+            if isinstance(value, dict):
+                value = value.get(name, _NOTHING)
+            elif isinstance(value, list) and name.isascii() and name.isdigit():
+                # A longer number is none that a list reaches, and Python refuses to read some.
+                position = int(name[:9])
+                value = value[position] if position < len(value) else _NOTHING
+            else:
+                return None
+            if value is _NOTHING:
+                return None
+        return value
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

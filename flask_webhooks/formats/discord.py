@@ -1,0 +1,112 @@
+"""Discord: a webhook of a channel, which takes an embed.
+
+Limits: https://docs.discord.com/developers/resources/message#embed-object-embed-limits. Discord counts
+Unicode code points (discord/discord-api-docs#1315), backslashes of escapes included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import InvalidEndpoint
+from ..retry import parse_retry_after
+from .base import Answer, OutgoingEvent, Rendered, Target
+from .chat import (
+    MAX_TEXT,
+    ChatFormat,
+    Tone,
+    as_body,
+    compose,
+    json_of,
+    masked_url,
+    seconds_of,
+)
+from .chat_members import MASK
+from .chat_text import Markup
+
+_HOSTS = ("discord.com", "discordapp.com")
+_PATH = re.compile(
+    r"(?P<start>.*/api(?:/v\d+)?/webhooks/(?P<id>[^/]+))/(?P<token>[^/]+)(?P<more>/.*)?"
+)
+MAX_TITLE = 256
+#: Of the 6,000 in all, after title, text and footer.
+FIELDS_ROOM = 5000
+_COLOURS = {
+    Tone.GOOD: 0x2ECC71,
+    Tone.BAD: 0xE74C3C,
+    Tone.WARNING: 0xE67E22,
+    Tone.NEW: 0x3498DB,
+    Tone.NEUTRAL: 0x95A5A6,
+}
+#: Markdown, mentions, and what makes a heading, a list or a link of a line.
+MARKUP = Markup(
+    special=re.compile(r"[\\`*_~|<>\[\]@]|(?<!\S)[-+#]|(?<=:)/"),
+    write=lambda character: "\\" + character,
+    cost=lambda plain, written: len(written),
+)
+
+
+class Discord(ChatFormat):
+    """An embed with a colour, without mentions."""
+
+    name = "discord"
+    label = "Discord"
+
+    def matches(self, url: str) -> bool:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        known = any(host == name or host.endswith("." + name) for name in _HOSTS)
+        return known and re.match(r"/api(/v\d+)?/webhooks/", parts.path) is not None
+
+    def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
+        found = _PATH.fullmatch(urlsplit(url).path)
+        if found and found["more"] in ("/slack", "/github"):
+            raise InvalidEndpoint(
+                f"Leave out {found['more']} at the end of the URL: that address takes what "
+                f"{found['more'][1:].title()} sends.",
+                field="url",
+            )
+        return super().check_options(options, url)
+
+    def bucket(self, url: str) -> str | None:
+        """One limit for each webhook, whatever version of the API or thread."""
+        found = _PATH.fullmatch(urlsplit(url).path)
+        return f"discord {found['id']}" if found else super().bucket(url)
+
+    def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
+        message = compose(event, target)
+        embed: dict[str, Any] = {"title": MARKUP.cut(message.title, MAX_TITLE)}
+        if message.text:
+            embed["description"] = MARKUP.cut(message.text, MAX_TEXT)
+        embed["color"] = _COLOURS[message.tone]
+        embed["fields"] = [
+            # Short ones stand side by side.
+            {"name": label, "value": value, "inline": len(value) <= 40}
+            for label, value in message.laid_out(MARKUP, FIELDS_ROOM)
+        ]
+        # Discord shows a footer as it is, without markdown.
+        embed["footer"] = {"text": message.footer or "Webhook"}
+        embed["timestamp"] = message.occurred_at.isoformat(timespec="milliseconds")
+        body = {"embeds": [embed], "allowed_mentions": {"parse": []}}
+        return Rendered(url=target.url, headers={}, body=as_body(body))
+
+    def retry_after(self, answer: Answer, now: datetime, longest: float) -> float | None:
+        """429: the body's ``retry_after``, else the header. A success that was the last for now: until the reset."""
+        if answer.status == 429:
+            seconds = seconds_of(json_of(answer).get("retry_after"), longest)
+            if seconds is not None:
+                return seconds
+            # Not from Discord itself, but from the network in front of it.
+            return parse_retry_after(answer.headers.get("retry-after"), now, longest)
+        if self.succeeded(answer) and answer.headers.get("x-ratelimit-remaining") == "0":
+            return seconds_of(answer.headers.get("x-ratelimit-reset-after"), longest)
+        return super().retry_after(answer, now, longest)
+
+    def mask_url(self, url: str) -> str:
+        found = _PATH.fullmatch(urlsplit(url).path)
+        path = f"{found['start']}/{MASK}" if found else f"/{MASK}"
+        return masked_url(url, path, ("thread_id", "wait"))

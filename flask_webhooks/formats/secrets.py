@@ -1,0 +1,49 @@
+"""Secrets of the formats that sign by hex HMAC-SHA256 over the body, with any text as secret."""
+
+from __future__ import annotations
+
+import secrets
+
+from .. import signing
+from ..errors import InvalidSecret
+from .base import Format, Target
+
+MIN_SECRET_LENGTH = 8
+MAX_SECRET_LENGTH = 256
+
+
+class HexSigned(Format):
+    """Base of formats whose key is the secret's whole text, with room for one signature."""
+
+    def generate_secret(self) -> str:
+        return secrets.token_urlsafe(32)
+
+    def check_secret(self, secret: str) -> str:
+        if not MIN_SECRET_LENGTH <= len(secret) <= MAX_SECRET_LENGTH:
+            raise InvalidSecret(
+                f"Write a secret of {MIN_SECRET_LENGTH} to {MAX_SECRET_LENGTH} characters, not {len(secret)}. "
+                "Leave it empty to get a new one."
+            )
+        if not secret.isprintable() or secret != secret.strip():
+            raise InvalidSecret(
+                "Write the secret in one line, without control characters and without spaces around it."
+            )
+        if secret.startswith(signing.PRIVATE_KEY_PREFIX):
+            raise InvalidSecret(
+                f"The secret is a private key ('{signing.PRIVATE_KEY_PREFIX}…'), which {self.label} cannot use. "
+                "Leave it empty to get a new one."
+            )
+        return secret
+
+    def signing_secret(self, target: Target) -> str | None:
+        """The secret that this request carries or is signed with; ``None`` where the endpoint has none.
+
+        There is room for one only. During a rotation that is the oldest that is still live: the receiver
+        knows it until the overlap ends, or until somebody says that it knows the new one.
+        """
+        return target.secrets[-1] if target.secrets else None
+
+    def signature(self, body: bytes, target: Target) -> str | None:
+        """HMAC-SHA256 of the body in lower-case hex; ``None`` where the endpoint has no secret."""
+        secret = self.signing_secret(target)
+        return None if secret is None else signing.sign_hex(body, secret.encode())

@@ -1,0 +1,365 @@
+"""The receiving side, for those who write a receiver in Python: is this request genuine?
+
+It stands alone: importing it brings neither the sending side nor its dependencies, only `cryptography` where
+a public key is used, and Flask where `verified` is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from . import signing
+from .errors import (
+    BodyReserialised,
+    ConfigurationError,
+    InvalidSecret,
+    MalformedSignature,
+    MissingHeader,
+    NoMatchingSignature,
+    TimestampTooNew,
+    TimestampTooOld,
+    VerificationError,
+)
+
+__all__ = ["SIGNED_FORMATS", "verified", "verify"]
+
+#: The largest body that is parsed to find out whether it was written again.
+_MAX_EXAMINED = 1024 * 1024
+_SIGNATURE_BYTES = {"v1": 32, "v1a": 64}
+
+
+class Headers(Protocol):
+    """A dict of headers, or what Flask, Django and others have in its place."""
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
+
+
+def verify(
+    headers: Headers,
+    body: bytes | bytearray | memoryview | str,
+    secret: str | Sequence[str],
+    format: str = "standard",
+    tolerance: float | None = 300,
+    *,
+    now: float | None = None,
+) -> Any:
+    """Check that a request was sent by who knows the secret; returns its body, parsed.
+
+    :param headers: of the request; the case of names makes no difference.
+    :param body: the raw body, ``request.get_data()`` in Flask, ``request.body`` in Django.
+    :param secret: the endpoint's secret or its public key (``whpk_…``), or several of them during a rotation.
+    :param format: the endpoint's format, of `SIGNED_FORMATS`.
+    :param tolerance: the most seconds between the time of the attempt and now; ``None`` does not look at it.
+        Only formats signed as Standard Webhooks tell that time: the times of the others are those of the event,
+        which a retry sends days later.
+    :param now: Unix seconds, by default of this machine's clock.
+    :raises VerificationError: one of its children, which says what is wrong.
+    :raises InvalidSecret: a secret is empty, or not of the format's form.
+    :raises ConfigurationError: there is no such signed format.
+    """
+    if isinstance(body, str):
+        body = body.encode()
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"The body must be the raw bytes of the request, not {type(body).__name__}: in Flask "
+            "request.get_data(), in Django request.body."
+        )
+    raw = bytes(body)
+    try:
+        scheme = _SCHEMES[format]
+    except KeyError:
+        raise ConfigurationError(
+            f"There is no signed format {format!r}. Choose one of: {', '.join(_SCHEMES)}."
+        ) from None
+    secrets = [secret] if isinstance(secret, str) else list(secret)
+    if not secrets or not all(isinstance(item, str) and item for item in secrets):
+        raise InvalidSecret("Give the secret of the endpoint: text, or a list of texts.")
+    given = {name.lower(): value for name, value in headers.items()}
+    fits = scheme.prepare(given, secrets, tolerance, time.time() if now is None else now)
+    if not fits(raw):
+        if scheme.over_body and any(fits(other) for other in _as_it_may_have_been(raw)):
+            raise BodyReserialised(
+                "The body was parsed and written again before it was verified. Verify the raw bytes of the "
+                "request: in Flask request.get_data(), in Django request.body."
+            )
+        raise NoMatchingSignature(scheme.advice(given, secrets))
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise VerificationError(
+            f"The signature is right, but the body is not JSON: {error}"
+        ) from error
+
+
+def verified(
+    secret: str | Sequence[str] | Callable[[], str | Sequence[str]],
+    format: str = "standard",
+    tolerance: float | None = 300,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a Flask view so that it is called for genuine webhooks only, with the parsed body first.
+
+    Others are answered with 401 and a sentence that says what is wrong. A view that returns ``None`` answers 204.
+
+    :param secret: as for `verify`, or a function that returns it, called for each request.
+    """
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        from flask import Response, request
+
+        @functools.wraps(view)
+        def receive(*args: Any, **values: Any) -> Any:
+            known = secret() if callable(secret) else secret
+            try:
+                event = verify(request.headers, request.get_data(), known, format, tolerance)
+            except VerificationError as error:
+                return Response(f"{error}\n", 401, mimetype="text/plain")
+            answer = view(event, *args, **values)
+            return Response(status=204) if answer is None else answer
+
+        return receive
+
+    return decorate
+
+
+#: Whether a body is what was signed.
+_Fits = Callable[[bytes], bool]
+
+
+@dataclass(frozen=True)
+class _Scheme:
+    """How one format shows that it knows the secret."""
+
+    header: str
+    #: Before the signature in the header.
+    prefix: str = ""
+    #: Whether it says anything about the body.
+    over_body = True
+
+    def prepare(
+        self,
+        headers: Mapping[str, str],
+        secrets: Sequence[str],
+        tolerance: float | None,
+        now: float,
+    ) -> _Fits:
+        raise NotImplementedError
+
+    def advice(self, headers: Mapping[str, str], secrets: Sequence[str]) -> str:
+        return (
+            "No signature matches. Compare the secret with the one that was shown for this endpoint, and verify "
+            "the raw bytes of the request, before anything parses or changes them."
+        )
+
+    def value(self, headers: Mapping[str, str], name: str) -> str:
+        try:
+            return headers[name.lower()].strip()
+        except KeyError:
+            raise MissingHeader(
+                f"The request has no header {name}. Is this the URL of an endpoint of this format?",
+                header=name,
+            ) from None
+
+
+@dataclass(frozen=True)
+class _Hex(_Scheme):
+    """HMAC-SHA256 of the body in hex; the key is the secret's whole text."""
+
+    def prepare(
+        self,
+        headers: Mapping[str, str],
+        secrets: Sequence[str],
+        tolerance: float | None,
+        now: float,
+    ) -> _Fits:
+        text = self.value(headers, self.header)
+        digits = text.removeprefix(self.prefix)
+        try:
+            given = bytes.fromhex(digits) if text.startswith(self.prefix) else b""
+        except ValueError:
+            given = b""
+        if len(given) != hashlib.sha256().digest_size:
+            raise MalformedSignature(
+                f"{self.header} is not '{self.prefix}' followed by 64 hex digits."
+                if self.prefix
+                else f"{self.header} does not hold 64 hex digits.",
+                header=self.header,
+            )
+        keys = [secret.encode() for secret in secrets]
+        return lambda body: _any(
+            hmac.compare_digest(hmac.digest(key, body, hashlib.sha256), given) for key in keys
+        )
+
+
+@dataclass(frozen=True)
+class _Shown(_Scheme):
+    """The secret itself stands in a header. It proves nothing about the body."""
+
+    over_body = False
+
+    def prepare(
+        self,
+        headers: Mapping[str, str],
+        secrets: Sequence[str],
+        tolerance: float | None,
+        now: float,
+    ) -> _Fits:
+        given = self.value(headers, self.header).encode()
+        return lambda body: _any(hmac.compare_digest(secret.encode(), given) for secret in secrets)
+
+    def advice(self, headers: Mapping[str, str], secrets: Sequence[str]) -> str:
+        return f"{self.header} holds another secret. Compare yours with the one that was shown for this endpoint."
+
+
+@dataclass(frozen=True)
+class _Standard(_Scheme):
+    """Standard Webhooks 1.0: ``v1`` by shared secrets, ``v1a`` by key pairs."""
+
+    def prepare(
+        self,
+        headers: Mapping[str, str],
+        secrets: Sequence[str],
+        tolerance: float | None,
+        now: float,
+    ) -> _Fits:
+        message_id = self.value(headers, "webhook-id")
+        timestamp = self.value(headers, "webhook-timestamp")
+        symmetric, asymmetric = self._signatures(self.value(headers, self.header))
+        _check_time(timestamp, tolerance, now)
+        keys = [signing.standard_key(secret) for secret in secrets if not _is_key_of_a_pair(secret)]
+        public_keys = [
+            signing.read_public_key(
+                signing.public_key(secret)
+                if secret.startswith(signing.PRIVATE_KEY_PREFIX)
+                else secret
+            )
+            for secret in secrets
+            if _is_key_of_a_pair(secret)
+        ]
+
+        def fits(body: bytes) -> bool:
+            content = signing.signed_content(message_id, timestamp, body)
+            wanted = [hmac.digest(key, content, hashlib.sha256) for key in keys]
+            return _any(
+                hmac.compare_digest(one, signature) for one in wanted for signature in symmetric
+            ) or _any(
+                _was_signed(key, signature, content)
+                for key in public_keys
+                for signature in asymmetric
+            )
+
+        return fits
+
+    def advice(self, headers: Mapping[str, str], secrets: Sequence[str]) -> str:
+        symmetric, asymmetric = self._signatures(headers[self.header])
+        if asymmetric and not symmetric and not any(map(_is_key_of_a_pair, secrets)):
+            return (
+                "No signature matches: the endpoint signs by a key pair. Verify with its public key, "
+                f"'{signing.PUBLIC_KEY_PREFIX}…'."
+            )
+        if symmetric and not asymmetric and all(map(_is_key_of_a_pair, secrets)):
+            return (
+                "No signature matches: the endpoint signs by a shared secret. Verify with that, "
+                f"'{signing.SECRET_PREFIX}…'."
+            )
+        return super().advice(headers, secrets)
+
+    def _signatures(self, text: str) -> tuple[list[bytes], list[bytes]]:
+        """Those of ``v1`` and of ``v1a``. Other versions are for others."""
+        found: dict[str, list[bytes]] = {"v1": [], "v1a": []}
+        for part in text.split():
+            version, comma, encoded = part.partition(",")
+            if not comma or version not in found:
+                continue
+            try:
+                signature = base64.b64decode(encoded, validate=True)
+            except (binascii.Error, ValueError):
+                continue
+            if len(signature) == _SIGNATURE_BYTES[version]:
+                found[version].append(signature)
+        if not any(found.values()):
+            raise MalformedSignature(
+                f"{self.header} holds neither 'v1,' nor 'v1a,' followed by base 64.",
+                header=self.header,
+            )
+        return found["v1"], found["v1a"]
+
+
+def _check_time(timestamp: str, tolerance: float | None, now: float) -> None:
+    # Longer ones are no time, and Python refuses to read some.
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 15):
+        raise MalformedSignature(
+            "webhook-timestamp is not a number of seconds.", header="webhook-timestamp"
+        )
+    if tolerance is None:
+        return
+    age = now - int(timestamp)
+    if age > tolerance:
+        raise TimestampTooOld(
+            f"The webhook was sent {age:.0f} s ago; at most {tolerance:g} are tolerated. Is it an old request, or "
+            "is the clock of this machine ahead?",
+            seconds=age,
+        )
+    if age < -tolerance:
+        raise TimestampTooNew(
+            f"The webhook was sent {-age:.0f} s in the future; at most {tolerance:g} are tolerated. Is the clock of "
+            "this machine behind?",
+            seconds=-age,
+        )
+
+
+def _is_key_of_a_pair(secret: str) -> bool:
+    return secret.startswith((signing.PUBLIC_KEY_PREFIX, signing.PRIVATE_KEY_PREFIX))
+
+
+def _was_signed(key: Any, signature: bytes, content: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signature, content)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _any(comparisons: Iterable[bool]) -> bool:
+    """Whether one is true. All are made, so that the time does not tell which."""
+    return sum(comparisons) > 0
+
+
+def _as_it_may_have_been(body: bytes) -> list[bytes]:
+    """What was sent, if this is what somebody made of it."""
+    if len(body) > _MAX_EXAMINED:
+        return []
+    try:
+        value = json.loads(body)
+        texts = [
+            json.dumps(value, ensure_ascii=ensure_ascii, separators=(",", ":"))
+            for ensure_ascii in (False, True)
+        ]
+        return [body.strip(), *(text.encode() for text in texts)]
+    except (ValueError, RecursionError):
+        return []
+
+
+_STANDARD = _Standard("webhook-signature")
+_SCHEMES: Mapping[str, _Scheme] = {
+    "standard": _STANDARD,
+    "cloudevents": _STANDARD,
+    "custom": _STANDARD,
+    "aureva": _Hex("X-Webhook-Signature"),
+    "authon": _Shown("X-Webhook-Secret"),
+    "authvaultix": _Hex("X-Webhook-Signature"),
+    "akuworks": _Hex("X-Webhook-Signature", prefix="sha256="),
+    "authforge": _Hex("X-AuthForge-Signature"),
+}
+#: The formats that can be verified.
+SIGNED_FORMATS = tuple(_SCHEMES)

@@ -1,0 +1,221 @@
+"""The pages about moving from another service: each row of their tables has a test behind it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_webhooks import actions
+from flask_webhooks.catalog import builtin_catalog
+from flask_webhooks.cli import webhooks as webhooks_command
+from flask_webhooks.config import Settings
+from flask_webhooks.formats import builtin_formats
+from tests.delivering import drain, states, webhooks_of
+from tests.helpers import accessing
+from tests.processes import ROOT
+from tests.receiver import Receiver
+from tests.test_vendors_exports import read
+from tests.vendoring import VENDORS, body_of, outgoing, vendor
+
+FOLDER = ROOT / "docs/moving"
+
+#: By service and by the first words of a row: the tests that hold what the row says.
+ROWS = {
+    "aureva": {
+        "Name, URL, events, active, optional secret": "test_vendors_exports.test_export_is_read",
+        "Envelope": "test_vendors.test_aureva_envelope_has_the_project_and_unix_seconds",
+        "`data` names ids": "test_vendors.test_aureva_never_sends_a_licence_key "
+        "test_vendors.test_sample_of_the_page_is_sent_to_the_letter",
+        "`X-Webhook-Signature`": "test_vendors.test_aureva_without_a_secret_is_not_signed "
+        "test_vendors_receivers.test_code_of_the_page_runs_unmodified",
+        "A Discord URL": "test_moving.test_chat_url_is_recognised",
+        "Send test events": "test_moving.test_test_of_each_service_arrives",
+        "Delivery logs": "test_sending.test_attempt_records_all_that_was_sent_and_came_back",
+        "Answer with 200": "test_vendors.test_success_is_what_the_page_says "
+        "test_moving.test_numbers_are_the_defaults",
+        "Use the data to notice duplicates": "test_vendors.test_every_vendor_format_carries_the_id_of_the_event",
+    },
+    "authon": {
+        "URL, events and secret": "test_vendors_exports.test_answers_of_the_apis_on_the_pages_are_exports",
+        "Secret shown once": "test_vendors.test_key_is_the_utf8_text_of_the_whole_secret "
+        "test_cli.test_an_endpoint_is_added_and_its_secret_printed_once",
+        "Envelope": "test_vendors.test_authon_envelope_has_milliseconds_and_camel_case",
+        "`data` in camelCase": "test_vendors.test_data_begins_with_the_members_of_the_page",
+        "`X-Webhook-Secret`": "test_vendors.test_authon_carries_secret_event_and_agent "
+        "test_vendors.test_secret_of_authon_is_neither_stored_nor_logged",
+        "User-Agent": "test_vendors.test_default_agent_of_authon_is_a_webhook_of_the_product",
+        "A Discord URL": "test_moving.test_chat_url_is_recognised",
+        "Test ping": "test_vendors.test_authon_ping_names_the_product_the_application_and_the_endpoint "
+        "test_moving.test_test_of_each_service_arrives",
+        "Any 2xx": "test_vendors.test_success_is_what_the_page_says",
+        "Timeout": "test_moving.test_numbers_are_the_defaults",
+        "List and delete": "test_cli.test_endpoints_are_listed "
+        "test_actions.test_deleting_cancels_what_waits_and_keeps_the_history",
+    },
+    "authvaultix": {
+        "Endpoint URL and User Agent": "test_vendors_exports.test_default_user_agent_of_authvaultix_is_none "
+        "test_vendors.test_user_agent_of_the_others_is_that_of_the_endpoint",
+        "Every event": "test_actions.test_by_default_it_is_the_whole_servers_and_gets_everything",
+        "Signatures": "test_vendors_receivers.test_receiver_written_for_the_service_runs_unmodified",
+        "Delete, delete all": "test_actions.test_deleting_all_stays_within_the_tenant",
+        "Logs of security events": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
+        "Failed logins": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
+        "Payments": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
+        "New builds": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
+    },
+    "akuworks": {
+        "Flat body": "test_vendors.test_akuworks_body_is_flat_and_carries_its_own_signature",
+        "`user`, `verification`": "test_catalog.test_nested_members_are_those_of_the_akuworks_page",
+        "`signature` in the body": "test_vendors.test_akuworks_body_is_flat_and_carries_its_own_signature",
+        "Check of the raw body": "test_vendors_receivers.test_code_of_the_page_runs_unmodified",
+        "Status 200": "test_vendors.test_request_to_akuworks_receivers_takes_five_seconds_at_most "
+        "test_vendors.test_akuworks_answer_of_204_is_a_failure",
+        "HTTPS": "test_guard.test_https_is_required_where_the_application_says_so "
+        "test_sending.test_certificates_that_are_not",
+        "Retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due",
+        "Rate limits": "test_sending.test_retry_after_holds_the_endpoint_and_spends_no_attempt_of_the_others",
+        "Delivery status": "test_sending.test_attempt_records_all_that_was_sent_and_came_back",
+    },
+    "authforge": {
+        "URL, events, enabled": "test_vendors_exports.test_export_is_read",
+        "Secret shown once": "test_vendors.test_key_is_the_utf8_text_of_the_whole_secret "
+        "test_cli.test_an_endpoint_is_added_and_its_secret_printed_once",
+        "Envelope": "test_vendors.test_authforge_envelope_and_headers_tell_the_same",
+        "`licenseKey`": "test_vendors.test_data_begins_with_the_members_of_the_page",
+        "`X-AuthForge-Event`": "test_vendors.test_authforge_envelope_and_headers_tell_the_same",
+        "`X-AuthForge-Signature`": "test_vendors_receivers.test_code_of_the_page_runs_unmodified",
+        "Five webhooks": "test_moving.test_numbers_are_the_defaults "
+        "test_actions.test_a_tenant_has_a_limit_and_the_whole_server_none",
+        "Timeout": "test_moving.test_numbers_are_the_defaults",
+        "No retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due",
+        "Test with a sample": "test_moving.test_test_of_each_service_arrives",
+    },
+}
+
+
+def text_of(name: str) -> str:
+    return (FOLDER / f"{name}.md").read_text()
+
+
+def table(name: str, heading: str) -> list[tuple[str, str]]:
+    """The rows of the table of a section."""
+    section = text_of(name).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", section, re.MULTILINE)
+    return rows[2:]
+
+
+def test_every_service_has_its_page() -> None:
+    assert {Path(path).stem for path in FOLDER.glob("*.md")} == set(VENDORS) == ROWS.keys()
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_every_row_has_tests_behind_it(name: str) -> None:
+    rows = [feature for feature, _ in table(name, "Feature by feature")]
+    assert len(rows) == len(ROWS[name])
+    for row, start in zip(rows, ROWS[name], strict=True):
+        assert row.startswith(start)
+    for tests in ROWS[name].values():
+        for test in tests.split():
+            module, _, function = test.partition(".")
+            assert function.startswith("test_")
+            assert callable(getattr(importlib.import_module(f"tests.{module}"), function))
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_events_are_those_that_are_sent(name: str) -> None:
+    told = {
+        ours: theirs.strip("`")
+        for theirs, cell in table(name, "Events")
+        for ours in re.findall(r"\[`([\w.]+)`\]", cell)
+    }
+    assert told == dict(vendor(name).event_names)
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_export_that_is_shown_is_read(name: str) -> None:
+    exported = read(name, shown_export(name))
+    assert exported["url"] == "https://shop.example/webhooks"
+    assert exported["secret"]
+    for theirs in exported["events"] or []:
+        assert vendor(name).event_types(theirs)
+
+
+def shown_export(name: str) -> dict[str, Any]:
+    [block] = re.findall(r"```json\n(.*?)```", text_of(name), re.DOTALL)
+    item: dict[str, Any] = json.loads(block)
+    return item
+
+
+@pytest.mark.skipif("import" not in webhooks_command.commands, reason="there is no import yet")
+@pytest.mark.parametrize("name", VENDORS)
+def test_export_that_is_shown_is_imported(name: str, app: Flask, tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.json"
+    path.write_text(json.dumps([shown_export(name)]).replace("shop.example", "127.0.0.1"))
+    runner = app.test_cli_runner()
+    result = runner.invoke(args=["webhooks", "import", str(path), "--format", name])
+    assert result.exit_code == 0, result.output
+    assert f"({name})" in result.output
+
+
+@pytest.mark.parametrize(
+    "url", ["https://discord.com/api/webhooks/1/a", "https://discordapp.com/api/webhooks/1/a"]
+)
+@pytest.mark.skipif("discord" not in builtin_formats(), reason="there is no format for Discord yet")
+def test_chat_url_is_recognised(url: str) -> None:
+    for name in VENDORS:
+        assert builtin_formats().detect(url, name).name == "discord"
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_test_of_each_service_arrives(name: str, app: Flask, receiver: Receiver) -> None:
+    created = webhooks_of(app).create_endpoint(receiver.url(), format=name, tenant="app_1")
+    wire = vendor(name)
+    actions.send_test(accessing(app), created.endpoint.id, wire.test_event)
+    drain(app)
+    assert states(app) == {"succeeded": 1}
+    [request] = receiver.requests
+    message = json.loads(request.body)
+    assert message["event"] == wire.event_name(wire.test_event)
+    if name == "authon":
+        assert message["data"] == {
+            "message": "This is a test ping from Flask-Webhooks",
+            "appId": "app_1",
+            "webhookId": created.endpoint.id,
+        }
+
+
+@pytest.mark.parametrize(
+    ("event_type", "sent", "members"),
+    [
+        ("signature.rejected", "signature.rejected", "reason ip"),
+        ("rate_limit.exceeded", "rate_limit.exceeded", "limit ip"),
+        ("staff.acted", "staff.acted", "actor_id action"),
+        ("seller.acted", "seller.acted", "actor_id action"),
+        ("user.login_failed", "auth.login.failed", "ip failed_attempts"),
+        ("payment.succeeded", "payment.success", "email product"),
+        ("payment.failed", "payment.failed", "email product"),
+        ("file.uploaded", "file.uploaded", "file_id version"),
+        ("file.updated", "file.updated", "file_id version"),
+    ],
+)
+def test_event_for_authvaultix_has_what_its_use_needs(
+    event_type: str, sent: str, members: str
+) -> None:
+    message = body_of("authvaultix", outgoing(event_type, builtin_catalog()[event_type].example))
+    assert message["event"] == sent
+    assert set(members.split()) <= message["data"].keys()
+
+
+def test_numbers_are_the_defaults() -> None:
+    settings = Settings()
+    assert settings.timeout == 10
+    assert settings.max_endpoints == 5
+    assert len(settings.retry_schedule) == 9
+    assert round(sum(settings.retry_schedule) / 86_400) == 3
+    assert vendor("akuworks").timeout == 5
