@@ -464,7 +464,7 @@ def test_group_of_slow_endpoints_does_not_keep_others_waiting(
     emit(app, 20, "user.banned")
     with ThreadPoolExecutor(1) as pool:
         settings = {"timeout": 30.0, "lease": 60.0, "concurrency": 64, "endpoint_concurrency": 8}
-        done = pool.submit(drain, app, **settings, drain_time=3.0)
+        done = pool.submit(drain, app, **settings, drain_time=8.0)
         receiver.wait_for(60, 30)
         emit(app, 20)
         receiver.wait_for(80, 11)

@@ -26,7 +26,7 @@ from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.models import Models, Row, build_models
 from flask_webhooks.state import state_of
 
-from .delivering import close, drain
+from .delivering import close, drain, make_app
 from .hostapp import DEFAULTS
 from .processes import ROOT
 from .receiver import Receiver
@@ -456,3 +456,32 @@ def test_migration_of_two_databases(tmp_path: Path, postgres_server: PostgresSer
     )
     assert after_upgrade == {*TABLES, "alembic_version"}
     assert after_downgrade == {"alembic_version"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        ("endpoint_id IN ('a', 'b') AND state = 'sending'", "lease"),
+        ("endpoint_id IN ('a', 'b') AND state = 'pending'", "due"),
+        ("endpoint_id = 'a' AND state = 'held'", "held"),
+        (
+            "endpoint_id > 'a' AND state = 'pending' AND noticed IS NULL ORDER BY endpoint_id",
+            "fresh",
+        ),
+        ("endpoint_id = 'a' AND state = 'pending' AND noticed IS NULL ORDER BY id", "fresh"),
+        ("endpoint_id = 'a' AND state = 'failed' ORDER BY id DESC", "failed"),
+        ("tenant = 'a' AND state = 'failed' ORDER BY id DESC", "failures_tenant"),
+        ("endpoint_id = 'a' ORDER BY id DESC", "all_endpoint"),
+    ],
+)
+def test_sqlite_looks_into_the_index_of_a_state(
+    tmp_path: Path, redis_url: str, condition: str, index: str
+) -> None:
+    """The history of an endpoint is many times as long as what waits for it."""
+    app = make_app(f"sqlite:///{tmp_path / 'db.sqlite'}", redis_url)
+    with state_of(app).engine.connect() as connection:
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN SELECT * FROM webhooks_delivery WHERE {condition}"
+        ).all()
+    assert f"USING INDEX ix_webhooks_delivery_{index} " in str(plan)
+    close(app)
