@@ -15,6 +15,9 @@ from sqlalchemy.types import TypeDecorator
 
 from .vault import Sealed
 
+#: JSON text without spaces, in the order and with the characters given.
+compact_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC time with microseconds, stored without offset where the database has none."""
@@ -62,7 +65,7 @@ class JsonText(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         if value is None:
             return None
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return compact_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else json.loads(value)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
@@ -114,7 +113,7 @@ def sign_standard(message_id: str, timestamp: int, body: bytes, keys: Iterable[b
     """
     content = signed_content(message_id, str(timestamp), body)
     return " ".join(
-        "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode() for key in keys
+        "v1," + base64.b64encode(hmac.digest(key, content, "sha256")).decode() for key in keys
     )
 
 
@@ -139,7 +138,7 @@ def sign_by_secrets(message_id: str, timestamp: int, body: bytes, secrets: Itera
 
 def sign_hex(body: bytes, key: bytes) -> str:
     """HMAC-SHA256 of the body in lower-case hex, as most of the five services send it."""
-    return hmac.digest(key, body, hashlib.sha256).hex()
+    return hmac.digest(key, body, "sha256").hex()
 
 
 def _public_bytes(seed: bytes) -> bytes:

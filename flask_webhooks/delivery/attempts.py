@@ -2,19 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from ..columns import compact_json
 from ..state import State
 from .outcome import Outcome, Sent
 
 
-def insert_attempts(state: State, connection: sa.Connection, sent: Sequence[Sent]) -> None:
-    """Record attempts, with everything that was sent and came back."""
-    if sent:
-        connection.execute(sa.insert(state.table("Attempt")), [_row(item) for item in sent])
+class AttemptRows:
+    """Records attempts, with everything that was sent and came back.
+
+    Every delivery writes such a row, so this goes to the driver without SQLAlchemy's work on each value:
+    that took half the time of an insert.
+    """
+
+    def __init__(self, state: State) -> None:
+        table = state.table("Attempt")
+        dialect = state.engine.dialect
+        insert = sa.insert(table).compile(dialect=dialect)
+        self._statement = str(insert)
+        #: The columns in the order of the statement, where the driver wants values by position.
+        self._order: Sequence[str] | None = insert.positiontup
+        self._time = _bind_processor(table.c.started_at, dialect)
+
+    def insert(self, connection: sa.Connection, sent: Sequence[Sent]) -> None:
+        """Insert one row for each attempt."""
+        if not sent:
+            return
+        rows = [self._row(item) for item in sent]
+        if self._order is None:
+            connection.exec_driver_sql(self._statement, rows)
+        else:
+            order = self._order
+            connection.exec_driver_sql(
+                self._statement, [tuple(row[name] for name in order) for row in rows]
+            )
+
+    def _row(self, item: Sent) -> dict[str, Any]:
+        claimed = item.claimed
+        return {
+            "delivery_id": claimed.delivery_id,
+            "number": claimed.number,
+            "endpoint_id": claimed.endpoint_id,
+            "trigger": claimed.trigger,
+            "actor": claimed.actor,
+            "started_at": self._time(item.started_at),
+            "duration_ms": item.duration_ms,
+            "outcome": str(item.outcome),
+            "status": item.status,
+            "error": item.error,
+            "url": item.target.url_shown,
+            "address": item.address,
+            "request_headers": _json(item.request_headers),
+            "request_body": item.request_body,
+            "response_headers": _json(item.response_headers),
+            "response_body": item.response_body,
+            "response_cut": item.response_cut,
+            "timings": _json(item.timings),
+        }
 
 
 def insert_lost_attempts(
@@ -48,25 +96,10 @@ def insert_lost_attempts(
         )
 
 
-def _row(item: Sent) -> dict[str, Any]:
-    claimed = item.claimed
-    return {
-        "delivery_id": claimed.delivery_id,
-        "number": claimed.number,
-        "endpoint_id": claimed.endpoint_id,
-        "trigger": claimed.trigger,
-        "actor": claimed.actor,
-        "started_at": item.started_at,
-        "duration_ms": item.duration_ms,
-        "outcome": item.outcome,
-        "status": item.status,
-        "error": item.error,
-        "url": item.target.url_shown,
-        "address": item.address,
-        "request_headers": item.request_headers,
-        "request_body": item.request_body,
-        "response_headers": item.response_headers,
-        "response_body": item.response_body,
-        "response_cut": item.response_cut,
-        "timings": item.timings,
-    }
+def _bind_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any]:
+    """What makes of a value what the driver takes."""
+    return column.type.bind_processor(dialect) or (lambda value: value)
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else compact_json(value)

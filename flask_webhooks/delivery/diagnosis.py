@@ -21,6 +21,8 @@ from .outcome import Outcome
 from .resolver import is_temporary
 
 MAX_ERROR_LENGTH = 500
+_SPACE = re.compile(r"\s+")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 #: Errors of this machine: it has run out of something.
 _OUR_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -116,9 +118,9 @@ def _timed_out(exchange: Exchange, host: str, answered: bool, timeout: float) ->
 
 def clean(text: str) -> str:
     """Text as every database takes it, in one line: no NUL, no half surrogates, no line breaks."""
-    return re.sub(
-        r"\s+", " ", re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
-    ).strip()
+    if text.isprintable() and "  " not in text and text == text.strip():
+        return text  # as nearly all of it is
+    return _SPACE.sub(" ", _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)).strip()
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

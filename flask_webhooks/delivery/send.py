@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import logging
 import time
@@ -96,7 +97,7 @@ class Sender:
             return Released(claimed, OWN_TROUBLE_DELAY, Hold.UNKNOWN_FORMAT)
         try:
             rendered = style.render(claimed.event, target, started_at)
-            url = URL(rendered.url, encoded=True)
+            url = _parsed(rendered.url)
             headers = self._headers(url, target, rendered)
         except Exception:
             logger.exception("Delivery %s could not be rendered", claimed.delivery_id)
@@ -209,6 +210,12 @@ class Sender:
                     break
 
 
+@functools.lru_cache(maxsize=1024)
+def _parsed(url: str) -> URL:
+    """Endpoints are few and requests many."""
+    return URL(url, encoded=True)
+
+
 @dataclass(slots=True)
 class _Answer:
     """What has come back so far."""
@@ -284,11 +291,15 @@ def _shown_headers(
     headers: CIMultiDict[str], target: Target, rendered: Rendered
 ) -> list[list[str]]:
     """Headers as they may be shown: values that the customer gave as secrets are masked."""
-    masked = rendered.secret_headers | _lower(target.headers) - _lower(rendered.headers)
-    return [
-        [clean(name), MASK if name.lower() in masked else clean(value)]
-        for name, value in headers.items()
-    ]
+    masked = rendered.secret_headers
+    if target.headers:
+        masked |= _lower(target.headers) - _lower(rendered.headers)
+    shown = [[clean(name), clean(value)] for name, value in headers.items()]
+    if masked:
+        for pair in shown:
+            if pair[0].lower() in masked:
+                pair[1] = MASK
+    return shown
 
 
 def _lower(names: Iterable[str]) -> frozenset[str]:

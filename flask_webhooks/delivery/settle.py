@@ -21,7 +21,7 @@ from ..models import DeliveryState, EndpointState
 from ..retry import next_attempt
 from ..state import State
 from .announce import Announcer
-from .attempts import insert_attempts
+from .attempts import AttemptRows
 from .judge import Judgement, judge, next_trigger
 from .locks import take_write_lock
 from .outcome import Claimed, Outcome, Reason, Released, Sent, Settled
@@ -41,6 +41,7 @@ class Settler:
     def __init__(self, state: State, chance: random.Random | None = None) -> None:
         self.state = state
         self.announcer = Announcer(state)
+        self._attempts = AttemptRows(state)
         self._chance = chance or random.Random()
         settings = state.settings
         self._policy = health_rules.Policy(
@@ -87,7 +88,7 @@ class Settler:
             settled.attempts = judgement.attempts
             after = _with_holds(judgement.health, given_back, now)
             self._release(connection, given_back, now)
-            insert_attempts(self.state, connection, valid)
+            self._attempts.insert(connection, valid)
             self._update_deliveries(connection, settled, now)
             self._update_health(connection, health, after)
             hold_buckets(self.state, connection, valid, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -36,6 +37,7 @@ def count_attempts(state: State, connection: sa.Connection, sent: Sequence[Sent]
         connection.execute(statement, [rows[key] for key in sorted(rows)])
 
 
+@functools.lru_cache(maxsize=16)
 def _upsert(table: sa.Table, dialect: str) -> Any:
     match dialect:
         case "postgresql" | "sqlite":
