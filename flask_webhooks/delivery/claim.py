@@ -108,10 +108,12 @@ class Claimer:
                 break
         claim.limited |= found.passed or found.end is not None
         claim.more = found.end is not None and found.end > start
-        claim.claimed = [
-            (replace(claimed, event=self._names.give(claimed.event)), target)
-            for claimed, target in claim.claimed
-        ]
+        if self.state.hooks.tenant_name is not None:
+            # After the transactions: the host may ask its database.
+            claim.claimed = [
+                (replace(claimed, event=self._names.give(claimed.event)), target)
+                for claimed, target in claim.claimed
+            ]
         return claim
 
     def rehearse(self, connection: sa.Connection, now: datetime) -> None:
@@ -133,14 +135,12 @@ class Claimer:
 
     def _look(self, connection: sa.Connection, now: datetime, room: int) -> Round:
         """Find the endpoints whose turn it is."""
+        # The reserve is for few of those that have something due: look at many to find them.
+        most = MAX_ENDPOINTS if room <= self.reserve else min(room, MAX_ENDPOINTS)
         with reading(connection):
             # Apart from what follows: MySQL would go on showing the other rows as they are now.
             found = self._due.look(
-                connection,
-                now,
-                self._cursor,
-                min(room, MAX_ENDPOINTS),
-                slow=room > self.slow_reserve,
+                connection, now, self._cursor, most, slow=room > self.slow_reserve
             )
         self._cursor = found.end or ""
         if found.end is None and found.ready:
@@ -348,52 +348,23 @@ class Claimer:
         endpoints: Mapping[str, _Endpoint],
         claim: Claim,
     ) -> None:
-        table = self.state.table("Delivery")
-        delivery = table.c
-        event = self.state.table("Event").c
-        endpoint = self.state.table("Endpoint").c
         token = uuid.uuid4().hex
         lease_until = now + timedelta(seconds=self.state.settings.lease)
-        connection.execute(
-            sa.update(table)
-            .where(delivery.id.in_(picked), in_state(table, DeliveryState.PENDING))
-            .values(
-                state=DeliveryState.SENDING,
-                due_at=None,
-                noticed=None,
-                lease_token=token,
-                lease_until=lease_until,
-                last_attempt_at=now,
-                attempt_count=delivery.attempt_count + 1,
-            )
-        )
-        rows = connection.execute(
-            sa.select(
-                delivery.id.label("delivery_id"),
-                delivery.endpoint_id,
-                endpoint.version,
-                delivery.attempt_count,
-                delivery.trigger,
-                delivery.actor,
-                delivery.failure_count,
-                event.id,
-                event.type,
-                event.tenant,
-                event.occurred_at,
-                sa.type_coerce(event.data, sa.Text()).label("data_json"),
-            )
-            .join_from(table, self.state.table("Event"), delivery.event_id == event.id)
-            .join(self.state.table("Endpoint"), delivery.endpoint_id == endpoint.id)
-            .where(delivery.id.in_(picked), delivery.lease_token == token)
-        ).all()
+        rows = self._mark_rows(connection, list(picked), now, token, lease_until)
         versions = {row.endpoint_id: row.version for row in rows}
         unreadable = self._targets.load(connection, versions, now=time.time())
+        events = {
+            row.id: OutgoingEvent(
+                row.id, row.type, row.tenant, row.occurred_at, row.data_json, tenant_name=row.tenant
+            )
+            for row in rows
+        }
         order = {delivery_id: position for position, delivery_id in enumerate(picked)}
         for row in sorted(rows, key=lambda row: order[row.delivery_id]):
             claimed = Claimed(
                 delivery_id=row.delivery_id,
                 endpoint_id=row.endpoint_id,
-                event=OutgoingEvent(row.id, row.type, row.tenant, row.occurred_at, row.data_json),
+                event=events[row.id],
                 number=row.attempt_count,
                 trigger=row.trigger,
                 actor=row.actor,
@@ -407,6 +378,57 @@ class Claimer:
                 claim.released.append(Released(claimed, UNREADABLE_DELAY, Hold.UNREADABLE_SECRET))
             else:
                 claim.claimed.append((claimed, self._targets[row.endpoint_id]))
+
+    def _mark_rows(
+        self,
+        connection: sa.Connection,
+        picked: Sequence[str],
+        now: datetime,
+        token: str,
+        lease_until: datetime,
+    ) -> Sequence[Any]:
+        """Put deliveries under a lease; returns those that were still pending, with their events."""
+        table = self.state.table("Delivery")
+        delivery = table.c
+        event = self.state.table("Event").c
+        endpoint = self.state.table("Endpoint").c
+        mark = (
+            sa.update(table)
+            .where(delivery.id.in_(picked), in_state(table, DeliveryState.PENDING))
+            .values(
+                state=DeliveryState.SENDING,
+                due_at=None,
+                noticed=None,
+                lease_token=token,
+                lease_until=lease_until,
+                last_attempt_at=now,
+                attempt_count=delivery.attempt_count + 1,
+            )
+        )
+        columns = (
+            delivery.id.label("delivery_id"),
+            delivery.endpoint_id,
+            endpoint.version,
+            delivery.attempt_count,
+            delivery.trigger,
+            delivery.actor,
+            delivery.failure_count,
+            event.id,
+            event.type,
+            event.tenant,
+            event.occurred_at,
+            sa.type_coerce(event.data, sa.Text()).label("data_json"),
+        )
+        theirs = sa.and_(event.id == delivery.event_id, endpoint.id == delivery.endpoint_id)
+        if connection.dialect.name == "postgresql":
+            # Without statistics, as in a young database, the second statement would read the table.
+            return connection.execute(mark.where(theirs).returning(*columns)).all()
+        connection.execute(mark)
+        return connection.execute(
+            sa.select(*columns).where(
+                theirs, delivery.id.in_(picked), delivery.lease_token == token
+            )
+        ).all()
 
 
 @dataclass(frozen=True, slots=True)

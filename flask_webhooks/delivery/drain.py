@@ -26,6 +26,7 @@ from .claim import Claim, Claimer
 from .clock import DatabaseClock
 from .database import Database, may_pass
 from .flight import Flight
+from .garbage import rarely_collected
 from .housekeeping import House
 from .locks import reading
 from .outcome import Released, Sent, Settled
@@ -88,7 +89,7 @@ class Drain:
         :raises WebhooksError: the database stayed away. What was claimed is sent again after its lease.
         """
         try:
-            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            with rarely_collected(), asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(self._run())
         except DBAPIError as error:
             # RQ logs and keeps what a job raises; SQLAlchemy's error would show it event data.
@@ -208,8 +209,8 @@ class Drain:
         self._claimed.set()
         if claim.claimed:
             self._active_at = time.monotonic()
-        if claim.more or (claim.claimed and claim.limited):
-            self._look = True
+        if self._room() > self._claimer.reserve:
+            self._look |= claim.more or bool(claim.claimed and claim.limited)
         if claim.contended:
             self._loop.call_later(CONTENTION_PAUSE, self.look)
         if claim.again is not None:
