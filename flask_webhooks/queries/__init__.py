@@ -6,6 +6,7 @@ statements, in a short session of its own, and returns objects that are detached
 Lists are in order of id, newest first. To page, pass the `next_before` of a page as `before`.
 """
 
+from ..bulk.looking import Preview
 from .deliveries import (
     DeliveryDetail,
     DeliveryRow,
@@ -16,6 +17,7 @@ from .endpoints import EndpointDetail, EndpointRow, get_endpoint, list_endpoints
 from .events import EventDetail, EventRow, get_event, list_events
 from .pages import MAX_LIMIT, Page
 from .system import HealthReport, health, list_activity
+from .tasks import TaskRow, get_task, list_tasks, preview_task
 
 __all__ = [
     "MAX_LIMIT",
@@ -27,13 +29,18 @@ __all__ = [
     "EventRow",
     "HealthReport",
     "Page",
+    "Preview",
+    "TaskRow",
     "get_delivery",
     "get_endpoint",
     "get_event",
+    "get_task",
     "health",
     "list_activity",
     "list_deliveries",
     "list_endpoints",
     "list_events",
+    "list_tasks",
+    "preview_task",
     "quota",
 ]
