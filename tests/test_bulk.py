@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -63,9 +63,14 @@ def do(app: Flask, kind: str, endpoint_id: str | None = None, **filter: Any) -> 
 
 def failed(app: Flask, endpoint: Endpoint, age: timedelta = HOUR, **values: Any) -> str:
     """A delivery that failed some time ago."""
-    common = {"attempt_count": 3, "failure_count": 3, "last_status": 500, "reason": "exhausted"}
+    common: dict[str, Any] = {
+        "attempt_count": 3,
+        "failure_count": 3,
+        "last_status": 500,
+        "reason": "exhausted",
+    }
     return add_delivery(
-        app, endpoint, "failed", completed_at=database_time(app) - age, **common | values
+        app, endpoint, "failed", completed_at=database_time(app) - age, **(common | values)
     )
 
 
@@ -490,9 +495,11 @@ def test_a_selection_survives_the_database() -> None:
     assert Selection.from_json(selection.as_json()) == selection
 
 
-def test_times_before_all_ids_are_the_first(app: Flask, endpoint: Endpoint) -> None:
+def test_times_beyond_all_ids_are_the_first_and_the_last(app: Flask, endpoint: Endpoint) -> None:
     failed(app, endpoint)
-    assert do(app, "resend", endpoint.id, since=datetime(1, 1, 1, tzinfo=UTC)).task.done == 1
+    east, west = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
+    first, last = datetime.min.replace(tzinfo=east), datetime.max.replace(tzinfo=west)
+    assert do(app, "resend", endpoint.id, since=first, until=last).task.done == 1
 
 
 # -- previews -----------------------------------------------------------------------------------------
@@ -751,7 +758,7 @@ def test_each_right_is_asked_for(app: Flask, access: Access, endpoint: Endpoint)
     asked: list[tuple[str, str | None]] = []
 
     def may(action: str, about: Endpoint | None) -> bool:
-        asked.append((action, about and about.id))
+        asked.append((action, None if about is None else about.id))
         return action == "view"
 
     reader = Access(access.state, "reader", access.tenant, may)

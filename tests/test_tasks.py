@@ -67,7 +67,7 @@ def counts(app: Flask, endpoint_id: str) -> Counter[str]:
 
 
 def tasks_in_queue(client: redis.Redis) -> list[str]:
-    return [job.func_name for job in Queue("webhooks", connection=client).get_jobs()]
+    return [str(job.func_name) for job in Queue("webhooks", connection=client).get_jobs()]
 
 
 def test_what_failed_is_recovered_by_a_worker_and_arrives_once(
@@ -99,7 +99,7 @@ def test_what_failed_is_recovered_by_a_worker_and_arrives_once(
 def test_what_was_missed_is_replayed_by_a_plain_worker(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
-    add_endpoint(app, "https://hooks.example.com/in")
+    actions.pause_endpoint(accessing(app), add_endpoint(app).id)
     ids = emit(app, 3)
     late = webhooks_of(app).create_endpoint(receiver.url()).endpoint
     task = actions.start_task(accessing(app), "replay", late.id, since=LONG_AGO)
@@ -182,10 +182,11 @@ def test_a_flushed_redis_loses_no_task(app: Flask, client: redis.Redis, log: Pat
     other = actions.start_task(accessing(app), "discard")
     client.flushall()
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        for item in (task, other):
-            wait_until(
-                lambda item=item: task_of(app, item.id).state == "finished", 30, worker.output()
-            )
+        wait_until(
+            lambda: {task_of(app, item.id).state for item in (task, other)} == {"finished"},
+            30,
+            worker.output(),
+        )
     [row] = [item for item in deliveries(app) if item.id == delivery_id]
     assert row.state == "cancelled"
 

@@ -25,7 +25,7 @@ TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
 }
 
 _STATUS = re.compile("([1-5])(xx|[0-9]{2})")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class TaskFilter(TypedDict, total=False):
@@ -114,7 +114,8 @@ def _time(value: Any, name: str) -> datetime | None:
         return None
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidInput("Give an aware time, such as one in UTC.", field=name)
-    return max(value.astimezone(UTC), _EPOCH)
+    # Ids have no room for times before or long after; and Python has none beyond its own ends.
+    return min(max(value, _EPOCH), _LAST).astimezone(UTC)
 
 
 def _text(value: Any, name: str, longest: int) -> str | None:

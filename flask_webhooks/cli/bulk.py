@@ -34,7 +34,7 @@ def add_to(webhooks: AppGroup, endpoints: AppGroup, deliveries: AppGroup) -> Non
     deliveries.add_command(resend)
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A time, or how long ago that was."""
 
     name = "time"
@@ -45,11 +45,11 @@ class Moment(click.ParamType):
         if isinstance(value, datetime):
             return value
         age = _AGE.fullmatch(value)
-        if age is not None:
-            return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
         try:
+            if age is not None:
+                return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
             moment = datetime.fromisoformat(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise Misuse(
                 f"{plain(value)} is not a time. Write one such as 2026-11-17, 2026-11-17T08:30+01:00, or "
                 "how long ago: 90m, 36h, 3d."
