@@ -79,32 +79,40 @@ def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) 
 
 
 def preview(access: Access, wish: Plan) -> Preview:
-    """Count what a task would be about. Two statements, three for a replay, whatever there is."""
+    """Count what a task would be about. One statement, two for a replay."""
     state = access.state
     found = conditions(state, wish.kind, wish.selection, endpoint=wish.endpoint, tenant=wish.tenant)
     row = found.table.c
+    replay = wish.kind == TaskKind.REPLAY
     window = (
-        sa.select(row.id).where(*found.cheap).order_by(row.id.desc()).limit(LOOKED_AT + 1)
+        sa.select(
+            row.created_at,
+            (sa.literal("") if replay else row.state).label("state"),
+            sa.and_(sa.true(), *found.dear).label("fits"),
+        )
+        .where(*found.cheap)
+        .order_by(row.id.desc())
+        .limit(LOOKED_AT + 1)
     ).subquery()
-    counted = (
-        sa.select(sa.func.count(), sa.func.min(row.created_at), sa.func.max(row.created_at))
-        .select_from(found.table)
-        .where(row.id.in_(sa.select(window.c.id)), *found.dear)
-    )
-    by_state = wish.kind != TaskKind.REPLAY
-    if by_state:
-        counted = counted.add_columns(row.state).group_by(row.state)
+    created_at = sa.case((window.c.fits, window.c.created_at))
+    counted = sa.select(
+        window.c.state,
+        sa.func.count(),
+        sa.func.count(created_at),
+        sa.func.min(created_at),
+        sa.func.max(created_at),
+    ).group_by(window.c.state)
     with access.read() as session:
-        groups = session.execute(counted).all()
-        looked_at = session.scalar(sa.select(sa.func.count()).select_from(window)) or 0
-        history_since = None if by_state else session.scalar(_first_event(access, wish))
+        rows = session.execute(counted).all()
+        history_since = session.scalar(_first_event(access, wish)) if replay else None
+    groups = [(name, number, first, last) for name, _, number, first, last in rows if number]
     return Preview(
         kind=wish.kind,
-        count=min(sum(group[0] for group in groups), LOOKED_AT),
-        more=looked_at > LOOKED_AT,
-        oldest=min((group[1] for group in groups if group[0]), default=None),
-        newest=max((group[2] for group in groups if group[0]), default=None),
-        states={group[3]: group[0] for group in groups} if by_state else {},
+        count=min(sum(number for _, number, _, _ in groups), LOOKED_AT),
+        more=sum(looked_at for _, looked_at, *_ in rows) > LOOKED_AT,
+        oldest=min((first for _, _, first, _ in groups), default=None),
+        newest=max((last for _, _, _, last in groups), default=None),
+        states={} if replay else {name: number for name, number, _, _ in groups},
         history_since=history_since,
         endpoint=wish.endpoint,
     )
