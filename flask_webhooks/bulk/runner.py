@@ -27,6 +27,8 @@ logger = logging.getLogger("flask_webhooks.tasks")
 
 #: Rows that one transaction changes: it holds locks for some tens of milliseconds only.
 BATCH = 200
+#: Rows that are looked at to find them, at first and at most: no statement takes long, even if few fit.
+NARROW, WIDE = 400, 5000
 #: Seconds after which a silent worker is taken for dead, and another one goes on.
 LEASE = 60.0
 #: The share of the time that a task leaves to others between two batches, and its bounds in seconds.
@@ -143,6 +145,7 @@ class Runner:
         self.held = held
         self._connection = connection
         self._busy = 0.0
+        self._window = NARROW
 
     def count(self) -> None:
         """Say how many there are to do, where that was too much to find out when the task was started.
@@ -177,23 +180,26 @@ class Runner:
         with reading(self._connection):
             row = self._row()
             found = self._conditions()
-            picked = [] if found is None else self._pick(found, row.cursor)
+            looked_at = [] if found is None else self._look(found, row.cursor)
         if found is None:
             self.end(TaskState.FAILED, "The endpoint was deleted.")
             return False
-        if not picked:
+        if not looked_at:
             self.end(TaskState.FINISHED)
             return False
+        picked = [item for item in looked_at if item.fits][:BATCH]
+        self._window = NARROW if len(picked) == BATCH else min(self._window * 2, WIDE)
+        cursor = picked[-1].id if len(picked) == BATCH else looked_at[-1].id
         with self._connection.begin():
             take_write_lock(self.state, self._connection)
             now = self._lock()
-            changed, due = self._change(picked)
+            changed, due = self._change(picked) if picked else (0, False)
             table = self.state.table("Task")
             self._connection.execute(
                 sa.update(table)
                 .where(table.c.id == self.held.id)
                 .values(
-                    cursor=picked[-1].id,
+                    cursor=cursor,
                     done=table.c.done + changed,
                     lease_until=_lease(now),
                     touched_at=now,
@@ -289,15 +295,23 @@ class Runner:
         row = self._connection.execute(query).first()
         return None if row is None or row.deleted_at is not None else row
 
-    def _pick(self, found: Conditions, cursor: str) -> list[sa.Row[Any]]:
-        """The next rows after the cursor: their ids, and of deliveries the endpoints."""
+    def _look(self, found: Conditions, cursor: str) -> list[sa.Row[Any]]:
+        """The next rows after the cursor: ids, of deliveries also the endpoints, and whether they fit."""
         row = found.table.c
         columns = [row.id] if self.held.kind == TaskKind.REPLAY else [row.id, row.endpoint_id]
-        query = (
-            sa.select(*columns)
-            .where(row.id > cursor, row.id < self.held.bound, *found.all)
+        window = (
+            sa.select(*columns, sa.and_(sa.true(), *found.dear).label("fits"))
+            .where(row.id > cursor, row.id < self.held.bound, *found.cheap)
             .order_by(row.id)
-            .limit(BATCH)
+            .limit(self._window)
+        ).cte("looked_at")
+        # The last one tells how far this was, also where nothing fits.
+        last = sa.select(sa.func.max(window.c.id)).scalar_subquery()
+        query = (
+            sa.select(window)
+            .where(sa.or_(window.c.fits, window.c.id == last))
+            .order_by(window.c.id)
+            .limit(BATCH + 1)
         )
         return list(self._connection.execute(query))
 

@@ -24,6 +24,9 @@ TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
     TaskKind.DISCARD: frozenset({DeliveryState.HELD}),
 }
 
+#: No index holds these states only.
+_NOT_INDEXED = (DeliveryState.SUCCEEDED, DeliveryState.CANCELLED)
+
 _STATUS = re.compile("([1-5])(xx|[0-9]{2})")
 _EPOCH, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -181,14 +184,15 @@ def conditions(
         return _missed_events(state, selection, endpoint)
     table = state.table("Delivery")
     delivery = table.c
-    cheap = [_in_states(table, kind, selection)]
+    cheap: list[sa.ColumnElement[bool]] = []
+    dear: list[sa.ColumnElement[bool]] = []
+    (dear if selection.state in _NOT_INDEXED else cheap).append(_in_states(table, kind, selection))
     if endpoint is not None:
         cheap.append(delivery.endpoint_id == endpoint.id)
     else:
         if tenant is not None:
             cheap.append(delivery.tenant == tenant)
         cheap.append(delivery.endpoint_id.in_(_takers(state, kind)))
-    dear: list[sa.ColumnElement[bool]] = []
     if kind == TaskKind.RECOVER:
         # A failed test is nothing that anybody is owed.
         dear.append(delivery.trigger != Trigger.TEST)
@@ -199,7 +203,7 @@ def conditions(
     else:
         cheap += _between(delivery.id, "dlv", selection)
     if selection.event_type is not None:
-        cheap.append(delivery.event_type == selection.event_type)
+        dear.append(delivery.event_type == selection.event_type)
     if selection.event_id is not None:
         cheap.append(delivery.event_id == selection.event_id)
     if selection.status is not None:
