@@ -11,7 +11,7 @@ from .. import ids
 from ..columns import utc_now
 from ..models import DeliveryState, EndpointState, TaskKind, Trigger
 from ..state import State
-from .selection import TAKEN_FROM
+from .selection import TAKEN_FROM, unsent
 
 #: The reasons of deliveries that a person cancelled, or discarded when they were held.
 CANCELLED = "cancelled"
@@ -67,7 +67,7 @@ def create_deliveries(
         sa.select(event.id, event.type)
         .where(
             event.id.in_(event_ids),
-            ~sa.exists().where(table.c.event_id == event.id, table.c.endpoint_id == endpoint.id),
+            unsent(state, event.id, endpoint.id),
         )
         .order_by(event.id)
         # Or it might be removed, being old, before its delivery stands there.
