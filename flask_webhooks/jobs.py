@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from rq import get_current_job
 
+from .bulk import calling
 from .delivery.claim import Claimer
 from .delivery.clock import DatabaseClock
 from .delivery.drain import Drain
@@ -61,11 +62,16 @@ def sweep(state: State) -> bool:
     """
     with state.engine.connect() as connection, reading(connection):
         now = DatabaseClock().read(connection)
-        if not Claimer(state).anything_due(connection, now):
-            return False
+        due = Claimer(state).anything_due(connection, now)
+        tasks = calling.anything_waiting(state, connection)
+    if not due and not tasks:
+        return False
     client = state.alarm.connect()
     try:
-        state.alarm.ring(client)
+        if due:
+            state.alarm.ring(client)
+        if tasks:
+            calling.enqueue(state, client)
     finally:
         client.close()
     return True

@@ -68,12 +68,45 @@ class Trigger(enum.StrEnum):
 
     EVENT = "event"
     RETRY = "retry"
+    #: A person asked for many at once. They wait for a paused or failing endpoint, as events do.
+    REPLAY = "replay"
     MANUAL = "manual"
     TEST = "test"
 
 
 #: Sent whatever the endpoint's state or pause: a person asked for exactly this one.
 ON_DEMAND = (Trigger.MANUAL, Trigger.TEST)
+
+
+class TaskKind(enum.StrEnum):
+    """What a task does to the deliveries that it selects."""
+
+    #: Send again what has failed.
+    RECOVER = "recover"
+    #: Send events that the endpoint subscribes to and never got a delivery for.
+    REPLAY = "replay"
+    #: Send again, whatever became of it.
+    RESEND = "resend"
+    #: Give up what is pending or held.
+    CANCEL = "cancel"
+    #: Send what was left held when the endpoint was resumed.
+    RELEASE = "release"
+    #: Give up what is held.
+    DISCARD = "discard"
+
+
+class TaskState(enum.StrEnum):
+    """Where a task stands. The last three are its end."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+#: States of a task that is not over.
+UNFINISHED = (TaskState.WAITING, TaskState.RUNNING)
 
 
 class Endpoint(Row):
@@ -377,6 +410,47 @@ class Activity(Row):
         )
 
 
+class Task(Row):
+    """A long job over many deliveries, done in small batches; what the pages show of its progress."""
+
+    __tablename__ = "webhooks_task"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("task"))
+    kind: Mapped[str] = mapped_column(String(16))
+    #: ``None``: all endpoints in the scope of whoever started it.
+    endpoint_id: Mapped[str | None] = mapped_column(_ID)
+    #: The endpoint's tenant, else the scope; ``None`` without an endpoint is every tenant.
+    tenant: Mapped[str | None] = mapped_column(_TENANT)
+    #: What it selects, as `bulk.selection.Selection` writes it.
+    filter: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    actor: Mapped[str] = mapped_column(_ACTOR)
+    state: Mapped[str] = mapped_column(String(16), default=TaskState.WAITING)
+    #: How many there are to do; ``None`` until they were counted.
+    total: Mapped[int | None] = mapped_column()
+    done: Mapped[int] = mapped_column(default=0)
+    #: The last delivery (of a replay: event) that was looked at, and where to end; both exclusive.
+    cursor: Mapped[str] = mapped_column(_ID)
+    bound: Mapped[str] = mapped_column(_ID)
+    #: The fencing token of the worker that has it, and when that claim runs out.
+    lease_token: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: When something was last done for it: tasks take turns.
+    touched_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Why it failed, or who stopped it, for people.
+    error: Mapped[str | None] = mapped_column(String(500))
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            Index("ix_webhooks_task_state", "state", "touched_at"),
+            Index("ix_webhooks_task_tenant", "tenant", "id"),
+            Index("ix_webhooks_task_endpoint", "endpoint_id", "id"),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
     """The concrete ORM classes of one database."""
@@ -390,6 +464,7 @@ class Models:
     Statistic: type[Statistic]
     Heartbeat: type[Heartbeat]
     Activity: type[Activity]
+    Task: type[Task]
 
     @property
     def metadata(self) -> sa.MetaData:
@@ -410,6 +485,7 @@ _MIXINS = (
     Statistic,
     Heartbeat,
     Activity,
+    Task,
 )
 
 _INFO_KEY = "flask_webhooks"

@@ -41,6 +41,7 @@ TABLES = {
     "webhooks_statistic",
     "webhooks_heartbeat",
     "webhooks_activity",
+    "webhooks_task",
 }
 CREATED, DATA = "license.created", {"license_id": "lic_1", "license_key": "AAAA-BBBB"}
 

@@ -4,6 +4,7 @@ Each function takes an `Access` first, checks it, makes its change in a short tr
 with a row in the audit trail, and wakes the workers if something became due.
 """
 
+from .bulk import start_task, stop_task
 from .deliveries import cancel, resend, send_test
 from .endpoints import (
     CreatedEndpoint,
@@ -33,5 +34,7 @@ __all__ = [
     "resume_endpoint",
     "rotate_secret",
     "send_test",
+    "start_task",
+    "stop_task",
     "update_endpoint",
 ]

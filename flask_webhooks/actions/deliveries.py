@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access, find_delivery, find_endpoint
+from ..bulk.changes import CANCELLED, REOPENED
 from ..columns import utc_now
 from ..encoding import encode_data
 from ..errors import InvalidTransition, UnknownEventType
@@ -21,17 +22,6 @@ from ..state import State
 from .trail import locked, record
 
 TEST = "test"
-#: The reason of deliveries that a person cancelled.
-CANCELLED = "cancelled"
-
-_REOPENED = {
-    "state": DeliveryState.PENDING,
-    "reason": None,
-    "due_at": utc_now(),
-    "failure_count": 0,
-    "interruption_count": 0,
-    "completed_at": None,
-}
 
 
 def send_test(
@@ -110,7 +100,7 @@ def resend(access: Access, delivery_id: str) -> Delivery:
             access.state,
             delivery_id,
             {*AT_REST, DeliveryState.PENDING},
-            {**_REOPENED, "trigger": trigger, "actor": access.actor},
+            {**REOPENED, "trigger": trigger, "actor": access.actor},
         )
         if not reopened:
             raise InvalidTransition(

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint
+from ..bulk.changes import DISCARDED
 from ..columns import utc_now
 from ..delivery.waiting import hold_pending
 from ..errors import InvalidTransition
@@ -18,8 +19,6 @@ from .trail import locked, record
 
 #: What to do with the deliveries that were held back: send, cancel, or go on holding.
 HELD_CHOICES = ("send", "discard", "keep")
-#: The reason of deliveries that were cancelled at a resume.
-DISCARDED = "discarded"
 #: The reason of deliveries that were to stay held at a resume.
 KEPT = "kept"
 

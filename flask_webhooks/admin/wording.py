@@ -92,6 +92,7 @@ def trigger_text(trigger: str) -> str:
     words = {
         "event": _("First attempt"),
         "retry": _("Automatic retry"),
+        "replay": _("Sent again with many others"),
         "manual": _("Resent by hand"),
         "test": _("Test event"),
     }

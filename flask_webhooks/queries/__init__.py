@@ -6,6 +6,7 @@ statements, in a short session of its own, and returns objects that are detached
 Lists are in order of id, newest first. To page, pass the `next_before` of a page as `before`.
 """
 
+from ..bulk.looking import Preview
 from .deliveries import (
     SEARCHED,
     DeliveryDetail,
@@ -30,6 +31,7 @@ from .routing import Routing, Why, explain_routing
 from .signatures import check_signature
 from .statistics import PERIODS, Bucket, Failing, Series, most_failures, statistics
 from .system import MOST_COUNTED, Backlog, HealthReport, backlog, health, list_activity
+from .tasks import TaskRow, get_task, list_tasks, preview_task
 
 __all__ = [
     "MAX_LIMIT",
@@ -48,9 +50,11 @@ __all__ = [
     "Failing",
     "HealthReport",
     "Page",
+    "Preview",
     "PublicKey",
     "Routing",
     "Series",
+    "TaskRow",
     "Why",
     "backlog",
     "check_signature",
@@ -60,13 +64,16 @@ __all__ = [
     "get_delivery",
     "get_endpoint",
     "get_event",
+    "get_task",
     "health",
     "list_activity",
     "list_deliveries",
     "list_endpoints",
     "list_events",
+    "list_tasks",
     "most_failures",
     "name_endpoints",
+    "preview_task",
     "public_keys",
     "quota",
     "statistics",

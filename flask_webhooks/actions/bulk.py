@@ -1,0 +1,151 @@
+"""Start and stop tasks over many deliveries."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Unpack
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from .. import ids
+from ..access import Access
+from ..bulk.calling import call
+from ..bulk.looking import Plan, Preview, find_task, plan, preview
+from ..bulk.selection import TaskFilter
+from ..columns import utc_now
+from ..errors import InvalidInput, InvalidTransition
+from ..models import UNFINISHED, Endpoint, Task, TaskKind, TaskState
+
+
+def start_task(
+    access: Access, kind: str, endpoint_id: str | None = None, **filter: Unpack[TaskFilter]
+) -> Task:
+    """Do something to many deliveries: workers do it in the background, a batch at a time.
+
+    Events keep their ``webhook-id``, deliveries their history. What is to be sent to an endpoint that is
+    not active is held until it is resumed.
+
+    :param kind: of `models.TaskKind`. ``recover`` and ``replay`` need `since`.
+    :param endpoint_id: ``None``: all endpoints in scope; a replay needs one.
+    :param filter: which deliveries, of a replay which events; see `bulk.selection.TaskFilter`.
+    :raises InvalidInput: a value makes no sense; `field` names it.
+    :raises InvalidTransition: such a task is not over yet, or the state of the endpoint does not allow it.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed.
+    """
+    wish = plan(access, kind, endpoint_id, filter)
+    access.require("send", wish.endpoint)
+    seen = preview(access, wish)
+    _check_history(wish, seen)
+    task = access.state.models.Task(
+        id=ids.new_id("task"),
+        kind=wish.kind,
+        endpoint_id=endpoint_id,
+        tenant=wish.tenant,
+        filter=wish.selection.as_json(),
+        actor=access.actor,
+        total=None if seen.more else seen.count,
+        cursor="",
+        # What is made from now on is not meant.
+        bound=ids.new_id("evt" if wish.kind == TaskKind.REPLAY else "dlv"),
+    )
+    with access.write(alone=f"task {wish.kind} {endpoint_id} {wish.tenant}") as session:
+        _check_alone(session, access, wish)
+        _forget_old(session, access)
+        session.add(task)
+        session.flush()
+        _record(session, access, "task.started", task, filter=task.filter, count=seen.text)
+        session.refresh(task)
+    call(access.state)
+    return task
+
+
+def stop_task(access: Access, task_id: str) -> Task:
+    """Stop a task: no further delivery is changed once this returns. What is done stays done.
+
+    :raises InvalidTransition: it is over already.
+    :raises NotFound: there is no such task in scope.
+    :raises Forbidden: not allowed.
+    """
+    _, endpoint = find_task(access, task_id)
+    access.require("send", endpoint)
+    model = access.state.models.Task
+    table = access.state.table("Task")
+    with access.write() as session:
+        # Waits for the batch that is under way, whose transaction has locked the row.
+        stopped = session.connection().execute(
+            sa.update(table)
+            .where(table.c.id == task_id, table.c.state.in_([str(item) for item in UNFINISHED]))
+            .values(
+                state=TaskState.STOPPED,
+                lease_token=None,
+                lease_until=None,
+                finished_at=utc_now(),
+            )
+        )
+        task = session.get_one(model, task_id)
+        if stopped.rowcount != 1:
+            raise InvalidTransition(f"The task is {task.state} already.", state=task.state)
+        _record(session, access, "task.stopped", task, done=task.done)
+    return task
+
+
+def _check_history(wish: Plan, seen: Preview) -> None:
+    until = wish.selection.until
+    if wish.kind != TaskKind.REPLAY or until is None:
+        return
+    if seen.history_since is None or until <= seen.history_since:
+        since = (
+            ""
+            if seen.history_since is None
+            else f": the first is of {seen.history_since:%Y-%m-%d %H:%M} UTC"
+        )
+        raise InvalidInput(f"No event is there from before that time{since}.", field="until")
+
+
+def _check_alone(session: Session, access: Access, wish: Plan) -> None:
+    table = access.state.models.Task
+    endpoint_id = _id_of(wish.endpoint)
+    other = session.scalars(
+        sa.select(table).where(
+            table.kind == str(wish.kind),
+            table.endpoint_id.is_(None)
+            if endpoint_id is None
+            else table.endpoint_id == endpoint_id,
+            table.tenant.is_(None) if wish.tenant is None else table.tenant == wish.tenant,
+            table.state.in_([str(item) for item in UNFINISHED]),
+        )
+    ).first()
+    if other is not None:
+        what = "of this endpoint" if endpoint_id is not None else "of all endpoints"
+        raise InvalidTransition(
+            f"A {wish.kind} {what} is {other.state} already ({other.id}): wait until it has ended, or "
+            "stop it.",
+            state=other.state,
+        )
+
+
+def _forget_old(session: Session, access: Access) -> None:
+    """Tasks stay as long as events do; the audit trail stays longer."""
+    table = access.state.table("Task")
+    now = session.scalar(sa.select(utc_now()))
+    assert now is not None
+    old = now - timedelta(days=access.state.settings.retention_days)
+    session.execute(sa.delete(table).where(table.c.finished_at < old))
+
+
+def _record(session: Session, access: Access, action: str, task: Task, **changes: Any) -> None:
+    session.add(
+        access.state.models.Activity(
+            actor=access.actor,
+            action=action,
+            tenant=task.tenant,
+            endpoint_id=task.endpoint_id,
+            changes={"task": task.id, "kind": str(task.kind), **changes},
+        )
+    )
+
+
+def _id_of(endpoint: Endpoint | None) -> str | None:
+    return None if endpoint is None else endpoint.id

@@ -1,0 +1,177 @@
+"""What one batch of a task does to its rows, within a transaction that holds the locks of their endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import ids
+from ..columns import utc_now
+from ..models import DeliveryState, EndpointState, TaskKind, Trigger
+from ..state import State
+from .selection import TAKEN_FROM, unsent
+
+#: The reasons of deliveries that a person cancelled, or discarded when they were held.
+CANCELLED = "cancelled"
+DISCARDED = "discarded"
+
+#: A delivery that begins its schedule again; its attempts go on counting.
+REOPENED: dict[str, Any] = {
+    "state": DeliveryState.PENDING,
+    "reason": None,
+    "due_at": utc_now(),
+    # Rows that have waited already may have left the index that claims look into.
+    "noticed": None,
+    "failure_count": 0,
+    "interruption_count": 0,
+    "completed_at": None,
+}
+
+
+def change_deliveries(
+    state: State,
+    connection: sa.Connection,
+    kind: TaskKind,
+    delivery_ids: Sequence[str],
+    endpoints: Mapping[str, str],
+    actor: str,
+) -> int:
+    """Do to deliveries what a task of this kind does, those whose state still allows it; returns how many.
+
+    :param endpoints: the states of the endpoints that are there, by id; their health rows are locked.
+    """
+    match kind:
+        case TaskKind.CANCEL:
+            return _end(state, connection, kind, delivery_ids, endpoints, CANCELLED)
+        case TaskKind.DISCARD:
+            return _end(state, connection, kind, delivery_ids, endpoints, DISCARDED)
+        case TaskKind.RELEASE:
+            return _release(state, connection, delivery_ids, endpoints)
+        case _:
+            return _reopen(state, connection, kind, delivery_ids, endpoints, actor)
+
+
+def create_deliveries(
+    state: State,
+    connection: sa.Connection,
+    event_ids: Sequence[str],
+    endpoint: Any,
+    actor: str,
+) -> int:
+    """Owe events to an endpoint that they were never owed to; returns how many.
+
+    :param endpoint: its row, whose health row is locked; nobody else replays to it.
+    """
+    event, table = state.table("Event").c, state.table("Delivery")
+    rows = connection.execute(
+        sa.select(event.id, event.type)
+        .where(
+            event.id.in_(event_ids),
+            unsent(state, event.id, endpoint.id),
+        )
+        .order_by(event.id)
+        # Or it might be removed, being old, before its delivery stands there.
+        .with_for_update(read=True)
+    ).all()
+    if not rows:
+        return 0
+    active = endpoint.state == EndpointState.ACTIVE
+    values = [
+        {
+            "id": ids.new_id("dlv"),
+            "event_id": row.id,
+            "endpoint_id": endpoint.id,
+            "tenant": endpoint.tenant,
+            "event_type": row.type,
+            "state": DeliveryState.PENDING if active else DeliveryState.HELD,
+            "trigger": Trigger.REPLAY,
+            "actor": actor,
+        }
+        for row in rows
+    ]
+    statement = sa.insert(table)
+    connection.execute(statement.values(due_at=utc_now()) if active else statement, values)
+    return len(values)
+
+
+def _reopen(
+    state: State,
+    connection: sa.Connection,
+    kind: TaskKind,
+    delivery_ids: Sequence[str],
+    endpoints: Mapping[str, str],
+    actor: str,
+) -> int:
+    table = state.table("Delivery")
+    # A test stays one: it must neither be retried nor count against the endpoint.
+    test = table.c.trigger == Trigger.TEST
+    common = {
+        **REOPENED,
+        "actor": actor,
+        "trigger": sa.case((test, str(Trigger.TEST)), else_=str(Trigger.REPLAY)),
+    }
+    held = {
+        **common,
+        "state": sa.case((test, str(DeliveryState.PENDING)), else_=str(DeliveryState.HELD)),
+        "due_at": sa.case((test, utc_now()), else_=sa.null()),
+    }
+    changed = 0
+    for active, values in ((True, common), (False, held)):
+        chosen = [
+            endpoint_id
+            for endpoint_id, endpoint_state in endpoints.items()
+            if (endpoint_state == EndpointState.ACTIVE) is active
+        ]
+        if chosen:
+            changed += _update(state, connection, kind, delivery_ids, chosen, values)
+    return changed
+
+
+def _release(
+    state: State,
+    connection: sa.Connection,
+    delivery_ids: Sequence[str],
+    endpoints: Mapping[str, str],
+) -> int:
+    active = [key for key, value in endpoints.items() if value == EndpointState.ACTIVE]
+    values = {"state": DeliveryState.PENDING, "due_at": utc_now(), "reason": None}
+    return _update(state, connection, TaskKind.RELEASE, delivery_ids, active, values)
+
+
+def _end(
+    state: State,
+    connection: sa.Connection,
+    kind: TaskKind,
+    delivery_ids: Sequence[str],
+    endpoints: Mapping[str, str],
+    reason: str,
+) -> int:
+    values = {
+        "state": DeliveryState.CANCELLED,
+        "reason": reason,
+        "due_at": None,
+        "completed_at": utc_now(),
+    }
+    return _update(state, connection, kind, delivery_ids, list(endpoints), values)
+
+
+def _update(
+    state: State,
+    connection: sa.Connection,
+    kind: TaskKind,
+    delivery_ids: Sequence[str],
+    endpoint_ids: Sequence[str],
+    values: dict[str, Any],
+) -> int:
+    table = state.table("Delivery")
+    return connection.execute(
+        sa.update(table)
+        .where(
+            table.c.id.in_(delivery_ids),
+            table.c.endpoint_id.in_(endpoint_ids),
+            table.c.state.in_([str(item) for item in sorted(TAKEN_FROM[kind])]),
+        )
+        .values(values)
+    ).rowcount

@@ -1,0 +1,149 @@
+"""What a task would do, before it is started, and tasks in scope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..access import Access, find_endpoint, is_id, shown
+from ..errors import InvalidInput, InvalidTransition, NotFound
+from ..models import Endpoint, EndpointState, Task, TaskKind
+from ..state import AllTenants
+from .selection import Selection, TaskFilter, check_filter, check_kind, conditions
+
+#: Rows that a preview looks at: it must not take long, however many there are.
+LOOKED_AT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a task would be about, if it was started now."""
+
+    kind: TaskKind
+    #: Deliveries, of a replay events, among the newest `LOOKED_AT` that an index finds.
+    count: int
+    #: There may be more of them, older ones.
+    more: bool
+    #: When the first and the last of those that were counted were made; ``None`` without any.
+    oldest: datetime | None
+    newest: datetime | None
+    #: Number by state of those that were counted; empty of a replay.
+    states: dict[str, int]
+    #: Of a replay: when the oldest event was recorded that is still there; ``None`` if there is none.
+    history_since: datetime | None
+    #: ``None``: all endpoints in scope. What is sent to one that is not active is held until it is resumed.
+    endpoint: Endpoint | None
+
+    @property
+    def text(self) -> str:
+        """The count for people: ``1,234``, or ``10,000+`` if there may be more."""
+        return f"{self.count:,}{'+' if self.more else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked wish."""
+
+    kind: TaskKind
+    selection: Selection
+    endpoint: Endpoint | None
+    #: The endpoint's, else the scope; ``None`` without an endpoint is every tenant.
+    tenant: str | None
+
+
+def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) -> Plan:
+    """Check what somebody wants.
+
+    :raises InvalidInput: it makes no sense; `field` names what.
+    :raises InvalidTransition: the state of the endpoint does not allow it.
+    :raises NotFound: there is no such endpoint in scope.
+    """
+    wanted = check_kind(kind)
+    if endpoint_id is None:
+        if wanted == TaskKind.REPLAY:
+            raise InvalidInput("Name the endpoint that events are replayed to.", field="endpoint")
+        endpoint = None
+        tenant = None if isinstance(access.tenant, AllTenants) else access.tenant
+    else:
+        endpoint = find_endpoint(access, endpoint_id)
+        tenant = endpoint.tenant
+        if wanted == TaskKind.RELEASE and endpoint.state != EndpointState.ACTIVE:
+            raise InvalidTransition(
+                f"The endpoint is {endpoint.state}: resume it, and what is held is sent.",
+                state=endpoint.state,
+            )
+    return Plan(wanted, check_filter(wanted, given), endpoint, tenant)
+
+
+def preview(access: Access, wish: Plan) -> Preview:
+    """Count what a task would be about. One statement, two for a replay."""
+    state = access.state
+    found = conditions(state, wish.kind, wish.selection, endpoint=wish.endpoint, tenant=wish.tenant)
+    row = found.table.c
+    replay = wish.kind == TaskKind.REPLAY
+    window = (
+        sa.select(
+            row.created_at,
+            (sa.literal("") if replay else row.state).label("state"),
+            sa.and_(sa.true(), *found.dear).label("fits"),
+        )
+        .where(*found.cheap)
+        .order_by(row.id.desc())
+        .limit(LOOKED_AT + 1)
+    ).subquery()
+    created_at = sa.case((window.c.fits, window.c.created_at))
+    counted = sa.select(
+        window.c.state,
+        sa.func.count(),
+        sa.func.count(created_at),
+        sa.func.min(created_at),
+        sa.func.max(created_at),
+    ).group_by(window.c.state)
+    with access.read() as session:
+        rows = session.execute(counted).all()
+        history_since = session.scalar(_first_event(access, wish)) if replay else None
+    groups = [(name, number, first, last) for name, _, number, first, last in rows if number]
+    return Preview(
+        kind=wish.kind,
+        count=min(sum(number for _, number, _, _ in groups), LOOKED_AT),
+        more=sum(looked_at for _, looked_at, *_ in rows) > LOOKED_AT,
+        oldest=min((first for _, _, first, _ in groups), default=None),
+        newest=max((last for _, _, _, last in groups), default=None),
+        states={} if replay else {name: number for name, number, _, _ in groups},
+        history_since=history_since,
+        endpoint=wish.endpoint,
+    )
+
+
+def _first_event(access: Access, wish: Plan) -> sa.Select[Any]:
+    event = access.state.table("Event").c
+    query = sa.select(event.created_at).order_by(event.id).limit(1)
+    return query if wish.tenant is None else query.where(event.tenant == wish.tenant)
+
+
+def find_task(access: Access, task_id: str) -> tuple[Task, Endpoint | None]:
+    """A task in scope, and its endpoint if it has one that is still known; both detached.
+
+    :raises NotFound: there is none.
+    """
+    models = access.state.models
+    found = None
+    if is_id(task_id):
+        query = (
+            sa.select(models.Task, models.Endpoint)
+            .join_from(
+                models.Task,
+                models.Endpoint,
+                models.Task.endpoint_id == models.Endpoint.id,
+                isouter=True,
+            )
+            .where(models.Task.id == task_id, access.scope(models.Task.tenant))
+        )
+        with access.read() as session:
+            found = session.execute(query).one_or_none()
+    if found is None:
+        raise NotFound(f"There is no task {shown(task_id)}.")
+    return found[0], found[1]

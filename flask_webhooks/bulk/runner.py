@@ -1,0 +1,347 @@
+"""Works on tasks: takes one under a lease, and does a batch at a time until it must let others go first."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from .. import ids
+from ..columns import UtcDateTime, utc_now
+from ..delivery.database import may_pass
+from ..delivery.locks import lock_endpoints, reading, take_write_lock
+from ..logs import log_failure, safe_text
+from ..models import UNFINISHED, TaskKind, TaskState
+from ..state import State
+from .changes import change_deliveries, create_deliveries
+from .selection import Conditions, Selection, conditions
+
+logger = logging.getLogger("flask_webhooks.tasks")
+
+#: Rows that one transaction changes: it holds locks for some tens of milliseconds only.
+BATCH = 200
+#: Rows that are looked at to find them, at first and at most: no statement takes long, even if few fit.
+NARROW, WIDE = 400, 5000
+#: Seconds after which a silent worker is taken for dead, and another one goes on.
+LEASE = 60.0
+#: The share of the time that a task leaves to others between two batches, and its bounds in seconds.
+REST, SHORTEST_REST, LONGEST_REST = 0.5, 0.005, 0.25
+
+
+class Lost(Exception):
+    """The task was stopped, or another worker has taken it over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A task that is ours for now."""
+
+    id: str
+    token: str
+    kind: TaskKind
+    endpoint_id: str | None
+    tenant: str | None
+    selection: Selection
+    actor: str
+    bound: str
+
+
+def run_next(state: State, enough: Callable[[], bool]) -> bool:
+    """Work on one task, the one that has waited longest, until it is done or `enough` says so.
+
+    :return: whether there was any.
+    :raises DBAPIError: the database is away; the task goes on once the lease has run out.
+    """
+    with state.engine.connect() as connection:
+        held = claim(state, connection)
+        if held is None:
+            return False
+        runner = Runner(state, connection, held)
+        try:
+            runner.count()
+            while runner.step():
+                if enough():
+                    runner.give_back()
+                    break
+                runner.rest()
+        except Lost:
+            connection.rollback()
+        except Exception as error:
+            connection.rollback()
+            if isinstance(error, DBAPIError) and may_pass(error):
+                logger.warning(
+                    "The database did not answer (%s); the task %s goes on later",
+                    safe_text(error),
+                    held.id,
+                )
+                raise
+            log_failure(logger, "The task %s failed", held.id, error=error)
+            runner.end(
+                TaskState.FAILED,
+                f"Something unexpected went wrong ({type(error).__name__}); the worker's log says more.",
+            )
+    return True
+
+
+def waiting(task: Any, now: Any) -> sa.ColumnElement[bool]:
+    """The condition for tasks that nobody works on."""
+    return sa.or_(
+        task.state == TaskState.WAITING,
+        sa.and_(task.state == TaskState.RUNNING, task.lease_until < now),
+    )
+
+
+def claim(state: State, connection: sa.Connection) -> Held | None:
+    """Take the task that has waited longest, if there is any."""
+    table = state.table("Task")
+    task = table.c
+    with reading(connection):
+        candidates = connection.scalars(
+            sa.select(task.id).where(waiting(task, utc_now())).order_by(task.touched_at, task.id)
+        ).all()
+    for task_id in candidates:
+        token = uuid.uuid4().hex
+        with connection.begin():
+            take_write_lock(state, connection)
+            now = connection.execute(sa.select(utc_now())).scalar_one()
+            mine = connection.execute(
+                sa.update(table)
+                .where(task.id == task_id, waiting(task, now))
+                .values(
+                    state=TaskState.RUNNING,
+                    lease_token=token,
+                    lease_until=_lease(now),
+                    started_at=sa.func.coalesce(task.started_at, sa.literal(now, UtcDateTime())),
+                )
+            ).rowcount
+            if not mine:
+                continue
+            row = connection.execute(sa.select(table).where(task.id == task_id)).one()
+        return Held(
+            row.id,
+            token,
+            TaskKind(row.kind),
+            row.endpoint_id,
+            row.tenant,
+            Selection.from_json(row.filter),
+            row.actor,
+            row.bound,
+        )
+    return None
+
+
+class Runner:
+    """One claim of a task."""
+
+    def __init__(self, state: State, connection: sa.Connection, held: Held) -> None:
+        self.state = state
+        self.held = held
+        self._connection = connection
+        self._busy = 0.0
+        self._window = NARROW
+
+    def count(self) -> None:
+        """Say how many there are to do, where that was too much to find out when the task was started.
+
+        :raises Lost: the task is not ours any more.
+        """
+        table = self.state.table("Task")
+        with reading(self._connection):
+            row = self._row()
+            if row.total is not None:
+                return
+            found = self._conditions()
+            if found is None:
+                return
+            number = self._connection.scalar(
+                sa.select(sa.func.count())
+                .select_from(found.table)
+                .where(*found.all, found.table.c.id < self.held.bound)
+            )
+        with self._connection.begin():
+            self._lock()
+            self._connection.execute(
+                sa.update(table).where(table.c.id == self.held.id).values(total=number)
+            )
+
+    def step(self) -> bool:
+        """Do one batch; returns whether there may be more.
+
+        :raises Lost: the task is not ours any more; nothing was changed then.
+        """
+        began = time.monotonic()
+        with reading(self._connection):
+            row = self._row()
+            found = self._conditions()
+            looked_at = [] if found is None else self._look(found, row.cursor)
+        if found is None:
+            self.end(TaskState.FAILED, "The endpoint was deleted.")
+            return False
+        if not looked_at:
+            self.end(TaskState.FINISHED)
+            return False
+        picked = [item for item in looked_at if item.fits][:BATCH]
+        self._window = NARROW if len(picked) == BATCH else min(self._window * 2, WIDE)
+        cursor = picked[-1].id if len(picked) == BATCH else looked_at[-1].id
+        with self._connection.begin():
+            take_write_lock(self.state, self._connection)
+            now = self._lock()
+            changed, due = self._change(picked) if picked else (0, False)
+            table = self.state.table("Task")
+            self._connection.execute(
+                sa.update(table)
+                .where(table.c.id == self.held.id)
+                .values(
+                    cursor=cursor,
+                    done=table.c.done + changed,
+                    lease_until=_lease(now),
+                    touched_at=now,
+                )
+            )
+        if due:
+            self.state.alarm.wake()
+        self._busy = time.monotonic() - began
+        return True
+
+    def rest(self) -> None:
+        """Leave the database to others for a moment."""
+        time.sleep(min(max(self._busy * REST, SHORTEST_REST), LONGEST_REST))
+
+    def give_back(self) -> None:
+        """Let somebody else go on with it, now."""
+        self._leave({"state": TaskState.WAITING})
+
+    def end(self, outcome: TaskState, error: str | None = None) -> None:
+        """Write how it ended, here and in the audit trail."""
+        self._leave({"state": outcome, "finished_at": utc_now(), "error": error}, ended=True)
+
+    def _leave(self, values: dict[str, Any], *, ended: bool = False) -> None:
+        table = self.state.table("Task")
+        with self._connection.begin():
+            take_write_lock(self.state, self._connection)
+            try:
+                self._lock()
+            except Lost:
+                return
+            self._connection.execute(
+                sa.update(table)
+                .where(table.c.id == self.held.id)
+                .values(lease_token=None, lease_until=None, touched_at=utc_now(), **values)
+            )
+            if ended:
+                done = self._connection.scalar(
+                    sa.select(table.c.done).where(table.c.id == self.held.id)
+                )
+                self._record(str(values["state"]), done or 0)
+
+    def _record(self, outcome: str, done: int) -> None:
+        held = self.held
+        self._connection.execute(
+            sa.insert(self.state.table("Activity")).values(
+                id=ids.new_id("act"),
+                actor=held.actor,
+                action=f"task.{outcome}",
+                tenant=held.tenant,
+                endpoint_id=held.endpoint_id,
+                changes={"task": held.id, "kind": held.kind, "done": done},
+            )
+        )
+
+    def _row(self) -> sa.Row[Any]:
+        table = self.state.table("Task")
+        row = self._connection.execute(sa.select(table).where(table.c.id == self.held.id)).first()
+        if row is None or row.lease_token != self.held.token:
+            raise Lost
+        return row
+
+    def _lock(self) -> datetime:
+        """Keep everybody else off the task; returns the database's time.
+
+        :raises Lost: it is not ours any more.
+        """
+        task = self.state.table("Task").c
+        row = self._connection.execute(
+            sa.select(task.lease_token, task.state).where(task.id == self.held.id).with_for_update()
+        ).first()
+        if row is None or row.lease_token != self.held.token or row.state not in UNFINISHED:
+            raise Lost
+        now: datetime = self._connection.execute(sa.select(utc_now())).scalar_one()
+        return now
+
+    def _conditions(self) -> Conditions | None:
+        """What is to do, by the endpoint as it is now; ``None`` if that was deleted."""
+        held = self.held
+        endpoint = None
+        if held.endpoint_id is not None:
+            endpoint = self._endpoint()
+            if endpoint is None:
+                return None
+        return conditions(
+            self.state, held.kind, held.selection, endpoint=endpoint, tenant=held.tenant
+        )
+
+    def _endpoint(self) -> Any | None:
+        table = self.state.table("Endpoint")
+        query = sa.select(
+            table.c.id, table.c.tenant, table.c.events, table.c.state, table.c.deleted_at
+        ).where(table.c.id == self.held.endpoint_id)
+        row = self._connection.execute(query).first()
+        return None if row is None or row.deleted_at is not None else row
+
+    def _look(self, found: Conditions, cursor: str) -> list[sa.Row[Any]]:
+        """The next rows after the cursor: ids, of deliveries also the endpoints, and whether they fit."""
+        row = found.table.c
+        columns = [row.id] if self.held.kind == TaskKind.REPLAY else [row.id, row.endpoint_id]
+        window = (
+            sa.select(*columns, sa.and_(sa.true(), *found.dear).label("fits"))
+            .where(row.id > cursor, row.id < self.held.bound, *found.cheap)
+            .order_by(row.id)
+            .limit(self._window)
+        ).cte("looked_at")
+        # The last one tells how far this was, also where nothing fits.
+        last = sa.select(sa.func.max(window.c.id)).scalar_subquery()
+        query = (
+            sa.select(window)
+            .where(sa.or_(window.c.fits, window.c.id == last))
+            .order_by(window.c.id)
+            .limit(BATCH + 1)
+        )
+        return list(self._connection.execute(query))
+
+    def _change(self, picked: list[sa.Row[Any]]) -> tuple[int, bool]:
+        """Do it; returns how many were changed, and whether something may be due now."""
+        state, connection, held = self.state, self._connection, self.held
+        if held.kind == TaskKind.REPLAY:
+            assert held.endpoint_id is not None
+            lock_endpoints(state, connection, [held.endpoint_id])
+            endpoint = self._endpoint()
+            if endpoint is None:
+                return 0, False
+            event_ids = [row.id for row in picked]
+            return create_deliveries(state, connection, event_ids, endpoint, held.actor), True
+        endpoint_ids = {row.endpoint_id for row in picked}
+        lock_endpoints(state, connection, endpoint_ids)
+        table = state.table("Endpoint")
+        states = {
+            row.id: row.state
+            for row in connection.execute(
+                sa.select(table.c.id, table.c.state).where(
+                    table.c.id.in_(endpoint_ids), table.c.deleted_at.is_(None)
+                )
+            )
+        }
+        changed = change_deliveries(
+            state, connection, held.kind, [row.id for row in picked], states, held.actor
+        )
+        return changed, held.kind not in (TaskKind.CANCEL, TaskKind.DISCARD)
+
+
+def _lease(now: datetime) -> datetime:
+    return now + timedelta(seconds=LEASE)

@@ -1,0 +1,315 @@
+"""What a task is about: the deliveries, or the events of a replay, as conditions for a statement."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, TypedDict
+
+import sqlalchemy as sa
+
+from .. import ids
+from ..catalog import EVERYTHING
+from ..errors import InvalidInput
+from ..models import DeliveryState, EndpointState, TaskKind, Trigger
+from ..state import State
+
+#: The states that each kind takes deliveries from; `sending` ends by itself.
+TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
+    TaskKind.RECOVER: frozenset({DeliveryState.FAILED}),
+    TaskKind.RESEND: frozenset(DeliveryState) - {DeliveryState.SENDING},
+    TaskKind.CANCEL: frozenset({DeliveryState.PENDING, DeliveryState.HELD}),
+    TaskKind.RELEASE: frozenset({DeliveryState.HELD}),
+    TaskKind.DISCARD: frozenset({DeliveryState.HELD}),
+}
+
+#: No index holds these states only.
+_NOT_INDEXED = (DeliveryState.SUCCEEDED, DeliveryState.CANCELLED)
+
+_STATUS = re.compile("([1-5])(xx|[0-9]{2})")
+_EPOCH, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class TaskFilter(TypedDict, total=False):
+    """What may be said to select deliveries; all of it together."""
+
+    #: Recover: those that failed at this time or later. Else: those that were created then, of a replay events.
+    since: datetime | None
+    #: Only those from before it.
+    until: datetime | None
+    #: Of a delivery. Only resend and cancel leave a choice.
+    state: str | None
+    event_type: str | None
+    #: The last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
+    status: str | None
+    #: The event (the ``webhook-id``) that was sent.
+    event_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A checked filter."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    state: str | None = None
+    event_type: str | None = None
+    status: str | None = None
+    event_id: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What is set of it, for a row or the audit trail."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Selection:
+        times: dict[str, Any] = {
+            name: datetime.fromisoformat(stored[name])
+            for name in ("since", "until")
+            if name in stored
+        }
+        return cls(**{**stored, **times})
+
+
+def check_kind(kind: Any) -> TaskKind:
+    """:raises InvalidInput: there is no such kind of task."""
+    try:
+        return TaskKind(kind)
+    except ValueError:
+        raise InvalidInput(f"Choose one of {', '.join(TaskKind)}.", field="kind") from None
+
+
+def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
+    """:raises InvalidInput: a part of the filter makes no sense; `field` names it.
+    :raises TypeError: it has a part that no filter has.
+    """
+    unknown = given.keys() - {field.name for field in fields(Selection)}
+    if unknown:
+        raise TypeError(f"a task cannot be filtered by {', '.join(sorted(unknown))}")
+    selection = Selection(
+        since=_time(given.get("since"), "since"),
+        until=_time(given.get("until"), "until"),
+        state=_state(kind, given.get("state")),
+        event_type=_text(given.get("event_type"), "event_type", 100),
+        status=_status(given.get("status")),
+        event_id=_text(given.get("event_id"), "event_id", ids.MAX_LENGTH),
+    )
+    if kind in (TaskKind.RECOVER, TaskKind.REPLAY) and selection.since is None:
+        raise InvalidInput("Say since when.", field="since")
+    if selection.since and selection.until and selection.until <= selection.since:
+        raise InvalidInput("The end must be later than the start.", field="until")
+    if kind == TaskKind.REPLAY:
+        for name in ("status", "event_id"):
+            if getattr(selection, name) is not None:
+                raise InvalidInput(
+                    "A replay is of events that were not delivered: leave this out.", field=name
+                )
+    return selection
+
+
+def _time(value: Any, name: str) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidInput("Give an aware time, such as one in UTC.", field=name)
+    # Ids have no room for times before or long after; and Python has none beyond its own ends.
+    return min(max(value, _EPOCH), _LAST).astimezone(UTC)
+
+
+def _text(value: Any, name: str, longest: int) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not value.isprintable() or len(value) > longest:
+        raise InvalidInput(f"Write at most {longest} printable characters.", field=name)
+    return value
+
+
+def _state(kind: TaskKind, value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    choices = TAKEN_FROM.get(kind, frozenset())
+    if value not in choices:
+        hint = f"one of {', '.join(sorted(choices))}" if choices else "nothing here"
+        raise InvalidInput(
+            f"A {kind} takes deliveries by other states: write {hint}.", field="state"
+        )
+    return str(value)
+
+
+def _status(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if value != "none" and not (isinstance(value, str) and _STATUS.fullmatch(value)):
+        raise InvalidInput(
+            "Write a number such as 503, a class such as 5xx, or none.", field="status"
+        )
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """A selection in SQL, over one table."""
+
+    table: sa.Table
+    #: Found by an index, or few.
+    cheap: list[sa.ColumnElement[bool]]
+    #: What each row must be read for.
+    dear: list[sa.ColumnElement[bool]]
+
+    @property
+    def all(self) -> list[sa.ColumnElement[bool]]:
+        return [*self.cheap, *self.dear]
+
+
+def conditions(
+    state: State,
+    kind: TaskKind,
+    selection: Selection,
+    *,
+    endpoint: Any | None,
+    tenant: str | None,
+) -> Conditions:
+    """Which rows a task is about.
+
+    :param endpoint: the row as it is now; ``None``: all endpoints in scope.
+    :param tenant: the scope where there is no endpoint; ``None`` is every tenant.
+    """
+    if kind == TaskKind.REPLAY:
+        assert endpoint is not None
+        return _missed_events(state, selection, endpoint)
+    table = state.table("Delivery")
+    delivery = table.c
+    cheap: list[sa.ColumnElement[bool]] = []
+    dear: list[sa.ColumnElement[bool]] = []
+    (dear if selection.state in _NOT_INDEXED else cheap).append(_in_states(table, kind, selection))
+    if endpoint is not None:
+        cheap.append(delivery.endpoint_id == endpoint.id)
+    else:
+        if tenant is not None:
+            cheap.append(delivery.tenant == tenant)
+        cheap.append(delivery.endpoint_id.in_(_takers(state, kind)))
+    if kind == TaskKind.RECOVER:
+        # A failed test is nothing that anybody is owed.
+        dear.append(delivery.trigger != Trigger.TEST)
+        if selection.since is not None:
+            dear.append(delivery.completed_at >= selection.since)
+        if selection.until is not None:
+            dear.append(delivery.completed_at < selection.until)
+    else:
+        cheap += _between(delivery.id, "dlv", selection)
+    if selection.event_type is not None:
+        dear.append(delivery.event_type == selection.event_type)
+    if selection.event_id is not None:
+        cheap.append(delivery.event_id == selection.event_id)
+    if selection.status is not None:
+        dear.append(_answered(delivery.last_status, selection.status))
+    return Conditions(table, cheap, dear)
+
+
+def _in_states(table: sa.Table, kind: TaskKind, selection: Selection) -> sa.ColumnElement[bool]:
+    wanted = [selection.state] if selection.state else sorted(TAKEN_FROM[kind])
+    # As literals: only then are the indexes used that hold one state only.
+    literals: list[sa.ColumnElement[str]] = [
+        sa.literal_column(f"'{DeliveryState(name)}'") for name in wanted
+    ]
+    return table.c.state == literals[0] if len(literals) == 1 else table.c.state.in_(literals)
+
+
+def _takers(state: State, kind: TaskKind) -> sa.Select[Any]:
+    """Endpoints whose deliveries can be taken."""
+    endpoint = state.table("Endpoint").c
+    query = sa.select(endpoint.id).where(endpoint.deleted_at.is_(None))
+    if kind == TaskKind.RELEASE:
+        query = query.where(endpoint.state == EndpointState.ACTIVE)
+    return query
+
+
+def _between(column: Any, prefix: str, selection: Selection) -> list[sa.ColumnElement[bool]]:
+    # Ids sort by the time when they were made.
+    found = []
+    if selection.since is not None:
+        found.append(column >= ids.lowest_id(prefix, selection.since))
+    if selection.until is not None:
+        found.append(column < ids.lowest_id(prefix, selection.until))
+    return found
+
+
+def _answered(column: Any, status: str) -> sa.ColumnElement[bool]:
+    found: sa.ColumnElement[bool]
+    if status == "none":
+        found = column.is_(None)
+    elif status.endswith("xx"):
+        first = int(status[0]) * 100
+        found = column.between(first, first + 99)
+    else:
+        found = column == int(status)
+    return found
+
+
+def _missed_events(state: State, selection: Selection, endpoint: Any) -> Conditions:
+    table = state.table("Event")
+    event = table.c
+    cheap = _between(event.id, "evt", selection)
+    if endpoint.tenant is not None:
+        # The whole server's endpoints get everybody's events, see `outbox.insert`.
+        cheap.append(event.tenant == endpoint.tenant)
+    dear = [*_subscribed(event.type, endpoint.events)]
+    if selection.event_type is not None:
+        dear.append(event.type == selection.event_type)
+    dear += [
+        unsent(state, event.id, endpoint.id),
+        event.type.not_in(_not_subscribable(state)),
+    ]
+    # An endpoint hears nothing of itself, see `delivery.announce`.
+    dear.append(
+        sa.or_(
+            event.type.not_in(_operational(state)),
+            ~sa.type_coerce(event.data, sa.Text()).contains(f'"{endpoint.id}"', autoescape=True),
+        )
+    )
+    return Conditions(table, cheap, dear)
+
+
+def unsent(state: State, event_id: Any, endpoint_id: str) -> sa.ColumnElement[bool]:
+    """Whether the event of a row is still to be owed to an endpoint: it has no delivery for it, and the event
+    was not sent by hand, which is for nobody else.
+    """
+    delivery = state.table("Delivery").c
+    in_the_way = sa.or_(delivery.endpoint_id == endpoint_id, delivery.trigger == Trigger.TEST)
+    # Counted, since databases may answer EXISTS out of all deliveries there are, or out of all that the
+    # endpoint has got by now. An event has few.
+    count: sa.ScalarSelect[int] = (
+        sa.select(sa.func.count(delivery.id))
+        .where(delivery.event_id == event_id, in_the_way)
+        .scalar_subquery()
+    )
+    return count == 0
+
+
+def _subscribed(column: Any, patterns: list[str] | None) -> list[sa.ColumnElement[bool]]:
+    """What `catalog.matches` decides, in SQL."""
+    if patterns is None or EVERYTHING in patterns:
+        return []
+    return [
+        sa.or_(
+            column.in_([name for name in patterns if not name.endswith(".*")]),
+            *(
+                column.startswith(name[:-1], autoescape=True)
+                for name in patterns
+                if name.endswith(".*")
+            ),
+        )
+    ]
+
+
+def _not_subscribable(state: State) -> list[str]:
+    return [item.name for item in state.catalog if not item.subscribable]
+
+
+def _operational(state: State) -> list[str]:
+    return [item.name for item in state.catalog if item.operational]

@@ -1,0 +1,119 @@
+"""The RQ job that works on bulk tasks: a slice at a time, so that deliveries get their turn."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+
+from .bulk.calling import anything_waiting, enqueue, others_wait, put
+from .bulk.runner import run_next
+from .delivery.locks import reading
+from .jobs import HOP_PAUSE, MAX_HOPS, after_fork, find_app
+from .state import State, state_of
+
+logger = logging.getLogger("flask_webhooks.tasks")
+
+#: Seconds that a worker works on tasks while other jobs wait in the queue, and in any case: RQ tells nobody
+#: that the worker is to stop.
+SHORT_SLICE, LONG_SLICE = 1.0, 5.0
+
+
+def run(installation: str, hops: int = 0) -> None:
+    """The RQ job: work on the tasks that wait, for a few seconds, and call the next one if there is more.
+
+    :param installation: whose tasks these are.
+    :param hops: how often it met workers of another installation.
+    :raises ConfigurationError: the worker has no application: FLASK_APP is not set.
+    :raises DBAPIError: the database does not answer; the next sweep calls again.
+    """
+    state = state_of(find_app())
+    after_fork(state)
+    client = state.alarm.connect()
+    try:
+        if installation != state.settings.installation:
+            _pass_on(state, client, installation, hops)
+            return
+        with told_to_stop() as stopping:
+            clock = Slice(state, client, stopping)
+            while not clock.over() and run_next(state, clock.over):
+                pass
+        with state.engine.connect() as connection, reading(connection):
+            more = anything_waiting(state, connection)
+        if more:
+            _call_again(state, client)
+    finally:
+        client.close()
+
+
+class Slice:
+    """How long we may go on."""
+
+    def __init__(self, state: State, client: redis.Redis, stopping: threading.Event) -> None:
+        self._state = state
+        self._client = client
+        self._stopping = stopping
+        self._began = time.monotonic()
+
+    def over(self) -> bool:
+        """Whether it is the turn of others."""
+        spent = time.monotonic() - self._began
+        if self._stopping.is_set() or spent >= LONG_SLICE:
+            return True
+        if spent < SHORT_SLICE:
+            return False
+        try:
+            return others_wait(self._state, self._client)
+        except redis.RedisError:
+            return False
+
+
+@contextlib.contextmanager
+def told_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets; with RQ's default a work-horse would die in the middle of a batch."""
+    stopping = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+    before: Any = signal.getsignal(signal.SIGTERM)
+
+    def handle(number: int, frame: Any) -> None:
+        stopping.set()
+        if callable(before):
+            # SimpleWorker: RQ's own handler lives in this very process, and may raise to end its loop.
+            with contextlib.suppress(Exception):
+                before(number, frame)
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _call_again(state: State, client: redis.Redis) -> None:
+    try:
+        enqueue(state, client)
+    except redis.RedisError as error:
+        logger.warning("Redis does not answer (%s); the next sweep goes on with the tasks", error)
+
+
+def _pass_on(state: State, client: redis.Redis, installation: str, hops: int) -> None:
+    """Put another host's job back into the queue that we share with it."""
+    if hops >= MAX_HOPS:
+        logger.error(
+            "Dropped a job of installation %s: no worker of it takes jobs from queue %r. Give each host a "
+            "WEBHOOKS_QUEUE of its own.",
+            installation,
+            state.settings.queue,
+        )
+        return
+    put(state, client, installation, hops + 1)
+    time.sleep(random.uniform(*HOP_PAUSE))

@@ -1,0 +1,165 @@
+"""Commands for tasks, and those that pause, resume, remove and resend."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+from flask import Flask
+from rq import SimpleWorker
+
+from flask_webhooks import actions, queries
+from flask_webhooks.cli.bulk import Moment
+from flask_webhooks.cli.failures import Misuse
+
+from .delivering import deliveries, emit, endpoint, states
+from .helpers import accessing, activity, add_delivery, add_endpoint, database_time, update
+from .test_cli import refused, run
+
+
+def failed(app: Flask, endpoint_id: str, count: int) -> None:
+    for _ in range(count):
+        add_delivery(app, endpoint(app, endpoint_id), "failed", completed_at=database_time(app))
+
+
+def work(app: Flask) -> None:
+    client = redis.Redis.from_url(app.config["WEBHOOKS_REDIS_URL"])
+    SimpleWorker(["webhooks"], connection=client).work(burst=True)
+
+
+def test_recover_says_how_many_asks_and_starts(app: Flask) -> None:
+    endpoint_id = add_endpoint(app, "https://127.0.0.1:1/in").id
+    update(app, "Endpoint", endpoint_id, state="paused")
+    failed(app, endpoint_id, 2)
+    arguments = ["webhooks", "endpoints", "recover", endpoint_id, "--since", "2d"]
+    runner = app.test_cli_runner()
+    result = runner.invoke(args=arguments, input="n\n")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("2 deliveries, from 20")
+    assert "The endpoint is paused: they are held until it is resumed." in result.output
+    assert "Recover them? [y/N]" in result.output
+    assert queries.list_tasks(accessing(app)).items == []
+    result = runner.invoke(args=arguments, input="y\n")
+    assert "Started task_" in result.output
+    work(app)
+    assert states(app) == {"held": 2}
+    [row] = queries.list_tasks(accessing(app)).items
+    assert row.task.actor.startswith("cli:")
+
+
+def test_a_dry_run_starts_nothing(app: Flask) -> None:
+    endpoint_id = add_endpoint(app).id
+    failed(app, endpoint_id, 1)
+    result = run(app, "endpoints", "recover", endpoint_id, "--since", "1h", "--dry-run")
+    assert result.output.startswith("1 deliveries, from ")
+    assert result.output.count("\n") == 1
+    result = run(app, "endpoints", "recover", endpoint_id, "--since", "1h", "--type", "a.b")
+    assert result.output == "0 deliveries.\n"
+    assert queries.list_tasks(accessing(app)).items == []
+
+
+def test_replay_tells_where_the_history_begins(app: Flask) -> None:
+    actions.pause_endpoint(accessing(app), add_endpoint(app).id)
+    emit(app, 3)
+    late = add_endpoint(app, "https://127.0.0.1:1/in")
+    result = run(app, "endpoints", "replay", late.id, "--since", "2020-01-01", "--yes")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].startswith("3 events, from ")
+    assert lines[1].startswith("The history begins at ")
+    assert lines[2].startswith("Started task_")
+    work(app)
+    assert len([row for row in deliveries(app) if row.endpoint_id == late.id]) == 3
+
+
+def test_times_are_dates_or_ages() -> None:
+    def read(text: str) -> datetime:
+        return Moment().convert(text, None, None)
+
+    assert read("2026-11-17") == datetime(2026, 11, 17, tzinfo=UTC)
+    assert read("2026-11-17T08:30+01:00") == datetime(2026, 11, 17, 7, 30, tzinfo=UTC)
+    assert abs(read("36h") - (datetime.now(UTC) - timedelta(hours=36))) < timedelta(minutes=1)
+    for bad in ("", "tuesday", "3w", "-1h", "99999999d", "\x1b[31m"):
+        with pytest.raises(Misuse, match="is not a time") as caught:
+            read(bad)
+        assert "\x1b" not in caught.value.message
+
+
+def test_an_age_beyond_all_times_is_one_line(app: Flask) -> None:
+    result = run(app, "endpoints", "recover", add_endpoint(app).id, "--since", "999999d")
+    assert "is not a time" in refused(result, 2)
+
+
+def test_what_cannot_be_done_is_one_line(app: Flask) -> None:
+    endpoint_id = add_endpoint(app).id
+    for arguments in (
+        ("endpoints", "recover", "ep_none", "--since", "1h"),
+        ("endpoints", "replay", "ep_none", "--since", "1h"),
+        ("endpoints", "pause", "ep_none"),
+        ("endpoints", "remove", "ep_none"),
+        ("endpoints", "resume", endpoint_id),
+        ("deliveries", "resend", "dlv_none"),
+        ("tasks", "stop", "task_none"),
+        ("tasks", "list", "--endpoint", "ep_none"),
+    ):
+        assert refused(run(app, *arguments))
+
+
+def test_pause_resume_and_remove(app: Flask) -> None:
+    endpoint_id = add_endpoint(app, name="Shop").id
+    result = run(app, "endpoints", "pause", endpoint_id, "--reason", "moving")
+    assert result.output.startswith(f"Paused {endpoint_id}.")
+    paused = endpoint(app, endpoint_id)
+    assert (paused.state, paused.state_reason) == ("paused", "moving")
+    add_delivery(app, paused, "held")
+    assert run(app, "endpoints", "resume", endpoint_id, "--held", "discard").exit_code == 0
+    assert states(app) == {"cancelled": 1}
+    refusing = app.test_cli_runner().invoke(
+        args=["webhooks", "endpoints", "remove", endpoint_id], input="n\n"
+    )
+    assert "Delete Shop?" in refusing.output
+    assert endpoint(app, endpoint_id).deleted_at is None
+    assert run(app, "endpoints", "remove", endpoint_id, "--yes").output == (
+        f"Deleted {endpoint_id}.\n"
+    )
+    assert endpoint(app, endpoint_id).deleted_at is not None
+    assert [row.action for row in activity(app)] == [
+        "endpoint.created",
+        "endpoint.paused",
+        "endpoint.resumed",
+        "endpoint.deleted",
+    ]
+
+
+def test_a_delivery_is_resent(app: Flask) -> None:
+    delivery_id = add_delivery(app, add_endpoint(app), "failed")
+    result = run(app, "deliveries", "resend", delivery_id)
+    assert result.output == f"Queued {delivery_id} (license.created).\n"
+    assert states(app) == {"pending": 1}
+
+
+def test_tasks_are_listed_and_stopped(app: Flask) -> None:
+    assert run(app, "tasks", "list").output == "There are no tasks.\n"
+    endpoint_id = add_endpoint(app).id
+    task = actions.start_task(accessing(app, "mallory\x1b[2J"), "cancel", endpoint_id)
+    head, row = run(app, "tasks", "list", "--unfinished").output.splitlines()
+    assert head.split() == [
+        "ID",
+        "KIND",
+        "STATE",
+        "DONE",
+        "OF",
+        "BY",
+        "STARTED",
+        "ENDPOINT",
+        "ERROR",
+    ]
+    assert row.split()[:5] == [task.id, "cancel", "waiting", "0", "0"]
+    assert "\x1b" not in row
+    assert run(app, "tasks", "stop", task.id).output == f"Stopped {task.id} after 0 deliveries.\n"
+    assert "stopped already" in refused(run(app, "tasks", "stop", task.id))
+    [listed] = json.loads(run(app, "tasks", "list", "--json", "--endpoint", endpoint_id).output)
+    assert (listed["id"], listed["state"], listed["kind"]) == (task.id, "stopped", "cancel")
+    assert listed["finished_at"] is not None
