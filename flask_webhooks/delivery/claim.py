@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,13 +20,14 @@ import sqlalchemy as sa
 
 from ..formats import OutgoingEvent, Target
 from ..health import Hold
-from ..models import DeliveryState, EndpointState
 from ..state import State
 from .due import DueRows, Round, Wish
-from .locks import in_state, reading, take_write_lock
+from .leasing import lease_rows
+from .locks import reading, take_write_lock
 from .noticing import FEW, forget_noticed, look_when_due, notice
 from .outcome import Claimed, Released
 from .rates import Turns, lock_turns, save_turns, shared_limits
+from .standing import Standing, Terms, count_in_flight, lock_standings, read_terms
 from .targets import Targets, TenantNames
 
 #: Endpoints looked at in one claim.
@@ -125,9 +126,9 @@ class Claimer:
         with connection.begin():
             self._due.look(connection, now, nobody, 1)
             take_write_lock(self.state, connection)
-            self._lock(connection, [nobody])
-            self._endpoints(connection, [nobody])
-            self._in_flight(connection, [nobody])
+            lock_standings(self.state, connection, [nobody])
+            read_terms(self.state, connection, [nobody])
+            count_in_flight(self.state, connection, [nobody])
             for wishes in ([Wish(nobody, 1)], [Wish(nobody, 1), Wish(nobody, 1, asked=True)]):
                 self._due.pick(connection, now, wishes)
             self._mark(connection, now, {nobody: None}, {}, Claim())
@@ -160,9 +161,9 @@ class Claimer:
     ) -> None:
         with connection.begin():
             take_write_lock(self.state, connection)
-            locked = self._lock(connection, candidates)
+            locked = lock_standings(self.state, connection, candidates)
             claim.contended = len(locked) < len(candidates)
-            endpoints = self._endpoints(connection, locked)
+            endpoints = read_terms(self.state, connection, locked)
             turns = self._lock_turns(connection, now, endpoints)
             pick = _Pick(room, locked, endpoints, turns)
             known = [endpoint_id for endpoint_id in candidates if endpoint_id in endpoints]
@@ -191,7 +192,7 @@ class Claimer:
             connection,
             [id_ for id_ in candidates if endpoints[id_].ordered and locked[id_].look_at],
         )
-        flying = self._in_flight(connection, candidates)
+        flying = count_in_flight(self.state, connection, candidates)
         share = -(-pick.room // len(locked))
         wishes: list[Wish] = []
         free: dict[str, int] = {}
@@ -276,50 +277,8 @@ class Claimer:
                 values,
             )
 
-    def _lock(self, connection: sa.Connection, endpoint_ids: Sequence[str]) -> dict[str, _Health]:
-        """Lock the health rows that nobody else holds, and read them."""
-        health = self.state.table("EndpointHealth").c
-        rows = connection.execute(
-            sa.select(
-                health.endpoint_id,
-                health.hold_until,
-                health.probe_interval,
-                health.look_at,
-                health.slow,
-            )
-            .where(health.endpoint_id.in_(endpoint_ids))
-            .order_by(health.endpoint_id)
-            .with_for_update(skip_locked=True)
-        )
-        return {
-            row.endpoint_id: _Health(
-                row.hold_until, row.probe_interval is not None, row.look_at, row.slow
-            )
-            for row in rows
-        }
-
-    def _endpoints(
-        self, connection: sa.Connection, endpoint_ids: Iterable[str]
-    ) -> dict[str, _Endpoint]:
-        endpoint = self.state.table("Endpoint").c
-        rows = connection.execute(
-            sa.select(
-                endpoint.id, endpoint.state, endpoint.ordered, endpoint.rate_limit, endpoint.bucket
-            ).where(endpoint.id.in_(list(endpoint_ids)), endpoint.deleted_at.is_(None))
-        )
-        return {
-            row.id: _Endpoint(
-                active=row.state == EndpointState.ACTIVE,
-                ordered=row.ordered,
-                rate_limit=row.rate_limit,
-                shared=row.bucket,
-                bucket=row.bucket or (row.id if row.rate_limit else None),
-            )
-            for row in rows
-        }
-
     def _lock_turns(
-        self, connection: sa.Connection, now: datetime, endpoints: Mapping[str, _Endpoint]
+        self, connection: sa.Connection, now: datetime, endpoints: Mapping[str, Terms]
     ) -> Turns:
         limits = {
             item.bucket: item.rate_limit for item in endpoints.values() if item.bucket is not None
@@ -328,29 +287,17 @@ class Claimer:
         limits |= shared_limits(self.state, connection, shared)
         return lock_turns(self.state, connection, now, limits)
 
-    def _in_flight(self, connection: sa.Connection, endpoint_ids: Iterable[str]) -> Counter[str]:
-        table = self.state.table("Delivery")
-        rows = connection.execute(
-            sa.select(table.c.endpoint_id, sa.func.count().label("number"))
-            .where(
-                in_state(table, DeliveryState.SENDING),
-                table.c.endpoint_id.in_(list(endpoint_ids)),
-            )
-            .group_by(table.c.endpoint_id)
-        )
-        return Counter({row.endpoint_id: row.number for row in rows})
-
     def _mark(
         self,
         connection: sa.Connection,
         now: datetime,
         picked: Mapping[str, datetime | None],
-        endpoints: Mapping[str, _Endpoint],
+        endpoints: Mapping[str, Terms],
         claim: Claim,
     ) -> None:
         token = uuid.uuid4().hex
         lease_until = now + timedelta(seconds=self.state.settings.lease)
-        rows = self._mark_rows(connection, list(picked), now, token, lease_until)
+        rows = lease_rows(self.state, connection, list(picked), now, token, lease_until)
         versions = {row.endpoint_id: row.version for row in rows}
         unreadable = self._targets.load(connection, versions, now=time.time())
         events = {
@@ -379,91 +326,14 @@ class Claimer:
             else:
                 claim.claimed.append((claimed, self._targets[row.endpoint_id]))
 
-    def _mark_rows(
-        self,
-        connection: sa.Connection,
-        picked: Sequence[str],
-        now: datetime,
-        token: str,
-        lease_until: datetime,
-    ) -> Sequence[Any]:
-        """Put deliveries under a lease; returns those that were still pending, with their events."""
-        table = self.state.table("Delivery")
-        delivery = table.c
-        event = self.state.table("Event").c
-        endpoint = self.state.table("Endpoint").c
-        mark = (
-            sa.update(table)
-            .where(delivery.id.in_(picked), in_state(table, DeliveryState.PENDING))
-            .values(
-                state=DeliveryState.SENDING,
-                due_at=None,
-                noticed=None,
-                lease_token=token,
-                lease_until=lease_until,
-                last_attempt_at=now,
-                attempt_count=delivery.attempt_count + 1,
-            )
-        )
-        columns = (
-            delivery.id.label("delivery_id"),
-            delivery.endpoint_id,
-            endpoint.version,
-            delivery.attempt_count,
-            delivery.trigger,
-            delivery.actor,
-            delivery.failure_count,
-            event.id,
-            event.type,
-            event.tenant,
-            event.occurred_at,
-            sa.type_coerce(event.data, sa.Text()).label("data_json"),
-        )
-        theirs = sa.and_(event.id == delivery.event_id, endpoint.id == delivery.endpoint_id)
-        if connection.dialect.name == "postgresql":
-            # Without statistics, as in a young database, the second statement would read the table.
-            return connection.execute(mark.where(theirs).returning(*columns)).all()
-        connection.execute(mark)
-        return connection.execute(
-            sa.select(*columns).where(
-                theirs, delivery.id.in_(picked), delivery.lease_token == token
-            )
-        ).all()
-
-
-@dataclass(frozen=True, slots=True)
-class _Health:
-    """What an endpoint's health says about sending to it."""
-
-    hold_until: datetime | None
-    failing: bool
-    look_at: datetime | None
-    slow: bool
-
-    def held(self, now: datetime) -> bool:
-        return self.hold_until is not None and self.hold_until > now
-
-
-@dataclass(frozen=True, slots=True)
-class _Endpoint:
-    """How an endpoint wants to be sent to."""
-
-    active: bool
-    ordered: bool
-    rate_limit: float | None
-    #: The bucket that it shares with others.
-    shared: str | None
-    #: The one that limits it: that, or its own.
-    bucket: str | None
-
 
 @dataclass(slots=True)
 class _Pick:
     """What a claim picks from."""
 
     room: int
-    locked: Mapping[str, _Health]
-    endpoints: Mapping[str, _Endpoint]
+    locked: Mapping[str, Standing]
+    endpoints: Mapping[str, Terms]
     turns: Turns
     #: Endpoints that got no turn though they have something due.
     waiting: set[str] = field(default_factory=set)
