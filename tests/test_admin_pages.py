@@ -352,7 +352,7 @@ def test_pages_work_without_redis(tmp_path: Path) -> None:
     assert "Redis does not answer." in page.text
     assert "Does not answer" in browser.get("/health").text
     endpoint = add_endpoint(app)
-    page = browser.send(browser.get(f"/endpoints/{endpoint.id}"), "/test")
+    page = browser.send(browser.get(f"/endpoints/{endpoint.id}/test"), "/test")
     assert "The test event is queued." in page.text
     close(app)
 
