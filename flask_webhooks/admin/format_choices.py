@@ -112,6 +112,18 @@ def _notes() -> dict[str, str]:
         "stored encrypted and shown masked."
     )
     existing = _("For a receiver that was written for this service and goes on as it is.")
+    own_words = {
+        "aureva": _("Without a secret its requests carry no signature."),
+        "authon": _(
+            "It signs nothing: each request carries the secret itself in the header X-Webhook-Secret, so "
+            "anybody who can read one request can forge others. Use HTTPS, and the secret nowhere else."
+        ),
+        "authvaultix": _("Signed by HMAC in the header X-Webhook-Signature."),
+        "akuworks": _(
+            "Signed by HMAC in the body and in a header; its receivers must answer within 5 seconds."
+        ),
+        "authforge": _("Signed by HMAC in the header X-AuthForge-Signature."),
+    }
     return {
         "standard": _(
             "For new receivers. Signed as Standard Webhooks, which packages for every language verify."
@@ -119,20 +131,5 @@ def _notes() -> dict[str, str]:
         "cloudevents": _("CloudEvents 1.0 in structured mode, signed as Standard Webhooks."),
         "custom": _("JSON of your own shape, made by a template, signed as Standard Webhooks."),
         **dict.fromkeys(("discord", "slack", "telegram", "teams"), chat),
-        "aureva": f"{existing} {_('Without a secret its requests carry no signature.')}",
-        "authon": "{} {}".format(
-            existing,
-            _(
-                "It signs nothing: each request carries the secret itself in the header X-Webhook-Secret, so "
-                "anybody who can read one request can forge others. Use HTTPS, and the secret nowhere else."
-            ),
-        ),
-        "authvaultix": f"{existing} {_('Signed by HMAC in the header X-Webhook-Signature.')}",
-        "akuworks": "{} {}".format(
-            existing,
-            _(
-                "Signed by HMAC in the body and in a header; its receivers must answer within 5 seconds."
-            ),
-        ),
-        "authforge": f"{existing} {_('Signed by HMAC in the header X-AuthForge-Signature.')}",
+        **{name: f"{existing} {words}" for name, words in own_words.items()},
     }
