@@ -107,8 +107,11 @@ def answers(page: Page, url: str) -> Iterator[str]:
     page.click("text=I have saved it")
     yield "endpoint-new"
     page.click("text=Delete >> nth=-1")
-    page.click("button:has-text('Delete webhook')")
-    yield "endpoints-deleted"
+    page.wait_for_selector("dialog")
+    yield "dialog"
+    page.click("dialog button")
+    page.click(".wh-more >> nth=1")
+    yield "endpoints-menu"
 
 
 def add_history(app: Flask, endpoint_ids: list[str]) -> None:

@@ -48,6 +48,12 @@ def tab_to(page: Page, name: str) -> None:
     raise AssertionError(f"{page.url}: the Tab key does not reach {name!r}")
 
 
+def press(page: Page, name: str) -> None:
+    """Press what opens a dialog, with the keyboard alone."""
+    tab_to(page, name)
+    page.keyboard.press("Enter")
+
+
 def go(page: Page, name: str) -> None:
     """Press a button or follow a link with the keyboard alone."""
     tab_to(page, name)
@@ -96,7 +102,7 @@ def test_the_whole_journey_with_the_keyboard_alone(
     go(page, "Send test event")
     assert page.inner_text("h1") == "license.expired"
     # Without anybody reloading the page.
-    expect(page.get_by_text("Attempt 1")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Attempt 1", exact=True)).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("Succeeded").first).to_be_visible()
     faults += faults_of(watched)
     request = receiver.requests[0]
@@ -105,17 +111,20 @@ def test_the_whole_journey_with_the_keyboard_alone(
     assert told["data"] == {"license_id": "edited"}
 
     go(page, "Resend")
-    expect(page.get_by_text("Attempt 2")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Attempt 2", exact=True)).to_be_visible(timeout=PATIENCE)
     assert receiver.requests[1].id == request.id
 
     go(page, "Shop")
-    go(page, "Pause")
+    press(page, "Pause")
+    expect(page.get_by_role("dialog", name="Pause webhook")).to_be_visible()
     tab_to(page, "Reason")
     page.keyboard.type("Moving house")
+    faults += faults_of(watched)
     go(page, "Pause webhook")
     assert "Moving house" in page.inner_text("main")
     faults += faults_of(watched)
-    go(page, "Resume")
+    press(page, "Resume")
+    expect(page.get_by_role("dialog", name="Resume webhook")).to_be_visible()
     go(page, "Resume webhook")
     assert "The webhook is active again." in page.inner_text("main")
 
@@ -124,12 +133,14 @@ def test_the_whole_journey_with_the_keyboard_alone(
     assert page.inner_text("#wh-secret") != secret
     go(page, "I have saved it")
     faults += faults_of(watched)
-    go(page, "Switch now")
+    press(page, "Switch now")
+    expect(page.get_by_role("dialog", name="Switch to the new secret")).to_be_visible()
     faults += faults_of(watched)
     go(page, "Switch now")
     assert "newest secret only" in page.inner_text("main")
 
-    go(page, "Delete")
+    press(page, "Delete")
+    expect(page.get_by_role("dialog", name="Delete webhook")).to_be_visible()
     go(page, "Delete webhook")
     assert "No webhooks configured yet." in page.inner_text("main")
     faults += faults_of(watched)
@@ -159,7 +170,7 @@ def test_the_journey_without_javascript(
     page.click("button:has-text('Send test event')")
     link = page.get_by_role("link", name="Refresh")
     for _ in range(300):
-        if not link.count() or page.get_by_text("Attempt 1").count():
+        if not link.count() or page.get_by_text("Attempt 1", exact=True).count():
             break
         page.wait_for_timeout(200)
         link.click()
@@ -213,9 +224,47 @@ def test_the_form_shows_what_concerns_the_format(watched: Watched) -> None:
 def test_an_edited_sample_is_not_overwritten(
     watched: Watched, app: Flask, receiver: Receiver
 ) -> None:
-    endpoint = apart(add_endpoint, app, receiver.url())
+    endpoint = apart(lambda: add_endpoint(app, receiver.url()))
     page = watched.open(f"/endpoints/{endpoint.id}/test")
     page.fill("#wh-sample", '{"mine": 1}')
     page.select_option("#wh-event_type", "user.banned")
     page.wait_for_timeout(500)
     assert page.input_value("#wh-sample") == '{"mine": 1}'
+
+
+def test_what_asks_first_is_a_dialog(watched: Watched, app: Flask, receiver: Receiver) -> None:
+    apart(lambda: add_endpoint(app, receiver.url(), name="Shop"))
+    page = watched.open("/")
+    go_on = page.get_by_role("button", name="What to do with Shop")
+    go_on.focus()
+    page.keyboard.press("Enter")
+    tab_to(page, "Delete Shop")
+    faults = faults_of(watched)
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Delete webhook")
+    expect(dialog).to_be_visible()
+    faults += faults_of(watched)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    go_on.click()
+    page.get_by_role("link", name="Delete Shop").click()
+    dialog.get_by_role("link", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    assert page.url.endswith("/webhooks/")
+    go_on.click()
+    page.get_by_role("link", name="Delete Shop").click()
+    dialog.get_by_role("button", name="Delete webhook").click()
+    expect(page.get_by_text("The webhook was deleted.")).to_be_visible()
+    assert faults == []
+
+
+def test_a_dialog_that_cannot_be_had_is_a_page(
+    watched: Watched, app: Flask, receiver: Receiver
+) -> None:
+    endpoint = apart(lambda: add_endpoint(app, receiver.url(), name="Shop"))
+    page = watched.open(f"/endpoints/{endpoint.id}")
+    page.evaluate("() => { HTMLDialogElement.prototype.showModal = undefined; }")
+    page.get_by_role("link", name="Pause").click()
+    page.wait_for_url("**/pause")
+    page.click("button:has-text('Pause webhook')")
+    assert page.is_visible("text=Paused by")

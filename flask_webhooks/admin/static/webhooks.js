@@ -77,6 +77,37 @@ function offerSamples() {
   });
 }
 
+/** A page that asks before it does something opens as a dialog; its link leads to the page all the same. */
+function offerDialogs() {
+  document.addEventListener("click", async (event) => {
+    const link = event.target.closest("a[data-wh-dialog]");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    try {
+      const page = (await request(link.href)).document;
+      const form = document.adoptNode(page.querySelector(".wh form[method=post]"));
+      const title = document.createElement("h2");
+      title.className = "wh-heading";
+      title.id = "wh-dialog-title";
+      title.textContent = page.querySelector("h1").textContent;
+      const dialog = document.createElement("dialog");
+      dialog.className = "wh-dialog";
+      dialog.setAttribute("aria-labelledby", title.id);
+      form.classList.remove("wh-card");
+      form.querySelector("[data-wh-cancel]").addEventListener("click", (cancel) => {
+        cancel.preventDefault();
+        dialog.close();
+      });
+      dialog.addEventListener("close", () => dialog.remove());
+      dialog.append(title, form);
+      document.querySelector(".wh").append(dialog);
+      dialog.showModal();
+    } catch {
+      location.assign(link.href);
+    }
+  });
+}
+
 let etag = "";
 
 /** A page of ours, or null for a document that is still the same. */
@@ -144,6 +175,7 @@ offerCopying();
 sendOnce();
 offerFilter();
 offerSamples();
+offerDialogs();
 if (document.querySelector("[data-wh-live]")) keepFresh();
 document.querySelector("[data-wh-focus]")?.focus();
 // Reloading the page with the secret must not send its form again.
