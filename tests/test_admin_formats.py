@@ -129,7 +129,13 @@ def test_telegram_needs_a_chat_and_says_so_at_its_field(app: Flask, browser: Bro
 def test_cloudevents_have_a_source(app: Flask, browser: Browser) -> None:
     page = add(browser, 422, format="cloudevents", source="with a space")
     assert faulty(page) == ["#wh-source"]
-    add(browser, 200, format="cloudevents", source="https://licences.example/")
+    page = add(browser, 200, format="cloudevents", source="https://licences.example/")
+    # Signed as Standard Webhooks, so verified alike.
+    assert [item.text for item in page.all("summary")] == [
+        "Python (Flask)",
+        "Node (Express)",
+        "curl",
+    ]
     assert the_endpoint(app).options == {"source": "https://licences.example/"}
 
 
