@@ -33,6 +33,8 @@ class Example:
     url: str
     headers: dict[str, str]
     body: bytes = field(repr=False)
+    #: Lower-case names of headers whose values look like secrets of an endpoint.
+    secret_headers: frozenset[str] = frozenset()
 
     @property
     def pretty_body(self) -> str:
@@ -98,7 +100,14 @@ def render_example(
     headers = dict(rendered.headers)
     if not any(name.lower() == "content-type" for name in headers):
         headers = {"Content-Type": "application/json", **headers}
-    return Example(style.name, event_type.name, target.url_shown, headers, rendered.body)
+    return Example(
+        style.name,
+        event_type.name,
+        target.url_shown,
+        headers,
+        rendered.body,
+        rendered.secret_headers,
+    )
 
 
 def render_examples(formats: Formats, catalog: Catalog, *, product_name: str) -> Iterator[Example]:
@@ -113,6 +122,6 @@ def _secrets(style: Format) -> tuple[str, ...]:
         return ()
     try:
         return (style.check_secret(EXAMPLE_SECRET),)
-    except InvalidSecret:
-        # A format of the host's own with other rules.
+    except (InvalidSecret, NotImplementedError):
+        # A format of the host's own with other rules, or with none.
         return tuple(filter(None, [style.generate_secret()]))

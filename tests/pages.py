@@ -245,6 +245,7 @@ class World:
             "/?q=nothing+like+that",
             "/?q=example",
             "/endpoints/new",
+            f"/endpoints/{one[0]}/test?event_type=user.banned",
             "/delete-all",
             *(f"/endpoints/{id_}" for id_ in one),
             *(f"/endpoints/{id_}/{page}" for id_ in one for page in ENDPOINT_PAGES),
@@ -271,7 +272,17 @@ class World:
         ]
 
 
-ENDPOINT_PAGES = ("edit", "rotate", "pause", "resume", "delete", "debugger")
+ENDPOINT_PAGES = (
+    "test",
+    "edit",
+    "rotate",
+    "end-overlap",
+    "remove-secret",
+    "pause",
+    "resume",
+    "delete",
+    "debugger",
+)
 
 
 def populate(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 from flask import Flask
+from playwright.sync_api import Page
 
 from example_app.services import RedisServer
 from flask_webhooks.state import state_of
@@ -27,6 +30,7 @@ def main() -> int:
         print("Screenshots need Chromium: apt-get install chromium, or name one in CHROMIUM.")
         return 1
     TARGET.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with (
         tempfile.TemporaryDirectory() as directory,
         RedisServer() as redis,
@@ -46,6 +50,8 @@ def main() -> int:
                     for name, path in paths(world).items():
                         page.goto(f"{origin}/webhooks{path}")
                         page.screenshot(path=TARGET / f"{name}-{size}-{scheme}.png", full_page=True)
+                    for name in answers(page, f"{origin}/webhooks"):
+                        page.screenshot(path=TARGET / f"{name}-{size}-{scheme}.png", full_page=True)
                     page.close()
         close(app)
     print(f"Written to {TARGET}")
@@ -64,6 +70,7 @@ def paths(world: pages.World) -> dict[str, str]:
         "endpoint-disabled": f"/endpoints/{world.endpoints['disabled']}",
         **{f"endpoint-{page}": f"{good}/{page}" for page in pages.ENDPOINT_PAGES},
         "new": "/endpoints/new",
+        "test": f"{good}/test?event_type=license.activated",
         "delete-all": "/delete-all",
         "deliveries": "/deliveries",
         "deliveries-no-match": "/deliveries?status=404",
@@ -79,6 +86,32 @@ def paths(world: pages.World) -> dict[str, str]:
         "health": "/health",
         "not-found": "/endpoints/nothing",
     }
+
+
+def answers(page: Page, url: str) -> Iterator[str]:
+    """What only a form that was sent shows; the page stands there while its name is out."""
+    page.goto(f"{url}/endpoints/new")
+    page.fill("#wh-url", "https://desk.example/in")
+    page.select_option("#wh-format", "custom")
+    page.click("[name=preview]")
+    yield "new-preview"
+    page.goto(f"{url}/endpoints/new")
+    page.fill("#wh-url", "ftp://127.0.0.1/")
+    page.fill("#wh-rate_limit", "many")
+    page.click("text=Add webhook >> nth=-1")
+    yield "new-refused"
+    page.goto(f"{url}/endpoints/new")
+    page.fill("#wh-url", "https://shop.example/webhooks")
+    page.click("text=Add webhook >> nth=-1")
+    yield "secret"
+    page.click("text=I have saved it")
+    yield "endpoint-new"
+    page.click("text=Delete >> nth=-1")
+    page.wait_for_selector("dialog")
+    yield "dialog"
+    page.click("dialog button")
+    page.click(".wh-more >> nth=1")
+    yield "endpoints-menu"
 
 
 def add_history(app: Flask, endpoint_ids: list[str]) -> None:

@@ -102,7 +102,11 @@ def test_the_journey_from_adding_to_deleting(
         "user.banned",
         "X-Team",
     ]
-    page = browser.send(page, "/test", {"event_type": "license.activated"})
+    page = browser.get(page.link("Send test event"))
+    page = browser.send(page, "/test", {"event_type": "license.activated"}, 200, button="load")
+    sample = json.loads(page.one("textarea", id="wh-sample").raw_text)
+    assert sample == state_of(app).catalog["license.activated"].example
+    page = browser.send(page, "/test", {"sample": json.dumps({**sample, "hwid": "edited"})})
     assert page.heading == "license.activated"
     assert "The test event is queued." in page.text
     assert "Queued" in page.text
@@ -134,7 +138,12 @@ def test_the_journey_from_adding_to_deleting(
     page = browser.send(page, "/rotate", {"overlap_seconds": "3600"}, status=200)
     assert secret_on(page) not in ("", secret)
     page = browser.get(page.link("I have saved it"))
-    assert "Signed with old secrets too" in page.text
+    assert "The old one signs until" in page.text
+    page = browser.get(page.link("Switch now"))
+    assert "1 older secret ends now instead of" in page.text
+    page = browser.send(page, "/end-overlap")
+    assert "Requests are signed with the newest secret only from now on." in page.text
+    assert "Switch now" not in page.links()
 
     page = browser.send(browser.get(page.link("Pause")), "/pause", {"reason": "Moving house"})
     assert "Paused by ann@example.com" in page.text
@@ -402,7 +411,7 @@ def test_a_test_event_with_data_of_ones_own(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:
     made = add_endpoint(app, receiver.url())
-    page = browser.get(f"/endpoints/{made.id}")
+    page = browser.get(f"/endpoints/{made.id}/test")
     browser.send(page, "/test", {"event_type": "license.created", "sample": '{"license_id": 7}'})
     drain(app)
     assert json.loads(receiver.requests[0].body)["data"] == {"license_id": 7}
@@ -414,7 +423,7 @@ def test_data_that_is_no_json_object_is_refused_and_stays(
 ) -> None:
     made = add_endpoint(app)
     values = {"event_type": "license.created", "sample": sample}
-    page = browser.send(browser.get(f"/endpoints/{made.id}"), "/test", values, 422)
+    page = browser.send(browser.get(f"/endpoints/{made.id}/test"), "/test", values, 422)
     assert page.one(id="wh-problems").one("a").attributes["href"] == "#wh-sample"
     area = page.one("textarea", id="wh-sample")
     assert area.raw_text.removeprefix("\n") == sample
@@ -568,6 +577,8 @@ def test_a_read_only_person_sees_no_buttons(
             "Resume",
             "Delete",
             "Rotate secret",
+            "Send test event",
+            "Switch now",
         }
         assert not unwanted & set(page.links())
     for delivery in world.deliveries.values():
@@ -684,7 +695,7 @@ def test_a_host_that_asks_its_database_who_it_is_does_not_lock_itself_out(
     webhooks_of(app).authorize(authorize)
     browser = Browser(app)
     page = browser.get(add(browser).link("I have saved it"))
-    page = browser.send(page, "/test")
+    page = browser.send(browser.get(page.link("Send test event")), "/test")
     page = browser.send(page, "/cancel")
     browser.send(browser.get("/delete-all"), "/delete-all")
     close(app)
@@ -698,6 +709,7 @@ def test_a_page_takes_few_statements_however_much_it_lists(
             "list": "/",
             "endpoint": f"/endpoints/{world.endpoints['good']}",
             "edit": f"/endpoints/{world.endpoints['good']}/edit",
+            "test": f"/endpoints/{world.endpoints['good']}/test",
             "deliveries": "/deliveries",
             "deliveries of one": f"/deliveries?webhook={world.endpoints['good']}",
             "delivery": f"/deliveries/{world.deliveries['attempt succeeded']}",

@@ -249,7 +249,7 @@ def test_forms_work_where_the_host_protects_its_own(
     page = browser.get("/endpoints/new")
     browser.send(page, "/endpoints/new", {"url": "https://hooks.example.com/x"}, 200)
     [row] = queries.list_endpoints(accessing(app))
-    page = browser.send(browser.get(f"/endpoints/{row.endpoint.id}"), "/test")
+    page = browser.send(browser.get(f"/endpoints/{row.endpoint.id}/test"), "/test")
     page = browser.send(page, "/cancel")
     browser.send(browser.get("/delete-all"), "/delete-all")
     assert queries.list_endpoints(accessing(app)) == []
@@ -313,14 +313,28 @@ def every_page(browser: Browser, world: World) -> Iterator[tuple[str, Page]]:
         "more headers",
         browser.send(form, "/endpoints/new", fields | headers, 200, button="more_headers"),
     )
+    custom = {
+        "format": "custom",
+        "template": f'{{"x": "{HOSTILE[2:]}", "y": "{{{{ data.license_id }}}}"}}'.replace(
+            "{{7*7}}", ""
+        ),
+    }
+    yield "preview", browser.send(form, "/endpoints/new", custom, 200, button="preview")
+    broken = {"format": "custom", "template": HOSTILE}
+    yield "no preview", browser.send(form, "/endpoints/new", broken, 422, button="preview")
+    keys = {"url": "https://hooks.example.com/keys", "signing": "key_pair"}
+    page = browser.send(form, "/endpoints/new", keys, 200)
+    yield "public key", page
+    yield "endpoint with a key pair", browser.get(page.link("Go to the webhook"))
     good = f"/endpoints/{world.endpoints['good']}"
-    yield "sample", browser.send(browser.get(good), "/test", {"sample": HOSTILE}, 422)
+    yield "sample", browser.send(browser.get(f"{good}/test"), "/test", {"sample": HOSTILE}, 422)
     yield "rotate", browser.send(browser.get(f"{good}/rotate"), "/rotate", {"secret": "x"}, 422)
     yield "pause", browser.send(browser.get(f"{good}/pause"), "/pause", {"reason": "x" * 501}, 422)
     pasted = {"headers": f"webhook-signature: v1,{HOSTILE}\nwebhook-id: {HOSTILE}", "body": HOSTILE}
     yield "debugged", browser.send(browser.get(f"{good}/debugger"), "/debugger", pasted, 200)
     yield "secret", browser.send(browser.get(f"{good}/rotate"), "/rotate", {}, 200)
-    yield "notice", browser.send(browser.get(good), "/test")
+    yield "overlap", browser.get(good)
+    yield "notice", browser.send(browser.get(f"{good}/test"), "/test")
 
 
 @pytest.fixture
@@ -430,7 +444,7 @@ def test_pages_work_below_a_prefix_of_the_server(
                 with client.get(link) as response:
                     assert response.status_code == 200
     good = f"/shop{PREFIX}/endpoints/{world.endpoints['good']}"
-    page = Page(client.get(good))
+    page = Page(client.get(f"{good}/test"))
     [form] = [item for item in page.all("form") if item.attributes["action"].endswith("/test")]
     value = form.one("input", name="csrf_token").attributes["value"]
     response = client.post(form.attributes["action"], data={"csrf_token": value})

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from flask import Blueprint, Response
 
-from ..access import shown
+from .. import queries
+from ..access import Access, shown
 from ..catalog import EventType
 from ..errors import NotFound
-from ..formats import Format, OutgoingEvent, Target
-from ..state import State
+from ..formats import Format
 from .page import current_access, render
 
-#: The time in examples: they read the same each time.
-_MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 _MASK = "••••••••"
 
 
@@ -52,7 +49,7 @@ def event_type(name: str) -> Response:
     if name not in catalog:
         raise NotFound(f"There is no event type {shown(name)}.")
     kind = catalog[name]
-    samples = [sample(access.state, item, kind) for item in access.state.formats]
+    samples = [sample(access, item, kind) for item in access.state.formats]
     return render("event_type.html", kind=kind, fields=fields(kind), samples=samples)
 
 
@@ -91,52 +88,24 @@ def fields(kind: EventType) -> list[Field]:
     return found
 
 
-def sample(state: State, item: Format, kind: EventType) -> Sample:
+def sample(access: Access, item: Format, kind: EventType) -> Sample:
     """The example of an event type as a format would send it, with secrets masked."""
     name = item.event_name(kind.name)
-    event = OutgoingEvent(
-        id="evt_01example",
-        type=kind.name,
-        tenant="app_1",
-        occurred_at=_MOMENT,
-        data_json=json.dumps(kind.example, ensure_ascii=False),
-    )
     try:
-        secret = item.generate_secret() if item.signed else None
-        target = Target(
-            id="ep_01example",
-            tenant="app_1",
-            url="https://hooks.example.com/webhooks",
-            url_shown="https://hooks.example.com/webhooks",
-            format=item.name,
-            secrets=(secret,) if secret else (),
-            headers={},
-            user_agent=None,
-            version=1,
-            product_name=state.settings.product_name,
-        )
-        rendered = item.render(event, target, _MOMENT)
-        body = rendered.body.decode()
+        example = queries.example(access, item.name, kind.name)
     except Exception:
         # A format of the host's own, or one that needs a real address: the rest of the page still helps.
         return Sample(item, name, [], None)
     headers = [
-        [key, _MASK if _is_secret(key, rendered.secret_headers) else value]
-        for key, value in rendered.headers.items()
+        [key, _MASK if _is_secret(key, example.secret_headers) else value]
+        for key, value in example.headers.items()
     ]
-    return Sample(item, name, headers, _readable(body))
+    return Sample(item, name, headers, example.pretty_body)
 
 
 def _is_secret(name: str, secret_headers: frozenset[str]) -> bool:
     # A signature of an example is made with a secret of nobody's, and only looks like one that could be checked.
     return name.lower() in secret_headers or "signature" in name.lower()
-
-
-def _readable(body: str) -> str:
-    try:
-        return json.dumps(json.loads(body), ensure_ascii=False, indent=2)
-    except ValueError:
-        return body
 
 
 def _type(schema: dict[str, object]) -> str:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from .. import actions, queries
-from ..errors import InvalidInput
+from ..access import Access, shown
+from ..errors import InvalidInput, NotFound
+from ..formats import Format
+from ..rendering import sample_data
 from ..state import AllTenants
+from .display import pretty
+from .format_choices import shown_options
 from .forms import SampleForm
 from .i18n import gettext as _
 from .page import current_access, notify, redirect_to, render
@@ -22,7 +27,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/", view_func=endpoint_list)
     blueprint.add_url_rule("/endpoints/<endpoint_id>", view_func=endpoint)
     blueprint.add_url_rule(
-        "/endpoints/<endpoint_id>/test", view_func=endpoint_test, methods=["POST"]
+        "/endpoints/<endpoint_id>/test", view_func=endpoint_test, methods=["GET", "POST"]
     )
 
 
@@ -50,38 +55,62 @@ def endpoint_list() -> Response:
 
 def endpoint(endpoint_id: str) -> Response:
     """One endpoint: what it is, how it is doing, what it got last."""
-    return show_endpoint(endpoint_id, SampleForm())
+    access = current_access()
+    detail = queries.get_endpoint(access, endpoint_id)
+    return render(
+        "endpoint.html",
+        detail=detail,
+        series=queries.statistics(access, endpoint_id, request.args.get("period", "24h")),
+        deliveries=queries.list_deliveries(access, endpoint_id, limit=_RECENT),
+        public_keys=queries.public_keys(access, endpoint_id),
+        options=shown_options(detail.endpoint),
+    )
 
 
 def endpoint_test(endpoint_id: str) -> Response:
-    """Send a test event, and go to its delivery."""
+    """Choose an event type, edit its sample, send it, and go to its delivery."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("send", detail.endpoint)
     form = SampleForm()
+    if request.method != "POST":
+        form.event_type.data = request.args.get("event_type") or _usual_type(access, detail)
+        return _show_test(access, detail, form, load=True)
     form.check_csrf()
+    if form.load.data:
+        return _show_test(access, detail, form, load=True)
     try:
         delivery = actions.send_test(
             access, endpoint_id, form.event_type.data or None, form.sample_data()
         )
     except InvalidInput as error:
         form.refuse(error)
-        return show_endpoint(endpoint_id, form, 422)
+        return _show_test(access, detail, form, 422)
     notify(_("The test event is queued."))
     return redirect_to("delivery", delivery_id=delivery.id)
 
 
-def show_endpoint(endpoint_id: str, form: SampleForm, status: int = 200) -> Response:
-    """The page of an endpoint."""
-    access = current_access()
-    return render(
-        "endpoint.html",
-        status,
-        detail=queries.get_endpoint(access, endpoint_id),
-        series=queries.statistics(access, endpoint_id, request.args.get("period", "24h")),
-        deliveries=queries.list_deliveries(access, endpoint_id, limit=_RECENT),
-        form=form,
-    )
+def _show_test(
+    access: Access,
+    detail: queries.EndpointDetail,
+    form: SampleForm,
+    status: int = 200,
+    *,
+    load: bool = False,
+) -> Response:
+    """:param load: put the sample of the chosen type into the form."""
+    if load:
+        catalog = access.state.catalog
+        name = form.event_type.data or ""
+        if name not in catalog:
+            raise NotFound(f"There is no event type {shown(name)}.")
+        form.sample.data = pretty(sample_data(catalog[name], access.state.settings.product_name))
+    return render("test.html", status, no_store=True, detail=detail, form=form)
+
+
+def _usual_type(access: Access, detail: queries.EndpointDetail) -> str:
+    formats, name = access.state.formats, detail.endpoint.format
+    return formats[name].test_event if name in formats else Format.test_event
 
 
 def _quota() -> tuple[int, int | None]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from flask import current_app, request
 from flask_wtf import FlaskForm
@@ -20,7 +21,7 @@ from wtforms import (
     TextAreaField,
 )
 
-from ..errors import InvalidData, InvalidInput
+from ..errors import InvalidData, InvalidInput, InvalidSecret
 from ..headers import MAX_HEADERS
 from .i18n import gettext as _
 
@@ -85,12 +86,35 @@ class ResumeForm(WebhooksForm):
     held = StringField(default="send")
 
 
-class RotateForm(WebhooksForm):
+class SecretForm(WebhooksForm):
+    """What a form says about the secret."""
+
+    #: ``secret``, ``key_pair`` or ``none``.
+    signing = StringField(default="secret")
+    secret = StringField()
+    once = StringField()
+
+    @property
+    def key_pair(self) -> bool:
+        return bool(self.signing.data == "key_pair")
+
+    def chosen_secret(self) -> str | Literal[False] | None:
+        """The person's own; ``None`` for a new one, ``False`` for none at all.
+
+        :raises InvalidSecret: it is there, and there is to be none.
+        """
+        own: str | None = self.secret.data or None
+        if self.signing.data != "none":
+            return own
+        if own is not None:
+            raise InvalidSecret(_("Empty this field, or choose to sign by a secret."))
+        return False
+
+
+class RotateForm(SecretForm):
     """Give an endpoint a new secret."""
 
     overlap_seconds = StringField(default="86400")
-    secret = StringField()
-    once = StringField()
 
     def overlap(self) -> float:
         """:raises InvalidInput: it is not a number."""
@@ -114,6 +138,8 @@ class SampleForm(WebhooksForm):
 
     event_type = StringField()
     sample = TextAreaField()
+    #: Show the example of the type instead of sending.
+    load = BooleanField()
 
     def refuse(self, error: InvalidInput | str) -> None:
         if isinstance(error, InvalidData):
@@ -147,7 +173,7 @@ class HeaderForm(Form):
     remove = BooleanField()
 
 
-class EndpointForm(WebhooksForm):
+class EndpointForm(SecretForm):
     """A new endpoint, or the settings of one."""
 
     name = StringField()
@@ -155,14 +181,25 @@ class EndpointForm(WebhooksForm):
     description = TextAreaField()
     tenant = StringField()
     format = StringField()
-    secret = StringField()
+    # Options of formats, under the names that `Format.check_options` gives them.
+    template = TextAreaField()
+    source = StringField()
+    chat_id = StringField()
+    message_thread_id = StringField()
+    show_keys = BooleanField()
+    #: Show what the template makes of this event type instead of saving.
+    preview = BooleanField()
+    preview_type = StringField()
     user_agent = StringField()
+    timeout = StringField()
+    rate_limit = StringField()
+    ordered = BooleanField()
+    paused = BooleanField()
     #: ``all`` or ``chosen``.
     scope = StringField(default="all")
     events = SelectMultipleField(choices=[], validate_choice=False)
     headers = FieldList(FormField(HeaderForm), max_entries=MAX_HEADERS + 2 * _SPARE_ROWS)
     more_headers = BooleanField()
-    once = StringField()
 
     def add_header_rows(self) -> None:
         """Empty rows at the end."""
@@ -173,6 +210,26 @@ class EndpointForm(WebhooksForm):
     def subscription(self) -> list[str] | None:
         """The chosen event types; ``None`` for all."""
         return None if self.scope.data == "all" else list(self.events.data or ())
+
+    def options(self, names: Iterable[str]) -> dict[str, Any]:
+        """What was set of a format; what was left empty is not there."""
+        found: dict[str, Any] = {}
+        for name in names:
+            value = self[name].data
+            if isinstance(value, str):
+                # Browsers send the line breaks of a text area as CR LF.
+                value = value.replace("\r\n", "\n").strip()
+            if value:
+                found[name] = value
+        return found
+
+    def number(self, name: str) -> Any:
+        """A number; ``None`` where nothing was written, and as text what is none, for `actions` to refuse."""
+        text = (self[name].data or "").strip()
+        try:
+            return float(text) if text else None
+        except ValueError:
+            return text
 
     def custom_headers(self, stored: tuple[str, ...] = ()) -> dict[str, str | None]:
         """Names and values; ``None`` keeps the value that is stored under a name.

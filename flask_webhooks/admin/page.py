@@ -145,6 +145,9 @@ class Toolbox:
     def is_signed(self, name: str) -> bool:
         return name in self._state.formats and self._state.formats[name].signed
 
+    def secret_optional(self, name: str) -> bool:
+        return name in self._state.formats and self._state.formats[name].secret_optional
+
     def event_groups(self) -> dict[str, list[str]]:
         """Names of all event types, under their headings."""
         groups = self._state.catalog.groups()

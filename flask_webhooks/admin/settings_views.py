@@ -9,11 +9,13 @@ from flask import Blueprint, Response, request
 from .. import actions, queries
 from ..access import Access
 from ..errors import EndpointLimitReached, InvalidInput
-from ..formats import Formats
+from ..formats.custom import Custom
 from ..headers import MAX_HEADERS
 from ..queries import EndpointDetail
+from ..rendering import Example
 from ..state import AllTenants
 from . import once
+from .format_choices import CUSTOM, OPTIONS, format_choices, sent_options
 from .forms import EndpointForm
 from .i18n import gettext as _
 from .page import current_access, notify, redirect_to, render
@@ -34,12 +36,15 @@ def endpoint_new() -> Response:
     form = EndpointForm()
     if request.method != "POST":
         form.once.data = once.new_token()
+        form.template.data = Custom.example_options["template"]
         form.add_header_rows()
         return _show_form(access, form)
     form.check_csrf()
     if form.more_headers.data:
         form.add_header_rows()
         return _show_form(access, form)
+    if form.preview.data:
+        return _show_preview(access, form)
     made = once.used_for(form.once.data)
     if made is not None:
         notify(_("This webhook was added already; its secret was shown then."), "warn")
@@ -53,10 +58,13 @@ def endpoint_new() -> Response:
         form.refuse(error.message)
         return _show_form(access, form, 409)
     once.remember(form.once.data, created.endpoint.id)
-    if created.secret is None:
+    shown = created.secret or created.public_key
+    if shown is None:
         notify(_("The webhook was added."))
         return redirect_to("endpoint", endpoint_id=created.endpoint.id)
-    return show_secret(created.endpoint, created.secret, is_new=True)
+    return show_secret(
+        created.endpoint, shown, is_new=True, is_public=created.public_key is not None
+    )
 
 
 def endpoint_edit(endpoint_id: str) -> Response:
@@ -73,8 +81,10 @@ def endpoint_edit(endpoint_id: str) -> Response:
     if form.more_headers.data:
         form.add_header_rows()
         return _show_form(access, form, detail=detail)
+    if form.preview.data:
+        return _show_preview(access, form, detail=detail)
     try:
-        actions.update_endpoint(access, endpoint_id, **_changes(form, detail))
+        actions.update_endpoint(access, endpoint_id, **_changes(access, form, detail))
     except InvalidInput as error:
         form.refuse(error)
         return _show_form(access, form, 422, detail=detail)
@@ -84,6 +94,8 @@ def endpoint_edit(endpoint_id: str) -> Response:
 
 def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
     headers = {name: value or "" for name, value in form.custom_headers().items()}
+    state = access.state
+    names = sent_options(state.formats, form.format.data or "", state.settings.default_format)
     return actions.create_endpoint(
         access,
         form.url.data or "",
@@ -93,26 +105,41 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
         format=form.format.data or None,
         name=form.name.data or "",
         description=form.description.data or "",
-        secret=form.secret.data or None,
+        secret=form.chosen_secret(),
+        key_pair=form.key_pair,
         headers=headers,
         user_agent=form.user_agent.data or None,
+        options=form.options(names) or None,
+        timeout=form.number("timeout"),
+        rate_limit=form.number("rate_limit"),
+        ordered=bool(form.ordered.data),
+        active=not form.paused.data,
     )
 
 
-def _changes(form: EndpointForm, detail: EndpointDetail) -> actions.EndpointChanges:
+def _changes(access: Access, form: EndpointForm, detail: EndpointDetail) -> actions.EndpointChanges:
     """What differs. The rest is left alone: what was allowed once may not be any more."""
     endpoint = detail.endpoint
     changes = actions.EndpointChanges(
         name=form.name.data or "",
         description=form.description.data or "",
         user_agent=form.user_agent.data or "",
+        ordered=bool(form.ordered.data),
     )
+    if form.number("timeout") != endpoint.timeout:
+        changes["timeout"] = form.number("timeout")
+    if form.number("rate_limit") != endpoint.rate_limit:
+        changes["rate_limit"] = form.number("rate_limit")
     url = (form.url.data or "").strip()
     # A URL that is a secret is not filled in; left empty, it stays.
     if url != ("" if endpoint.url_sealed is not None else endpoint.url_shown):
         changes["url"] = url
     if form.format.data and form.format.data != endpoint.format:
         changes["format"] = form.format.data
+    before = dict(endpoint.options or {})
+    options = _changed_options(access, form, before, reformatted="format" in changes)
+    if options is not None:
+        changes["options"] = options
     events = form.subscription()
     if events is None or endpoint.events is None or set(events) != set(endpoint.events):
         changes["events"] = events
@@ -123,6 +150,25 @@ def _changes(form: EndpointForm, detail: EndpointDetail) -> actions.EndpointChan
     return changes
 
 
+def _changed_options(
+    access: Access, form: EndpointForm, before: dict[str, Any], *, reformatted: bool
+) -> dict[str, Any] | None:
+    """The options of the chosen format; ``None`` where they stay as they are."""
+    names = sent_options(
+        access.state.formats, form.format.data or "", access.state.settings.default_format
+    )
+    given = form.options(names)
+    if reformatted:
+        return given or None
+    stored = {name: before[name] for name in names if name in before}
+    if {name: str(value) for name, value in stored.items()} == {
+        name: str(value) for name, value in given.items()
+    }:
+        return None
+    # Options that the form does not know stay.
+    return {**{name: value for name, value in before.items() if name not in names}, **given}
+
+
 def _values(detail: EndpointDetail) -> dict[str, Any]:
     """What the form shows of an endpoint; neither its secret nor values of headers."""
     endpoint = detail.endpoint
@@ -131,20 +177,45 @@ def _values(detail: EndpointDetail) -> dict[str, Any]:
         "url": "" if endpoint.url_sealed is not None else endpoint.url_shown,
         "description": endpoint.description,
         "format": endpoint.format,
+        "template": Custom.example_options["template"],
+        **{name: value for name, value in (endpoint.options or {}).items() if name in OPTIONS},
         "user_agent": endpoint.user_agent or "",
+        "timeout": "" if endpoint.timeout is None else f"{endpoint.timeout:.15g}",
+        "rate_limit": "" if endpoint.rate_limit is None else f"{endpoint.rate_limit:.15g}",
+        "ordered": endpoint.ordered,
         "scope": "all" if endpoint.events is None else "chosen",
         "events": endpoint.events or [],
         "headers": [{"name": name} for name in detail.header_names or ()],
     }
 
 
+def _show_preview(
+    access: Access, form: EndpointForm, *, detail: EndpointDetail | None = None
+) -> Response:
+    """The form again, with what the template makes of an event type."""
+    try:
+        example = queries.example(
+            access, CUSTOM, form.preview_type.data or None, options=form.options(["template"])
+        )
+    except InvalidInput as error:
+        form.refuse(error)
+        return _show_form(access, form, 422, detail=detail)
+    return _show_form(access, form, detail=detail, example=example)
+
+
 def _show_form(
-    access: Access, form: EndpointForm, status: int = 200, *, detail: EndpointDetail | None = None
+    access: Access,
+    form: EndpointForm,
+    status: int = 200,
+    *,
+    detail: EndpointDetail | None = None,
+    example: Example | None = None,
 ) -> Response:
     state = access.state
     chosen = [*(form.events.data or ())]
     if detail is not None:
         chosen += detail.endpoint.events or ()
+    endpoint = None if detail is None else detail.endpoint
     return render(
         "endpoint_form.html",
         status,
@@ -152,21 +223,14 @@ def _show_form(
         no_store=True,
         form=form,
         detail=detail,
+        example=example,
         groups=choice_groups(state.catalog, chosen),
-        formats=_format_choices(state.formats, detail),
+        formats=format_choices(state.formats, state.settings.default_format, endpoint),
         operates=_operates(access),
         kept_headers={name.lower() for name in (detail.header_names or ())} if detail else set(),
         max_headers=MAX_HEADERS,
+        default_timeout=f"{state.settings.timeout:g}",
     )
-
-
-def _format_choices(formats: Formats, detail: EndpointDetail | None) -> list[tuple[str, str]]:
-    choices = [(item.name, item.label) for item in formats]
-    if detail is None:
-        return [("", _("As the URL tells")), *choices]
-    if detail.endpoint.format not in formats:
-        choices.append((detail.endpoint.format, detail.endpoint.format))
-    return choices
 
 
 def _operates(access: Access) -> bool:

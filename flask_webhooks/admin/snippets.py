@@ -83,13 +83,13 @@ class Snippet:
     code: str
 
 
-_BY_FORMAT = {
-    "standard": (
-        Snippet("Python (Flask)", PYTHON),
-        Snippet("Node (Express)", NODE),
-        Snippet("curl", CURL),
-    )
-}
+_STANDARD = (
+    Snippet("Python (Flask)", PYTHON),
+    Snippet("Node (Express)", NODE),
+    Snippet("curl", CURL),
+)
+#: CloudEvents are signed alike, and have the same members.
+_BY_FORMAT = {"standard": _STANDARD, "cloudevents": _STANDARD}
 
 
 def snippets(format_name: str) -> tuple[Snippet, ...]:

@@ -153,6 +153,8 @@ def action_text(action: str) -> str:
         "endpoint.resumed": _("resumed the webhook"),
         "endpoint.tested": _("sent a test event"),
         "endpoint.secret_rotated": _("rotated the secret"),
+        "endpoint.overlap_ended": _("switched to the new secret"),
+        "endpoint.secret_removed": _("removed the secret"),
         "endpoint.disabled": _("disabled the webhook"),
         "delivery.resent": _("resent a delivery"),
         "delivery.cancelled": _("cancelled a delivery"),

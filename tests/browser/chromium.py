@@ -19,6 +19,9 @@ from werkzeug.serving import make_server
 SIZES = {"desktop": (1280, 900), "phone": (375, 740)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
+#: WCAG 2.2 AA, and what axe calls best practice.
+AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
 
 def find_chromium() -> str | None:
     """The distribution's browser; none is ever downloaded. ``CHROMIUM`` names another."""
@@ -92,3 +95,30 @@ class Watched:
     def _dialog(self, dialog: Any) -> None:
         self.faults.append(f"{self.page.url}: a script ran: {dialog.message}")
         dialog.dismiss()
+
+
+def violations(watched: Watched) -> list[str]:
+    """What axe finds on the page, in words."""
+    watched.page.evaluate(axe_source())
+    found: dict[str, Any] = watched.page.evaluate(
+        "options => axe.run(document, options)", AXE_OPTIONS
+    )
+    return [
+        f"{watched.page.url} {item['id']}: {item['help']}: {node['target']} {node.get('failureSummary')}"
+        for item in found["violations"]
+        for node in item["nodes"][:3]
+    ]
+
+
+def faults_of(watched: Watched) -> list[str]:
+    """What is wrong with the page as it stands, in light and dark and on a phone."""
+    found = []
+    for scheme in SCHEMES:
+        watched.page.emulate_media(color_scheme=scheme)
+        found += violations(watched)
+    size = watched.page.viewport_size
+    assert size is not None
+    watched.page.set_viewport_size({"width": 375, "height": 740})
+    width = watched.page.evaluate("document.documentElement.scrollWidth")
+    watched.page.set_viewport_size(size)
+    return [*found, *([f"{watched.page.url} is {width} wide"] if width > 375 else [])]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from flask import Flask
@@ -16,6 +18,8 @@ from tests.receiver import Receiver
 
 from .chromium import Watched, find_chromium, launched, served
 
+T = TypeVar("T")
+
 MISSING = "needs Chromium: apt-get install chromium, or name one in CHROMIUM"
 
 
@@ -25,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if Path(__file__).parent in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason=MISSING))
+
+
+def apart(function: Callable[..., T], *args: Any) -> T:
+    """Call it in a thread of its own: Playwright's event loop keeps others out of this one."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(function, *args).result()
 
 
 # Not for the session: while Playwright runs, no other test of this process can run an event loop.
@@ -49,7 +59,7 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
 
 @pytest.fixture
 def world(app: Flask, receiver: Receiver) -> World:
-    return populate(app, receiver)
+    return apart(populate, app, receiver)
 
 
 @pytest.fixture

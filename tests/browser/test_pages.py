@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser
 
 from tests.pages import HOSTILE, World
 
-from .chromium import SCHEMES, Watched, axe_source
-
-#: WCAG 2.2 AA, and what axe calls best practice.
-AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-def violations(watched: Watched) -> list[str]:
-    """What axe finds on the page, in words."""
-    watched.page.evaluate(axe_source())
-    found: dict[str, Any] = watched.page.evaluate(
-        "options => axe.run(document, options)", AXE_OPTIONS
-    )
-    return [
-        f"{watched.page.url} {item['id']}: {item['help']}: {node['target']} {node.get('failureSummary')}"
-        for item in found["violations"]
-        for node in item["nodes"][:3]
-    ]
+from .chromium import SCHEMES, Watched, violations
 
 
 @pytest.mark.timeout(600)

@@ -57,26 +57,82 @@ function offerFilter() {
   }
 }
 
+/** Choosing an event type loads its sample, unless somebody has edited the one that is there. */
+function offerSamples() {
+  const select = document.querySelector("[data-wh-loads]");
+  if (!select) return;
+  const area = document.getElementById(select.dataset.whLoads);
+  let loaded = area.value;
+  select.addEventListener("change", async () => {
+    if (area.value !== loaded) return;
+    const url = new URL(select.form.action);
+    url.searchParams.set("event_type", select.value);
+    try {
+      const page = await request(url);
+      const fresh = page.document.getElementById(area.id).value;
+      if (area.value === loaded) area.value = loaded = fresh;
+    } catch {
+      // The button beside it does the same.
+    }
+  });
+}
+
+/** A page that asks before it does something opens as a dialog; its link leads to the page all the same. */
+function offerDialogs() {
+  document.addEventListener("click", async (event) => {
+    const link = event.target.closest("a[data-wh-dialog]");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    try {
+      const page = (await request(link.href)).document;
+      const form = document.adoptNode(page.querySelector(".wh form[method=post]"));
+      const title = document.createElement("h2");
+      title.className = "wh-heading";
+      title.id = "wh-dialog-title";
+      title.textContent = page.querySelector("h1").textContent;
+      const dialog = document.createElement("dialog");
+      dialog.className = "wh-dialog";
+      dialog.setAttribute("aria-labelledby", title.id);
+      form.classList.remove("wh-card");
+      form.querySelector("[data-wh-cancel]").addEventListener("click", (cancel) => {
+        cancel.preventDefault();
+        dialog.close();
+      });
+      dialog.addEventListener("close", () => dialog.remove());
+      dialog.append(title, form);
+      document.querySelector(".wh").append(dialog);
+      dialog.showModal();
+    } catch {
+      location.assign(link.href);
+    }
+  });
+}
+
 let etag = "";
 
-/** The page as it is now, or null if it is still the same. */
-function fetchPage() {
+/** A page of ours, or null for a document that is still the same. */
+function request(url, known = "") {
   // XMLHttpRequest parses HTML without running it, also under Trusted Types.
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("GET", location.href);
-    if (etag) request.setRequestHeader("If-None-Match", etag);
+    request.open("GET", url);
+    if (known) request.setRequestHeader("If-None-Match", known);
     request.responseType = "document";
     request.timeout = 10000;
     request.onload = () => {
-      if (request.status === 304) return resolve(null);
-      if (request.status !== 200 || !request.response) return reject(request.status);
-      etag = request.getResponseHeader("ETag") ?? "";
-      resolve(request.response);
+      if (request.status !== 304 && (request.status !== 200 || !request.response)) return reject(request.status);
+      resolve({ document: request.status === 304 ? null : request.response, etag: request.getResponseHeader("ETag") ?? "" });
     };
     request.onerror = request.ontimeout = reject;
     request.send();
   });
+}
+
+/** This page as it is now, or null if it is still the same. */
+async function fetchPage() {
+  const page = await request(location.href, etag);
+  if (page.document) etag = page.etag;
+  return page.document;
 }
 
 /** Put fresh content into one part; open details and the focus stay as they are. */
@@ -118,6 +174,8 @@ function keepFresh(delay = REFRESH_FIRST) {
 offerCopying();
 sendOnce();
 offerFilter();
+offerSamples();
+offerDialogs();
 if (document.querySelector("[data-wh-live]")) keepFresh();
 document.querySelector("[data-wh-focus]")?.focus();
 // Reloading the page with the secret must not send its form again.

@@ -1,0 +1,135 @@
+"""The formats as a form offers them: what each one sends and needs, and the options that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..formats import Format, Formats
+from ..formats.chat import ChatFormat
+from ..formats.cloudevents import CloudEvents
+from ..formats.custom import Custom
+from ..formats.telegram import Telegram
+from ..models import Endpoint
+from .i18n import gettext as _
+
+CUSTOM = Custom.name
+#: Options of the chats, whose format may be told by the URL only.
+_CHAT_OPTIONS = ("chat_id", "message_thread_id", "show_keys")
+#: All that the form can set.
+OPTIONS = ("template", "source", *_CHAT_OPTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class FormatChoice:
+    """One option of the select."""
+
+    #: Empty: as the URL tells.
+    name: str
+    label: str
+    #: What it sends and needs, in a sentence or two; empty for a format of the host's own.
+    note: str
+    #: What of the form concerns it: names of options, ``secret``, ``key_pair`` and ``none``.
+    parts: tuple[str, ...]
+
+
+def option_names(item: Format) -> tuple[str, ...]:
+    """The options of a format that the form can set."""
+    match item:
+        case Custom():
+            return ("template",)
+        case CloudEvents():
+            return ("source",)
+        case Telegram():
+            return _CHAT_OPTIONS
+        case ChatFormat():
+            return ("show_keys",)
+        case _:
+            return ()
+
+
+def sent_options(formats: Formats, name: str, default: str) -> tuple[str, ...]:
+    """The options that count where a format was chosen; an empty name leaves it to the URL."""
+    if name:
+        return option_names(formats[name]) if name in formats else ()
+    return (*option_names(formats[default]), *_CHAT_OPTIONS)
+
+
+def has_key_pairs(item: Format) -> bool:
+    """Whether it can sign by a key pair."""
+    return type(item).generate_key_pair is not Format.generate_key_pair
+
+
+def format_choices(formats: Formats, default: str, endpoint: Endpoint | None) -> list[FormatChoice]:
+    """All formats; for a new endpoint the choice of the URL comes first."""
+    notes = _notes()
+    choices = [
+        FormatChoice(item.name, item.label, notes.get(item.name, ""), _parts(item))
+        for item in formats
+    ]
+    if endpoint is None:
+        note = _(
+            "The URL of a Discord, Slack, Telegram or Teams channel gets the format of that chat; "
+            "every other one gets %(format)s.",
+            format=formats[default].label,
+        )
+        choices.insert(0, FormatChoice("", _("As the URL tells"), note, _parts(formats[default])))
+    elif endpoint.format not in formats:
+        note = _("The application no longer has this format, so nothing can be sent.")
+        choices.append(FormatChoice(endpoint.format, endpoint.format, note, ()))
+    return choices
+
+
+def shown_options(endpoint: Endpoint) -> list[tuple[str, str]]:
+    """Labels and values of what an endpoint sets of its format, but for a template."""
+    options: Mapping[str, Any] = endpoint.options or {}
+    labels = {
+        "source": _("Source"),
+        "chat_id": _("Chat"),
+        "message_thread_id": _("Topic"),
+        "show_keys": _("Licence keys and hardware ids"),
+    }
+    return [
+        (labels.get(name, name), _("shown in full") if name == "show_keys" else str(value))
+        for name, value in options.items()
+        if name != "template"
+    ]
+
+
+def _parts(item: Format) -> tuple[str, ...]:
+    signing = (
+        ("secret", item.signed),
+        ("key_pair", item.signed and has_key_pairs(item)),
+        ("none", item.signed and item.secret_optional),
+    )
+    return (*(name for name, applies in signing if applies), *option_names(item))
+
+
+def _notes() -> dict[str, str]:
+    chat = _(
+        "A message in a channel. There is no secret to keep: whoever knows the URL can write there, so it is "
+        "stored encrypted and shown masked."
+    )
+    existing = _("For a receiver that was written for this service and goes on as it is.")
+    own_words = {
+        "aureva": _("Without a secret its requests carry no signature."),
+        "authon": _(
+            "It signs nothing: each request carries the secret itself in the header X-Webhook-Secret, so "
+            "anybody who can read one request can forge others. Use HTTPS, and the secret nowhere else."
+        ),
+        "authvaultix": _("Signed by HMAC in the header X-Webhook-Signature."),
+        "akuworks": _(
+            "Signed by HMAC in the body and in a header; its receivers must answer within 5 seconds."
+        ),
+        "authforge": _("Signed by HMAC in the header X-AuthForge-Signature."),
+    }
+    return {
+        "standard": _(
+            "For new receivers. Signed as Standard Webhooks, which packages for every language verify."
+        ),
+        "cloudevents": _("CloudEvents 1.0 in structured mode, signed as Standard Webhooks."),
+        "custom": _("JSON of your own shape, made by a template, signed as Standard Webhooks."),
+        **dict.fromkeys(("discord", "slack", "telegram", "teams"), chat),
+        **{name: f"{existing} {words}" for name, words in own_words.items()},
+    }

@@ -1,0 +1,270 @@
+"""Whole journeys in the browser, with a real worker and a real receiver."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, Page, expect
+from standardwebhooks import Webhook
+
+from flask_webhooks import queries
+from tests.helpers import accessing, add_endpoint
+from tests.processes import OURS, WorkerProcess, config_of
+from tests.receiver import Receiver
+
+from .chromium import Watched, faults_of
+from .conftest import apart
+
+#: Milliseconds that a worker may take on a busy machine.
+PATIENCE = 60_000
+#: Stops of the Tab key on one page.
+MANY = 200
+
+
+@pytest.fixture
+def worker(app: Flask, tmp_path: Path) -> Iterator[WorkerProcess]:
+    with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log") as worker:
+        yield worker
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until what has this text, label or id has the focus."""
+    for _ in range(MANY):
+        page.keyboard.press("Tab")
+        names = page.evaluate(
+            """() => {
+                const item = document.activeElement;
+                const texts = [...(item.labels ?? [])].map((label) => label.firstChild.textContent);
+                return [item.id, item.textContent, ...texts].map((text) => text.trim());
+            }"""
+        )
+        if name in names:
+            return
+    raise AssertionError(f"{page.url}: the Tab key does not reach {name!r}")
+
+
+def press(page: Page, name: str) -> None:
+    """Press what opens a dialog, with the keyboard alone."""
+    tab_to(page, name)
+    page.keyboard.press("Enter")
+
+
+def go(page: Page, name: str) -> None:
+    """Press a button or follow a link with the keyboard alone."""
+    tab_to(page, name)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
+@pytest.mark.timeout(600)
+def test_the_whole_journey_with_the_keyboard_alone(
+    watched: Watched, origin: str, app: Flask, receiver: Receiver, worker: WorkerProcess
+) -> None:
+    page = watched.open("/")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=origin)
+    faults = faults_of(watched)
+
+    go(page, "Add webhook")
+    tab_to(page, "Endpoint URL")
+    page.keyboard.type(receiver.url())
+    tab_to(page, "Name")
+    page.keyboard.type("Shop")
+    faults += faults_of(watched)
+    go(page, "Add webhook")
+
+    secret = page.inner_text("#wh-secret")
+    tab_to(page, "Copy")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == secret
+    faults += faults_of(watched)
+    page.reload()
+    assert secret not in page.content()
+    assert page.inner_text("h1") == "Shop"
+    page.go_back()
+    assert secret not in page.content()
+
+    [row] = queries.list_endpoints(accessing(app))
+    page = watched.open(f"/endpoints/{row.endpoint.id}")
+    go(page, "Send test event")
+    tab_to(page, "Event type")
+    page.keyboard.type("license.expired")
+    expect(page.locator("#wh-sample")).to_have_value(re.compile("expired"))
+    tab_to(page, "Data")
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text('{"license_id": "edited"}')
+    faults += faults_of(watched)
+    go(page, "Send test event")
+    assert page.inner_text("h1") == "license.expired"
+    # Without anybody reloading the page.
+    expect(page.get_by_text("Attempt 1", exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Succeeded").first).to_be_visible()
+    faults += faults_of(watched)
+    request = receiver.requests[0]
+    told = Webhook(secret).verify(request.body, dict(request.headers))
+    assert told["type"] == "license.expired"
+    assert told["data"] == {"license_id": "edited"}
+
+    go(page, "Resend")
+    expect(page.get_by_text("Attempt 2", exact=True)).to_be_visible(timeout=PATIENCE)
+    assert receiver.requests[1].id == request.id
+
+    go(page, "Shop")
+    press(page, "Pause")
+    expect(page.get_by_role("dialog", name="Pause webhook")).to_be_visible()
+    tab_to(page, "Reason")
+    page.keyboard.type("Moving house")
+    faults += faults_of(watched)
+    go(page, "Pause webhook")
+    assert "Moving house" in page.inner_text("main")
+    faults += faults_of(watched)
+    press(page, "Resume")
+    expect(page.get_by_role("dialog", name="Resume webhook")).to_be_visible()
+    go(page, "Resume webhook")
+    assert "The webhook is active again." in page.inner_text("main")
+
+    go(page, "Rotate secret")
+    go(page, "Rotate secret")
+    assert page.inner_text("#wh-secret") != secret
+    go(page, "I have saved it")
+    faults += faults_of(watched)
+    press(page, "Switch now")
+    expect(page.get_by_role("dialog", name="Switch to the new secret")).to_be_visible()
+    faults += faults_of(watched)
+    go(page, "Switch now")
+    assert "newest secret only" in page.inner_text("main")
+
+    press(page, "Delete")
+    expect(page.get_by_role("dialog", name="Delete webhook")).to_be_visible()
+    go(page, "Delete webhook")
+    assert "No webhooks configured yet." in page.inner_text("main")
+    faults += faults_of(watched)
+    assert faults == []
+
+
+@pytest.mark.timeout(300)
+def test_the_journey_without_javascript(
+    chromium: Browser, origin: str, app: Flask, receiver: Receiver, worker: WorkerProcess
+) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    watched = Watched(context.new_page(), origin)
+    page = watched.open("/")
+    page.click("text=Add webhook")
+    page.fill("#wh-url", receiver.url())
+    page.select_option("#wh-format", "custom")
+    page.fill("#wh-template", '{"what": "{{ event.type }}"}')
+    page.click("button:has-text('Preview')")
+    assert json.loads(page.inner_text("#wh-preview pre")) == {"what": "license.created"}
+    page.click("button:has-text('Add webhook')")
+    assert page.inner_text("#wh-secret").startswith("whsec_")
+    page.click("text=I have saved it")
+    page.click("text=Send test event")
+    page.select_option("#wh-event_type", "user.banned")
+    page.click("button:has-text('Load its sample')")
+    assert "banned_by" in page.input_value("#wh-sample")
+    page.click("button:has-text('Send test event')")
+    link = page.get_by_role("link", name="Refresh")
+    for _ in range(300):
+        if not link.count() or page.get_by_text("Attempt 1", exact=True).count():
+            break
+        page.wait_for_timeout(200)
+        link.click()
+    assert json.loads(receiver.requests[0].body) == {"what": "user.banned"}
+    assert watched.faults == []
+    context.close()
+
+
+@pytest.mark.timeout(300)
+def test_the_banner_goes_when_a_worker_comes(watched: Watched, app: Flask, tmp_path: Path) -> None:
+    page = watched.open("/health")
+    assert page.is_visible("text=No worker shows a sign of life.")
+    with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log"):
+        # The table of workers refreshes itself.
+        expect(page.get_by_text("Alive").first).to_be_visible(timeout=PATIENCE)
+        page.reload()
+        assert not page.is_visible("text=No worker shows a sign of life.")
+
+
+@pytest.mark.timeout(300)
+def test_the_form_shows_what_concerns_the_format(watched: Watched) -> None:
+    page = watched.open("/endpoints/new")
+    assert page.is_visible("#wh-secret")
+    assert page.is_visible("text=every other one gets Standard Webhooks")
+    assert not page.is_visible("#wh-template")
+    faults = []
+    for name, there, away in (
+        ("custom", ["template", "secret", "signing-key_pair"], ["source", "chat_id"]),
+        ("cloudevents", ["source", "secret"], ["template"]),
+        ("telegram", ["chat_id", "message_thread_id", "show_keys"], ["secret", "template"]),
+        ("discord", ["show_keys"], ["chat_id", "secret"]),
+        ("aureva", ["secret", "signing-none"], ["signing-key_pair", "show_keys"]),
+        ("authon", ["secret"], ["signing-none"]),
+    ):
+        page.select_option("#wh-format", name)
+        for field in there:
+            assert page.is_visible(f"#wh-{field}"), (name, field)
+        for field in away:
+            assert not page.is_visible(f"#wh-{field}"), (name, field)
+        assert page.locator("[data-wh-note]:visible").count() == 1, name
+        faults += faults_of(watched)
+    page.select_option("#wh-format", "")
+    page.fill("#wh-url", "https://api.telegram.org/bot12345:abcdefghij/sendMessage")
+    page.click("button:has-text('Add webhook')")
+    # What is wrong is shown, though the format was not chosen.
+    assert page.is_visible("#wh-chat_id")
+    assert page.evaluate("document.activeElement.id") == "wh-problems"
+    assert faults + faults_of(watched) == []
+
+
+def test_an_edited_sample_is_not_overwritten(
+    watched: Watched, app: Flask, receiver: Receiver
+) -> None:
+    endpoint = apart(lambda: add_endpoint(app, receiver.url()))
+    page = watched.open(f"/endpoints/{endpoint.id}/test")
+    page.fill("#wh-sample", '{"mine": 1}')
+    page.select_option("#wh-event_type", "user.banned")
+    page.wait_for_timeout(500)
+    assert page.input_value("#wh-sample") == '{"mine": 1}'
+
+
+def test_what_asks_first_is_a_dialog(watched: Watched, app: Flask, receiver: Receiver) -> None:
+    apart(lambda: add_endpoint(app, receiver.url(), name="Shop"))
+    page = watched.open("/")
+    go_on = page.get_by_role("button", name="What to do with Shop")
+    go_on.focus()
+    page.keyboard.press("Enter")
+    tab_to(page, "Delete Shop")
+    faults = faults_of(watched)
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Delete webhook")
+    expect(dialog).to_be_visible()
+    faults += faults_of(watched)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    go_on.click()
+    page.get_by_role("link", name="Delete Shop").click()
+    dialog.get_by_role("link", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    assert page.url.endswith("/webhooks/")
+    go_on.click()
+    page.get_by_role("link", name="Delete Shop").click()
+    dialog.get_by_role("button", name="Delete webhook").click()
+    expect(page.get_by_text("The webhook was deleted.")).to_be_visible()
+    assert faults == []
+
+
+def test_a_dialog_that_cannot_be_had_is_a_page(
+    watched: Watched, app: Flask, receiver: Receiver
+) -> None:
+    endpoint = apart(lambda: add_endpoint(app, receiver.url(), name="Shop"))
+    page = watched.open(f"/endpoints/{endpoint.id}")
+    page.evaluate("() => { HTMLDialogElement.prototype.showModal = undefined; }")
+    page.get_by_role("link", name="Pause").click()
+    page.wait_for_url("**/pause")
+    page.click("button:has-text('Pause webhook')")
+    assert page.is_visible("text=Paused by")

@@ -1,0 +1,124 @@
+"""Every text of the pages in every language that is shipped, and pages in that language."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask, request
+from flask_babel import Babel
+
+from flask_webhooks.admin import i18n
+
+from .helpers import close
+from .pages import Browser, World, make_app, populate
+from .receiver import Receiver
+from .translations import ADMIN, KEYWORDS, compiled, languages, messages, path_of, read
+
+WHAT_TO_DO = "python -m tests.translations, and translate what it says"
+
+
+def texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, tuple | list) else [str(value)]
+
+
+def placeholders(value: object) -> list[set[str]]:
+    return [set(re.findall(r"%\(\w+\)s|%%|\{\{.*?\}\}", text)) for text in texts(value)]
+
+
+def test_texts_are_marked_so_that_they_are_found() -> None:
+    """As a literal of their own, not within an f-string, which the extractor does not read."""
+    ids = {text for message in messages() for text in texts(message.id)}
+    for path in ADMIN.rglob("*.py"):
+        if path.name == "i18n.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id in KEYWORDS:
+                given = node.args[0]
+                assert isinstance(given, ast.Constant), f"{path.name}:{node.lineno}"
+                assert given.value in ids, f"{path.name}:{node.lineno}"
+
+
+def test_german_is_shipped() -> None:
+    assert languages() == ["de"]
+
+
+@pytest.mark.parametrize("language", languages())
+def test_no_text_is_missing_or_left_over(language: str) -> None:
+    catalog = read(language)
+    wanted = {str(message.id) for message in messages() if message.id}
+    there = {str(message.id) for message in catalog if message.id}
+    assert wanted - there == set(), WHAT_TO_DO
+    assert there - wanted == set(), WHAT_TO_DO
+    assert not catalog.obsolete, WHAT_TO_DO
+    for message in catalog:
+        if message.id:
+            assert all(texts(message.string)), message.id
+            assert not message.fuzzy, message.id
+
+
+@pytest.mark.parametrize("language", languages())
+def test_placeholders_are_those_of_the_original(language: str) -> None:
+    for message in read(language):
+        if message.id:
+            assert placeholders(message.string) == placeholders(message.id), message.id
+
+
+@pytest.mark.parametrize("language", languages())
+def test_what_is_compiled_is_what_is_written(language: str) -> None:
+    assert path_of(language).with_suffix(".mo").read_bytes() == compiled(read(language)), WHAT_TO_DO
+
+
+# -- pages in German ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
+    app = make_app(
+        f"sqlite:///{tmp_path / 'database.sqlite'}", redis_url, WEBHOOKS_MAX_ENDPOINTS=20
+    )
+    Babel(app, locale_selector=lambda: request.accept_languages.best_match(["en", "de", "fr"]))
+    yield app
+    close(app)
+
+
+@pytest.fixture
+def world(app: Flask, receiver: Receiver) -> World:
+    return populate(app, receiver, hostile="Acme")
+
+
+def test_pages_are_in_the_language_of_the_person(app: Flask, world: World) -> None:
+    german, english = Browser(app, headers={"Accept-Language": "de"}), Browser(app)
+    page = german.get("/overview")
+    assert page.heading == "Überblick"
+    assert page.one("html").attributes["lang"] == "de"
+    assert english.get("/overview").heading == "Overview"
+    page = german.get("/delete-all")
+    assert "Möchten Sie wirklich ALLE Webhooks löschen?" in page.text
+    assert "Das sind 7 Webhooks" in page.text
+
+
+def test_no_english_sentence_is_left_on_any_page(app: Flask, world: World) -> None:
+    browser = Browser(app, headers={"Accept-Language": "de"})
+    sentences = {
+        text
+        for message in messages()
+        if message.id
+        for text in texts(message.id)
+        if len(text) > 20 and "%" not in text
+    }
+    assert len(sentences) > 200
+    for path in world.paths():
+        shown = browser.get(path).text
+        assert [text for text in sentences if text in shown] == [], path
+
+
+def test_a_language_that_is_not_shipped_is_english(app: Flask) -> None:
+    with app.test_request_context(headers={"Accept-Language": "fr"}):
+        assert i18n.gettext("Overview") == "Overview"
+        assert i18n.ngettext("%(num)s day", "%(num)s days", 3) == "3 days"
