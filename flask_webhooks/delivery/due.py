@@ -39,6 +39,15 @@ _SKIP = """{name}(endpoint_id, step) AS (
     FROM {name} s WHERE s.endpoint_id IS NOT NULL AND s.step < :steps
 )"""
 
+# MySQL and MariaDB would read all pending rows anew at each step.
+_DISTINCT = """{name}(endpoint_id, step) AS (
+    SELECT f.endpoint_id, 1 FROM (
+        SELECT DISTINCT d.endpoint_id FROM {delivery} d
+        WHERE {rows} AND d.endpoint_id > :cursor
+        ORDER BY d.endpoint_id LIMIT :steps
+    ) f
+)"""
+
 _FRESH = "d.state = 'pending' AND d.noticed IS NULL"
 _ASKED = "d.state = 'pending' AND d.{trigger} IN ('manual', 'test')"
 
@@ -136,8 +145,9 @@ class DueRows:
         def visited(name: str, due: str) -> str:
             return _VISITED.replace("{name}", name).replace("{due}", due)
 
-        fresh_cte = _SKIP.replace("{name}", "fresh").replace("{rows}", _FRESH)
-        asked_cte = _SKIP.replace("{name}", "asked").replace("{rows}", _ASKED)
+        walk = _DISTINCT if state.engine.dialect.name in {"mysql", "mariadb"} else _SKIP
+        fresh_cte = walk.replace("{name}", "fresh").replace("{rows}", _FRESH)
+        asked_cte = walk.replace("{name}", "asked").replace("{rows}", _ASKED)
         skipping = (
             f"WITH RECURSIVE {fresh_cte}, {asked_cte}\n"
             f"{visited('fresh', _FRESH_DUE)}\nUNION ALL\n{visited('asked', _ASKED_DUE)}"
