@@ -65,12 +65,14 @@ function offerSamples() {
   let loaded = area.value;
   select.addEventListener("change", async () => {
     if (area.value !== loaded) return;
+    const wanted = select.value;
     const url = new URL(select.form.action);
-    url.searchParams.set("event_type", select.value);
+    url.searchParams.set("event_type", wanted);
     try {
       const page = await request(url);
       const fresh = page.document.getElementById(area.id).value;
-      if (area.value === loaded) area.value = loaded = fresh;
+      // Answers may come in another order than they were asked for.
+      if (select.value === wanted && area.value === loaded) area.value = loaded = fresh;
     } catch {
       // The button beside it does the same.
     }
