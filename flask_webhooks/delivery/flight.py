@@ -13,14 +13,12 @@ from ..logs import log_failure
 from . import rates
 from .clock import DatabaseClock
 from .outcome import Claimed, Outcome, Released, Sent
-from .send import Sender
+from .send import OWN_TROUBLE_DELAY, Sender
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
 #: Lease that must be left for a request to be started, beyond the request's own deadline.
 LEASE_MARGIN = 1.0
-#: Seconds after which a delivery is tried again whose sending broke for reasons of ours.
-OWN_TROUBLE_DELAY = 60.0
 
 
 class Flight:
