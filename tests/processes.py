@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
 from flask import Flask
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,11 +106,17 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 10.0, what: str = "") -> None:
-    """Wait for something to become true."""
+def wait_until(
+    condition: Callable[[], Any], seconds: float = 10.0, what: Callable[[], str] | None = None
+) -> None:
+    """Wait for something to become true.
+
+    :param what: says how things stand where it does not, such as the output of a worker.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what or condition}"
+        if time.monotonic() >= deadline:
+            pytest.fail(f"not within {seconds:g} s: {what() if what else condition}")
         time.sleep(0.02)
 
 

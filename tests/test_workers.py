@@ -82,7 +82,7 @@ def drains_of(app: Flask, worker: WorkerProcess) -> list[int]:
     def found() -> list[int]:
         return [pid for pid in children(worker.process.pid) if _is_drain(app, pid)]
 
-    wait_until(lambda: len(found()) == 1, what=worker.output())
+    wait_until(lambda: len(found()) == 1, what=worker.output)
     return found()
 
 
@@ -97,7 +97,7 @@ def test_event_is_delivered(way: str, app: Flask, receiver: Receiver, log: Path)
     with start(way, app, log) as worker:
         ids = emit(app, 3)
         receiver.wait_for(3, 20)
-        wait_until(lambda: states(app) == {"succeeded": 3}, what=worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 3}, what=worker.output)
     assert set(receiver.ids()) == set(ids)
 
 
@@ -108,12 +108,12 @@ def test_retry_falls_due(way: str, app: Flask, receiver: Receiver, log: Path) ->
         receiver.wait_for(1, 20)
         if way not in SCHEDULING:
             # The weaker form: nothing wakes a plain worker until somebody sweeps.
-            wait_until(lambda: states(app) == {"pending": 1}, what=worker.output())
+            wait_until(lambda: states(app) == {"pending": 1}, what=worker.output)
             for count in (2, 3):
                 time.sleep(0.7)
                 sweep(app)
                 receiver.wait_for(count, 20)
-        wait_until(lambda: states(app) == {"succeeded": 1}, 20, what=worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 1}, 20, what=worker.output)
     assert [attempt.outcome for attempt in attempts(app)] == ["refused", "refused", "succeeded"]
 
 
@@ -151,7 +151,7 @@ def test_invariant_3_lost_wake_up_is_delivered_without_a_further_event(
     with start(way, app, log) as worker:
         emit(app)
         receiver.wait_for(1, 20)
-        wait_until(lambda: states(app) == {"pending": 1}, what=worker.output())
+        wait_until(lambda: states(app) == {"pending": 1}, what=worker.output)
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
 
@@ -160,7 +160,7 @@ def test_invariant_3_lost_wake_up_is_delivered_without_a_further_event(
                 sweep(app)
             return states(app) == {"succeeded": 1}
 
-        wait_until(delivered, 15, what=worker.output())
+        wait_until(delivered, 15, what=worker.output)
         if way in SWEEPING:
             with redis.Redis.from_url(redis_url) as client:
                 wait_until(lambda: client.scard("rq:workers:webhooks") == 1, 15)
@@ -177,7 +177,7 @@ def test_worker_killed_in_mid_request_is_sent_again_after_the_lease(
     assert states(app) == {"sending": 1}
     with start("ours", app, log) as worker:
         receiver.wait_for(2, 25)
-        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
     assert receiver.ids() == {ids[0]: 2}
     first, second = attempts(app)
     assert (first.number, first.outcome) == (1, "interrupted")
@@ -192,7 +192,7 @@ def test_work_horse_alone_killed(app: Flask, receiver: Receiver, log: Path) -> N
         receiver.wait_for(1, 20)
         horses = drains_of(app, worker)
         os.kill(horses[0], signal.SIGKILL)
-        wait_until(lambda: states(app) == {"succeeded": 1}, 25, what=worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 1}, 25, what=worker.output)
     assert [attempt.outcome for attempt in attempts(app)] == ["interrupted", "succeeded"]
 
 
@@ -204,7 +204,7 @@ def test_work_horse_ends_when_its_worker_is_gone(app: Flask, receiver: Receiver,
         horses = drains_of(app, worker)
         worker.process.kill()
         worker.process.wait(5)
-        wait_until(lambda: not Path(f"/proc/{horses[0]}").exists(), 10, what=worker.output())
+        wait_until(lambda: not Path(f"/proc/{horses[0]}").exists(), 10, what=worker.output)
 
 
 def test_redis_down_at_emit_is_delivered_once_redis_is_back(
@@ -218,7 +218,7 @@ def test_redis_down_at_emit_is_delivered_once_redis_is_back(
     redis_server.start()
     with start("ours", app, log) as worker:
         receiver.wait_for(1, 20)
-        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
 
 
 def test_redis_restarted_under_a_running_worker(
@@ -233,7 +233,7 @@ def test_redis_restarted_under_a_running_worker(
         time.sleep(0.5)
         redis_server.start()
         receiver.wait_for(2, 30)
-        wait_until(lambda: states(app) == {"succeeded": 2}, what=worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 2}, what=worker.output)
 
 
 def test_two_hosts_on_one_redis_do_not_eat_each_others_alarms(
@@ -253,7 +253,9 @@ def test_two_hosts_on_one_redis_do_not_eat_each_others_alarms(
             with other.app_context():
                 emit(other)
             time.sleep(0.3)
-        wait_until(lambda: len(receiver.requests) == 6, 30, what=one.output() + two.output())
+        wait_until(
+            lambda: len(receiver.requests) == 6, 30, what=lambda: one.output() + two.output()
+        )
     assert {request.path for request in receiver.requests} == {"/ok/other", "/ok/one"}
     close(other)
 
@@ -266,7 +268,7 @@ def test_many_workers_share_a_backlog(app: Flask, receiver: Receiver, log: Path)
         start("ours", app, log, WEBHOOKS_CONCURRENCY=16),
         start("ours", app, log, WEBHOOKS_CONCURRENCY=16) as worker,
     ):
-        wait_until(lambda: states(app) == {"succeeded": 600}, 40, what=worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 600}, 40, what=worker.output)
     # Each event once to each of 20 endpoints.
     assert sorted(receiver.ids().values()) == [20] * 30
 
@@ -279,7 +281,7 @@ def test_a_drain_hands_over_before_its_time_is_up(
     with start(
         "plain", app, log, WEBHOOKS_DRAIN_TIME=1.0, WEBHOOKS_ENDPOINT_CONCURRENCY=2
     ) as worker:
-        wait_until(lambda: states(app) == {"succeeded": 100}, 30, what=worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 100}, 30, what=worker.output)
         assert worker.output().count("Job OK") >= 2
     assert len(receiver.requests) == 100
 
@@ -294,7 +296,7 @@ def test_worker_outlives_a_job_that_is_longer_than_its_heartbeat(
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
             # Not from the sweep: the job still runs, and the worker says that it is there.
-            wait_until(lambda: client.scard("rq:workers:webhooks") == 1, 10, what=worker.output())
+            wait_until(lambda: client.scard("rq:workers:webhooks") == 1, 10, what=worker.output)
         worker.terminate()
         assert worker.wait(12) < 8, worker.output()
         assert "unhandled exception" not in worker.output()
@@ -323,7 +325,7 @@ def test_sigterm_ends_an_idle_worker_while_redis_hangs(
     with start("ours", app, log) as worker:
         emit(app)
         receiver.wait_for(1, 20)
-        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
         time.sleep(1)
         redis_server.pause()
         worker.terminate()
