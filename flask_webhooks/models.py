@@ -286,7 +286,7 @@ class Delivery(Row):
                 "endpoint_id id",
             ),
             index(
-                "asked",
+                "on_demand",
                 "state = 'pending' AND \"trigger\" IN ('manual', 'test')",
                 "state trigger endpoint_id",
                 "endpoint_id due_at",
@@ -296,7 +296,8 @@ class Delivery(Row):
             only("failed", DeliveryState.FAILED, "endpoint_id id"),
             only("failures", DeliveryState.FAILED, "id"),
             only("failures_tenant", DeliveryState.FAILED, "tenant id"),
-            # By their names these come before the partial ones: see `_in_order_of_names`.
+            # By their names these come before the partial ones, and "due" before those that hold less
+            # of what is pending: see `_in_order_of_names`.
             Index("ix_webhooks_delivery_all_type", "event_type", "id"),
             Index("ix_webhooks_delivery_all_endpoint", "endpoint_id", "id"),
             Index("ix_webhooks_delivery_all_tenant", "tenant", "id"),

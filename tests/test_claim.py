@@ -634,7 +634,7 @@ def test_state_leads_an_index_only_where_it_is_of_all_rows() -> None:
 
     partial, full = columns(), columns(partial_indexes=False)
     assert not any("state" in names for names in partial.values())
-    for name in ("due", "asked", "held", "lease", "failed"):
+    for name in ("due", "on_demand", "held", "lease", "failed"):
         assert full[f"ix_webhooks_delivery_{name}"][0] == "state"
     assert full["ix_webhooks_delivery_due"] == ["state", "endpoint_id", "due_at", "id"]
 
@@ -677,7 +677,7 @@ def plans(worker: Worker) -> str:
 def assert_indexes_are_used(worker: Worker) -> None:
     found = plans(worker)
     assert "ix_webhooks_delivery_due" in found
-    assert "ix_webhooks_delivery_asked" in found
+    assert "ix_webhooks_delivery_on_demand" in found
     assert "ix_webhooks_delivery_lease" in found
 
 

@@ -459,6 +459,9 @@ def test_migration_of_two_databases(tmp_path: Path, postgres_server: PostgresSer
     assert after_downgrade == {"alembic_version"}
 
 
+ON_DEMAND = "state = 'pending' AND \"trigger\" IN ('manual', 'test')"
+
+
 @pytest.mark.parametrize(
     ("condition", "index"),
     [
@@ -470,6 +473,8 @@ def test_migration_of_two_databases(tmp_path: Path, postgres_server: PostgresSer
             "fresh",
         ),
         ("endpoint_id = 'a' AND state = 'pending' AND noticed IS NULL ORDER BY id", "fresh"),
+        (f"endpoint_id > 'a' AND {ON_DEMAND} ORDER BY endpoint_id", "on_demand"),
+        (f"endpoint_id = 'a' AND {ON_DEMAND} ORDER BY due_at", "on_demand"),
         ("endpoint_id = 'a' AND state = 'failed' ORDER BY id DESC", "failed"),
         ("tenant = 'a' AND state = 'failed' ORDER BY id DESC", "failures_tenant"),
         ("endpoint_id = 'a' ORDER BY id DESC", "all_endpoint"),
