@@ -622,6 +622,45 @@ def test_telegram_succeeds_only_when_it_says_ok(status: int, body: str, succeede
     assert chat("telegram").succeeded(answer(Reply(status, body))) is succeeded
 
 
+@pytest.mark.parametrize(
+    ("name", "status", "body", "succeeded", "said"),
+    [
+        ("slack", 200, "ok", True, "ok"),
+        ("slack", 200, '{"ok":false,"error":"invalid_blocks"}', False, "invalid_blocks"),
+        ("slack", 404, "no_service", False, "no_service"),
+        ("slack", 502, "<html><title>Bad gateway</title></html>", False, None),
+        ("slack", 500, "x" * 401, False, None),
+        ("slack", 500, "", False, None),
+        ("teams", 202, "", True, None),
+        ("teams", 200, "1", True, "1"),
+        (
+            "teams",
+            200,
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 413",
+            False,
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 413",
+        ),
+        (
+            "teams",
+            401,
+            '{"error":{"code":"DirectApiAuthorizationRequired","message":"The signature is wrong."}}',
+            False,
+            "The signature is wrong.",
+        ),
+        ("discord", 404, '{"message":"Unknown Webhook","code":10015}', False, "Unknown Webhook"),
+        ("telegram", 403, '{"ok":false,"description":"Forbidden: bot was kicked"}', False, "Forbidden: bot was kicked"),
+        ("telegram", 400, '{"ok":false,"description":["odd"],"error":{"message":7}}', False, None),
+        ("telegram", 400, '{"ok":false,"description":"\\u200b\\u202e"}', False, None),
+    ],
+)  # fmt: skip
+def test_services_say_what_is_wrong(
+    name: str, status: int, body: str, succeeded: bool, said: str | None
+) -> None:
+    given = answer(Reply(status, body))
+    assert chat(name).succeeded(given) is succeeded
+    assert chat(name).explanation(given) == said
+
+
 # -- the checks themselves -------------------------------------------------------------------------------------
 
 

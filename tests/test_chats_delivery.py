@@ -160,13 +160,38 @@ def test_telegram_that_says_no_with_200_is_a_failure(
     app: Flask, services: dict[str, ChatServer]
 ) -> None:
     service = services["telegram"]
-    service.first = [Reply(200, '{"ok":false,"error_code":400,"description":"Bad Request"}')]
+    service.first = [
+        Reply(200, '{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}')
+    ]
     add(app, service, "telegram")
     emit(app)
     drain(app)
     [attempt] = attempts(app)
     assert (attempt.outcome, attempt.status) == ("refused", 200)
+    assert attempt.error == (
+        "The receiver answered 200, but not that it has the event: Bad Request: chat not found"
+    )
     assert states(app) == {"pending": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (404, '{"description":"Route POST:/bot%s/sendMessage not found"}', "answered 404."),
+        (400, '{"ok":false,"description":"<b>\\u202eno"}', "answered 400: <b>no"),
+        (400, '{"ok":false,"description":"%s"}' % ("x" * 5000), "answered 400: " + "x" * 199 + "…"),
+    ],
+)
+def test_what_a_service_says_is_bounded_and_does_not_repeat_its_url(
+    app: Flask, services: dict[str, ChatServer], status: int, body: str, said: str
+) -> None:
+    service = services["telegram"]
+    service.first = [Reply(status, body.replace("%s", TELEGRAM_TOKEN))]
+    add(app, service, "telegram")
+    emit(app)
+    drain(app)
+    [attempt] = attempts(app)
+    assert attempt.error == f"The receiver {said}"
 
 
 @pytest.mark.parametrize(
