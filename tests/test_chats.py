@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
 import re
 from datetime import timedelta, timezone
@@ -425,6 +426,42 @@ def test_hundreds_of_members_are_counted(name: str) -> None:
     exactly = lines(name, message(name, {f"m{number}": number for number in range(25)}))
     assert len(exactly) == 25
     assert "More" not in exactly
+
+
+HUGE: dict[str, Any] = {
+    "members": {hex(number)[2:]: 1 for number in range(33_000)},
+    "lies deep": {"a": {"b": {"c": {"d": {f"k{number}": "é" for number in range(21_000)}}}}},
+    "list of members": {"a": [{"x": number} for number in range(30_000)]},
+    "list of lists": {"a": [[number] for number in range(50_000)]},
+    "accents": {f"m{number}": "e\u0301" * 3_000 for number in range(25)},
+    "addresses": {f"m{number}": {"email": "é" * 3_000 + "@x"} for number in range(50)},
+}
+
+
+@each_chat
+@pytest.mark.parametrize("data", HUGE.values(), ids=HUGE)
+def test_event_of_300_kb_takes_a_bounded_part_of_the_event_loop(name: str, data: Any) -> None:
+    """In calls, which do not depend on what else the machine does; 600,000 are some 30 ms."""
+    given = event(data)
+    profile = cProfile.Profile()
+    profile.enable()
+    sent = chat(name).render(given, target(name), MOMENT)
+    profile.disable()
+    assert sum(entry.callcount for entry in profile.getstats()) < 600_000
+    assert problems(name, sent.body) == []
+
+
+@each_chat
+def test_what_is_not_looked_at_is_counted(name: str) -> None:
+    shown = lines(name, message(name, HUGE["members"]))
+    assert shown["More"] == "and 32,976 more"
+    [deep] = lines(name, message(name, HUGE["lies deep"])).values()
+    rest = re.search(r"([\d,]+) more characters", deep)
+    assert rest is not None
+    whole = len(json.dumps(HUGE["lies deep"]["a"]["b"]["c"]["d"], ensure_ascii=False))
+    assert 0 <= whole - int(rest[1].replace(",", "")) <= 1000
+    # Nothing of what only stands for it is seen.
+    assert deep.count("…") == 1
 
 
 @each_chat

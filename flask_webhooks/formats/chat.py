@@ -14,7 +14,7 @@ from ..errors import InvalidEndpoint
 from .base import Answer, Format, OutgoingEvent, Target
 from .chat_members import MASK, Field, fields_of
 from .chat_names import humanise
-from .chat_text import Markup, clean, fair_cap
+from .chat_text import Markup, clean, clean_start, fair_cap
 
 #: Lines of one message; Discord takes no more.
 MAX_FIELDS = 25
@@ -102,8 +102,7 @@ def compose(event: OutgoingEvent, target: Target) -> Message:
     text = ""
     if event.type == "test":
         greeting = data.get("message") if isinstance(data, Mapping) else None
-        if isinstance(greeting, str) and clean(greeting):
-            text = clean(greeting)
+        if isinstance(greeting, str) and (text := clean_start(greeting)):
             data = {name: value for name, value in data.items() if name != "message"}
         else:
             text = f"This is a test ping from {clean(target.product_name)}"

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -46,6 +47,7 @@ _STYLES = {
 }
 
 
+@lru_cache(4096)
 def _units(plain: str, written: str) -> int:
     """Pairs of bytes within JSON, in UTF-8 or UTF-16, whichever takes more."""
     quoted = json.dumps(written, ensure_ascii=False)[1:-1]
