@@ -12,6 +12,7 @@ from flask import Flask, current_app, has_app_context
 from rq import get_current_job
 
 from .bulk import calling
+from .bulk.neglected import Neglected
 from .delivery.claim import Claimer
 from .delivery.clock import DatabaseClock
 from .delivery.drain import Drain
@@ -42,10 +43,10 @@ def drain(installation: str, hops: int = 0) -> int:
         return _pass_on(state, installation, hops)
     job = get_current_job()
     if job is None:
-        return Drain(state).run()
+        return Drain(state, other=Neglected(state)).run()
     # RQ names the job in the environment of a work-horse, but not where it runs jobs in the worker itself.
     parent = os.getppid() if os.environ.get("RQ_JOB_ID") == job.id else None
-    running = Drain(state, worker_name=job.worker_name, parent=parent)
+    running = Drain(state, job.worker_name, parent, other=Neglected(state))
     delivered = running.run()
     if parent is not None and running.cut_off:
         # All is written that matters. RQ would wait for Redis, and again, long after we must be gone.

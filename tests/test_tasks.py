@@ -15,6 +15,7 @@ from rq import Queue, SimpleWorker
 
 from flask_webhooks import actions, jobs, queries, tasks
 from flask_webhooks.bulk import calling, runner
+from flask_webhooks.bulk.neglected import Neglected
 from flask_webhooks.models import Task
 from flask_webhooks.state import state_of
 
@@ -79,11 +80,11 @@ def test_what_failed_is_recovered_by_a_worker_and_arrives_once(
     ids = emit(app, 5)
     config = {**config_of(app), "WEBHOOKS_RETRY_SCHEDULE": [0.1], "WEBHOOKS_FAILING_AFTER": 1000}
     with WorkerProcess(OURS, config, log) as worker:
-        wait_until(lambda: states(app) == {"failed": 5}, 30, worker.output())
+        wait_until(lambda: states(app) == {"failed": 5}, 30, worker.output)
         actions.update_endpoint(accessing(app), endpoint_id, url=receiver.url("/ok"))
         task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
-        wait_until(lambda: states(app) == {"succeeded": 5}, 30, worker.output())
-        wait_until(lambda: task_of(app, task.id).state == "finished", 30, worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 5}, 30, worker.output)
+        wait_until(lambda: task_of(app, task.id).state == "finished", 30, worker.output)
     arrived = Counter(request.id for request in receiver.requests if request.path == "/ok")
     assert arrived == Counter(ids)
     for row in deliveries(app):
@@ -105,7 +106,7 @@ def test_what_was_missed_is_replayed_by_a_plain_worker(
     task = actions.start_task(accessing(app), "replay", late.id, since=LONG_AGO)
     with WorkerProcess(PLAIN, config_of(app), log) as worker:
         receiver.wait_for(3, 30)
-        wait_until(lambda: counts(app, late.id) == {"succeeded": 3}, 30, worker.output())
+        wait_until(lambda: counts(app, late.id) == {"succeeded": 3}, 30, worker.output)
     assert receiver.ids() == Counter(ids)
     assert task_of(app, task.id).done == 3
 
@@ -121,7 +122,7 @@ def test_five_thousand_are_recovered_and_delivered(
     with WorkerProcess(OURS, config_of(app), log) as worker:
         # Whoever reads a SQLite without WAL all the time keeps its writers waiting.
         receiver.wait_for(5000, 110)
-        wait_until(lambda: counts(app, endpoint_id) == {"succeeded": 5000}, 30, worker.output())
+        wait_until(lambda: counts(app, endpoint_id) == {"succeeded": 5000}, 30, worker.output)
     assert task_of(app, task.id).done == 5000
     assert set(receiver.ids().values()) == {1}
 
@@ -134,7 +135,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output())
+        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output)
         worker.kill()
     left = task_of(app, task.id)
     assert left.state == "running"
@@ -144,7 +145,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     client.flushall()
     update(app, "Task", task.id, lease_until=database_time(app) - timedelta(seconds=1))
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).state == "finished", 60, worker.output())
+        wait_until(lambda: task_of(app, task.id).state == "finished", 60, worker.output)
     assert task_of(app, task.id).done == 5000
     assert counts(app, endpoint_id) == {"held": 5000}
 
@@ -155,7 +156,7 @@ def test_a_stop_amid_a_task_is_final(app: Flask, log: Path) -> None:
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output())
+        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output)
         stopped = actions.stop_task(accessing(app), task.id)
         assert counts(app, endpoint_id) == {"held": stopped.done, "failed": 5000 - stopped.done}
         time.sleep(2)
@@ -170,7 +171,7 @@ def test_sigterm_gives_the_task_back_at_once(app: Flask, log: Path) -> None:
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output())
+        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output)
         worker.terminate()
         worker.wait(20)
     left = task_of(app, task.id)
@@ -188,7 +189,7 @@ def test_a_flushed_redis_loses_no_task(app: Flask, client: redis.Redis, log: Pat
         wait_until(
             lambda: {task_of(app, item.id).state for item in (task, other)} == {"finished"},
             30,
-            worker.output(),
+            worker.output,
         )
     [row] = [item for item in deliveries(app) if item.id == delivery_id]
     assert row.state == "cancelled"
@@ -247,6 +248,73 @@ def test_a_long_task_lets_a_waiting_delivery_go_first(
     assert (left.state, left.done) == ("waiting", 1)
     # The first batch has woken the drain.
     assert tasks_in_queue(client) == ["flask_webhooks.jobs.drain", calling.JOB]
+
+
+def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
+    app: Flask, client: redis.Redis, receiver: Receiver, log: Path
+) -> None:
+    """Its drain does not end, so that it takes no other job of the queue."""
+    webhooks_of(app).create_endpoint(receiver.url(), ["license.*"])
+    paused = add_endpoint(app, events=["user.*"])
+    actions.pause_endpoint(accessing(app), paused.id)
+    add_failed(app, paused.id, 600)
+    sent = emit(app)
+    with WorkerProcess(OURS, config_of(app), log) as worker:
+        receiver.wait_for(1, 30)
+        task = actions.start_task(accessing(app), "recover", paused.id, since=LONG_AGO)
+
+        def finished() -> bool:
+            sent.extend(emit(app))
+            return task_of(app, task.id).state == "finished"
+
+        wait_until(finished, 60, what=worker.output)
+        receiver.wait_for(len(sent), 30)
+        assert tasks_in_queue(client) == [calling.JOB], "nobody came for it"
+    assert counts(app, paused.id) == {"held": 600}
+    assert receiver.ids() == Counter(sent)
+
+
+def test_a_drain_that_is_told_to_stop_gives_its_task_back(
+    app: Flask, receiver: Receiver, log: Path
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url("/slow/2"), ["license.*"])
+    paused = add_endpoint(app, events=["user.*"])
+    actions.pause_endpoint(accessing(app), paused.id)
+    add_failed(app, paused.id, 5000)
+    with WorkerProcess(OURS, config_of(app), log) as worker:
+        emit(app)
+        receiver.wait_for(1, 30)
+        task = actions.start_task(accessing(app), "recover", paused.id, since=LONG_AGO)
+
+        def begun() -> bool:
+            emit(app)
+            return task_of(app, task.id).done > 0
+
+        wait_until(begun, 60, what=worker.output)
+        worker.terminate()
+        assert worker.wait(30) < 10, worker.output()
+    left = task_of(app, task.id)
+    assert (left.state, left.lease_token) == ("waiting", None), worker.output()
+    assert counts(app, paused.id) == {"held": left.done, "failed": 5000 - left.done}
+
+
+def test_only_a_task_that_nobody_comes_for_is_neglected(app: Flask) -> None:
+    state = state_of(app)
+    neglected = Neglected(state)
+    task = actions.start_task(accessing(app), "cancel", add_endpoint(app).id)
+    long_ago = database_time(app) - timedelta(minutes=1)
+    with state.engine.connect() as connection:
+        assert not neglected.waits(connection)
+        update(app, "Task", task.id, touched_at=long_ago)
+        assert neglected.waits(connection)
+        # Somebody has it.
+        lease_until = database_time(app) + timedelta(minutes=1)
+        update(app, "Task", task.id, state="running", lease_until=lease_until)
+        assert not neglected.waits(connection)
+        update(app, "Task", task.id, state="waiting", lease_until=None)
+        neglected.work(connection, lambda: False)
+        assert task_of(app, task.id).state == "finished"
+        assert not neglected.waits(connection)
 
 
 def test_a_slice_ends_though_nobody_waits(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
