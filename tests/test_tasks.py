@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -65,6 +66,16 @@ def counts(app: Flask, endpoint_id: str) -> Counter[str]:
     )
     with state_of(app).engine.connect() as connection:
         return Counter({row[0]: row[1] for row in connection.execute(query)})
+
+
+def never_resting(app: Flask) -> dict[str, Any]:
+    """Settings of a worker whose drain stays, and has patience with a busy machine."""
+    return {
+        **config_of(app),
+        "WEBHOOKS_LINGER": 30.0,
+        "WEBHOOKS_TIMEOUT": 20.0,
+        "WEBHOOKS_LEASE": 40.0,
+    }
 
 
 def tasks_in_queue(client: redis.Redis) -> list[str]:
@@ -259,7 +270,7 @@ def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
     actions.pause_endpoint(accessing(app), paused.id)
     add_failed(app, paused.id, 600)
     sent = emit(app)
-    with WorkerProcess(OURS, config_of(app), log) as worker:
+    with WorkerProcess(OURS, never_resting(app), log) as worker:
         receiver.wait_for(1, 30)
         task = actions.start_task(accessing(app), "recover", paused.id, since=LONG_AGO)
 
@@ -281,7 +292,7 @@ def test_a_drain_that_is_told_to_stop_gives_its_task_back(
     paused = add_endpoint(app, events=["user.*"])
     actions.pause_endpoint(accessing(app), paused.id)
     add_failed(app, paused.id, 5000)
-    with WorkerProcess(OURS, config_of(app), log) as worker:
+    with WorkerProcess(OURS, never_resting(app), log) as worker:
         emit(app)
         receiver.wait_for(1, 30)
         task = actions.start_task(accessing(app), "recover", paused.id, since=LONG_AGO)
