@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
 import time
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
@@ -40,7 +42,10 @@ def drain(installation: str, hops: int = 0) -> int:
     state = state_of(find_app())
     after_fork(state)
     if installation != state.settings.installation:
-        return _pass_on(state, installation, hops)
+        with contextlib.closing(state.alarm.connect()) as client:
+            enqueue = state.alarm.enqueue
+            pass_on(state, installation, hops, lambda: enqueue(client, hops + 1, installation))
+        return 0
     job = get_current_job()
     if job is None:
         return Drain(state, other=Neglected(state)).run()
@@ -132,8 +137,12 @@ def engines(state: State) -> list[sa.Engine]:
         return list(state.db.engines.values())
 
 
-def _pass_on(state: State, installation: str, hops: int) -> int:
-    """Put another host's job back into the queue that we share with it."""
+def pass_on(state: State, installation: str, hops: int, again: Callable[[], None]) -> None:
+    """Put another host's job back into the queue that we share with it.
+
+    :param hops: how often it met workers of other installations.
+    :param again: enqueues it once more.
+    """
     if hops >= MAX_HOPS:
         logger.error(
             "Dropped a job of installation %s: no worker of it takes jobs from queue %r. Give each host a "
@@ -141,12 +150,7 @@ def _pass_on(state: State, installation: str, hops: int) -> int:
             installation,
             state.settings.queue,
         )
-        return 0
-    client = state.alarm.connect()
-    try:
-        state.alarm.enqueue(client, hops + 1, installation)
-    finally:
-        client.close()
+        return
+    again()
     # At random, or two workers that hold each other's job would swap them again and again.
     time.sleep(random.uniform(*HOP_PAUSE))
-    return 0
