@@ -145,6 +145,7 @@ class Drain:
             self._clock,
             tell=self._teller.tell,
             forget=self._claimer.forget,
+            worker_name=self._worker[0],
         )
         # Connecting takes about as long as the rest of the start: let the database begin.
         opening = asyncio.create_task(self._database.run(self._read_clock))
