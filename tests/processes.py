@@ -107,7 +107,7 @@ def children(pid: int) -> list[int]:
 
 
 def wait_until(
-    condition: Callable[[], Any], seconds: float = 10.0, what: Callable[[], str] | None = None
+    condition: Callable[[], Any], seconds: float = 60.0, what: Callable[[], str] | None = None
 ) -> None:
     """Wait for something to become true.
 
