@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from flask_webhooks.delivery.flight import Flight
 from flask_webhooks.delivery.send import Sender
 from flask_webhooks.state import state_of
 
-from .delivering import deliveries, drain, emit, health, states, webhooks_of
+from .delivering import attempts, deliveries, drain, emit, health, states, webhooks_of
 from .helpers import at_once, update
 from .processes import OURS, WorkerProcess, config_of
 from .receiver import Receiver
@@ -232,7 +233,8 @@ def test_drain_waits_for_turns(app: Flask, receiver: Receiver) -> None:
     add_endpoint(app, receiver.url(), rate_limit=8.0)
     emit(app, 12)
     assert drain(app, linger=2.0) == 12
-    assert most_in_a_second([request.at for request in receiver.requests]) <= 8
+    # When they began: on a busy machine the receiver notices some of them late.
+    assert most_in_a_second([item.started_at.timestamp() for item in attempts(app)]) <= 8
     assert states(app) == {"succeeded": 12}
 
 
@@ -262,14 +264,12 @@ def test_invariant_rate_limits_hold_over_four_workers_and_a_flush(
             client.flushall()
         receiver.wait_for(120, 90)
         assert all(worker.process.poll() is None for worker in workers)
-    arrived: dict[str, list[float]] = {"own": [], "shared": [], "free": []}
-    for request in receiver.requests:
-        arrived[request.path.split("/")[2]].append(request.at)
-    assert {name: len(times) for name, times in arrived.items()} == {
-        "own": 30,
-        "shared": 60,
-        "free": 30,
-    }
-    assert most_in_a_second(arrived["own"]) <= 10
-    assert most_in_a_second(arrived["shared"]) <= 5
+    arrived = Counter(request.path.split("/")[2] for request in receiver.requests)
+    assert arrived == {"own": 30, "shared": 60, "free": 30}
+    # When they began: on a busy machine the receiver notices some of them late.
+    began: dict[str, list[float]] = {"own": [], "shared": [], "free": []}
+    for item in attempts(app):
+        began[item.url.split("/")[4]].append(item.started_at.timestamp())
+    assert most_in_a_second(began["own"]) <= 10
+    assert most_in_a_second(began["shared"]) <= 5
     assert set(receiver.ids().values()) == {4}
