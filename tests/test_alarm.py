@@ -746,7 +746,7 @@ def test_wake_up_that_meets_a_leaving_drain_is_not_lost(
         for thread in hosts:
             thread.join(30)
         assert workers.committed == threads * commits
-        wait_until(workers.idle, 30, lambda: "nobody came for what was committed last")
+        wait_until(workers.idle, 30, "nobody came for what was committed last")
         # Each time that all was quiet, somebody had left: there were many chances to lose one.
         assert workers.drains > 10
     assert jobs(alarm, client) <= 1
@@ -759,7 +759,7 @@ def test_single_wake_up_is_never_lost(redis_url: str) -> None:
         for number in range(300):
             workers.commit()
             alarm.ring(client)
-            wait_until(workers.idle, 30, lambda: "a commit was not noticed")
+            wait_until(workers.idle, 30, f"commit {number} was not noticed")
             time.sleep(number % 9 / 2000)
 
 

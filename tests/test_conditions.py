@@ -49,7 +49,7 @@ def test_other_answers_are_refused_with_what_to_write(status: object) -> None:
 
 
 def test_time_beyond_what_ids_hold_is_the_first_or_the_last() -> None:
-    column = sa.column("id")
+    column: sa.ColumnElement[str] = sa.column("id", sa.String)
     long_ago, never = datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     condition = sa.and_(*created_between(column, "evt", long_ago, never))
     low, high = condition.compile().params.values()
