@@ -342,7 +342,7 @@ def test_wake_after_a_fork(redis_url: str) -> None:
         from flask_webhooks.alarm import Alarm
         from flask_webhooks.config import Settings
 
-        alarm = Alarm(Settings(redis_url=sys.argv[1], installation="one", wake_timeout=5))
+        alarm = Alarm(Settings(redis_url=sys.argv[1], installation="one", wake_timeout=30))
         assert alarm.wake()
         if sys.argv[2] == "locked":
             # As if another thread were in the middle of a wake-up.
@@ -367,7 +367,10 @@ def test_fork_while_redis_is_in_trouble_tries_anew(
         from flask_webhooks.alarm import Alarm
         from flask_webhooks.config import Settings
 
-        alarm = Alarm(Settings(redis_url=sys.argv[1], installation="one", wake_pause=600))
+        settings = Settings(
+            redis_url=sys.argv[1], installation="one", wake_timeout=30, wake_pause=600
+        )
+        alarm = Alarm(settings)
         assert not alarm.wake()
         print("forking", flush=True)
         sys.stdin.readline()

@@ -91,11 +91,11 @@ def test_what_failed_is_recovered_by_a_worker_and_arrives_once(
     ids = emit(app, 5)
     config = {**config_of(app), "WEBHOOKS_RETRY_SCHEDULE": [0.1], "WEBHOOKS_FAILING_AFTER": 1000}
     with WorkerProcess(OURS, config, log) as worker:
-        wait_until(lambda: states(app) == {"failed": 5}, 30, worker.output)
+        wait_until(lambda: states(app) == {"failed": 5}, what=worker.output)
         actions.update_endpoint(accessing(app), endpoint_id, url=receiver.url("/ok"))
         task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
-        wait_until(lambda: states(app) == {"succeeded": 5}, 30, worker.output)
-        wait_until(lambda: task_of(app, task.id).state == "finished", 30, worker.output)
+        wait_until(lambda: states(app) == {"succeeded": 5}, what=worker.output)
+        wait_until(lambda: task_of(app, task.id).state == "finished", what=worker.output)
     arrived = Counter(request.id for request in receiver.requests if request.path == "/ok")
     assert arrived == Counter(ids)
     for row in deliveries(app):
@@ -116,8 +116,8 @@ def test_what_was_missed_is_replayed_by_a_plain_worker(
     late = webhooks_of(app).create_endpoint(receiver.url()).endpoint
     task = actions.start_task(accessing(app), "replay", late.id, since=LONG_AGO)
     with WorkerProcess(PLAIN, config_of(app), log) as worker:
-        receiver.wait_for(3, 30)
-        wait_until(lambda: counts(app, late.id) == {"succeeded": 3}, 30, worker.output)
+        receiver.wait_for(3)
+        wait_until(lambda: counts(app, late.id) == {"succeeded": 3}, what=worker.output)
     assert receiver.ids() == Counter(ids)
     assert task_of(app, task.id).done == 3
 
@@ -133,7 +133,7 @@ def test_five_thousand_are_recovered_and_delivered(
     with WorkerProcess(OURS, config_of(app), log) as worker:
         # Whoever reads a SQLite without WAL all the time keeps its writers waiting.
         receiver.wait_for(5000, 110)
-        wait_until(lambda: counts(app, endpoint_id) == {"succeeded": 5000}, 30, worker.output)
+        wait_until(lambda: counts(app, endpoint_id) == {"succeeded": 5000}, what=worker.output)
     assert task_of(app, task.id).done == 5000
     assert set(receiver.ids().values()) == {1}
 
@@ -146,7 +146,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output)
+        wait_until(lambda: task_of(app, task.id).done > 0, what=worker.output)
         worker.kill()
     left = task_of(app, task.id)
     assert left.state == "running"
@@ -156,7 +156,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     client.flushall()
     update(app, "Task", task.id, lease_until=database_time(app) - timedelta(seconds=1))
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).state == "finished", 60, worker.output)
+        wait_until(lambda: task_of(app, task.id).state == "finished", what=worker.output)
     assert task_of(app, task.id).done == 5000
     assert counts(app, endpoint_id) == {"held": 5000}
 
@@ -167,7 +167,7 @@ def test_a_stop_amid_a_task_is_final(app: Flask, log: Path) -> None:
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output)
+        wait_until(lambda: task_of(app, task.id).done > 0, what=worker.output)
         stopped = actions.stop_task(accessing(app), task.id)
         assert counts(app, endpoint_id) == {"held": stopped.done, "failed": 5000 - stopped.done}
         time.sleep(2)
@@ -182,7 +182,7 @@ def test_sigterm_gives_the_task_back_at_once(app: Flask, log: Path) -> None:
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output)
+        wait_until(lambda: task_of(app, task.id).done > 0, what=worker.output)
         worker.terminate()
         worker.wait(20)
     left = task_of(app, task.id)
@@ -271,15 +271,15 @@ def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
     add_failed(app, paused.id, 600)
     sent = emit(app)
     with WorkerProcess(OURS, never_resting(app), log) as worker:
-        receiver.wait_for(1, 30)
+        receiver.wait_for(1)
         task = actions.start_task(accessing(app), "recover", paused.id, since=LONG_AGO)
 
         def finished() -> bool:
             sent.extend(emit(app))
             return task_of(app, task.id).state == "finished"
 
-        wait_until(finished, 60, what=worker.output)
-        receiver.wait_for(len(sent), 30)
+        wait_until(finished, what=worker.output)
+        receiver.wait_for(len(sent))
         assert tasks_in_queue(client) == [calling.JOB], "nobody came for it"
     assert counts(app, paused.id) == {"held": 600}
     assert receiver.ids() == Counter(sent)
@@ -294,14 +294,14 @@ def test_a_drain_that_is_told_to_stop_gives_its_task_back(
     add_failed(app, paused.id, 5000)
     with WorkerProcess(OURS, never_resting(app), log) as worker:
         emit(app)
-        receiver.wait_for(1, 30)
+        receiver.wait_for(1)
         task = actions.start_task(accessing(app), "recover", paused.id, since=LONG_AGO)
 
         def begun() -> bool:
             emit(app)
             return task_of(app, task.id).done > 0
 
-        wait_until(begun, 60, what=worker.output)
+        wait_until(begun, what=worker.output)
         worker.terminate()
         assert worker.wait(30) < 10, worker.output()
     left = task_of(app, task.id)
