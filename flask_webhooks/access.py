@@ -153,7 +153,7 @@ def find_delivery(access: Access, delivery_id: str) -> tuple[Delivery, Endpoint]
         with access.read() as session:
             found = session.execute(query).one_or_none()
     if found is None or not access.sees(found[1].tenant):
-        raise NotFound(f"There is no delivery {shown(delivery_id)}.")
+        raise no_delivery(delivery_id)
     return found[0], found[1]
 
 
@@ -170,6 +170,11 @@ def shown(value: object) -> str:
 def no_endpoint(endpoint_id: object) -> NotFound:
     """The refusal for an endpoint that is not there, or not in scope."""
     return NotFound(f"There is no endpoint {shown(endpoint_id)}.")
+
+
+def no_delivery(delivery_id: object) -> NotFound:
+    """The refusal for a delivery that is not there, or not in scope."""
+    return NotFound(f"There is no delivery {shown(delivery_id)}.")
 
 
 def _actor(state: State) -> str:

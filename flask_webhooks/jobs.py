@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
 import time
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from rq import get_current_job
 
 from .bulk import calling
+from .bulk.neglected import Neglected
 from .delivery.claim import Claimer
 from .delivery.clock import DatabaseClock
 from .delivery.drain import Drain
@@ -39,13 +42,16 @@ def drain(installation: str, hops: int = 0) -> int:
     state = state_of(find_app())
     after_fork(state)
     if installation != state.settings.installation:
-        return _pass_on(state, installation, hops)
+        with contextlib.closing(state.alarm.connect()) as client:
+            enqueue = state.alarm.enqueue
+            pass_on(state, installation, hops, lambda: enqueue(client, hops + 1, installation))
+        return 0
     job = get_current_job()
     if job is None:
-        return Drain(state).run()
+        return Drain(state, other=Neglected(state)).run()
     # RQ names the job in the environment of a work-horse, but not where it runs jobs in the worker itself.
     parent = os.getppid() if os.environ.get("RQ_JOB_ID") == job.id else None
-    running = Drain(state, worker_name=job.worker_name, parent=parent)
+    running = Drain(state, job.worker_name, parent, other=Neglected(state))
     delivered = running.run()
     if parent is not None and running.cut_off:
         # All is written that matters. RQ would wait for Redis, and again, long after we must be gone.
@@ -131,8 +137,12 @@ def engines(state: State) -> list[sa.Engine]:
         return list(state.db.engines.values())
 
 
-def _pass_on(state: State, installation: str, hops: int) -> int:
-    """Put another host's job back into the queue that we share with it."""
+def pass_on(state: State, installation: str, hops: int, again: Callable[[], None]) -> None:
+    """Put another host's job back into the queue that we share with it.
+
+    :param hops: how often it met workers of other installations.
+    :param again: enqueues it once more.
+    """
     if hops >= MAX_HOPS:
         logger.error(
             "Dropped a job of installation %s: no worker of it takes jobs from queue %r. Give each host a "
@@ -140,12 +150,7 @@ def _pass_on(state: State, installation: str, hops: int) -> int:
             installation,
             state.settings.queue,
         )
-        return 0
-    client = state.alarm.connect()
-    try:
-        state.alarm.enqueue(client, hops + 1, installation)
-    finally:
-        client.close()
+        return
+    again()
     # At random, or two workers that hold each other's job would swap them again and again.
     time.sleep(random.uniform(*HOP_PAUSE))
-    return 0

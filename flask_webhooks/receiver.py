@@ -84,14 +84,15 @@ def verify(
     if not secrets or not all(isinstance(item, str) and item for item in secrets):
         raise InvalidSecret("Give the secret of the endpoint: text, or a list of texts.")
     given = {name.lower(): value for name, value in headers.items()}
-    fits = scheme.prepare(given, secrets, tolerance, time.time() if now is None else now)
+    request = _Request(given, secrets, tolerance, time.time() if now is None else now)
+    fits = scheme.prepare(request)
     if not fits(raw):
         if scheme.over_body and any(fits(other) for other in _as_it_may_have_been(raw)):
             raise BodyReserialised(
                 "The body was parsed and written again before it was verified. Verify the raw bytes of the "
                 "request: in Flask request.get_data(), in Django request.body."
             )
-        raise NoMatchingSignature(scheme.advice(given, secrets))
+        raise NoMatchingSignature(scheme.advice(request))
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -135,6 +136,27 @@ _Fits = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True)
+class _Request:
+    """What came, and what it is held against."""
+
+    #: Names in lower case.
+    headers: Mapping[str, str]
+    secrets: Sequence[str]
+    tolerance: float | None
+    now: float
+
+    def header(self, name: str) -> str:
+        """:raises MissingHeader: there is none of this name."""
+        try:
+            return self.headers[name.lower()].strip()
+        except KeyError:
+            raise MissingHeader(
+                f"The request has no header {name}. Is this the URL of an endpoint of this format?",
+                header=name,
+            ) from None
+
+
+@dataclass(frozen=True)
 class _Scheme:
     """How one format shows that it knows the secret."""
 
@@ -144,43 +166,22 @@ class _Scheme:
     #: Whether it says anything about the body.
     over_body = True
 
-    def prepare(
-        self,
-        headers: Mapping[str, str],
-        secrets: Sequence[str],
-        tolerance: float | None,
-        now: float,
-    ) -> _Fits:
+    def prepare(self, request: _Request) -> _Fits:
         raise NotImplementedError
 
-    def advice(self, headers: Mapping[str, str], secrets: Sequence[str]) -> str:
+    def advice(self, request: _Request) -> str:
         return (
             "No signature matches. Compare the secret with the one that was shown for this endpoint, and verify "
             "the raw bytes of the request, before anything parses or changes them."
         )
-
-    def value(self, headers: Mapping[str, str], name: str) -> str:
-        try:
-            return headers[name.lower()].strip()
-        except KeyError:
-            raise MissingHeader(
-                f"The request has no header {name}. Is this the URL of an endpoint of this format?",
-                header=name,
-            ) from None
 
 
 @dataclass(frozen=True)
 class _Hex(_Scheme):
     """HMAC-SHA256 of the body in hex; the key is the secret's whole text."""
 
-    def prepare(
-        self,
-        headers: Mapping[str, str],
-        secrets: Sequence[str],
-        tolerance: float | None,
-        now: float,
-    ) -> _Fits:
-        text = self.value(headers, self.header)
+    def prepare(self, request: _Request) -> _Fits:
+        text = request.header(self.header)
         digits = text.removeprefix(self.prefix)
         try:
             given = bytes.fromhex(digits) if text.startswith(self.prefix) else b""
@@ -193,7 +194,7 @@ class _Hex(_Scheme):
                 else f"{self.header} does not hold 64 hex digits.",
                 header=self.header,
             )
-        keys = [secret.encode() for secret in secrets]
+        keys = [secret.encode() for secret in request.secrets]
         return lambda body: _any(
             hmac.compare_digest(hmac.digest(key, body, hashlib.sha256), given) for key in keys
         )
@@ -205,17 +206,13 @@ class _Shown(_Scheme):
 
     over_body = False
 
-    def prepare(
-        self,
-        headers: Mapping[str, str],
-        secrets: Sequence[str],
-        tolerance: float | None,
-        now: float,
-    ) -> _Fits:
-        given = self.value(headers, self.header).encode()
-        return lambda body: _any(hmac.compare_digest(secret.encode(), given) for secret in secrets)
+    def prepare(self, request: _Request) -> _Fits:
+        given = request.header(self.header).encode()
+        return lambda body: _any(
+            hmac.compare_digest(secret.encode(), given) for secret in request.secrets
+        )
 
-    def advice(self, headers: Mapping[str, str], secrets: Sequence[str]) -> str:
+    def advice(self, request: _Request) -> str:
         return f"{self.header} holds another secret. Compare yours with the one that was shown for this endpoint."
 
 
@@ -223,25 +220,23 @@ class _Shown(_Scheme):
 class _Standard(_Scheme):
     """Standard Webhooks 1.0: ``v1`` by shared secrets, ``v1a`` by key pairs."""
 
-    def prepare(
-        self,
-        headers: Mapping[str, str],
-        secrets: Sequence[str],
-        tolerance: float | None,
-        now: float,
-    ) -> _Fits:
-        message_id = self.value(headers, "webhook-id")
-        timestamp = self.value(headers, "webhook-timestamp")
-        symmetric, asymmetric = self._signatures(self.value(headers, self.header))
-        _check_time(timestamp, tolerance, now)
-        keys = [signing.standard_key(secret) for secret in secrets if not _is_key_of_a_pair(secret)]
+    def prepare(self, request: _Request) -> _Fits:
+        message_id = request.header("webhook-id")
+        timestamp = request.header("webhook-timestamp")
+        symmetric, asymmetric = self._signatures(request.header(self.header))
+        _check_time(timestamp, request.tolerance, request.now)
+        keys = [
+            signing.standard_key(secret)
+            for secret in request.secrets
+            if not _is_key_of_a_pair(secret)
+        ]
         public_keys = [
             signing.read_public_key(
                 signing.public_key(secret)
                 if secret.startswith(signing.PRIVATE_KEY_PREFIX)
                 else secret
             )
-            for secret in secrets
+            for secret in request.secrets
             if _is_key_of_a_pair(secret)
         ]
 
@@ -258,19 +253,19 @@ class _Standard(_Scheme):
 
         return fits
 
-    def advice(self, headers: Mapping[str, str], secrets: Sequence[str]) -> str:
-        symmetric, asymmetric = self._signatures(headers[self.header])
-        if asymmetric and not symmetric and not any(map(_is_key_of_a_pair, secrets)):
+    def advice(self, request: _Request) -> str:
+        symmetric, asymmetric = self._signatures(request.header(self.header))
+        if asymmetric and not symmetric and not any(map(_is_key_of_a_pair, request.secrets)):
             return (
                 "No signature matches: the endpoint signs by a key pair. Verify with its public key, "
                 f"'{signing.PUBLIC_KEY_PREFIX}…'."
             )
-        if symmetric and not asymmetric and all(map(_is_key_of_a_pair, secrets)):
+        if symmetric and not asymmetric and all(map(_is_key_of_a_pair, request.secrets)):
             return (
                 "No signature matches: the endpoint signs by a shared secret. Verify with that, "
                 f"'{signing.SECRET_PREFIX}…'."
             )
-        return super().advice(headers, secrets)
+        return super().advice(request)
 
     def _signatures(self, text: str) -> tuple[list[bytes], list[bytes]]:
         """Those of ``v1`` and of ``v1a``. Other versions are for others."""

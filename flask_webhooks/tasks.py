@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import signal
 import threading
 import time
@@ -16,7 +15,7 @@ import redis
 from .bulk.calling import anything_waiting, enqueue, others_wait, put
 from .bulk.runner import run_next
 from .delivery.locks import reading
-from .jobs import HOP_PAUSE, MAX_HOPS, after_fork, find_app
+from .jobs import after_fork, find_app, pass_on
 from .state import State, state_of
 
 logger = logging.getLogger("flask_webhooks.tasks")
@@ -39,7 +38,7 @@ def run(installation: str, hops: int = 0) -> None:
     client = state.alarm.connect()
     try:
         if installation != state.settings.installation:
-            _pass_on(state, client, installation, hops)
+            pass_on(state, installation, hops, lambda: put(state, client, installation, hops + 1))
             return
         with told_to_stop() as stopping:
             clock = Slice(state, client, stopping)
@@ -103,17 +102,3 @@ def _call_again(state: State, client: redis.Redis) -> None:
         enqueue(state, client)
     except redis.RedisError as error:
         logger.warning("Redis does not answer (%s); the next sweep goes on with the tasks", error)
-
-
-def _pass_on(state: State, client: redis.Redis, installation: str, hops: int) -> None:
-    """Put another host's job back into the queue that we share with it."""
-    if hops >= MAX_HOPS:
-        logger.error(
-            "Dropped a job of installation %s: no worker of it takes jobs from queue %r. Give each host a "
-            "WEBHOOKS_QUEUE of its own.",
-            installation,
-            state.settings.queue,
-        )
-        return
-    put(state, client, installation, hops + 1)
-    time.sleep(random.uniform(*HOP_PAUSE))

@@ -51,16 +51,26 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgres_tables(postgres_server: PostgresServer) -> str:
+    """The name of a database with our tables, to copy."""
+    app = make_app(postgres_server.create_database("tables"), "redis://127.0.0.1:1/0")
+    close(app)
+    return "tables"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of this test alone, on each kind of server."""
+    """A database of this test alone, on each kind of server; empty, or with our tables where there is an `app`."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'database.sqlite'}"
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
     server.start()
     name = f"test_{uuid.uuid4().hex}"
-    yield server.create_database(name)
+    tables = "app" in request.fixturenames
+    template = request.getfixturevalue("postgres_tables") if tables else "template0"
+    yield server.create_database(name, template)
     server.start()
     server.drop_database(name)
 

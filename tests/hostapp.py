@@ -33,15 +33,16 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def create_app(**config: Any) -> Flask:
-    """An application with a `db` and a `webhooks` of its own.
+def create_app(db: SQLAlchemy | None = None, **config: Any) -> Flask:
+    """An application with a `webhooks` of its own.
 
+    :param db: one that other applications have as well, as where a factory makes them; by default its own.
     :param config: settings over `DEFAULTS`; ``SQLITE_IMMEDIATE=True`` runs SQLite as we recommend.
     """
     app = Flask("tests.hostapp")
     app.config.update(DEFAULTS)
     app.config.update(config or json.loads(os.environ["TEST_CONFIG"]))
-    db = SQLAlchemy()
+    db = db or SQLAlchemy()
     db.init_app(app)
     webhooks = Webhooks(db)
     webhooks.init_app(app)

@@ -107,16 +107,19 @@ def children(pid: int) -> list[int]:
 
 
 def wait_until(
-    condition: Callable[[], Any], seconds: float = 10.0, what: Callable[[], str] | None = None
+    condition: Callable[[], Any],
+    seconds: float = 60.0,
+    what: Callable[[], str] | str | None = None,
 ) -> None:
     """Wait for something to become true.
 
-    :param what: says how things stand where it does not, such as the output of a worker.
+    :param what: what that is, or says how things stand where it does not, such as the output of a worker.
     """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
-            pytest.fail(f"not within {seconds:g} s: {what() if what else condition}")
+            stands = what() if callable(what) else what
+            pytest.fail(f"not within {seconds:g} s: {stands or condition}")
         time.sleep(0.02)
 
 

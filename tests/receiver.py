@@ -79,7 +79,7 @@ class Receiver:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="receiver", daemon=True)
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(30)
         return self
 
     def __exit__(
@@ -99,7 +99,7 @@ class Receiver:
         """How often each event came."""
         return Counter(request.id for request in self.requests)
 
-    def wait_for(self, count: int, seconds: float = 10.0) -> None:
+    def wait_for(self, count: int, seconds: float = 60.0) -> None:
         """Wait for a number of requests in all."""
         deadline = time.monotonic() + seconds
         while len(self.requests) < count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,8 +12,9 @@ import pytest
 import redis
 from flask import Flask
 
-from flask_webhooks import actions
+from flask_webhooks import Webhooks, actions
 from flask_webhooks.access import Access
+from flask_webhooks.actions import NewEndpoint
 from flask_webhooks.errors import (
     BlockedAddress,
     EndpointLimitReached,
@@ -280,6 +282,22 @@ def test_what_is_not_named_stays(app: Flask, access: Access) -> None:
     row = activity(app)[-1]
     assert row.action == "endpoint.updated"
     assert row.changes == {"name": ["Old", "New"], "events": [["license.*"], None]}
+
+
+def test_setting_that_there_is_none_of_is_a_mistake_of_the_caller(
+    app: Flask, access: Access
+) -> None:
+    wrong: dict[str, Any] = {"rate": 5}
+    with pytest.raises(TypeError, match="no rate to set"):
+        actions.create_endpoint(access, URL, **wrong)
+    endpoint = add_endpoint(app)
+    for name in ("rate", "tenant", "active"):
+        wrong = {name: None}
+        with pytest.raises(TypeError, match=f"no {name} to set"):
+            actions.update_endpoint(access, endpoint.id, **wrong)
+    # What the host's code calls and what the pages call take the same settings.
+    public = set(inspect.signature(Webhooks.create_endpoint).parameters) - {"self", "url"}
+    assert public == NewEndpoint.__annotations__.keys() - {"dialect", "active"}
 
 
 def test_a_change_that_changes_nothing_leaves_no_trace(app: Flask, access: Access) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
 import re
 from datetime import timedelta, timezone
@@ -427,6 +428,42 @@ def test_hundreds_of_members_are_counted(name: str) -> None:
     assert "More" not in exactly
 
 
+HUGE: dict[str, Any] = {
+    "members": {hex(number)[2:]: 1 for number in range(33_000)},
+    "lies deep": {"a": {"b": {"c": {"d": {f"k{number}": "é" for number in range(21_000)}}}}},
+    "list of members": {"a": [{"x": number} for number in range(30_000)]},
+    "list of lists": {"a": [[number] for number in range(50_000)]},
+    "accents": {f"m{number}": "e\u0301" * 3_000 for number in range(25)},
+    "addresses": {f"m{number}": {"email": "é" * 3_000 + "@x"} for number in range(50)},
+}
+
+
+@each_chat
+@pytest.mark.parametrize("data", HUGE.values(), ids=HUGE)
+def test_event_of_300_kb_takes_a_bounded_part_of_the_event_loop(name: str, data: Any) -> None:
+    """In calls, which do not depend on what else the machine does; 600,000 are some 30 ms."""
+    given = event(data)
+    profile = cProfile.Profile()
+    profile.enable()
+    sent = chat(name).render(given, target(name), MOMENT)
+    profile.disable()
+    assert sum(entry.callcount for entry in profile.getstats()) < 600_000
+    assert problems(name, sent.body) == []
+
+
+@each_chat
+def test_what_is_not_looked_at_is_counted(name: str) -> None:
+    shown = lines(name, message(name, HUGE["members"]))
+    assert shown["More"] == "and 32,976 more"
+    [deep] = lines(name, message(name, HUGE["lies deep"])).values()
+    rest = re.search(r"([\d,]+) more characters", deep)
+    assert rest is not None
+    whole = len(json.dumps(HUGE["lies deep"]["a"]["b"]["c"]["d"], ensure_ascii=False))
+    assert 0 <= whole - int(rest[1].replace(",", "")) <= 1000
+    # Nothing of what only stands for it is seen.
+    assert deep.count("…") == 1
+
+
 @each_chat
 def test_short_lines_leave_their_room_to_long_ones(name: str) -> None:
     data = {f"short_{number}": number for number in range(20)} | {"reason": "r" * 950}
@@ -620,6 +657,45 @@ def test_waits_that_make_no_sense_are_not_believed(value: str) -> None:
 )
 def test_telegram_succeeds_only_when_it_says_ok(status: int, body: str, succeeded: bool) -> None:
     assert chat("telegram").succeeded(answer(Reply(status, body))) is succeeded
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "body", "succeeded", "said"),
+    [
+        ("slack", 200, "ok", True, "ok"),
+        ("slack", 200, '{"ok":false,"error":"invalid_blocks"}', False, "invalid_blocks"),
+        ("slack", 404, "no_service", False, "no_service"),
+        ("slack", 502, "<html><title>Bad gateway</title></html>", False, None),
+        ("slack", 500, "x" * 401, False, None),
+        ("slack", 500, "", False, None),
+        ("teams", 202, "", True, None),
+        ("teams", 200, "1", True, "1"),
+        (
+            "teams",
+            200,
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 413",
+            False,
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 413",
+        ),
+        (
+            "teams",
+            401,
+            '{"error":{"code":"DirectApiAuthorizationRequired","message":"The signature is wrong."}}',
+            False,
+            "The signature is wrong.",
+        ),
+        ("discord", 404, '{"message":"Unknown Webhook","code":10015}', False, "Unknown Webhook"),
+        ("telegram", 403, '{"ok":false,"description":"Forbidden: bot was kicked"}', False, "Forbidden: bot was kicked"),
+        ("telegram", 400, '{"ok":false,"description":["odd"],"error":{"message":7}}', False, None),
+        ("telegram", 400, '{"ok":false,"description":"\\u200b\\u202e"}', False, None),
+    ],
+)  # fmt: skip
+def test_services_say_what_is_wrong(
+    name: str, status: int, body: str, succeeded: bool, said: str | None
+) -> None:
+    given = answer(Reply(status, body))
+    assert chat(name).succeeded(given) is succeeded
+    assert chat(name).explanation(given) == said
 
 
 # -- the checks themselves -------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_rq_worker_delivers_every_event_type_to_every_chat(
         for event_type in sent:
             emit(app, event_type=event_type.name, data=dict(event_type.example), tenant="app_1")
         expected = {"succeeded": len(sent) * len(CHATS)}
-        wait_until(lambda: states(app) == expected, 60, what=lambda: left(app) + worker.output())
+        wait_until(lambda: states(app) == expected, what=lambda: left(app) + worker.output())
     for name, service in services.items():
         assert service.problems == []
         assert len(service.accepted) == len(service.calls) == len(sent)
@@ -108,7 +108,7 @@ def test_throttled_message_comes_later_and_once(
     endpoint_id = add(app, service, name)
     with start(app, tmp_path) as worker:
         emit(app)
-        wait_until(lambda: states(app) == {"succeeded": 1}, 30, what=worker.output)
+        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
     refused, accepted = service.calls
     assert (refused.status, accepted.status < 300) == (429, True)
     # The schedule alone would have tried again after 0.2 s.
@@ -146,7 +146,7 @@ def test_discord_gets_a_burst_at_the_pace_that_it_allows(
     endpoint_id = add(app, service, "discord")
     with start(app, tmp_path) as worker:
         emit(app, 18)
-        wait_until(lambda: states(app) == {"succeeded": 18}, 60, what=worker.output)
+        wait_until(lambda: states(app) == {"succeeded": 18}, what=worker.output)
     assert len({call.body for call in service.accepted}) == len(service.accepted) == 18
     # One window after another, without hammering between them.
     assert service.accepted[-1].at - service.accepted[0].at >= 2.5 * service.window
@@ -160,13 +160,38 @@ def test_telegram_that_says_no_with_200_is_a_failure(
     app: Flask, services: dict[str, ChatServer]
 ) -> None:
     service = services["telegram"]
-    service.first = [Reply(200, '{"ok":false,"error_code":400,"description":"Bad Request"}')]
+    service.first = [
+        Reply(200, '{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}')
+    ]
     add(app, service, "telegram")
     emit(app)
     drain(app)
     [attempt] = attempts(app)
     assert (attempt.outcome, attempt.status) == ("refused", 200)
+    assert attempt.error == (
+        "The receiver answered 200, but not that it has the event: Bad Request: chat not found"
+    )
     assert states(app) == {"pending": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (404, '{"description":"Route POST:/bot%s/sendMessage not found"}', "answered 404."),
+        (400, '{"ok":false,"description":"<b>\\u202eno"}', "answered 400: <b>no"),
+        (400, '{"ok":false,"description":"%s"}' % ("x" * 5000), "answered 400: " + "x" * 199 + "…"),
+    ],
+)
+def test_what_a_service_says_is_bounded_and_does_not_repeat_its_url(
+    app: Flask, services: dict[str, ChatServer], status: int, body: str, said: str
+) -> None:
+    service = services["telegram"]
+    service.first = [Reply(status, body.replace("%s", TELEGRAM_TOKEN))]
+    add(app, service, "telegram")
+    emit(app)
+    drain(app)
+    [attempt] = attempts(app)
+    assert attempt.error == f"The receiver {said}"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +223,7 @@ def test_neither_url_nor_key_is_stored_in_the_clear_or_logged(
     secrets[CHATS.index("telegram")] = TELEGRAM_TOKEN.partition(":")[2]
     with start(app, tmp_path) as worker:
         emit(app, data={"license_id": "lic_1", "license_key": KEY})
-        wait_until(lambda: states(app) == {"succeeded": len(CHATS)}, 30, what=worker.output)
+        wait_until(lambda: states(app) == {"succeeded": len(CHATS)}, what=worker.output)
     output = worker.output()
     state = state_of(app)
     with state.engine.connect() as connection:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import actions, queries
@@ -19,6 +20,7 @@ from flask_webhooks.errors import (
     UnknownEventType,
 )
 from flask_webhooks.models import AT_REST, Delivery, DeliveryState
+from flask_webhooks.state import ALL_TENANTS, state_of
 
 from .delivering import deliveries, drain, emit, health, webhooks_of
 from .helpers import (
@@ -202,6 +204,22 @@ def test_what_is_being_sent_is_neither_sent_again_nor_cancelled(app: Flask, acce
     row = the_delivery(app, delivery_id)
     assert (row.state, row.lease_token) == ("sending", "x")
     assert [item.action for item in activity(app)] == ["endpoint.created"]
+
+
+@pytest.mark.parametrize("action", [actions.resend, actions.cancel])
+def test_what_was_removed_meanwhile_is_not_there(app: Flask, action: Any) -> None:
+    delivery_id = add_delivery(app, add_endpoint(app), "pending")
+
+    def remove(*asked: object) -> bool:
+        # Between the look for it and the change: that is when it is asked who may.
+        table = state_of(app).table("Delivery")
+        with state_of(app).engine.begin() as connection:
+            connection.execute(sa.delete(table).where(table.c.id == delivery_id))
+        return True
+
+    with pytest.raises(NotFound, match=delivery_id):
+        action(Access(state_of(app), "tester", ALL_TENANTS, remove), delivery_id)
+    assert "delivery" not in activity(app)[-1].action
 
 
 def test_nothing_is_sent_again_to_a_deleted_endpoint(app: Flask, access: Access) -> None:

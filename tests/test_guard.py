@@ -727,12 +727,16 @@ def test_resolver_that_answers_with_another_name_is_refused(run: Run) -> None:
 def test_fine_address_is_used_beside_refused_ones(run: Run, order: list[str]) -> None:
     async def scenario() -> None:
         resolver = Answers([*order, "fd00::1"])
-        async with receiving() as receiver, sending(LOOPBACK, resolver=resolver) as session:
+        async with (
+            receiving() as receiver,
+            # What one address is given before the next one is tried.
+            sending(LOOPBACK, resolver=resolver, happy_eyeballs_delay=60.0) as session,
+        ):
             started = time.monotonic()
             exchange, status = await post(session, f"http://hooks.example.com:{receiver.port}/")
             assert (status, exchange.refused) == (200, None)
             assert exchange.peer == f"127.0.0.1:{receiver.port}"
-            assert time.monotonic() - started < 0.2
+            assert time.monotonic() - started < 30
 
     run(scenario())
 

@@ -188,6 +188,34 @@ def test_next_incident_is_told_anew(app: Flask, worker: Worker) -> None:
         assert states(app).keys() == {"succeeded"}
 
 
+@pytest.mark.parametrize("state", ["active", "paused", "disabled"])
+def test_recovery_is_told_of_an_endpoint_to_which_something_is_sent(
+    app: Flask, worker: Worker, state: str
+) -> None:
+    """To one that is not active, a test may succeed; what is held for it stays held."""
+    access, created = accessing(app), add_endpoint(app, events=["license.*"])
+    other = add_endpoint(app, events=["endpoint.*"])
+    emit(app, 7)
+    worker.settle(*(ended(flying, 500) for flying in worker.take(5)))
+    assert health(app, created.id).probe_interval is not None
+    if state == "paused":
+        actions.pause_endpoint(access, created.id)
+    elif state == "disabled":
+        update(app, "Endpoint", created.id, state="disabled")
+    test = actions.send_test(access, created.id)
+    with listening() as heard:
+        mine = [flying for flying in worker.take() if flying[0].delivery_id == test.id]
+        worker.settle(*(ended(flying, 200) for flying in mine))
+    assert len(mine) == 1
+    told = 1 if state == "active" else 0
+    assert heard == Counter({("endpoint-recovered", None): told} if told else {})
+    rows = [row for row in deliveries(app) if row.endpoint_id == other.id]
+    assert [row.event_type for row in rows].count("endpoint.recovered") == told
+    # The success counts all the same.
+    found = health(app, created.id)
+    assert (found.probe_interval, found.consecutive_failures) == (None, 0)
+
+
 def test_one_that_was_resumed_begins_with_a_clean_record(app: Flask, worker: Worker) -> None:
     """The next failure must not disable it at once for what was before."""
     created = add_endpoint(app, events=["license.*"])

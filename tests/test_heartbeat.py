@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
+import redis
+import rq
 import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
@@ -17,6 +20,7 @@ from flask_webhooks.state import state_of
 
 from .delivering import drain, emit, models_of, webhooks_of
 from .helpers import database_time
+from .processes import OURS, WorkerProcess, config_of, wait_until
 from .receiver import Receiver
 
 SIGN = Sign("worker-1", "worker", "host.example.com", 123)
@@ -44,6 +48,39 @@ def test_first_sign_and_later_ones(app: Flask) -> None:
         123,
     )
     assert (found.started_at, found.seen_at) == (now, later)
+
+
+def test_worker_whose_drain_is_alive_is_alive(
+    app: Flask, receiver: Receiver, redis_url: str, tmp_path: Path
+) -> None:
+    """In our list and in RQ's: it waits for its work-horse, which may take minutes."""
+    webhooks_of(app).create_endpoint(receiver.url())
+    emit(app)
+    config = {**config_of(app), "WEBHOOKS_LINGER": 100.0}
+    with (
+        WorkerProcess(OURS, config, tmp_path / "worker.log") as process,
+        redis.Redis.from_url(redis_url) as client,
+    ):
+        receiver.wait_for(1, 60)
+        wait_until(lambda: {found.kind for found in signs(app)} == {"drain", "worker"}, 30)
+
+        def seen() -> datetime:
+            [found] = [found for found in signs(app) if found.kind == "worker"]
+            return found.seen_at
+
+        [worker] = rq.Worker.all(connection=client)
+        assert worker.get_state() == "busy"
+        ours, theirs = seen(), worker.last_heartbeat
+        wait_until(lambda: seen() > ours, 60, what=process.output)
+
+        def heard() -> bool:
+            worker.refresh()  # type: ignore[no-untyped-call]
+            return worker.last_heartbeat != theirs
+
+        wait_until(heard, 60, what=process.output)
+        # RQ forgets a worker whose key runs out.
+        assert int(client.ttl(worker.key)) > 2 * 5
+        assert worker.get_state() == "busy"
 
 
 def test_silent_processes_are_forgotten_when_another_one_comes(app: Flask) -> None:

@@ -134,7 +134,7 @@ def test_sweep_finds_work_whose_wake_up_was_lost(
 ) -> None:
     webhooks_of(app).create_endpoint(receiver.url("/flaky/1"))
     emit(app)
-    drain(app)
+    drain(app, retry_schedule=(60.0,))
     client.flushall()
     make_due(app)
     assert jobs.sweep(state_of(app)) is True

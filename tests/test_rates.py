@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -21,7 +23,7 @@ from flask_webhooks.delivery.flight import Flight
 from flask_webhooks.delivery.send import Sender
 from flask_webhooks.state import state_of
 
-from .delivering import deliveries, drain, emit, health, states, webhooks_of
+from .delivering import attempts, deliveries, drain, emit, health, states, webhooks_of
 from .helpers import at_once, update
 from .processes import OURS, WorkerProcess, config_of
 from .receiver import Receiver
@@ -49,16 +51,37 @@ def most_in_a_second(times: Sequence[float], window: float = 1.0) -> int:
     return max(sum(1 for other in times if start <= other < start + window) for start in times)
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 1.0, 3.0, 7.5, 100.0])
-def test_no_second_holds_more_turns_than_the_limit_even_if_the_first_is_late(rate: float) -> None:
+@pytest.mark.parametrize(
+    ("rate", "most", "window"),
+    [
+        (0.1, 1, 10.0),
+        (0.5, 1, 2.0),
+        (1.0, 1, 1.0),
+        (1.5, 3, 2.0),
+        (3.0, 3, 1.0),
+        (7.5, 15, 2.0),
+        (7.25, 29, 4.0),
+        (100.0, 100, 1.0),
+    ],
+)
+def test_no_second_holds_more_turns_than_the_limit_even_if_the_first_is_late(
+    rate: float, most: int, window: float
+) -> None:
+    """A fraction is held exactly in the seconds in which it is a whole number."""
     step = rates.interval(rate).total_seconds()
     turns = [number * step for number in range(int(rate * 20) + 20)]
-    window = max(1.0, 1 / rate)
     for late in (0.0, rates.TOLERANCE):
         sent = [turn + (late if number == 0 else 0.0) for number, turn in enumerate(turns)]
-        assert most_in_a_second(sent, window) <= max(rate, 1.0)
+        assert most_in_a_second(sent, window) <= most
+        assert most_in_a_second(sent) <= math.ceil(rate)
     # And not much is given away.
-    assert step < 1.2 / (rate if rate < 1 else int(rate))
+    assert step < 1.2 / rate
+
+
+def test_fraction_of_a_limit_is_not_left_out() -> None:
+    assert rates.interval(7.0) > rates.interval(7.5) > rates.interval(8.0)
+    assert rates.interval(1.0) > rates.interval(1.9) > rates.interval(2.0)
+    assert rates.interval(7.5) * 15 > 2 * SECOND
 
 
 def test_claim_gives_turns_one_after_another_and_not_far_ahead(app: Flask, worker: Worker) -> None:
@@ -210,7 +233,8 @@ def test_drain_waits_for_turns(app: Flask, receiver: Receiver) -> None:
     add_endpoint(app, receiver.url(), rate_limit=8.0)
     emit(app, 12)
     assert drain(app, linger=2.0) == 12
-    assert most_in_a_second([request.at for request in receiver.requests]) <= 8
+    # When they began: on a busy machine the receiver notices some of them late.
+    assert most_in_a_second([item.started_at.timestamp() for item in attempts(app)]) <= 8
     assert states(app) == {"succeeded": 12}
 
 
@@ -240,14 +264,12 @@ def test_invariant_rate_limits_hold_over_four_workers_and_a_flush(
             client.flushall()
         receiver.wait_for(120, 90)
         assert all(worker.process.poll() is None for worker in workers)
-    arrived: dict[str, list[float]] = {"own": [], "shared": [], "free": []}
-    for request in receiver.requests:
-        arrived[request.path.split("/")[2]].append(request.at)
-    assert {name: len(times) for name, times in arrived.items()} == {
-        "own": 30,
-        "shared": 60,
-        "free": 30,
-    }
-    assert most_in_a_second(arrived["own"]) <= 10
-    assert most_in_a_second(arrived["shared"]) <= 5
+    arrived = Counter(request.path.split("/")[2] for request in receiver.requests)
+    assert arrived == {"own": 30, "shared": 60, "free": 30}
+    # When they began: on a busy machine the receiver notices some of them late.
+    began: dict[str, list[float]] = {"own": [], "shared": [], "free": []}
+    for item in attempts(app):
+        began[item.url.split("/")[4]].append(item.started_at.timestamp())
+    assert most_in_a_second(began["own"]) <= 10
+    assert most_in_a_second(began["shared"]) <= 5
     assert set(receiver.ids().values()) == {4}

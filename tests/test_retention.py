@@ -23,7 +23,7 @@ from tests.delivering import (
     states,
     webhooks_of,
 )
-from tests.helpers import at_once, statements
+from tests.helpers import at_once, statements, update
 from tests.receiver import Receiver
 
 LATER = timedelta(days=31)
@@ -74,6 +74,39 @@ def test_a_deleted_endpoint_goes_with_its_last_delivery(app: Flask, receiver: Re
     assert [count(app, name) for name in ("Endpoint", "EndpointHealth", "Delivery")] == [0] * 3
     # Who deleted it is still to be seen.
     assert count(app, "Activity") > 0
+
+
+def test_limits_go_with_the_last_endpoint_that_has_them(app: Flask) -> None:
+    access = system_access(state_of(app), "test")
+    ids_of: dict[str, str] = {}
+    for name, bucket in (("gone", None), ("kept", None), ("one", "bot"), ("other", "bot")):
+        created = webhooks_of(app).create_endpoint("https://example.com/hook", rate_limit=1)
+        ids_of[name] = created.endpoint.id
+        update(app, "Endpoint", created.endpoint.id, bucket=bucket)
+    created = webhooks_of(app).create_endpoint("https://example.com/hook")
+    update(app, "Endpoint", created.endpoint.id, bucket="asked to wait")
+    ids_of["waiting"] = created.endpoint.id
+    now = datetime.now(UTC)
+    bucket_ids = [ids_of["gone"], ids_of["kept"], "bot", "asked to wait", "of a URL before"]
+    free_at = {"asked to wait": now + 2 * LATER}
+    rows = [{"id": id_, "free_at": free_at.get(id_, now)} for id_ in bucket_ids]
+    table = models_of(app).table("Bucket")
+    with state_of(app).engine.begin() as connection:
+        connection.execute(sa.insert(table), rows)
+
+    def left() -> set[str]:
+        with state_of(app).engine.connect() as connection:
+            return set(connection.execute(sa.select(table.c.id)).scalars())
+
+    for name in ("gone", "one", "waiting"):
+        delete_endpoint(access, ids_of[name])
+    prune(app, now)
+    assert left() == set(bucket_ids)
+    prune(app, now + LATER)
+    assert left() == {ids_of["kept"], "bot", "asked to wait"}
+    delete_endpoint(access, ids_of["other"])
+    prune(app, now + 3 * LATER)
+    assert left() == {ids_of["kept"]}
 
 
 def test_a_batch_at_a_time(app: Flask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -15,6 +16,7 @@ from rq import Queue, SimpleWorker
 
 from flask_webhooks import actions, jobs, queries, tasks
 from flask_webhooks.bulk import calling, runner
+from flask_webhooks.bulk.neglected import Neglected
 from flask_webhooks.models import Task
 from flask_webhooks.state import state_of
 
@@ -66,6 +68,16 @@ def counts(app: Flask, endpoint_id: str) -> Counter[str]:
         return Counter({row[0]: row[1] for row in connection.execute(query)})
 
 
+def never_resting(app: Flask) -> dict[str, Any]:
+    """Settings of a worker whose drain stays, and has patience with a busy machine."""
+    return {
+        **config_of(app),
+        "WEBHOOKS_LINGER": 30.0,
+        "WEBHOOKS_TIMEOUT": 20.0,
+        "WEBHOOKS_LEASE": 40.0,
+    }
+
+
 def tasks_in_queue(client: redis.Redis) -> list[str]:
     return [str(job.func_name) for job in Queue("webhooks", connection=client).get_jobs()]
 
@@ -79,11 +91,11 @@ def test_what_failed_is_recovered_by_a_worker_and_arrives_once(
     ids = emit(app, 5)
     config = {**config_of(app), "WEBHOOKS_RETRY_SCHEDULE": [0.1], "WEBHOOKS_FAILING_AFTER": 1000}
     with WorkerProcess(OURS, config, log) as worker:
-        wait_until(lambda: states(app) == {"failed": 5}, 30, worker.output())
+        wait_until(lambda: states(app) == {"failed": 5}, what=worker.output)
         actions.update_endpoint(accessing(app), endpoint_id, url=receiver.url("/ok"))
         task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
-        wait_until(lambda: states(app) == {"succeeded": 5}, 30, worker.output())
-        wait_until(lambda: task_of(app, task.id).state == "finished", 30, worker.output())
+        wait_until(lambda: states(app) == {"succeeded": 5}, what=worker.output)
+        wait_until(lambda: task_of(app, task.id).state == "finished", what=worker.output)
     arrived = Counter(request.id for request in receiver.requests if request.path == "/ok")
     assert arrived == Counter(ids)
     for row in deliveries(app):
@@ -104,8 +116,8 @@ def test_what_was_missed_is_replayed_by_a_plain_worker(
     late = webhooks_of(app).create_endpoint(receiver.url()).endpoint
     task = actions.start_task(accessing(app), "replay", late.id, since=LONG_AGO)
     with WorkerProcess(PLAIN, config_of(app), log) as worker:
-        receiver.wait_for(3, 30)
-        wait_until(lambda: counts(app, late.id) == {"succeeded": 3}, 30, worker.output())
+        receiver.wait_for(3)
+        wait_until(lambda: counts(app, late.id) == {"succeeded": 3}, what=worker.output)
     assert receiver.ids() == Counter(ids)
     assert task_of(app, task.id).done == 3
 
@@ -121,7 +133,7 @@ def test_five_thousand_are_recovered_and_delivered(
     with WorkerProcess(OURS, config_of(app), log) as worker:
         # Whoever reads a SQLite without WAL all the time keeps its writers waiting.
         receiver.wait_for(5000, 110)
-        wait_until(lambda: counts(app, endpoint_id) == {"succeeded": 5000}, 30, worker.output())
+        wait_until(lambda: counts(app, endpoint_id) == {"succeeded": 5000}, what=worker.output)
     assert task_of(app, task.id).done == 5000
     assert set(receiver.ids().values()) == {1}
 
@@ -134,7 +146,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output())
+        wait_until(lambda: task_of(app, task.id).done > 0, what=worker.output)
         worker.kill()
     left = task_of(app, task.id)
     assert left.state == "running"
@@ -144,7 +156,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     client.flushall()
     update(app, "Task", task.id, lease_until=database_time(app) - timedelta(seconds=1))
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).state == "finished", 60, worker.output())
+        wait_until(lambda: task_of(app, task.id).state == "finished", what=worker.output)
     assert task_of(app, task.id).done == 5000
     assert counts(app, endpoint_id) == {"held": 5000}
 
@@ -155,7 +167,7 @@ def test_a_stop_amid_a_task_is_final(app: Flask, log: Path) -> None:
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output())
+        wait_until(lambda: task_of(app, task.id).done > 0, what=worker.output)
         stopped = actions.stop_task(accessing(app), task.id)
         assert counts(app, endpoint_id) == {"held": stopped.done, "failed": 5000 - stopped.done}
         time.sleep(2)
@@ -170,7 +182,7 @@ def test_sigterm_gives_the_task_back_at_once(app: Flask, log: Path) -> None:
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output())
+        wait_until(lambda: task_of(app, task.id).done > 0, what=worker.output)
         worker.terminate()
         worker.wait(20)
     left = task_of(app, task.id)
@@ -188,7 +200,7 @@ def test_a_flushed_redis_loses_no_task(app: Flask, client: redis.Redis, log: Pat
         wait_until(
             lambda: {task_of(app, item.id).state for item in (task, other)} == {"finished"},
             30,
-            worker.output(),
+            worker.output,
         )
     [row] = [item for item in deliveries(app) if item.id == delivery_id]
     assert row.state == "cancelled"
@@ -247,6 +259,73 @@ def test_a_long_task_lets_a_waiting_delivery_go_first(
     assert (left.state, left.done) == ("waiting", 1)
     # The first batch has woken the drain.
     assert tasks_in_queue(client) == ["flask_webhooks.jobs.drain", calling.JOB]
+
+
+def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
+    app: Flask, client: redis.Redis, receiver: Receiver, log: Path
+) -> None:
+    """Its drain does not end, so that it takes no other job of the queue."""
+    webhooks_of(app).create_endpoint(receiver.url(), ["license.*"])
+    paused = add_endpoint(app, events=["user.*"])
+    actions.pause_endpoint(accessing(app), paused.id)
+    add_failed(app, paused.id, 600)
+    sent = emit(app)
+    with WorkerProcess(OURS, never_resting(app), log) as worker:
+        receiver.wait_for(1)
+        task = actions.start_task(accessing(app), "recover", paused.id, since=LONG_AGO)
+
+        def finished() -> bool:
+            sent.extend(emit(app))
+            return task_of(app, task.id).state == "finished"
+
+        wait_until(finished, what=worker.output)
+        receiver.wait_for(len(sent))
+        assert tasks_in_queue(client) == [calling.JOB], "nobody came for it"
+    assert counts(app, paused.id) == {"held": 600}
+    assert receiver.ids() == Counter(sent)
+
+
+def test_a_drain_that_is_told_to_stop_gives_its_task_back(
+    app: Flask, receiver: Receiver, log: Path
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url("/slow/2"), ["license.*"])
+    paused = add_endpoint(app, events=["user.*"])
+    actions.pause_endpoint(accessing(app), paused.id)
+    add_failed(app, paused.id, 5000)
+    with WorkerProcess(OURS, never_resting(app), log) as worker:
+        emit(app)
+        receiver.wait_for(1)
+        task = actions.start_task(accessing(app), "recover", paused.id, since=LONG_AGO)
+
+        def begun() -> bool:
+            emit(app)
+            return task_of(app, task.id).done > 0
+
+        wait_until(begun, what=worker.output)
+        worker.terminate()
+        assert worker.wait(30) < 10, worker.output()
+    left = task_of(app, task.id)
+    assert (left.state, left.lease_token) == ("waiting", None), worker.output()
+    assert counts(app, paused.id) == {"held": left.done, "failed": 5000 - left.done}
+
+
+def test_only_a_task_that_nobody_comes_for_is_neglected(app: Flask) -> None:
+    state = state_of(app)
+    neglected = Neglected(state)
+    task = actions.start_task(accessing(app), "cancel", add_endpoint(app).id)
+    long_ago = database_time(app) - timedelta(minutes=1)
+    with state.engine.connect() as connection:
+        assert not neglected.waits(connection)
+        update(app, "Task", task.id, touched_at=long_ago)
+        assert neglected.waits(connection)
+        # Somebody has it.
+        lease_until = database_time(app) + timedelta(minutes=1)
+        update(app, "Task", task.id, state="running", lease_until=lease_until)
+        assert not neglected.waits(connection)
+        update(app, "Task", task.id, state="waiting", lease_until=None)
+        neglected.work(connection, lambda: False)
+        assert task_of(app, task.id).state == "finished"
+        assert not neglected.waits(connection)
 
 
 def test_a_slice_ends_though_nobody_waits(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

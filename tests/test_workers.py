@@ -96,7 +96,7 @@ def test_event_is_delivered(way: str, app: Flask, receiver: Receiver, log: Path)
     webhooks_of(app).create_endpoint(receiver.url())
     with start(way, app, log) as worker:
         ids = emit(app, 3)
-        receiver.wait_for(3, 20)
+        receiver.wait_for(3)
         wait_until(lambda: states(app) == {"succeeded": 3}, what=worker.output)
     assert set(receiver.ids()) == set(ids)
 
@@ -105,15 +105,15 @@ def test_retry_falls_due(way: str, app: Flask, receiver: Receiver, log: Path) ->
     webhooks_of(app).create_endpoint(receiver.url("/flaky/2"))
     with start(way, app, log) as worker:
         emit(app)
-        receiver.wait_for(1, 20)
+        receiver.wait_for(1)
         if way not in SCHEDULING:
             # The weaker form: nothing wakes a plain worker until somebody sweeps.
             wait_until(lambda: states(app) == {"pending": 1}, what=worker.output)
             for count in (2, 3):
                 time.sleep(0.7)
                 sweep(app)
-                receiver.wait_for(count, 20)
-        wait_until(lambda: states(app) == {"succeeded": 1}, 20, what=worker.output)
+                receiver.wait_for(count)
+        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
     assert [attempt.outcome for attempt in attempts(app)] == ["refused", "refused", "succeeded"]
 
 
@@ -123,7 +123,7 @@ def test_sigterm_finishes_requests_in_flight(
     webhooks_of(app).create_endpoint(receiver.url("/slow/1.5"))
     with start(way, app, log) as worker:
         emit(app, 3)
-        receiver.wait_for(3, 20)
+        receiver.wait_for(3)
         worker.terminate()
         assert worker.wait(25) < 8, worker.output()
     assert states(app) == {"succeeded": 3}, worker.output()
@@ -136,7 +136,7 @@ def test_sigterm_gives_back_what_takes_too_long(
     webhooks_of(app).create_endpoint(receiver.url("/never"))
     with start(way, app, log, WEBHOOKS_TIMEOUT=30.0, WEBHOOKS_LEASE=60.0) as worker:
         emit(app, 2)
-        receiver.wait_for(2, 20)
+        receiver.wait_for(2)
         worker.terminate()
         assert worker.wait(25) < 8, worker.output()
     assert states(app) == {"pending": 2}, worker.output()
@@ -150,7 +150,7 @@ def test_invariant_3_lost_wake_up_is_delivered_without_a_further_event(
     webhooks_of(app).create_endpoint(receiver.url("/flaky/1"))
     with start(way, app, log) as worker:
         emit(app)
-        receiver.wait_for(1, 20)
+        receiver.wait_for(1)
         wait_until(lambda: states(app) == {"pending": 1}, what=worker.output)
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
@@ -160,7 +160,7 @@ def test_invariant_3_lost_wake_up_is_delivered_without_a_further_event(
                 sweep(app)
             return states(app) == {"succeeded": 1}
 
-        wait_until(delivered, 15, what=worker.output)
+        wait_until(delivered, what=worker.output)
         if way in SWEEPING:
             with redis.Redis.from_url(redis_url) as client:
                 wait_until(lambda: client.scard("rq:workers:webhooks") == 1, 15)
@@ -172,11 +172,11 @@ def test_worker_killed_in_mid_request_is_sent_again_after_the_lease(
     created = webhooks_of(app).create_endpoint(receiver.url("/slow/1.9"))
     with start("ours", app, log) as worker:
         ids = emit(app)
-        receiver.wait_for(1, 20)
+        receiver.wait_for(1)
         worker.kill()
     assert states(app) == {"sending": 1}
     with start("ours", app, log) as worker:
-        receiver.wait_for(2, 25)
+        receiver.wait_for(2)
         wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
     assert receiver.ids() == {ids[0]: 2}
     first, second = attempts(app)
@@ -189,10 +189,10 @@ def test_work_horse_alone_killed(app: Flask, receiver: Receiver, log: Path) -> N
     webhooks_of(app).create_endpoint(receiver.url("/slow/1.9"))
     with start("ours", app, log) as worker:
         emit(app)
-        receiver.wait_for(1, 20)
+        receiver.wait_for(1)
         horses = drains_of(app, worker)
         os.kill(horses[0], signal.SIGKILL)
-        wait_until(lambda: states(app) == {"succeeded": 1}, 25, what=worker.output)
+        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
     assert [attempt.outcome for attempt in attempts(app)] == ["interrupted", "succeeded"]
 
 
@@ -200,11 +200,11 @@ def test_work_horse_ends_when_its_worker_is_gone(app: Flask, receiver: Receiver,
     webhooks_of(app).create_endpoint(receiver.url())
     with start("ours", app, log, WEBHOOKS_LINGER=600.0) as worker:
         emit(app)
-        receiver.wait_for(1, 20)
+        receiver.wait_for(1)
         horses = drains_of(app, worker)
         worker.process.kill()
         worker.process.wait(5)
-        wait_until(lambda: not Path(f"/proc/{horses[0]}").exists(), 10, what=worker.output)
+        wait_until(lambda: not Path(f"/proc/{horses[0]}").exists(), what=worker.output)
 
 
 def test_redis_down_at_emit_is_delivered_once_redis_is_back(
@@ -217,7 +217,7 @@ def test_redis_down_at_emit_is_delivered_once_redis_is_back(
     assert time.monotonic() - began < 1
     redis_server.start()
     with start("ours", app, log) as worker:
-        receiver.wait_for(1, 20)
+        receiver.wait_for(1)
         wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
 
 
@@ -227,12 +227,12 @@ def test_redis_restarted_under_a_running_worker(
     webhooks_of(app).create_endpoint(receiver.url())
     with start("ours", app, log) as worker:
         emit(app)
-        receiver.wait_for(1, 20)
+        receiver.wait_for(1)
         redis_server.stop()
         emit(app)
         time.sleep(0.5)
         redis_server.start()
-        receiver.wait_for(2, 30)
+        receiver.wait_for(2)
         wait_until(lambda: states(app) == {"succeeded": 2}, what=worker.output)
 
 
@@ -281,7 +281,7 @@ def test_a_drain_hands_over_before_its_time_is_up(
     with start(
         "plain", app, log, WEBHOOKS_DRAIN_TIME=1.0, WEBHOOKS_ENDPOINT_CONCURRENCY=2
     ) as worker:
-        wait_until(lambda: states(app) == {"succeeded": 100}, 30, what=worker.output)
+        wait_until(lambda: states(app) == {"succeeded": 100}, what=worker.output)
         assert worker.output().count("Job OK") >= 2
     assert len(receiver.requests) == 100
 
@@ -292,11 +292,11 @@ def test_worker_outlives_a_job_that_is_longer_than_its_heartbeat(
     webhooks_of(app).create_endpoint(receiver.url())
     with start("ours", app, log, WEBHOOKS_LINGER=7.0) as worker:
         emit(app)
-        receiver.wait_for(1, 20)
+        receiver.wait_for(1)
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
             # Not from the sweep: the job still runs, and the worker says that it is there.
-            wait_until(lambda: client.scard("rq:workers:webhooks") == 1, 10, what=worker.output)
+            wait_until(lambda: client.scard("rq:workers:webhooks") == 1, what=worker.output)
         worker.terminate()
         assert worker.wait(12) < 8, worker.output()
         assert "unhandled exception" not in worker.output()
@@ -308,7 +308,7 @@ def test_sigterm_ends_the_worker_while_redis_hangs(
     webhooks_of(app).create_endpoint(receiver.url("/never"))
     with start("ours", app, log, WEBHOOKS_TIMEOUT=30.0, WEBHOOKS_LEASE=60.0) as worker:
         emit(app, 2)
-        receiver.wait_for(2, 20)
+        receiver.wait_for(2)
         redis_server.pause()
         worker.terminate()
         # The work-horse takes its time, and then RQ waits for Redis.
@@ -324,7 +324,7 @@ def test_sigterm_ends_an_idle_worker_while_redis_hangs(
     webhooks_of(app).create_endpoint(receiver.url())
     with start("ours", app, log) as worker:
         emit(app)
-        receiver.wait_for(1, 20)
+        receiver.wait_for(1)
         wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
         time.sleep(1)
         redis_server.pause()

@@ -14,14 +14,15 @@ from .endpoints import (
     update_endpoint,
 )
 from .imports import Imported, import_endpoints
-from .revision import EndpointChanges
 from .secrets import end_overlap, remove_secret, rotate_secret
+from .settings import EndpointChanges, NewEndpoint
 from .switches import pause_endpoint, resume_endpoint
 
 __all__ = [
     "CreatedEndpoint",
     "EndpointChanges",
     "Imported",
+    "NewEndpoint",
     "cancel",
     "create_endpoint",
     "delete_all_endpoints",

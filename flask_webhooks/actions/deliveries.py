@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from .. import ids
-from ..access import Access, find_delivery, find_endpoint
+from ..access import Access, find_delivery, find_endpoint, no_delivery
 from ..bulk.changes import CANCELLED, REOPENED
 from ..columns import utc_now
 from ..encoding import encode_data
@@ -156,12 +156,19 @@ def _move(
     allowed: set[DeliveryState],
     values: dict[str, Any],
 ) -> bool:
-    """Change a delivery only if it is in one of these states, in one statement."""
+    """Change a delivery only if it is in one of these states, in one statement; returns whether it was.
+
+    :raises NotFound: it was removed in the meantime.
+    """
     table = state.table("Delivery")
     result = session.connection().execute(
         sa.update(table).where(table.c.id == delivery_id, table.c.state.in_(allowed)).values(values)
     )
-    return result.rowcount == 1
+    if result.rowcount == 1:
+        return True
+    if session.get(state.models.Delivery, delivery_id) is None:
+        raise no_delivery(delivery_id)
+    return False
 
 
 def _sample(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -19,7 +19,8 @@ from ..formats import Format
 from ..models import Endpoint, EndpointState
 from ..state import State
 from . import checks
-from .revision import EndpointChanges, Revision, seal
+from .revision import Revision, seal
+from .settings import EndpointChanges, NewEndpoint, check_names
 from .switches import forget_failures
 from .trail import locked, record
 
@@ -38,65 +39,17 @@ class CreatedEndpoint:
     public_key: str | None = None
 
 
-def create_endpoint(
-    access: Access,
-    url: str,
-    *,
-    events: Iterable[str] | None = None,
-    dialect: str | None = None,
-    tenant: object = None,
-    format: str | None = None,
-    name: str = "",
-    description: str = "",
-    secret: str | Literal[False] | None = None,
-    key_pair: bool = False,
-    headers: Mapping[str, str] | None = None,
-    user_agent: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    timeout: float | None = None,
-    rate_limit: float | None = None,
-    ordered: bool = False,
-    active: bool = True,
-) -> CreatedEndpoint:
+def create_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) -> CreatedEndpoint:
     """Add an endpoint.
 
-    :param events: names and ``license.*`` patterns; ``None`` is everything, also future types.
-    :param dialect: the format in whose names the events are given; what it has no name for is read as ours.
-        They are stored as ours. ``None``: they are ours.
-    :param tenant: whose it is; ``None`` is the whole server, or the only tenant in scope.
-    :param format: ``None`` is what the URL asks for, else ``WEBHOOKS_DEFAULT_FORMAT``.
-    :param secret: the customer's own; ``None`` generates one, ``False`` is none, where the format allows that.
-    :param key_pair: sign by a new key pair; `CreatedEndpoint.public_key` is for the receiver.
-    :param options: what is set of the format.
-    :param timeout: seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``.
-    :param rate_limit: requests a second; ``None`` is as many as it takes.
-    :param ordered: deliveries go one after another, in the order of their events.
-    :param active: ``False`` for one that is paused from the start.
+    :param settings: see `NewEndpoint`; each has a default.
     :raises InvalidInput: one of its children, whose `field` is the parameter at fault.
     :raises EndpointLimitReached: the tenant has ``WEBHOOKS_MAX_ENDPOINTS`` already.
     :raises Forbidden: not allowed, or not for this tenant.
     """
     access.require("manage")
     state = access.state
-    drafted = draft_endpoint(
-        access,
-        url,
-        events=events,
-        dialect=dialect,
-        tenant=tenant,
-        format=format,
-        name=name,
-        description=description,
-        secret=secret,
-        key_pair=key_pair,
-        headers=headers,
-        user_agent=user_agent,
-        options=options,
-        timeout=timeout,
-        rate_limit=rate_limit,
-        ordered=ordered,
-        active=active,
-    )
+    drafted = draft_endpoint(access, url, **settings)
     endpoint, owner = drafted.endpoint, drafted.endpoint.tenant
     alone = None if owner is None else f"endpoints of {owner}"
     with access.write(alone=alone) as session:
@@ -127,53 +80,37 @@ class Draft:
         return CreatedEndpoint(self.endpoint, secret, public_key)
 
 
-def draft_endpoint(
-    access: Access,
-    url: str,
-    *,
-    events: Iterable[str] | None = None,
-    dialect: str | None = None,
-    tenant: object = None,
-    format: str | None = None,
-    name: str = "",
-    description: str = "",
-    secret: str | Literal[False] | None = None,
-    key_pair: bool = False,
-    headers: Mapping[str, str] | None = None,
-    user_agent: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    timeout: float | None = None,
-    rate_limit: float | None = None,
-    ordered: bool = False,
-    active: bool = True,
-) -> Draft:
+def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) -> Draft:
     """Check everything that `create_endpoint` takes."""
+    check_names(settings, NewEndpoint)
+    given: Mapping[str, Any] = settings
     state = access.state
-    owner = checks.owner(tenant, access.tenant)
+    owner = checks.owner(given.get("tenant"), access.tenant)
     whole_url = checks.url(state, url)
-    wire = checks.wire_format(state, format, whole_url)
+    wire = checks.wire_format(state, given.get("format"), whole_url)
     url_shown, url_sealed = checks.sealed_url(state, wire, whole_url)
-    plain_secret = checks.secret(wire, secret, key_pair=key_pair)
-    checked_headers = checks.headers(state, headers)
+    plain_secret = checks.secret(wire, given.get("secret"), key_pair=given.get("key_pair", False))
+    checked_headers = checks.headers(state, given.get("headers"))
+    active = given.get("active", True)
     endpoint = state.models.Endpoint(
         id=ids.new_id("ep"),
         tenant=owner,
-        name=checks.one_line(name, "name", "name", checks.MAX_NAME_LENGTH),
+        name=checks.one_line(given.get("name"), "name", "name", checks.MAX_NAME_LENGTH),
         description=checks.text(
-            description, "description", "description", checks.MAX_DESCRIPTION_LENGTH
+            given.get("description"), "description", "description", checks.MAX_DESCRIPTION_LENGTH
         ),
         url_shown=url_shown,
         url_sealed=url_sealed,
         format=wire.name,
-        events=checks.events(state, events, dialect),
+        events=checks.events(state, given.get("events"), given.get("dialect")),
         secrets_sealed=seal(state, plain_secret and [{"secret": plain_secret, "expires_at": None}]),
         headers_sealed=seal(state, checked_headers),
-        user_agent=checks.user_agent(user_agent),
-        options=checks.options(wire, options, whole_url),
-        timeout=checks.timeout(state, timeout),
-        rate_limit=checks.rate_limit(rate_limit),
+        user_agent=checks.user_agent(given.get("user_agent")),
+        options=checks.options(wire, given.get("options"), whole_url),
+        timeout=checks.timeout(state, given.get("timeout")),
+        rate_limit=checks.rate_limit(given.get("rate_limit")),
         bucket=checks.bucket(wire, whole_url),
-        ordered=checks.ordered(ordered),
+        ordered=checks.ordered(given.get("ordered", False)),
         state=EndpointState.ACTIVE if active else EndpointState.PAUSED,
     )
     if not active:
@@ -190,7 +127,7 @@ def draft_endpoint(
         "options": endpoint.options,
         "timeout": endpoint.timeout,
         "rate_limit": endpoint.rate_limit,
-        "ordered": ordered or None,
+        "ordered": endpoint.ordered or None,
         "state": None if active else EndpointState.PAUSED,
         "secret": "none" if wire.signed and plain_secret is None else None,
     }
@@ -209,9 +146,7 @@ def update_endpoint(
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
-    unknown = changes.keys() - EndpointChanges.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"update_endpoint() cannot change {', '.join(sorted(unknown))}")
+    check_names(changes, EndpointChanges)
     access.require("manage", find_endpoint(access, endpoint_id))
     state = access.state
     with access.write() as session:

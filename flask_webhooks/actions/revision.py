@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import InvalidEndpoint, InvalidSecret, InvalidURL, UnreadableSecret
 from ..formats import Format
@@ -11,26 +11,7 @@ from ..models import Endpoint
 from ..state import State
 from ..vault import Sealed
 from . import checks
-
-
-class EndpointChanges(TypedDict, total=False):
-    """What `update_endpoint` can change; see `create_endpoint`."""
-
-    url: str
-    events: Iterable[str] | None
-    #: The format in whose names `events` are given; ``None`` is ours.
-    dialect: str | None
-    format: str | None
-    name: str
-    description: str
-    #: All custom headers; the value ``None`` keeps the stored one of that name.
-    headers: Mapping[str, str | None] | None
-    user_agent: str | None
-    #: All that is set of the format. A new format begins without any.
-    options: Mapping[str, Any] | None
-    timeout: float | None
-    rate_limit: float | None
-    ordered: bool
+from .settings import EndpointChanges
 
 
 class Revision:

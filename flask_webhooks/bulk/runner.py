@@ -60,33 +60,38 @@ def run_next(state: State, enough: Callable[[], bool]) -> bool:
     :raises DBAPIError: the database is away; the task goes on once the lease has run out.
     """
     with state.engine.connect() as connection:
-        held = claim(state, connection)
-        if held is None:
-            return False
-        runner = Runner(state, connection, held)
-        try:
-            runner.count()
-            while runner.step():
-                if enough():
-                    runner.give_back()
-                    break
-                runner.rest()
-        except Lost:
-            connection.rollback()
-        except Exception as error:
-            connection.rollback()
-            if isinstance(error, DBAPIError) and may_pass(error):
-                logger.warning(
-                    "The database did not answer (%s); the task %s goes on later",
-                    safe_text(error),
-                    held.id,
-                )
-                raise
-            log_failure(logger, "The task %s failed", held.id, error=error)
-            runner.end(
-                TaskState.FAILED,
-                f"Something unexpected went wrong ({type(error).__name__}); the worker's log says more.",
+        return work_on_next(state, connection, enough)
+
+
+def work_on_next(state: State, connection: sa.Connection, enough: Callable[[], bool]) -> bool:
+    """As `run_next`, over a connection that is there."""
+    held = claim(state, connection)
+    if held is None:
+        return False
+    runner = Runner(state, connection, held)
+    try:
+        runner.count()
+        while runner.step():
+            if enough():
+                runner.give_back()
+                break
+            runner.rest()
+    except Lost:
+        connection.rollback()
+    except Exception as error:
+        connection.rollback()
+        if isinstance(error, DBAPIError) and may_pass(error):
+            logger.warning(
+                "The database did not answer (%s); the task %s goes on later",
+                safe_text(error),
+                held.id,
             )
+            raise
+        log_failure(logger, "The task %s failed", held.id, error=error)
+        runner.end(
+            TaskState.FAILED,
+            f"Something unexpected went wrong ({type(error).__name__}); the worker's log says more.",
+        )
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, TypedDict
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 
 from .. import ids
 from ..catalog import EVERYTHING
+from ..conditions import EPOCH, LAST, answered, check_status, created_between
 from ..errors import InvalidInput
 from ..models import DeliveryState, EndpointState, TaskKind, Trigger
 from ..state import State
@@ -26,9 +26,6 @@ TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
 
 #: No index holds these states only.
 _NOT_INDEXED = (DeliveryState.SUCCEEDED, DeliveryState.CANCELLED)
-
-_STATUS = re.compile("([1-5])(xx|[0-9]{2})")
-_EPOCH, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class TaskFilter(TypedDict, total=False):
@@ -117,8 +114,7 @@ def _time(value: Any, name: str) -> datetime | None:
         return None
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidInput("Give an aware time, such as one in UTC.", field=name)
-    # Ids have no room for times before or long after; and Python has none beyond its own ends.
-    return min(max(value, _EPOCH), _LAST).astimezone(UTC)
+    return min(max(value, EPOCH), LAST).astimezone(UTC)
 
 
 def _text(value: Any, name: str, longest: int) -> str | None:
@@ -142,13 +138,7 @@ def _state(kind: TaskKind, value: Any) -> str | None:
 
 
 def _status(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    if value != "none" and not (isinstance(value, str) and _STATUS.fullmatch(value)):
-        raise InvalidInput(
-            "Write a number such as 503, a class such as 5xx, or none.", field="status"
-        )
-    return str(value)
+    return None if value is None or value == "" else check_status(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +191,13 @@ def conditions(
         if selection.until is not None:
             dear.append(delivery.completed_at < selection.until)
     else:
-        cheap += _between(delivery.id, "dlv", selection)
+        cheap += created_between(delivery.id, "dlv", selection.since, selection.until)
     if selection.event_type is not None:
         dear.append(delivery.event_type == selection.event_type)
     if selection.event_id is not None:
         cheap.append(delivery.event_id == selection.event_id)
     if selection.status is not None:
-        dear.append(_answered(delivery.last_status, selection.status))
+        dear.append(answered(delivery.last_status, selection.status))
     return Conditions(table, cheap, dear)
 
 
@@ -229,32 +219,10 @@ def _takers(state: State, kind: TaskKind) -> sa.Select[Any]:
     return query
 
 
-def _between(column: Any, prefix: str, selection: Selection) -> list[sa.ColumnElement[bool]]:
-    # Ids sort by the time when they were made.
-    found = []
-    if selection.since is not None:
-        found.append(column >= ids.lowest_id(prefix, selection.since))
-    if selection.until is not None:
-        found.append(column < ids.lowest_id(prefix, selection.until))
-    return found
-
-
-def _answered(column: Any, status: str) -> sa.ColumnElement[bool]:
-    found: sa.ColumnElement[bool]
-    if status == "none":
-        found = column.is_(None)
-    elif status.endswith("xx"):
-        first = int(status[0]) * 100
-        found = column.between(first, first + 99)
-    else:
-        found = column == int(status)
-    return found
-
-
 def _missed_events(state: State, selection: Selection, endpoint: Any) -> Conditions:
     table = state.table("Event")
     event = table.c
-    cheap = _between(event.id, "evt", selection)
+    cheap = created_between(event.id, "evt", selection.since, selection.until)
     if endpoint.tenant is not None:
         # The whole server's endpoints get everybody's events, see `outbox.insert`.
         cheap.append(event.tenant == endpoint.tenant)

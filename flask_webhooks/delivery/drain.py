@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from ..errors import WebhooksError
 from ..logs import log_failure, safe_text
 from ..state import State
+from .aside import Aside, OtherWork
 from .bell import STEP, Bell
 from .claim import Claim, Claimer
 from .clock import DatabaseClock
@@ -61,10 +62,15 @@ class Drain:
 
     :param worker_name: the RQ worker that runs the job, asked in Redis whether it was told to stop.
     :param parent: the process id of that worker, where it forked us; without it we stop.
+    :param other: work of another kind, which the drain does beside if nobody else comes for it.
     """
 
     def __init__(
-        self, state: State, worker_name: str | None = None, parent: int | None = None
+        self,
+        state: State,
+        worker_name: str | None = None,
+        parent: int | None = None,
+        other: OtherWork | None = None,
     ) -> None:
         self.state = state
         self.settings = state.settings
@@ -74,6 +80,7 @@ class Drain:
         self._claimer = Claimer(state)
         self._settler = Settler(state)
         self._database = Database(state.engine, patience=self.settings.lease)
+        self._aside = None if other is None else Aside(state, self._database, other)
         self._look = True
         self._limited = False
         #: The database's time of the last claim.
@@ -101,6 +108,8 @@ class Drain:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
             self._database.hurry(STOP_GRACE + STOP_SETTLE)
+            if self._aside is not None:
+                self._aside.end()
             logger.info("Asked to stop with %d requests in flight", len(self._flight))
         self._wake.set()
 
@@ -136,6 +145,7 @@ class Drain:
             self._clock,
             tell=self._teller.tell,
             forget=self._claimer.forget,
+            worker_name=self._worker[0],
         )
         # Connecting takes about as long as the rest of the start: let the database begin.
         opening = asyncio.create_task(self._database.run(self._read_clock))
@@ -148,6 +158,8 @@ class Drain:
                 asyncio.create_task(self._house.keep_now_and_then(self.look)),
                 asyncio.create_task(self._house.prune_now_and_then()),
             ]
+            if self._aside is not None:
+                beside.append(asyncio.create_task(self._aside.run()))
             with on_sigterm(self.stop):
                 try:
                     await opening
@@ -156,6 +168,8 @@ class Drain:
                     for task in beside:
                         task.cancel()
                     await asyncio.wait(beside)
+                    if self._aside is not None:
+                        await self._aside.close()
                     await self._bell.vanish()
                     self._bell.close()
                     await self._teller.close(TELL_GRACE)

@@ -26,10 +26,24 @@ class Sign:
     pid: int
 
 
-def beat(state: State, connection: sa.Connection, sign: Sign, now: datetime) -> None:
-    """Give a sign of life, and forget those who have been silent for long."""
+def beat(
+    state: State,
+    connection: sa.Connection,
+    sign: Sign,
+    now: datetime,
+    worker_name: str | None = None,
+) -> None:
+    """Give a sign of life, and forget those who have been silent for long.
+
+    :param worker_name: of the worker whose job this is. It gives no sign itself while it waits for us; where it
+        is none of ours it is not on the list.
+    """
     table = state.table("Heartbeat")
     with connection.begin():
+        if worker_name is not None:
+            connection.execute(
+                sa.update(table).where(table.c.name == worker_name).values(seen_at=now)
+            )
         seen = connection.execute(
             sa.update(table).where(table.c.name == sign.name).values(seen_at=now)
         ).rowcount

@@ -37,6 +37,7 @@ class House:
 
     :param tell: takes what came of lost attempts, for the host's signals.
     :param forget: called in the database's thread: a secret that the drain knows may have expired.
+    :param worker_name: the worker whose job the drain is; it is alive as long as we are.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class House:
         clock: DatabaseClock,
         tell: Callable[[Settled], None],
         forget: Callable[[], None],
+        worker_name: str | None = None,
     ) -> None:
         self._state = state
         self._sign = heartbeat.Sign(drain_id, "drain", socket.gethostname(), os.getpid())
@@ -54,6 +56,7 @@ class House:
         self._clock = clock
         self._tell = tell
         self._forget = forget
+        self._worker_name = worker_name
         #: Whether it was kept, or is being kept, for the first time.
         self.kept = False
 
@@ -108,7 +111,7 @@ class House:
         with reading(connection):
             now = self._clock.read(connection)
         self._forget()
-        heartbeat.beat(state, connection, self._sign, now)
+        heartbeat.beat(state, connection, self._sign, now, self._worker_name)
         while recover_expired(state, connection, now, BATCH, tell=self._tell) >= BATCH:
             pass
         release_stragglers(state, connection, now)

@@ -7,7 +7,6 @@ a receiver's ``Retry-After`` moves it on as well. Redis has no part in it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,13 +30,12 @@ def interval(rate: float | None) -> timedelta:
     """From one turn to the next, so that no second sees more than `rate` requests arrive.
 
     Between the first of them and the one that would be too many lie as many intervals as there may be
-    requests: a second, and what the first may be late. Below one request a second it is the same for the
-    time that one request has.
+    requests: a second, and what the first may be late. A fraction is held in the time in which it is a whole
+    number: 7.5 is 15 in two seconds. Below one request a second it is one in the time that one request has.
     """
     if rate is None:
         return timedelta(0)
-    most = max(math.floor(rate), 1)
-    return timedelta(seconds=(max(1 / rate, 1.0) + TOLERANCE + MARGIN) / most)
+    return timedelta(seconds=(max(1 / rate, 1.0) + TOLERANCE + MARGIN) / max(rate, 1.0))
 
 
 @dataclass(slots=True)

@@ -44,6 +44,7 @@ class Pruning:
     def __init__(self, state: State, now: datetime) -> None:
         self.removed = 0
         self._state = state
+        self._now = now
         self._cutoff = now - timedelta(days=state.settings.retention_days)
         self._looked_up_to = ""
 
@@ -126,6 +127,26 @@ class Pruning:
             if gone:
                 table = self._state.table(name)
                 connection.execute(sa.delete(table).where(table.c[column].in_(gone)))
+        if gone:
+            self._remove_buckets(connection)
+
+    def _remove_buckets(self, connection: sa.Connection) -> None:
+        """Remove the limits that no endpoint has any more. What still holds one back stays."""
+        table, endpoint = self._state.table("Bucket"), self._state.table("Endpoint").c
+        live = endpoint.deleted_at.is_(None)
+        unused = connection.execute(
+            sa.select(table.c.id)
+            .where(
+                table.c.free_at < self._now,
+                # One for each: an index serves either, and none serves both at once.
+                ~sa.exists().where(endpoint.bucket == table.c.id, live),
+                ~sa.exists().where(endpoint.id == table.c.id, live),
+            )
+            .order_by(table.c.id)
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        connection.execute(sa.delete(table).where(table.c.id.in_(unused.scalars().all())))
 
 
 def _remove_events(state: State, connection: sa.Connection, event_ids: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import io
 import logging
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ MASK = "••••"
 MAX_RESPONSE_HEADERS = 16 * 1024
 #: Bytes above which a body is written piece by piece.
 LARGE_BODY = 512 * 1024
+#: Characters from which on a part of a chat's URL may be a secret.
+SECRET_PIECE = 12
 #: Seconds after which a delivery is tried again when the trouble is ours.
 OWN_TROUBLE_DELAY = 60.0
 
@@ -131,7 +134,7 @@ class Sender:
                 return Released(claimed, OWN_TROUBLE_DELAY, reason)
         if failure is not None and failure.ours:
             return Released(claimed, OWN_TROUBLE_DELAY)
-        verdict = _judge(style, answer, failure, started_at, self._settings)
+        verdict = _judge(style, url, answer, failure, started_at, self._settings)
         return Sent(
             claimed=claimed,
             target=target,
@@ -251,7 +254,12 @@ class _Verdict:
 
 
 def _judge(
-    style: Format, answer: _Answer, failure: Failure | None, now: datetime, settings: Settings
+    style: Format,
+    url: URL,
+    answer: _Answer,
+    failure: Failure | None,
+    now: datetime,
+    settings: Settings,
 ) -> _Verdict:
     if answer.status is None:
         assert failure is not None
@@ -261,9 +269,12 @@ def _judge(
         headers={name.lower(): value for name, value in answer.headers or ()},
         body=bytes(answer.body),
     )
+    explanation = None
     try:
         retry_after = style.retry_after(seen, now, settings.max_retry_after)
         succeeded = style.succeeded(seen)
+        if not succeeded:
+            explanation = style.explanation(seen)
     except Exception:
         # A format of the host's own. The request was made, so it must not be made again for this.
         logger.exception("The format %s could not judge an answer", style.name)
@@ -276,7 +287,22 @@ def _judge(
     if 300 <= seen.status < 400:
         error = f"The receiver answered {seen.status}; redirects are not followed."
         return _Verdict(Outcome.REDIRECTED, error, retry_after)
-    return _Verdict(Outcome.REFUSED, f"The receiver answered {seen.status}.", retry_after)
+    return _Verdict(Outcome.REFUSED, _refusal(style, url, seen.status, explanation), retry_after)
+
+
+def _refusal(style: Format, url: URL, status: int, explanation: str | None) -> str:
+    error = f"The receiver answered {status}"
+    if 200 <= status < 300:
+        error += ", but not that it has the event"
+    if not explanation or (style.secret_url and _repeats(explanation, url)):
+        return f"{error}."
+    return f"{error}: {explanation}"
+
+
+def _repeats(text: str, url: URL) -> bool:
+    """Whether a text holds some of a URL that is a secret: servers repeat what they do not know."""
+    pieces = re.split("[/?&=]", f"{url.raw_path_qs}/{url.path_qs}")
+    return any(len(piece) >= SECRET_PIECE and piece in text for piece in pieces)
 
 
 def default_user_agent(product_name: str) -> str:

@@ -253,8 +253,8 @@ class Settler:
     ) -> list[tuple[str, Change, Health]]:
         """Disable endpoints; returns what there is to tell.
 
-        Nobody is told that an endpoint fails which a person has paused, or which was disabled a moment
-        ago: requests that were in flight go on failing.
+        Nothing is told of an endpoint that a person has paused, or that was disabled a moment ago: requests
+        that were in flight go on failing, and a test that succeeds sends nothing of what is held.
         """
         if not judgement.changes:
             return []
@@ -269,7 +269,7 @@ class Settler:
         active = {row.id for row in rows}
         told: list[tuple[str, Change, Health]] = []
         for endpoint_id, change, health in judgement.changes:
-            if endpoint_id not in active and change != Change.RECOVERED:
+            if endpoint_id not in active:
                 continue
             if change == Change.DISABLED:
                 active.remove(endpoint_id)

@@ -184,6 +184,13 @@ class Format:
         """Whether this answer means that the receiver has the event."""
         return 200 <= answer.status < 300
 
+    def explanation(self, answer: Answer) -> str | None:
+        """What the receiver says is wrong, where its service has a place for that; asked of refusals.
+
+        It stands beside the status wherever the attempt is shown, to those who may not see bodies too.
+        """
+        return None
+
     def retry_after(self, answer: Answer, now: datetime, longest: float) -> float | None:
         """Seconds for which the receiver wants nothing more, or ``None``. Asked of successes too."""
         if answer.status not in HOLDING_STATUSES:

@@ -14,7 +14,7 @@ from ..errors import InvalidEndpoint
 from .base import Answer, Format, OutgoingEvent, Target
 from .chat_members import MASK, Field, fields_of
 from .chat_names import humanise
-from .chat_text import Markup, clean, fair_cap
+from .chat_text import Markup, clean, clean_start, fair_cap
 
 #: Lines of one message; Discord takes no more.
 MAX_FIELDS = 25
@@ -25,6 +25,9 @@ MAX_VALUE = 1000
 MAX_FOOTER_NAME = 80
 #: Units of the text of a test message.
 MAX_TEXT = 500
+#: Characters of what a service says is wrong, and bytes of an answer that is not JSON and may be that.
+MAX_EXPLANATION = 200
+MAX_PLAIN_ANSWER = 400
 
 
 class Tone(Enum):
@@ -99,8 +102,7 @@ def compose(event: OutgoingEvent, target: Target) -> Message:
     text = ""
     if event.type == "test":
         greeting = data.get("message") if isinstance(data, Mapping) else None
-        if isinstance(greeting, str) and clean(greeting):
-            text = clean(greeting)
+        if isinstance(greeting, str) and (text := clean_start(greeting)):
             data = {name: value for name, value in data.items() if name != "message"}
         else:
             text = f"This is a test ping from {clean(target.product_name)}"
@@ -144,6 +146,25 @@ class ChatFormat(Format):
                 field="show_keys",
             )
         return {**checked, "show_keys": show} if show else checked
+
+    def succeeded(self, answer: Answer) -> bool:
+        """2xx, unless the body says ``"ok": false``."""
+        return super().succeeded(answer) and json_of(answer).get("ok") is not False
+
+    def explanation(self, answer: Answer) -> str | None:
+        """The member of JSON in which a service says what is wrong, or a line of plain text."""
+        said = json_of(answer)
+        error = said.get("error")
+        if isinstance(error, Mapping):
+            error = error.get("message")
+        texts = [said.get("description"), error, said.get("message")]
+        if not said and len(answer.body) <= MAX_PLAIN_ANSWER and not answer.body.startswith(b"<"):
+            texts.append(answer.body.decode(errors="replace"))
+        for text in texts:
+            if isinstance(text, str) and (shown := clean(text[: MAX_EXPLANATION + 1])):
+                whole = len(text) <= MAX_EXPLANATION
+                return shown if whole else shown[: MAX_EXPLANATION - 1].rstrip() + "…"
+        return None
 
     def bucket(self, url: str) -> str | None:
         """One limit for each webhook: its host and path."""

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from .chat_names import MAX_NAME, Kind, humanise, members_of, words_of
-from .chat_text import clean
+from .chat_text import SEEN, clean, clean_start
 
 MASK = "••••"
 #: Names joined to one label; what lies deeper is shown as JSON.
 MAX_DEPTH = 4
+#: Values of an event that are looked at, and once more so many for what must be masked. Rendering takes the
+#: event loop's time; what lies beyond is counted.
+LOOKED_AT = 500
 #: Items of a list that are shown.
 MAX_ITEMS = 20
 #: Masked values that are looked for in other texts too.
 MAX_REMEMBERED = 50
+#: No address of mail is longer, nor does a key's end need more to be found.
+LONGEST_EMAIL, LONGEST_TAIL = 320, 100
 #: Characters of a masked value from which on its end is shown, so that two can be told apart.
 LONG_ENOUGH = 12
 
@@ -55,14 +61,15 @@ _LAST = {
 
 def fields_of(data: Any, *, most: int, show_keys: bool) -> tuple[Field, ...]:
     """What a chat shows of an event's data: at most `most` lines, the last of which says how many are missing."""
-    leaves = list(_leaves(data, (), None))
+    leaves = list(islice(_leaves(data, (), None), LOOKED_AT))
+    total = len(leaves) if len(leaves) < LOOKED_AT else _count(data)
     # Stable: what has no rank keeps the order that the host gave.
     leaves.sort(key=lambda leaf: _rank(leaf[0]))
-    shown = leaves if len(leaves) <= most else leaves[: most - 1]
+    shown = leaves if total <= most else leaves[: most - 1]
     hidden = _Hidden(leaves, show_keys)
     fields = [Field(hidden.label(path), hidden.text(value, kind)) for path, value, kind in shown]
-    if len(shown) < len(leaves):
-        fields.append(Field("More", f"and {len(leaves) - len(shown):,} more"))
+    if len(shown) < total:
+        fields.append(Field("More", f"and {total - len(shown):,} more"))
     return tuple(fields)
 
 
@@ -83,7 +90,7 @@ def _rank_of_name(name: str) -> tuple[int, int]:
 
 def _leaves(value: Any, path: Path, kind: Kind | None) -> Iterator[tuple[Path, Any, Kind | None]]:
     """Each member that becomes a line: a plain value, a list of them, or what lies too deep."""
-    if isinstance(value, Mapping) and value and len(path) < MAX_DEPTH:
+    if isinstance(value, dict) and value and len(path) < MAX_DEPTH:
         for name, item, member_kind in members_of(value, kind):
             yield from _leaves(item, (*path, name), member_kind)
     elif isinstance(value, list) and len(path) < MAX_DEPTH and any(map(_nested, value)):
@@ -93,8 +100,18 @@ def _leaves(value: Any, path: Path, kind: Kind | None) -> Iterator[tuple[Path, A
         yield path, value, kind
 
 
+def _count(value: Any, depth: int = 0) -> int:
+    """How many leaves there are."""
+    if depth < MAX_DEPTH:
+        if isinstance(value, dict) and value:
+            return sum(_count(item, depth + 1) for item in value.values())
+        if isinstance(value, list) and any(map(_nested, value)):
+            return sum(_count(item, depth + 1) for item in value)
+    return 1 if depth or not _nested(value) or value else 0
+
+
 def _nested(value: Any) -> bool:
-    return isinstance(value, Mapping | list)
+    return isinstance(value, dict | list)
 
 
 # -- masking ---------------------------------------------------------------------------------------
@@ -105,13 +122,17 @@ class _Hidden:
 
     def __init__(self, leaves: list[tuple[Path, Any, Kind | None]], show_keys: bool) -> None:
         self._show_keys = show_keys
+        self._looks = 2 * LOOKED_AT
         found: dict[str, str] = {}
-        for _, value, kind in leaves:
+        # Those that lie deep may be many: they come last.
+        for _, value, kind in sorted(leaves, key=lambda leaf: _nested(leaf[1])):
             if kind is None and not _nested(value):
                 continue
             for text, masked in self._secrets(value, kind):
-                if len(text) >= 6 and len(found) < MAX_REMEMBERED:
+                if len(text) >= 6:
                     found.setdefault(text, masked)
+                if len(found) >= MAX_REMEMBERED:
+                    self._looks = 0
         # A longer one may contain a shorter one.
         self._found = sorted(found.items(), key=lambda item: (-len(item[0]), item[0]))
 
@@ -125,10 +146,18 @@ class _Hidden:
             more = f" and {len(value) - MAX_ITEMS:,} more" if len(value) > MAX_ITEMS else ""
             text = ", ".join(shown) + more if shown else "none"
         elif _nested(value):
-            text = json.dumps(self._copy(value, kind), ensure_ascii=False) if value else "none"
+            text = self._deep(value, kind) if value else "none"
         else:
             text = self._plain(value, kind)
-        return clean(text) or "(empty)"
+        return clean_start(text) or "(empty)"
+
+    def _deep(self, value: Any, kind: Kind | None) -> str:
+        """As JSON; what lies beyond all that is shown of it only counts."""
+        self._room = SEEN
+        text = json.dumps(self._copy(value, kind), ensure_ascii=False)
+        if self._room > 0:
+            return text
+        return text + "…" * (len(json.dumps(value, ensure_ascii=False)) - len(text))
 
     def _plain(self, value: Any, kind: Kind | None) -> str:
         if value is None:
@@ -151,12 +180,12 @@ class _Hidden:
             return MASK
         text = str(value)
         if kind is Kind.EMAIL:
-            name, at, host = clean(text).rpartition("@")
-            return name[:1] + MASK + at + host if name else MASK
+            name, at, host = clean(text[: LONGEST_EMAIL + 1]).rpartition("@")
+            return name[:1] + MASK + at + host if name and len(text) <= LONGEST_EMAIL else MASK
         # Small numbers under such a name are counts.
         if self._show_keys or (not isinstance(value, str) and len(text) < 6):
             return None
-        tail = clean(text)
+        tail = clean(text[-LONGEST_TAIL:])
         return MASK + tail[-4:] if len(tail) >= LONG_ENOUGH else MASK
 
     def _without(self, text: str) -> str:
@@ -165,24 +194,41 @@ class _Hidden:
         return text
 
     def _secrets(self, value: Any, kind: Kind | None) -> Iterator[tuple[str, str]]:
-        if isinstance(value, Mapping):
+        self._looks -= 1
+        if self._looks < 0:
+            return
+        if isinstance(value, dict):
             for _, item, member_kind in members_of(value, kind):
+                if self._looks <= 0:
+                    return
                 yield from self._secrets(item, member_kind)
         elif isinstance(value, list):
             for item in value:
+                if self._looks <= 0:
+                    return
                 if kind is not None or _nested(item):
                     yield from self._secrets(item, kind)
         elif (masked := self._masked(value, kind)) is not None:
             yield str(value), masked
 
     def _copy(self, value: Any, kind: Kind | None) -> Any:
-        if isinstance(value, Mapping):
-            return {
-                self._without(name): self._copy(item, member_kind)
-                for name, item, member_kind in members_of(value, kind)
-            }
+        """The value without what is secret, as far as there is room for it."""
+        if isinstance(value, dict):
+            copied = {}
+            for name, item, member_kind in members_of(value, kind):
+                if self._room <= 0:
+                    break
+                self._room -= len(name)
+                copied[self._without(name)] = self._copy(item, member_kind)
+            return copied
         if isinstance(value, list):
-            return [self._copy(item, kind) for item in value]
+            items = []
+            for item in value:
+                if self._room <= 0:
+                    break
+                items.append(self._copy(item, kind))
+            return items
+        self._room -= len(value) if isinstance(value, str) else 1
         masked = self._masked(value, kind)
         if masked is not None:
             return masked

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+#: Characters of a text that are cleaned: more than any service shows of one.
+SEEN = 2000
 #: Accents on one letter; living scripts need fewer.
 MAX_MARKS = 6
 #: Joiners that are part of words (Persian, Indic scripts) and of emoji.
@@ -43,6 +45,13 @@ def clean(text: str) -> str:
         visible = visible or category[0] in "LNPS"
         kept.append(character)
     return re.sub(r"\n{3,}", "\n\n", "".join(kept)).strip() if visible else ""
+
+
+def clean_start(text: str) -> str:
+    """As `clean`, in a bounded time. What lies beyond `SEEN` only counts: signs stand for it."""
+    if len(text) <= SEEN:
+        return clean(text)
+    return clean(text[:SEEN]) + "…" * (len(text) - SEEN)
 
 
 def utf16_units(text: str) -> int:

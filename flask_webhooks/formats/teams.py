@@ -12,12 +12,22 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ..errors import InvalidEndpoint
-from .base import OutgoingEvent, Rendered, Target
-from .chat import MAX_TEXT, ChatFormat, Message, Tone, as_body, compose, masked_url
+from .base import Answer, OutgoingEvent, Rendered, Target
+from .chat import (
+    MAX_PLAIN_ANSWER,
+    MAX_TEXT,
+    ChatFormat,
+    Message,
+    Tone,
+    as_body,
+    compose,
+    masked_url,
+)
 from .chat_members import MASK
 from .chat_text import Markup, utf16_units
 
@@ -25,6 +35,7 @@ from .chat_text import Markup, utf16_units
 _HOSTS = (".logic.azure.com", ".powerplatform.com")
 _PATH = re.compile(r".*/workflows/[^/]+/triggers/[^/]+/paths/invoke/?")
 MAX_TITLE = 150
+_FAILED = b"Microsoft Teams endpoint returned HTTP error"
 #: Units of two bytes for labels and values.
 FIELDS_ROOM = 9000
 _STYLES = {
@@ -36,6 +47,7 @@ _STYLES = {
 }
 
 
+@lru_cache(4096)
 def _units(plain: str, written: str) -> int:
     """Pairs of bytes within JSON, in UTF-8 or UTF-16, whichever takes more."""
     quoted = json.dumps(written, ensure_ascii=False)[1:-1]
@@ -87,6 +99,13 @@ class Teams(ChatFormat):
         }
         body = {"type": "message", "attachments": [attachment]}
         return Rendered(url=target.url, headers={}, body=as_body(body))
+
+    def succeeded(self, answer: Answer) -> bool:
+        """2xx, unless the text is an error of Teams: addresses of the older kind pass that on under a 200.
+
+        https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using
+        """
+        return super().succeeded(answer) and _FAILED not in answer.body[:MAX_PLAIN_ANSWER]
 
     def mask_url(self, url: str) -> str:
         path = urlsplit(url).path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,14 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
-from ..access import Access, find_delivery, find_endpoint, is_id, shown
-from ..errors import InvalidInput
+from ..access import Access, find_delivery, find_endpoint, is_id
+from ..conditions import answered, check_status, created_between
 from ..models import Attempt, Delivery, Endpoint, Event, Models
 from .pages import (
     Page,
     check_limit,
     check_state,
-    created_between,
     literal,
     older_than,
     page_of,
@@ -86,6 +84,8 @@ def list_deliveries(
     models = access.state.models
     table = models.Delivery
     wanted_state = check_state(state)
+    if status is not None:
+        check_status(status)
     conditions = [
         access.scope(table.tenant),
         *older_than(table.id, before),
@@ -118,7 +118,9 @@ def list_deliveries(
         .limit(SEARCHED)
         .subquery()
     )
-    rare = [*_answered(newest.c.last_status, status), *_holding(models, newest.c.event_id, text)]
+    rare = _holding(models, newest.c.event_id, text)
+    if status is not None:
+        rare.insert(0, answered(newest.c.last_status, status))
     hits = sa.select(newest.c.id).where(*rare).order_by(newest.c.id.desc()).limit(most).subquery()
     reached = sa.select(sa.func.count(), sa.func.min(newest.c.id)).select_from(newest)
     with access.read() as session:
@@ -166,23 +168,6 @@ def has_type(column: Any, event_type: str) -> sa.ColumnElement[bool]:
     """The condition for a column with the name of an event type."""
     # PostgreSQL refuses text that holds NUL; no event type does.
     return column == event_type if event_type.isprintable() else sa.false()
-
-
-def _answered(column: Any, status: str | None) -> list[sa.ColumnElement[bool]]:
-    if status is None:
-        return []
-    if status == "none":
-        return [column.is_(None)]
-    found = re.fullmatch("([1-5])(xx|[0-9]{2})", status)
-    if found is None:
-        raise InvalidInput(
-            f"There is no status {shown(status)}. Write a number such as 503, a class such as 5xx, or none.",
-            field="status",
-        )
-    if found[2] != "xx":
-        return [column == int(status)]
-    first = int(found[1]) * 100
-    return [column.between(first, first + 99)]
 
 
 def _holding(models: Models, event_id: Any, text: str | None) -> list[sa.ColumnElement[bool]]:

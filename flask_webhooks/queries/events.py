@@ -11,10 +11,11 @@ from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..access import Access, is_id, shown
+from ..conditions import created_between
 from ..errors import NotFound
 from ..models import Event
 from .deliveries import DeliveryRow, has_type
-from .pages import MAX_LIMIT, Page, check_limit, created_between, older_than, page_of
+from .pages import MAX_LIMIT, Page, check_limit, older_than, page_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
 from ..access import is_id, shown
 from ..errors import InvalidInput
-from ..ids import lowest_id
 from ..models import DeliveryState, Trigger
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 MAX_LIMIT = 200
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +54,6 @@ def older_than(column: Any, before: str | None) -> list[sa.ColumnElement[bool]]:
     if not is_id(before):
         raise InvalidInput("before must be the id that the page before ended with.", field="before")
     return [column < before]
-
-
-def created_between(
-    column: Any, prefix: str, since: datetime | None, until: datetime | None
-) -> list[sa.ColumnElement[bool]]:
-    """The condition for ids that were made from one time until before another: ids sort by time."""
-    conditions = []
-    if since is not None:
-        conditions.append(column >= lowest_id(prefix, max(since, EPOCH)))
-    if until is not None:
-        conditions.append(column < lowest_id(prefix, max(until, EPOCH)))
-    return conditions
 
 
 def check_state(state: str | None) -> DeliveryState | None:
