@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -15,6 +15,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
 from flask_webhooks import actions
+from flask_webhooks.access import Access
 from flask_webhooks.state import state_of
 
 from .delivering import drain, emit
@@ -236,6 +237,8 @@ class World:
     endpoints: dict[str, str]
     deliveries: dict[str, str]
     events: dict[str, str] = field(default_factory=dict)
+    #: By state.
+    tasks: dict[str, str] = field(default_factory=dict)
 
     def paths(self) -> list[str]:
         """Every page in every state that it can be in, below the prefix."""
@@ -257,6 +260,18 @@ class World:
             "/deliveries?status=5xx",
             "/deliveries?q=example",
             "/deliveries?id=dlv_nothing&since=2026-01-01T00:00&until=2026-01-02T00:00",
+            f"/deliveries/resend-all?state=failed&webhook={one[0]}",
+            "/deliveries/resend-all?until=2020-01-01T00:00&status=none",
+            "/deliveries/cancel-all?state=pending",
+            "/deliveries?webhook=ood",
+            "/deliveries?webhook=in",
+            "/deliveries?webhook=nothing+like+that",
+            *(f"/endpoints/{id_}/recover?since=2020-01-01T00:00" for id_ in one),
+            f"/endpoints/{one[0]}/recover?since=2020-01-01T00:00&type=user.banned&change=y",
+            f"/endpoints/{one[0]}/replay?since=2020-01-01T00:00&type=license.created",
+            "/tasks",
+            *(f"/tasks?webhook={id_}" for id_ in one),
+            *(f"/tasks/{id_}" for id_ in self.tasks.values()),
             "/overview",
             "/overview?period=7d",
             "/events",
@@ -282,6 +297,8 @@ ENDPOINT_PAGES = (
     "resume",
     "delete",
     "debugger",
+    "recover",
+    "replay",
 )
 
 
@@ -347,9 +364,42 @@ def populate(
         actions.delete_endpoint(access, gone.id)
         later = add_endpoint(app, urls["good"] + "/later", tenant=tenant, name=f"later {hostile}")
         actions.update_endpoint(access, later.id, name=f"changed {hostile}", events=["user.banned"])
-    return World(
-        {name: item.id for name, item in endpoints.items()}, deliveries, {"emitted": event}
-    )
+        made = {name: item.id for name, item in endpoints.items()}
+        tasks = _tasks(app, access, made, hostile)
+    return World(made, deliveries, {"emitted": event}, tasks)
+
+
+def _tasks(app: Flask, access: Access, endpoints: dict[str, str], hostile: str) -> dict[str, str]:
+    """A task in every state, as if workers had got so far."""
+    now = datetime.now(UTC)
+    began = {"started_at": now}
+    ended = {**began, "finished_at": now}
+    since = now - timedelta(days=3)
+    wanted: dict[str, tuple[str, str | None, dict[str, Any], dict[str, Any]]] = {
+        "finished": ("resend", None, {"status": "5xx"}, {**ended, "total": 37, "done": 37}),
+        "stopped": ("cancel", "paused", {}, {**ended, "total": 2500, "done": 600}),
+        "failed": ("discard", "disabled", {}, {**ended, "total": 4, "error": f"Why: {hostile}"}),
+        "counting": (
+            "recover",
+            "closing",
+            {"since": since},
+            {**began, "state": "running", "total": None, "done": 200},
+        ),
+        "running": (
+            "recover",
+            "refusing",
+            {"since": since, "event_type": "license.created"},
+            {**began, "total": 1284, "done": 412},
+        ),
+        "waiting": ("replay", "good", {"since": since}, {}),
+    }
+    found = {}
+    for state, (kind, name, filter, values) in wanted.items():
+        endpoint_id = None if name is None else endpoints[name]
+        task = actions.start_task(access, kind, endpoint_id, **filter)
+        update(app, "Task", task.id, **{"state": state, **values})
+        found[state] = task.id
+    return found
 
 
 _RECEIVERS = {

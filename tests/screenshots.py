@@ -84,6 +84,16 @@ def paths(world: pages.World) -> dict[str, str]:
         "event-type": "/event-types/license.created",
         "activity": "/activity",
         "health": "/health",
+        "deliveries-failed": "/deliveries?state=failed",
+        "deliveries-text": "/deliveries?q=example",
+        "deliveries-which": "/deliveries?webhook=in",
+        "recover-confirm": f"/endpoints/{world.endpoints['disabled']}/recover?since=2026-01-01T00:00",
+        "recover-nothing": f"{good}/recover?since=2020-01-01T00:00&until=2020-01-02T00:00",
+        "replay-confirm": f"{good}/replay?since=2026-01-01T00:00",
+        "resend-all": "/deliveries/resend-all?since=2026-01-01T00:00",
+        "cancel-all": "/deliveries/cancel-all?state=pending",
+        "tasks": "/tasks",
+        **{f"task-{state}": f"/tasks/{id_}" for state, id_ in world.tasks.items()},
         "not-found": "/endpoints/nothing",
     }
 

@@ -15,7 +15,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.routing import Rule
 from werkzeug.wrappers import Response
 
-from flask_webhooks import admin, queries
+from flask_webhooks import actions, admin, queries
 from flask_webhooks.admin.blueprint import NAME
 
 from .delivering import webhooks_of
@@ -63,6 +63,7 @@ def path_of(app: Flask, rule: Rule, world: World) -> str:
         "endpoint_id": world.endpoints["good"],
         "delivery_id": world.deliveries["pending"],
         "event_id": world.events.get("emitted", ""),
+        "task_id": world.tasks.get("waiting", ""),
         "name": "license.created",
     }
     with app.test_request_context():
@@ -86,7 +87,12 @@ def token(browser: Browser) -> str:
 SHARED = {"name"}
 
 #: What makes a POST succeed where it can.
-GOOD_VALUES = {"url": "https://hooks.example.com/x", "overlap_seconds": "0", "held": "send"}
+GOOD_VALUES = {
+    "url": "https://hooks.example.com/x",
+    "overlap_seconds": "0",
+    "held": "send",
+    "since": "2026-01-01T00:00",
+}
 
 
 # -- who is let in ------------------------------------------------------------------------------------
@@ -145,6 +151,8 @@ def test_ids_of_another_tenant_do_not_exist(app: Flask, receiver: Receiver, tena
     assert walked > 12
     browser.get(f"/deliveries?webhook={world.endpoints['good']}", 404)
     browser.get(f"/activity?webhook={world.endpoints['good']}", 404)
+    for path in ("/tasks", "/deliveries/resend-all", "/deliveries/cancel-all"):
+        browser.get(f"{path}?webhook={world.endpoints['good']}", 404)
     for path in (
         "/",
         "/deliveries",
@@ -154,10 +162,14 @@ def test_ids_of_another_tenant_do_not_exist(app: Flask, receiver: Receiver, tena
         "/events",
         "/health",
         "/activity",
+        "/tasks",
+        "/deliveries?webhook=good",
+        "/deliveries/resend-all",
     ):
         text = browser.get(path).response.text
         assert not [id_ for id_ in world.endpoints.values() if id_ in text]
         assert not [id_ for id_ in world.deliveries.values() if id_ in text]
+        assert not [id_ for id_ in world.tasks.values() if id_ in text]
     for id_ in world.deliveries.values():
         assert "No delivery matches." in browser.get(f"/deliveries?id={id_}").text
     for id_ in world.events.values():
@@ -216,7 +228,10 @@ def test_each_post_without_its_token_is_refused(
     if protected:
         CSRFProtect(app)
     endpoint = add_endpoint(app)
-    world = World({"good": endpoint.id}, {"pending": add_delivery(app, endpoint)})
+    task = actions.start_task(accessing(app), "discard", endpoint.id)
+    world = World(
+        {"good": endpoint.id}, {"pending": add_delivery(app, endpoint)}, {}, {"waiting": task.id}
+    )
     browser = Browser(app)
     before = contents(app)
     for rule in rules(app, "POST"):
@@ -373,7 +388,9 @@ def test_headers_of_every_page(pages: list[tuple[str, Page]]) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "SAMEORIGIN"
         private = (
-            "/deliveries/" in path or "/events/" in path or path in ("secret", "notice", "refused")
+            "/deliveries/dlv_" in path
+            or "/events/" in path
+            or path in ("secret", "notice", "refused")
         )
         assert headers["Cache-Control"] in (
             ("no-store",) if private else ("no-store", "private, no-cache")

@@ -98,11 +98,13 @@ def seed(app: Flask) -> None:
                SELECT 'evt_' || key, name, tenant, '{"license_id":"lic_' || n || '","plan":"pro"}', at, at
                FROM history""",
             """INSERT INTO webhooks_delivery (id, event_id, endpoint_id, tenant, event_type, state, "trigger",
-                   due_at, attempt_count, failure_count, interruption_count, last_status, created_at, reason)
+                   due_at, attempt_count, failure_count, interruption_count, last_status, created_at, reason,
+                   completed_at)
                SELECT 'dlv_' || key, 'evt_' || key, endpoint_id, tenant, name, state, 'event',
                    CASE WHEN state = 'pending' THEN at END, 1, 0, 0,
                    CASE state WHEN 'failed' THEN 503 WHEN 'succeeded' THEN 200 END, at,
-                   CASE WHEN state = 'failed' THEN 'exhausted' END FROM history""",
+                   CASE WHEN state = 'failed' THEN 'exhausted' END,
+                   CASE WHEN state = 'failed' THEN at END FROM history""",
             """INSERT INTO webhooks_attempt (delivery_id, number, endpoint_id, "trigger", started_at, duration_ms,
                    outcome, status, url, request_headers, request_body, response_headers, response_body,
                    response_cut, timings)
@@ -114,6 +116,10 @@ def seed(app: Flask) -> None:
                    ms_100, ms_250, ms_500, ms_1000, ms_2500, ms_5000, ms_10000, ms_more)
                SELECT t.id, date_trunc('hour', now()) - h * interval '1 hour', 95, 5, 4000, 0, 20, 60, 15, 5, 0, 0,
                    0, 0, 0, 0 FROM targets t CROSS JOIN generate_series(0, 719) h""",
+            """INSERT INTO webhooks_task (id, kind, endpoint_id, tenant, filter, actor, state, total, done, cursor,
+                   bound, created_at, touched_at, finished_at)
+               SELECT 'task_' || key, 'recover', endpoint_id, tenant, '{}', 'ann', 'finished', 10, 10, '', '', at, at,
+                   at FROM history WHERE mod(n, 500) = 0""",
             """INSERT INTO webhooks_activity (id, at, actor, action, tenant, endpoint_id)
                SELECT 'act_' || key, at, 'ann', 'endpoint.updated', tenant, endpoint_id FROM history
                WHERE mod(n, 20) = 0""",
@@ -132,6 +138,9 @@ def pages(app: Flask) -> list[str]:
                 "SELECT endpoint_id, id, event_id FROM webhooks_delivery WHERE tenant = 'big' ORDER BY id DESC LIMIT 1"
             )
         ).one()
+        task_id = connection.scalar(
+            sa.text("SELECT max(id) FROM webhooks_task WHERE tenant = 'big'")
+        )
     return [
         "/",
         "/?q=Webhook+1",
@@ -153,6 +162,18 @@ def pages(app: Flask) -> list[str]:
         f"/deliveries?webhook={endpoint_id}&state=failed",
         f"/deliveries?id={event_id}",
         f"/deliveries/{delivery_id}",
+        "/deliveries?webhook=Webhook+1",
+        "/deliveries/resend-all",
+        "/deliveries/resend-all?state=failed",
+        "/deliveries/resend-all?type=payment.refunded&status=404",
+        "/deliveries/cancel-all",
+        f"/deliveries/cancel-all?webhook={endpoint_id}",
+        f"/endpoints/{endpoint_id}/recover",
+        f"/endpoints/{endpoint_id}/recover?since=2020-01-01T00:00",
+        f"/endpoints/{endpoint_id}/replay?since=2020-01-01T00:00",
+        "/tasks",
+        f"/tasks?webhook={endpoint_id}",
+        f"/tasks/{task_id}",
         "/events",
         "/events?type=license.created",
         f"/events/{event_id}",

@@ -15,6 +15,7 @@ from flask_webhooks.access import Access
 from flask_webhooks.bulk import runner
 from flask_webhooks.bulk.runner import claim, run_next
 from flask_webhooks.bulk.selection import Selection, TaskFilter, check_filter
+from flask_webhooks.delivery.locks import take_write_lock
 from flask_webhooks.errors import Forbidden, InvalidInput, InvalidTransition, NotFound
 from flask_webhooks.models import AT_REST, DeliveryState, Endpoint, TaskKind
 from flask_webhooks.state import state_of
@@ -359,6 +360,34 @@ def test_cancel_takes_what_waits(app: Flask, endpoint: Endpoint) -> None:
     row = by_id(app)[made["pending"]]
     assert (row.reason, row.due_at) == ("cancelled", None)
     assert row.completed_at is not None
+
+
+def test_what_a_worker_takes_after_it_was_selected_is_not_cancelled(
+    app: Flask, endpoint: Endpoint, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch looks first and changes then: between the two a delivery may be on its way already."""
+    for _ in range(3):
+        add_delivery(app, endpoint)
+    taken: list[str] = []
+    look = runner.Runner._look
+    looked: list[int] = []
+
+    def look_and_note(self: runner.Runner, *arguments: Any) -> Any:
+        rows = look(self, *arguments)
+        looked.append(len(rows))
+        return rows
+
+    def let_another_go_first(*arguments: Any) -> None:
+        if looked and not taken:
+            taken.append(worker.take_one()[0].delivery_id)
+        take_write_lock(*arguments)
+
+    monkeypatch.setattr(runner.Runner, "_look", look_and_note)
+    monkeypatch.setattr("flask_webhooks.bulk.runner.take_write_lock", let_another_go_first)
+    assert do(app, "cancel", endpoint.id).task.done == 2
+    assert looked[0] == 3
+    assert by_id(app)[taken[0]].state == "sending"
+    assert states(app) == {"sending": 1, "cancelled": 2}
 
 
 def test_discard_takes_what_is_held(app: Flask, endpoint: Endpoint) -> None:

@@ -163,3 +163,45 @@ def test_tasks_are_listed_and_stopped(app: Flask) -> None:
     [listed] = json.loads(run(app, "tasks", "list", "--json", "--endpoint", endpoint_id).output)
     assert (listed["id"], listed["state"], listed["kind"]) == (task.id, "stopped", "cancel")
     assert listed["finished_at"] is not None
+
+
+def test_a_delivery_is_cancelled(app: Flask) -> None:
+    delivery_id = add_delivery(app, add_endpoint(app))
+    result = run(app, "deliveries", "cancel", delivery_id)
+    assert result.output == f"Cancelled {delivery_id} (license.created).\n"
+    assert states(app) == {"cancelled": 1}
+    assert "is cancelled already" in refused(run(app, "deliveries", "cancel", delivery_id))
+
+
+def test_all_that_fit_are_resent_or_cancelled(app: Flask) -> None:
+    one, two = add_endpoint(app), add_endpoint(app)
+    for item in (one, two):
+        for state, status in (
+            ("failed", 503),
+            ("failed", 404),
+            ("pending", None),
+            ("sending", None),
+        ):
+            add_delivery(app, item, state, last_status=status)
+    filters = ("--endpoint", one.id, "--status", "5xx", "--since", "1h")
+    result = run(app, "deliveries", "resend-all", *filters, "--dry-run")
+    assert result.output.startswith("1 deliveries, from ")
+    assert queries.list_tasks(accessing(app)).items == []
+    assert "Started task_" in run(app, "deliveries", "resend-all", *filters, "--yes").output
+    work(app)
+    assert states(app) == {"failed": 3, "pending": 3, "sending": 2}
+    update(app, "Endpoint", two.id, state="paused")
+    runner = app.test_cli_runner()
+    arguments = ["webhooks", "deliveries", "cancel-all", "--endpoint", two.id]
+    result = runner.invoke(args=arguments, input="y\n")
+    assert "Cancel them? [y/N]" in result.output
+    assert "held until" not in result.output, "they are not sent"
+    work(app)
+    assert states(app) == {"failed": 3, "pending": 2, "sending": 2, "cancelled": 1}
+
+
+def test_a_filter_that_makes_no_sense_is_one_line(app: Flask) -> None:
+    assert "5xx" in refused(run(app, "deliveries", "resend-all", "--status", "6xx"))
+    result = run(app, "deliveries", "cancel-all", "--state", "failed")
+    assert result.exit_code == 2
+    assert "'held', 'pending'" in result.output

@@ -385,7 +385,7 @@ def test_pages_of_the_admin_are_all_there(stage: Stage) -> None:
         path.replace("…", "/webhooks/endpoints/<id>") for path in re.findall(r"`([^`]+)`", text)
     }
     known = {re.sub(r"<\w+>", "<id>", rule) for rule in rules}
-    by_post = {"resend", "cancel", "test"}
+    by_post = {"resend", "cancel", "stop", "test"}
     assert {path for path in known if path.rpartition("/")[2] not in by_post} <= documented
 
 

@@ -91,11 +91,11 @@ def test_what_failed_is_recovered_by_a_worker_and_arrives_once(
     ids = emit(app, 5)
     config = {**config_of(app), "WEBHOOKS_RETRY_SCHEDULE": [0.1], "WEBHOOKS_FAILING_AFTER": 1000}
     with WorkerProcess(OURS, config, log) as worker:
-        wait_until(lambda: states(app) == {"failed": 5}, what=worker.output)
+        wait_until(lambda: states(app) == {"failed": 5}, 30, worker.output)
         actions.update_endpoint(accessing(app), endpoint_id, url=receiver.url("/ok"))
         task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
-        wait_until(lambda: states(app) == {"succeeded": 5}, what=worker.output)
-        wait_until(lambda: task_of(app, task.id).state == "finished", what=worker.output)
+        wait_until(lambda: states(app) == {"succeeded": 5}, 30, worker.output)
+        wait_until(lambda: task_of(app, task.id).state == "finished", 30, worker.output)
     arrived = Counter(request.id for request in receiver.requests if request.path == "/ok")
     assert arrived == Counter(ids)
     for row in deliveries(app):
@@ -116,8 +116,8 @@ def test_what_was_missed_is_replayed_by_a_plain_worker(
     late = webhooks_of(app).create_endpoint(receiver.url()).endpoint
     task = actions.start_task(accessing(app), "replay", late.id, since=LONG_AGO)
     with WorkerProcess(PLAIN, config_of(app), log) as worker:
-        receiver.wait_for(3)
-        wait_until(lambda: counts(app, late.id) == {"succeeded": 3}, what=worker.output)
+        receiver.wait_for(3, 30)
+        wait_until(lambda: counts(app, late.id) == {"succeeded": 3}, 30, worker.output)
     assert receiver.ids() == Counter(ids)
     assert task_of(app, task.id).done == 3
 
@@ -133,7 +133,7 @@ def test_five_thousand_are_recovered_and_delivered(
     with WorkerProcess(OURS, config_of(app), log) as worker:
         # Whoever reads a SQLite without WAL all the time keeps its writers waiting.
         receiver.wait_for(5000, 110)
-        wait_until(lambda: counts(app, endpoint_id) == {"succeeded": 5000}, what=worker.output)
+        wait_until(lambda: counts(app, endpoint_id) == {"succeeded": 5000}, 30, worker.output)
     assert task_of(app, task.id).done == 5000
     assert set(receiver.ids().values()) == {1}
 
@@ -146,7 +146,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, what=worker.output)
+        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output)
         worker.kill()
     left = task_of(app, task.id)
     assert left.state == "running"
@@ -156,7 +156,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     client.flushall()
     update(app, "Task", task.id, lease_until=database_time(app) - timedelta(seconds=1))
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).state == "finished", what=worker.output)
+        wait_until(lambda: task_of(app, task.id).state == "finished", 60, worker.output)
     assert task_of(app, task.id).done == 5000
     assert counts(app, endpoint_id) == {"held": 5000}
 
@@ -167,7 +167,7 @@ def test_a_stop_amid_a_task_is_final(app: Flask, log: Path) -> None:
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, what=worker.output)
+        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output)
         stopped = actions.stop_task(accessing(app), task.id)
         assert counts(app, endpoint_id) == {"held": stopped.done, "failed": 5000 - stopped.done}
         time.sleep(2)
@@ -176,13 +176,38 @@ def test_a_stop_amid_a_task_is_final(app: Flask, log: Path) -> None:
     assert task_of(app, task.id).state == "stopped"
 
 
+def test_cancelling_amid_deliveries_cancels_what_waits_and_nothing_that_was_sent(
+    app: Flask, receiver: Receiver, log: Path
+) -> None:
+    endpoint_id = webhooks_of(app).create_endpoint(receiver.url("/slow/0.05")).endpoint.id
+    add_backlog(app, endpoint_id, 3000)
+    table = state_of(app).table("Delivery")
+    with state_of(app).engine.begin() as connection:
+        # Older than the task.
+        connection.execute(sa.update(table).values(id="dlv_00" + sa.func.substr(table.c.id, 5)))
+    with WorkerProcess(OURS, config_of(app), log) as worker:
+        receiver.wait_for(20, 30)
+        task = actions.start_task(accessing(app), "cancel", endpoint_id)
+        with WorkerProcess(OURS, config_of(app), log):
+            wait_until(lambda: task_of(app, task.id).state == "finished", 60, worker.output)
+            at_rest = {"succeeded", "cancelled"}
+            wait_until(lambda: counts(app, endpoint_id).keys() <= at_rest, 30, worker.output)
+    found = counts(app, endpoint_id)
+    assert found["cancelled"] == task_of(app, task.id).done > 0
+    assert found.total() == 3000
+    sent = Counter(request.id for request in receiver.requests)
+    assert set(sent.values()) == {1}
+    succeeded = {row.event_id for row in deliveries(app) if row.state == "succeeded"}
+    assert set(sent) == succeeded
+
+
 def test_sigterm_gives_the_task_back_at_once(app: Flask, log: Path) -> None:
     endpoint_id = add_endpoint(app).id
     actions.pause_endpoint(accessing(app), endpoint_id)
     add_failed(app, endpoint_id, 5000)
     task = actions.start_task(accessing(app), "recover", endpoint_id, since=LONG_AGO)
     with WorkerProcess(OURS, config_of(app), log) as worker:
-        wait_until(lambda: task_of(app, task.id).done > 0, what=worker.output)
+        wait_until(lambda: task_of(app, task.id).done > 0, 30, worker.output)
         worker.terminate()
         worker.wait(20)
     left = task_of(app, task.id)

@@ -19,10 +19,13 @@ from . import (
     failures,
     health_views,
     key_views,
+    matching_views,
+    outage_views,
     overview_views,
     secret_views,
     settings_views,
     switch_views,
+    task_views,
 )
 from .i18n import gettext, ngettext
 from .page import Toolbox
@@ -68,6 +71,9 @@ def create_blueprint(state: State) -> Blueprint:
         event_views,
         catalog_views,
         health_views,
+        task_views,
+        outage_views,
+        matching_views,
         key_views,
     ):
         views.register(blueprint)

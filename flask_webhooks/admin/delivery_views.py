@@ -5,12 +5,17 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from .. import actions, queries
-from ..access import find_delivery, find_endpoint
-from ..models import AT_REST, DeliveryState
+from ..access import Access, find_delivery, find_endpoint
+from ..models import AT_REST, DeliveryState, Endpoint
+from .display import short
 from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
+from .matching_views import OF_LIST, choices, not_selectable
 from .page import current_access, notify, redirect_to, render
+
+#: Webhooks that the filter offers as a list; where there are more, it is a field for name, URL or id.
+_CHOICES = 50
 
 
 def register(blueprint: Blueprint) -> None:
@@ -25,10 +30,11 @@ def register(blueprint: Blueprint) -> None:
 def delivery_list() -> Response:
     """Deliveries of everybody in scope, or of one endpoint; filters stand in the URL."""
     access = current_access()
-    filters = Filters(
-        request.args, "webhook", "state", "type", "status", "since", "until", "id", "q"
-    )
+    filters = Filters(request.args, *OF_LIST)
     wanted = filters.get("webhook")
+    if wanted is not None and not wanted.startswith("ep_"):
+        return _find_webhook(access, filters, wanted)
+    endpoint = None if wanted is None else find_endpoint(access, wanted, deleted=True)
     page = queries.list_deliveries(
         access,
         wanted,
@@ -41,18 +47,61 @@ def delivery_list() -> Response:
         id=filters.get("id"),
         text=filters.get("q"),
     )
+    return _show_list(access, filters, page, endpoint)
+
+
+def _find_webhook(access: Access, filters: Filters, search: str) -> Response:
+    """Somebody wrote a name or a URL: go on with the only one that fits, or ask which."""
+    found = queries.find_endpoints(access, search, limit=_CHOICES)
+    if len(found) == 1:
+        values = filters.without("webhook")
+        return redirect_to("delivery_list", webhook=found[0].id, **values)
+    nothing: queries.Page[queries.DeliveryRow] = queries.Page([], None)
+    return _show_list(access, filters, nothing, None, which=found)
+
+
+def _show_list(
+    access: Access,
+    filters: Filters,
+    page: queries.Page[queries.DeliveryRow],
+    endpoint: Endpoint | None,
+    which: list[Endpoint] | None = None,
+) -> Response:
+    """:param which: webhooks to choose from first."""
+    deleted = endpoint is not None and endpoint.deleted_at is not None
     return render(
         "delivery_list.html",
         # Somebody may have looked for a customer's data.
         no_store=filters.get("q") is not None,
         page=page,
-        endpoint=None if wanted is None else find_endpoint(access, wanted, deleted=True),
+        endpoint=endpoint,
+        webhooks=_choices(access, endpoint),
+        which=which,
+        matching=[] if deleted else choices(filters),
+        why_not=None if deleted else not_selectable(filters),
         filters=filters,
         states=list(DeliveryState),
         live=not filters.before
         and any(DeliveryState(row.delivery.state) not in AT_REST for row in page.items),
         searched=queries.SEARCHED,
     )
+
+
+def _choices(access: Access, chosen: Endpoint | None) -> list[tuple[str, str]]:
+    """Webhooks for the filter, ids with names; none where there are too many for a list."""
+    if not access.may("view", None):
+        return []
+    endpoints = queries.find_endpoints(access, limit=_CHOICES + 1)
+    if len(endpoints) > _CHOICES:
+        return []
+    if chosen is not None and all(item.id != chosen.id for item in endpoints):
+        endpoints = [chosen, *endpoints]
+    return [(item.id, _label(item)) for item in endpoints]
+
+
+def _label(endpoint: Endpoint) -> str:
+    name = short(endpoint.name or endpoint.url_shown, 50)
+    return f"{name} ({_('deleted')})" if endpoint.deleted_at is not None else name
 
 
 def delivery(delivery_id: str) -> Response:

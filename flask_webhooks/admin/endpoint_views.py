@@ -18,6 +18,8 @@ from .page import current_access, notify, redirect_to, render
 
 #: Deliveries on an endpoint's page.
 _RECENT = 10
+#: Tasks on it.
+_TASKS = 5
 #: Endpoints on a page of the list.
 _LISTED = 50
 _MAX_SEARCH = 200
@@ -62,6 +64,7 @@ def endpoint(endpoint_id: str) -> Response:
         detail=detail,
         series=queries.statistics(access, endpoint_id, request.args.get("period", "24h")),
         deliveries=queries.list_deliveries(access, endpoint_id, limit=_RECENT),
+        tasks=queries.list_tasks(access, endpoint_id, limit=_TASKS),
         public_keys=queries.public_keys(access, endpoint_id),
         options=shown_options(detail.endpoint),
     )

@@ -43,6 +43,18 @@ class Filters:
                 _("Write the time as 2026-01-31T12:00 (in UTC)."), field=name
             ) from None
 
+    def local(self, name: str) -> str:
+        """The time for a ``datetime-local`` field; empty where there is none."""
+        try:
+            moment = self.moment(name)
+        except InvalidInput:
+            return ""
+        if moment is None:
+            return ""
+        return moment.replace(tzinfo=None).isoformat(
+            timespec="milliseconds" if moment.microsecond else "auto"
+        )
+
     def without(self, *names: str) -> dict[str, str]:
         """What stays when some filters are taken off."""
         return {name: value for name, value in self.given.items() if name not in names}

@@ -7,10 +7,13 @@ from datetime import timedelta
 from flask import Blueprint, Response, request
 
 from .. import queries
-from ..access import find_endpoint
+from ..access import Access, find_endpoint
 from . import banners
 from .filters import Filters
 from .page import current_access, render
+
+#: Tasks on the health page: of those that are not over, and of the latest ones.
+_UNFINISHED, _LATEST = 20, 10
 
 
 def register(blueprint: Blueprint) -> None:
@@ -31,7 +34,15 @@ def health() -> Response:
         silent_before=report.now - silence,
         series=queries.statistics(access),
         settings=settings,
+        tasks=_tasks(access),
     )
+
+
+def _tasks(access: Access) -> list[queries.TaskRow]:
+    """Those that are not over, and then those of the latest that are."""
+    running = queries.list_tasks(access, unfinished=True, limit=_UNFINISHED).items
+    latest = queries.list_tasks(access, limit=_LATEST).items
+    return [*running, *(row for row in latest if row.ended)]
 
 
 def activity() -> Response:

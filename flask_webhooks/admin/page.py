@@ -15,7 +15,7 @@ from ..access import Access
 from ..errors import NotFound
 from ..models import Endpoint
 from ..state import AllTenants, State
-from . import advice, banners, charts, display, findings, forms, i18n, wording
+from . import advice, banners, charts, display, findings, forms, i18n, task_wording, wording
 
 #: Our messages do not go through `flask.flash`: the host's layout may show those a second time.
 _NOTICES_KEY = "flask_webhooks_notices"
@@ -82,6 +82,14 @@ class Toolbox:
     finding_status = staticmethod(findings.finding_status)
     finding_text = staticmethod(findings.finding_text)
     finding_advice = staticmethod(findings.finding_advice)
+
+    task_status = staticmethod(task_wording.task_status)
+    task_title = staticmethod(task_wording.task_title)
+    task_question = staticmethod(task_wording.task_question)
+    task_outcome = staticmethod(task_wording.task_outcome)
+    task_counted = staticmethod(task_wording.task_counted)
+    task_progress = staticmethod(task_wording.task_progress)
+    task_scope = staticmethod(task_wording.task_scope)
 
     outcome_chart = staticmethod(charts.outcomes)
     time_chart = staticmethod(charts.response_times)

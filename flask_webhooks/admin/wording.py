@@ -158,6 +158,10 @@ def action_text(action: str) -> str:
         "endpoint.disabled": _("disabled the webhook"),
         "delivery.resent": _("resent a delivery"),
         "delivery.cancelled": _("cancelled a delivery"),
+        "task.started": _("started a task"),
+        "task.stopped": _("stopped a task"),
+        "task.finished": _("started a task, which has finished"),
+        "task.failed": _("started a task, which has failed"),
     }
     return words.get(action, action)
 

@@ -85,7 +85,7 @@ def recover(
 ) -> None:
     """Send again what failed since a time, with the same webhook-id."""
     wanted = TaskFilter(since=since, until=until, event_type=event_type)
-    _start(TaskKind.RECOVER, endpoint_id, wanted, dry_run=dry_run, yes=yes)
+    start(TaskKind.RECOVER, endpoint_id, wanted, dry_run=dry_run, yes=yes)
 
 
 @click.command()
@@ -110,12 +110,13 @@ def replay(
     Those from before it was added, or before it subscribed to them.
     """
     wanted = TaskFilter(since=since, until=until, event_type=event_type)
-    _start(TaskKind.REPLAY, endpoint_id, wanted, dry_run=dry_run, yes=yes)
+    start(TaskKind.REPLAY, endpoint_id, wanted, dry_run=dry_run, yes=yes)
 
 
-def _start(
-    kind: TaskKind, endpoint_id: str, wanted: TaskFilter, *, dry_run: bool, yes: bool
+def start(
+    kind: TaskKind, endpoint_id: str | None, wanted: TaskFilter, *, dry_run: bool, yes: bool
 ) -> None:
+    """Say how many there are, ask, and start the task."""
     access = current_access()
     seen = queries.preview_task(access, kind, endpoint_id, **wanted)
     noun = "events" if kind == TaskKind.REPLAY else "deliveries"
@@ -123,12 +124,14 @@ def _start(
     if seen.oldest is not None and seen.newest is not None:
         line += f", from {_shown(seen.oldest)} to {_shown(seen.newest)}"
     click.echo(f"{line}.")
-    since = wanted["since"]
+    since = wanted.get("since")
     if seen.history_since is not None and since is not None and since < seen.history_since:
         click.echo(f"The history begins at {_shown(seen.history_since)}.")
     if not seen.count and not seen.more:
         return
-    if seen.endpoint is not None and seen.endpoint.state != EndpointState.ACTIVE:
+    inactive = seen.endpoint is not None and seen.endpoint.state != EndpointState.ACTIVE
+    if inactive and kind != TaskKind.CANCEL:
+        assert seen.endpoint is not None
         click.echo(f"The endpoint is {seen.endpoint.state}: they are held until it is resumed.")
     if dry_run or not (yes or click.confirm(f"{kind.capitalize()} them?")):
         return

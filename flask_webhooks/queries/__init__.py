@@ -17,6 +17,7 @@ from .deliveries import (
 from .endpoints import (
     EndpointDetail,
     EndpointRow,
+    find_endpoints,
     get_endpoint,
     list_endpoints,
     name_endpoints,
@@ -61,6 +62,7 @@ __all__ = [
     "engine",
     "example",
     "explain_routing",
+    "find_endpoints",
     "get_delivery",
     "get_endpoint",
     "get_event",

@@ -164,6 +164,26 @@ def name_endpoints(access: Access, endpoint_ids: Iterable[str]) -> dict[str, End
         return {endpoint.id: endpoint for endpoint in session.scalars(query)}
 
 
+def find_endpoints(access: Access, search: str | None = None, *, limit: int) -> list[Endpoint]:
+    """The endpoints in scope that were not deleted, newest first, to choose from. One statement.
+
+    :param search: as in `list_endpoints`. :param limit: at most so many.
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    table = access.state.models.Endpoint
+    query = (
+        sa.select(table)
+        .where(access.scope(table.tenant), table.deleted_at.is_(None))
+        .order_by(table.id.desc())
+        .limit(limit)
+    )
+    if search:
+        query = query.where(found_by(table, search))
+    with access.read() as session:
+        return list(session.scalars(query))
+
+
 def quota(access: Access, tenant: str | None) -> tuple[int, int | None]:
     """How many endpoints a tenant has and may have; ``None`` for the whole server, and for no limit.
 

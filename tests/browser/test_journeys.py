@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from standardwebhooks import Webhook
 
 from flask_webhooks import queries
+from tests.delivering import drain, emit, states
 from tests.helpers import accessing, add_endpoint
 from tests.processes import OURS, WorkerProcess, config_of
 from tests.receiver import Receiver
@@ -268,3 +269,104 @@ def test_a_dialog_that_cannot_be_had_is_a_page(
     page.wait_for_url("**/pause")
     page.click("button:has-text('Pause webhook')")
     assert page.is_visible("text=Paused by")
+
+
+def fail_some(app: Flask, receiver: Receiver, count: int) -> str:
+    """A webhook whose receiver was down for longer than retries last; returns its id."""
+    endpoint = add_endpoint(app, receiver.url("/status/503"), name="Shop")
+    emit(app, count)
+    for _ in range(20):
+        drain(app, retry_schedule=(0.0,), failing_after=1000)
+        if states(app) == {"failed": count}:
+            return endpoint.id
+    raise AssertionError(states(app))
+
+
+@pytest.mark.timeout(600)
+def test_an_outage_is_repaired_with_the_keyboard_alone(
+    watched: Watched, app: Flask, receiver: Receiver, tmp_path: Path
+) -> None:
+    def prepare() -> str:
+        with app.app_context():
+            return fail_some(app, receiver, 7)
+
+    endpoint_id = apart(prepare)
+    before = len(receiver.requests)
+    page = watched.open(f"/endpoints/{endpoint_id}")
+    go(page, "Edit")
+    tab_to(page, "Endpoint URL")
+    page.keyboard.press("Control+A")
+    page.keyboard.type(receiver.url("/slow/0.01"))
+    go(page, "Save changes")
+
+    press(page, "Recover failed…")
+    dialog = page.get_by_role("dialog", name="Recover failed deliveries")
+    expect(dialog).to_be_visible()
+    faults = faults_of(watched)
+    go(page, "Last 24 hours")
+    assert page.inner_text(".wh-count") == "7 deliveries"
+    faults += faults_of(watched)
+    # Nothing happens before the button is pressed.
+    assert apart(states, app) == {"failed": 7}
+    go(page, "Recover them")
+    assert page.inner_text("h1") == "Recover failed deliveries"
+    expect(page.locator("#wh-part-state")).to_have_text("Waiting")
+    faults += faults_of(watched)
+    with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log"):
+        # Without anybody reloading the page.
+        expect(page.locator("#wh-part-state")).to_have_text("Finished", timeout=PATIENCE)
+        expect(page.get_by_text("7 of 7 deliveries")).to_be_visible()
+        apart(receiver.wait_for, before + 7, 60)
+        go(page, "See what becomes of them")
+        expect(page.locator("tbody .wh-ok")).to_have_count(7, timeout=PATIENCE)
+    faults += faults_of(watched)
+
+    # All that match, from a list; and a stop.
+    tab_to(page, "Status")
+    page.keyboard.type("Succ")
+    go(page, "Filter")
+    press(page, "Resend all that match…")
+    expect(page.get_by_role("dialog", name="Resend deliveries")).to_be_visible()
+    assert page.inner_text("dialog .wh-count") == "7 deliveries"
+    faults += faults_of(watched)
+    go(page, "Resend them")
+    go(page, "Stop Resend deliveries")
+    assert "The task is stopped." in page.inner_text("main")
+    faults += faults_of(watched)
+    assert faults == []
+
+
+@pytest.mark.timeout(300)
+def test_an_outage_is_repaired_without_javascript(
+    chromium: Browser, origin: str, app: Flask, receiver: Receiver, tmp_path: Path
+) -> None:
+    def prepare() -> str:
+        with app.app_context():
+            return fail_some(app, receiver, 3)
+
+    endpoint_id = apart(prepare)
+    before = len(receiver.requests)
+    context = chromium.new_context(java_script_enabled=False)
+    watched = Watched(context.new_page(), origin)
+    page = watched.open(f"/endpoints/{endpoint_id}/edit")
+    page.fill("#wh-url", receiver.url())
+    page.click("button:has-text('Save changes')")
+    page.click("text=Recover failed…")
+    page.fill("#wh-since", "2020-01-01T00:00")
+    page.click("button:has-text('Count them')")
+    assert page.inner_text(".wh-count") == "3 deliveries"
+    page.click("button:has-text('Recover them')")
+    link = page.get_by_role("link", name="Refresh")
+    with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log"):
+        for _ in range(300):
+            if not link.count():
+                break
+            page.wait_for_timeout(200)
+            link.click()
+        assert page.get_by_text("3 of 3 deliveries").count() == 1
+        apart(receiver.wait_for, before + 3, 60)
+    watched.open("/health")
+    page.click("text=All tasks")
+    assert page.get_by_text("Finished").count() == 1
+    assert watched.faults == []
+    context.close()

@@ -87,7 +87,7 @@ function offerDialogs() {
     event.preventDefault();
     try {
       const page = (await request(link.href)).document;
-      const form = document.adoptNode(page.querySelector(".wh form[method=post]"));
+      const form = document.adoptNode(page.querySelector("[data-wh-asks]") ?? page.querySelector(".wh form[method=post]"));
       const title = document.createElement("h2");
       title.className = "wh-heading";
       title.id = "wh-dialog-title";

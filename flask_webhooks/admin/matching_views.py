@@ -1,0 +1,91 @@
+"""Every delivery that a filtered list shows: send again or give up, after the number was shown."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from .. import queries
+from ..access import find_endpoint
+from ..bulk.selection import TaskFilter
+from ..errors import InvalidInput
+from ..models import TaskKind
+from .filters import Filters
+from .forms import ConfirmForm
+from .i18n import gettext as _
+from .page import current_access, render
+from .task_views import start
+
+#: Filters of the list of deliveries.
+OF_LIST = ("webhook", "state", "type", "status", "since", "until", "id", "q")
+
+
+def register(blueprint: Blueprint) -> None:
+    both = ["GET", "POST"]
+    for action, view in (("resend-all", resend_all), ("cancel-all", cancel_all)):
+        blueprint.add_url_rule(f"/deliveries/{action}", view_func=view, methods=both)
+
+
+def resend_all() -> Response:
+    """Send everything again that a list of deliveries shows with the same filters."""
+    return _all(TaskKind.RESEND)
+
+
+def cancel_all() -> Response:
+    """Give up everything that waits, of what a list of deliveries shows with the same filters."""
+    return _all(TaskKind.CANCEL)
+
+
+def _all(kind: TaskKind) -> Response:
+    access = current_access()
+    posted = request.method == "POST"
+    filters = Filters(request.form if posted else request.args, *OF_LIST)
+    endpoint_id = filters.get("webhook")
+    access.require("send", None if endpoint_id is None else find_endpoint(access, endpoint_id))
+    if posted:
+        ConfirmForm().check_csrf()
+    why_not = not_selectable(filters)
+    if why_not is not None:
+        raise InvalidInput(why_not)
+    wanted = TaskFilter(
+        since=filters.moment("since"),
+        until=filters.moment("until"),
+        state=filters.get("state"),
+        event_type=filters.get("type"),
+        status=filters.get("status"),
+        event_id=filters.get("id"),
+    )
+    if posted:
+        return start(access, kind, endpoint_id, wanted)
+    return render(
+        "task_confirm.html",
+        kind=kind,
+        seen=queries.preview_task(access, kind, endpoint_id, **wanted),
+        wanted=wanted,
+        filters=filters,
+        view=f"{kind}_all",
+        failing=False,
+    )
+
+
+def not_selectable(filters: Filters) -> str | None:
+    """Why a list with these filters cannot be taken as a whole; ``None`` if it can. Pure."""
+    if filters.get("q") is not None:
+        return _(
+            "A text is looked for among the newest deliveries only, so all that match cannot be counted. "
+            "Take the text off the filter."
+        )
+    if filters["id"].startswith("dlv_"):
+        return _("This is the id of one delivery: resend or cancel it on its own page.")
+    return None
+
+
+def choices(filters: Filters) -> list[str]:
+    """The views that a list with these filters may lead to. Pure."""
+    if not filters or not_selectable(filters) is not None:
+        return []
+    state = filters.get("state")
+    waiting = state in (None, "pending", "held")
+    return [
+        *(["resend_all"] if state != "sending" else []),
+        *(["cancel_all"] if waiting else []),
+    ]

@@ -1,0 +1,92 @@
+"""Tasks over many deliveries: start one, see how far it is, stop it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from .. import actions, queries
+from ..access import Access, find_endpoint
+from ..bulk.selection import TaskFilter
+from ..errors import InvalidTransition
+from ..models import TaskKind, TaskState
+from ..state import AllTenants
+from . import banners
+from .filters import Filters
+from .forms import ConfirmForm
+from .i18n import gettext as _
+from .page import current_access, notify, redirect_to, render
+
+
+def register(blueprint: Blueprint) -> None:
+    blueprint.add_url_rule("/tasks", view_func=task_list)
+    blueprint.add_url_rule("/tasks/<task_id>", view_func=task)
+    blueprint.add_url_rule("/tasks/<task_id>/stop", view_func=task_stop, methods=["POST"])
+
+
+def start(access: Access, kind: TaskKind, endpoint_id: str | None, wanted: TaskFilter) -> Response:
+    """Start a task and go to its page, or to that of the one which is in the way.
+
+    :raises InvalidInput: the filter makes no sense.
+    """
+    try:
+        started = actions.start_task(access, kind, endpoint_id, **wanted)
+    except InvalidTransition as error:
+        running = _running(access, kind, endpoint_id)
+        if running is None:
+            raise
+        notify(error.message, "warn")
+        return redirect_to("task", task_id=running)
+    notify(_("The task is queued."))
+    return redirect_to("task", task_id=started.id)
+
+
+def _running(access: Access, kind: TaskKind, endpoint_id: str | None) -> str | None:
+    """The task of this kind that is in the way."""
+    rows = queries.list_tasks(access, endpoint_id, unfinished=True, limit=queries.MAX_LIMIT).items
+    everybody = None if isinstance(access.tenant, AllTenants) else access.tenant
+    for row in rows:
+        task = row.task
+        alike = task.kind == kind and task.endpoint_id == endpoint_id
+        # An operator sees those that tenants have started over all of theirs, too.
+        if alike and (endpoint_id is not None or task.tenant == everybody):
+            return task.id
+    return None
+
+
+def task_list() -> Response:
+    """Every task in scope, or of one endpoint, newest first."""
+    access = current_access()
+    filters = Filters(request.args, "webhook")
+    wanted = filters.get("webhook")
+    page = queries.list_tasks(access, wanted, before=filters.before)
+    return render(
+        "task_list.html",
+        page=page,
+        filters=filters,
+        endpoint=None if wanted is None else find_endpoint(access, wanted, deleted=True),
+    )
+
+
+def task(task_id: str) -> Response:
+    """One task: what it is about, and how far it is."""
+    access = current_access()
+    row = queries.get_task(access, task_id)
+    waits = row.task.state == TaskState.WAITING
+    # Tenants are told nothing of Redis, nor is who may see single endpoints only.
+    engine = banners.engine_of(access) if waits and access.may("view", None) else None
+    return render("task.html", row=row, unreachable=engine is not None and not engine.reachable)
+
+
+def task_stop(task_id: str) -> Response:
+    """Stop it; what is done stays done."""
+    access = current_access()
+    access.require("send", queries.get_task(access, task_id).endpoint)
+    ConfirmForm().check_csrf()
+    try:
+        actions.stop_task(access, task_id)
+    except InvalidTransition as error:
+        # It has ended between the page and the button.
+        notify(error.message, "warn")
+    else:
+        notify(_("The task is stopped. What is done stays done."))
+    return redirect_to("task", task_id=task_id)

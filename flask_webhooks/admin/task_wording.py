@@ -1,0 +1,124 @@
+"""Tasks over many deliveries in the words and icons that people see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ..models import TaskKind
+from .display import count
+from .i18n import gettext as _
+from .i18n import ngettext
+from .wording import Status, delivery_status
+
+
+def task_status(state: str) -> Status:
+    """Where a task stands."""
+    match state:
+        case "waiting":
+            return Status(_("Waiting"), "wait", "clock")
+        case "running":
+            return Status(_("Running"), "wait", "arrow")
+        case "finished":
+            return Status(_("Finished"), "ok", "check")
+        case "stopped":
+            return Status(_("Stopped"), "off", "ban")
+        case "failed":
+            return Status(_("Failed"), "bad", "cross")
+        case other:
+            return Status(other, "off", "dot")
+
+
+def task_title(kind: str) -> str:
+    """What a task does, as a heading."""
+    words = {
+        "recover": _("Recover failed deliveries"),
+        "replay": _("Replay missed events"),
+        "resend": _("Resend deliveries"),
+        "cancel": _("Cancel deliveries"),
+        "release": _("Send held deliveries"),
+        "discard": _("Discard held deliveries"),
+    }
+    return words.get(kind, kind)
+
+
+def task_question(kind: str) -> str:
+    """What happens to what was counted, before it does."""
+    words = {
+        "recover": _(
+            "They are sent again with the same webhook-id. They keep their attempts, and the retry schedule begins "
+            "anew."
+        ),
+        "replay": _(
+            "They get a delivery each, and are sent as any other event. None of them was owed to this webhook before."
+        ),
+        "resend": _(
+            "They are sent again with the same webhook-id, whatever became of them. Receivers that do not compare "
+            "ids get them twice."
+        ),
+        "cancel": _(
+            "They are given up. What is being sent right now is left alone. You can resend them as long as they are "
+            "kept."
+        ),
+    }
+    return words.get(kind, "")
+
+
+def task_outcome(kind: str) -> str:
+    """What became of everything that a finished task has done."""
+    if kind in ("cancel", "discard"):
+        return _("They are cancelled, and stay in the list.")
+    return _(
+        "They are queued, and sent as fast as the webhook takes them; what is for a paused one is held."
+    )
+
+
+def task_counted(kind: str, number: int, text: str | None = None) -> str:
+    """So many deliveries, or events of a replay.
+
+    :param text: the number for people, where counting ended: ``10,000+``.
+    """
+    shown = count(number) if text is None else text
+    if kind == TaskKind.REPLAY:
+        return ngettext("%(number)s event", "%(number)s events", number, number=shown)
+    return ngettext("%(number)s delivery", "%(number)s deliveries", number, number=shown)
+
+
+def task_progress(kind: str, done: int, total: int | None) -> str:
+    """How far a task is, in numbers."""
+    if total is None:
+        return _("%(done)s so far", done=count(done))
+    return _("%(done)s of %(all)s", done=count(done), all=task_counted(kind, total))
+
+
+def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | datetime]]:
+    """What a task selects: labels and values. Times may be given as ISO 8601 texts."""
+    match kind:
+        case "recover":
+            since, until = _("Failed since"), _("Failed before")
+        case "replay":
+            since, until = _("Recorded since"), _("Recorded before")
+        case _:
+            since, until = _("Created since"), _("Created before")
+    labels = {
+        "since": since,
+        "until": until,
+        "state": _("Status"),
+        "event_type": _("Event type"),
+        "status": _("Answer"),
+        "event_id": _("Event"),
+    }
+    found: list[tuple[str, str | datetime]] = []
+    for name, label in labels.items():
+        value = filter.get(name)
+        if value is None:
+            continue
+        if name in ("since", "until"):
+            value = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        elif name == "state":
+            value = delivery_status(value).word
+        elif value == "none":
+            value = _("No answer")
+        found.append((label, value))
+    return found
