@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ..models import DeliveryState
 from ..state import State
-from .locks import in_state
+from .locks import among, in_state
 
 
 def lease_rows(
@@ -28,7 +28,7 @@ def lease_rows(
     endpoint = state.table("Endpoint").c
     mark = (
         sa.update(table)
-        .where(delivery.id.in_(picked), in_state(table, DeliveryState.PENDING))
+        .where(among(connection, delivery.id, picked), in_state(table, DeliveryState.PENDING))
         .values(
             state=DeliveryState.SENDING,
             due_at=None,
@@ -59,5 +59,7 @@ def lease_rows(
         return connection.execute(mark.where(theirs).returning(*columns)).all()
     connection.execute(mark)
     return connection.execute(
-        sa.select(*columns).where(theirs, delivery.id.in_(picked), delivery.lease_token == token)
+        sa.select(*columns).where(
+            theirs, among(connection, delivery.id, picked), delivery.lease_token == token
+        )
     ).all()
