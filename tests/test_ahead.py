@@ -251,7 +251,8 @@ def test_delivery_whose_lease_runs_out_while_it_waits_is_not_sent(
     emit(app, 3)
     first, second, third = worker.take()
     # So little that a request could outlive it.
-    short = dataclasses.replace(second[0], lease_until=worker.now + timedelta(seconds=10))
+    timeout = timedelta(seconds=worker.state.settings.timeout)
+    short = dataclasses.replace(second[0], lease_until=worker.now + timeout)
     sent, released = fly(app, [first, (short, second[1]), third])
     assert ids_of(sent) == ids_of_flying([first, third])
     assert ids_of(released) == ids_of_flying([second])
@@ -377,9 +378,9 @@ def test_endpoint_that_dies_in_full_flight_gets_its_cap_and_no_more(
     app: Flask, receiver: Receiver
 ) -> None:
     """What waits for it, and what could be claimed before its failures are settled, is not sent."""
-    dies = add_endpoint(app, receiver.url("/dies"))
+    dies = add_endpoint(app, receiver.url("/dies"), events=["license.*"])
     for number in range(5):
-        add_endpoint(app, receiver.url(f"/ok/{number}"))
+        add_endpoint(app, receiver.url(f"/ok/{number}"), events=["license.*"])
     emit(app, 150)
     answer = Receiver._answer
     alive = 60

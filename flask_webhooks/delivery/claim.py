@@ -18,11 +18,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..formats import OutgoingEvent, Target
+from ..formats import Target
 from ..health import Hold
 from ..state import State
 from .due import DueRows, Round, Wish
-from .leasing import lease_rows
+from .leasing import lease_rows, read_events
 from .locks import reading, take_write_lock
 from .noticing import FEW, forget_noticed, look_when_due, notice
 from .outcome import Claimed, Released, Unsettled
@@ -344,20 +344,15 @@ class Claimer:
         token = uuid.uuid4().hex
         lease_until = now + timedelta(seconds=self.state.settings.lease)
         rows = lease_rows(self.state, connection, list(picked), now, token, lease_until)
-        versions = {row.endpoint_id: row.version for row in rows}
+        events = read_events(self.state, connection, (row.event_id for row in rows))
+        versions = {row.endpoint_id: pick.endpoints[row.endpoint_id].version for row in rows}
         unreadable = self._targets.load(connection, versions, now=time.time())
-        events = {
-            row.id: OutgoingEvent(
-                row.id, row.type, row.tenant, row.occurred_at, row.data_json, tenant_name=row.tenant
-            )
-            for row in rows
-        }
         order = {delivery_id: position for position, delivery_id in enumerate(picked)}
-        for row in sorted(rows, key=lambda row: order[row.delivery_id]):
+        for row in sorted(rows, key=lambda row: order[row.id]):
             claimed = Claimed(
-                delivery_id=row.delivery_id,
+                delivery_id=row.id,
                 endpoint_id=row.endpoint_id,
-                event=events[row.id],
+                event=events[row.event_id],
                 number=row.attempt_count,
                 trigger=row.trigger,
                 actor=row.actor,
@@ -365,12 +360,12 @@ class Claimer:
                 token=token,
                 lease_until=lease_until,
                 bucket=pick.endpoints[row.endpoint_id].bucket,
-                not_before=picked[row.delivery_id],
+                not_before=picked[row.id],
             )
             if row.endpoint_id in unreadable:
                 claim.released.append(Released(claimed, UNREADABLE_DELAY, Hold.UNREADABLE_SECRET))
             else:
-                taken = claim.ahead if row.delivery_id in pick.ahead else claim.claimed
+                taken = claim.ahead if row.id in pick.ahead else claim.claimed
                 taken.append((claimed, self._targets[row.endpoint_id]))
 
 
