@@ -72,6 +72,13 @@ class Health:
 def after_success(health: Health, now: datetime) -> tuple[Health, list[Change]]:
     """One success clears everything but a pause that the receiver itself asked for."""
     held = health.hold_reason == Hold.RETRY_AFTER
+    if (
+        health.last_success_at == now
+        and not health.consecutive_failures
+        and (health.hold_until is None or held)
+    ):
+        # The second one of a batch, as most are.
+        return health, []
     recovered = replace(
         health,
         consecutive_failures=0,

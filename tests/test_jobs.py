@@ -15,6 +15,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 
 from flask_webhooks import Worker, jobs
+from flask_webhooks.delivery.claim import Room
 from flask_webhooks.delivery.rehearsal import rehearse
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.state import state_of
@@ -167,6 +168,6 @@ def test_rehearsal_leaves_nothing_to_compile_for_the_first_claim(
     assert compiled is not None
     known = set(compiled)
     worker.catch_up()
-    claim = worker.claimer.claim(worker.connection, worker.now, 10)
+    claim = worker.claimer.claim(worker.connection, worker.now, Room(10))
     assert len(claim.claimed) == 2
     assert set(compiled) <= known

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_webhooks.delivery.claim import Claim, Claimer
+from flask_webhooks.delivery.claim import Claim, Claimer, Room
 from flask_webhooks.delivery.outcome import Claimed, Outcome, Released, Sent, Settled
 from flask_webhooks.delivery.recovery import recover_expired, release_stragglers
 from flask_webhooks.delivery.settle import Settler
@@ -48,7 +48,7 @@ class Worker:
 
     def claim(self, room: int = 256) -> Claim:
         self.catch_up()
-        claim = self.claimer.claim(self.connection, self.now, room)
+        claim = self.claimer.claim(self.connection, self.now, Room(room))
         assert not self.connection.in_transaction()
         return claim
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from ..columns import compact_json
 from ..state import State
@@ -16,12 +17,19 @@ class AttemptRows:
     """Records attempts, with everything that was sent and came back.
 
     Every delivery writes such a row, so this goes to the driver without SQLAlchemy's work on each value:
-    that took half the time of an insert.
+    that took half the time of an insert. psycopg gets them as a COPY, which takes half of the rest.
     """
 
     def __init__(self, state: State) -> None:
         table = state.table("Attempt")
         dialect = state.engine.dialect
+        self._dialect = dialect
+        preparer = dialect.identifier_preparer
+        columns = ", ".join(preparer.format_column(column) for column in table.c)
+        self._copied: str | None = None
+        if dialect.driver == "psycopg":
+            self._copied = f"COPY {preparer.format_table(table)} ({columns}) FROM STDIN"
+        self._names = [column.name for column in table.c]
         insert = sa.insert(table).compile(dialect=dialect)
         self._statement = str(insert)
         #: The columns in the order of the statement, where the driver wants values by position.
@@ -33,13 +41,37 @@ class AttemptRows:
         if not sent:
             return
         rows = [self._row(item) for item in sent]
-        if self._order is None:
+        if self._copied is not None:
+            self._copy(connection, self._copied, rows)
+        elif self._order is None:
             connection.exec_driver_sql(self._statement, rows)
         else:
             order = self._order
             connection.exec_driver_sql(
                 self._statement, [tuple(row[name] for name in order) for row in rows]
             )
+
+    def _copy(
+        self, connection: sa.Connection, statement: str, rows: Sequence[dict[str, Any]]
+    ) -> None:
+        names = self._names
+        dbapi_error = self._dialect.loaded_dbapi.Error
+        cursor: Any = connection.connection.cursor()
+        try:
+            with cursor, cursor.copy(statement) as copy:
+                for row in rows:
+                    copy.write_row([row[name] for name in names])
+        except dbapi_error as error:
+            # As if SQLAlchemy had met it.
+            lost = self._dialect.is_disconnect(error, cursor.connection, cursor)
+            raise DBAPIError.instance(
+                statement,
+                None,
+                error,
+                dbapi_error,
+                connection_invalidated=lost,
+                dialect=self._dialect,
+            ) from error
 
     def _row(self, item: Sent) -> dict[str, Any]:
         claimed = item.claimed

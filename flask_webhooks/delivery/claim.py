@@ -18,14 +18,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..formats import OutgoingEvent, Target
+from ..formats import Target
 from ..health import Hold
 from ..state import State
 from .due import DueRows, Round, Wish
-from .leasing import lease_rows
+from .leasing import lease_rows, read_events
 from .locks import reading, take_write_lock
 from .noticing import FEW, forget_noticed, look_when_due, notice
-from .outcome import Claimed, Released
+from .outcome import Claimed, Released, Unsettled
 from .rates import Turns, lock_turns, save_turns, shared_limits
 from .standing import Standing, Terms, count_in_flight, lock_standings, read_terms
 from .targets import Targets, TenantNames
@@ -49,6 +49,8 @@ class Claim:
     """What one claim brought."""
 
     claimed: list[tuple[Claimed, Target]] = field(default_factory=list)
+    #: To be sent as soon as there is a place.
+    ahead: list[tuple[Claimed, Target]] = field(default_factory=list)
     released: list[Released] = field(default_factory=list)
     #: All the room was used: there may be more due, for other workers too.
     full: bool = False
@@ -60,6 +62,20 @@ class Claim:
     contended: bool = False
     #: A rate limit let no more through: look again at this time.
     again: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a drain has room for."""
+
+    #: Requests that it may start now.
+    places: int
+    #: Deliveries that may wait beside them, for the next places that become free.
+    ahead: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.places + self.ahead
 
 
 class Claimer:
@@ -92,29 +108,38 @@ class Claimer:
         times = [self._due.soonest(connection, now), self._due.first_lease(connection)]
         return min((moment for moment in times if moment is not None), default=None)
 
-    def claim(self, connection: sa.Connection, now: datetime, room: int) -> Claim:
-        """Take up to `room` due deliveries; no transaction is open when this returns.
+    def claim(
+        self,
+        connection: sa.Connection,
+        now: datetime,
+        room: Room,
+        unsettled: Unsettled | None = None,
+    ) -> Claim:
+        """Take as many due deliveries as there is room for; no transaction is open when this returns.
 
         :param now: the database's time.
+        :param unsettled: what this drain has not settled yet. Nobody may settle it while this runs.
         """
         claim = Claim()
+        unsettled = unsettled or Unsettled()
         start = self._cursor
         for _ in range(MAX_LOOKS):
             found = self._look(connection, now, room)
             if found.ready:
-                self._take(connection, now, found.ready, room, claim)
+                self._take(connection, now, found.ready, room, unsettled, claim)
             if len(found.idle) > FEW:
                 notice(self.state, connection, found.idle)
-            if claim.claimed or claim.released or found.end is None:
+            if claim.claimed or claim.ahead or claim.released or found.end is None:
                 break
         claim.limited |= found.passed or found.end is not None
         claim.more = found.end is not None and found.end > start
         if self.state.hooks.tenant_name is not None:
             # After the transactions: the host may ask its database.
-            claim.claimed = [
-                (replace(claimed, event=self._names.give(claimed.event)), target)
-                for claimed, target in claim.claimed
-            ]
+            for taken in (claim.claimed, claim.ahead):
+                taken[:] = [
+                    (replace(claimed, event=self._names.give(claimed.event)), target)
+                    for claimed, target in taken
+                ]
         return claim
 
     def rehearse(self, connection: sa.Connection, now: datetime) -> None:
@@ -131,17 +156,19 @@ class Claimer:
             count_in_flight(self.state, connection, [nobody])
             for wishes in ([Wish(nobody, 1)], [Wish(nobody, 1), Wish(nobody, 1, asked=True)]):
                 self._due.pick(connection, now, wishes)
-            self._mark(connection, now, {nobody: None}, {}, Claim())
+            self._mark(
+                connection, now, {nobody: None}, _Pick(Room(1), {}, {}, Turns(now, {}, {})), Claim()
+            )
             self._targets.load(connection, {nobody: 1}, now=0.0)
 
-    def _look(self, connection: sa.Connection, now: datetime, room: int) -> Round:
+    def _look(self, connection: sa.Connection, now: datetime, room: Room) -> Round:
         """Find the endpoints whose turn it is."""
         # The reserve is for few of those that have something due: look at many to find them.
-        most = MAX_ENDPOINTS if room <= self.reserve else min(room, MAX_ENDPOINTS)
+        most = MAX_ENDPOINTS if room.places <= self.reserve else min(room.total, MAX_ENDPOINTS)
         with reading(connection):
             # Apart from what follows: MySQL would go on showing the other rows as they are now.
             found = self._due.look(
-                connection, now, self._cursor, most, slow=room > self.slow_reserve
+                connection, now, self._cursor, most, slow=room.places > self.slow_reserve
             )
         self._cursor = found.end or ""
         if found.end is None and found.ready:
@@ -156,7 +183,8 @@ class Claimer:
         connection: sa.Connection,
         now: datetime,
         candidates: list[str],
-        room: int,
+        room: Room,
+        unsettled: Unsettled,
         claim: Claim,
     ) -> None:
         with connection.begin():
@@ -165,15 +193,20 @@ class Claimer:
             claim.contended = len(locked) < len(candidates)
             endpoints = read_terms(self.state, connection, locked)
             turns = self._lock_turns(connection, now, endpoints)
-            pick = _Pick(room, locked, endpoints, turns)
-            known = [endpoint_id for endpoint_id in candidates if endpoint_id in endpoints]
+            pick = _Pick(room, locked, endpoints, turns, unsettled)
+            known = [
+                endpoint_id
+                for endpoint_id in candidates
+                if endpoint_id in endpoints and not pick.troubled(endpoint_id)
+            ]
+            claim.limited = len(known) < len(endpoints)
             picked = self._pick_rows(connection, now, known, pick, claim)
             if picked:
-                self._mark(connection, now, picked, endpoints, claim)
+                self._mark(connection, now, picked, pick, claim)
             look_when_due(self.state, connection, pick.exhausted)
             self._wait_for_turns(connection, now, pick, claim)
             save_turns(self.state, connection, turns)
-        claim.full = len(picked) >= room
+        claim.full = len(picked) >= room.total
 
     def _pick_rows(
         self,
@@ -193,13 +226,15 @@ class Claimer:
             [id_ for id_ in candidates if endpoints[id_].ordered and locked[id_].look_at],
         )
         flying = count_in_flight(self.state, connection, candidates)
-        share = -(-pick.room // len(locked))
+        share = -(-pick.room.total // len(locked))
         wishes: list[Wish] = []
         free: dict[str, int] = {}
         wanted: dict[str, int] = {}
         for endpoint_id in candidates:
             health, endpoint = locked[endpoint_id], endpoints[endpoint_id]
-            slots = min(self.state.settings.endpoint_concurrency - flying[endpoint_id], share)
+            # Ours that were answered are no requests in flight any more. The others' may be.
+            held = flying[endpoint_id] - pick.unsettled.answered[endpoint_id]
+            slots = min(self.state.settings.endpoint_concurrency - held, share)
             free[endpoint_id] = slots
             if slots <= 0:
                 continue
@@ -216,7 +251,7 @@ class Claimer:
                 wishes.append(Wish(endpoint_id, slots - due, asked=True))
         rows = self._due.pick(connection, now, wishes) if wishes else []
         brought = Counter(row.endpoint_id for row in rows)
-        claim.limited = len(rows) > pick.room or any(
+        claim.limited |= len(rows) > pick.room.total or any(
             brought[endpoint_id] >= slots for endpoint_id, slots in free.items()
         )
         pick.exhausted = [
@@ -224,23 +259,29 @@ class Claimer:
             for endpoint_id, number in wanted.items()
             if brought[endpoint_id] < number and locked[endpoint_id].look_at is not None
         ]
-        return self._choose(_in_turns(rows, candidates), flying, pick, claim)
+        return self._choose(now, _in_turns(rows, candidates), flying, pick, claim)
 
     def _choose(
-        self, rows: Sequence[Any], flying: Mapping[str, int], pick: _Pick, claim: Claim
+        self,
+        now: datetime,
+        rows: Sequence[Any],
+        flying: Mapping[str, int],
+        pick: _Pick,
+        claim: Claim,
     ) -> dict[str, datetime | None]:
-        """Those of the rows that there is a place and a turn for."""
+        """Those of the rows that there is a place and a turn for, or that may wait for a place."""
         chosen: dict[str, datetime | None] = {}
         busy = Counter(flying)
+        places, ahead = pick.room.places, pick.room.ahead
         for row in rows:
             endpoint_id = row.endpoint_id
-            left = pick.room - len(chosen)
-            if left <= 0:
+            if places <= 0 and ahead <= 0:
                 break
             reserve = self.reserve if busy[endpoint_id] else 0
             if pick.locked[endpoint_id].slow:
                 reserve = self.slow_reserve
-            if left <= reserve:
+            wait = places <= reserve
+            if wait and (ahead <= 0 or not pick.may_wait(endpoint_id, now)):
                 claim.limited = True
                 continue
             bucket = pick.endpoints[endpoint_id].bucket
@@ -252,6 +293,11 @@ class Claimer:
                     continue
             chosen[row.id] = turn
             busy[endpoint_id] += 1
+            if wait:
+                pick.ahead.add(row.id)
+                ahead -= 1
+            else:
+                places -= 1
         return chosen
 
     def _wait_for_turns(
@@ -292,53 +338,66 @@ class Claimer:
         connection: sa.Connection,
         now: datetime,
         picked: Mapping[str, datetime | None],
-        endpoints: Mapping[str, Terms],
+        pick: _Pick,
         claim: Claim,
     ) -> None:
         token = uuid.uuid4().hex
         lease_until = now + timedelta(seconds=self.state.settings.lease)
         rows = lease_rows(self.state, connection, list(picked), now, token, lease_until)
-        versions = {row.endpoint_id: row.version for row in rows}
+        events = read_events(self.state, connection, (row.event_id for row in rows))
+        versions = {row.endpoint_id: pick.endpoints[row.endpoint_id].version for row in rows}
         unreadable = self._targets.load(connection, versions, now=time.time())
-        events = {
-            row.id: OutgoingEvent(
-                row.id, row.type, row.tenant, row.occurred_at, row.data_json, tenant_name=row.tenant
-            )
-            for row in rows
-        }
         order = {delivery_id: position for position, delivery_id in enumerate(picked)}
-        for row in sorted(rows, key=lambda row: order[row.delivery_id]):
+        for row in sorted(rows, key=lambda row: order[row.id]):
             claimed = Claimed(
-                delivery_id=row.delivery_id,
+                delivery_id=row.id,
                 endpoint_id=row.endpoint_id,
-                event=events[row.id],
+                event=events[row.event_id],
                 number=row.attempt_count,
                 trigger=row.trigger,
                 actor=row.actor,
                 failure_count=row.failure_count,
                 token=token,
                 lease_until=lease_until,
-                bucket=endpoints[row.endpoint_id].bucket,
-                not_before=picked[row.delivery_id],
+                bucket=pick.endpoints[row.endpoint_id].bucket,
+                not_before=picked[row.id],
             )
             if row.endpoint_id in unreadable:
                 claim.released.append(Released(claimed, UNREADABLE_DELAY, Hold.UNREADABLE_SECRET))
             else:
-                claim.claimed.append((claimed, self._targets[row.endpoint_id]))
+                taken = claim.ahead if row.id in pick.ahead else claim.claimed
+                taken.append((claimed, self._targets[row.endpoint_id]))
 
 
 @dataclass(slots=True)
 class _Pick:
     """What a claim picks from."""
 
-    room: int
+    room: Room
     locked: Mapping[str, Standing]
     endpoints: Mapping[str, Terms]
     turns: Turns
+    unsettled: Unsettled = field(default_factory=Unsettled)
+    #: Deliveries that are to wait for a place.
+    ahead: set[str] = field(default_factory=set)
     #: Endpoints that got no turn though they have something due.
     waiting: set[str] = field(default_factory=set)
     #: Endpoints with noticed deliveries, of which all that is due was picked.
     exhausted: list[str] = field(default_factory=list)
+
+    def troubled(self, endpoint_id: str) -> bool:
+        """Whether what has not been settled yet may keep the endpoint from getting more."""
+        found = self.unsettled.troubled
+        return endpoint_id in found or self.endpoints[endpoint_id].bucket in found
+
+    def may_wait(self, endpoint_id: str, now: datetime) -> bool:
+        """Whether deliveries of an endpoint may wait for a place.
+
+        Only where one request is like the other, and soon over.
+        """
+        health, endpoint = self.locked[endpoint_id], self.endpoints[endpoint_id]
+        usual = endpoint.active and not endpoint.ordered and endpoint.bucket is None
+        return usual and not health.failing and not health.slow and not health.held(now)
 
 
 def _in_turns(rows: Sequence[Any], endpoint_ids: Sequence[str]) -> list[Any]:

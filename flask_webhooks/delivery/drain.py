@@ -23,10 +23,10 @@ from ..logs import log_failure, safe_text
 from ..state import State
 from .aside import Aside, OtherWork
 from .bell import STEP, Bell
-from .claim import Claim, Claimer
+from .claim import Claim, Claimer, Room
 from .clock import DatabaseClock
 from .database import Database, may_pass
-from .flight import Flight
+from .flight import LONGEST_WAIT, Flight
 from .garbage import rarely_collected
 from .housekeeping import House
 from .locks import reading
@@ -45,6 +45,9 @@ logger = logging.getLogger("flask_webhooks.delivery")
 
 #: Outcomes that are written at once.
 SETTLE_BATCH = 500
+#: Seconds in which outcomes gather while more than this share of the places is taken. A claim and a
+#: settlement take the same few milliseconds of Python however little they bring.
+GATHER, GATHER_SHARE = 0.01, 0.5
 #: Seconds that requests in flight get when the worker must stop; with the rest it stays under 8 s.
 STOP_GRACE = 4.0
 #: Seconds that the last settling may take after that.
@@ -83,6 +86,10 @@ class Drain:
         self._aside = None if other is None else Aside(state, self._database, other)
         self._look = True
         self._limited = False
+        #: Whether the database did a settling last; claims and settlements take turns.
+        self._settled = False
+        #: Requests that had ended at the last claim.
+        self._ended = 0
         #: The database's time of the last claim.
         self._looked_at = datetime.min.replace(tzinfo=UTC)
         self._stopping_since: float | None = None
@@ -111,6 +118,7 @@ class Drain:
             if self._aside is not None:
                 self._aside.end()
             logger.info("Asked to stop with %d requests in flight", len(self._flight))
+            self._flight.close()
         self._wake.set()
 
     @property
@@ -125,7 +133,7 @@ class Drain:
 
     def has_room(self) -> bool:
         """Whether there is any use in waking us."""
-        return self._room() > 0
+        return self._room().places > 0
 
     def busy(self) -> bool:
         """Whether requests are under way."""
@@ -151,7 +159,8 @@ class Drain:
         opening = asyncio.create_task(self._database.run(self._read_clock))
         await asyncio.sleep(0)
         async with Sender(self.state) as sender:
-            self._flight = Flight(sender, self._clock, self._wake.set)
+            places = self.settings.concurrency - self._claimer.reserve
+            self._flight = Flight(sender, self._clock, self._wake.set, places)
             # The first claim waits for neither of them, and has the processor for itself.
             beside = [
                 asyncio.create_task(self._presence.run(self._claimed)),
@@ -182,15 +191,21 @@ class Drain:
 
     async def _work(self) -> None:
         while True:
-            if self._flight.outcomes:
+            if self._over():
+                self._flight.release_waiting()
+            self._flight.release_overdue()
+            claims = self._look and self._room().total > 0
+            if self._flight.outcomes and not (claims and self._settled):
+                if self._gathers():
+                    await asyncio.sleep(GATHER)
                 await self._settle()
-            elif self._look and self.has_room():
+            elif claims:
                 await self._claim()
             elif self.busy():
                 if self._stopping_since is not None:
                     await self._finish_or_interrupt()
                 else:
-                    await self._pause(None)
+                    await self._pause(LONGEST_WAIT if self._flight.waiting else None)
             elif self._over():
                 # Our own worker takes the job, unless it was told to stop.
                 await self._bell.hand_over(to_others=self._stopping_since is not None)
@@ -198,8 +213,18 @@ class Drain:
             elif await self._idle():
                 return
 
-    def _room(self) -> int:
-        return 0 if self._over() else self.settings.concurrency - len(self._flight)
+    def _room(self) -> Room:
+        if self._over():
+            return Room(0)
+        concurrency = self.settings.concurrency
+        # As many as ended since the last claim will probably do so until the next one.
+        ahead = min(self._flight.ended - self._ended, concurrency) - self._flight.waiting
+        return Room(concurrency - len(self._flight), max(ahead, 0))
+
+    def _gathers(self) -> bool:
+        """Whether it pays to wait for a moment before settling: plenty is under way, and has to come yet."""
+        under_way = len(self._flight) + self._flight.waiting
+        return not self._over() and under_way > self.settings.concurrency * GATHER_SHARE
 
     def _over(self) -> bool:
         return (
@@ -208,22 +233,26 @@ class Drain:
         )
 
     async def _claim(self) -> None:
-        self._look = False
+        self._look = self._settled = False
         room = self._room()
+        self._ended = self._flight.ended
 
         def take(connection: sa.Connection) -> Claim:
             self._looked_at = self._clock.now()
-            return self._claimer.claim(connection, self._looked_at, room)
+            unsettled = self._flight.unsettled()
+            return self._claimer.claim(connection, self._looked_at, room, unsettled)
 
         claim = await self._database.run(take)
         self._limited = claim.limited
         self._flight.release(claim.released)
         for claimed, target in claim.claimed:
             self._flight.launch(claimed, target)
+        for claimed, target in claim.ahead:
+            self._flight.wait(claimed, target)
         self._claimed.set()
         if claim.claimed:
             self._active_at = time.monotonic()
-        if self._room() > self._claimer.reserve:
+        if self._room().places > self._claimer.reserve:
             self._look |= claim.more or bool(claim.claimed and claim.limited)
         if claim.contended:
             self._loop.call_later(CONTENTION_PAUSE, self.look)
@@ -237,6 +266,7 @@ class Drain:
         if not self._house.kept:
             # Whoever hears of an attempt should find the drain that made it on the list.
             await self._house.keep()
+        self._settled = True
         sent, released = self._flight.take_outcomes(SETTLE_BATCH)
         try:
             changed = await self._write(sent, released)

@@ -13,7 +13,7 @@ state only.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -99,14 +99,20 @@ _FIRST_LEASE = (
 
 _PICK = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at FROM {delivery} d
     WHERE d.state = 'pending' AND d.endpoint_id = :e{n} AND d.due_at <= :now{asked}
-    ORDER BY d.due_at, d.id LIMIT :k{n}) AS q{n}"""
+    ORDER BY d.due_at, d.id LIMIT :k{n}) AS p{n}"""
 
 _ONLY_ASKED = " AND d.{trigger} IN ('manual', 'test')"
 
 _PICK_FIRST = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at FROM {delivery} d
     WHERE d.state = 'pending' AND d.noticed IS NULL AND d.endpoint_id = :e{n}
     AND d.{trigger} NOT IN ('manual', 'test')
-    ORDER BY d.id LIMIT :k{n}) AS q{n} WHERE q{n}.due_at <= :now"""
+    ORDER BY d.id LIMIT :k{n}) AS p{n} WHERE p{n}.due_at <= :now"""
+
+
+# PostgreSQL takes all wishes of a kind as two parameters. The statement is then the same for any number of them,
+# and is planned once; to plan a union of 20 takes longer than all else that a claim asks of it.
+_PICK_EACH = """SELECT q{n}.* FROM unnest(CAST(:ids{n} AS text[]), CAST(:counts{n} AS integer[]))
+    AS w{n} (endpoint_id, wanted) CROSS JOIN LATERAL ({pick}) AS q{n}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,12 @@ class Wish:
     asked: bool = False
     #: Only the first of all, if that is due.
     ordered: bool = False
+
+    @property
+    def kind(self) -> str:
+        if self.ordered:
+            return "ordered"
+        return "asked" if self.asked else "usual"
 
 
 @dataclass(slots=True)
@@ -157,9 +169,18 @@ class DueRows:
         self._page = _timed(fill(f"{skipping}\nUNION ALL\n{_NOTICED}")).columns(**columns)
         self._soonest_noticed = sa.text(fill(_SOONEST_NOTICED)).columns(moment=UtcDateTime())
         self._first_lease = sa.text(fill(_FIRST_LEASE)).columns(lease_until=UtcDateTime())
-        self._pick = fill(_PICK)
-        self._only_asked = fill(_ONLY_ASKED)
-        self._pick_first = fill(_PICK_FIRST)
+        picks = {
+            "usual": _PICK.replace("{asked}", ""),
+            "asked": _PICK.replace("{asked}", _ONLY_ASKED),
+            "ordered": _PICK_FIRST,
+        }
+        self._picks = {kind: fill(sql) for kind, sql in picks.items()}
+        self._picks_each = {
+            kind: _PICK_EACH.replace(
+                "{pick}", sql.replace(":e{n}", "w{n}.endpoint_id").replace(":k{n}", "w{n}.wanted")
+            )
+            for kind, sql in self._picks.items()
+        }
 
     def look(
         self,
@@ -257,17 +278,28 @@ class DueRows:
 
     def pick(self, connection: sa.Connection, now: datetime, wishes: list[Wish]) -> list[Any]:
         """The first due rows of some endpoints, oldest first for each."""
-        parameters: dict[str, Any] = {"now": now}
-        parts = []
+        if connection.dialect.name == "postgresql":
+            parts, parameters = self._by_kind(wishes)
+        else:
+            parts, parameters = self._one_by_one(wishes)
+        rows = connection.execute(_union(tuple(parts)), {"now": now, **parameters}).all()
+        return sorted(rows, key=lambda row: (row.due_at, row.id))
+
+    def _one_by_one(self, wishes: Sequence[Wish]) -> tuple[list[str], dict[str, Any]]:
+        parameters: dict[str, Any] = {}
         for n, wish in enumerate(wishes):
             parameters[f"e{n}"], parameters[f"k{n}"] = wish.endpoint_id, wish.count
-            if wish.ordered:
-                parts.append(self._pick_first)
-            else:
-                asked = self._only_asked if wish.asked else ""
-                parts.append(self._pick.replace("{asked}", asked))
-        rows = connection.execute(_union(tuple(parts)), parameters).all()
-        return sorted(rows, key=lambda row: (row.due_at, row.id))
+        return [self._picks[wish.kind] for wish in wishes], parameters
+
+    def _by_kind(self, wishes: Sequence[Wish]) -> tuple[list[str], dict[str, Any]]:
+        kinds: dict[str, list[Wish]] = {}
+        for wish in wishes:
+            kinds.setdefault(wish.kind, []).append(wish)
+        parameters: dict[str, Any] = {}
+        for n, alike in enumerate(kinds.values()):
+            parameters[f"ids{n}"] = [wish.endpoint_id for wish in alike]
+            parameters[f"counts{n}"] = [wish.count for wish in alike]
+        return [self._picks_each[kind] for kind in kinds], parameters
 
 
 @functools.lru_cache(maxsize=256)

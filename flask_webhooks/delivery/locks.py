@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
+from ..columns import compact_json
 from ..models import DeliveryState
 from ..sqlite import READ_ONLY
 from ..state import State
@@ -47,3 +50,20 @@ def lock_endpoints(state: State, connection: sa.Connection, endpoint_ids: Collec
 def in_state(deliveries: sa.Table, state: DeliveryState) -> sa.ColumnElement[bool]:
     """The condition with a literal: only then is the index of that state used."""
     return deliveries.c.state == sa.literal_column(f"'{state}'")
+
+
+def among(
+    connection: sa.Connection, column: sa.Column[Any], ids: Collection[str]
+) -> sa.ColumnElement[bool]:
+    """That a column has one of some values, as one parameter where the database takes that.
+
+    Then the statement is the same for any number of them, and is compiled and planned but once.
+    """
+    match connection.dialect.name:
+        case "postgresql":
+            return column == sa.any_(sa.literal(list(ids), postgresql.ARRAY(sa.String())))
+        case "sqlite":
+            values = sa.func.json_each(compact_json(list(ids))).table_valued("value")
+            return column.in_(sa.select(values.c.value))
+        case _:
+            return column.in_(ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -88,6 +89,11 @@ class Sent:
     #: Seconds for which the receiver wants nothing more.
     retry_after: float | None = None
 
+    @property
+    def plain(self) -> bool:
+        """A success, and the receiver asked for nothing: its endpoint may have the next one."""
+        return self.outcome == Outcome.SUCCEEDED and not self.retry_after
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -119,6 +125,16 @@ class Released:
     delay: float = 0.0
     #: Set when the endpoint as a whole cannot be served now, such as an unreadable secret.
     hold_reason: str | None = None
+
+
+@dataclass(slots=True)
+class Unsettled:
+    """What a drain knows of its attempts that have ended, and the database does not yet."""
+
+    #: By endpoint, successes: their deliveries are ours still, and their requests over.
+    answered: Counter[str] = field(default_factory=Counter)
+    #: Endpoints and buckets of which settling will tell whether they get anything more for now.
+    troubled: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from ..state import State
 from .announce import Announcer
 from .attempts import AttemptRows
 from .judge import Judgement, judge, next_trigger
-from .locks import take_write_lock
+from .locks import among, take_write_lock
 from .outcome import Claimed, Outcome, Reason, Released, Sent, Settled
 from .rates import hold_buckets
 from .statistics import count_attempts
@@ -70,7 +70,7 @@ class Settler:
             take_write_lock(self.state, connection)
             claims = [item.claimed for item in sent] + [item.claimed for item in released]
             health = self._lock_health(connection, {claim.endpoint_id for claim in claims})
-            tokens = self._lock_deliveries(connection, claims)
+            tokens = self._tokens(connection, claims)
 
             def ours(claimed: Claimed) -> bool:
                 return tokens.get(claimed.delivery_id) == claimed.token
@@ -109,19 +109,19 @@ class Settler:
         )
         return {row.endpoint_id: Health(*row[1:]) for row in rows}
 
-    def _lock_deliveries(
+    def _tokens(
         self, connection: sa.Connection, claims: Iterable[Claimed]
     ) -> dict[str, str | None]:
-        """The tokens that stand on the rows now."""
+        """The tokens that stand on the rows now.
+
+        Whoever else changes a row that is being sent waits for its health row, which we have locked.
+        """
         table = self._delivery
         rows = connection.execute(
-            sa.select(table.c.id, table.c.lease_token)
-            .where(
-                table.c.id.in_([claim.delivery_id for claim in claims]),
+            sa.select(table.c.id, table.c.lease_token).where(
+                among(connection, table.c.id, [claim.delivery_id for claim in claims]),
                 table.c.state == DeliveryState.SENDING,
             )
-            .order_by(table.c.id)
-            .with_for_update()
         )
         return {row.id: row.lease_token for row in rows}
 
@@ -164,7 +164,7 @@ class Settler:
         for status, ids in succeeded.items():
             connection.execute(
                 sa.update(table)
-                .where(table.c.id.in_(ids))
+                .where(among(connection, table.c.id, ids))
                 .values(
                     state=DeliveryState.SUCCEEDED,
                     reason=None,

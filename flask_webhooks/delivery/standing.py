@@ -38,6 +38,7 @@ class Terms:
     shared: str | None
     #: The one that limits it: that, or its own.
     bucket: str | None
+    version: int
 
 
 def lock_standings(
@@ -71,7 +72,12 @@ def read_terms(
     endpoint = state.table("Endpoint").c
     rows = connection.execute(
         sa.select(
-            endpoint.id, endpoint.state, endpoint.ordered, endpoint.rate_limit, endpoint.bucket
+            endpoint.id,
+            endpoint.state,
+            endpoint.ordered,
+            endpoint.rate_limit,
+            endpoint.bucket,
+            endpoint.version,
         ).where(endpoint.id.in_(list(endpoint_ids)), endpoint.deleted_at.is_(None))
     )
     return {
@@ -81,6 +87,7 @@ def read_terms(
             rate_limit=row.rate_limit,
             shared=row.bucket,
             bucket=row.bucket or (row.id if row.rate_limit else None),
+            version=row.version,
         )
         for row in rows
     }
