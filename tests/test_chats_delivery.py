@@ -165,7 +165,7 @@ def test_telegram_that_says_no_with_200_is_a_failure(
     ]
     add(app, service, "telegram")
     emit(app)
-    drain(app)
+    drain(app, retry_schedule=(60.0,))
     [attempt] = attempts(app)
     assert (attempt.outcome, attempt.status) == ("refused", 200)
     assert attempt.error == (
@@ -189,7 +189,7 @@ def test_what_a_service_says_is_bounded_and_does_not_repeat_its_url(
     service.first = [Reply(status, body.replace("%s", TELEGRAM_TOKEN))]
     add(app, service, "telegram")
     emit(app)
-    drain(app)
+    drain(app, retry_schedule=(60.0,))
     [attempt] = attempts(app)
     assert attempt.error == f"The receiver {said}"
 
@@ -208,7 +208,7 @@ def test_unknown_webhook_is_a_failure(
 ) -> None:
     webhooks_of(app).create_endpoint(services[name].url(wrong), format=name)
     emit(app)
-    drain(app)
+    drain(app, retry_schedule=(60.0,))
     assert [attempt.outcome for attempt in attempts(app)] == ["refused"]
 
 

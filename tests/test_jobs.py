@@ -64,6 +64,7 @@ def test_a_flask_app_that_cannot_be_imported_is_one_line() -> None:
     assert output == "Error: FLASK_APP cannot be loaded: Could not import 'nonesuch'.\n"
 
 
+@pytest.mark.slow_on_postgresql
 def test_redis_and_queue_come_from_the_application(app: Flask, receiver: Receiver) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app)
@@ -75,6 +76,7 @@ def test_redis_and_queue_come_from_the_application(app: Flask, receiver: Receive
     assert states(app) == {"succeeded": 1}, output
 
 
+@pytest.mark.slow_on_postgresql
 def test_a_queue_on_the_command_line_wins(app: Flask) -> None:
     _, output = rq_worker(
         "--burst", "mails", config=config_of(app), FLASK_APP="tests.hostapp:create_app"
@@ -82,6 +84,7 @@ def test_a_queue_on_the_command_line_wins(app: Flask) -> None:
     assert "Listening on mails" in output
 
 
+@pytest.mark.slow_on_postgresql
 def test_a_redis_on_the_command_line_wins(app: Flask, tmp_path: Path) -> None:
     config = {**config_of(app), "WEBHOOKS_REDIS_URL": "redis://127.0.0.1:1/0"}
     url = str(app.config["WEBHOOKS_REDIS_URL"])

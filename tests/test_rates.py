@@ -186,7 +186,8 @@ def test_pause_that_a_receiver_asks_for_holds_the_whole_bucket(
     emit(app, 2)
     taken = worker.take()
     [first, *rest] = [flying for flying in taken if flying[0].endpoint_id == one]
-    assert first[0].not_before == worker.now
+    # Without a limit there is no turn to miss: a busy worker must not give it back for being late.
+    assert first[0].not_before is None
     worker.settle(ended(first, status, retry_after=30.0))
     worker.settle(*(ended(flying) for flying in taken if flying is not first))
     assert rest

@@ -161,6 +161,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     assert counts(app, endpoint_id) == {"held": 5000}
 
 
+@pytest.mark.slow_on_postgresql
 def test_a_stop_amid_a_task_is_final(app: Flask, log: Path) -> None:
     endpoint_id = add_endpoint(app).id
     actions.pause_endpoint(accessing(app), endpoint_id)
@@ -201,6 +202,7 @@ def test_cancelling_amid_deliveries_cancels_what_waits_and_nothing_that_was_sent
     assert set(sent) == succeeded
 
 
+@pytest.mark.slow_on_postgresql
 def test_sigterm_gives_the_task_back_at_once(app: Flask, log: Path) -> None:
     endpoint_id = add_endpoint(app).id
     actions.pause_endpoint(accessing(app), endpoint_id)
@@ -310,6 +312,7 @@ def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
     assert receiver.ids() == Counter(sent)
 
 
+@pytest.mark.slow_on_postgresql
 def test_a_drain_that_is_told_to_stop_gives_its_task_back(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:

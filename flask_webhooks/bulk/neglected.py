@@ -12,7 +12,7 @@ from ..delivery.locks import reading
 from ..state import State
 from .runner import waiting, work_on_next
 
-#: Seconds that a task waits for a worker of its own first.
+#: How long a task waits for a worker of its own first.
 NEGLECTED_AFTER = timedelta(seconds=2)
 
 

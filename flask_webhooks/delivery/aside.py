@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from ..logs import log_failure
 from ..state import State
-from .database import Database
+from .database import Database, may_pass
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -60,7 +61,9 @@ class Aside:
                     self._used = True
                     await self._beside.run(self._work, patient=False)
             except Exception as error:
-                log_failure(logger, "A bulk task could not be worked on", error=error)
+                # That the database is away, deliveries say themselves.
+                if not (isinstance(error, DBAPIError) and may_pass(error)):
+                    log_failure(logger, "A bulk task could not be worked on", error=error)
 
     def end(self) -> None:
         """End the work after the batch under way, and begin no more."""

@@ -291,6 +291,7 @@ class Claimer:
                 if turn is None:
                     pick.waiting.add(endpoint_id)
                     continue
+                turn = pick.turns.strict(bucket, turn)
             chosen[row.id] = turn
             busy[endpoint_id] += 1
             if wait:

@@ -57,6 +57,10 @@ class Turns:
         self.used.add(bucket)
         return turn
 
+    def strict(self, bucket: str, turn: datetime) -> datetime | None:
+        """The turn, where it matters that it is kept: without a limit, one that has begun never ends."""
+        return turn if self.intervals[bucket] or turn > self.now else None
+
     def opens_at(self, bucket: str) -> datetime:
         """When a claim gets a turn again."""
         return self.free_at[bucket] - HORIZON
