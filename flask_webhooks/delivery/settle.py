@@ -120,7 +120,7 @@ class Settler:
         rows = connection.execute(
             sa.select(table.c.id, table.c.lease_token).where(
                 among(connection, table.c.id, [claim.delivery_id for claim in claims]),
-                table.c.state == DeliveryState.SENDING,
+                sa.func.nullif(table.c.state, "") == DeliveryState.SENDING,
             )
         )
         return {row.id: row.lease_token for row in rows}
