@@ -225,9 +225,7 @@ def test_what_waits_is_sent_in_turn_as_places_become_free(
     assert receiver.most_in_flight["/ok"] == 1
 
 
-@pytest.mark.parametrize(
-    "path", ["/status/500", "/status/410", "/retry-after/60", "/close"]
-)
+@pytest.mark.parametrize("path", ["/status/500", "/status/410", "/retry-after/60", "/close"])
 def test_answer_that_is_no_plain_success_gives_back_what_waits_for_the_endpoint(
     app: Flask, worker: Worker, receiver: Receiver, path: str
 ) -> None:

@@ -43,7 +43,7 @@ from .delivering import (
 )
 from .helpers import add_delivery, database_time, statements, update
 from .receiver import Receiver
-from .working import Worker
+from .working import Worker, ended
 
 
 def add_endpoint(app: Flask, **options: Any) -> str:
@@ -604,6 +604,39 @@ def test_invariant_7_a_dead_endpoint_with_100_000_due_rows_costs_the_others_noth
         assert_indexes_are_used(worker)
     # One look through the backlog alone takes more than ten times as long.
     assert all(cost < without * 3 + 1 for cost in costs.values()), (without, costs)
+
+
+def test_what_is_claimed_is_found_by_its_id_in_a_database_without_statistics(
+    app: Flask, worker: Worker
+) -> None:
+    """PostgreSQL took the queue for empty, and read all of it to find those of one claim and settlement."""
+    engine = state_of(app).engine
+    word = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    for _ in range(20):
+        add_backlog(app, add_endpoint(app), 500)
+    plans: dict[str, str] = {}
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def explain(
+        connection: sa.Connection, cursor: Any, statement: str, parameters: Any, *rest: object
+    ) -> None:
+        known = re.match(
+            r"UPDATE webhooks_delivery|SELECT webhooks_delivery.id, .*lease", statement
+        )
+        if known and not isinstance(parameters, list):
+            other = cursor.connection.cursor()
+            other.execute(f"{word} {statement}", parameters)
+            plans[statement] = "\n".join(str(row[-1]) for row in other.fetchall())
+
+    taken = worker.take(320)
+    worker.settle(*(ended(flying) for flying in taken))
+    sa.event.remove(engine, "before_cursor_execute", explain)
+    assert len(taken) == 320
+    assert len(plans) == 3
+    for plan in plans.values():
+        assert "webhooks_delivery_pkey" in plan or "webhooks_delivery_1 (id=?)" in plan, plan
+        assert "Seq Scan" not in plan, plan
+        assert "SCAN webhooks_delivery" not in plan, plan
 
 
 def test_invariant_7_holds_for_what_a_person_asked_for(app: Flask) -> None:

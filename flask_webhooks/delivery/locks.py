@@ -14,6 +14,9 @@ from ..models import DeliveryState
 from ..sqlite import READ_ONLY
 from ..state import State
 
+#: Between ids, which never hold it.
+_SEPARATOR = ","
+
 
 @contextmanager
 def reading(connection: sa.Connection) -> Iterator[None]:
@@ -61,9 +64,13 @@ def among(
     """
     match connection.dialect.name:
         case "postgresql":
-            return column == sa.any_(sa.literal(list(ids), postgresql.ARRAY(sa.String())))
+            # As one text: psycopg writes arrays item by item. In a query of its own: PostgreSQL would count
+            # them, and rather read all of a table of 30,000 rows.
+            joined = sa.select(sa.literal(_SEPARATOR.join(ids))).scalar_subquery()
+            values = sa.func.string_to_array(joined, _SEPARATOR)
+            return column == sa.any_(sa.cast(values, postgresql.ARRAY(sa.String())))
         case "sqlite":
-            values = sa.func.json_each(compact_json(list(ids))).table_valued("value")
-            return column.in_(sa.select(values.c.value))
+            each = sa.func.json_each(compact_json(list(ids))).table_valued("value")
+            return column.in_(sa.select(each.c.value))
         case _:
             return column.in_(ids)

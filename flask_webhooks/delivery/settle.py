@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,8 @@ from .waiting import divert, hold_pending
 SUCCESS_STEP = 1.0
 #: Who disables endpoints, as shown beside the state.
 ACTOR = "Flask-Webhooks"
+#: The columns of `Health`, in its order.
+_HEALTH = [item.name for item in fields(Health)]
 
 
 class Settler:
@@ -100,9 +102,8 @@ class Settler:
 
     def _lock_health(self, connection: sa.Connection, endpoint_ids: set[str]) -> dict[str, Health]:
         table = self._health
-        names = [item.name for item in fields(Health)]
         rows = connection.execute(
-            sa.select(table.c.endpoint_id, *(table.c[name] for name in names))
+            sa.select(table.c.endpoint_id, *(table.c[name] for name in _HEALTH))
             .where(table.c.endpoint_id.in_(endpoint_ids))
             .order_by(table.c.endpoint_id)
             .with_for_update()
@@ -120,7 +121,7 @@ class Settler:
         rows = connection.execute(
             sa.select(table.c.id, table.c.lease_token).where(
                 among(connection, table.c.id, [claim.delivery_id for claim in claims]),
-                table.c.state == DeliveryState.SENDING,
+                sa.func.nullif(table.c.state, "") == DeliveryState.SENDING,
             )
         )
         return {row.id: row.lease_token for row in rows}
@@ -238,7 +239,7 @@ class Settler:
         self, connection: sa.Connection, before: Mapping[str, Health], after: Mapping[str, Health]
     ) -> None:
         changed = [
-            {"b_endpoint": endpoint_id, **asdict(health)}
+            {"b_endpoint": endpoint_id, **{name: getattr(health, name) for name in _HEALTH}}
             for endpoint_id, health in sorted(after.items())
             if _worth_writing(before.get(endpoint_id), health)
         ]
