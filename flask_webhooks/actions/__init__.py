@@ -15,13 +15,14 @@ from .endpoints import (
 )
 from .imports import Imported, import_endpoints
 from .revision import EndpointChanges
-from .secrets import end_overlap, remove_secret, rotate_secret
+from .secrets import Rotated, end_overlap, remove_secret, rotate, rotate_secret
 from .switches import pause_endpoint, resume_endpoint
 
 __all__ = [
     "CreatedEndpoint",
     "EndpointChanges",
     "Imported",
+    "Rotated",
     "cancel",
     "create_endpoint",
     "delete_all_endpoints",
@@ -32,6 +33,7 @@ __all__ = [
     "remove_secret",
     "resend",
     "resume_endpoint",
+    "rotate",
     "rotate_secret",
     "send_test",
     "start_task",
