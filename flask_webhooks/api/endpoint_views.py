@@ -69,7 +69,7 @@ def endpoint(access: Access, endpoint_id: str) -> Response:
 def endpoint_create(access: Access) -> Response:
     """Add an endpoint; the answer has its secret, this once."""
     access.require("manage")
-    body = read_body(
+    body: Any = read_body(
         access.state, **_SETTINGS, tenant=text, secret=_own_secret, key_pair=boolean, active=boolean
     )
     created = actions.create_endpoint(
