@@ -15,6 +15,7 @@ from flask import (
     abort,
     current_app,
     flash,
+    g,
     redirect,
     render_template,
     request,
@@ -37,6 +38,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _WEBHOOKS_BLUEPRINT = "flask_webhooks"
+_WEBHOOKS_API = "flask_webhooks_api"
 
 
 class LoginForm(FlaskForm):  # type: ignore[misc]
@@ -61,20 +63,28 @@ class LogoutForm(FlaskForm):  # type: ignore[misc]
 
 @webhooks.authorize
 def may_manage_webhooks(action: str, endpoint: object) -> bool:
-    """There is one administrator, who may do everything."""
-    return signed_in()
+    """There is one administrator, who may do everything, and applications, which the API has let in by their key."""
+    return signed_in() or _calling_application() is not None
 
 
 @webhooks.current_actor
 def actor() -> str:
     """The name that the activity log shows."""
+    application_id = _calling_application()
+    if application_id is not None:
+        return f"api:{application_id}"
     return str(session.get("admin", "unknown"))
 
 
 @webhooks.current_tenant
 def tenant() -> Any:
-    """The application that was chosen on the home page, or all of them."""
-    return session.get("application") or ALL_TENANTS
+    """The application whose key came with the request; else the one chosen on the home page, or all of them."""
+    return _calling_application() or session.get("application") or ALL_TENANTS
+
+
+def _calling_application() -> str | None:
+    """The application whose key came with a request to the webhooks' API."""
+    return str(g.application_id) if request.blueprint == _WEBHOOKS_API else None
 
 
 def signed_in() -> bool:

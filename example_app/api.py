@@ -10,10 +10,11 @@ import ipaddress
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request, url_for
+from flask import Blueprint, Flask, Response, g, jsonify, request, url_for
 
 from . import accounts, licensing
 from .events import Client
+from .extensions import webhooks
 from .models import License, LicenseStatus
 from .problems import API_PREFIX, Malformed, Unauthenticated
 
@@ -21,6 +22,14 @@ bp = Blueprint("api", __name__, url_prefix=API_PREFIX + "v1")
 
 LONGEST_PASSWORD = 200
 MOST_AT_ONCE = 100
+
+
+def init_app(app: Flask) -> None:
+    """Mount the API, and below it that of the webhooks: an application looks after its own with the same key."""
+    app.register_blueprint(bp)
+    own_webhooks = webhooks.api_blueprint()
+    own_webhooks.before_request(authenticate)
+    app.register_blueprint(own_webhooks, url_prefix=f"{bp.url_prefix}/webhooks")
 
 
 @bp.before_request

@@ -63,7 +63,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         sqlite.immediate(db.engine)
 
     problems.init_app(app)
-    app.register_blueprint(api.bp)
+    api.init_app(app)
     admin.init_app(app)
     commands.init_app(app)
     return app

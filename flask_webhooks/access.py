@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -65,6 +65,15 @@ class Access:
     def sees(self, tenant: str | None) -> bool:
         """Whether something of this tenant (``None``: of the whole server) is in scope."""
         return isinstance(self.tenant, AllTenants) or self.tenant == tenant
+
+    def within(self, tenant: str) -> Access:
+        """The same, but for one tenant only.
+
+        :raises NotFound: that tenant is not in scope.
+        """
+        if not tenant.isprintable() or not self.sees(tenant):
+            raise NotFound(f"There is no tenant {shown(tenant)}.")
+        return replace(self, tenant=tenant)
 
     def scope(self, tenant: Any) -> sa.ColumnElement[bool]:
         """The SQL condition for a tenant column."""

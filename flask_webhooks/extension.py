@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import blinker
-from flask import Flask, current_app, has_app_context
+from flask import Blueprint, Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, scoped_session
 
-from . import actions, admin, cli, migrations, outbox, signals
+from . import actions, admin, api, cli, migrations, outbox, signals
 from .access import system_access
 from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
@@ -297,6 +297,14 @@ class Webhooks:
         :raises ConfigurationError: the name is taken.
         """
         return self.formats.add(item)
+
+    def api_blueprint(self) -> Blueprint:
+        """The JSON API, to be mounted where the host wants it: ``app.register_blueprint(api, url_prefix=…)``.
+
+        Who may do what, and to whose endpoints, is asked of the same functions as for the pages. The host
+        signs programs in as it likes, in a ``before_request`` of this blueprint or of its own.
+        """
+        return api.create_blueprint()
 
     def authorize(self, function: Callable[[str, Endpoint | None], bool]) -> Callable[..., bool]:
         """Register who may do what: ``(action, endpoint or None) -> bool``. Until then nobody may."""

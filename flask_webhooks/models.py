@@ -146,6 +146,9 @@ class Endpoint(Row):
     state_reason: Mapped[str | None] = mapped_column(String(500))
     state_actor: Mapped[str | None] = mapped_column(_ACTOR)
     state_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Digest of tenant and the key that the request for it carried, and of what that asked for.
+    idempotency_digest: Mapped[str | None] = mapped_column(String(64))
+    idempotency_request: Mapped[str | None] = mapped_column(String(64))
     #: Grows with every change, so that workers know when what they hold is old.
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
@@ -155,6 +158,7 @@ class Endpoint(Row):
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
         return (
+            UniqueConstraint("idempotency_digest", name="uq_webhooks_endpoint_idempotency"),
             Index("ix_webhooks_endpoint_tenant", "tenant", "id"),
             Index("ix_webhooks_endpoint_deleted", "deleted_at"),
             Index("ix_webhooks_endpoint_bucket", "bucket"),

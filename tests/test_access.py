@@ -115,6 +115,18 @@ def test_a_misspelt_action_is_a_bug(state: State) -> None:
         system_access(state, "me").require("veiw")
 
 
+def test_a_scope_is_narrowed_and_never_widened(app: Flask, state: State) -> None:
+    everything = system_access(state, "me")
+    one = everything.within("app_1")
+    assert (one.tenant, one.actor) == ("app_1", "me")
+    assert one.within("app_1").tenant == "app_1"
+    for other in ("app_2", "", "app_1\0"):
+        with pytest.raises(NotFound, match="There is no tenant"):
+            one.within(other)
+    with pytest.raises(NotFound):
+        everything.within("\0")
+
+
 def test_the_system_may_everything(state: State) -> None:
     access = system_access(state, "cli:root")
     for action in ACTIONS:

@@ -510,7 +510,7 @@ def test_bad_wishes_name_their_field_and_write_nothing(
 def test_a_replay_needs_an_endpoint(access: Access) -> None:
     with pytest.raises(InvalidInput, match="Name the endpoint") as caught:
         actions.start_task(access, "replay", since=LONG_AGO)
-    assert caught.value.field == "endpoint"
+    assert caught.value.field == "endpoint_id"
 
 
 def test_an_unknown_filter_is_a_mistake_of_the_caller(access: Access) -> None:

@@ -30,6 +30,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -48,6 +49,8 @@ from flask_login import LoginManager, UserMixin, login_user
 from flask_sqlalchemy import SQLAlchemy
 from rq.cli.cli import main as rq_command
 from standardwebhooks import Webhook
+from werkzeug.serving import make_server
+from werkzeug.test import TestResponse
 
 import flask_webhooks
 from example_app.scoreboard import Summary
@@ -66,7 +69,8 @@ from tests.receiver import Receiver
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-#: The receiver of the examples.
+#: The receiver of the examples, and the server that they call.
+SERVER = "https://licences.example"
 SHOP = "https://shop.example/webhooks"
 #: The secret of the examples that show a request.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -187,6 +191,8 @@ class Stage:
 
     def run(self, example: Block) -> None:
         source = example.code.replace(SHOP, self.receiver.url("/ok/shop"))
+        if SERVER in source:
+            source = source.replace(SERVER, self.serve())
         source = "\n" * (example.line - 1) + source
         code = compile(source, name_of(example.page), "exec", dont_inherit=True)
         before = set(self.names)
@@ -194,6 +200,16 @@ class Stage:
         for name in set(self.names) - before:
             if name.startswith("test_"):
                 self.names[name]()
+
+    def serve(self) -> str:
+        """Answer requests to the app of the namespace; returns its URL."""
+        server = make_server("127.0.0.1", 0, self.names["app"], threaded=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        self._stack.callback(server.server_close)
+        self._stack.callback(thread.join)
+        self._stack.callback(server.shutdown)
+        return f"http://127.0.0.1:{server.server_port}"
 
     def settings(self) -> dict[str, Any]:
         uri = f"sqlite:///{self.folder / 'example.sqlite'}"
@@ -387,6 +403,36 @@ def test_pages_of_the_admin_are_all_there(stage: Stage) -> None:
     known = {re.sub(r"<\w+>", "<id>", rule) for rule in rules}
     by_post = {"resend", "cancel", "stop", "test"}
     assert {path for path in known if path.rpartition("/")[2] not in by_post} <= documented
+
+
+def test_api_page_lets_in_whom_it_says(stage: Stage) -> None:
+    page = DOCS / "reference/api.md"
+    run_page(page, stage)
+    app: Flask = stage.names["app"]
+    stage.leave()
+    client = app.test_client()
+
+    def answer(key: str | None, method: str, path: str, **options: Any) -> TestResponse:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return client.open(f"/api/webhooks{path}", method=method, headers=headers, **options)
+
+    for key in (None, "wrong"):
+        stranger = answer(key, "GET", "/endpoints")
+        assert (stranger.status_code, stranger.mimetype) == (401, "application/problem+json")
+    customer, staff = (
+        answer(f"key-of-{who}", "GET", "/endpoints").get_json()["items"]
+        for who in ("app-1", "staff")
+    )
+    assert [item["tenant"] for item in customer] == ["app_1"]
+    assert {item["tenant"] for item in staff} == {"app_1", None}
+    assert stage.names["secret"].startswith("whsec_")
+    last = answer("key-of-staff", "GET", "/activity").get_json()["items"][0]
+    assert (last["actor"], last["action"]) == ("api:app_1", "task.started")
+    wrong = {"url": SHOP, "events": ["licence.created"]}
+    problem = answer("key-of-app-1", "POST", "/endpoints", json=wrong).get_json()
+    shown = json.loads(block("docs/reference/api.md", "json").code)
+    # Python 3.13 calls the status something else.
+    assert {**problem, "title": shown["title"]} == shown
 
 
 def test_format_of_the_how_to_signs_as_it_says(stage: Stage) -> None:

@@ -523,6 +523,19 @@ def test_webhooks_are_for_the_administrator(app: Flask) -> None:
     assert browser.get("/webhooks/").status_code == 200
 
 
+def test_applications_look_after_their_own_webhooks(new_product: Callable[[str], Product]) -> None:
+    one, other = new_product("Aurora"), new_product("Borealis")
+    created = one.post("webhooks/endpoints", 201, url="https://shop.example/hooks")
+    assert created["tenant"] == one.id
+    path = f"webhooks/endpoints/{created['id']}"
+    assert one.send("GET", path).status_code == 200
+    assert other.send("GET", path).status_code == 404
+    stranger = one.http.get(f"/api/v1/{path}")
+    assert (stranger.status_code, stranger.mimetype) == (401, "application/problem+json")
+    activity = one.send("GET", "webhooks/activity").get_json()["items"]
+    assert [item["actor"] for item in activity] == [f"api:{one.id}"]
+
+
 def test_wrong_password_is_refused(app: Flask) -> None:
     browser = app.test_client()
     assert _sign_in(browser, password="open says me").status_code == 401

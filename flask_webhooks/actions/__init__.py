@@ -14,7 +14,7 @@ from .endpoints import (
     update_endpoint,
 )
 from .imports import Imported, import_endpoints
-from .secrets import end_overlap, remove_secret, rotate_secret
+from .secrets import Rotated, end_overlap, remove_secret, rotate, rotate_secret
 from .settings import EndpointChanges, NewEndpoint
 from .switches import pause_endpoint, resume_endpoint
 
@@ -23,6 +23,7 @@ __all__ = [
     "EndpointChanges",
     "Imported",
     "NewEndpoint",
+    "Rotated",
     "cancel",
     "create_endpoint",
     "delete_all_endpoints",
@@ -33,6 +34,7 @@ __all__ = [
     "remove_secret",
     "resend",
     "resume_endpoint",
+    "rotate",
     "rotate_secret",
     "send_test",
     "start_task",

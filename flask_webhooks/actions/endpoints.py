@@ -18,7 +18,7 @@ from ..errors import EndpointLimitReached
 from ..formats import Format
 from ..models import Endpoint, EndpointState
 from ..state import State
-from . import checks
+from . import checks, repeats
 from .revision import Revision, seal
 from .settings import EndpointChanges, NewEndpoint, check_names
 from .switches import forget_failures
@@ -37,11 +37,21 @@ class CreatedEndpoint:
     secret: str | None = field(repr=False)
     #: What the receiver verifies by, where the endpoint signs by a key pair. It is no secret.
     public_key: str | None = None
+    #: The idempotency key was there already: this is the endpoint that was created then, as it is now.
+    repeated: bool = False
 
 
-def create_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) -> CreatedEndpoint:
+def create_endpoint(
+    access: Access,
+    url: str,
+    *,
+    idempotency_key: str | None = None,
+    **settings: Unpack[NewEndpoint],
+) -> CreatedEndpoint:
     """Add an endpoint.
 
+    :param idempotency_key: repeat it with the same URL, format and event types, and nothing is made: the
+        endpoint of the first time is returned, without its secret.
     :param settings: see `NewEndpoint`; each has a default.
     :raises InvalidInput: one of its children, whose `field` is the parameter at fault.
     :raises EndpointLimitReached: the tenant has ``WEBHOOKS_MAX_ENDPOINTS`` already.
@@ -51,8 +61,12 @@ def create_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) -
     state = access.state
     drafted = draft_endpoint(access, url, **settings)
     endpoint, owner = drafted.endpoint, drafted.endpoint.tenant
-    alone = None if owner is None else f"endpoints of {owner}"
+    repeats.mark(endpoint, idempotency_key, drafted.whole_url)
+    alone = repeats.lock_name(endpoint) if owner is None else f"endpoints of {owner}"
     with access.write(alone=alone) as session:
+        first = repeats.find_first(session, state, endpoint)
+        if first is not None:
+            return CreatedEndpoint(first, None, repeated=True)
         if owner is not None:
             check_quota(session, state, owner)
         session.add(endpoint)
@@ -72,6 +86,7 @@ class Draft:
     #: For the audit trail.
     changes: dict[str, Any]
     wire: Format
+    whole_url: str = field(repr=False)
 
     def created(self) -> CreatedEndpoint:
         """The endpoint, with what its receiver needs."""
@@ -132,7 +147,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         "secret": "none" if wire.signed and plain_secret is None else None,
     }
     changes |= {key: [None, value] for key, value in more.items() if value is not None}
-    return Draft(endpoint, plain_secret, changes, wire)
+    return Draft(endpoint, plain_secret, changes, wire, whole_url)
 
 
 def update_endpoint(

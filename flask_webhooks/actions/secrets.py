@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..access import Access, find_endpoint
@@ -21,6 +22,16 @@ MAX_OVERLAP_SECONDS = 7 * DAY
 MAX_LIVE_SECRETS = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What the receiver needs from now on; one of the two is ``None``."""
+
+    #: Shown this once.
+    secret: str | None = field(repr=False)
+    #: Of a key pair, which is no secret.
+    public_key: str | None = None
+
+
 def rotate_secret(
     access: Access,
     endpoint_id: str,
@@ -29,6 +40,23 @@ def rotate_secret(
     secret: str | None = None,
     key_pair: bool = False,
 ) -> str:
+    """As `rotate`; returns the one that the receiver needs."""
+    rotated = rotate(
+        access, endpoint_id, overlap_seconds=overlap_seconds, secret=secret, key_pair=key_pair
+    )
+    given = rotated.secret if rotated.public_key is None else rotated.public_key
+    assert given is not None
+    return given
+
+
+def rotate(
+    access: Access,
+    endpoint_id: str,
+    *,
+    overlap_seconds: float = DAY,
+    secret: str | None = None,
+    key_pair: bool = False,
+) -> Rotated:
     """Give an endpoint a new secret and return it, this once.
 
     Formats with room for one signature go on signing with the old one until the overlap ends.
@@ -36,7 +64,6 @@ def rotate_secret(
     :param overlap_seconds: for how long the old secret goes on signing; 0 ends it now.
     :param secret: the customer's own; ``None`` generates one.
     :param key_pair: make a new ed25519 key pair.
-    :return: what the receiver needs: of a key pair the public key, which is no secret.
     :raises InvalidInput: one of its children: the overlap or the secret is not usable.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
@@ -70,7 +97,8 @@ def rotate_secret(
         )
     if old is None:
         state.alarm.wake()
-    return wire.public_key(new) or new
+    public_key = wire.public_key(new)
+    return Rotated(None, public_key) if public_key is not None else Rotated(new)
 
 
 def end_overlap(access: Access, endpoint_id: str) -> int:

@@ -64,7 +64,9 @@ def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) 
     wanted = check_kind(kind)
     if endpoint_id is None:
         if wanted == TaskKind.REPLAY:
-            raise InvalidInput("Name the endpoint that events are replayed to.", field="endpoint")
+            raise InvalidInput(
+                "Name the endpoint that events are replayed to.", field="endpoint_id"
+            )
         endpoint = None
         tenant = None if isinstance(access.tenant, AllTenants) else access.tenant
     else:

@@ -55,6 +55,7 @@ class Discord(ChatFormat):
 
     name = "discord"
     label = "Discord"
+    example_url = "https://discord.com/api/webhooks/1/example"
 
     def matches(self, url: str) -> bool:
         parts = urlsplit(url)

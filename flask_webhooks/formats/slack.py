@@ -37,6 +37,7 @@ class Slack(ChatFormat):
 
     name = "slack"
     label = "Slack"
+    example_url = "https://hooks.slack.com/services/T1/B1/example"
 
     def matches(self, url: str) -> bool:
         return urlsplit(url).hostname == _HOST

@@ -67,6 +67,7 @@ class Teams(ChatFormat):
 
     name = "teams"
     label = "Microsoft Teams"
+    example_url = "https://example.westeurope.logic.azure.com/workflows/1/triggers/manual/paths/invoke?sig=example"
 
     def matches(self, url: str) -> bool:
         parts = urlsplit(url)

@@ -1,0 +1,73 @@
+"""Requests for an endpoint that come twice, because the answer to the first was lost on its way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ..errors import InvalidInput
+from ..models import Endpoint
+from ..state import State
+
+MAX_KEY_LENGTH = 255
+
+
+def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:
+    """Note in a new endpoint which request it is for.
+
+    :param key: what the caller calls the request; ``None`` is nothing.
+    :raises InvalidInput: the key cannot be used.
+    """
+    if key is None:
+        return
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+        raise InvalidInput(
+            f"The idempotency key must be a text of 1 to {MAX_KEY_LENGTH} printable characters.",
+            field="idempotency_key",
+        )
+    scope = "" if endpoint.tenant is None else f"={endpoint.tenant}"
+    endpoint.idempotency_digest = _digest(f"{scope}\0{key}")
+    # Neither secrets nor headers: a digest would let others try what they might be.
+    endpoint.idempotency_request = _digest(
+        json.dumps([whole_url, endpoint.format, endpoint.events])
+    )
+
+
+def lock_name(endpoint: Endpoint) -> str | None:
+    """What two requests with the same key must not do at once."""
+    key = endpoint.idempotency_digest
+    return None if key is None else f"endpoint {key}"
+
+
+def find_first(session: Session, state: State, endpoint: Endpoint) -> Endpoint | None:
+    """The endpoint that was created by the first request with this key, if this is not the first.
+
+    :raises InvalidInput: the first one asked for something else, or its endpoint was deleted.
+    """
+    if endpoint.idempotency_digest is None:
+        return None
+    table = state.models.Endpoint
+    first = session.scalars(
+        sa.select(table).where(table.idempotency_digest == endpoint.idempotency_digest)
+    ).one_or_none()
+    if first is None:
+        return None
+    if first.idempotency_request != endpoint.idempotency_request:
+        raise InvalidInput(
+            "This idempotency key was used for an endpoint with another URL, format or other event types: use a "
+            "new one for each endpoint.",
+            field="idempotency_key",
+        )
+    if first.deleted_at is not None:
+        raise InvalidInput(
+            "The endpoint that was created with this idempotency key has been deleted: use a new one.",
+            field="idempotency_key",
+        )
+    return first
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,55 @@
+"""Answers in JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from flask import Response, url_for
+
+from ..queries import Page
+
+T = TypeVar("T")
+
+
+def answer(body: Any, status: int = 200, *, location: str | None = None) -> Response:
+    """A JSON answer.
+
+    :param location: the URL of what was made.
+    """
+    # Not by the application's JSON provider, which the host may have changed.
+    response = Response(json.dumps(body, allow_nan=False), status, mimetype="application/json")
+    if location is not None:
+        response.headers["Location"] = location
+    return response
+
+
+def answer_page(page: Page[T], members: Callable[[T], dict[str, Any]]) -> Response:
+    """A page of a list, and where the next one begins."""
+    items = [members(item) for item in page.items]
+    return answer({"items": items, "next_before": page.next_before})
+
+
+def answer_all(items: Iterable[Any]) -> Response:
+    """A list that is never long."""
+    return answer({"items": list(items)})
+
+
+def location_of(view: str, **values: Any) -> str:
+    """The URL of something of this API."""
+    return url_for(f".{view}", **values)
+
+
+def iso(moment: datetime | None) -> str | None:
+    """``2026-01-31T12:00:00.250Z``, as in payloads."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def finite(value: float | None) -> float | None:
+    """A number that JSON has; ``None`` for the others."""
+    return value if value is None or math.isfinite(value) else None

@@ -1,0 +1,99 @@
+"""The blueprint: its routes, who is let in, headers of every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from ..access import Access, request_access
+from ..state import state_of
+from . import (
+    catalog_views,
+    delivery_views,
+    document_views,
+    endpoint_views,
+    event_views,
+    health_views,
+    problems,
+    secret_views,
+    switch_views,
+    task_views,
+)
+from .reading import check_media_type
+
+NAME: Final = "flask_webhooks_api"
+
+View = Callable[..., Response]
+
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_ELSEWHERE: Final = "elsewhere"
+
+
+def create_blueprint() -> Blueprint:
+    """A blueprint for any number of applications. Nobody is let in until the host has said who may."""
+    blueprint = Blueprint(NAME, __name__)
+    blueprint.after_request(_set_headers)
+    problems.register(blueprint)
+    for views in (
+        document_views,
+        catalog_views,
+        endpoint_views,
+        switch_views,
+        secret_views,
+        delivery_views,
+        event_views,
+        task_views,
+        health_views,
+    ):
+        for method, rule, view in views.ROUTES:
+            blueprint.add_url_rule(
+                rule, endpoint=view.__name__, view_func=_opened(view), methods=[method]
+            )
+    blueprint.add_url_rule(
+        "/<path:path>", endpoint=_ELSEWHERE, view_func=_opened(elsewhere), methods=_METHODS
+    )
+    return blueprint
+
+
+def elsewhere(access: Access, path: str) -> Response:
+    """What is nowhere else below the prefix: a path that is misspelt, or a method that a path does not have."""
+    access.require("view")
+    adapter = current_app.create_url_adapter(request)
+    assert adapter is not None
+    allowed = []
+    for method in _METHODS:
+        try:
+            found, _ = adapter.match(method=method)
+        except HTTPException:
+            continue
+        if found != request.endpoint:
+            allowed.append(method)
+    if allowed:
+        raise MethodNotAllowed(
+            allowed, f"This path takes {' and '.join(allowed)}, not {request.method}."
+        )
+    raise NotFound("There is nothing at this path. openapi.json names every path there is.")
+
+
+def _opened(view: View) -> View:
+    """A view that first finds out who this is; it then asks for what it is about to show or do.
+
+    Not before the request: the host's own function that does that may come after ours.
+    """
+
+    def opened(**values: Any) -> Response:
+        check_media_type()
+        return view(request_access(state_of()), **values)
+
+    return opened
+
+
+def _set_headers(response: Response) -> Response:
+    headers = response.headers
+    headers.setdefault("Cache-Control", "no-store")
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    return response

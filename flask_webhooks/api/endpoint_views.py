@@ -1,0 +1,145 @@
+"""Endpoints: the list, one, create, change, delete, and tests to it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask import Response, request
+
+from .. import actions, queries
+from ..access import Access, find_endpoint
+from ..queries.pages import check_limit, page_of
+from ..state import AllTenants
+from .answering import answer, answer_page, location_of
+from .members import (
+    delivery_members,
+    endpoint_detail_members,
+    endpoint_members,
+    endpoint_row_members,
+)
+from .reading import (
+    Reader,
+    anything,
+    boolean,
+    json_object,
+    read_body,
+    read_query,
+    scoped,
+    text,
+    whole,
+)
+
+#: Items on a page of any list, where nobody says how many.
+LIMIT: Final = 50
+
+#: What create and change have in common; what the values may be is checked by the actions.
+_SETTINGS: Final[dict[str, Reader]] = {
+    "url": anything,
+    "events": anything,
+    "format": anything,
+    "name": anything,
+    "description": anything,
+    "headers": anything,
+    "user_agent": anything,
+    "options": anything,
+    "timeout": anything,
+    "rate_limit": anything,
+    "ordered": anything,
+}
+
+
+def endpoint_list(access: Access) -> Response:
+    """The endpoints in scope, newest first."""
+    query = read_query(search=text, tenant=text, before=text, limit=whole)
+    access = scoped(access, query)
+    limit = check_limit(query.get("limit", LIMIT))
+    rows = queries.list_endpoints(
+        access, query.get("search"), before=query.get("before"), limit=limit + 1
+    )
+    return answer_page(page_of(rows, limit, lambda row: row.endpoint.id), endpoint_row_members)
+
+
+def endpoint(access: Access, endpoint_id: str) -> Response:
+    """One endpoint, and how it is doing."""
+    read_query()
+    detail = queries.get_endpoint(access, endpoint_id)
+    return answer(endpoint_detail_members(detail, queries.public_keys(access, endpoint_id)))
+
+
+def endpoint_create(access: Access) -> Response:
+    """Add an endpoint; the answer has its secret, this once."""
+    access.require("manage")
+    body: Any = read_body(
+        access.state, **_SETTINGS, tenant=text, secret=_own_secret, key_pair=boolean, active=boolean
+    )
+    created = actions.create_endpoint(
+        access,
+        body.pop("url", ""),
+        dialect=body.get("format") or access.state.settings.default_format,
+        idempotency_key=request.headers.get("Idempotency-Key"),
+        **body,
+    )
+    members = {
+        **endpoint_members(created.endpoint),
+        "secret": created.secret,
+        "public_key": created.public_key,
+    }
+    where = location_of("endpoint", endpoint_id=created.endpoint.id)
+    return answer(members, 200 if created.repeated else 201, location=where)
+
+
+def endpoint_update(access: Access, endpoint_id: str) -> Response:
+    """Change what is named; the rest stays."""
+    # Names of event types are read in the dialect of the format that the endpoint has, or gets.
+    known = find_endpoint(access, endpoint_id).format
+    body: Any = read_body(access.state, **_SETTINGS)
+    if "events" in body:
+        # The application may have dropped it since.
+        body["dialect"] = body.get("format") or (known if known in access.state.formats else None)
+    return answer(endpoint_members(actions.update_endpoint(access, endpoint_id, **body)))
+
+
+def endpoint_delete(access: Access, endpoint_id: str) -> Response:
+    """Delete one."""
+    read_body(access.state)
+    actions.delete_endpoint(access, endpoint_id)
+    return Response(status=204)
+
+
+def endpoint_delete_all(access: Access) -> Response:
+    """Delete every endpoint in scope."""
+    access.require("delete_all")
+    body = read_body(access.state, tenant=text)
+    return answer({"deleted": actions.delete_all_endpoints(scoped(access, body))})
+
+
+def endpoint_test(access: Access, endpoint_id: str) -> Response:
+    """Send an event to this endpoint only."""
+    body = read_body(access.state, event_type=text, data=json_object)
+    delivery = actions.send_test(access, endpoint_id, body.get("event_type"), body.get("data"))
+    where = location_of("delivery", delivery_id=delivery.id)
+    return answer(delivery_members(delivery), 202, location=where)
+
+
+def quota(access: Access) -> Response:
+    """How many endpoints a tenant has and may have."""
+    tenant = scoped(access, read_query(tenant=text)).tenant
+    used, limit = queries.quota(access, None if isinstance(tenant, AllTenants) else tenant)
+    return answer({"used": used, "limit": limit})
+
+
+ROUTES = (
+    ("GET", "/endpoints", endpoint_list),
+    ("POST", "/endpoints", endpoint_create),
+    ("POST", "/endpoints/delete-all", endpoint_delete_all),
+    ("GET", "/endpoints/<endpoint_id>", endpoint),
+    ("PATCH", "/endpoints/<endpoint_id>", endpoint_update),
+    ("DELETE", "/endpoints/<endpoint_id>", endpoint_delete),
+    ("POST", "/endpoints/<endpoint_id>/test", endpoint_test),
+    ("GET", "/quota", quota),
+)
+
+
+def _own_secret(name: str, value: Any) -> Any:
+    """Text, ``null`` for a new one, ``false`` for none."""
+    return value if value is False else text(name, value)

@@ -1,0 +1,99 @@
+"""Refusals and faults as problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from typing import Any, Final
+
+from flask import Blueprint, Response
+from werkzeug.exceptions import HTTPException
+
+from ..errors import (
+    ConfigurationError,
+    EndpointLimitReached,
+    Forbidden,
+    InvalidInput,
+    InvalidTransition,
+    NotFound,
+    UnreadableSecret,
+    WebhooksError,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+#: What else an exception tells a program.
+_MEMBERS: Final = ("field", "state", "limit")
+#: Headers that belong to the page which the answer replaces.
+_OF_PAGES: Final = ("content-type", "content-length")
+
+
+def register(blueprint: Blueprint) -> None:
+    """Answer the errors of these routes, and only of these."""
+    blueprint.register_error_handler(WebhooksError, _refused)
+    # What the host raises for them too: `abort(401)` in its own before_request.
+    blueprint.register_error_handler(HTTPException, _http_error)
+
+
+def problem(status: int, code: str, detail: str, **members: Any) -> Response:
+    """An answer that says what is wrong.
+
+    :param code: a word for programs, which stays the same.
+    :param detail: a sentence for people: what to write or do instead.
+    """
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **members,
+    }
+    return Response(json.dumps(body), status, mimetype=MEDIA_TYPE)
+
+
+def status_of(error: WebhooksError) -> HTTPStatus:
+    """The status that says what kind of refusal it is."""
+    match error:
+        case Forbidden():
+            return HTTPStatus.FORBIDDEN
+        case NotFound():
+            return HTTPStatus.NOT_FOUND
+        case InvalidTransition() | EndpointLimitReached() | UnreadableSecret():
+            return HTTPStatus.CONFLICT
+        case InvalidInput():
+            return HTTPStatus.UNPROCESSABLE_ENTITY
+        case _:
+            return HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def code_of(error: WebhooksError) -> str:
+    """The exception's name as a program compares it: ``invalid_url``."""
+    name = type(error).__name__
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def _refused(error: WebhooksError) -> Response:
+    if isinstance(error, ConfigurationError):
+        # For the developer: status 500, and a traceback in the log.
+        raise error
+    members = {
+        name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
+    }
+    return problem(status_of(error), code_of(error), error.message, **members)
+
+
+def _http_error(error: HTTPException) -> Response | HTTPException:
+    if error.code is None or error.response is not None:
+        # The host made the whole answer itself.
+        return error
+    try:
+        status = HTTPStatus(error.code)
+    except ValueError:
+        return error
+    answer = problem(status, status.name.lower(), error.description or status.description)
+    for name, value in error.get_headers():
+        if name.lower() not in _OF_PAGES:
+            answer.headers.add(name, value)
+    return answer

@@ -1,0 +1,31 @@
+"""Pause and resume endpoints."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from .. import actions
+from ..access import Access
+from .answering import answer
+from .members import endpoint_members
+from .reading import anything, read_body
+
+
+def endpoint_pause(access: Access, endpoint_id: str) -> Response:
+    """Send nothing until it is resumed."""
+    body = read_body(access.state, reason=anything)
+    endpoint = actions.pause_endpoint(access, endpoint_id, body.get("reason") or "")
+    return answer(endpoint_members(endpoint))
+
+
+def endpoint_resume(access: Access, endpoint_id: str) -> Response:
+    """Make it active again; what was held is sent, unless the body says otherwise."""
+    body = read_body(access.state, held=anything)
+    endpoint = actions.resume_endpoint(access, endpoint_id, body.get("held", "send"))
+    return answer(endpoint_members(endpoint))
+
+
+ROUTES = (
+    ("POST", "/endpoints/<endpoint_id>/pause", endpoint_pause),
+    ("POST", "/endpoints/<endpoint_id>/resume", endpoint_resume),
+)

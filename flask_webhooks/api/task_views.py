@@ -1,0 +1,73 @@
+"""Tasks over many deliveries: what one would do, start, progress, stop."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask import Response
+
+from .. import actions, queries
+from ..access import Access
+from .answering import answer, answer_page, location_of
+from .members import preview_members, task_members
+from .reading import Reader, boolean, moment, read_body, read_query, scoped, text, whole
+
+_WISH: Final[dict[str, Reader]] = {
+    "kind": text,
+    "endpoint_id": text,
+    "tenant": text,
+    "since": moment,
+    "until": moment,
+    "state": text,
+    "event_type": text,
+    "status": text,
+    "event_id": text,
+}
+
+
+def task_list(access: Access) -> Response:
+    """Tasks in scope, newest first."""
+    query = read_query(endpoint_id=text, unfinished=boolean, tenant=text, before=text, limit=whole)
+    return answer_page(queries.list_tasks(scoped(access, query), **query), task_members)
+
+
+def task(access: Access, task_id: str) -> Response:
+    """One task, and how far it is."""
+    read_query()
+    return answer(task_members(queries.get_task(access, task_id)))
+
+
+def task_preview(access: Access) -> Response:
+    """What a task would do, without starting it."""
+    access, kind, endpoint_id, filter = _wish(access)
+    return answer(preview_members(queries.preview_task(access, kind, endpoint_id, **filter)))
+
+
+def task_start(access: Access) -> Response:
+    """Have workers do it, a batch at a time."""
+    access, kind, endpoint_id, filter = _wish(access)
+    started = actions.start_task(access, kind, endpoint_id, **filter)
+    where = location_of("task", task_id=started.id)
+    return answer(task_members(queries.TaskRow(started, None)), 202, location=where)
+
+
+def task_stop(access: Access, task_id: str) -> Response:
+    """Stop it; what is done stays done."""
+    read_body(access.state)
+    return answer(task_members(queries.TaskRow(actions.stop_task(access, task_id), None)))
+
+
+ROUTES = (
+    ("GET", "/tasks", task_list),
+    ("POST", "/tasks", task_start),
+    ("POST", "/tasks/preview", task_preview),
+    ("GET", "/tasks/<task_id>", task),
+    ("POST", "/tasks/<task_id>/stop", task_stop),
+)
+
+
+def _wish(access: Access) -> tuple[Access, Any, str | None, Any]:
+    """The arguments of `queries.preview_task` and of `actions.start_task`."""
+    body = read_body(access.state, **_WISH)
+    access = scoped(access, body)
+    return access, body.pop("kind", None), body.pop("endpoint_id", None), body

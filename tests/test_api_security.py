@@ -1,0 +1,520 @@
+"""What the API must never do: walks over every route, with every kind of request that it must refuse."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+
+from flask_webhooks import actions
+from flask_webhooks.api.reading import largest_body
+from flask_webhooks.errors import WebhooksError
+from flask_webhooks.models import Endpoint
+from flask_webhooks.state import state_of
+
+from .api_calls import PREFIX, PROBLEM, Api, make_app, rules, template
+from .delivering import webhooks_of
+from .helpers import URL, accessing, add_delivery, add_endpoint, close
+from .pages import HOSTILE, World, contents, populate
+from .receiver import Receiver
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'database.sqlite'}"
+
+
+@pytest.fixture
+def app(database_url: str, redis_url: str) -> Iterator[Flask]:
+    app = make_app(database_url, redis_url, WEBHOOKS_MAX_ENDPOINTS=20)
+    yield app
+    close(app)
+
+
+@pytest.fixture
+def api(app: Flask) -> Api:
+    return Api(app)
+
+
+@pytest.fixture
+def world(app: Flask, receiver: Receiver) -> World:
+    return populated(app, receiver)
+
+
+def populated(app: Flask, receiver: Receiver, tenant: str | None = None) -> World:
+    """Something in every state, and a task."""
+    world = populate(app, receiver, tenant)
+    task = actions.start_task(accessing(app), "resend", world.endpoints["good"], state="failed")
+    world.events["task"] = task.id
+    return world
+
+
+def path_of(rule: Rule, world: World) -> str:
+    """A path of a route, for things that exist."""
+    return template(rule).format(
+        endpoint_id=world.endpoints["good"],
+        delivery_id=world.deliveries["pending"],
+        event_id=world.events["emitted"],
+        task_id=world.events["task"],
+        name="license.created",
+    )
+
+
+#: What makes each request succeed that says more than nothing.
+BODIES: dict[str, Any] = {
+    "/endpoints": {"url": "https://hooks.example.com/x"},
+    "/tasks": {"kind": "cancel"},
+    "/tasks/preview": {"kind": "cancel"},
+}
+#: Routes that only look, though by POST.
+LOOKING = ("/tasks/preview",)
+#: Arguments of routes that belong to no tenant: the catalogue is everybody's.
+SHARED = {"name"}
+
+
+def send(api: Api, method: str, rule: Rule, world: World, **options: Any) -> Any:
+    """A request that would do something."""
+    if method not in ("GET", "DELETE") and not options:
+        options = {"json": BODIES.get(template(rule), {})}
+    return api.send(method, path_of(rule, world), **options)
+
+
+# -- who is let in ------------------------------------------------------------------------------------
+
+
+def test_there_are_routes(app: Flask) -> None:
+    found = list(rules(app))
+    assert len(found) > 30
+    assert {method for method, _ in found} == {"GET", "POST", "PATCH", "DELETE"}
+
+
+def test_invariant_10_nobody_is_let_in_until_the_host_says_who(
+    app: Flask, api: Api, world: World
+) -> None:
+    webhooks_of(app).hooks.authorize = None
+    before = contents(app)
+    for method, rule in rules(app):
+        response = send(api, method, rule, world)
+        assert response.status_code == 403, rule
+        assert "@webhooks.authorize" in response.get_json()["detail"]
+    api.get("/nowhere", 403)
+    assert contents(app) == before
+
+
+def test_one_who_may_nothing_is_refused_everywhere(app: Flask, api: Api, world: World) -> None:
+    webhooks_of(app).authorize(lambda action, endpoint: False)
+    before = contents(app)
+    for method, rule in rules(app):
+        response = send(api, method, rule, world)
+        assert response.status_code == 403, rule
+        assert response.get_json()["code"] == "forbidden"
+    api.get("/nowhere", 403)
+    assert contents(app) == before
+
+
+def test_one_without_a_tenant_is_refused_everywhere(app: Flask, api: Api, world: World) -> None:
+    webhooks_of(app).hooks.current_tenant = lambda: None
+    for method, rule in rules(app):
+        assert send(api, method, rule, world).status_code == 403, rule
+
+
+def test_a_reader_is_refused_each_change(app: Flask, api: Api, world: World) -> None:
+    webhooks_of(app).authorize(lambda action, endpoint: action in ("view", "view_payload"))
+    before = contents(app)
+    for method, rule in rules(app):
+        if method != "GET" and template(rule) not in LOOKING:
+            assert send(api, method, rule, world).status_code == 403, rule
+        else:
+            assert send(api, method, rule, world).status_code == 200, rule
+    assert contents(app) == before
+
+
+NEEDED = {
+    "endpoint_create": "manage",
+    "endpoint_update": "manage",
+    "endpoint_delete": "manage",
+    "endpoint_pause": "manage",
+    "endpoint_resume": "manage",
+    "endpoint_delete_all": "delete_all",
+    "endpoint_rotate": "secret",
+    "endpoint_end_overlap": "secret",
+    "endpoint_remove_secret": "secret",
+    "endpoint_test": "send",
+    "delivery_resend": "send",
+    "delivery_cancel": "send",
+    "task_start": "send",
+    "task_stop": "send",
+}
+
+
+def _all_but(needed: str, action: str, endpoint: Endpoint | None) -> bool:
+    return action != needed
+
+
+def test_each_change_needs_its_own_action(app: Flask, api: Api, world: World) -> None:
+    changing = {rule.endpoint.partition(".")[2] for method, rule in rules(app) if method != "GET"}
+    assert changing - {"task_preview"} == set(NEEDED)
+    for method, rule in rules(app):
+        needed = NEEDED.get(rule.endpoint.partition(".")[2], "view")
+        webhooks_of(app).authorize(functools.partial(_all_but, needed))
+        assert send(api, method, rule, world).status_code == 403, rule
+
+
+@pytest.mark.parametrize("tenant", ["app_2", "app_1 "])
+def test_ids_of_another_tenant_do_not_exist(
+    app: Flask, api: Api, receiver: Receiver, tenant: str
+) -> None:
+    world = populated(app, receiver, "app_1")
+    webhooks_of(app).hooks.current_tenant = lambda: tenant
+    before = contents(app)
+    walked = 0
+    for method, rule in rules(app):
+        if rule.arguments - SHARED:
+            walked += 1
+            response = send(api, method, rule, world)
+            assert response.status_code == 404, rule
+            assert "script" not in response.text
+    assert walked > 15
+    good = world.endpoints["good"]
+    for path in ("/deliveries", "/activity", "/tasks", "/statistics"):
+        api.get(path, 404, endpoint_id=good)
+    api.post("/tasks", {"kind": "resend", "endpoint_id": good}, 404)
+    api.post("/tasks/preview", {"kind": "resend", "endpoint_id": good}, 404)
+    known = {*world.endpoints.values(), *world.deliveries.values(), *world.events.values()}
+    for method, rule in rules(app):
+        if method == "GET" and not rule.arguments:
+            response = send(api, method, rule, world)
+            assert response.status_code == 200, rule
+            assert not [id_ for id_ in known if id_ in response.text]
+    for id_ in known:
+        assert api.get("/deliveries", id=id_)["items"] == []
+        assert api.get("/events", id=id_)["items"] == []
+    assert contents(app) == before
+
+
+def test_the_tenant_of_a_query_never_widens_the_scope(app: Flask, api: Api, world: World) -> None:
+    webhooks_of(app).hooks.current_tenant = lambda: "app_1"
+    paths = [
+        template(rule)
+        for method, rule in rules(app)
+        if method == "GET"
+        and any(
+            item["name"] == "tenant"
+            for item in api.document["paths"][template(rule)]["get"].get("parameters", ())
+        )
+    ]
+    assert len(paths) > 6
+    for path in paths:
+        api.get(path, 200, tenant="app_1")
+        for other in ("app_2", "app_1 ", "\0"):
+            api.get(path, 404, tenant=other)
+    for path, body in (("/tasks", {"kind": "cancel"}), ("/endpoints/delete-all", {})):
+        api.post(path, {**body, "tenant": "app_2"}, 404)
+    api.post("/endpoints", {"url": URL, "tenant": "app_2"}, 403)
+
+
+def test_all_of_one_tenant_are_deleted_and_no_others(app: Flask, api: Api) -> None:
+    ids = [add_endpoint(app, tenant=tenant).id for tenant in ("app_1", "app_1", "app_2", None)]
+    assert api.post("/endpoints/delete-all", {"tenant": "app_1"}) == {"deleted": 2}
+    assert [item["id"] for item in api.get("/endpoints")["items"]] == ids[:1:-1]
+    # A URL that lost its id is not a wish to delete everything.
+    assert api.send("DELETE", "/endpoints").status_code == 405
+    assert api.send("DELETE", "/endpoints/").status_code == 404
+    assert len(api.get("/endpoints")["items"]) == 2
+
+
+# -- forged requests ----------------------------------------------------------------------------------
+
+
+def test_invariant_10_nothing_changes_on_get_and_head(app: Flask, api: Api, world: World) -> None:
+    before = contents(app)
+    for method, rule in rules(app):
+        if method == "GET":
+            path = path_of(rule, world)
+            api.get(path)
+            assert api.client.head(PREFIX + path).status_code == 200
+            assert api.client.options(PREFIX + path).status_code == 200
+    assert contents(app) == before
+
+
+#: What a form, a beacon or a script of another site can send without asking first.
+FORGED: dict[str, dict[str, Any]] = {
+    "form": {"data": {"url": URL}},
+    "files": {"data": {"url": URL}, "content_type": "multipart/form-data"},
+    "text": {"data": json.dumps({"url": URL, "kind": "cancel"}), "content_type": "text/plain"},
+    "nothing": {"data": b""},
+    "no type": {"data": json.dumps({"url": URL, "kind": "cancel"}).encode()},
+    "nearly": {"data": b"{}", "content_type": "application/json-seq"},
+    "hidden": {"data": b"{}", "content_type": "text/plain; application/json"},
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_what_another_site_can_send_is_refused(
+    app: Flask, api: Api, world: World, kind: str
+) -> None:
+    before = contents(app)
+    for method, rule in rules(app):
+        forged = FORGED[kind]
+        if method == "GET" or (method == "DELETE" and "content_type" not in forged):
+            continue
+        response = send(api, method, rule, world, **forged)
+        assert response.status_code == 415, rule
+        assert "Content-Type: application/json" in response.get_json()["detail"]
+    assert contents(app) == before
+
+
+def test_a_form_that_says_it_is_a_delete_is_refused(app: Flask, api: Api, world: World) -> None:
+    # Hosts may have a middleware that reads the method out of a form.
+    path = f"/endpoints/{world.endpoints['good']}"
+    assert api.send("DELETE", path, data={"_method": "DELETE"}).status_code == 415
+    api.delete(path)
+
+
+def test_other_sites_are_not_let_in(app: Flask, api: Api, world: World) -> None:
+    asking = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    for _, rule in rules(app):
+        response = api.client.options(PREFIX + path_of(rule, world), headers=asking)
+        assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
+
+
+def test_a_type_with_a_charset_is_json(api: Api) -> None:
+    for content_type in ("application/json; charset=utf-8", "Application/JSON"):
+        response = api.send(
+            "POST", "/endpoints", data=json.dumps({"url": URL}), content_type=content_type
+        )
+        assert response.status_code == 201
+
+
+# -- bodies -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b'{"url": NaN}', "NaN"),
+        (b'{"name": "\\ud800"}', "surrogates"),
+        (b'{"\\udfff": 1}', "surrogates"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"a":' * 50_000, "not JSON"),
+        (b"9" * 5000, "not JSON"),
+        (b"[]", "JSON object"),
+        (b"null", "JSON object"),
+        (b'"text"', "JSON object"),
+        ('{"url": "x"}'.encode("utf-16"), "not JSON"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_bodies_that_are_no_object_are_refused(api: Api, raw: bytes, words: str) -> None:
+    response = api.send("POST", "/endpoints", data=raw, content_type="application/json")
+    assert response.status_code == 400
+    assert words in response.get_json()["detail"]
+    assert len(response.get_json()["detail"]) < 400
+
+
+def test_bodies_are_bounded(app: Flask, api: Api) -> None:
+    most = largest_body(state_of(app))
+    spaces = b" " * (most - 2)
+    response = api.send(
+        "POST", "/tasks/preview", data=b"{}" + spaces, content_type="application/json"
+    )
+    assert response.status_code == 422
+    response = api.send(
+        "POST", "/tasks/preview", data=b"{} " + spaces, content_type="application/json"
+    )
+    assert response.status_code == 413
+    assert f"{most:,}" in response.get_json()["detail"]
+
+
+def test_a_body_that_tells_no_length_is_refused(api: Api) -> None:
+    response = api.send(
+        "POST",
+        "/tasks/preview",
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert response.status_code == 411
+
+
+def test_a_smaller_limit_of_the_host_holds(database_url: str, redis_url: str) -> None:
+    app = make_app(database_url, redis_url, MAX_CONTENT_LENGTH=100)
+    response = Api(app).send("POST", "/endpoints", json={"name": "x" * 200})
+    assert response.status_code == 413
+    close(app)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "url"),
+        ({"url": 5}, "url"),
+        ({"url": "http://10.0.0.1/"}, "url"),
+        ({"url": URL, "events": []}, "events"),
+        ({"url": URL, "events": "license.*"}, "events"),
+        ({"url": URL, "events": {"license.*": 1}}, "events"),
+        ({"url": URL, "events": [None]}, "events"),
+        ({"url": URL, "events": ["licence.created"]}, "events"),
+        ({"url": URL, "format": 5}, "format"),
+        ({"url": URL, "name": "a\nb"}, "name"),
+        ({"url": URL, "name": ["x"]}, "name"),
+        ({"url": URL, "description": "\0"}, "description"),
+        ({"url": URL, "headers": ["X-A"]}, "headers"),
+        ({"url": URL, "headers": {"X-A": 5}}, "headers"),
+        ({"url": URL, "headers": {"Host": "x"}}, "headers"),
+        ({"url": URL, "user_agent": "ü"}, "user_agent"),
+        ({"url": URL, "options": []}, "options"),
+        ({"url": URL, "format": "custom"}, "template"),
+        ({"url": URL, "timeout": "5"}, "timeout"),
+        ({"url": URL, "timeout": 1e9}, "timeout"),
+        ({"url": URL, "rate_limit": True}, "rate_limit"),
+        ({"url": URL, "ordered": None}, "ordered"),
+        ({"url": URL, "ordered": 1}, "ordered"),
+        ({"url": URL, "active": "yes"}, "active"),
+        ({"url": URL, "key_pair": 1}, "key_pair"),
+        ({"url": URL, "secret": True}, "secret"),
+        ({"url": URL, "secret": False}, "secret"),
+        ({"url": URL, "secret": "short"}, "secret"),
+        ({"url": URL, "tenant": 5}, "tenant"),
+        ({"url": URL, "tenant": ""}, "tenant"),
+        ({"url": URL, "tenant": "\0"}, "tenant"),
+        ({"url": URL, "state": "paused"}, "state"),
+        ({"url": URL, HOSTILE: 1}, None),
+    ],
+)
+def test_bad_endpoints_are_refused(app: Flask, api: Api, body: Any, field: str | None) -> None:
+    problem = api.post("/endpoints", body, 422)
+    if field is not None:
+        assert problem["field"] == field
+    assert len(problem["detail"]) < 1000
+    assert api.get("/endpoints")["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("rotate", {"overlap_seconds": -1}, "overlap_seconds"),
+        ("rotate", {"overlap_seconds": True}, "overlap_seconds"),
+        ("rotate", {"overlap_seconds": 10**400}, "overlap_seconds"),
+        ("rotate", {"secret": 0}, "secret"),
+        ("rotate", {"key_pair": None}, "key_pair"),
+        ("pause", {"reason": ["x"]}, "reason"),
+        ("pause", {"reason": "x" * 501}, "reason"),
+        ("resume", {"held": "drop"}, "held"),
+        ("resume", {"held": {}}, "held"),
+        ("test", {"event_type": "license.creatd"}, "event_type"),
+        ("test", {"event_type": 5}, "event_type"),
+        ("test", {"data": [1]}, "data"),
+        ("test", {"data": {"x": "y" * 300_000}}, "data"),
+        ("end-overlap", {"x": 1}, "x"),
+    ],
+)
+def test_bad_changes_are_refused(app: Flask, api: Api, path: str, body: Any, field: str) -> None:
+    added = add_endpoint(app)
+    if path == "resume":
+        actions.pause_endpoint(accessing(app), added.id)
+    before = contents(app)
+    assert api.post(f"/endpoints/{added.id}/{path}", body, 422)["field"] == field
+    assert contents(app) == before
+
+
+def test_what_people_and_receivers_wrote_stays_text(app: Flask, api: Api, world: World) -> None:
+    found = ""
+    for method, rule in rules(app):
+        if method == "GET":
+            response = send(api, method, rule, world)
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert "html" not in response.mimetype
+            found += str(response.get_json())
+    assert "<script>" in found
+
+
+# -- errors -------------------------------------------------------------------------------------------
+
+
+def test_every_error_below_the_prefix_is_a_problem(app: Flask, api: Api) -> None:
+    for method, path, status in (
+        ("GET", "/nowhere", 404),
+        ("GET", "/endpoints/", 404),
+        ("POST", "/deliveries/x/y", 404),
+        ("PUT", "/endpoints", 405),
+        ("GET", "/tasks/preview", 404),
+        ("GET", "/endpoints/delete-all", 404),
+    ):
+        response = api.send(method, path, **({} if method == "GET" else {"json": {}}))
+        assert response.status_code == status, path
+        problem = response.get_json()
+        assert (problem["status"], problem["title"]) == (
+            status,
+            response.status.partition(" ")[2].title(),
+        )
+        assert response.mimetype == PROBLEM
+    allowed = api.send("PUT", "/endpoints", json={}).headers["Allow"]
+    assert {item.strip() for item in allowed.split(",")} == {"GET", "POST"}
+
+
+def test_other_paths_of_the_host_are_its_own(app: Flask) -> None:
+    assert app.test_client().get("/api/elsewhere").mimetype == "text/html"
+
+
+def test_a_fault_is_a_problem_that_tells_nothing(
+    app: Flask, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    @webhooks_of(app).authorize
+    def broken(action: str, endpoint: object) -> bool:
+        raise RuntimeError("the password is 1234")
+
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    with caplog.at_level(logging.ERROR):
+        response = api.client.get(f"{PREFIX}/endpoints")
+    assert (response.status_code, response.mimetype) == (500, PROBLEM)
+    assert "1234" not in response.text
+    assert "1234" in caplog.text
+
+
+def test_a_mistake_of_the_host_is_for_its_log(
+    app: Flask, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    webhooks_of(app).authorize(lambda action, endpoint: "yes")  # type: ignore[arg-type,return-value]
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    with caplog.at_level(logging.ERROR):
+        response = api.client.get(f"{PREFIX}/endpoints")
+    assert (response.status_code, response.mimetype) == (500, PROBLEM)
+    assert "must return True or False" in caplog.text
+
+
+def test_trouble_that_passes_is_told_so(app: Flask, api: Api) -> None:
+    @webhooks_of(app).authorize
+    def locked(action: str, endpoint: object) -> bool:
+        raise WebhooksError("The database is locked.")
+
+    response = api.client.get(f"{PREFIX}/endpoints")
+    assert (response.status_code, response.mimetype) == (503, PROBLEM)
+
+
+def test_a_host_without_the_extension_is_told(app: Flask) -> None:
+    other = Flask("other")
+    other.register_blueprint(webhooks_of(app).api_blueprint(), url_prefix=PREFIX)
+    other.config["PROPAGATE_EXCEPTIONS"] = False
+    assert other.test_client().get(f"{PREFIX}/endpoints").status_code == 500
+
+
+def test_deliveries_of_deleted_endpoints_are_seen_by_their_tenant_only(
+    app: Flask, api: Api
+) -> None:
+    added = add_endpoint(app, tenant="app_1")
+    delivery = add_delivery(app, added, "failed")
+    actions.delete_endpoint(accessing(app), added.id)
+    webhooks_of(app).hooks.current_tenant = lambda: "app_1"
+    assert api.get(f"/deliveries/{delivery}")["endpoint"]["deleted"]
+    webhooks_of(app).hooks.current_tenant = lambda: "app_2"
+    api.get(f"/deliveries/{delivery}", 404)
