@@ -14,14 +14,18 @@ from .. import ids
 from ..access import Access, find_endpoint
 from ..columns import utc_now
 from ..delivery.waiting import cancel_waiting
-from ..errors import EndpointLimitReached
+from ..errors import EndpointLimitReached, Faults
 from ..formats import Format
 from ..models import Endpoint, EndpointState
 from ..state import State
+from ..texts import Text
 from . import checks
 from .revision import EndpointChanges, Revision, seal
 from .switches import forget_failures
 from .trail import locked, record
+
+#: Custom headers by name, or as pairs.
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 #: Endpoints that one statement deletes; databases limit the length of a list.
 _CHUNK = 500
@@ -50,7 +54,7 @@ def create_endpoint(
     description: str = "",
     secret: str | Literal[False] | None = None,
     key_pair: bool = False,
-    headers: Mapping[str, str] | None = None,
+    headers: Headers | None = None,
     user_agent: str | None = None,
     options: Mapping[str, Any] | None = None,
     timeout: float | None = None,
@@ -65,6 +69,7 @@ def create_endpoint(
         They are stored as ours. ``None``: they are ours.
     :param tenant: whose it is; ``None`` is the whole server, or the only tenant in scope.
     :param format: ``None`` is what the URL asks for, else ``WEBHOOKS_DEFAULT_FORMAT``.
+    :param headers: names and values, or pairs of them.
     :param secret: the customer's own; ``None`` generates one, ``False`` is none, where the format allows that.
     :param key_pair: sign by a new key pair; `CreatedEndpoint.public_key` is for the receiver.
     :param options: what is set of the format.
@@ -72,7 +77,8 @@ def create_endpoint(
     :param rate_limit: requests a second; ``None`` is as many as it takes.
     :param ordered: deliveries go one after another, in the order of their events.
     :param active: ``False`` for one that is paused from the start.
-    :raises InvalidInput: one of its children, whose `field` is the parameter at fault.
+    :raises InvalidInput: one of its children, whose `field` is the parameter at fault; its `errors` tell of
+        all that are.
     :raises EndpointLimitReached: the tenant has ``WEBHOOKS_MAX_ENDPOINTS`` already.
     :raises Forbidden: not allowed, or not for this tenant.
     """
@@ -139,7 +145,7 @@ def draft_endpoint(
     description: str = "",
     secret: str | Literal[False] | None = None,
     key_pair: bool = False,
-    headers: Mapping[str, str] | None = None,
+    headers: Headers | None = None,
     user_agent: str | None = None,
     options: Mapping[str, Any] | None = None,
     timeout: float | None = None,
@@ -147,33 +153,61 @@ def draft_endpoint(
     ordered: bool = False,
     active: bool = True,
 ) -> Draft:
-    """Check everything that `create_endpoint` takes."""
+    """Check everything that `create_endpoint` takes, and write nothing.
+
+    :raises InvalidInput: with all that is wrong in its `errors`.
+    """
+    access.require("manage")
     state = access.state
-    owner = checks.owner(tenant, access.tenant)
-    whole_url = checks.url(state, url)
-    wire = checks.wire_format(state, format, whole_url)
+    faults = Faults()
+    # In the order of the form, in which a person goes through what was refused.
+    whole_url = faults.check(checks.url, state, url)
+    checked_name = faults.check(checks.one_line, name, "name", Text("name"), checks.MAX_NAME_LENGTH)
+    checked_description = faults.check(
+        checks.text,
+        description,
+        "description",
+        Text("description"),
+        checks.MAX_DESCRIPTION_LENGTH,
+    )
+    owner = faults.check(checks.owner, tenant, access.tenant)
+    wire = None
+    # Without a URL nobody knows the format that it asks for.
+    if format or whole_url is not None:
+        wire = faults.check(checks.wire_format, state, format, whole_url or "")
+    checked_options = plain_secret = None
+    if wire is not None:
+        if whole_url is not None:
+            checked_options = faults.check(checks.options, wire, options, whole_url)
+        plain_secret = faults.check(checks.secret, wire, secret, key_pair=key_pair)
+    patterns = faults.check(checks.events, state, events, dialect)
+    agent = faults.check(checks.user_agent, user_agent)
+    checked_headers = faults.check(checks.headers, state, headers)
+    rate = faults.check(checks.rate_limit, rate_limit)
+    seconds = faults.check(checks.timeout, state, timeout)
+    in_order = faults.check(checks.ordered, ordered)
+    faults.finish()
+    assert whole_url is not None
+    assert wire is not None
+    assert checked_headers is not None
     url_shown, url_sealed = checks.sealed_url(state, wire, whole_url)
-    plain_secret = checks.secret(wire, secret, key_pair=key_pair)
-    checked_headers = checks.headers(state, headers)
     endpoint = state.models.Endpoint(
         id=ids.new_id("ep"),
         tenant=owner,
-        name=checks.one_line(name, "name", "name", checks.MAX_NAME_LENGTH),
-        description=checks.text(
-            description, "description", "description", checks.MAX_DESCRIPTION_LENGTH
-        ),
+        name=checked_name,
+        description=checked_description,
         url_shown=url_shown,
         url_sealed=url_sealed,
         format=wire.name,
-        events=checks.events(state, events, dialect),
+        events=patterns,
         secrets_sealed=seal(state, plain_secret and [{"secret": plain_secret, "expires_at": None}]),
         headers_sealed=seal(state, checked_headers),
-        user_agent=checks.user_agent(user_agent),
-        options=checks.options(wire, options, whole_url),
-        timeout=checks.timeout(state, timeout),
-        rate_limit=checks.rate_limit(rate_limit),
+        user_agent=agent,
+        options=checked_options,
+        timeout=seconds,
+        rate_limit=rate,
         bucket=checks.bucket(wire, whole_url),
-        ordered=checks.ordered(ordered),
+        ordered=in_order,
         state=EndpointState.ACTIVE if active else EndpointState.PAUSED,
     )
     if not active:
@@ -301,7 +335,9 @@ def check_quota(session: Session, state: State, tenant: str, more: int = 0) -> N
     used = (used or 0) + more
     if used >= limit:
         raise EndpointLimitReached(
-            f"{used} of {limit} endpoints are used. Delete one that is no longer needed, or ask the "
+            "%(used)s of %(most)s endpoints are used. Delete one that is no longer needed, or ask the "
             "operator to raise WEBHOOKS_MAX_ENDPOINTS.",
+            used=used,
+            most=limit,
             limit=limit,
         )

@@ -90,7 +90,7 @@ def _import(
         except Forbidden:
             raise
         except WebhooksError as error:
-            yield Imported(number, label, problem=error.message)
+            yield Imported(number, label, problem=error.whole_message)
 
 
 def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _show_test(
         catalog = access.state.catalog
         name = form.event_type.data or ""
         if name not in catalog:
-            raise NotFound(f"There is no event type {shown(name)}.")
+            raise NotFound("There is no event type %(name)s.", name=shown(name))
         form.sample.data = pretty(sample_data(catalog[name], access.state.settings.product_name))
     return render("test.html", status, no_store=True, detail=detail, form=form)
 

@@ -91,6 +91,7 @@ class Toolbox:
     most_counted = queries.MOST_COUNTED
     hold_text = staticmethod(wording.hold_text)
     advice = staticmethod(advice.advice)
+    catalog_text = staticmethod(i18n.catalog_text)
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -151,12 +152,15 @@ class Toolbox:
     def event_groups(self) -> dict[str, list[str]]:
         """Names of all event types, under their headings."""
         groups = self._state.catalog.groups()
-        return {title: [kind.name for kind in kinds] for title, kinds in groups.items()}
+        return {
+            i18n.catalog_text(title): [kind.name for kind in kinds]
+            for title, kinds in groups.items()
+        }
 
 
 @functools.cache
 def _fingerprint(name: str) -> str:
     path = _STATIC / name
     if not path.is_file():
-        raise NotFound(f"There is no static file {name!r}.")
+        raise NotFound("There is no static file %(name)s.", name=repr(name))
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -176,7 +176,8 @@ def _answered(column: Any, status: str | None) -> list[sa.ColumnElement[bool]]:
     found = re.fullmatch("([1-5])(xx|[0-9]{2})", status)
     if found is None:
         raise InvalidInput(
-            f"There is no status {shown(status)}. Write a number such as 503, a class such as 5xx, or none.",
+            "There is no status %(status)s. Write a number such as 503, a class such as 5xx, or none.",
+            status=shown(status),
             field="status",
         )
     if found[2] != "xx":

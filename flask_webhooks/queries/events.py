@@ -117,7 +117,7 @@ def get_event(access: Access, event_id: str) -> EventDetail:
             event = session.scalars(query).one_or_none()
             deliveries = [DeliveryRow(*row) for row in session.execute(deliveries_query)]
     if event is None:
-        raise NotFound(f"There is no event {shown(event_id)}.")
+        raise NotFound("There is no event %(id)s.", id=shown(event_id))
     if not payload_visible:
         set_committed_value(event, "data", None)
     return EventDetail(event, deliveries, payload_visible)
