@@ -15,7 +15,7 @@ from yarl import URL
 
 from .addresses import LOOPBACK, Address, NetworkPolicy, literal_address
 from .errors import BlockedAddress, InvalidURL
-from .texts import word
+from .texts import Text, word
 
 #: Names that public DNS does not have: RFC 6762, ICANN resolution 2024.07.29.06, RFC 8375.
 _PRIVATE_NAMES = (".local", ".internal", ".home.arpa")
@@ -170,9 +170,9 @@ def _check_name(name: str, policy: NetworkPolicy) -> None:
             for network in allowed
             for own in LOOPBACK
         ):
-            raise _blocked(name, "the server itself")
+            raise _blocked(name, Text("the server itself"))
     elif not allowed and name.endswith(_PRIVATE_NAMES):
-        raise _blocked(name, "name inside a private network")
+        raise _blocked(name, Text("name inside a private network"))
     elif not allowed and "." not in name:
         raise InvalidURL("Write the full name of the host, like %(name)s.example.com.", name=name)
 
