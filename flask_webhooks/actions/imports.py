@@ -77,9 +77,9 @@ def _import(
             made: str | None = None
             if dry_run:
                 endpoint = draft_endpoint(access, tenant=owner, **values).endpoint
-                if owner is not None:
-                    with access.read() as session:
-                        check_quota(session, access.state, owner, taken)
+                limit = access.state.endpoint_limit(owner)
+                with access.read() as session:
+                    check_quota(session, access.state, owner, limit, taken)
             else:
                 created = create_endpoint(access, tenant=owner, **values)
                 endpoint, made = created.endpoint, created.secret

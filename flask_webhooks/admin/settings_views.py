@@ -37,6 +37,7 @@ def endpoint_new() -> Response:
     if request.method != "POST":
         form.once.data = once.new_token()
         form.template.data = Custom.example_options["template"]
+        form.tenant.data = request.args.get("tenant", "")
         form.add_header_rows()
         return _show_form(access, form)
     form.check_csrf()
@@ -231,6 +232,7 @@ def _show_form(
         operates=_operates(access),
         kept_headers={name.lower() for name in (detail.header_names or ())} if detail else set(),
         max_headers=MAX_HEADERS,
+        most_endpoints=state.settings.max_endpoints if state.hooks.endpoint_limit is None else None,
         default_timeout=f"{state.settings.timeout:g}",
     )
 

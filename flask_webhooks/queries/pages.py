@@ -73,6 +73,12 @@ def created_between(
     return conditions
 
 
+def of_tenant(column: Any, tenant: str) -> sa.ColumnElement[bool]:
+    """The condition for a column with a tenant."""
+    # PostgreSQL refuses text that holds NUL; no tenant does.
+    return column == tenant if tenant.isprintable() else sa.false()
+
+
 def check_state(state: str | None) -> DeliveryState | None:
     """:raises InvalidInput: it is not a state of a delivery."""
     if state is None:
