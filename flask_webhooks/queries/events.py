@@ -14,7 +14,15 @@ from ..access import Access, is_id, shown
 from ..errors import NotFound
 from ..models import Event
 from .deliveries import DeliveryRow, has_type
-from .pages import MAX_LIMIT, Page, check_limit, created_between, older_than, page_of
+from .pages import (
+    MAX_LIMIT,
+    Page,
+    check_limit,
+    created_between,
+    of_tenant,
+    older_than,
+    page_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +56,11 @@ def list_events(
     since: datetime | None = None,
     until: datetime | None = None,
     id: str | None = None,
+    tenant: str | None = None,
 ) -> Page[EventRow]:
     """Events of the tenant in scope, newest first. Two statements.
 
+    :param tenant: only this one's; ``None`` for all that are in scope.
     :param before: only those older than this id.
     :param since: only those that were recorded at this time or later. :param until: only those from before it.
     :raises InvalidInput: a filter makes no sense; `field` names it.
@@ -71,6 +81,8 @@ def list_events(
         query = query.where(table.id == (id if is_id(id) else ""))
     if event_type is not None:
         query = query.where(has_type(table.type, event_type))
+    if tenant is not None:
+        query = query.where(of_tenant(table.tenant, tenant))
     with access.read() as session:
         page = page_of(session.scalars(query).all(), limit, lambda event: event.id)
         counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
