@@ -202,6 +202,14 @@ def create_receiver(
         status = inbox.take_in(name, request.headers["webhook-id"], json.loads(body), now)
         return "" if status == 204 else "Failing on purpose, to see a retry.", status
 
+    @app.post("/try")
+    @app.post("/try/<int:status>")
+    def attempt(status: int = 200) -> tuple[str, int]:
+        """For whoever adds a webhook by hand: answers as the path says, whatever comes."""
+        if not 200 <= status <= 599:
+            return "Write a status from 200 to 599.", 404
+        return f"The path asks for {status}.", status
+
     @app.post("/secrets")
     def add_secret() -> tuple[str, int]:
         if not ipaddress.ip_address(request.remote_addr or "0.0.0.0").is_loopback:

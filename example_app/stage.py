@@ -115,6 +115,7 @@ class Stage:
         print(f"  licensing server  {web}/")
         print(f"  webhooks          {web}/webhooks/   sign in as {ADMIN} / {self.password}")
         print(f"  receiver          {self.receiver_url}/stats")
+        print(f"  a URL to add      {self.receiver_url}/try   or /try/503, which always fails")
         print(f"  logs              {self._directory}")
         print("Ctrl-C stops everything.", flush=True)
 

@@ -6,7 +6,7 @@ to the same rules. What lies outside its tenant scope does not exist for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -18,16 +18,17 @@ from . import ids
 from .errors import ConfigurationError, Forbidden, NotFound
 from .models import Delivery, Endpoint
 from .state import ALL_TENANTS, AllTenants, State, unwrap
+from .texts import Text
 from .transactions import reading, writing
 
 #: What the host's `authorize` is asked about, and how a refusal names it.
-_MEANINGS: Final = {
-    "view": "see endpoints and deliveries",
-    "view_payload": "see the data of events",
-    "manage": "create or change endpoints",
-    "send": "send or cancel deliveries",
-    "secret": "change the secret of an endpoint",
-    "delete_all": "delete all endpoints",
+_MEANINGS: Final[Mapping[str, Text]] = {
+    "view": Text("see endpoints and deliveries"),
+    "view_payload": Text("see the data of events"),
+    "manage": Text("create or change endpoints"),
+    "send": Text("send or cancel deliveries"),
+    "secret": Text("change the secret of an endpoint"),
+    "delete_all": Text("delete all endpoints"),
 }
 ACTIONS = tuple(_MEANINGS)
 
@@ -60,7 +61,7 @@ class Access:
         if endpoint is not None and not self.sees(endpoint.tenant):
             raise no_endpoint(endpoint.id)
         if not self.may(action, endpoint):
-            raise Forbidden(f"You are not allowed to {_MEANINGS[action]}.")
+            raise Forbidden("You are not allowed to %(what)s.", what=_MEANINGS[action])
 
     def sees(self, tenant: str | None) -> bool:
         """Whether something of this tenant (``None``: of the whole server) is in scope."""
@@ -178,12 +179,12 @@ def shown(value: object) -> str:
 
 def no_endpoint(endpoint_id: object) -> NotFound:
     """The refusal for an endpoint that is not there, or not in scope."""
-    return NotFound(f"There is no endpoint {shown(endpoint_id)}.")
+    return NotFound("There is no endpoint %(id)s.", id=shown(endpoint_id))
 
 
 def no_delivery(delivery_id: object) -> NotFound:
     """The refusal for a delivery that is not there, or not in scope."""
-    return NotFound(f"There is no delivery {shown(delivery_id)}.")
+    return NotFound("There is no delivery %(id)s.", id=shown(delivery_id))
 
 
 def _actor(state: State) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from .errors import ConfigurationError
+from .texts import Text
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -118,10 +119,10 @@ class NetworkPolicy:
             try:
                 address = ipaddress.ip_address(address)
             except ValueError:
-                return "not an IP address"
+                return Text("not an IP address")
         if isinstance(address, IPv6Address):
             if address.scope_id is not None and not address.is_link_local:
-                return "address with a zone"
+                return Text("address with a zone")
             address = address.ipv4_mapped or address
         if any(address in network for network in self.allowed_networks):
             if address in _NAT64:
@@ -158,12 +159,12 @@ def _special_purpose(address: Address) -> str | None:
     if isinstance(address, IPv6Address):
         # RFC 5214, 6.1: ISATAP's interface identifier, under any prefix.
         if (value >> 32) & 0xFDFFFFFF == 0x5EFE:
-            return "ISATAP address, stands for an IPv4 address"
+            return Text("ISATAP address, stands for an IPv4 address")
         # RFC 4291, 2.4 and IANA: the only block that global unicast is assigned from.
         if value >> 125 != 0b001:
-            return "not a global unicast address"
+            return Text("not a global unicast address")
     # A later Python may know registrations that the tables above do not.
-    return None if address.is_global else "not a global address"
+    return None if address.is_global else Text("not a global address")
 
 
 def literal_address(host: str) -> Address | None:

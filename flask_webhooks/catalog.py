@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InvalidEventType, InvalidSubscription, UnknownEventType
+from .texts import Text
 
 #: Longest name of an event type, in characters; columns are as wide.
 MAX_NAME_LENGTH = 100
@@ -90,8 +91,10 @@ class Catalog:
             return self._types[name]
         except KeyError:
             raise UnknownEventType(
-                f"There is no event type {name!r}.{self._did_you_mean(name)} The application adds "
-                "its own with webhooks.add_event_type(...)."
+                "There is no event type %(name)s.%(hint)s The application adds its own with "
+                "webhooks.add_event_type(...).",
+                name=repr(name),
+                hint=self._did_you_mean(name),
             ) from None
 
     def __contains__(self, name: object) -> bool:
@@ -127,7 +130,8 @@ class Catalog:
             return None
         if isinstance(patterns, str):
             raise InvalidSubscription(
-                f"The event types must be a list: write [{patterns!r}] instead of {patterns!r}."
+                "The event types must be a list: write [%(name)s] instead of %(name)s.",
+                name=repr(patterns),
             )
         if isinstance(patterns, Mapping) or not isinstance(patterns, Iterable):
             raise InvalidSubscription(
@@ -144,8 +148,9 @@ class Catalog:
     def _check_pattern(self, pattern: object) -> str:
         if not isinstance(pattern, str):
             raise InvalidSubscription(
-                f"{pattern!r} is not the name of an event type: write text, such as "
-                '"license.created" or "license.*".'
+                '%(name)s is not the name of an event type: write text, such as "license.created" or '
+                '"license.*".',
+                name=repr(pattern),
             )
         pattern = pattern.strip()
         if pattern == EVERYTHING:
@@ -155,12 +160,15 @@ class Catalog:
         event_type = self._types.get(pattern)
         if event_type is None:
             raise InvalidSubscription(
-                f"There is no event type {pattern!r}.{self._did_you_mean(pattern)}"
+                "There is no event type %(name)s.%(hint)s",
+                name=repr(pattern),
+                hint=self._did_you_mean(pattern),
             )
         if not event_type.subscribable:
             raise InvalidSubscription(
-                f"{pattern!r} cannot be subscribed to: it reaches any endpoint that it is sent to "
-                "by hand. Leave it out of the list."
+                "%(name)s cannot be subscribed to: it reaches any endpoint that it is sent to by hand. "
+                "Leave it out of the list.",
+                name=repr(pattern),
             )
         return pattern
 
@@ -168,16 +176,18 @@ class Catalog:
         prefix = pattern.removesuffix(".*")
         if not _NAME.fullmatch(prefix.lower()):
             raise InvalidSubscription(
-                f"{pattern!r} is not a pattern: * stands alone or after the last dot, as in "
-                '"license.*".'
+                '%(name)s is not a pattern: * stands alone or after the last dot, as in "license.*".',
+                name=repr(pattern),
             )
         if not any(kind.subscribable and matches([pattern], kind.name) for kind in self):
             raise InvalidSubscription(
-                f"No event type begins with {prefix + '.'!r}.{self._did_you_mean(prefix)}"
+                "No event type begins with %(prefix)s.%(hint)s",
+                prefix=repr(prefix + "."),
+                hint=self._did_you_mean(prefix),
             )
         return pattern
 
-    def _did_you_mean(self, name: str) -> str:
+    def _did_you_mean(self, name: str) -> Text | str:
         """A sentence with up to three close names, after a space; empty if none is close."""
         names = [event_type.name for event_type in self if event_type.subscribable]
         prefixes = {n.rpartition(".")[0]: None for n in names}
@@ -186,7 +196,7 @@ class Catalog:
         else:
             close = difflib.get_close_matches(name.lower(), names)
             close += [f"{p}.*" for p in difflib.get_close_matches(name.lower(), prefixes, n=1)]
-        return f" Did you mean {' or '.join(close[:3])}?" if close else ""
+        return Text(" Did you mean %(names)s?", names=" / ".join(close[:3])) if close else ""
 
 
 def matches(patterns: Sequence[str] | None, name: str) -> bool:

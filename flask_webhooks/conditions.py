@@ -29,6 +29,12 @@ def created_between(
     return conditions
 
 
+def of_tenant(column: Any, tenant: str) -> sa.ColumnElement[bool]:
+    """The condition for a column with a tenant."""
+    # PostgreSQL refuses text that holds NUL; no tenant does.
+    return column == tenant if tenant.isprintable() else sa.false()
+
+
 def check_status(value: Any) -> str:
     """A filter by the last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
 
@@ -36,8 +42,8 @@ def check_status(value: Any) -> str:
     """
     if value != "none" and not (isinstance(value, str) and _STATUS.fullmatch(value)):
         raise InvalidInput(
-            f"There is no status {ascii(value)[:50]}. Write a number such as 503, a class such as 5xx, "
-            "or none.",
+            "There is no status %(status)s. Write a number such as 503, a class such as 5xx, or none.",
+            status=ascii(value)[:50],
             field="status",
         )
     return str(value)

@@ -60,8 +60,8 @@ class Settings:
     retry_jitter: float = 0.2
     #: The longest ``Retry-After`` that is believed.
     max_retry_after: float = DAY
-    #: Endpoints that one tenant may have. The whole server's own endpoints are not limited.
-    max_endpoints: int = 5
+    #: Endpoints that one tenant may have. The whole server's own endpoints are not limited. ``None``: no limit.
+    max_endpoints: int | None = 5
     #: Format of a new endpoint whose URL does not tell.
     default_format: str = "standard"
     #: Keep events that no endpoint subscribes to, for the record.
@@ -292,7 +292,7 @@ def _format(key: str, value: Any) -> str:
     return _text(key, value).lower()
 
 
-_NULLABLE = {"url_prefix", "bind_key", "base_template"}
+_NULLABLE = {"url_prefix", "bind_key", "base_template", "max_endpoints"}
 
 _CHECKS: dict[str, Check] = {
     "redis_url": _redis_url,
@@ -305,7 +305,7 @@ _CHECKS: dict[str, Check] = {
     "retry_schedule": _schedule,
     "retry_jitter": _number(0, 0.9, "share"),
     "max_retry_after": _number(0, 30 * DAY),
-    "max_endpoints": _whole(1, 1_000_000),
+    "max_endpoints": _nullable(_whole(1, 1_000_000)),
     "default_format": _format,
     "keep_unmatched": _boolean,
     "max_data_bytes": _whole(1024, 8 * 1024 * 1024),

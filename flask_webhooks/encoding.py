@@ -26,8 +26,8 @@ def encode_data(data: Mapping[str, Any], max_bytes: int) -> str:
     """
     if not isinstance(data, Mapping):
         raise InvalidData(
-            f"The data of an event must be a dict, such as {{'license_id': 'lic_1'}}, not "
-            f"{type(data).__name__}."
+            "The data of an event must be a dict, such as {'license_id': 'lic_1'}, not %(type)s.",
+            type=type(data).__name__,
         )
     plain = _Converter(max_bytes).plain(data, "data", 0)
     text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
@@ -47,8 +47,10 @@ class _Converter:
     def plain(self, value: Any, path: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise InvalidData(
-                f"{path} is nested more than {MAX_DEPTH} deep. Flatten it; a structure that contains itself "
-                "cannot be sent.",
+                "%(where)s is nested more than %(most)s deep. Flatten it; a structure that contains "
+                "itself cannot be sent.",
+                where=path,
+                most=MAX_DEPTH,
                 path=path,
             )
         # Each value takes a byte at least. A few lists that hold each other again and again would
@@ -81,7 +83,10 @@ def _scalar(value: Any, path: str) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidData(
-                f"{path} is {value}, which JSON cannot hold. Send null or text.", path=path
+                "%(where)s is %(value)s, which JSON cannot hold. Send null or text.",
+                where=path,
+                value=value,
+                path=path,
             )
         return float(value)
     if isinstance(value, datetime | date | time):
@@ -89,8 +94,10 @@ def _scalar(value: Any, path: str) -> Any:
     if isinstance(value, UUID | Decimal):
         return str(value)
     raise InvalidData(
-        f"{path} is a {type(value).__name__}, which JSON cannot hold. Use text, numbers, true, false, null, "
+        "%(where)s is a %(type)s, which JSON cannot hold. Use text, numbers, true, false, null, "
         "lists and dicts (dates, UUID, Decimal and Enum are converted).",
+        where=path,
+        type=type(value).__name__,
         path=path,
     )
 
@@ -100,7 +107,8 @@ def _whole(value: int, path: str) -> int:
         str(value)
     except ValueError:
         raise InvalidData(
-            f"{path} is a whole number of more digits than Python writes. Send it as text.",
+            "%(where)s is a whole number of more digits than Python writes. Send it as text.",
+            where=path,
             path=path,
         ) from None
     return value
@@ -109,7 +117,10 @@ def _whole(value: int, path: str) -> int:
 def _key(key: Any, path: str) -> str:
     if not isinstance(key, str):
         raise InvalidData(
-            f"{path} has the member name {key!r}, a {type(key).__name__}. Member names must be text.",
+            "%(where)s has the member name %(name)s, a %(type)s. Member names must be text.",
+            where=path,
+            name=repr(key),
+            type=type(key).__name__,
             path=path,
         )
     return _text(key, path)
@@ -120,8 +131,9 @@ def _text(value: str, path: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidData(
-            f"{path} holds half of a surrogate pair, which UTF-8 cannot hold. Decode it with "
+            "%(where)s holds half of a surrogate pair, which UTF-8 cannot hold. Decode it with "
             "errors='replace' first.",
+            where=path,
             path=path,
         ) from None
     return str.__str__(value)
@@ -129,6 +141,8 @@ def _text(value: str, path: str) -> str:
 
 def _too_large(size: str, max_bytes: int) -> InvalidData:
     return InvalidData(
-        f"The data is {size} bytes as JSON; at most {max_bytes:,} are allowed "
-        "(WEBHOOKS_MAX_DATA_BYTES). Send an id or a URL instead of the whole object."
+        "The data is %(size)s bytes as JSON; at most %(most)s are allowed "
+        "(WEBHOOKS_MAX_DATA_BYTES). Send an id or a URL instead of the whole object.",
+        size=size,
+        most=f"{max_bytes:,}",
     )

@@ -5,13 +5,13 @@
     WebhooksError
     ├── ConfigurationError (ValueError)      a setting of the application
     │   └── InvalidEventType                 an event type that the application declares
-    ├── InvalidInput (ValueError)            something that a person or a caller gave us
+    ├── InvalidInput (ValueError)            something that a person or a caller gave us: .field, .errors
     │   ├── UnknownEventType
     │   ├── InvalidData                      .path
     │   ├── InvalidSubscription
     │   ├── InvalidURL
     │   │   └── BlockedAddress               .address, .reason
-    │   ├── InvalidHeader
+    │   ├── InvalidHeader                    .header, .part
     │   ├── InvalidSecret
     │   └── InvalidEndpoint
     ├── EndpointLimitReached                 .limit
@@ -29,24 +29,47 @@
 
 Messages are written for whoever has to act on them: they say what to write or do instead. An
 exception raised without a message shows the first paragraph of its docstring. All survive pickling.
+
+What stands in a message is given beside it, so that pages can tell it in another language:
+``InvalidSecret("%(format)s needs a secret.", format="Discord")``; see `texts.Text`.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import ClassVar
+from collections.abc import Callable
+from types import TracebackType
+from typing import ClassVar, ParamSpec, TypeVar
+
+from .texts import Text
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class WebhooksError(Exception):
     """Flask-Webhooks could not do what was asked."""
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or _meaning(type(self)))
+    def __init__(self, message: str | None = None, **values: object) -> None:
+        if not isinstance(message, Text):
+            message = Text(message or _meaning(type(self)), **values)
+        super().__init__(message)
+
+    @property
+    def text(self) -> Text:
+        """The message with what it was made of, for a translation."""
+        text: Text = self.args[0]
+        return text
 
     @property
     def message(self) -> str:
         """The text for the person who has to act on it, without the exception's name."""
         return str(self)
+
+    @property
+    def whole_message(self) -> str:
+        """All that there is to act on, where an error has several messages."""
+        return self.message
 
 
 class ConfigurationError(WebhooksError, ValueError):
@@ -62,14 +85,27 @@ class InvalidInput(WebhooksError, ValueError):
 
     :ivar field: the form field or API member at fault (``url``, ``events`` …), or ``None`` when the
         fault is not in any single one.
+    :ivar errors: everything that was wrong with what was given, each with its own field; this error is the
+        first of them, and the only one where nothing else was.
     """
 
     #: The field of instances that do not name one.
     default_field: ClassVar[str | None] = None
 
-    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str | None = None, *, field: str | None = None, **values: object
+    ) -> None:
+        super().__init__(message, **values)
         self.field: str | None = self.default_field if field is None else field
+        self._others: tuple[InvalidInput, ...] = ()
+
+    @property
+    def errors(self) -> tuple[InvalidInput, ...]:
+        return (self, *self._others)
+
+    @property
+    def whole_message(self) -> str:
+        return " ".join(dict.fromkeys(error.message for error in self.errors))
 
 
 class UnknownEventType(InvalidInput):
@@ -87,9 +123,14 @@ class InvalidData(InvalidInput):
     default_field = "data"
 
     def __init__(
-        self, message: str | None = None, *, path: str = "data", field: str | None = None
+        self,
+        message: str | None = None,
+        *,
+        path: str = "data",
+        field: str | None = None,
+        **values: object,
     ) -> None:
-        super().__init__(message, field=field)
+        super().__init__(message, field=field, **values)
         self.path = path
 
 
@@ -119,16 +160,34 @@ class BlockedAddress(InvalidURL):
         address: str = "",
         reason: str = "",
         field: str | None = None,
+        **values: object,
     ) -> None:
-        super().__init__(message, field=field)
+        super().__init__(message, field=field, **values)
         self.address = address
         self.reason = reason
 
 
 class InvalidHeader(InvalidInput):
-    """A custom header has a malformed name or value, or one that Flask-Webhooks sets itself."""
+    """A custom header has a malformed name or value, or one that Flask-Webhooks sets itself.
+
+    :ivar header: its name as it was given, or ``None`` when the fault is not in any single one.
+    :ivar part: ``name`` or ``value``: what of it is at fault.
+    """
 
     default_field = "headers"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        header: str | None = None,
+        part: str = "name",
+        field: str | None = None,
+        **values: object,
+    ) -> None:
+        super().__init__(message, field=field, **values)
+        self.header = header
+        self.part = part
 
 
 class InvalidSecret(InvalidInput):
@@ -147,8 +206,10 @@ class EndpointLimitReached(WebhooksError):
     :ivar limit: that number, or ``None`` when whoever raised it did not say.
     """
 
-    def __init__(self, message: str | None = None, *, limit: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str | None = None, *, limit: int | None = None, **values: object
+    ) -> None:
+        super().__init__(message, **values)
         self.limit = limit
 
 
@@ -158,8 +219,10 @@ class InvalidTransition(WebhooksError):
     :ivar state: the state that it is in, or ``None`` when whoever raised it did not say.
     """
 
-    def __init__(self, message: str | None = None, *, state: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str | None = None, *, state: str | None = None, **values: object
+    ) -> None:
+        super().__init__(message, **values)
         self.state = state
 
 
@@ -229,6 +292,43 @@ class NoMatchingSignature(VerificationError):
 
 class BodyReserialised(NoMatchingSignature):
     """The body is not the one that was sent: it was parsed and written again before it was verified."""
+
+
+class Faults:
+    """Gathers what is wrong with several values, so that a person is told all of it at once.
+
+    Each value is checked by `check`, or in a ``with`` block; `finish` then raises what was found.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[InvalidInput] = []
+
+    def check(self, check: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """What a check returns; ``None``, with its error noted, where it refuses."""
+        with self:
+            return check(*args, **kwargs)
+        return None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, InvalidInput):
+            return False
+        known = {(other.field, other.message) for other in self.found}
+        self.found += [each for each in error.errors if (each.field, each.message) not in known]
+        return True
+
+    def finish(self) -> None:
+        """:raises InvalidInput: the first that was found; its `errors` are all of them."""
+        if self.found:
+            first, *others = self.found
+            first._others = tuple(others)
+            raise first
 
 
 def _meaning(error: type[WebhooksError]) -> str:

@@ -306,6 +306,14 @@ class Webhooks:
         """
         return api.create_blueprint()
 
+    def endpoint_limit(self, function: Callable[[str], int | None]) -> Callable[..., int | None]:
+        """Register how many endpoints a tenant may have: ``(tenant) -> int | None``; ``None`` is no limit.
+
+        Until then it is ``WEBHOOKS_MAX_ENDPOINTS`` for each. Endpoints that are there stay, whatever it answers.
+        """
+        self.hooks.endpoint_limit = function
+        return function
+
     def authorize(self, function: Callable[[str, Endpoint | None], bool]) -> Callable[..., bool]:
         """Register who may do what: ``(action, endpoint or None) -> bool``. Until then nobody may."""
         self.hooks.authorize = function

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from .errors import InvalidHeader
+from .errors import Faults, InvalidHeader
 
 MAX_HEADERS = 20
 MAX_NAME_LENGTH = 100
@@ -36,24 +36,44 @@ _NOT_IN_TOKEN = re.compile(r"[^0-9A-Za-z.!#$%&'*+^_`|~]+")
 _OUR_PREFIXES = ("webhook-", "x-webhook-", "x-authforge-")
 
 
-def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def check_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
     """Check all custom headers of an endpoint; names and values come back without outer spaces.
 
-    :raises InvalidHeader: the message says what to write instead.
+    :raises InvalidHeader: the message says what to write instead; its `errors` are of all that are at fault.
     """
-    if not isinstance(headers, Mapping):
-        raise InvalidHeader('Give the headers as names and values, like {"X-Team": "billing"}.')
-    if len(headers) > MAX_HEADERS:
-        raise InvalidHeader(f"Give at most {MAX_HEADERS} headers; these are {len(headers)}.")
+    pairs = list(headers.items() if isinstance(headers, Mapping) else _pairs(headers))
+    if len(pairs) > MAX_HEADERS:
+        raise InvalidHeader(
+            "Give at most %(most)s headers; these are %(count)s.",
+            most=MAX_HEADERS,
+            count=len(pairs),
+        )
     checked: dict[str, str] = {}
     seen: set[str] = set()
-    for given_name, given_value in headers.items():
-        name, value = check_header(given_name, given_value)
-        if name.lower() in seen:
-            raise InvalidHeader(f"The header {name} is there twice: case makes no difference.")
-        seen.add(name.lower())
-        checked[name] = value
+    faults = Faults()
+    for given_name, given_value in pairs:
+        with faults:
+            name, value = check_header(given_name, given_value)
+            if name.lower() in seen:
+                raise InvalidHeader(
+                    "The header %(name)s is there twice: case makes no difference.",
+                    name=name,
+                    header=given_name,
+                )
+            seen.add(name.lower())
+            checked[name] = value
+    faults.finish()
     return checked
+
+
+def _pairs(headers: object) -> list[tuple[str, str]]:
+    wanted = InvalidHeader('Give the headers as names and values, like {"X-Team": "billing"}.')
+    if isinstance(headers, str) or not isinstance(headers, Iterable):
+        raise wanted
+    pairs = list(headers)
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        raise wanted
+    return pairs
 
 
 def check_header(name: str, value: str) -> tuple[str, str]:
@@ -65,42 +85,73 @@ def check_header(name: str, value: str) -> tuple[str, str]:
     """
     if not isinstance(name, str):
         raise InvalidHeader("The name of a header must be text.")
+    given = name
+    name = name.strip(" \t")
+    _check_name(name, given)
     if not isinstance(value, str):
-        raise InvalidHeader("The value of a header must be text.")
-    name, value = name.strip(" \t"), value.strip(" \t")
-    _check_name(name)
+        raise InvalidHeader("The value of a header must be text.", header=given, part="value")
+    value = value.strip(" \t")
     if not value:
-        raise InvalidHeader(f"Give the header {name} a value, or leave it out.")
+        raise InvalidHeader(
+            "Give the header %(name)s a value, or leave it out.",
+            name=name,
+            header=given,
+            part="value",
+        )
     if len(value) > MAX_VALUE_LENGTH:
-        raise InvalidHeader(f"Shorten the value of {name} to {MAX_VALUE_LENGTH} characters.")
+        raise InvalidHeader(
+            "Shorten the value of %(name)s to %(most)s characters.",
+            name=name,
+            most=MAX_VALUE_LENGTH,
+            header=given,
+            part="value",
+        )
     if not _VISIBLE.fullmatch(value):
         raise InvalidHeader(
-            f"Write the value of {name} in one line of ASCII letters, digits and signs."
+            "Write the value of %(name)s in one line of ASCII letters, digits and signs.",
+            name=name,
+            header=given,
+            part="value",
         )
     return name, value
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str, given: str) -> None:
     if not name:
-        raise InvalidHeader("Give the header a name, like X-Team.")
+        raise InvalidHeader("Give the header a name, like X-Team.", header=given)
     if len(name) > MAX_NAME_LENGTH:
-        raise InvalidHeader(f"Shorten the name of the header to {MAX_NAME_LENGTH} characters.")
+        raise InvalidHeader(
+            "Shorten the name of the header to %(most)s characters.",
+            most=MAX_NAME_LENGTH,
+            header=given,
+        )
     if not _TOKEN.fullmatch(name):
         raise InvalidHeader(
             "Write the name of the header as letters, digits and hyphens, without a colon or "
-            "spaces, like X-Team."
+            "spaces, like X-Team.",
+            header=given,
         )
     lower = name.lower()
     if lower == "user-agent":
-        raise InvalidHeader("Write this into the user agent field, not into a header User-Agent.")
+        raise InvalidHeader(
+            "Write this into the user agent field, not into a header User-Agent.", header=given
+        )
     if lower == "content-type":
-        raise InvalidHeader("Leave out Content-Type: the endpoint's format decides it.")
+        raise InvalidHeader(
+            "Leave out Content-Type: the endpoint's format decides it.", header=given
+        )
     if lower in _OWNED_BY_HTTP or lower.startswith("proxy-"):
-        raise InvalidHeader(f"Leave out {name}: the connection sets it. Choose a name like X-Team.")
+        raise InvalidHeader(
+            "Leave out %(name)s: the connection sets it. Choose a name like X-Team.",
+            name=name,
+            header=given,
+        )
     if lower.startswith(_OUR_PREFIXES):
         raise InvalidHeader(
-            f"Leave out {name}: headers of this name carry the webhook's own id and signature. "
-            "Choose a name like X-Team."
+            "Leave out %(name)s: headers of this name carry the webhook's own id and signature. "
+            "Choose a name like X-Team.",
+            name=name,
+            header=given,
         )
 
 

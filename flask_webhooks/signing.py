@@ -54,8 +54,11 @@ def standard_key(secret: str) -> bytes:
         )
     if not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
         raise InvalidSecret(
-            f"The secret must hold {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes after 'whsec_', not {len(key)}. "
-            "Leave it empty to get a new one."
+            "The secret must hold %(least)s to %(most)s bytes after 'whsec_', not %(length)s. Leave "
+            "it empty to get a new one.",
+            least=MIN_KEY_BYTES,
+            most=MAX_KEY_BYTES,
+            length=len(key),
         )
     return key
 

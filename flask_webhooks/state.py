@@ -51,6 +51,8 @@ class Hooks:
     current_tenant: Callable[[], str | AllTenants | None] | None = None
     #: ``() -> str`` for the audit trail. Unset: ``unknown``.
     current_actor: Callable[[], str] | None = None
+    #: ``(tenant) -> int | None``: how many endpoints it may have. Unset: ``WEBHOOKS_MAX_ENDPOINTS``.
+    endpoint_limit: Callable[[str], int | None] | None = None
     #: ``(tenant) -> str``: its name for people. Unset: the id. Workers call it in an app context.
     tenant_name: Callable[[str], str] | None = None
 
@@ -84,6 +86,26 @@ class State:
 
     def table(self, name: str) -> sa.Table:
         return self.models.table(name)
+
+    def endpoint_limit(self, tenant: str | None) -> int | None:
+        """How many endpoints a tenant may have; ``None``: as many as it likes, as the whole server.
+
+        It may ask the host, so nothing is to be locked and no session open.
+
+        :raises ConfigurationError: the host's function answers with something else.
+        """
+        if tenant is None:
+            return None
+        hook = self.hooks.endpoint_limit
+        if hook is None:
+            return self.settings.max_endpoints
+        limit = hook(tenant)
+        if limit is None or (type(limit) is int and limit >= 0):
+            return limit
+        raise ConfigurationError(
+            "The function given to @webhooks.endpoint_limit must return a whole number, or None for no "
+            f"limit, not {limit!r}."
+        )
 
 
 def state_of(app: Flask | None = None) -> State:

@@ -15,6 +15,7 @@ from yarl import URL
 
 from .addresses import LOOPBACK, Address, NetworkPolicy, literal_address
 from .errors import BlockedAddress, InvalidURL
+from .texts import Text, word
 
 #: Names that public DNS does not have: RFC 6762, ICANN resolution 2024.07.29.06, RFC 8375.
 _PRIVATE_NAMES = (".local", ".internal", ".home.arpa")
@@ -68,7 +69,9 @@ def check_url(
 
 def _check_length(url: str, max_length: int) -> None:
     if len(url) > max_length:
-        raise InvalidURL(f"The URL is too long: at most {max_length} characters are kept.")
+        raise InvalidURL(
+            "The URL is too long: at most %(most)s characters are kept.", most=max_length
+        )
 
 
 def _check_characters(url: str) -> None:
@@ -79,19 +82,26 @@ def _check_characters(url: str) -> None:
         if category[0] == "Z" or character in "\t\n\v\f\r":
             raise InvalidURL("Take the space out of the URL, or write %20 for it.")
         if category in ("Cc", "Cf", "Cs"):
-            raise InvalidURL(f"Take the invisible character U+{ord(character):04X} out of the URL.")
+            raise InvalidURL(
+                "Take the invisible character U+%(code)s out of the URL.",
+                code=f"{ord(character):04X}",
+            )
 
 
 def _split_scheme(url: str, require_https: bool) -> tuple[str, str]:
     wanted = "https://" if require_https else "https:// or http://"
     found = _SCHEME.match(url)
     if found is None:
-        raise InvalidURL(f"Begin the URL with {wanted}, like https://example.com/hook.")
+        raise InvalidURL(
+            "Begin the URL with %(wanted)s, like https://example.com/hook.", wanted=wanted
+        )
     scheme = found[1].lower()
     if scheme not in ("http", "https"):
-        raise InvalidURL(f"Begin the URL with {wanted}, not with {scheme}:.")
+        raise InvalidURL(
+            "Begin the URL with %(wanted)s, not with %(scheme)s:.", wanted=wanted, scheme=scheme
+        )
     if not found[2]:
-        raise InvalidURL(f"Write {scheme}:// with two slashes.")
+        raise InvalidURL("Write %(scheme)s:// with two slashes.", scheme=scheme)
     if scheme == "http" and require_https:
         raise InvalidURL("Begin the URL with https://. Webhooks are not sent unencrypted.")
     return scheme, url[found.end() :]
@@ -160,17 +170,19 @@ def _check_name(name: str, policy: NetworkPolicy) -> None:
             for network in allowed
             for own in LOOPBACK
         ):
-            raise _blocked(name, "the server itself")
+            raise _blocked(name, Text("the server itself"))
     elif not allowed and name.endswith(_PRIVATE_NAMES):
-        raise _blocked(name, "name inside a private network")
+        raise _blocked(name, Text("name inside a private network"))
     elif not allowed and "." not in name:
-        raise InvalidURL(f"Write the full name of the host, like {name}.example.com.")
+        raise InvalidURL("Write the full name of the host, like %(name)s.example.com.", name=name)
 
 
 def _blocked(host: str, reason: str, address: str = "") -> BlockedAddress:
     return BlockedAddress(
-        f"Webhooks cannot be sent to {host} ({reason}). Use a host on the public internet, or have "
-        "the operator add its network to WEBHOOKS_ALLOWED_NETWORKS.",
+        "Webhooks cannot be sent to %(host)s (%(why)s). Use a host on the public internet, or "
+        "have the operator add its network to WEBHOOKS_ALLOWED_NETWORKS.",
+        host=host,
+        why=word(reason),
         address=address,
         reason=reason,
     )

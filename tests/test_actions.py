@@ -12,11 +12,12 @@ import pytest
 import redis
 from flask import Flask
 
-from flask_webhooks import Webhooks, actions
+from flask_webhooks import Webhooks, actions, queries
 from flask_webhooks.access import Access
 from flask_webhooks.actions import NewEndpoint
 from flask_webhooks.errors import (
     BlockedAddress,
+    ConfigurationError,
     EndpointLimitReached,
     InvalidEndpoint,
     InvalidHeader,
@@ -263,6 +264,22 @@ def test_the_limit_holds_under_concurrent_creation(app: Flask) -> None:
     assert {type(item) for item in refused} == {EndpointLimitReached}
 
 
+def test_the_limit_that_the_host_says_holds_under_concurrent_creation(app: Flask) -> None:
+    webhooks_of(app).endpoint_limit(lambda tenant: 2)
+    mine = as_tenant(app, "app_1")
+    results = at_once(*[lambda: actions.create_endpoint(mine, URL) for _ in range(8)])
+    refused = [item for item in results if isinstance(item, Exception)]
+    assert len(results) - len(refused) == 2
+    assert {type(item) for item in refused} == {EndpointLimitReached}
+
+
+@pytest.mark.parametrize("answer", [-1, 2.5, "3", True])
+def test_a_limit_that_is_no_number_is_the_hosts_mistake(app: Flask, answer: Any) -> None:
+    webhooks_of(app).endpoint_limit(lambda tenant: answer)
+    with pytest.raises(ConfigurationError, match="endpoint_limit"):
+        add_endpoint(app, tenant="app_1")
+
+
 def test_two_tenants_do_not_share_a_limit_under_concurrent_creation(app: Flask) -> None:
     results = at_once(
         *[lambda t=t: add_endpoint(app, tenant=t) for t in ("app_1", "app_2") for _ in range(5)]
@@ -307,6 +324,42 @@ def test_a_change_that_changes_nothing_leaves_no_trace(app: Flask, access: Acces
     )
     assert after.version == 1
     assert [row.action for row in activity(app)] == ["endpoint.created"]
+
+
+def test_a_refused_change_tells_of_everything_that_is_wrong(app: Flask, access: Access) -> None:
+    before = add_endpoint(app, name="Old")
+    with pytest.raises(InvalidURL) as caught:
+        actions.update_endpoint(
+            access,
+            before.id,
+            url="nonsense",
+            name="x" * 201,
+            events=["nothing.like_that"],
+            timeout=-1,
+            headers={"X-A": "", "X-B": "1"},
+        )
+    assert [error.field for error in caught.value.errors] == [
+        "url",
+        "name",
+        "events",
+        "headers",
+        "timeout",
+    ]
+    assert stored(app, before.id).version == 1
+
+
+def test_a_refused_creation_tells_of_everything_that_is_wrong(app: Flask, access: Access) -> None:
+    with pytest.raises(InvalidURL) as caught:
+        actions.create_endpoint(access, "nonsense", format="nothing", rate_limit=0, secret="short")
+    # Without a format nobody knows what secret it needs.
+    assert [error.field for error in caught.value.errors] == ["url", "format", "rate_limit"]
+    with pytest.raises(InvalidEndpoint) as second:
+        actions.create_endpoint(
+            access, URL, name="\n" * 3 + "a\nb", secret="short", dialect="nothing"
+        )
+    assert {error.field for error in second.value.errors} >= {"name", "secret"}
+    assert queries.list_endpoints(access) == []
+    assert activity(app) == []
 
 
 def test_a_refused_change_changes_nothing(app: Flask, access: Access) -> None:

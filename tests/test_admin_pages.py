@@ -223,13 +223,56 @@ def test_an_event_page_says_why_the_others_did_not_get_it(app: Flask, browser: B
     assert reasons(page) == {"other": "Other tenant", "other type": "Not subscribed"}
     page = browser.get(f"/events/{event}?webhook={deleted.id}")
     assert list(reasons(page).values()) == ["Deleted before"]
-    assert (
-        "No webhook without this event matches"
-        in browser.get(f"/events/{event}?webhook=nobody").text
-    )
+    assert "No webhook matches “nobody”." in browser.get(f"/events/{event}?webhook=nobody").text
     # A tenant learns nothing of the others.
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"
-    assert "No webhook without this" in browser.get(f"/events/{event}?webhook=app_2").text
+    assert "No webhook matches" in browser.get(f"/events/{event}?webhook=app_2").text
+
+
+def test_an_event_page_says_where_its_delivery_stands(app: Flask, browser: Browser) -> None:
+    access = accessing(app)
+    names = ("paused", "waiting", "failing", "ordered", "limited", "given up")
+    made = {
+        name: add_endpoint(
+            app, name=name, ordered=name == "ordered", rate_limit=1 if name == "limited" else None
+        )
+        for name in names
+    }
+    actions.pause_endpoint(access, made["paused"].id)
+    with app.app_context():
+        [event] = emit(app)
+    [given_up] = [row for row in deliveries(app) if row.endpoint_id == made["given up"].id]
+    update(app, "Delivery", given_up.id, state="failed", reason="exhausted", due_at=None)
+    update(
+        app,
+        "EndpointHealth",
+        made["failing"].id,
+        hold_until=datetime(2199, 1, 1, tzinfo=UTC),
+        hold_reason="failing",
+    )
+    assert "There are no others." in browser.get(f"/events/{event}").text
+
+    def answer(name: str) -> str:
+        page = browser.get(f"/events/{event}?webhook={made[name].id}")
+        [row] = page.one("section", aria_labelledby="wh-why").all("tr")[1:]
+        browser.get(row.one("td", data_label="Reason").one("a").attributes["href"])
+        return " ".join(cell.text for cell in row.all("td")).removesuffix(" Its delivery")
+
+    assert answer("paused") == (
+        "Held It is held, because the webhook is paused. Resume the webhook to send it."
+    )
+    assert answer("waiting").startswith("Queued It is queued")
+    assert answer("failing") == (
+        "Queued It waits for the webhook. It keeps failing, so it is tried only now and then."
+    )
+    assert answer("ordered").endswith("the webhook takes one delivery after the other.")
+    assert answer("limited").endswith("the webhook has a rate limit.")
+    assert answer("given up") == "Failed Every attempt of the retry schedule has failed."
+    actions.resume_endpoint(access, made["paused"].id, "keep")
+    assert "went on being held" in answer("paused")
+    [kept] = [row for row in deliveries(app) if row.endpoint_id == made["paused"].id]
+    page = browser.get(f"/deliveries/{kept.id}")
+    assert "It went on being held when the webhook was resumed." in page.text
 
 
 def test_a_test_event_was_for_one_endpoint_only(app: Flask, browser: Browser) -> None:
@@ -387,16 +430,23 @@ def test_activity_says_who_did_what(app: Flask, browser: Browser) -> None:
 @pytest.mark.parametrize(
     ("recorded", "expected"),
     [
-        ({"name": ["a", "b"]}, [("name", "a", "b")]),
+        ({"name": ["a", "b"]}, [("Name", "a", "b")]),
         ({"name": [None, ""], "headers": [None, []]}, []),
-        ({"name": ["a", ""]}, [("name", "a", "\N{EN DASH}")]),
-        ({"events": [None, ["user.*"]]}, [("events", "all events", "user.*")]),
+        ({"name": ["a", ""]}, [("Name", "a", "\N{EN DASH}")]),
+        ({"events": [None, ["user.*"]]}, [("Events", "all events", "user.*")]),
         (
             {"url": [None, "u"], "events": [None, None]},
-            [("url", "", "u"), ("events", "", "all events")],
+            [("URL", "", "u"), ("Events", "", "all events")],
         ),
-        ({"overlap_seconds": 60}, [("overlap seconds", "", "60")]),
-        ({"headers": [["X-A"], ["X-A", "X-B"]]}, [("headers", "X-A", "X-A, X-B")]),
+        ({"overlap_seconds": 60}, [("Overlap in seconds", "", "60")]),
+        ({"headers": [["X-A"], ["X-A", "X-B"]]}, [("Custom headers", "X-A", "X-A, X-B")]),
+        ({"state": ["active", "paused"]}, [("State", "Active", "Paused")]),
+        ({"ordered": [False, True]}, [("In order", "No", "Yes")]),
+        (
+            {"options": [None, {"source": "x", "n": 1}]},
+            [("Options of the format", "", "source: x, n: 1")],
+        ),
+        ({"something_new": 3}, [("something new", "", "3")]),
     ],
 )
 def test_what_changed_is_told_without_what_says_nothing(

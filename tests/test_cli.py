@@ -122,6 +122,18 @@ def test_bad_input_ends_with_one_line(app: Flask, arguments: list[str], words: s
     assert "hush" not in line
 
 
+def test_everything_that_is_wrong_is_in_one_line(app: Flask) -> None:
+    line = refused(
+        run(app, "endpoints", "add", "example.com", "--event", "license.creatd", "--header", "A: ")
+    )
+    for words in (
+        "Begin the URL with",
+        "Did you mean license.created",
+        "Give the header A a value",
+    ):
+        assert words in line
+
+
 def test_headers_that_cannot_be_read(app: Flask) -> None:
     add = ("endpoints", "add", "https://example.com/", "--header")
     assert "'Name: value'" in refused(run(app, *add, "X-Key"), 2)

@@ -954,7 +954,7 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert set(re.findall(r"import (.+)", page)[0].split(", ")) == set(flask_webhooks.__all__)
 
 
-HOOKS = {"authorize", "current_tenant", "current_actor", "tenant_name"}
+HOOKS = {"authorize", "current_tenant", "current_actor", "tenant_name", "endpoint_limit"}
 
 
 @pytest.mark.parametrize(

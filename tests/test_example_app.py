@@ -652,6 +652,14 @@ def _deliver(customer: FlaskClient, message_id: str = "evt_1", **options: Any) -
     return customer.post("/hooks/desk", data=BODY.encode(), headers=headers).status_code
 
 
+def test_receiver_answers_as_the_path_says_to_whoever_tries_it() -> None:
+    customer = create_receiver().test_client()
+    assert customer.post("/try", data=b"{}").status_code == 200
+    assert customer.post("/try/503", data=b"{}").status_code == 503
+    assert customer.post("/try/99").status_code == 404
+    assert customer.get("/stats").get_json()["received"] == 0
+
+
 def test_receiver_takes_in_an_event_once() -> None:
     customer = create_receiver({"desk": SECRET}).test_client()
     assert [_deliver(customer) for _ in range(3)] == [204, 204, 204]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import pytest
@@ -136,9 +137,11 @@ def test_same_name_twice_is_refused(twin: str) -> None:
         check_headers({"X-Team": "a", twin: "b"})
 
 
-def test_what_is_not_a_mapping_is_refused() -> None:
+@pytest.mark.parametrize("given", ["X-Team: a", 3, ["X-Team"], [("X-Team",)]])
+def test_what_is_neither_a_mapping_nor_pairs_is_refused(given: Any) -> None:
     with pytest.raises(InvalidHeader, match="names and values"):
-        check_headers([("X-Team", "a")])  # type: ignore[arg-type]
+        check_headers(given)
+    assert check_headers([("X-Team", "a")]) == {"X-Team": "a"}
 
 
 def test_every_character_that_is_let_through_reaches_the_receiver_unchanged() -> None:

@@ -202,6 +202,23 @@ def test_why_an_endpoint_has_not_got_an_event(app: Flask, access: Access) -> Non
     assert why("nothing like that") == {}
 
 
+def test_an_endpoint_that_has_the_event_tells_of_its_delivery(app: Flask, access: Access) -> None:
+    paused = add_endpoint(app, name="paused one")
+    add_endpoint(app, name="another")
+    actions.pause_endpoint(access, paused.id)
+    with app.app_context():
+        [event] = emit(app)
+    detail = queries.get_event(access, event)
+    assert queries.explain_routing(access, detail) == []
+    with statements(app) as executed:
+        [routing] = queries.explain_routing(access, detail, "paused")
+    assert len([text for text in executed if "SELECT" in text]) == 2
+    assert routing.why == Why.OWED
+    assert routing.delivery is not None
+    assert (routing.delivery.event_id, routing.delivery.state) == (event, "held")
+    assert routing.health is not None
+
+
 def test_an_event_without_tenant_goes_to_the_whole_servers_endpoints_only(
     app: Flask, access: Access
 ) -> None:

@@ -11,9 +11,13 @@ import pytest
 from flask import Flask, request
 from flask_babel import Babel
 
+from flask_webhooks import actions
 from flask_webhooks.admin import i18n
+from flask_webhooks.errors import EndpointLimitReached, Forbidden, InvalidInput, InvalidTransition
+from flask_webhooks.texts import Text, word
 
-from .helpers import close
+from .delivering import webhooks_of
+from .helpers import accessing, add_endpoint, close
 from .pages import Browser, World, make_app, populate
 from .receiver import Receiver
 from .translations import ADMIN, KEYWORDS, compiled, languages, messages, path_of, read
@@ -114,8 +118,90 @@ def test_no_english_sentence_is_left_on_any_page(app: Flask, world: World) -> No
     }
     assert len(sentences) > 200
     for path in world.paths():
-        shown = browser.get(path).text
+        page = browser.get(path)
+        # Schemas are data, and stay as they are.
+        for section in page.all("section", aria_labelledby="wh-schema"):
+            section.children.clear()
+        shown = page.text
         assert [text for text in sentences if text in shown] == [], path
+
+
+def test_refusals_are_in_the_language_of_the_person(app: Flask) -> None:
+    browser = Browser(app, headers={"Accept-Language": "de"})
+    values = {
+        "url": "https://10.0.0.1/",
+        "name": "x" * 201,
+        "scope": "chosen",
+        "events": ["license.creatd"],
+        "headers-0-name": "X-Leer",
+        "rate_limit": "viele",
+    }
+    page = browser.post("/endpoints/new", values | token(browser), 422)
+    assert [item.text for item in page.one(id="wh-problems").all("a")] == [
+        "An 10.0.0.1 können keine Webhooks gesendet werden (privates Netz). Nehmen Sie einen Host im "
+        "öffentlichen Internet, oder lassen Sie den Betreiber dessen Netz zu WEBHOOKS_ALLOWED_NETWORKS "
+        "hinzufügen.",
+        "Kürzen Sie „Name“ auf 200 Zeichen; es sind 201.",
+        "Es gibt keinen Ereignistyp 'license.creatd'. Meinten Sie license.created / "
+        "license.reinstated / license.rejected?",
+        "Geben Sie dem Header X-Leer einen Wert, oder lassen Sie ihn weg.",
+        "Schreiben Sie „Begrenzung“ als Zahl (Anfragen je Sekunde) von 0.001 bis 10000, oder lassen Sie "
+        "es weg.",
+    ]
+    other = Browser(app)
+    english = other.post("/endpoints/new", values | token(other), 422)
+    assert "Give the header X-Leer a value" in english.text
+
+
+def token(browser: Browser) -> dict[str, str]:
+    """The token of a form, and the session that it belongs to."""
+    form = browser.get("/endpoints/new").form("/endpoints/new")
+    return {"csrf_token": form.one("input", name="csrf_token").attributes["value"]}
+
+
+def test_error_pages_are_in_the_language_of_the_person(app: Flask) -> None:
+    browser = Browser(app, headers={"Accept-Language": "de"})
+    assert "Es gibt keinen Endpunkt 'nothing'." in browser.get("/endpoints/nothing", 404).text
+    endpoint = add_endpoint(app)
+    form = browser.get(f"/endpoints/{endpoint.id}/pause")
+    actions.pause_endpoint(accessing(app), endpoint.id)
+    page = browser.send(form, "/pause", {}, 409)
+    assert "Der Endpunkt ist schon pausiert." in page.text
+    assert "Schreiben Sie die Zeit" in browser.get("/events?since=gestern", 422).text
+    webhooks_of(app).authorize(lambda action, endpoint: action == "view")
+    page = browser.get("/endpoints/new", 403)
+    assert "Das dürfen Sie nicht: Endpunkte anlegen oder ändern." in page.text
+
+
+def test_event_types_are_in_the_language_of_the_person(app: Flask) -> None:
+    browser = Browser(app, headers={"Accept-Language": "de"})
+    webhooks_of(app).add_event_type("shop.opened", description="A shop was opened.", group="Shops")
+    page = browser.get("/event-types")
+    assert "Hardware-Ids" in [item.text for item in page.all("h2")]
+    assert "Eine Zahlung ist eingegangen." in page.text
+    # The host's own are the host's to translate.
+    assert "A shop was opened." in page.text
+    page = browser.get("/event-types/payment.succeeded")
+    assert "Zahlungsdienst." in page.text
+    form = browser.get("/endpoints/new")
+    assert "Eine Anmeldung wurde abgelehnt." in form.text
+    assert "Benutzer und Sitzungen" in [item.text for item in form.all("legend")]
+
+
+def test_a_message_is_translated_with_what_stands_in_it(app: Flask) -> None:
+    errors = [
+        InvalidTransition("The endpoint is %(now)s already.", now=word("disabled")),
+        EndpointLimitReached("100 % of them"),
+        InvalidInput(Text("Choose one of %(choices)s.", choices="a, b")),
+        Forbidden(),
+    ]
+    with app.test_request_context(headers={"Accept-Language": "de"}):
+        assert [i18n.translated(error.text) for error in errors] == [
+            "Der Endpunkt ist schon abgeschaltet.",
+            "100 % of them",
+            "Wählen Sie eines von a, b.",
+            Forbidden().message,
+        ]
 
 
 def test_a_language_that_is_not_shipped_is_english(app: Flask) -> None:

@@ -14,12 +14,52 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from flask_webhooks import addresses
+from flask_webhooks.admin.catalog_views import fields
 from flask_webhooks.admin.i18n import DOMAIN, TRANSLATIONS
+from flask_webhooks.event_types import BUILTIN_EVENT_TYPES
+from flask_webhooks.models import DeliveryState, EndpointState, TaskKind, TaskState
 
 ADMIN = TRANSLATIONS.parent
+PACKAGE = ADMIN.parent
 #: What marks a text in Python and in templates.
 KEYWORDS = {"_": None, "gettext": None, "_w": None, "ngettext": (1, 2), "_wn": (1, 2)}
 METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
+#: What is raised for people, whose pages show it; the rest is for developers, or for receivers.
+ERRORS = (
+    "BlockedAddress",
+    "EndpointLimitReached",
+    "Forbidden",
+    "InvalidData",
+    "InvalidEndpoint",
+    "InvalidHeader",
+    "InvalidInput",
+    "InvalidSecret",
+    "InvalidSubscription",
+    "InvalidTransition",
+    "InvalidURL",
+    "NotFound",
+    "Text",
+    "UnknownEventType",
+    "UnreadableSecret",
+    "_refusal",
+)
+#: Where it is raised.
+RAISING = [
+    "access.py",
+    "actions/*.py",
+    "addresses.py",
+    "admin/*.py",
+    "bulk/*.py",
+    "catalog.py",
+    "encoding.py",
+    "formats/*.py",
+    "headers.py",
+    "queries/*.py",
+    "signing.py",
+    "urls.py",
+    "vault.py",
+]
 
 
 def messages() -> Catalog:
@@ -30,7 +70,29 @@ def messages() -> Catalog:
     ):
         # Without lines: they would change with everything else.
         found.add(message, locations=[(path, 0)], context=context)
+    for path, _line, message, _comments, context in extract_from_dir(
+        str(PACKAGE),
+        [(pattern, "python") for pattern in RAISING],
+        keywords=dict.fromkeys(ERRORS, (1,)),
+    ):
+        found.add(message, locations=[(path, 0)], context=context)
+    for text in words():
+        found.add(text, locations=[("words", 0)])
     return found
+
+
+def words() -> list[str]:
+    """What stands in tables of ours: the catalogue, states, kinds of addresses."""
+    found: dict[str, None] = {}
+    for kind in BUILTIN_EVENT_TYPES:
+        for text in (kind.group, kind.description, *(item.description for item in fields(kind))):
+            if text:
+                found[text] = None
+    for names in (DeliveryState, EndpointState, TaskKind, TaskState):
+        found |= dict.fromkeys(map(str, names))
+    for reasons in addresses._SPECIAL.values():
+        found |= {reason: None for _mask, _start, reason in reasons}
+    return list(found)
 
 
 def languages() -> list[str]:

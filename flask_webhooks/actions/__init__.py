@@ -11,6 +11,7 @@ from .endpoints import (
     create_endpoint,
     delete_all_endpoints,
     delete_endpoint,
+    draft_endpoint,
     update_endpoint,
 )
 from .imports import Imported, import_endpoints
@@ -28,6 +29,7 @@ __all__ = [
     "create_endpoint",
     "delete_all_endpoints",
     "delete_endpoint",
+    "draft_endpoint",
     "end_overlap",
     "import_endpoints",
     "pause_endpoint",

@@ -16,6 +16,7 @@ from ..bulk.selection import TaskFilter
 from ..columns import utc_now
 from ..errors import InvalidInput, InvalidTransition
 from ..models import UNFINISHED, Endpoint, Task, TaskKind, TaskState
+from ..texts import Text, word
 
 
 def start_task(
@@ -86,7 +87,9 @@ def stop_task(access: Access, task_id: str) -> Task:
         )
         task = session.get_one(model, task_id)
         if stopped.rowcount != 1:
-            raise InvalidTransition(f"The task is {task.state} already.", state=task.state)
+            raise InvalidTransition(
+                "The task is %(now)s already.", now=word(task.state), state=task.state
+            )
         _record(session, access, "task.stopped", task, done=task.done)
     return task
 
@@ -96,12 +99,13 @@ def _check_history(wish: Plan, seen: Preview) -> None:
     if wish.kind != TaskKind.REPLAY or until is None:
         return
     if seen.history_since is None or until <= seen.history_since:
-        since = (
-            ""
-            if seen.history_since is None
-            else f": the first is of {seen.history_since:%Y-%m-%d %H:%M} UTC"
+        if seen.history_since is None:
+            raise InvalidInput("No event is there from before that time.", field="until")
+        raise InvalidInput(
+            "No event is there from before that time: the first is of %(since)s.",
+            since=f"{seen.history_since:%Y-%m-%d %H:%M} UTC",
+            field="until",
         )
-        raise InvalidInput(f"No event is there from before that time{since}.", field="until")
 
 
 def _check_alone(session: Session, access: Access, wish: Plan) -> None:
@@ -118,10 +122,13 @@ def _check_alone(session: Session, access: Access, wish: Plan) -> None:
         )
     ).first()
     if other is not None:
-        what = "of this endpoint" if endpoint_id is not None else "of all endpoints"
+        what = Text("of this endpoint") if endpoint_id is not None else Text("of all endpoints")
         raise InvalidTransition(
-            f"A {wish.kind} {what} is {other.state} already ({other.id}): wait until it has ended, or "
-            "stop it.",
+            "A %(kind)s %(what)s is %(now)s already (%(task)s): wait until it has ended, or stop it.",
+            kind=word(wish.kind),
+            what=what,
+            now=word(other.state),
+            task=other.id,
             state=other.state,
         )
 

@@ -20,6 +20,7 @@ from ..formats import Format
 from ..headers import check_headers
 from ..models import Endpoint
 from ..state import AllTenants, State
+from ..texts import Text
 from ..urls import check_url
 from ..vault import Sealed
 
@@ -35,18 +36,20 @@ MIN_RATE_LIMIT = 0.001
 MAX_RATE_LIMIT = 10_000.0
 
 
-def one_line(value: Any, field: str, label: str, longest: int) -> str:
+def one_line(value: Any, field: str, label: Text, longest: int) -> str:
     """Printable text in one line, without outer spaces; ``None`` is the empty text."""
     if value is None:
         return ""
     if not isinstance(value, str) or not value.strip().isprintable():
         raise InvalidEndpoint(
-            f"Write the {label} as one line of text, without control characters.", field=field
+            "Write the %(label)s as one line of text, without control characters.",
+            label=label,
+            field=field,
         )
     return _not_longer(value.strip(), field, label, longest)
 
 
-def text(value: Any, field: str, label: str, longest: int) -> str:
+def text(value: Any, field: str, label: Text, longest: int) -> str:
     """Text that may have several lines; ``None`` is the empty text."""
     if value is None:
         return ""
@@ -55,22 +58,26 @@ def text(value: Any, field: str, label: str, longest: int) -> str:
         or not "".join(value.replace("\t", " ").splitlines()).isprintable()
     ):
         raise InvalidEndpoint(
-            f"Write the {label} as text, without control characters.", field=field
+            "Write the %(label)s as text, without control characters.", label=label, field=field
         )
     return _not_longer(value.strip(), field, label, longest)
 
 
-def _not_longer(value: str, field: str, label: str, longest: int) -> str:
+def _not_longer(value: str, field: str, label: Text, longest: int) -> str:
     if len(value) > longest:
         raise InvalidEndpoint(
-            f"Shorten the {label} to {longest} characters; it has {len(value)}.", field=field
+            "Shorten the %(label)s to %(most)s characters; it has %(length)s.",
+            label=label,
+            most=longest,
+            length=len(value),
+            field=field,
         )
     return value
 
 
 def user_agent(value: Any) -> str | None:
     """``None`` (or an empty text) is our own."""
-    line = one_line(value, "user_agent", "user agent", MAX_USER_AGENT_LENGTH)
+    line = one_line(value, "user_agent", Text("user agent"), MAX_USER_AGENT_LENGTH)
     if not line.isascii():
         raise InvalidEndpoint(
             "Write the user agent in ASCII letters, digits and signs.", field="user_agent"
@@ -97,7 +104,8 @@ def owner(given: Any, scope: str | AllTenants) -> str | None:
     tenant = str(given)
     if not 0 < len(tenant) <= MAX_TENANT_LENGTH or not tenant.isprintable():
         raise InvalidEndpoint(
-            f"The tenant must be an id of 1 to {MAX_TENANT_LENGTH} printable characters.",
+            "The tenant must be an id of 1 to %(most)s printable characters.",
+            most=MAX_TENANT_LENGTH,
             field="tenant",
         )
     return tenant
@@ -145,7 +153,9 @@ def secret(wire: Format, given: Any, *, key_pair: bool = False) -> str | None:
     """
     if given is False:
         if wire.signed and not wire.secret_optional:
-            raise InvalidSecret(f"{wire.label} needs a secret: leave it out to get a new one.")
+            raise InvalidSecret(
+                "%(format)s needs a secret: leave it out to get a new one.", format=wire.label
+            )
         if key_pair:
             raise InvalidSecret("Choose either no secret or a key pair.")
         return None
@@ -156,7 +166,7 @@ def secret(wire: Format, given: Any, *, key_pair: bool = False) -> str | None:
     if given is None or given == "":
         return wire.generate_secret() if wire.signed else None
     if not wire.signed:
-        raise InvalidSecret(f"Leave the secret out: {wire.label} does not sign.")
+        raise InvalidSecret("Leave the secret out: %(format)s does not sign.", format=wire.label)
     if not isinstance(given, str):
         raise InvalidSecret("Write the secret as text, or leave it out to get a new one.")
     return wire.check_secret(given)
@@ -205,25 +215,34 @@ def bucket(wire: Format, endpoint_url: str) -> str | None:
 def timeout(state: State, value: Any) -> float | None:
     """Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``."""
     longest = state.settings.lease - LEASE_RESERVE
-    return _number(value, "timeout", "timeout", "seconds", MIN_TIMEOUT, longest)
+    return _number(value, "timeout", Text("timeout"), Text("seconds"), MIN_TIMEOUT, longest)
 
 
 def rate_limit(value: Any) -> float | None:
     """Requests a second; ``None`` is as many as it takes."""
     return _number(
-        value, "rate_limit", "rate limit", "requests a second", MIN_RATE_LIMIT, MAX_RATE_LIMIT
+        value,
+        "rate_limit",
+        Text("rate limit"),
+        Text("requests a second"),
+        MIN_RATE_LIMIT,
+        MAX_RATE_LIMIT,
     )
 
 
 def _number(
-    value: Any, field: str, label: str, unit: str, least: float, most: float
+    value: Any, field: str, label: Text, unit: Text, least: float, most: float
 ) -> float | None:
     if value is None:
         return None
     # The chained comparison also refuses NaN.
     if isinstance(value, bool) or not (isinstance(value, int | float) and least <= value <= most):
         raise InvalidEndpoint(
-            f"Write the {label} as a number of {unit} from {least:g} to {most:g}, or leave it out.",
+            "Write the %(label)s as a number of %(unit)s from %(least)s to %(most)s, or leave it out.",
+            label=label,
+            unit=unit,
+            least=f"{least:g}",
+            most=f"{most:g}",
             field=field,
         )
     return float(value)
@@ -241,23 +260,27 @@ def ordered(value: Any) -> bool:
 def headers(state: State, given: Any, stored: Sealed | None = None) -> dict[str, str]:
     """Checked custom headers.
 
-    :param given: name to value; the value ``None`` keeps the one that is stored under that name.
+    :param given: name to value, or pairs of them; the value ``None`` keeps the one that is stored under
+        that name.
     :param stored: the headers as they are.
     """
     if given is None:
         return {}
-    if isinstance(given, Mapping) and None in given.values():
+    pairs = list(given.items()) if isinstance(given, Mapping) else given
+    if isinstance(pairs, list) and any(
+        isinstance(pair, tuple) and pair[1:] == (None,) for pair in pairs
+    ):
         known = stored_headers(state, stored)
         if known is None:
             raise InvalidHeader(
                 "Write the values of all headers again: the stored ones cannot be decrypted any more."
             )
         values = {name.lower(): value for name, value in known.items()}
-        given = {
-            name: values.get(str(name).lower(), "") if value is None else value
-            for name, value in given.items()
-        }
-    return check_headers(given)
+        pairs = [
+            (name, values.get(str(name).strip().lower(), "") if value is None else value)
+            for name, value in pairs
+        ]
+    return check_headers(pairs)
 
 
 def stored_headers(state: State, stored: Sealed | None) -> dict[str, str] | None:
@@ -274,5 +297,5 @@ def stored_headers(state: State, stored: Sealed | None) -> dict[str, str] | None
 def one_of(value: Any, field: str, choices: tuple[str, ...]) -> str:
     """One word of a few."""
     if value not in choices:
-        raise InvalidInput(f"Choose one of {', '.join(choices)}.", field=field)
+        raise InvalidInput("Choose one of %(choices)s.", choices=", ".join(choices), field=field)
     return str(value)

@@ -19,6 +19,7 @@ from ..models import AT_REST, Delivery, DeliveryState, Trigger
 from ..outbox import Draft, insert_deliveries, insert_event
 from ..rendering import sample_data
 from ..state import State
+from ..texts import word
 from .trail import locked, record
 
 TEST = "test"
@@ -103,10 +104,7 @@ def resend(access: Access, delivery_id: str) -> Delivery:
             {**REOPENED, "trigger": trigger, "actor": access.actor},
         )
         if not reopened:
-            raise InvalidTransition(
-                "It is being sent right now: wait until that attempt has ended.",
-                state=DeliveryState.SENDING,
-            )
+            raise _being_sent()
         record(session, access, "delivery.resent", endpoint, delivery_id=delivery_id)
         changed = session.get_one(access.state.models.Delivery, delivery_id)
     access.state.alarm.wake()
@@ -138,15 +136,22 @@ def cancel(access: Access, delivery_id: str) -> Delivery:
         )
         delivery = session.get_one(models.Delivery, delivery_id)
         if not cancelled:
-            sending = delivery.state == DeliveryState.SENDING
+            if delivery.state == DeliveryState.SENDING:
+                raise _being_sent()
             raise InvalidTransition(
-                "It is being sent right now: wait until that attempt has ended."
-                if sending
-                else f"It is {delivery.state} already; only what is pending or held can be cancelled.",
+                "It is %(now)s already; only what is pending or held can be cancelled.",
+                now=word(delivery.state),
                 state=delivery.state,
             )
         record(session, access, "delivery.cancelled", endpoint, delivery_id=delivery_id)
     return delivery
+
+
+def _being_sent() -> InvalidTransition:
+    return InvalidTransition(
+        "It is being sent right now: wait until that attempt has ended.",
+        state=DeliveryState.SENDING,
+    )
 
 
 def _move(

@@ -14,10 +14,11 @@ from .. import ids
 from ..access import Access, find_endpoint
 from ..columns import utc_now
 from ..delivery.waiting import cancel_waiting
-from ..errors import EndpointLimitReached
+from ..errors import EndpointLimitReached, Faults
 from ..formats import Format
 from ..models import Endpoint, EndpointState
 from ..state import State
+from ..texts import Text
 from . import checks, repeats
 from .revision import Revision, seal
 from .settings import EndpointChanges, NewEndpoint, check_names
@@ -53,7 +54,8 @@ def create_endpoint(
     :param idempotency_key: repeat it with the same URL, format and event types, and nothing is made: the
         endpoint of the first time is returned, without its secret.
     :param settings: see `NewEndpoint`; each has a default.
-    :raises InvalidInput: one of its children, whose `field` is the parameter at fault.
+    :raises InvalidInput: one of its children, whose `field` is the parameter at fault; its `errors` tell of
+        all that are.
     :raises EndpointLimitReached: the tenant has ``WEBHOOKS_MAX_ENDPOINTS`` already.
     :raises Forbidden: not allowed, or not for this tenant.
     """
@@ -62,13 +64,14 @@ def create_endpoint(
     drafted = draft_endpoint(access, url, **settings)
     endpoint, owner = drafted.endpoint, drafted.endpoint.tenant
     repeats.mark(endpoint, idempotency_key, drafted.whole_url)
-    alone = repeats.lock_name(endpoint) if owner is None else f"endpoints of {owner}"
+    limit = state.endpoint_limit(owner)
+    # One after another for each tenant: two at once would both find room for one.
+    alone = repeats.lock_name(endpoint) if limit is None else f"endpoints of {owner}"
     with access.write(alone=alone) as session:
         first = repeats.find_first(session, state, endpoint)
         if first is not None:
             return CreatedEndpoint(first, None, repeated=True)
-        if owner is not None:
-            check_quota(session, state, owner)
+        check_quota(session, state, owner, limit)
         session.add(endpoint)
         session.flush()
         session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))
@@ -96,36 +99,69 @@ class Draft:
 
 
 def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) -> Draft:
-    """Check everything that `create_endpoint` takes."""
+    """Check everything that `create_endpoint` takes, and write nothing.
+
+    :raises InvalidInput: with all that is wrong in its `errors`.
+    """
+    access.require("manage")
     check_names(settings, NewEndpoint)
     given: Mapping[str, Any] = settings
     state = access.state
-    owner = checks.owner(given.get("tenant"), access.tenant)
-    whole_url = checks.url(state, url)
-    wire = checks.wire_format(state, given.get("format"), whole_url)
-    url_shown, url_sealed = checks.sealed_url(state, wire, whole_url)
-    plain_secret = checks.secret(wire, given.get("secret"), key_pair=given.get("key_pair", False))
-    checked_headers = checks.headers(state, given.get("headers"))
+    faults = Faults()
+    # In the order of the form, in which a person goes through what was refused.
+    whole_url = faults.check(checks.url, state, url)
+    checked_name = faults.check(
+        checks.one_line, given.get("name", ""), "name", Text("name"), checks.MAX_NAME_LENGTH
+    )
+    checked_description = faults.check(
+        checks.text,
+        given.get("description", ""),
+        "description",
+        Text("description"),
+        checks.MAX_DESCRIPTION_LENGTH,
+    )
+    owner = faults.check(checks.owner, given.get("tenant"), access.tenant)
+    wire = None
+    format = given.get("format")
+    # Without a URL nobody knows the format that it asks for.
+    if format or whole_url is not None:
+        wire = faults.check(checks.wire_format, state, format, whole_url or "")
+    checked_options = plain_secret = None
+    if wire is not None:
+        if whole_url is not None:
+            checked_options = faults.check(checks.options, wire, given.get("options"), whole_url)
+        plain_secret = faults.check(
+            checks.secret, wire, given.get("secret"), key_pair=given.get("key_pair", False)
+        )
+    patterns = faults.check(checks.events, state, given.get("events"), given.get("dialect"))
+    agent = faults.check(checks.user_agent, given.get("user_agent"))
+    checked_headers = faults.check(checks.headers, state, given.get("headers"))
+    rate = faults.check(checks.rate_limit, given.get("rate_limit"))
+    seconds = faults.check(checks.timeout, state, given.get("timeout"))
+    in_order = faults.check(checks.ordered, given.get("ordered", False))
     active = given.get("active", True)
+    faults.finish()
+    assert whole_url is not None
+    assert wire is not None
+    assert checked_headers is not None
+    url_shown, url_sealed = checks.sealed_url(state, wire, whole_url)
     endpoint = state.models.Endpoint(
         id=ids.new_id("ep"),
         tenant=owner,
-        name=checks.one_line(given.get("name"), "name", "name", checks.MAX_NAME_LENGTH),
-        description=checks.text(
-            given.get("description"), "description", "description", checks.MAX_DESCRIPTION_LENGTH
-        ),
+        name=checked_name,
+        description=checked_description,
         url_shown=url_shown,
         url_sealed=url_sealed,
         format=wire.name,
-        events=checks.events(state, given.get("events"), given.get("dialect")),
+        events=patterns,
         secrets_sealed=seal(state, plain_secret and [{"secret": plain_secret, "expires_at": None}]),
         headers_sealed=seal(state, checked_headers),
-        user_agent=checks.user_agent(given.get("user_agent")),
-        options=checks.options(wire, given.get("options"), whole_url),
-        timeout=checks.timeout(state, given.get("timeout")),
-        rate_limit=checks.rate_limit(given.get("rate_limit")),
+        user_agent=agent,
+        options=checked_options,
+        timeout=seconds,
+        rate_limit=rate,
         bucket=checks.bucket(wire, whole_url),
-        ordered=checks.ordered(given.get("ordered", False)),
+        ordered=in_order,
         state=EndpointState.ACTIVE if active else EndpointState.PAUSED,
     )
     if not active:
@@ -239,9 +275,12 @@ def _delete(session: Session, access: Access, endpoints: Sequence[Endpoint]) -> 
     cancel_waiting(access.state, session.connection(), [endpoint.id for endpoint in endpoints])
 
 
-def check_quota(session: Session, state: State, tenant: str, more: int = 0) -> None:
+def check_quota(
+    session: Session, state: State, tenant: str | None, limit: int | None, more: int = 0
+) -> None:
     """:raises EndpointLimitReached: one endpoint after `more` others would be too many."""
-    limit = state.settings.max_endpoints
+    if limit is None:
+        return
     table = state.models.Endpoint
     used = session.scalar(
         sa.select(sa.func.count())
@@ -251,7 +290,9 @@ def check_quota(session: Session, state: State, tenant: str, more: int = 0) -> N
     used = (used or 0) + more
     if used >= limit:
         raise EndpointLimitReached(
-            f"{used} of {limit} endpoints are used. Delete one that is no longer needed, or ask the "
+            "%(used)s of %(most)s endpoints are used. Delete one that is no longer needed, or ask the "
             "operator to raise WEBHOOKS_MAX_ENDPOINTS.",
+            used=used,
+            most=limit,
             limit=limit,
         )

@@ -77,9 +77,9 @@ def _import(
             made: str | None = None
             if dry_run:
                 endpoint = draft_endpoint(access, tenant=owner, **values).endpoint
-                if owner is not None:
-                    with access.read() as session:
-                        check_quota(session, access.state, owner, taken)
+                limit = access.state.endpoint_limit(owner)
+                with access.read() as session:
+                    check_quota(session, access.state, owner, limit, taken)
             else:
                 created = create_endpoint(access, tenant=owner, **values)
                 endpoint, made = created.endpoint, created.secret
@@ -90,7 +90,7 @@ def _import(
         except Forbidden:
             raise
         except WebhooksError as error:
-            yield Imported(number, label, problem=error.message)
+            yield Imported(number, label, problem=error.whole_message)
 
 
 def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, Any]:

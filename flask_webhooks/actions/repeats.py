@@ -25,7 +25,8 @@ def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:
         return
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
         raise InvalidInput(
-            f"The idempotency key must be a text of 1 to {MAX_KEY_LENGTH} printable characters.",
+            "The idempotency key must be a text of 1 to %(most)s printable characters.",
+            most=MAX_KEY_LENGTH,
             field="idempotency_key",
         )
     scope = "" if endpoint.tenant is None else f"={endpoint.tenant}"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InvalidEndpoint, InvalidSecret, InvalidURL, UnreadableSecret
+from ..errors import Faults, InvalidEndpoint, InvalidSecret, InvalidURL, UnreadableSecret
 from ..formats import Format
 from ..models import Endpoint
 from ..state import State
+from ..texts import Text
 from ..vault import Sealed
 from . import checks
-from .settings import EndpointChanges
+from .settings import ChangedHeaders, EndpointChanges
 
 
 class Revision:
@@ -30,32 +30,43 @@ class Revision:
     def apply(self, changes: EndpointChanges) -> None:
         """Check every change.
 
-        :raises InvalidInput: the first one that cannot be made.
+        :raises InvalidInput: what cannot be made; its `errors` tell of all of them.
         """
+        state = self.state
+        faults = Faults()
+        # In the order of the form.
         if changes.keys() & {"url", "format", "options"}:
-            self._retarget(changes)
-        if "events" in changes:
-            events = checks.events(self.state, changes["events"], changes.get("dialect"))
-            self._set("events", events)
+            with faults:
+                self._retarget(changes)
         if "name" in changes:
-            self._set(
-                "name", checks.one_line(changes["name"], "name", "name", checks.MAX_NAME_LENGTH)
-            )
+            with faults:
+                most = checks.MAX_NAME_LENGTH
+                self._set("name", checks.one_line(changes["name"], "name", Text("name"), most))
         if "description" in changes:
-            text = checks.text(
-                changes["description"], "description", "description", checks.MAX_DESCRIPTION_LENGTH
-            )
-            self._set("description", text)
+            given, most = changes["description"], checks.MAX_DESCRIPTION_LENGTH
+            with faults:
+                text = checks.text(given, "description", Text("description"), most)
+                self._set("description", text)
+        if "events" in changes:
+            with faults:
+                events = checks.events(state, changes["events"], changes.get("dialect"))
+                self._set("events", events)
         if "user_agent" in changes:
-            self._set("user_agent", checks.user_agent(changes["user_agent"]))
-        if "timeout" in changes:
-            self._set("timeout", checks.timeout(self.state, changes["timeout"]))
-        if "rate_limit" in changes:
-            self._set("rate_limit", checks.rate_limit(changes["rate_limit"]))
-        if "ordered" in changes:
-            self._set("ordered", checks.ordered(changes["ordered"]))
+            with faults:
+                self._set("user_agent", checks.user_agent(changes["user_agent"]))
         if "headers" in changes:
-            self._set_headers(changes["headers"])
+            with faults:
+                self._set_headers(changes["headers"])
+        if "rate_limit" in changes:
+            with faults:
+                self._set("rate_limit", checks.rate_limit(changes["rate_limit"]))
+        if "timeout" in changes:
+            with faults:
+                self._set("timeout", checks.timeout(state, changes["timeout"]))
+        if "ordered" in changes:
+            with faults:
+                self._set("ordered", checks.ordered(changes["ordered"]))
+        faults.finish()
 
     def _set(self, name: str, value: Any) -> None:
         before = getattr(self.endpoint, name)
@@ -63,7 +74,7 @@ class Revision:
             self.values[name] = value
             self.differences[name] = [before, value]
 
-    def _set_headers(self, given: Mapping[str, str | None] | None) -> None:
+    def _set_headers(self, given: ChangedHeaders | None) -> None:
         stored = self.endpoint.headers_sealed
         before = checks.stored_headers(self.state, stored)
         after = checks.headers(self.state, given, stored)
@@ -110,7 +121,9 @@ class Revision:
         if not wire.signed:
             return
         misfit = InvalidEndpoint(
-            f"The secret of this endpoint does not fit {wire.label}: add another endpoint in that format.",
+            "The secret of this endpoint does not fit %(format)s: add another endpoint in that "
+            "format.",
+            format=wire.label,
             field="format",
         )
         if self.endpoint.secrets_sealed is None:

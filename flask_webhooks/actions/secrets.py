@@ -8,7 +8,7 @@ from typing import Any
 
 from ..access import Access, find_endpoint
 from ..columns import utc_now
-from ..errors import InvalidEndpoint, InvalidInput, InvalidSecret, UnreadableSecret
+from ..errors import Faults, InvalidEndpoint, InvalidInput, InvalidSecret, UnreadableSecret
 from ..models import Endpoint
 from ..state import State
 from . import checks
@@ -69,14 +69,19 @@ def rotate(
     :raises Forbidden: not allowed.
     """
     access.require("secret", find_endpoint(access, endpoint_id))
-    overlap = _check_overlap(overlap_seconds)
     state = access.state
+    faults = Faults()
+    overlap = faults.check(_check_overlap, overlap_seconds)
     with access.write() as session:
         endpoint = locked(session, access, endpoint_id)
         wire = state.formats[endpoint.format]
-        new = checks.secret(wire, secret or None, key_pair=key_pair)
+        new = faults.check(checks.secret, wire, secret or None, key_pair=key_pair)
+        faults.finish()
+        assert overlap is not None
         if new is None:
-            raise InvalidEndpoint(f"{wire.label} does not sign, so there is no secret to rotate.")
+            raise InvalidEndpoint(
+                "%(format)s does not sign, so there is no secret to rotate.", format=wire.label
+            )
         now = time.time()
         old = _live_secrets(state, endpoint, now)
         if old is None:
@@ -160,7 +165,8 @@ def _check_overlap(seconds: float) -> float:
     # The chained comparison also refuses NaN.
     if not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_OVERLAP_SECONDS:
         raise InvalidInput(
-            f"The overlap must be a number of seconds from 0 to {MAX_OVERLAP_SECONDS} (7 days).",
+            "The overlap must be a number of seconds from 0 to %(most)s (7 days).",
+            most=MAX_OVERLAP_SECONDS,
             field="overlap_seconds",
         )
     return seconds
@@ -182,8 +188,9 @@ def _ending(old: list[dict[str, Any]], now: float, overlap: float) -> list[dict[
         return []
     if len(old) >= MAX_LIVE_SECRETS:
         raise InvalidInput(
-            f"{len(old)} older secrets still sign. Wait until one has expired, or rotate with an overlap of "
-            "0 to end them all.",
+            "%(count)s older secrets still sign. Wait until one has expired, or rotate with an "
+            "overlap of 0 to end them all.",
+            count=len(old),
             field="overlap_seconds",
         )
     end = now + overlap

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
+#: Custom headers by name, or as pairs.
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+ChangedHeaders = Mapping[str, str | None] | Iterable[tuple[str, str | None]]
+
 
 class EndpointSettings(TypedDict, total=False):
     """What an endpoint has from its creation and what can be changed later, in the same words."""
@@ -39,7 +43,7 @@ class NewEndpoint(EndpointSettings, total=False):
     secret: str | Literal[False] | None
     #: Sign by a new key pair; `CreatedEndpoint.public_key` is for the receiver.
     key_pair: bool
-    headers: Mapping[str, str] | None
+    headers: Headers | None
     #: ``False`` for one that is paused from the start.
     active: bool
 
@@ -48,8 +52,8 @@ class EndpointChanges(EndpointSettings, total=False):
     """What `update_endpoint` can change."""
 
     url: str
-    #: All custom headers; the value ``None`` keeps the stored one of that name.
-    headers: Mapping[str, str | None] | None
+    #: All custom headers, by name or as pairs; the value ``None`` keeps the stored one of that name.
+    headers: ChangedHeaders | None
 
 
 def check_names(given: Mapping[str, Any], known: type[NewEndpoint] | type[EndpointChanges]) -> None:

@@ -14,6 +14,7 @@ from ..delivery.waiting import hold_pending
 from ..errors import InvalidTransition
 from ..models import DeliveryState, Endpoint, EndpointState
 from ..state import State
+from ..texts import Text, word
 from . import checks
 from .trail import locked, record
 
@@ -32,13 +33,13 @@ def pause_endpoint(access: Access, endpoint_id: str, reason: str = "") -> Endpoi
     :raises Forbidden: not allowed.
     """
     access.require("manage", find_endpoint(access, endpoint_id))
-    why = checks.one_line(reason, "reason", "reason", checks.MAX_REASON_LENGTH)
+    why = checks.one_line(reason, "reason", Text("reason"), checks.MAX_REASON_LENGTH)
     state = access.state
     with access.write() as session:
         endpoint = locked(session, access, endpoint_id)
         if endpoint.state != EndpointState.ACTIVE:
             raise InvalidTransition(
-                f"The endpoint is {endpoint.state} already.", state=endpoint.state
+                "The endpoint is %(now)s already.", now=word(endpoint.state), state=endpoint.state
             )
         held = hold_pending(state, session.connection(), [endpoint.id])
         _switch(endpoint, EndpointState.PAUSED, access.actor, why)

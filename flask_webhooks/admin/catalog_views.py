@@ -47,7 +47,7 @@ def event_type(name: str) -> Response:
     access.require("view")
     catalog = access.state.catalog
     if name not in catalog:
-        raise NotFound(f"There is no event type {shown(name)}.")
+        raise NotFound("There is no event type %(name)s.", name=shown(name))
     kind = catalog[name]
     samples = [sample(access, item, kind) for item in access.state.formats]
     return render("event_type.html", kind=kind, fields=fields(kind), samples=samples)

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..access import Access, shown
+from ..actions.checks import MAX_TENANT_LENGTH
 from ..errors import InvalidInput, NotFound
 from ..formats import Format
 from ..rendering import sample_data
@@ -38,20 +39,23 @@ def endpoint_list() -> Response:
     access = current_access()
     search = request.args.get("q", "").strip()[:_MAX_SEARCH]
     before = request.args.get("before", "").strip()
-    rows = queries.list_endpoints(access, search or None, before=before or None, limit=_LISTED + 1)
+    tenant = _tenant(access)
+    rows = queries.list_endpoints(
+        access, search or None, tenant=tenant, before=before or None, limit=_LISTED + 1
+    )
     older = rows[_LISTED - 1].endpoint.id if len(rows) > _LISTED else None
     rows = rows[:_LISTED]
-    used, limit = _quota()
+    used, limit = (0, None) if tenant is None else queries.quota(access, tenant)
     return render(
         "endpoint_list.html",
         rows=rows,
         search=search,
         before=before,
         older=older,
+        tenant=tenant if _operates(access) else None,
         used=used,
         limit=limit,
-        show_tenants=isinstance(access.tenant, AllTenants)
-        and any(row.endpoint.tenant is not None for row in rows),
+        show_tenants=_operates(access) and any(row.endpoint.tenant is not None for row in rows),
     )
 
 
@@ -106,7 +110,7 @@ def _show_test(
         catalog = access.state.catalog
         name = form.event_type.data or ""
         if name not in catalog:
-            raise NotFound(f"There is no event type {shown(name)}.")
+            raise NotFound("There is no event type %(name)s.", name=shown(name))
         form.sample.data = pretty(sample_data(catalog[name], access.state.settings.product_name))
     return render("test.html", status, no_store=True, detail=detail, form=form)
 
@@ -116,9 +120,12 @@ def _usual_type(access: Access, detail: queries.EndpointDetail) -> str:
     return formats[name].test_event if name in formats else Format.test_event
 
 
-def _quota() -> tuple[int, int | None]:
-    """How many endpoints whoever asks has and may have; operators have no limit."""
-    access = current_access()
-    if isinstance(access.tenant, AllTenants):
-        return 0, None
-    return queries.quota(access, access.tenant)
+def _tenant(access: Access) -> str | None:
+    """Whose endpoints are listed: the only tenant in scope, or the one that an operator looks at."""
+    if not isinstance(access.tenant, AllTenants):
+        return access.tenant
+    return request.args.get("tenant", "").strip()[:MAX_TENANT_LENGTH] or None
+
+
+def _operates(access: Access) -> bool:
+    return isinstance(access.tenant, AllTenants)

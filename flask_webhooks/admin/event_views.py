@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from flask import Blueprint, Response, request
 
 from .. import queries
@@ -16,7 +18,7 @@ def register(blueprint: Blueprint) -> None:
 
 def event_list() -> Response:
     """Events in scope, newest first; filters stand in the URL."""
-    filters = Filters(request.args, "type", "id", "since", "until")
+    filters = Filters(request.args, "type", "id", "tenant", "since", "until")
     page = queries.list_events(
         current_access(),
         filters.get("type"),
@@ -24,8 +26,10 @@ def event_list() -> Response:
         since=filters.moment("since"),
         until=filters.moment("until"),
         id=filters.get("id"),
+        tenant=filters.get("tenant"),
     )
-    return render("event_list.html", page=page, filters=filters)
+    settings = current_access().state.settings
+    return render("event_list.html", page=page, filters=filters, settings=settings)
 
 
 def event(event_id: str) -> Response:
@@ -39,4 +43,5 @@ def event(event_id: str) -> Response:
         detail=detail,
         search=search or "",
         routings=queries.explain_routing(access, detail, search),
+        now=datetime.now(UTC),
     )

@@ -18,6 +18,7 @@ from ..errors import (
     WebhooksError,
 )
 from .i18n import gettext as _
+from .i18n import translated
 from .page import render
 
 
@@ -40,7 +41,7 @@ def _show(error: WebhooksError) -> Response:
         # For the developer: an error page of the host's, and a traceback in the log.
         raise error
     failure = _failure(error)
-    return render("error.html", failure.status, failure=failure, message=error.message)
+    return render("error.html", failure.status, failure=failure, message=translated(error.text))
 
 
 def _show_stale(error: CSRFError) -> Response:

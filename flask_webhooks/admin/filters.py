@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from ..errors import InvalidInput
-from .i18n import gettext as _
 
 #: The longest value of a filter that is read.
 MAX_LENGTH = 200
@@ -39,9 +38,7 @@ class Filters:
             moment = datetime.fromisoformat(text)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
-            raise InvalidInput(
-                _("Write the time as 2026-01-31T12:00 (in UTC)."), field=name
-            ) from None
+            raise InvalidInput("Write the time as 2026-01-31T12:00 (in UTC).", field=name) from None
 
     def local(self, name: str) -> str:
         """The time for a ``datetime-local`` field; empty where there is none."""

@@ -21,9 +21,17 @@ from wtforms import (
     TextAreaField,
 )
 
-from ..errors import InvalidData, InvalidInput, InvalidSecret
+from ..errors import (
+    EndpointLimitReached,
+    InvalidData,
+    InvalidHeader,
+    InvalidInput,
+    InvalidSecret,
+    WebhooksError,
+)
 from ..headers import MAX_HEADERS
 from .i18n import gettext as _
+from .i18n import translated
 
 #: Empty rows for more headers.
 _SPARE_ROWS = 2
@@ -63,10 +71,19 @@ class WebhooksForm(FlaskForm):  # type: ignore[misc]
             for message in self.errors.get(self.meta.csrf_field_name, ()):
                 raise CSRFError(str(message))
 
-    def refuse(self, error: InvalidInput | str) -> None:
-        """Show why it was refused, beside the field at fault."""
+    def refuse(self, error: WebhooksError) -> None:
+        """Show all that it was refused for, each beside the field at fault."""
+        for each in error.errors if isinstance(error, InvalidInput) else (error,):
+            self.add_problem(self.place_of(each), translated(each.text))
+
+    def place_of(self, error: WebhooksError) -> str:
+        """The name of the field at fault; empty where it is none of this form."""
         name = error.field if isinstance(error, InvalidInput) else None
-        self.problems[name if name is not None and name in self else ""] = str(error)
+        return name if name is not None and name in self else ""
+
+    def add_problem(self, name: str, message: str) -> None:
+        before = self.problems.get(name)
+        self.problems[name] = message if before is None else f"{before} {message}"
 
 
 class ConfirmForm(WebhooksForm):
@@ -107,8 +124,14 @@ class SecretForm(WebhooksForm):
         if self.signing.data != "none":
             return own
         if own is not None:
-            raise InvalidSecret(_("Empty this field, or choose to sign by a secret."))
+            raise InvalidSecret("Empty this field, or choose to sign by a secret.")
         return False
+
+    def refuse(self, error: WebhooksError) -> None:
+        super().refuse(error)
+        if self.secret.data and "secret" not in self.problems:
+            # It would be lost unnoticed, and another one be made.
+            self.add_problem("secret", _("Write the secret again: no page repeats it."))
 
 
 class RotateForm(SecretForm):
@@ -116,14 +139,9 @@ class RotateForm(SecretForm):
 
     overlap_seconds = StringField(default="86400")
 
-    def overlap(self) -> float:
-        """:raises InvalidInput: it is not a number."""
-        try:
-            return float(self.overlap_seconds.data or "")
-        except ValueError:
-            raise InvalidInput(
-                _("Choose for how long the old secret goes on signing."), field="overlap_seconds"
-            ) from None
+    def overlap(self) -> Any:
+        """A number, or as text what is none, for `actions` to refuse."""
+        return _number(self.overlap_seconds.data or "")
 
 
 class DebuggerForm(WebhooksForm):
@@ -141,11 +159,8 @@ class SampleForm(WebhooksForm):
     #: Show the example of the type instead of sending.
     load = BooleanField()
 
-    def refuse(self, error: InvalidInput | str) -> None:
-        if isinstance(error, InvalidData):
-            self.problems["sample"] = str(error)
-        else:
-            super().refuse(error)
+    def place_of(self, error: WebhooksError) -> str:
+        return "sample" if isinstance(error, InvalidData) else super().place_of(error)
 
     def sample_data(self) -> dict[str, Any] | None:
         """The data to send; ``None`` for the example of the event type.
@@ -158,9 +173,9 @@ class SampleForm(WebhooksForm):
         try:
             value = json.loads(text, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise InvalidData(_("This is not JSON: %(why)s", why=str(error))) from None
+            raise InvalidData("This is not JSON: %(why)s", why=str(error)) from None
         if not isinstance(value, dict):
-            raise InvalidData(_('Write a JSON object, such as {"license_id": "lic_1"}.'))
+            raise InvalidData('Write a JSON object, such as {"license_id": "lic_1"}.')
         return value
 
 
@@ -226,28 +241,42 @@ class EndpointForm(SecretForm):
     def number(self, name: str) -> Any:
         """A number; ``None`` where nothing was written, and as text what is none, for `actions` to refuse."""
         text = (self[name].data or "").strip()
-        try:
-            return float(text) if text else None
-        except ValueError:
-            return text
+        return _number(text) if text else None
 
-    def custom_headers(self, stored: tuple[str, ...] = ()) -> dict[str, str | None]:
+    def place_of(self, error: WebhooksError) -> str:
+        if isinstance(error, InvalidHeader) and error.header is not None:
+            # Of two headers of one name the second is at fault.
+            for row in reversed(list(self.headers)):
+                if (row.form.name.data or "").strip() == error.header and not _is_empty(row):
+                    return str(row.form[error.part].name)
+        if isinstance(error, EndpointLimitReached) and (self.tenant.data or "").strip():
+            return "tenant"
+        return super().place_of(error)
+
+    def custom_headers(self, stored: tuple[str, ...] = ()) -> list[tuple[str, str | None]]:
         """Names and values; ``None`` keeps the value that is stored under a name.
 
         :param stored: names of the headers that the endpoint has.
         """
         known = {name.lower() for name in stored}
-        headers: dict[str, str | None] = {}
+        headers: list[tuple[str, str | None]] = []
         for row in self.headers:
-            name, value = (row.form.name.data or "").strip(), row.form.value.data or ""
-            if row.form.remove.data or not (name or value):
+            if row.form.remove.data or _is_empty(row):
                 continue
-            if any(name.lower() == other.lower() for other in headers):
-                raise InvalidInput(
-                    _("The header %(name)s is there twice.", name=name), field="headers"
-                )
-            headers[name] = None if not value and name.lower() in known else value
+            name, value = (row.form.name.data or "").strip(), row.form.value.data or ""
+            headers.append((name, None if not value and name.lower() in known else value))
         return headers
+
+
+def _is_empty(row: Any) -> bool:
+    return not ((row.form.name.data or "").strip() or row.form.value.data)
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _no_constant(name: str) -> Any:

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from .. import queries
 from ..access import Access, find_endpoint
-from . import banners
+from . import banners, wording
 from .filters import Filters
 from .page import current_access, render
 
@@ -48,9 +48,18 @@ def _tasks(access: Access) -> list[queries.TaskRow]:
 def activity() -> Response:
     """The audit trail of everything in scope, or of one endpoint."""
     access = current_access()
-    filters = Filters(request.args, "webhook")
+    filters = Filters(request.args, "webhook", "actor", "action", "tenant", "since", "until")
     wanted = filters.get("webhook")
-    page = queries.list_activity(access, wanted, before=filters.before)
+    page = queries.list_activity(
+        access,
+        wanted,
+        before=filters.before,
+        actor=filters.get("actor"),
+        action=filters.get("action"),
+        tenant=filters.get("tenant"),
+        since=filters.moment("since"),
+        until=filters.moment("until"),
+    )
     endpoints = queries.name_endpoints(
         access, {row.endpoint_id for row in page.items if row.endpoint_id is not None}
     )
@@ -59,5 +68,6 @@ def activity() -> Response:
         page=page,
         endpoints=endpoints,
         filters=filters,
+        actions=wording.action_texts(),
         endpoint=None if wanted is None else find_endpoint(access, wanted, deleted=True),
     )

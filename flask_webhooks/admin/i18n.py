@@ -13,6 +13,8 @@ from typing import Any
 
 from flask import current_app
 
+from ..texts import Text
+
 DOMAIN = "flask_webhooks"
 TRANSLATIONS = Path(__file__).with_name("translations")
 
@@ -31,7 +33,7 @@ def _active() -> Any | None:
     return _domain() if "babel" in current_app.extensions else None
 
 
-def gettext(text: str, **values: Any) -> str:
+def gettext(text: str, /, **values: Any) -> str:
     """Translate, and put the values into ``%(name)s``. A text without values may hold a bare ``%``."""
     domain = _active()
     if domain is not None:
@@ -39,12 +41,26 @@ def gettext(text: str, **values: Any) -> str:
     return text % values if values else text
 
 
-def ngettext(singular: str, plural: str, count: int, **values: Any) -> str:
+def ngettext(singular: str, plural: str, count: int, /, **values: Any) -> str:
     """Translate with a number; the text says ``%(num)s`` where it stands."""
     domain = _active()
     if domain is not None:
         return str(domain.ngettext(singular, plural, count, **values))
     return (singular if count == 1 else plural) % {"num": count, **values}
+
+
+def translated(text: Text) -> str:
+    """A message of `errors`, with those of its values that are translated by themselves."""
+    values = {
+        name: translated(value) if isinstance(value, Text) else value
+        for name, value in text.values.items()
+    }
+    return gettext(text.template, **values)
+
+
+def catalog_text(text: str) -> str:
+    """A description or a heading of the catalogue; one of the host's own stays as it is."""
+    return gettext(text) if text else ""
 
 
 def language() -> str:

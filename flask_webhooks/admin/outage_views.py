@@ -12,7 +12,7 @@ from wtforms import StringField
 from .. import queries
 from ..access import Access
 from ..bulk.selection import TaskFilter
-from ..errors import InvalidInput
+from ..errors import InvalidInput, WebhooksError
 from ..models import EndpointState, TaskKind
 from .filters import Filters
 from .forms import WebhooksForm
@@ -28,11 +28,10 @@ class WindowForm(WebhooksForm):
     until = StringField()
     type = StringField()
 
-    def refuse(self, error: InvalidInput | str) -> None:
+    def place_of(self, error: WebhooksError) -> str:
         if isinstance(error, InvalidInput) and error.field == "event_type":
-            self.problems["type"] = str(error)
-        else:
-            super().refuse(error)
+            return "type"
+        return super().place_of(error)
 
 
 @dataclass(frozen=True, slots=True)

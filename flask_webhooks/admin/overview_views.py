@@ -24,7 +24,9 @@ def overview() -> Response:
     access = current_access()
     period = request.args.get("period", _PERIODS[0])
     if period not in _PERIODS:
-        raise InvalidInput(f"Choose one of these periods: {', '.join(_PERIODS)}.", field="period")
+        raise InvalidInput(
+            "Choose one of these periods: %(choices)s.", choices=", ".join(_PERIODS), field="period"
+        )
     return render(
         "overview.html",
         series=queries.statistics(access, period=period),

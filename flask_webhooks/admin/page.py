@@ -72,6 +72,7 @@ class Toolbox:
     delivery_status = staticmethod(wording.delivery_status)
     endpoint_status = staticmethod(wording.endpoint_status)
     outcome_status = staticmethod(wording.outcome_status)
+    state_reason = staticmethod(wording.state_reason)
     trigger_text = staticmethod(wording.trigger_text)
     reason_text = staticmethod(wording.reason_text)
     phase_text = staticmethod(wording.phase_text)
@@ -79,6 +80,8 @@ class Toolbox:
     changes = staticmethod(wording.changes)
     routing_status = staticmethod(wording.routing_status)
     routing_text = staticmethod(wording.routing_text)
+    owed_text = staticmethod(wording.owed_text)
+    held_text = staticmethod(wording.held_text)
     finding_status = staticmethod(findings.finding_status)
     finding_text = staticmethod(findings.finding_text)
     finding_advice = staticmethod(findings.finding_advice)
@@ -99,6 +102,7 @@ class Toolbox:
     most_counted = queries.MOST_COUNTED
     hold_text = staticmethod(wording.hold_text)
     advice = staticmethod(advice.advice)
+    catalog_text = staticmethod(i18n.catalog_text)
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -159,12 +163,15 @@ class Toolbox:
     def event_groups(self) -> dict[str, list[str]]:
         """Names of all event types, under their headings."""
         groups = self._state.catalog.groups()
-        return {title: [kind.name for kind in kinds] for title, kinds in groups.items()}
+        return {
+            i18n.catalog_text(title): [kind.name for kind in kinds]
+            for title, kinds in groups.items()
+        }
 
 
 @functools.cache
 def _fingerprint(name: str) -> str:
     path = _STATIC / name
     if not path.is_file():
-        raise NotFound(f"There is no static file {name!r}.")
+        raise NotFound("There is no static file %(name)s.", name=repr(name))
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

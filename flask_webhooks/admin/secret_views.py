@@ -5,14 +5,14 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from .. import actions, queries
-from ..access import Access
-from ..errors import InvalidInput
 from ..models import Endpoint
+from ..signing import PUBLIC_KEY_PREFIX
 from . import once
+from .asking import ask, done
 from .format_choices import has_key_pairs
 from .forms import ConfirmForm, RotateForm
 from .i18n import gettext as _
-from .page import current_access, notify, redirect_to, render
+from .page import current_access, render
 from .snippets import snippets
 
 
@@ -32,17 +32,17 @@ def endpoint_rotate(endpoint_id: str) -> Response:
     access = current_access()
     endpoint = queries.get_endpoint(access, endpoint_id).endpoint
     access.require("secret", endpoint)
+    formats = access.state.formats
     form = RotateForm()
     if request.method != "POST":
         form.once.data = once.new_token()
         if queries.public_keys(access, endpoint_id):
             form.signing.data = "key_pair"
-        return _show_form(access, endpoint, form)
-    form.check_csrf()
-    if once.used_for(form.once.data) is not None:
-        notify(_("The secret was replaced already; the new one was shown then."), "warn")
-        return redirect_to("endpoint", endpoint_id=endpoint_id)
-    try:
+
+    def rotate() -> Response:
+        if once.used_for(form.once.data) is not None:
+            notice = _("The secret was replaced already; the new one was shown then.")
+            return done(notice, "endpoint", tone="warn", endpoint_id=endpoint_id)
         secret = actions.rotate_secret(
             access,
             endpoint_id,
@@ -50,19 +50,27 @@ def endpoint_rotate(endpoint_id: str) -> Response:
             secret=form.secret.data or None,
             key_pair=form.key_pair,
         )
-    except InvalidInput as error:
-        form.refuse(error)
-        return _show_form(access, endpoint, form, 422)
-    once.remember(form.once.data, endpoint_id)
-    public = {key.text for key in queries.public_keys(access, endpoint_id)}
-    return show_secret(endpoint, secret, is_new=False, is_public=secret in public)
+        once.remember(form.once.data, endpoint_id)
+        return show_secret(endpoint, secret, is_new=False, given=form.secret.data)
+
+    return ask(
+        "rotate.html",
+        form,
+        rotate,
+        endpoint=endpoint,
+        key_pairs=endpoint.format in formats and has_key_pairs(formats[endpoint.format]),
+    )
 
 
-def show_secret(endpoint: Endpoint, secret: str, *, is_new: bool, is_public: bool) -> Response:
+def show_secret(
+    endpoint: Endpoint, secret: str, *, is_new: bool, given: str | None = None
+) -> Response:
     """The only page that ever shows a secret.
 
-    :param is_public: it is the public key of a pair, which is none.
+    :param secret: what the receiver needs; of a key pair that is the public key, which is none.
+    :param given: what the person brought; of a private key the page tells why it shows another text.
     """
+    is_public = secret.startswith(PUBLIC_KEY_PREFIX) and secret != given
     return render(
         "secret.html",
         no_store=True,
@@ -70,6 +78,7 @@ def show_secret(endpoint: Endpoint, secret: str, *, is_new: bool, is_public: boo
         secret=secret,
         is_new=is_new,
         is_public=is_public,
+        brought=is_public and bool(given),
         snippets=() if is_public else snippets(endpoint.format),
     )
 
@@ -79,15 +88,16 @@ def endpoint_end_overlap(endpoint_id: str) -> Response:
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("secret", detail.endpoint)
-    form = ConfirmForm()
-    if request.method != "POST":
-        return render("end_overlap.html", detail=detail)
-    form.check_csrf()
-    if actions.end_overlap(access, endpoint_id):
-        notify(_("Requests are signed with the newest secret only from now on."))
-    else:
-        notify(_("There was no older secret any more, so nothing was changed."), "warn")
-    return redirect_to("endpoint", endpoint_id=endpoint_id)
+
+    def end() -> Response:
+        if actions.end_overlap(access, endpoint_id):
+            notice, tone = _("Requests are signed with the newest secret only from now on."), "ok"
+        else:
+            notice = _("There was no older secret any more, so nothing was changed.")
+            tone = "warn"
+        return done(notice, "endpoint", tone=tone, endpoint_id=endpoint_id)
+
+    return ask("end_overlap.html", ConfirmForm(), end, detail=detail)
 
 
 def endpoint_remove_secret(endpoint_id: str) -> Response:
@@ -95,21 +105,10 @@ def endpoint_remove_secret(endpoint_id: str) -> Response:
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("secret", detail.endpoint)
-    form = ConfirmForm()
-    if request.method != "POST":
-        return render("remove_secret.html", detail=detail)
-    form.check_csrf()
-    actions.remove_secret(access, endpoint_id)
-    notify(_("The secret is gone. Requests carry no signature from now on."))
-    return redirect_to("endpoint", endpoint_id=endpoint_id)
 
+    def remove() -> Response:
+        actions.remove_secret(access, endpoint_id)
+        notice = _("The secret is gone. Requests carry no signature from now on.")
+        return done(notice, "endpoint", endpoint_id=endpoint_id)
 
-def _show_form(access: Access, endpoint: Endpoint, form: RotateForm, status: int = 200) -> Response:
-    formats = access.state.formats
-    return render(
-        "rotate.html",
-        status,
-        endpoint=endpoint,
-        form=form,
-        key_pairs=endpoint.format in formats and has_key_pairs(formats[endpoint.format]),
-    )
+    return ask("remove_secret.html", ConfirmForm(), remove, detail=detail)

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..access import Access
-from ..errors import EndpointLimitReached, InvalidInput
+from ..errors import EndpointLimitReached, Faults, InvalidInput
 from ..formats.custom import Custom
 from ..headers import MAX_HEADERS
 from ..queries import EndpointDetail
@@ -37,6 +37,7 @@ def endpoint_new() -> Response:
     if request.method != "POST":
         form.once.data = once.new_token()
         form.template.data = Custom.example_options["template"]
+        form.tenant.data = request.args.get("tenant", "")
         form.add_header_rows()
         return _show_form(access, form)
     form.check_csrf()
@@ -55,16 +56,14 @@ def endpoint_new() -> Response:
         form.refuse(error)
         return _show_form(access, form, 422)
     except EndpointLimitReached as error:
-        form.refuse(error.message)
+        form.refuse(error)
         return _show_form(access, form, 409)
     once.remember(form.once.data, created.endpoint.id)
     shown = created.secret or created.public_key
     if shown is None:
         notify(_("The webhook was added."))
         return redirect_to("endpoint", endpoint_id=created.endpoint.id)
-    return show_secret(
-        created.endpoint, shown, is_new=True, is_public=created.public_key is not None
-    )
+    return show_secret(created.endpoint, shown, is_new=True, given=form.secret.data)
 
 
 def endpoint_edit(endpoint_id: str) -> Response:
@@ -93,28 +92,32 @@ def endpoint_edit(endpoint_id: str) -> Response:
 
 
 def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
-    headers = {name: value or "" for name, value in form.custom_headers().items()}
     state = access.state
     names = sent_options(state.formats, form.format.data or "", state.settings.default_format)
-    return actions.create_endpoint(
-        access,
-        form.url.data or "",
-        events=form.subscription(),
+    values: dict[str, Any] = {
+        "events": form.subscription(),
         # A tenant's own endpoints are its own; nobody is asked.
-        tenant=(form.tenant.data or "").strip() or None if _operates(access) else None,
-        format=form.format.data or None,
-        name=form.name.data or "",
-        description=form.description.data or "",
-        secret=form.chosen_secret(),
-        key_pair=form.key_pair,
-        headers=headers,
-        user_agent=form.user_agent.data or None,
-        options=form.options(names) or None,
-        timeout=form.number("timeout"),
-        rate_limit=form.number("rate_limit"),
-        ordered=bool(form.ordered.data),
-        active=not form.paused.data,
-    )
+        "tenant": (form.tenant.data or "").strip() or None if _operates(access) else None,
+        "format": form.format.data or None,
+        "name": form.name.data or "",
+        "description": form.description.data or "",
+        "key_pair": form.key_pair,
+        "headers": [(name, value or "") for name, value in form.custom_headers()],
+        "user_agent": form.user_agent.data or None,
+        "options": form.options(names) or None,
+        "timeout": form.number("timeout"),
+        "rate_limit": form.number("rate_limit"),
+        "ordered": bool(form.ordered.data),
+        "active": not form.paused.data,
+    }
+    url = form.url.data or ""
+    faults = Faults()
+    secret = faults.check(form.chosen_secret)
+    if faults.found:
+        # What else is wrong is told along with it.
+        faults.check(actions.draft_endpoint, access, url, **values)
+    faults.finish()
+    return actions.create_endpoint(access, url, secret=secret, **values)
 
 
 def _changes(access: Access, form: EndpointForm, detail: EndpointDetail) -> actions.EndpointChanges:
@@ -229,6 +232,7 @@ def _show_form(
         operates=_operates(access),
         kept_headers={name.lower() for name in (detail.header_names or ())} if detail else set(),
         max_headers=MAX_HEADERS,
+        most_endpoints=state.settings.max_endpoints if state.hooks.endpoint_limit is None else None,
         default_timeout=f"{state.settings.timeout:g}",
     )
 

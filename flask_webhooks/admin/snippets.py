@@ -1,4 +1,4 @@
-"""Code with which a customer verifies signatures. A test runs each against a real signature."""
+"""Code with which a customer verifies signatures. A test runs each against a real request."""
 
 from __future__ import annotations
 
@@ -75,6 +75,62 @@ curl -i "$url" -H 'Content-Type: application/json' \\
 """
 
 
+#: Of the formats whose signature is the hex HMAC of the body. HEADER and PREFIX stand for what differs.
+BODY_PYTHON = """\
+# pip install flask
+import hashlib
+import hmac
+import os
+
+from flask import Flask, request
+
+app = Flask(__name__)
+secret = os.environ["WEBHOOK_SECRET"].encode()
+
+
+@app.post("/webhooks")
+def receive():
+    # The raw body: JSON that was parsed and written again has another signature.
+    wanted = "PREFIX" + hmac.new(secret, request.get_data(), hashlib.sha256).hexdigest()
+    given = request.headers.get("HEADER", "")
+    if not hmac.compare_digest(wanted.encode(), given.encode()):
+        return "", 401
+    print(request.get_json())
+    return "", 204
+"""
+
+BODY_NODE = """\
+// npm install express
+const crypto = require("node:crypto");
+const express = require("express");
+
+const app = express();
+
+function verified(headers, body) {
+  const wanted = "PREFIX" + crypto.createHmac("sha256", process.env.WEBHOOK_SECRET).update(body).digest("hex");
+  const given = Buffer.from(headers["HEADER"] || "");
+  return given.length === wanted.length && crypto.timingSafeEqual(given, Buffer.from(wanted));
+}
+
+// express.raw keeps the body as it was sent: JSON written anew has another signature.
+app.post("/webhooks", express.raw({ type: "*/*" }), (request, response) => {
+  if (!verified(request.headers, request.body)) return response.sendStatus(401);
+  console.log(JSON.parse(request.body));
+  response.sendStatus(204);
+});
+
+app.listen(process.env.PORT || 3000);
+"""
+
+BODY_CURL = """\
+# Sends a signed request to your own server, to try it without us.
+url=http://localhost:3000/webhooks
+body='{"event":"test"}'
+signature=$(printf %s "$body" | openssl dgst -sha256 -hmac "$WEBHOOK_SECRET" -r | cut -d' ' -f1)
+curl -i "$url" -H 'Content-Type: application/json' -H "HEADER: PREFIX$signature" --data-raw "$body"
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Snippet:
     """Code to copy."""
@@ -83,13 +139,41 @@ class Snippet:
     code: str
 
 
-_STANDARD = (
-    Snippet("Python (Flask)", PYTHON),
-    Snippet("Node (Express)", NODE),
-    Snippet("curl", CURL),
+def _titled(python: str, node: str, curl: str) -> tuple[Snippet, ...]:
+    return (
+        Snippet("Python (Flask)", python),
+        Snippet("Node (Express)", node),
+        Snippet("curl", curl),
+    )
+
+
+def _over_body(header: str, prefix: str = "") -> tuple[Snippet, ...]:
+    """For a format that signs the body alone, in this header."""
+    python, curl = (
+        code.replace("HEADER", header).replace("PREFIX", prefix)
+        for code in (BODY_PYTHON, BODY_CURL)
+    )
+    node = BODY_NODE.replace("HEADER", header.lower()).replace("PREFIX", prefix)
+    return _titled(python.replace('"" + ', ""), node.replace('"" + ', ""), curl)
+
+
+_STANDARD = _titled(PYTHON, NODE, CURL)
+#: The body is of the customer's own shape.
+_CUSTOM = _titled(
+    PYTHON.replace('event["type"], event["data"]', "event"),
+    NODE.replace("event.type, event.data", "event"),
+    CURL,
 )
-#: CloudEvents are signed alike, and have the same members.
-_BY_FORMAT = {"standard": _STANDARD, "cloudevents": _STANDARD}
+_BY_FORMAT = {
+    "standard": _STANDARD,
+    # Signed alike, and with the same members.
+    "cloudevents": _STANDARD,
+    "custom": _CUSTOM,
+    "aureva": _over_body("X-Webhook-Signature"),
+    "authvaultix": _over_body("X-Webhook-Signature"),
+    "akuworks": _over_body("X-Webhook-Signature", "sha256="),
+    "authforge": _over_body("X-AuthForge-Signature"),
+}
 
 
 def snippets(format_name: str) -> tuple[Snippet, ...]:

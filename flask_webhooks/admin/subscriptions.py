@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..catalog import Catalog, matches
+from .i18n import catalog_text
 from .i18n import gettext as _
 
 
@@ -41,7 +42,7 @@ def choice_groups(catalog: Catalog, chosen: Iterable[str] = ()) -> list[ChoiceGr
     offered: set[str] = set()
     subscribable = [kind.name for kind in catalog if kind.subscribable]
     for title, kinds in catalog.groups(subscribable_only=True).items():
-        group = ChoiceGroup(title)
+        group = ChoiceGroup(catalog_text(title))
         for prefix in dict.fromkeys(f"{kind.name.partition('.')[0]}.*" for kind in kinds):
             if prefix not in offered and _covers_several(prefix, subscribable):
                 description = _(
@@ -49,7 +50,7 @@ def choice_groups(catalog: Catalog, chosen: Iterable[str] = ()) -> list[ChoiceGr
                 )
                 group.choices.append(Choice(prefix, description))
         group.choices.extend(
-            Choice(kind.name, kind.description, kind.high_volume) for kind in kinds
+            Choice(kind.name, catalog_text(kind.description), kind.high_volume) for kind in kinds
         )
         offered |= {choice.pattern for choice in group.choices}
         groups.append(group)

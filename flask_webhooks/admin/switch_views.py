@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from .. import actions, queries
-from ..errors import InvalidInput
+from .asking import ask, done
 from .forms import ConfirmForm, PauseForm, ResumeForm
 from .i18n import gettext as _
 from .i18n import ngettext
-from .page import current_access, notify, redirect_to, render
+from .page import current_access
 
 
 def register(blueprint: Blueprint) -> None:
@@ -29,16 +29,13 @@ def endpoint_pause(endpoint_id: str) -> Response:
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("manage", detail.endpoint)
     form = PauseForm()
-    if request.method == "POST":
-        form.check_csrf()
-        try:
-            actions.pause_endpoint(access, endpoint_id, form.reason.data or "")
-        except InvalidInput as error:
-            form.refuse(error)
-        else:
-            notify(_("The webhook is paused. What happens meanwhile is held for it."))
-            return redirect_to("endpoint", endpoint_id=endpoint_id)
-    return render("pause.html", 422 if form.problems else 200, detail=detail, form=form)
+
+    def pause() -> Response:
+        actions.pause_endpoint(access, endpoint_id, form.reason.data or "")
+        notice = _("The webhook is paused. What happens meanwhile is held for it.")
+        return done(notice, "endpoint", endpoint_id=endpoint_id)
+
+    return ask("pause.html", form, pause, detail=detail)
 
 
 def endpoint_resume(endpoint_id: str) -> Response:
@@ -47,16 +44,12 @@ def endpoint_resume(endpoint_id: str) -> Response:
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("manage", detail.endpoint)
     form = ResumeForm()
-    if request.method == "POST":
-        form.check_csrf()
-        try:
-            actions.resume_endpoint(access, endpoint_id, form.held.data or "")
-        except InvalidInput as error:
-            form.refuse(error)
-        else:
-            notify(_("The webhook is active again."))
-            return redirect_to("endpoint", endpoint_id=endpoint_id)
-    return render("resume.html", 422 if form.problems else 200, detail=detail, form=form)
+
+    def resume() -> Response:
+        actions.resume_endpoint(access, endpoint_id, form.held.data or "")
+        return done(_("The webhook is active again."), "endpoint", endpoint_id=endpoint_id)
+
+    return ask("resume.html", form, resume, detail=detail)
 
 
 def endpoint_delete(endpoint_id: str) -> Response:
@@ -64,23 +57,22 @@ def endpoint_delete(endpoint_id: str) -> Response:
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("manage", detail.endpoint)
-    form = ConfirmForm()
-    if request.method != "POST":
-        return render("delete.html", detail=detail)
-    form.check_csrf()
-    actions.delete_endpoint(access, endpoint_id)
-    notify(_("The webhook was deleted."))
-    return redirect_to("endpoint_list")
+
+    def delete() -> Response:
+        actions.delete_endpoint(access, endpoint_id)
+        return done(_("The webhook was deleted."), "endpoint_list")
+
+    return ask("delete.html", ConfirmForm(), delete, detail=detail)
 
 
 def delete_all() -> Response:
     """Delete every endpoint in scope."""
     access = current_access()
     access.require("delete_all")
-    form = ConfirmForm()
-    if request.method != "POST":
-        return render("delete_all.html", rows=queries.list_endpoints(access))
-    form.check_csrf()
-    count = actions.delete_all_endpoints(access)
-    notify(ngettext("%(num)s webhook was deleted.", "%(num)s webhooks were deleted.", count))
-    return redirect_to("endpoint_list")
+
+    def delete() -> Response:
+        count = actions.delete_all_endpoints(access)
+        notice = ngettext("%(num)s webhook was deleted.", "%(num)s webhooks were deleted.", count)
+        return done(notice, "endpoint_list")
+
+    return ask("delete_all.html", ConfirmForm(), delete, rows=queries.list_endpoints(access))

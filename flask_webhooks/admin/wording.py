@@ -5,10 +5,13 @@ Every status is a word *and* an icon; `tone` only chooses the colour.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from ..models import Delivery, Endpoint, EndpointHealth
 from .i18n import gettext as _
 
 
@@ -87,6 +90,16 @@ def outcome_status(outcome: str) -> Status:
             return Status(other, "off", "dot")
 
 
+def state_reason(reason: str) -> str:
+    """Why an endpoint is not active: in our worker's words, which are translated, or in a person's."""
+    days = re.fullmatch(r"It failed for more than (\S+) days\.", reason)
+    if days is not None:
+        return _("It failed for more than %(days)s days.", days=days[1])
+    if reason == "The receiver answered 410 Gone.":
+        return _("The receiver answered 410 Gone.")
+    return reason
+
+
 def trigger_text(trigger: str) -> str:
     """Why an attempt was made."""
     words = {
@@ -145,7 +158,12 @@ def phase_text(phase: str) -> str:
 
 def action_text(action: str) -> str:
     """What somebody did, as the audit trail has it."""
-    words = {
+    return action_texts().get(action, action)
+
+
+def action_texts() -> dict[str, str]:
+    """Everything that somebody can have done, by the name that the audit trail has for it."""
+    return {
         "endpoint.created": _("added the webhook"),
         "endpoint.updated": _("changed the webhook"),
         "endpoint.deleted": _("deleted the webhook"),
@@ -163,7 +181,6 @@ def action_text(action: str) -> str:
         "task.finished": _("started a task, which has finished"),
         "task.failed": _("started a task, which has failed"),
     }
-    return words.get(action, action)
 
 
 def changes(recorded: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -181,16 +198,92 @@ def changes(recorded: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             before = "" if was is None and "url" in recorded else _joined(was) or everything
             after = _joined(now) or everything
         else:
-            before, after = _joined(was), _joined(now)
+            before, after = (
+                endpoint_status(value).word
+                if name == "state" and isinstance(value, str)
+                else _joined(value)
+                for value in (was, now)
+            )
         if before or after:
-            found.append((name.replace("_", " "), before, after or "\N{EN DASH}"))
+            found.append((_change_text(name), before, after or "\N{EN DASH}"))
     return found
 
 
 def _joined(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+    match value:
+        case None:
+            return ""
+        case bool():
+            return _("Yes") if value else _("No")
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{name}: {part}" for name, part in value.items())
+        case _:
+            return str(value)
+
+
+def _change_text(name: str) -> str:
+    """What was changed, as the audit trail has it."""
+    words = {
+        "url": _("URL"),
+        "name": _("Name"),
+        "description": _("Description"),
+        "format": _("Format"),
+        "options": _("Options of the format"),
+        "events": _("Events"),
+        "headers": _("Custom headers"),
+        "user_agent": _("User Agent"),
+        "timeout": _("Timeout"),
+        "rate_limit": _("Rate limit"),
+        "ordered": _("In order"),
+        "state": _("State"),
+        "reason": _("Reason"),
+        "secret": _("Secret"),
+        "held": _("What was held"),
+        "deliveries": _("Deliveries"),
+        "overlap_seconds": _("Overlap in seconds"),
+        "ended_secrets": _("Older secrets"),
+        "event_type": _("Event type"),
+    }
+    return words.get(name, name.replace("_", " "))
+
+
+def held_text(state: str) -> str:
+    """Why a delivery is held, and what releases it.
+
+    :param state: the endpoint's.
+    """
+    match state:
+        case "paused":
+            return _("It is held, because the webhook is paused. Resume the webhook to send it.")
+        case "disabled":
+            return _("It is held, because the webhook is disabled. Resume the webhook to send it.")
+        case _:
+            return _("It went on being held when the webhook was resumed. Resend it by hand.")
+
+
+def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime) -> str:
+    """Where the delivery of an event to an endpoint stands, and what it waits for."""
+    match delivery.state:
+        case "succeeded":
+            return _("The receiver has it.")
+        case "sending":
+            return _("It is being sent right now.")
+        case "held":
+            return held_text(endpoint.state)
+        case "pending" if health.hold_until is not None and health.hold_until > now:
+            return _("It waits for the webhook.") + " " + hold_text(health.hold_reason)
+        case "pending" if delivery.attempt_count:
+            return _("An attempt has failed; it is tried again by itself.")
+        case "pending" if endpoint.ordered:
+            return _("It waits for its turn: the webhook takes one delivery after the other.")
+        case "pending" if endpoint.rate_limit is not None:
+            return _("It waits for its turn: the webhook has a rate limit.")
+        case "pending":
+            return _("It is queued, and goes out as soon as a worker has time.")
+        case _:
+            return reason_text(delivery.reason, delivery.trigger)
 
 
 def routing_status(why: str) -> Status:

@@ -12,6 +12,7 @@ from ..access import Access, find_endpoint, is_id, shown
 from ..errors import InvalidInput, InvalidTransition, NotFound
 from ..models import Endpoint, EndpointState, Task, TaskKind
 from ..state import AllTenants
+from ..texts import word
 from .selection import Selection, TaskFilter, check_filter, check_kind, conditions
 
 #: Rows that a preview looks at: it must not take long, however many there are.
@@ -74,7 +75,8 @@ def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) 
         tenant = endpoint.tenant
         if wanted == TaskKind.RELEASE and endpoint.state != EndpointState.ACTIVE:
             raise InvalidTransition(
-                f"The endpoint is {endpoint.state}: resume it, and what is held is sent.",
+                "The endpoint is %(now)s: resume it, and what is held is sent.",
+                now=word(endpoint.state),
                 state=endpoint.state,
             )
     return Plan(wanted, check_filter(wanted, given), endpoint, tenant)
@@ -147,5 +149,5 @@ def find_task(access: Access, task_id: str) -> tuple[Task, Endpoint | None]:
         with access.read() as session:
             found = session.execute(query).one_or_none()
     if found is None:
-        raise NotFound(f"There is no task {shown(task_id)}.")
+        raise NotFound("There is no task %(id)s.", id=shown(task_id))
     return found[0], found[1]

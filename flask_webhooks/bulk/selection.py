@@ -14,6 +14,7 @@ from ..conditions import EPOCH, LAST, answered, check_status, created_between
 from ..errors import InvalidInput
 from ..models import DeliveryState, EndpointState, TaskKind, Trigger
 from ..state import State
+from ..texts import Text, word
 
 #: The states that each kind takes deliveries from; `sending` ends by itself.
 TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
@@ -78,7 +79,9 @@ def check_kind(kind: Any) -> TaskKind:
     try:
         return TaskKind(kind)
     except ValueError:
-        raise InvalidInput(f"Choose one of {', '.join(TaskKind)}.", field="kind") from None
+        raise InvalidInput(
+            "Choose one of %(choices)s.", choices=", ".join(TaskKind), field="kind"
+        ) from None
 
 
 def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
@@ -121,7 +124,7 @@ def _text(value: Any, name: str, longest: int) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str) or not value.isprintable() or len(value) > longest:
-        raise InvalidInput(f"Write at most {longest} printable characters.", field=name)
+        raise InvalidInput("Write at most %(most)s printable characters.", most=longest, field=name)
     return value
 
 
@@ -130,9 +133,14 @@ def _state(kind: TaskKind, value: Any) -> str | None:
         return None
     choices = TAKEN_FROM.get(kind, frozenset())
     if value not in choices:
-        hint = f"one of {', '.join(sorted(choices))}" if choices else "nothing here"
+        hint = Text("nothing here")
+        if choices:
+            hint = Text("one of %(choices)s", choices=", ".join(sorted(choices)))
         raise InvalidInput(
-            f"A {kind} takes deliveries by other states: write {hint}.", field="state"
+            "A %(kind)s takes deliveries by other states: write %(hint)s.",
+            kind=word(kind),
+            hint=hint,
+            field="state",
         )
     return str(value)
 

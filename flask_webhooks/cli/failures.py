@@ -43,7 +43,7 @@ def reports_errors(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except WebhooksError as error:
-            raise Failure(error.message) from error
+            raise Failure(error.whole_message) from error
         except DBAPIError as error:
             raise Failure(_explain(error)) from error
         except redis.RedisError as error:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
+from ..texts import Text
 from .akuworks import AkuWorks
 from .aureva import Aureva
 from .authforge import AuthForge
@@ -60,9 +61,12 @@ class Formats:
             return self._formats[name]
         except KeyError:
             close = difflib.get_close_matches(name, self._formats, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = Text(" Did you mean %(names)s?", names=repr(close[0])) if close else ""
             raise InvalidEndpoint(
-                f"There is no format {name!r}.{hint} Choose one of: {', '.join(self._formats)}.",
+                "There is no format %(name)s.%(hint)s Choose one of: %(choices)s.",
+                name=repr(name),
+                hint=hint,
+                choices=", ".join(self._formats),
                 field="format",
             ) from None
 

@@ -150,7 +150,9 @@ class Format:
 
         :raises InvalidSecret: the format has only secrets that both sides know.
         """
-        raise InvalidSecret(f"{self.label} signs with a shared secret only, not with a key pair.")
+        raise InvalidSecret(
+            "%(format)s signs with a shared secret only, not with a key pair.", format=self.label
+        )
 
     def public_key(self, secret: str) -> str | None:
         """What the receiver verifies by, of a key pair; ``None`` of a secret that both sides know."""
@@ -164,7 +166,9 @@ class Format:
         """
         if options:
             raise InvalidEndpoint(
-                f"Leave out {', '.join(sorted(options))}: {self.label} has no such options.",
+                "Leave out %(names)s: %(format)s has no such options.",
+                names=", ".join(sorted(options)),
+                format=self.label,
                 field=min(options),
             )
         return {}
@@ -238,7 +242,9 @@ def read_common_export(item: Mapping[str, Any]) -> ExportedEndpoint:
     for member in _ACTIVE_MEMBERS:
         if item.get(member) is not None:
             if item[member] not in (True, False):
-                raise InvalidEndpoint(f'Its "{member}" is neither true nor false.', field=member)
+                raise InvalidEndpoint(
+                    'Its "%(member)s" is neither true nor false.', member=member, field=member
+                )
             exported["active"] = bool(item[member])
     secret = item.get("secret")
     if secret is not None and not isinstance(secret, str):
@@ -249,6 +255,6 @@ def read_common_export(item: Mapping[str, Any]) -> ExportedEndpoint:
         if value is None:
             continue
         if not isinstance(value, str):
-            raise InvalidEndpoint(f'Its "{key}" is not text.', field=key)
+            raise InvalidEndpoint('Its "%(member)s" is not text.', member=key, field=key)
         exported[key] = value
     return exported

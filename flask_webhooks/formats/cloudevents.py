@@ -39,8 +39,9 @@ class CloudEvents(StandardSigned):
             or not _URI_REFERENCE.fullmatch(source)
         ):
             raise InvalidEndpoint(
-                f"Write the source as a URI of at most {MAX_SOURCE_LENGTH} characters, such as "
+                "Write the source as a URI of at most %(most)s characters, such as "
                 "https://licences.example/, or leave it out.",
+                most=MAX_SOURCE_LENGTH,
                 field="source",
             )
         return {"source": source}

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 from ..errors import InvalidEndpoint
+from ..texts import Text
 from .base import OutgoingEvent, Rendered, Target
 from .standard import StandardSigned, iso_milliseconds
 
@@ -86,18 +87,23 @@ def check_template(given: Any) -> str:
         raise _refusal("It holds half of a surrogate pair, which UTF-8 cannot hold.") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise _refusal(
-            f"It is not JSON ({error}). Placeholders stand in quotes, like "
-            '{"details": "{{ data }}"}.'
+            'It is not JSON (%(error)s). Placeholders stand in quotes, like {"details": "{{ data '
+            '}}"}.',
+            error=str(error),
         ) from None
     if size > MAX_TEMPLATE_BYTES:
-        raise _refusal(f"Shorten it to {MAX_TEMPLATE_BYTES:,} bytes; it has {size:,}.")
+        raise _refusal(
+            "Shorten it to %(most)s bytes; it has %(size)s.",
+            most=f"{MAX_TEMPLATE_BYTES:,}",
+            size=f"{size:,}",
+        )
     _check(value, 1)
     return text.strip()
 
 
 def _check(value: Any, depth: int) -> None:
     if depth > MAX_TEMPLATE_DEPTH:
-        raise _refusal(f"It is nested more than {MAX_TEMPLATE_DEPTH} deep.")
+        raise _refusal("It is nested more than %(most)s deep.", most=MAX_TEMPLATE_DEPTH)
     if isinstance(value, dict):
         for key, item in value.items():
             if "{{" in key:
@@ -117,7 +123,11 @@ def _check_text(text: str) -> None:
         path = match[1]
         if path not in _VALUES and path.partition(".")[0] != "data":
             known = ", ".join((*_VALUES, "data", "data.license_id"))
-            raise _refusal(f"There is no {{{{ {path[:100]} }}}}. Use names such as {known}.")
+            raise _refusal(
+                "There is no {{ %(name)s }}. Use names such as %(known)s.",
+                name=path[:100],
+                known=known,
+            )
     if "{{" in _PLACEHOLDER.sub("", text):
         raise _refusal(
             "Write placeholders as {{ event.type }} or {{ data.license_id }}: names joined by dots, of letters, "
@@ -125,8 +135,9 @@ def _check_text(text: str) -> None:
         )
 
 
-def _refusal(why: str) -> InvalidEndpoint:
-    return InvalidEndpoint(f"The template cannot be used. {why}", field="template")
+def _refusal(template: str, /, **values: object) -> InvalidEndpoint:
+    why = Text(template, **values)
+    return InvalidEndpoint("The template cannot be used. %(why)s", why=why, field="template")
 
 
 def _no_constant(name: str) -> NoReturn:

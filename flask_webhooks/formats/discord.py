@@ -67,8 +67,9 @@ class Discord(ChatFormat):
         found = _PATH.fullmatch(urlsplit(url).path)
         if found and found["more"] in ("/slack", "/github"):
             raise InvalidEndpoint(
-                f"Leave out {found['more']} at the end of the URL: that address takes what "
-                f"{found['more'][1:].title()} sends.",
+                "Leave out %(ending)s at the end of the URL: that address takes what %(service)s sends.",
+                ending=found["more"],
+                service=found["more"][1:].title(),
                 field="url",
             )
         return super().check_options(options, url)

@@ -21,8 +21,11 @@ class HexSigned(Format):
     def check_secret(self, secret: str) -> str:
         if not MIN_SECRET_LENGTH <= len(secret) <= MAX_SECRET_LENGTH:
             raise InvalidSecret(
-                f"Write a secret of {MIN_SECRET_LENGTH} to {MAX_SECRET_LENGTH} characters, not {len(secret)}. "
-                "Leave it empty to get a new one."
+                "Write a secret of %(least)s to %(most)s characters, not %(length)s. Leave it empty to "
+                "get a new one.",
+                least=MIN_SECRET_LENGTH,
+                most=MAX_SECRET_LENGTH,
+                length=len(secret),
             )
         if not secret.isprintable() or secret != secret.strip():
             raise InvalidSecret(
@@ -30,8 +33,10 @@ class HexSigned(Format):
             )
         if secret.startswith(signing.PRIVATE_KEY_PREFIX):
             raise InvalidSecret(
-                f"The secret is a private key ('{signing.PRIVATE_KEY_PREFIX}…'), which {self.label} cannot use. "
-                "Leave it empty to get a new one."
+                "The secret is a private key ('%(prefix)s…'), which %(format)s cannot use. Leave it empty "
+                "to get a new one.",
+                prefix=signing.PRIVATE_KEY_PREFIX,
+                format=self.label,
             )
         return secret
 

@@ -62,7 +62,9 @@ class Telegram(ChatFormat):
             given = None if given == "" else given
             if in_url is not None and given is not None and check(given) != check(in_url):
                 raise InvalidEndpoint(
-                    f"The URL has another {name}: write it in one of the two places.", field=name
+                    "The URL has another %(name)s: write it in one of the two places.",
+                    name=name,
+                    field=name,
                 )
             if in_url is not None:
                 check(in_url)

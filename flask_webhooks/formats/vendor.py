@@ -45,7 +45,9 @@ class Vendor(HexSigned):
         secret = self.signing_secret(target)
         if secret is None:
             raise InvalidSecret(
-                f"Endpoint {target.id} has no secret, and {self.label} is not sent without one: rotate it."
+                "Endpoint %(id)s has no secret, and %(format)s is not sent without one: rotate it.",
+                id=target.id,
+                format=self.label,
             )
         return secret
 
@@ -110,7 +112,9 @@ class Vendor(HexSigned):
         """
         url = next((item[name] for name in self.url_members if item.get(name)), None)
         if not isinstance(url, str):
-            raise InvalidURL(f'It has no "{self.url_members[0]}": write the URL there.')
+            raise InvalidURL(
+                'It has no "%(member)s": write the URL there.', member=self.url_members[0]
+            )
         exported = ExportedEndpoint(
             url=url,
             events=self._exported_events(item),
@@ -190,12 +194,14 @@ def _exported_switch(item: Mapping[str, Any]) -> bool:
         if value is not None:
             # Some databases write booleans as numbers.
             if value not in (True, False):
-                raise InvalidEndpoint(f'Its "{name}" is neither true nor false.', field=name)
+                raise InvalidEndpoint(
+                    'Its "%(name)s" is neither true nor false.', name=name, field=name
+                )
             return bool(value)
     return True
 
 
 def _exported_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidEndpoint(f'Its "{name}" is no text.', field=name)
+        raise InvalidEndpoint('Its "%(name)s" is no text.', name=name, field=name)
     return value

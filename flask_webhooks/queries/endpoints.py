@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint, no_endpoint
+from ..conditions import of_tenant
 from ..errors import UnreadableSecret
 from ..models import DeliveryState, Endpoint, EndpointHealth
 from ..state import State
@@ -65,6 +66,7 @@ def list_endpoints(
     access: Access,
     search: str | None = None,
     *,
+    tenant: str | None = None,
     before: str | None = None,
     limit: int | None = None,
     now: datetime | None = None,
@@ -72,6 +74,7 @@ def list_endpoints(
     """The endpoints in scope that were not deleted, newest first. Three statements.
 
     :param search: a part of the name, description or URL (as shown), or an id.
+    :param tenant: only this one's; ``None`` for all that are in scope.
     :param before: only those older than this id. :param limit: at most so many; ``None`` for all.
     :raises Forbidden: not allowed to ``view``.
     """
@@ -88,6 +91,8 @@ def list_endpoints(
     )
     if search:
         query = query.where(found_by(table, search))
+    if tenant is not None:
+        query = query.where(of_tenant(table.tenant, tenant))
     with access.read() as session:
         found = session.execute(query).all()
         if not found:
@@ -194,11 +199,12 @@ def quota(access: Access, tenant: str | None) -> tuple[int, int | None]:
     if not access.sees(tenant) or not (tenant is None or _is_tenant(tenant)):
         raise no_endpoint(tenant)
     table = access.state.models.Endpoint
+    limit = access.state.endpoint_limit(tenant)
     mine = table.tenant.is_(None) if tenant is None else table.tenant == tenant
     query = sa.select(sa.func.count()).select_from(table).where(mine, table.deleted_at.is_(None))
     with access.read() as session:
         used = session.scalar(query) or 0
-    return used, None if tenant is None else access.state.settings.max_endpoints
+    return used, limit
 
 
 def _counts(

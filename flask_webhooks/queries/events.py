@@ -11,7 +11,7 @@ from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..access import Access, is_id, shown
-from ..conditions import created_between
+from ..conditions import created_between, of_tenant
 from ..errors import NotFound
 from ..models import Event
 from .deliveries import DeliveryRow, has_type
@@ -49,9 +49,11 @@ def list_events(
     since: datetime | None = None,
     until: datetime | None = None,
     id: str | None = None,
+    tenant: str | None = None,
 ) -> Page[EventRow]:
     """Events of the tenant in scope, newest first. Two statements.
 
+    :param tenant: only this one's; ``None`` for all that are in scope.
     :param before: only those older than this id.
     :param since: only those that were recorded at this time or later. :param until: only those from before it.
     :raises InvalidInput: a filter makes no sense; `field` names it.
@@ -72,6 +74,8 @@ def list_events(
         query = query.where(table.id == (id if is_id(id) else ""))
     if event_type is not None:
         query = query.where(has_type(table.type, event_type))
+    if tenant is not None:
+        query = query.where(of_tenant(table.tenant, tenant))
     with access.read() as session:
         page = page_of(session.scalars(query).all(), limit, lambda event: event.id)
         counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -118,7 +122,7 @@ def get_event(access: Access, event_id: str) -> EventDetail:
             event = session.scalars(query).one_or_none()
             deliveries = [DeliveryRow(*row) for row in session.execute(deliveries_query)]
     if event is None:
-        raise NotFound(f"There is no event {shown(event_id)}.")
+        raise NotFound("There is no event %(id)s.", id=shown(event_id))
     if not payload_visible:
         set_committed_value(event, "data", None)
     return EventDetail(event, deliveries, payload_visible)

@@ -40,7 +40,9 @@ def page_of(rows: Sequence[T], limit: int, id_of: Callable[[T], str]) -> Page[T]
 def check_limit(limit: int) -> int:
     """:raises InvalidInput: it is not a number from 1 to `MAX_LIMIT`."""
     if not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInput(f"limit must be a whole number from 1 to {MAX_LIMIT}.", field="limit")
+        raise InvalidInput(
+            "limit must be a whole number from 1 to %(most)s.", most=MAX_LIMIT, field="limit"
+        )
     return limit
 
 
@@ -64,7 +66,9 @@ def check_state(state: str | None) -> DeliveryState | None:
         return DeliveryState(state)
     except ValueError:
         raise InvalidInput(
-            f"There is no state {shown(state)}. Choose one of: {', '.join(DeliveryState)}.",
+            "There is no state %(name)s. Choose one of: %(choices)s.",
+            name=shown(state),
+            choices=", ".join(DeliveryState),
             field="state",
         ) from None
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from ..access import Access
 from ..catalog import Catalog, matches
-from ..models import Activity, Delivery, Endpoint, Event, Trigger
+from ..models import Activity, Delivery, Endpoint, EndpointHealth, Event, Trigger
 from .endpoints import found_by
 from .events import EventDetail
 
@@ -22,7 +22,7 @@ EXPLAINED = 50
 class Why(enum.StrEnum):
     """The reason why an endpoint has an event, or has it not."""
 
-    #: There is a delivery.
+    #: There is a delivery, whose state says the rest.
     OWED = "owed"
     #: A test goes to the endpoint that it was sent to by hand.
     TEST = "test"
@@ -51,6 +51,9 @@ class Routing:
     events: list[str] | None
     #: The change after the event that explains it, where there is one.
     change: Activity | None = None
+    #: The delivery, where there is one, and what may hold it back.
+    delivery: Delivery | None = None
+    health: EndpointHealth | None = None
 
 
 def explain_routing(
@@ -59,20 +62,21 @@ def explain_routing(
     """Why the endpoints in scope that have no delivery of an event have none. Two statements.
 
     :param detail: of the event, from `get_event`.
-    :param search: only endpoints that this finds, as in `list_endpoints`, deleted ones too. Without it those
-        of the event's tenant that still exist. At most `EXPLAINED`, newest first.
+    :param search: only endpoints that this finds, as in `list_endpoints`: also those that were deleted, and
+        those that have a delivery. Without it those of the event's tenant that still exist. At most
+        `EXPLAINED`, newest first.
     :raises Forbidden: not allowed to ``view``.
     """
     access.require("view")
     event = detail.event
     models = access.state.models
     table, delivery, activity = models.Endpoint, models.Delivery, models.Activity
+    its_delivery = sa.and_(delivery.event_id == event.id, delivery.endpoint_id == table.id)
     query = (
-        sa.select(table)
-        .where(
-            access.scope(table.tenant),
-            ~sa.exists().where(delivery.event_id == event.id, delivery.endpoint_id == table.id),
-        )
+        sa.select(table, delivery, models.EndpointHealth)
+        .join(delivery, its_delivery, isouter=True)
+        .join(models.EndpointHealth, models.EndpointHealth.endpoint_id == table.id, isouter=True)
+        .where(access.scope(table.tenant))
         .order_by(table.id.desc())
         .limit(EXPLAINED)
     )
@@ -82,13 +86,13 @@ def explain_routing(
         own: sa.ColumnElement[bool] = table.tenant.is_(None)
         if event.tenant is not None:
             own = sa.or_(own, table.tenant == event.tenant)
-        query = query.where(own, table.deleted_at.is_(None))
+        query = query.where(own, table.deleted_at.is_(None), delivery.id.is_(None))
     with access.read() as session:
-        endpoints = list(session.scalars(query))
+        found = session.execute(query).all()
         changes = session.scalars(
             sa.select(activity)
             .where(
-                activity.endpoint_id.in_([endpoint.id for endpoint in endpoints]),
+                activity.endpoint_id.in_([endpoint.id for endpoint, _, _ in found]),
                 activity.action == "endpoint.updated",
                 activity.at >= event.created_at,
             )
@@ -96,10 +100,13 @@ def explain_routing(
         ).all()
     deliveries = [row.delivery for row in detail.deliveries]
     catalog = access.state.catalog
-    return [
-        explain(event, deliveries, endpoint, _first_change(changes, endpoint.id), catalog)
-        for endpoint in endpoints
-    ]
+    routings = []
+    for endpoint, its, health in found:
+        change = _first_change(changes, endpoint.id)
+        known = deliveries if its is None else [its]
+        routing = explain(event, known, endpoint, change, catalog)
+        routings.append(replace(routing, delivery=its, health=health))
+    return routings
 
 
 def explain(

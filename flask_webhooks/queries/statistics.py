@@ -113,7 +113,9 @@ def statistics(
     endpoint = None if endpoint_id is None else find_endpoint(access, endpoint_id, deleted=True)
     access.require("view", endpoint)
     if period not in PERIODS:
-        raise InvalidInput(f"Choose one of these periods: {', '.join(PERIODS)}.", field="period")
+        raise InvalidInput(
+            "Choose one of these periods: %(choices)s.", choices=", ".join(PERIODS), field="period"
+        )
     chosen = PERIODS[period]
     starts = chosen.starts(now or datetime.now(UTC))
     models = access.state.models

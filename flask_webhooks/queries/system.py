@@ -10,9 +10,17 @@ import sqlalchemy as sa
 
 from ..access import Access, find_endpoint
 from ..columns import utc_now
+from ..conditions import created_between, of_tenant
 from ..models import ON_DEMAND, Activity, DeliveryState, EndpointState, Heartbeat
 from ..state import AllTenants
-from .pages import Page, check_limit, literal, older_than, page_of
+from .deliveries import SEARCHED
+from .pages import (
+    Page,
+    check_limit,
+    literal,
+    older_than,
+    page_of,
+)
 
 MAX_HEARTBEATS = 100
 #: Where counting a backlog ends: nobody needs it to the last one, and it must not take seconds.
@@ -80,10 +88,22 @@ def list_activity(
     endpoint_id: str | None = None,
     before: str | None = None,
     limit: int = 50,
+    *,
+    actor: str | None = None,
+    action: str | None = None,
+    tenant: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> Page[Activity]:
     """Who did what to the endpoints in scope, or to one, newest first.
 
+    What no index finds (`actor` and `action`) is looked for among the newest `SEARCHED` entries that fit the
+    rest; the page then has a `next_before` from which to look on, even if it has no items.
+
     :param before: only those older than this id.
+    :param actor: a part of who did it. :param action: what was done, ``endpoint.paused``.
+    :param tenant: only this one's. :param since: only what was done at this time or later.
+    :param until: only what was done before it.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``.
@@ -91,16 +111,43 @@ def list_activity(
     endpoint = None if endpoint_id is None else find_endpoint(access, endpoint_id, deleted=True)
     access.require("view", endpoint)
     table = access.state.models.Activity
-    query = (
-        sa.select(table)
-        .where(access.scope(table.tenant), *older_than(table.id, before))
-        .order_by(table.id.desc())
-        .limit(check_limit(limit) + 1)
-    )
+    most = check_limit(limit) + 1
+    conditions = [
+        access.scope(table.tenant),
+        *older_than(table.id, before),
+        *created_between(table.id, "act", since, until),
+    ]
     if endpoint_id is not None:
-        query = query.where(table.endpoint_id == endpoint_id)
+        conditions.append(table.endpoint_id == endpoint_id)
+    if tenant is not None:
+        conditions.append(of_tenant(table.tenant, tenant))
+    query = sa.select(table).order_by(table.id.desc()).limit(most)
+    if actor is None and action is None:
+        with access.read() as session:
+            rows = session.scalars(query.where(*conditions)).all()
+        return page_of(rows, limit, lambda row: row.id)
+    newest = (
+        sa.select(table.id, table.actor, table.action)
+        .where(*conditions)
+        .order_by(table.id.desc())
+        .limit(SEARCHED)
+        .subquery()
+    )
+    rare: list[sa.ColumnElement[bool]] = []
+    if actor is not None:
+        wanted = actor.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        rare.append(newest.c.actor.icontains(wanted, autoescape=True))
+    if action is not None:
+        rare.append(newest.c.action == action if action.isprintable() else sa.false())
+    hits = sa.select(newest.c.id).where(*rare).order_by(newest.c.id.desc()).limit(most).subquery()
+    reached = sa.select(sa.func.count(), sa.func.min(newest.c.id)).select_from(newest)
     with access.read() as session:
-        return page_of(session.scalars(query).all(), limit, lambda row: row.id)
+        found = session.scalars(query.join(hits, hits.c.id == table.id)).all()
+        searched, last = session.execute(reached).one()
+    page = page_of(found, limit, lambda row: row.id)
+    if page.next_before is None and searched == SEARCHED:
+        page = Page(page.items, last)
+    return page
 
 
 def _counts(access: Access) -> sa.Executable:

@@ -70,8 +70,9 @@ def test_the_whole_journey_with_the_keyboard_alone(
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=origin)
     faults = faults_of(watched)
 
-    go(page, "Add webhook")
-    tab_to(page, "Endpoint URL")
+    press(page, "Add webhook")
+    expect(page.get_by_role("dialog", name="Add webhook")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "wh-url"
     page.keyboard.type(receiver.url())
     tab_to(page, "Name")
     page.keyboard.type("Shop")

@@ -38,8 +38,8 @@ function sendOnce() {
 }
 
 /** Hide what does not match; what is checked stays. */
-function offerFilter() {
-  for (const box of document.querySelectorAll("[data-wh-filter]")) {
+function offerFilter(root = document) {
+  for (const box of root.querySelectorAll("[data-wh-filter]")) {
     const list = document.getElementById(box.dataset.whFilter);
     box.hidden = false;
     box.querySelector("input").addEventListener("input", (event) => {
@@ -103,6 +103,7 @@ function offerDialogs() {
       dialog.addEventListener("close", () => dialog.remove());
       dialog.append(title, form);
       document.querySelector(".wh").append(dialog);
+      offerFilter(dialog);
       dialog.showModal();
     } catch {
       location.assign(link.href);

@@ -1,0 +1,28 @@
+"""Messages that can be told in another language: English, with what they were made of."""
+
+from __future__ import annotations
+
+
+class Text(str):
+    """An English text that remembers its template, by which a translation is found, and its values.
+
+    The first argument is written as a literal, so that it is found for translation:
+    ``Text("Shorten it to %(most)s characters.", most=200)``. A text without values may hold a bare ``%``.
+
+    :ivar template: the text before its values were put in.
+    :ivar values: what stands in it, by name; those that are `Text` themselves are translated, too.
+    """
+
+    template: str
+    values: dict[str, object]
+
+    def __new__(cls, template: str, /, **values: object) -> Text:
+        text = super().__new__(cls, template % values if values else template)
+        text.template = template
+        text.values = values
+        return text
+
+
+def word(value: str) -> Text:
+    """A value of one of our enumerations within a message, ``paused``; those are found for translation, too."""
+    return Text(str(value))
