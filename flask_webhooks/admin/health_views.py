@@ -10,7 +10,7 @@ from .. import queries
 from ..access import find_endpoint
 from . import banners
 from .filters import Filters
-from .page import current_access, render
+from .page import current_access, is_fragment, render
 
 
 def register(blueprint: Blueprint) -> None:
@@ -29,7 +29,8 @@ def health() -> Response:
         report=report,
         engine=banners.engine_of(access),
         silent_before=report.now - silence,
-        series=queries.statistics(access),
+        # The charts are no part of what refreshes.
+        series=None if is_fragment() else queries.statistics(access),
         settings=settings,
     )
 
