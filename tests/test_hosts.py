@@ -244,8 +244,7 @@ def test_link_in_the_menu_of_flask_admin(run: Run) -> None:
     assert link not in shown.text
     with client.session_transaction() as session:
         session["user"] = "operator"
-    shown = client.get("/admin/").text
-    assert link in shown
+    assert link in client.get("/admin/").text
     assert client.get(f"{PREFIX}/").status_code == 200
 
 
@@ -292,7 +291,8 @@ def test_script_name_of_a_real_server(run: Run) -> None:
     with waitress(host.app, "/shop") as origin, requests.Session() as session:
         mounted = f"{origin}/shop/staff/hooks"
         assert session.get(f"{origin}/elsewhere/staff/hooks/").status_code == 404
-        seen, waiting = set(), ["/shop/staff/hooks/"]
+        seen: set[str] = set()
+        waiting = ["/shop/staff/hooks/"]
         # Everything that can be reached by following links.
         while waiting and len(seen) < 60:
             path = waiting.pop(0)
