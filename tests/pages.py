@@ -396,7 +396,11 @@ def _attempted(app: Flask) -> dict[str, str]:
 
 
 #: Columns that decide what a page shows, or which rows belong together: only our own code writes them.
-_DECIDING = {"id", "state", "trigger", "outcome", "format", "bucket", "cursor", "bound"}
+_DECIDING = {
+    *("id", "kind", "state", "trigger", "outcome", "format", "bucket"),
+    # Of a task.
+    *("filter", "cursor", "bound"),
+}
 #: What stands in columns of JSON.
 _JSON: dict[str, Any] = {
     "events": [HOSTILE],

