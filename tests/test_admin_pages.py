@@ -14,13 +14,22 @@ from standardwebhooks import Webhook
 
 from flask_webhooks import Format, actions
 from flask_webhooks.admin import banners, wording
+from flask_webhooks.delivery.heartbeat import Sign, beat
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.queries import Backlog, EngineReport
 from flask_webhooks.rendering import EXAMPLE_SECRET
 from flask_webhooks.state import state_of
 
 from .delivering import deliveries, drain, emit, webhooks_of
-from .helpers import accessing, add_delivery, add_endpoint, close, statements, update
+from .helpers import (
+    accessing,
+    add_delivery,
+    add_endpoint,
+    close,
+    database_time,
+    statements,
+    update,
+)
 from .pages import Browser, Page, make_app, populate
 from .receiver import Receiver
 
@@ -350,6 +359,25 @@ def test_health_of_an_installation_at_work(app: Flask, browser: Browser, redis_u
     page = browser.get("/health")
     assert "Scheduler" not in page.text
     assert "Overdue 0" in page.text
+
+
+@pytest.mark.parametrize(
+    ("registered", "shown"), [(["ours"], True), (["ours", "plain"], False), ([], True)]
+)
+def test_worker_of_ours_that_was_killed_is_not_believed(
+    app: Flask, browser: Browser, registered: list[str], shown: bool
+) -> None:
+    state = state_of(app)
+    client = state.alarm.connect()
+    for name in registered:
+        client.sadd("rq:workers:webhooks", f"rq:worker:{name}")
+        client.hset(f"rq:worker:{name}", "queues", "webhooks")
+    client.close()
+    with state.engine.connect() as connection:
+        then = database_time(app) - timedelta(seconds=60)
+        beat(state, connection, Sign("ours", "worker", "host", 1), then)
+    # A plain worker gives no sign of life of its own.
+    assert ("No worker shows a sign of life." in browser.get("/").text) is shown
 
 
 def test_pages_work_without_redis(tmp_path: Path) -> None:
