@@ -35,6 +35,7 @@ DEFAULTS = {
 KINDS = {
     "redis_url": "`redis://`, `rediss://` or `unix://` URL",
     "url_prefix": "path, or `None`",
+    "subdomain": "text, or `None`",
     "bind_key": "text, or `None`",
     "base_template": "template name, or `None`",
     "allowed_networks": "list of CIDRs",

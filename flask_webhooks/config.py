@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,6 +37,8 @@ class Settings:
     queue: str = "webhooks"
     #: Where the admin pages are mounted. ``None`` mounts nothing.
     url_prefix: str | None = "/webhooks"
+    #: The subdomain that the admin pages are on, as in ``Flask(…, subdomain_matching=True)``. ``None``: any.
+    subdomain: str | None = None
     #: The Flask-SQLAlchemy bind that holds the tables. ``None`` is the default database.
     bind_key: str | None = None
     #: Networks (CIDR) that may be reached although they are private.
@@ -268,6 +271,16 @@ def _url_prefix(key: str, value: Any) -> str:
     return prefix
 
 
+def _subdomain(key: str, value: Any) -> str:
+    subdomain = _text(key, value).lower()
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", subdomain):
+        raise ConfigurationError(
+            f"{key} must be what stands before the name of the server, such as 'webhooks' for "
+            f"webhooks.example.com, not {value!r}."
+        )
+    return subdomain
+
+
 def _redis_url(key: str, value: Any) -> str:
     try:
         redis.ConnectionPool.from_url(value)
@@ -292,12 +305,13 @@ def _format(key: str, value: Any) -> str:
     return _text(key, value).lower()
 
 
-_NULLABLE = {"url_prefix", "bind_key", "base_template", "max_endpoints"}
+_NULLABLE = {"url_prefix", "subdomain", "bind_key", "base_template", "max_endpoints"}
 
 _CHECKS: dict[str, Check] = {
     "redis_url": _redis_url,
     "queue": _text,
     "url_prefix": _nullable(_url_prefix),
+    "subdomain": _nullable(_subdomain),
     "bind_key": _nullable(_text),
     "allowed_networks": _texts,
     "require_https": _boolean,

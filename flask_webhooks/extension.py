@@ -84,6 +84,14 @@ class Webhooks:
                 f"WEBHOOKS_BIND_KEY is {settings.bind_key!r}, but SQLALCHEMY_BINDS has no such key. Add it, or "
                 "leave WEBHOOKS_BIND_KEY out to use the default database."
             )
+        if settings.subdomain is not None and not (
+            app.subdomain_matching and app.config.get("SERVER_NAME")
+        ):
+            raise ConfigurationError(
+                f"WEBHOOKS_SUBDOMAIN is {settings.subdomain!r}, but this application does not look at "
+                "subdomains: make it with Flask(…, subdomain_matching=True), and set SERVER_NAME to the name "
+                "of the server without the subdomain."
+            )
         with app.app_context():
             dialect = self.db.engines[settings.bind_key].dialect.name
         state = State(
@@ -112,7 +120,11 @@ class Webhooks:
                     "without pages.",
                     settings.url_prefix,
                 )
-            app.register_blueprint(admin.create_blueprint(state), url_prefix=settings.url_prefix)
+            app.register_blueprint(
+                admin.create_blueprint(state),
+                url_prefix=settings.url_prefix,
+                subdomain=settings.subdomain,
+            )
 
     @property
     def models(self) -> Models:

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from flask_webhooks import actions
 from flask_webhooks.access import Access
+from flask_webhooks.columns import JsonText, LongText, SealedText, utc_now
 from flask_webhooks.state import state_of
 
 from .delivering import drain, emit
@@ -442,6 +443,58 @@ def _attempted(app: Flask) -> dict[str, str]:
         ):
             found.setdefault(f"attempt {outcome}", delivery_id)
     return found
+
+
+#: Columns that decide what a page shows, or which rows belong together: only our own code writes them.
+_DECIDING = {
+    *("id", "kind", "state", "trigger", "outcome", "format", "bucket"),
+    # Of a task.
+    *("filter", "cursor", "bound"),
+}
+#: What stands in columns of JSON.
+_JSON: dict[str, Any] = {
+    "events": [HOSTILE],
+    "request_headers": [[HOSTILE, HOSTILE]],
+    "response_headers": [[HOSTILE, HOSTILE]],
+    "changes": {HOSTILE: [HOSTILE, HOSTILE], "events": [None, [HOSTILE]]},
+}
+
+
+def spoil(app: Flask) -> int:
+    """Write hostile text into every column that holds text; returns how many those are."""
+    state = state_of(app)
+    count = 0
+    with state.engine.begin() as connection:
+        connection.execute(
+            sa.insert(state.table("Heartbeat")).values(
+                name="w", kind="worker", host="h", pid=1, started_at=utc_now(), seen_at=utc_now()
+            )
+        )
+        for name in state.models.__dataclass_fields__:
+            table = state.table(name)
+            values = {
+                column.name: value
+                for column in table.columns
+                if (value := _hostile_for(column)) is not None
+            }
+            if values:
+                connection.execute(sa.update(table).values(values))
+            count += len(values)
+    return count
+
+
+def _hostile_for(column: sa.Column[Any]) -> Any:
+    if column.name in _DECIDING or column.name.endswith(("_id", "_token", "_digest")):
+        return None
+    match column.type:
+        case JsonText():
+            # Numbers of milliseconds, and options that only their format reads.
+            return None if column.name == "timings" else _JSON.get(column.name, {HOSTILE: HOSTILE})
+        case SealedText():
+            return None
+        case sa.String() | LongText():
+            return HOSTILE
+    return None
 
 
 def contents(app: Flask) -> dict[str, list[Any]]:

@@ -9,17 +9,27 @@ from typing import ClassVar
 
 import pytest
 from flask import Flask
+from jinja2 import DictLoader
 from standardwebhooks import Webhook
 
 from flask_webhooks import Format, actions
 from flask_webhooks.admin import banners, wording
+from flask_webhooks.delivery.heartbeat import Sign, beat
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.queries import Backlog, EngineReport
 from flask_webhooks.rendering import EXAMPLE_SECRET
 from flask_webhooks.state import state_of
 
 from .delivering import deliveries, drain, emit, webhooks_of
-from .helpers import accessing, add_delivery, add_endpoint, close, statements, update
+from .helpers import (
+    accessing,
+    add_delivery,
+    add_endpoint,
+    close,
+    database_time,
+    statements,
+    update,
+)
 from .pages import Browser, Page, make_app, populate
 from .receiver import Receiver
 
@@ -376,7 +386,8 @@ def test_banners_from_the_registries_of_rq(
 def test_health_of_an_installation_at_work(app: Flask, browser: Browser, redis_url: str) -> None:
     add_delivery(app, add_endpoint(app), due_at=datetime(2026, 1, 1, tzinfo=UTC))
     client = state_of(app).alarm.connect()
-    client.sadd("rq:workers:webhooks", "rq:worker:one")
+    client.sadd("rq:workers:webhooks", "rq:worker:one", "rq:worker:killed-long-ago")
+    client.hset("rq:worker:one", "queues", "webhooks")
     client.set("rq:scheduler-lock:webhooks", "one")
     client.lpush("rq:queue:webhooks", "job")
     client.close()
@@ -391,6 +402,25 @@ def test_health_of_an_installation_at_work(app: Flask, browser: Browser, redis_u
     page = browser.get("/health")
     assert "Scheduler" not in page.text
     assert "Overdue 0" in page.text
+
+
+@pytest.mark.parametrize(
+    ("registered", "shown"), [(["ours"], True), (["ours", "plain"], False), ([], True)]
+)
+def test_worker_of_ours_that_was_killed_is_not_believed(
+    app: Flask, browser: Browser, registered: list[str], shown: bool
+) -> None:
+    state = state_of(app)
+    client = state.alarm.connect()
+    for name in registered:
+        client.sadd("rq:workers:webhooks", f"rq:worker:{name}")
+        client.hset(f"rq:worker:{name}", "queues", "webhooks")
+    client.close()
+    with state.engine.connect() as connection:
+        then = database_time(app) - timedelta(seconds=60)
+        beat(state, connection, Sign("ours", "worker", "host", 1), then)
+    # A plain worker gives no sign of life of its own.
+    assert ("No worker shows a sign of life." in browser.get("/").text) is shown
 
 
 def test_pages_work_without_redis(tmp_path: Path) -> None:
@@ -511,22 +541,96 @@ def test_the_debugger_is_for_those_who_look_after_secrets(app: Flask, browser: B
 # -- refreshing ---------------------------------------------------------------------------------------
 
 
-def test_a_script_that_asks_again_is_told_that_nothing_changed(
+LIVE = {"Flask-Webhooks-Fragment": "live"}
+
+
+def test_a_script_is_told_that_nothing_changed(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:
     endpoint = add_endpoint(app, receiver.url())
     delivery = actions.send_test(accessing(app), endpoint.id)
     path = f"/webhooks/deliveries/{delivery.id}"
-    first = browser.client.get(path)
-    known = {"If-None-Match": first.headers["ETag"]}
+    whole = browser.client.get(path)
+    assert "Flask-Webhooks-Fragment" in whole.headers["Vary"]
+    assert "ETag" not in whole.headers
+    first = browser.client.get(path, headers=LIVE)
+    known = {**LIVE, "If-None-Match": first.headers["ETag"]}
     again = browser.client.get(path, headers=known)
     assert (again.status_code, again.data) == (304, b"")
     assert again.headers["Referrer-Policy"] == "same-origin"
     drain(app)
     changed = browser.client.get(path, headers=known)
     assert changed.status_code == 200
+    assert "Attempt 1" in changed.text
     # It can change no more, so nobody asks again.
-    assert "ETag" not in changed.headers
+    assert "data-wh-live" in first.text
+    assert "data-wh-live" not in changed.text
+
+
+def test_a_fragment_is_what_can_change_and_nothing_else(
+    app: Flask, browser: Browser, receiver: Receiver
+) -> None:
+    world = populate(app, receiver)
+    pending = f"/deliveries/{world.deliveries['pending']}"
+    for path in ("/deliveries", "/health", pending):
+        with statements(app) as for_page:
+            page = browser.get(path)
+        with statements(app) as for_fragment:
+            fragment = browser.get(path, headers=LIVE)
+        assert fragment.all("html") == fragment.all("nav") == fragment.all("script") == []
+        parts = [item.attributes["id"] for item in fragment.all(data_wh_part="")]
+        assert parts == [item.attributes["id"] for item in page.all(data_wh_part="")]
+        assert "wh-part-banners" in parts
+        assert len(fragment.response.data) < len(page.response.data)
+        assert len(for_fragment) <= len(for_page)
+    with statements(app) as executed:
+        browser.get("/health", headers=LIVE)
+    # The charts of the page are not read again.
+    assert not [statement for statement in executed if "webhooks_statistic" in statement]
+
+
+def test_a_fragment_leaves_messages_to_the_next_page(app: Flask, browser: Browser) -> None:
+    endpoint = add_endpoint(app)
+    form = browser.get(f"/endpoints/{endpoint.id}/test").form("/test")
+    values = {item.attributes["name"]: item.attributes["value"] for item in form.all("input")}
+    values |= {"event_type": "license.created", "sample": "{}"}
+    response = browser.client.post(f"/webhooks/endpoints/{endpoint.id}/test", data=values)
+    assert response.status_code == 303
+    assert "is queued" not in browser.get("/deliveries", headers=LIVE).text
+    assert "The test event is queued." in browser.get("/deliveries").text
+
+
+def test_a_page_that_does_not_say_what_changes_is_refreshed_as_a_whole(
+    app: Flask, browser: Browser
+) -> None:
+    own = (
+        '{% extends "flask_webhooks/page.html" %}'
+        "{% block wh_body %}<div data-wh-live>Own</div>{% endblock %}"
+    )
+    app.jinja_loader = DictLoader({"flask_webhooks/health.html": own})
+    fragment = browser.get("/health", headers=LIVE)
+    assert fragment.all("html") == []
+    assert fragment.one("div", data_wh_live="").text == "Own"
+
+
+def test_a_refusal_has_no_etag(browser: Browser) -> None:
+    page = browser.get("/endpoints/nothing", 404, headers=LIVE)
+    assert page.heading == "Not found"
+    assert "ETag" not in page.response.headers
+
+
+def test_what_is_resent_is_queued_until_an_attempt_has_ended(
+    app: Flask, browser: Browser, receiver: Receiver
+) -> None:
+    delivery = add_delivery(app, add_endpoint(app, receiver.url("/status/503")))
+    drain(app, retry_schedule=(1000.0,))
+    page = browser.get(f"/deliveries/{delivery}")
+    assert "Retrying Next attempt" in page.text
+    page = browser.send(page, "/resend")
+    assert page.one(id="wh-part-state").text == "Queued"
+    assert "Queued" in browser.get("/deliveries").one("tbody").text
+    drain(app, retry_schedule=(1000.0,))
+    assert "Retrying Next attempt" in browser.get(f"/deliveries/{delivery}").text
 
 
 # -- statements ---------------------------------------------------------------------------------------

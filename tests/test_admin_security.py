@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,18 @@ from flask_webhooks.admin.blueprint import NAME
 
 from .delivering import webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, close
-from .pages import HOSTILE, PREFIX, Browser, Element, Page, World, contents, make_app, populate
+from .pages import (
+    HOSTILE,
+    PREFIX,
+    Browser,
+    Element,
+    Page,
+    World,
+    contents,
+    make_app,
+    populate,
+    spoil,
+)
 from .receiver import Receiver
 
 STATIC = Path(admin.__file__).with_name("static")
@@ -280,7 +292,12 @@ def test_tests_of_a_host_may_switch_protection_off(database_url: str, redis_url:
 # -- secrets ------------------------------------------------------------------------------------------
 
 
-def test_a_secret_is_on_no_page_but_its_own(app: Flask, world: World) -> None:
+def test_a_secret_is_on_no_page_but_its_own_and_in_no_log(
+    app: Flask, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    # With the parameters of every statement.
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "sqlalchemy.engine")
     browser = Browser(app)
     page = browser.get("/endpoints/new")
     values = {
@@ -305,6 +322,9 @@ def test_a_secret_is_on_no_page_but_its_own(app: Flask, world: World) -> None:
     with browser.client.session_transaction() as stored:
         assert not any(secret in str(dict(stored)) for secret in secrets)
     assert not any(secret in str(contents(app)) for secret in secrets)
+    assert "INSERT INTO webhooks_endpoint" in caplog.text
+    for record in caplog.records:
+        assert not any(secret in record.getMessage() for secret in secrets), record.name
 
 
 # -- what is in the pages -----------------------------------------------------------------------------
@@ -362,23 +382,39 @@ URL_ATTRIBUTES = {"href", "src", "action", "formaction", "poster", "data", "srcs
 
 def test_pages_hold_nothing_that_a_strict_policy_forbids(pages: list[tuple[str, Page]]) -> None:
     for path, page in pages:
-        for element in page.walk():
-            where = f"{path}: <{element.tag} {element.attributes}>"
-            assert element.tag not in {"style", "img", "iframe", "object", "embed", "base"}, where
-            assert "style" not in element.attributes, where
-            assert not [name for name in element.attributes if name.startswith("on")], where
-            if element.tag == "script":
-                assert element.attributes["src"].startswith(f"{PREFIX}/static/"), where
-                assert element.text == "", where
-            for name in URL_ATTRIBUTES & element.attributes.keys():
-                value = element.attributes[name]
-                assert value.startswith((f"{PREFIX}/", "#wh-")), where
-        assert "alert(1)</script>" not in page.response.text, path
-        assert "alert(2)>49" not in page.text, path
-        policy = page.response.headers["Content-Security-Policy"]
-        assert "unsafe" not in policy
-        assert "data:" not in policy
-        assert "default-src 'none'" in policy
+        check_policy(path, page)
+
+
+def test_hostile_text_in_every_column_stays_text(app: Flask, world: World) -> None:
+    assert spoil(app) > 30
+    browser = Browser(app)
+    for path in world.paths():
+        page = browser.get(path)
+        check_policy(path, page)
+    for path in (f"/endpoints/{world.endpoints['good']}", "/health", "/activity", "/deliveries"):
+        # Where room is short, its beginning.
+        assert HOSTILE[:20] in browser.get(path).text, path
+
+
+def check_policy(path: str, page: Page) -> None:
+    """Nothing in it runs, and nothing is fetched from elsewhere."""
+    for element in page.walk():
+        where = f"{path}: <{element.tag} {element.attributes}>"
+        assert element.tag not in {"style", "img", "iframe", "object", "embed", "base"}, where
+        assert "style" not in element.attributes, where
+        assert not [name for name in element.attributes if name.startswith("on")], where
+        if element.tag == "script":
+            assert element.attributes["src"].startswith(f"{PREFIX}/static/"), where
+            assert element.text == "", where
+        for name in URL_ATTRIBUTES & element.attributes.keys():
+            value = element.attributes[name]
+            assert value.startswith((f"{PREFIX}/", "#wh-")), where
+    assert "alert(1)</script>" not in page.response.text, path
+    assert "alert(2)>49" not in page.text, path
+    policy = page.response.headers["Content-Security-Policy"]
+    assert "unsafe" not in policy
+    assert "data:" not in policy
+    assert "default-src 'none'" in policy
 
 
 def test_headers_of_every_page(pages: list[tuple[str, Page]]) -> None:
@@ -428,6 +464,23 @@ def test_pages_are_put_together_properly(pages: list[tuple[str, Page]]) -> None:
                 assert re.fullmatch(
                     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", item.attributes["datetime"]
                 ), where
+
+
+def test_charts_need_neither_style_sheet_nor_eyes(pages: list[tuple[str, Page]]) -> None:
+    drawn = 0
+    for path, page in pages:
+        charts = page.all("svg", role="img")
+        drawn += len(charts)
+        for chart in charts:
+            assert chart.attributes["aria-label"], path
+            for shape in [*chart.all("rect"), *chart.all("polyline"), *chart.all("path")]:
+                assert "fill" in shape.attributes, (path, shape.attributes)
+                assert shape.attributes["fill"] != "none" or "stroke" in shape.attributes, path
+        # The same in numbers, beside them.
+        for numbers in page.all("details", id="wh-numbers") if charts else []:
+            assert numbers.all("table") or "no attempts" in numbers.text, path
+        assert bool(charts) == bool(page.all("details", id="wh-numbers")), path
+    assert drawn > 10
 
 
 def _check_form(form: Element, where: str) -> None:
@@ -493,6 +546,27 @@ def test_the_style_sheet_keeps_to_itself() -> None:
     for selectors in re.findall(r"(?:^|[{}])\s*([^{}@;]+?)\s*\{", inside):
         for selector in re.split(r",(?![^()]*\))", selectors):
             assert selector.strip().startswith(".wh") or selector.strip() in ("to",), selector
+
+
+def test_the_style_sheet_suits_every_direction_of_writing() -> None:
+    text = re.sub(r"/\*.*?\*/", "", (STATIC / "webhooks.css").read_text(), flags=re.S)
+    names = set(re.findall(r"(?:^|[{;])\s*([a-z-]+)\s*:", text, flags=re.M))
+    sides = {"left", "right", "top", "bottom", "width", "height"}
+    physical = {
+        name
+        for name in names
+        if name in sides | {f"{most}-{side}" for most in ("max", "min") for side in sides}
+        or re.match(r"(margin|padding|border|inset|scroll-\w+)-(left|right|top|bottom)", name)
+    }
+    assert physical == set()
+    assert not re.search(r"(text-align|float|clear): (left|right)", text)
+
+
+def test_every_variable_of_the_style_sheet_is_ours() -> None:
+    text = (STATIC / "webhooks.css").read_text()
+    names = set(re.findall(r"(?<![\w-])--[\w-]+", text))
+    assert len(names) > 20
+    assert {name for name in names if not name.startswith("--wh-")} == set()
 
 
 def test_every_class_in_the_templates_has_a_style() -> None:

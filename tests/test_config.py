@@ -67,7 +67,7 @@ def test_default_is_what_the_check_would_take(name: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_none_is_the_default_or_a_value_of_its_own(name: str) -> None:
     found = getattr(read(**{name: None}), name)
-    if name in {"url_prefix", "bind_key", "base_template"}:
+    if name in {"url_prefix", "subdomain", "bind_key", "base_template"}:
         assert found is None
         assert "None" in COMMENTS[name]
     else:
@@ -105,6 +105,7 @@ GOOD = [
     ("queue", " other ", "other"),
     ("url_prefix", "/admin/webhooks", None),
     ("url_prefix", None, None),
+    ("subdomain", "Hooks.staff", "hooks.staff"),
     ("bind_key", "second", None),
     ("allowed_networks", ["10.0.0.0/8", "fd00::/8"], ("10.0.0.0/8", "fd00::/8")),
     ("require_https", False, None),
@@ -135,6 +136,9 @@ BAD = [
     ("url_prefix", "webhooks", "'/webhooks'"),
     ("url_prefix", "/", "'/webhooks'"),
     ("url_prefix", "/webhooks/", "not end with one"),
+    ("subdomain", "https://hooks.example.com", "such as 'webhooks' for webhooks.example.com"),
+    ("subdomain", ".hooks", "what stands before the name of the server"),
+    ("subdomain", "*", "what stands before the name of the server"),
     ("bind_key", "", "a text that is not empty"),
     ("allowed_networks", "10.0.0.0/8", "['10.0.0.0/8']"),
     ("allowed_networks", 10, "must be a list"),

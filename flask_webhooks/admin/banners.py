@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ..access import Access
 from ..errors import Forbidden
-from ..queries import Backlog, EngineReport, backlog, engine
+from ..queries import Backlog, EngineReport, backlog, engine, silent_workers
 from ..state import AllTenants
 from .display import duration
 from .i18n import gettext as _
@@ -36,12 +36,22 @@ def current(access: Access) -> list[Banner]:
         report = backlog(access)
     except Forbidden:
         return []
+    limit = silence(access.state.settings.sweep_interval)
     return from_report(
         report,
         operator=isinstance(access.tenant, AllTenants),
-        silence=silence(access.state.settings.sweep_interval),
-        engine=engine_of(access),
+        silence=limit,
+        engine=_without_the_dead(access, report, limit),
     )
+
+
+def _without_the_dead(access: Access, report: Backlog, limit: float) -> EngineReport | None:
+    """What RQ says, less our own workers that have fallen silent: RQ lists a killed one for minutes."""
+    known = engine_of(access)
+    if known is None or not known.names or _seen(report, limit):
+        return known
+    dead = silent_workers(access, known.names, report.now - timedelta(seconds=limit))
+    return replace(known, workers=len(known.names - dead))
 
 
 def engine_of(access: Access) -> EngineReport | None:
@@ -78,16 +88,20 @@ def from_report(
     return banners
 
 
+def _seen(report: Backlog, silence: float) -> bool:
+    """Whether anybody who delivers gave a sign of life lately."""
+    seen = report.last_seen_at
+    return seen is not None and report.now - seen <= timedelta(seconds=silence)
+
+
 def _of_workers(
     report: Backlog, operator: bool, silence: float, engine: EngineReport | None
 ) -> list[Banner]:
-    seen, now = report.last_seen_at, report.now
-    alive = seen is not None and now - seen <= timedelta(seconds=silence)
     # A plain rq worker gives a sign only while it delivers, but RQ knows of it.
-    alive = alive or (engine is not None and engine.workers > 0)
+    alive = _seen(report, silence) or (engine is not None and engine.workers > 0)
     late = 0.0
     if report.oldest_due_at is not None:
-        late = (now - report.oldest_due_at).total_seconds()
+        late = (report.now - report.oldest_due_at).total_seconds()
     if not operator:
         return [_delayed(report.due, late)] if late > LATE else []
     if alive:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import Any, Final
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, current_app, g, request
 
 from ..access import request_access
 from ..state import State, state_of
@@ -28,7 +28,7 @@ from . import (
     task_views,
 )
 from .i18n import gettext, ngettext
-from .page import Toolbox
+from .page import FRAGMENT_HEADER, Toolbox, is_fragment
 
 NAME: Final = "flask_webhooks"
 
@@ -100,15 +100,17 @@ def _context() -> dict[str, Any]:
 
 
 def _answer_unchanged(response: Response) -> None:
-    """Say 304 to a script that asks for a live page again and again, while it stays the same."""
-    if request.method != "GET" or response.status_code != 200 or response.is_streamed:
+    """Say 304 to our script while what it asks for again and again stays the same."""
+    if response.status_code != 200 or response.is_streamed:
         return
-    if b" data-wh-live" not in response.data:
-        return
-    # Tokens of forms are new each time, and mean the same.
-    text = re.sub(rb'(name="[^"]*" value=")[^"]*(">)', rb"\1\2", response.data)
-    response.set_etag(hashlib.sha256(text).hexdigest()[:32], weak=True)
+    response.set_etag(hashlib.sha256(_without_token(response.data)).hexdigest()[:32], weak=True)
     response.make_conditional(request)
+
+
+def _without_token(page: bytes) -> bytes:
+    """Tokens of forms are new each time, and mean the same."""
+    token = re.escape(str(current_app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")).encode())
+    return re.sub(rb'(name="' + token + rb'" value=")[^"]*', rb"\1", page)
 
 
 def _set_headers(response: Response) -> Response:
@@ -117,7 +119,9 @@ def _set_headers(response: Response) -> Response:
     if _is_static():
         return response
     headers.setdefault("Cache-Control", "private, no-cache")
-    _answer_unchanged(response)
+    response.vary.add(FRAGMENT_HEADER)
+    if is_fragment():
+        _answer_unchanged(response)
     # Not no-referrer: Flask-WTF's protection wants a referrer on HTTPS.
     headers.setdefault("Referrer-Policy", "same-origin")
     # A page of buttons must not be put into a frame under somebody's mouse.

@@ -10,7 +10,7 @@ from .. import queries
 from ..access import Access, find_endpoint
 from . import banners, wording
 from .filters import Filters
-from .page import current_access, render
+from .page import current_access, is_fragment, render
 
 #: Tasks on the health page: of those that are not over, and of the latest ones.
 _UNFINISHED, _LATEST = 20, 10
@@ -32,7 +32,8 @@ def health() -> Response:
         report=report,
         engine=banners.engine_of(access),
         silent_before=report.now - silence,
-        series=queries.statistics(access),
+        # The charts are no part of what refreshes.
+        series=None if is_fragment() else queries.statistics(access),
         settings=settings,
         tasks=_tasks(access),
     )

@@ -7,7 +7,16 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from flask import Response, g, make_response, redirect, render_template, session, url_for
+from flask import (
+    Response,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from markupsafe import Markup
 
 from .. import queries
@@ -21,6 +30,9 @@ from . import advice, banners, charts, display, findings, forms, i18n, task_word
 _NOTICES_KEY = "flask_webhooks_notices"
 _MAX_NOTICES = 5
 _STATIC = Path(__file__).with_name("static")
+#: The header by which our script asks for the part of a page that can still change, and its value.
+FRAGMENT_HEADER = "Flask-Webhooks-Fragment"
+_LIVE = "live"
 
 
 def current_access() -> Access:
@@ -38,6 +50,11 @@ def render(template: str, status: int = 200, *, no_store: bool = False, **values
     if no_store:
         response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def is_fragment() -> bool:
+    """Whether our script asks for no more of a page than what can still change on it."""
+    return request.method == "GET" and request.headers.get(FRAGMENT_HEADER) == _LIVE
 
 
 def redirect_to(view: str, **values: Any) -> Response:
@@ -109,7 +126,10 @@ class Toolbox:
         self.product_name = state.settings.product_name
         #: The host's layout, or ``None``.
         self.host_layout = state.settings.base_template
-        self.base_template = self.host_layout or "flask_webhooks/layout.html"
+        #: Only the part that can still change is asked for.
+        self.fragment = is_fragment()
+        layout = self.host_layout or "flask_webhooks/layout.html"
+        self.base_template = "flask_webhooks/_fragment.html" if self.fragment else layout
 
     @property
     def language(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..models import Delivery, Endpoint, EndpointHealth
+from ..models import Delivery, Endpoint, EndpointHealth, Trigger
 from .i18n import gettext as _
 
 
@@ -24,13 +24,14 @@ class Status:
     icon: str
 
 
-def delivery_status(state: str, attempts: int = 0) -> Status:
+def delivery_status(state: str, attempts: int = 0, trigger: str = Trigger.RETRY) -> Status:
     """A delivery's state. One that was asked for is *queued* until an attempt has ended.
 
     :param attempts: how many were made.
+    :param trigger: why the next one is made.
     """
     match state:
-        case "pending" if attempts:
+        case "pending" if attempts and trigger == Trigger.RETRY:
             return Status(_("Retrying"), "wait", "clock")
         case "pending":
             return Status(_("Queued"), "wait", "clock")

@@ -31,7 +31,15 @@ from .pages import MAX_LIMIT, Page
 from .routing import Routing, Why, explain_routing
 from .signatures import check_signature
 from .statistics import PERIODS, Bucket, Failing, Series, most_failures, statistics
-from .system import MOST_COUNTED, Backlog, HealthReport, backlog, health, list_activity
+from .system import (
+    MOST_COUNTED,
+    Backlog,
+    HealthReport,
+    backlog,
+    health,
+    list_activity,
+    silent_workers,
+)
 from .tasks import TaskRow, get_task, list_tasks, preview_task
 
 __all__ = [
@@ -78,5 +86,6 @@ __all__ = [
     "preview_task",
     "public_keys",
     "quota",
+    "silent_workers",
     "statistics",
 ]

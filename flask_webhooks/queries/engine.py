@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import redis
@@ -38,12 +38,14 @@ class EngineReport:
     suspended: bool = False
     #: Somebody runs RQ's scheduler for our queue.
     scheduler: bool = False
-    #: Workers that serve our queue.
+    #: Workers that serve our queue, and have given RQ a sign of life in the last minutes.
     workers: int = 0
     #: Jobs that wait, are set for a time, and failed. A job is a run of deliveries, not one of them.
     waiting: int = 0
     scheduled: int = 0
     failed: int = 0
+    #: The names of those workers.
+    names: frozenset[str] = frozenset()
 
 
 def engine(access: Access) -> EngineReport:
@@ -98,16 +100,41 @@ class _Watch:
             with client.pipeline(transaction=False) as pipeline:
                 pipeline.exists(WORKERS_SUSPENDED)
                 pipeline.exists(RQScheduler.get_locking_key(name))
-                pipeline.scard(WORKERS_BY_QUEUE_KEY % name)
+                pipeline.smembers(WORKERS_BY_QUEUE_KEY % name)
                 pipeline.llen(f"rq:queue:{name}")
                 for registry in (ScheduledJobRegistry, FailedJobRegistry):
                     pipeline.zcard(registry(name, connection=client).key)
-                suspended, scheduler, *counts = pipeline.execute()
+                suspended, scheduler, registered, *counts = pipeline.execute()
+            # RQ takes one that was killed off its list only when another one looks after it.
+            names = self._living(registered)
         except redis.RedisError:
             # A connection from before a restart of Redis must not be used once more.
             client.connection_pool.disconnect()
             return EngineReport(name, reachable=False)
-        return EngineReport(name, True, bool(suspended), bool(scheduler), *map(int, counts))
+        waiting, scheduled, failed = map(int, counts)
+        return EngineReport(
+            name,
+            True,
+            bool(suspended),
+            bool(scheduler),
+            len(names),
+            waiting,
+            scheduled,
+            failed,
+            names,
+        )
+
+    def _living(self, keys: Iterable[bytes | str]) -> frozenset[str]:
+        """Names of those workers whose record has not run out."""
+        # Text where the URL asks for that.
+        known = [key if isinstance(key, str) else key.decode(errors="replace") for key in keys]
+        if not known:
+            return frozenset()
+        with self._client.pipeline(transaction=False) as pipeline:
+            for key in known:
+                pipeline.exists(key)
+            found = zip(known, pipeline.execute(), strict=True)
+        return frozenset(key.removeprefix("rq:worker:") for key, there in found if there)
 
 
 _watches: weakref.WeakKeyDictionary[Alarm, _Watch] = weakref.WeakKeyDictionary()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -81,6 +82,20 @@ def health(access: Access) -> HealthReport:
             )
     now, last_seen_at, due, oldest_due_at = found
     return HealthReport(now, last_seen_at, due, oldest_due_at, heartbeats, pending, sending, held)
+
+
+def silent_workers(access: Access, names: Iterable[str], before: datetime) -> set[str]:
+    """Those of our own workers, by their names in RQ, whose last sign of life was before this.
+
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    table = access.state.models.Heartbeat
+    query = sa.select(table.name).where(
+        table.name.in_(list(names)), table.kind == "worker", table.seen_at < before
+    )
+    with access.read() as session:
+        return set(session.scalars(query))
 
 
 def list_activity(

@@ -111,30 +111,32 @@ function offerDialogs() {
   });
 }
 
-let etag = "";
-
-/** A page of ours, or null for a document that is still the same. */
-function request(url, known = "") {
+/** A page of ours, or null for one that is still the same. */
+function request(url, headers = {}) {
   // XMLHttpRequest parses HTML without running it, also under Trusted Types.
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("GET", url);
-    if (known) request.setRequestHeader("If-None-Match", known);
+    for (const name in headers) request.setRequestHeader(name, headers[name]);
     request.responseType = "document";
     request.timeout = 10000;
     request.onload = () => {
       if (request.status !== 304 && (request.status !== 200 || !request.response)) return reject(request.status);
-      resolve({ document: request.status === 304 ? null : request.response, etag: request.getResponseHeader("ETag") ?? "" });
+      resolve({ document: request.status === 304 ? null : request.response, etag: request.getResponseHeader("ETag") });
     };
     request.onerror = request.ontimeout = reject;
     request.send();
   });
 }
 
-/** This page as it is now, or null if it is still the same. */
-async function fetchPage() {
-  const page = await request(location.href, etag);
-  if (page.document) etag = page.etag;
+let etag = "";
+
+/** What can still change on this page, as it is now, or null if it is still the same. */
+async function fetchLive() {
+  const headers = { "Flask-Webhooks-Fragment": "live" };
+  if (etag) headers["If-None-Match"] = etag;
+  const page = await request(location.href, headers);
+  etag = page.etag ?? etag;
   return page.document;
 }
 
@@ -154,24 +156,36 @@ function replacePart(old, fresh) {
 }
 
 /** Refresh what can still change, while it can and somebody looks. */
-function keepFresh(delay = REFRESH_FIRST) {
-  setTimeout(async () => {
+function keepFresh() {
+  let timer;
+  const look = async () => {
     let changes = true;
-    if (!document.hidden) {
-      try {
-        const page = await fetchPage();
-        if (page) {
-          changes = page.querySelector("[data-wh-live]") !== null;
-          for (const part of document.querySelectorAll("[data-wh-part]")) {
-            replacePart(part, page.getElementById(part.id));
-          }
+    try {
+      const page = await fetchLive();
+      if (page) {
+        changes = page.querySelector("[data-wh-live]") !== null;
+        for (const part of document.querySelectorAll("[data-wh-part]")) {
+          replacePart(part, page.getElementById(part.id));
         }
-      } catch {
-        // The server may be restarting; the next round tells.
       }
+    } catch (status) {
+      // The server may be restarting; the next round tells. What is gone or no longer allowed stays so.
+      changes = !(status >= 400 && status < 500);
     }
-    if (changes) keepFresh(REFRESH_THEN);
-  }, delay);
+    if (changes) wait(REFRESH_THEN);
+    else document.removeEventListener("visibilitychange", notice);
+  };
+  const wait = (delay) => {
+    clearTimeout(timer);
+    if (!document.hidden) timer = setTimeout(look, delay);
+  };
+  // A tab that nobody looks at asks nothing; one that is looked at again does so soon.
+  const notice = () => {
+    if (document.hidden) clearTimeout(timer);
+    else wait(REFRESH_FIRST);
+  };
+  document.addEventListener("visibilitychange", notice);
+  wait(REFRESH_FIRST);
 }
 
 offerCopying();
