@@ -29,7 +29,7 @@ from tests.delivering import (
     webhooks_of,
     with_settings,
 )
-from tests.helpers import statements
+from tests.helpers import slow_clock, statements
 from tests.processes import wait_until
 from tests.receiver import Receiver
 
@@ -350,6 +350,26 @@ def test_a_drain_that_can_take_nothing_looks_once_a_second(app: Flask, receiver:
     looks = [statement for statement in executed if "WITH RECURSIVE" in statement]
     # A few at the start; then a claim and a look at what falls due next, each second.
     assert 4 <= len(looks) <= 20
+
+
+def test_event_is_not_left_behind_by_a_clock_that_was_read_slowly(
+    app: Flask, receiver: Receiver, redis_url: str
+) -> None:
+    """Its wake-up is spent on the look that finds it not due yet; nothing else may come of it."""
+    webhooks_of(app).create_endpoint(receiver.url())
+    reads = iter([1, 2])
+
+    def commit_at_the_second() -> None:
+        if next(reads, 0) == 2:
+            # It rings the drain, and no job is made.
+            wait_until(lambda: listening(app, redis_url))
+            with app.app_context():
+                emit(app)
+
+    with slow_clock(app, commit_at_the_second):
+        drain(app, linger=0.0)
+    assert states(app) == {"succeeded": 1}
+    assert next(reads, None) is None
 
 
 def test_retry_that_falls_due_within_a_short_linger_is_waited_for(

@@ -23,10 +23,11 @@ class DatabaseClock:
 
     def read(self, connection: sa.Connection) -> datetime:
         """Ask the database; returns its time."""
-        before = time.monotonic()
+        # Never behind the database's own: what it has just committed as due must not lie ahead of us.
+        # Who then found nothing would go, and the wake-up would be spent.
+        at = time.monotonic()
         moment = connection.execute(sa.select(utc_now())).scalar_one()
-        after = time.monotonic()
-        self._base, self._at = moment, (before + after) / 2
+        self._base, self._at = moment, at
         return moment
 
     def now(self) -> datetime:

@@ -52,6 +52,8 @@ STOP_SETTLE = 2.0
 CONTENTION_PAUSE = 0.02
 #: Seconds without work after which a lingering drain asks what falls due next.
 SETTLED_DOWN = 0.1
+#: Seconds for which a drain waits for what falls due, also where it does not linger: clocks run apart.
+SOON = 0.1
 #: Seconds that a drain stays for slow receivers of the host's signals, and when it must go.
 TELL_LINGER, TELL_GRACE = 30.0, 0.5
 
@@ -290,7 +292,7 @@ class Drain:
                 # fell due this moment, and we do not linger: it is for the next job.
                 due_in = STEP
         lingering = self._lingering()
-        if lingering <= 0 and due_in > self.settings.linger:
+        if lingering <= 0 and due_in > max(self.settings.linger, SOON):
             return await self._leave(due_in)
         due_at = time.monotonic() + due_in
         await self._pause(min(due_in, lingering) if lingering > 0 else due_in)
@@ -300,6 +302,9 @@ class Drain:
     async def _leave(self, due_in: float) -> bool:
         """Go, unless there was a wake-up; returns whether we are gone."""
         if self._look or not await self._bell.leave():
+            if self._bell.away:
+                # Others may still count on us, and we would not hear of it.
+                await self._pause(STEP)
             self._look = True
             return False
         if due_in < float("inf"):
