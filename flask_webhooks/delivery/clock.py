@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from ..columns import utc_now
 
+_NOW = sa.select(utc_now())
+
 
 class DatabaseClock:
     """Call `read` once before `now`, and again every few seconds."""
@@ -26,7 +28,7 @@ class DatabaseClock:
         # Never behind the database's own: what it has just committed as due must not lie ahead of us.
         # Who then found nothing would go, and the wake-up would be spent.
         at = time.monotonic()
-        moment = connection.execute(sa.select(utc_now())).scalar_one()
+        moment = connection.execute(_NOW).scalar_one()
         self._base, self._at = moment, at
         return moment
 

@@ -21,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..columns import UtcDateTime
-from ..state import State
+from ..state import State, prepared
 
 #: Endpoints that one statement steps over.
 STEPS = 128
@@ -137,7 +137,7 @@ class Round:
 
 
 class DueRows:
-    """Looks into the queue; changes nothing."""
+    """Looks into the queue; changes nothing, and remembers nothing."""
 
     def __init__(self, state: State) -> None:
         fill = _filler(state)
@@ -268,6 +268,10 @@ class DueRows:
                 parts.append(self._pick.replace("{asked}", asked))
         rows = connection.execute(_union(tuple(parts)), parameters).all()
         return sorted(rows, key=lambda row: (row.due_at, row.id))
+
+
+#: The one of an application.
+due_rows = prepared(DueRows)
 
 
 @functools.lru_cache(maxsize=256)

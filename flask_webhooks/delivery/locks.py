@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ..models import DeliveryState
 from ..sqlite import READ_ONLY
-from ..state import State
+from ..state import State, prepared
 
 
 @contextmanager
@@ -29,8 +29,13 @@ def take_write_lock(state: State, connection: sa.Connection) -> None:
     A transaction that reads first and writes later fails at once when somebody else wrote in between.
     """
     if connection.dialect.name == "sqlite":
-        table = state.table("EndpointHealth")
-        connection.execute(sa.update(table).where(sa.false()).values(warned=table.c.warned))
+        connection.execute(_write_nothing(state))
+
+
+@prepared
+def _write_nothing(state: State) -> sa.Update:
+    table = state.table("EndpointHealth")
+    return sa.update(table).where(sa.false()).values(warned=table.c.warned)
 
 
 def lock_endpoints(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
