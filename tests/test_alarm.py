@@ -617,6 +617,23 @@ def test_drain_that_was_kept_from_leaving_still_listens(alarm: Alarm, client: re
     asyncio.run(work())
 
 
+@pytest.mark.parametrize(("somebody_listens", "calls"), [(True, (1, 0)), (False, (1, 1))])
+def test_wake_up_is_one_script_and_a_job_one_transaction_more(
+    alarm: Alarm, client: redis.Redis, somebody_listens: bool, calls: tuple[int, int]
+) -> None:
+    # Connects, and asks for the version of Redis.
+    assert alarm.wake()
+    client.flushdb()
+    if somebody_listens:
+        listen(alarm, client, "d1")
+    client.config_resetstat()
+    assert alarm.wake()
+    stats: dict[str, dict[str, int]] = client.info("commandstats")  # type: ignore[assignment]
+    made = [stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "exec")]
+    assert tuple(made) == calls
+    assert not {"cmdstat_info", "cmdstat_client|setinfo", "cmdstat_auth"} & set(stats)
+
+
 def test_wake_after_everything_was_flushed(alarm: Alarm, client: redis.Redis) -> None:
     assert alarm.wake()
     listen(alarm, client, "d1")
