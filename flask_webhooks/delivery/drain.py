@@ -63,16 +63,21 @@ class Drain:
 
     :param worker_name: the RQ worker that runs the job, asked in Redis whether it was told to stop.
     :param parent: the process id of that worker, where it forked us; without it we stop.
+    :param clock: that of the worker.
     """
 
     def __init__(
-        self, state: State, worker_name: str | None = None, parent: int | None = None
+        self,
+        state: State,
+        worker_name: str | None = None,
+        parent: int | None = None,
+        clock: DatabaseClock | None = None,
     ) -> None:
         self.state = state
         self.settings = state.settings
         self.id = uuid.uuid4().hex
         self._worker = (worker_name, parent)
-        self._clock = DatabaseClock()
+        self._clock = clock or DatabaseClock()
         self._claimer = Claimer(state)
         self._settler = Settler(state)
         self._database = Database(state.engine, patience=self.settings.lease)
@@ -140,7 +145,7 @@ class Drain:
             forget=self._claimer.forget,
         )
         # Connecting takes about as long as the rest of the start: let the database begin.
-        opening = asyncio.create_task(self._database.run(self._read_clock))
+        opening = asyncio.create_task(self._database.run(self._set_clock))
         await asyncio.sleep(0)
         async with Sender(self.state) as sender:
             self._flight = Flight(sender, self._clock, self._wake.set)
@@ -164,9 +169,10 @@ class Drain:
                     await self._house.sign_off()
                     await self._database.close()
 
-    def _read_clock(self, connection: sa.Connection) -> None:
-        with reading(connection):
-            self._clock.read(connection)
+    def _set_clock(self, connection: sa.Connection) -> None:
+        if not self._clock.fresh:
+            with reading(connection):
+                self._clock.read(connection)
 
     async def _work(self) -> None:
         while True:
