@@ -628,7 +628,7 @@ def test_wake_up_is_one_script_and_a_job_one_transaction_more(
         listen(alarm, client, "d1")
     client.config_resetstat()
     assert alarm.wake()
-    stats: dict[str, dict[str, int]] = client.info("commandstats")  # type: ignore[assignment]
+    stats: dict[str, dict[str, int]] = client.info("commandstats")
     made = [stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "exec")]
     assert tuple(made) == calls
     assert not {"cmdstat_info", "cmdstat_client|setinfo", "cmdstat_auth"} & set(stats)

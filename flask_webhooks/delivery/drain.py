@@ -53,7 +53,7 @@ CONTENTION_PAUSE = 0.02
 #: Seconds without work after which a lingering drain asks what falls due next.
 SETTLED_DOWN = 0.1
 #: Seconds for which a drain waits for what falls due, also where it does not linger: clocks run apart.
-SOON = 0.1
+SOON = 0.02
 #: Seconds that a drain stays for slow receivers of the host's signals, and when it must go.
 TELL_LINGER, TELL_GRACE = 30.0, 0.5
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..models import DeliveryState
-from ..state import State, prepared
+from ..state import State
 from .locks import in_state
 
 
@@ -22,55 +22,42 @@ def lease_rows(
     lease_until: datetime,
 ) -> Sequence[Any]:
     """Put deliveries under a lease; returns those that were still pending, with their events."""
-    statements = _statements(state)
-    values = {"picked": picked, "now": now, "token": token, "until": lease_until}
+    table = state.table("Delivery")
+    delivery = table.c
+    event = state.table("Event").c
+    endpoint = state.table("Endpoint").c
+    mark = (
+        sa.update(table)
+        .where(delivery.id.in_(picked), in_state(table, DeliveryState.PENDING))
+        .values(
+            state=DeliveryState.SENDING,
+            due_at=None,
+            noticed=None,
+            lease_token=token,
+            lease_until=lease_until,
+            last_attempt_at=now,
+            attempt_count=delivery.attempt_count + 1,
+        )
+    )
+    columns = (
+        delivery.id.label("delivery_id"),
+        delivery.endpoint_id,
+        endpoint.version,
+        delivery.attempt_count,
+        delivery.trigger,
+        delivery.actor,
+        delivery.failure_count,
+        event.id,
+        event.type,
+        event.tenant,
+        event.occurred_at,
+        sa.type_coerce(event.data, sa.Text()).label("data_json"),
+    )
+    theirs = sa.and_(event.id == delivery.event_id, endpoint.id == delivery.endpoint_id)
     if connection.dialect.name == "postgresql":
         # Without statistics, as in a young database, the second statement would read the table.
-        return connection.execute(statements.mark_and_read, values).all()
-    connection.execute(statements.mark, values)
-    return connection.execute(statements.read, {"picked": picked, "token": token}).all()
-
-
-class _Statements:
-    def __init__(self, state: State) -> None:
-        table = state.table("Delivery")
-        delivery = table.c
-        event = state.table("Event").c
-        endpoint = state.table("Endpoint").c
-        picked: sa.BindParameter[Sequence[str]] = sa.bindparam("picked", expanding=True)
-        token = sa.bindparam("token", type_=delivery.lease_token.type)
-        self.mark = (
-            sa.update(table)
-            .where(delivery.id.in_(picked), in_state(table, DeliveryState.PENDING))
-            .values(
-                state=DeliveryState.SENDING,
-                due_at=None,
-                noticed=None,
-                lease_token=token,
-                lease_until=sa.bindparam("until", type_=delivery.lease_until.type),
-                last_attempt_at=sa.bindparam("now", type_=delivery.last_attempt_at.type),
-                attempt_count=delivery.attempt_count + 1,
-            )
-        )
-        columns = (
-            delivery.id.label("delivery_id"),
-            delivery.endpoint_id,
-            endpoint.version,
-            delivery.attempt_count,
-            delivery.trigger,
-            delivery.actor,
-            delivery.failure_count,
-            event.id,
-            event.type,
-            event.tenant,
-            event.occurred_at,
-            sa.type_coerce(event.data, sa.Text()).label("data_json"),
-        )
-        theirs = sa.and_(event.id == delivery.event_id, endpoint.id == delivery.endpoint_id)
-        self.mark_and_read = self.mark.where(theirs).returning(*columns)
-        self.read = sa.select(*columns).where(
-            theirs, delivery.id.in_(picked), delivery.lease_token == token
-        )
-
-
-_statements = prepared(_Statements)
+        return connection.execute(mark.where(theirs).returning(*columns)).all()
+    connection.execute(mark)
+    return connection.execute(
+        sa.select(*columns).where(theirs, delivery.id.in_(picked), delivery.lease_token == token)
+    ).all()
