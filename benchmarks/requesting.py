@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -50,10 +51,16 @@ class HostRequests:
         return words
 
 
+def _verbs(statement: str) -> list[str]:
+    """Its first word; of a WITH that writes, each INSERT in it."""
+    first = statement.split(None, 1)[0].upper()
+    return (first == "WITH" and re.findall(r"\bINSERT(?= INTO\b)", statement)) or [first]
+
+
 @contextlib.contextmanager
 def _statements(engine: sa.Engine, words: Counter[str]) -> Iterator[None]:
     def count(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        words[statement.split(None, 1)[0].upper()] += 1
+        words.update(_verbs(statement))
 
     sa.event.listen(engine, "before_cursor_execute", count)
     try:

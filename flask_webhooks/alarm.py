@@ -42,6 +42,7 @@ class Alarm:
         self.keys = Keys(settings.installation)
         self._host = HostSide(self._ring, settings.wake_timeout, settings.wake_pause)
         self._host_client: tuple[int, redis.Redis] | None = None
+        self._queue_key = Queue.redis_queue_namespace_prefix + settings.queue
         digest = hashlib.sha256(settings.installation.encode()).hexdigest()[:12]
         #: RQ accepts no other characters in the id of a job.
         self._alarm_prefix = f"webhooks-alarm-{digest}-"
@@ -128,16 +129,26 @@ class Alarm:
         self, client: redis.Redis, script: str, keys: list[str], arguments: list[str] | None = None
     ) -> bool:
         """Enqueue a drain if a script finds that it is needed; returns whether it was."""
-        rq_queue = self.queue(client)
         job_id = str(uuid.uuid4())
-        all_keys = [*keys, self.keys.waiting, self.keys.entering, rq_queue.key]
+        all_keys = [*keys, self.keys.waiting, self.keys.entering, self._queue_key]
         if not client.eval(script, len(all_keys), *all_keys, job_id, *(arguments or ())):
             return False
+        try:
+            self._enter(client, job_id)
+        except redis.TimeoutError:
+            raise
+        except redis.ConnectionError:
+            # Others count on the job by now: once more, on a fresh connection. Twice in the queue is no harm.
+            client.connection_pool.disconnect()
+            self._enter(client, job_id)
+        return True
+
+    def _enter(self, client: redis.Redis, job_id: str) -> None:
         with client.pipeline() as pipeline:
-            rq_queue.enqueue(JOB, **self._job_options(), job_id=job_id, pipeline=pipeline)
+            options = self._job_options()
+            self.queue(client).enqueue(JOB, **options, job_id=job_id, pipeline=pipeline)
             pipeline.delete(self.keys.entering)
             pipeline.execute()
-        return True
 
     def _job_options(self, hops: int = 0, installation: str | None = None) -> dict[str, Any]:
         return {

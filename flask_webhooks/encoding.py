@@ -15,6 +15,8 @@ from .errors import InvalidData
 
 MAX_DEPTH = 32
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def encode_data(data: Mapping[str, Any], max_bytes: int) -> str:
     """Compact JSON text of an event's data, members in the order given.
@@ -30,7 +32,7 @@ def encode_data(data: Mapping[str, Any], max_bytes: int) -> str:
             type=type(data).__name__,
         )
     plain = _Converter(max_bytes).plain(data, "data", 0)
-    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    text = _compact(plain)
     size = len(text.encode())
     if size > max_bytes:
         raise _too_large(f"{size:,}", max_bytes)

@@ -48,6 +48,8 @@ class HostSide:
         self._lock = threading.Lock()
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        #: Somebody who did not wait asked after the call under way had begun.
+        self._missed = False
         self.failing = False
 
     def call(self) -> bool:
@@ -57,6 +59,7 @@ class HostSide:
             if self._thread is None:
                 self._start()
             if self.failing:
+                self._missed = True
                 return False
             self._requests.put(request)
         if not request.done.wait(self._timeout):
@@ -68,6 +71,8 @@ class HostSide:
     def attempt(self, requests: list[_Request]) -> None:
         """Make the call, for these callers. Only for the thread."""
         failure: str | None = None
+        with self._lock:
+            self._missed = False
         try:
             self._call()
         except Exception as error:
@@ -78,6 +83,8 @@ class HostSide:
             elif self.failing:
                 self.failing = False
                 logger.info("Redis answers again; webhook workers are woken as usual")
+            if self._missed and not self.failing:
+                self._requests.put(_Request())
             for request in requests:
                 request.succeeded = failure is None
                 request.done.set()

@@ -30,6 +30,7 @@ MAX_HOPS = 20
 HOP_PAUSE = (0.05, 0.5)
 
 _app: Flask | None = None
+_clock: DatabaseClock | None = None
 
 
 def drain(installation: str, hops: int = 0) -> int:
@@ -51,7 +52,7 @@ def drain(installation: str, hops: int = 0) -> int:
         return Drain(state, other=Neglected(state)).run()
     # RQ names the job in the environment of a work-horse, but not where it runs jobs in the worker itself.
     parent = os.getppid() if os.environ.get("RQ_JOB_ID") == job.id else None
-    running = Drain(state, job.worker_name, parent, other=Neglected(state))
+    running = Drain(state, job.worker_name, parent, clock=_clock, other=Neglected(state))
     delivered = running.run()
     if parent is not None and running.cut_off:
         # All is written that matters. RQ would wait for Redis, and again, long after we must be gone.
@@ -83,10 +84,13 @@ def sweep(state: State) -> bool:
     return True
 
 
-def use_app(app: Flask) -> None:
-    """Name the application for the jobs of this process and of its forks."""
-    global _app
-    _app = app
+def use_app(app: Flask, clock: DatabaseClock | None = None) -> None:
+    """Name the application for the jobs of this process and of its forks.
+
+    :param clock: one of its database that is read now and then.
+    """
+    global _app, _clock
+    _app, _clock = app, clock
 
 
 def find_app() -> Flask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from . import ids
 from .catalog import matches
 from .columns import utc_now
 from .models import DeliveryState, EndpointState, Event, Trigger
-from .state import State
+from .state import State, prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +39,121 @@ class Draft:
         return hashlib.sha256(f"{scope}\0{self.idempotency_key}".encode()).hexdigest()
 
 
+#: The text is what is signed, so it must not go through JSON once more.
+_DATA_TEXT = sa.bindparam("data_text", type_=sa.Text())
+
+
+class _Statements:
+    """What every event needs."""
+
+    def __init__(self, state: State) -> None:
+        endpoint, delivery = state.table("Endpoint").c, state.table("Delivery")
+        listed = sa.select(
+            endpoint.id,
+            endpoint.tenant,
+            endpoint.state,
+            sa.type_coerce(endpoint.events, sa.Text()),
+        ).where(endpoint.deleted_at.is_(None))
+        of_all = endpoint.tenant.is_(None)
+        self.endpoints_of_all = listed.where(of_all)
+        self.endpoints = listed.where(sa.or_(of_all, endpoint.tenant == sa.bindparam("tenant")))
+        self.event = sa.insert(state.table("Event")).values(data=_DATA_TEXT)
+        self.pending = sa.insert(delivery).values(due_at=utc_now())
+        self.held = sa.insert(delivery)
+
+        def given(**names: str) -> dict[str, sa.BindParameter[Any]]:
+            return {column: sa.bindparam(name) for column, name in names.items()}
+
+        event = given(id="its_id", type="its_type", tenant="its_tenant", occurred_at="its_time")
+        row = given(id="own_id", event_id="its_id", endpoint_id="to", tenant="to_tenant")
+        row |= given(event_type="its_type", trigger="why")
+        recorded = sa.insert(state.table("Event")).values(data=_DATA_TEXT, **event).cte("recorded")
+        self.event_and_delivery = (
+            sa.insert(delivery)
+            .values({**_defaults(delivery), **row, "due_at": utc_now()})
+            .add_cte(recorded)
+        )
+
+
+_statements = prepared(_Statements)
+
+
+def _defaults(table: sa.Table) -> dict[str, Any]:
+    """The values that columns have by themselves; SQLAlchemy forgets them beside a CTE."""
+    defaults = {column.name: column.default for column in table.columns}
+    return {
+        name: default.arg
+        for name, default in defaults.items()
+        if isinstance(default, sa.ColumnDefault) and default.is_scalar
+    }
+
+
+@functools.lru_cache(maxsize=4096)
+def _covers(events: str | None, event_type: str) -> bool:
+    """Whether a subscription, as it is stored, covers an event type. Endpoints have much the same ones."""
+    return matches(None if events is None else json.loads(events), event_type)
+
+
 def insert(state: State, connection: sa.Connection, draft: Draft) -> Event | None:
     """Write an event and the deliveries that it is owed to.
 
     :return: the event; the first one where its idempotency key repeats; ``None`` when nobody subscribes
         and unmatched events are not kept.
     """
-    endpoint = state.table("Endpoint").c
-    own: sa.ColumnElement[bool] = endpoint.tenant.is_(None)
-    if draft.tenant is not None:
-        own = sa.or_(own, endpoint.tenant == draft.tenant)
-    rows = connection.execute(
-        sa.select(endpoint.id, endpoint.tenant, endpoint.events, endpoint.state).where(
-            own, endpoint.deleted_at.is_(None)
-        )
-    )
-    targets = [row for row in rows if matches(row.events, draft.type)]
+    statements = _statements(state)
+    if draft.tenant is None:
+        rows = connection.execute(statements.endpoints_of_all)
+    else:
+        rows = connection.execute(statements.endpoints, {"tenant": draft.tenant})
+    targets = [
+        (endpoint_id, tenant, endpoint_state)
+        for endpoint_id, tenant, endpoint_state, events in rows
+        if _covers(events, draft.type)
+    ]
     if not targets and not state.settings.keep_unmatched:
         return None if draft.idempotency_key is None else _first_event(state, connection, draft)
-    if not _insert_event(state, connection, draft):
+    if _fits_one_statement(connection, draft, targets):
+        _insert_event_and_delivery(state, connection, draft, *targets[0])
+    elif _insert_event(state, connection, draft):
+        insert_deliveries(state, connection, draft, targets)
+    else:
         return _first_event(state, connection, draft)
-    insert_deliveries(
-        state, connection, draft, [(row.id, row.tenant, row.state) for row in targets]
-    )
     return as_event(state, draft)
+
+
+def _fits_one_statement(
+    connection: sa.Connection, draft: Draft, targets: list[tuple[str, str | None, str]]
+) -> bool:
+    """Whether both rows can be written at once: a round trip less, in the most usual case."""
+    return (
+        connection.dialect.name == "postgresql"
+        and draft.idempotency_key is None
+        and [endpoint_state for _, _, endpoint_state in targets] == [EndpointState.ACTIVE]
+    )
+
+
+def _insert_event_and_delivery(
+    state: State,
+    connection: sa.Connection,
+    draft: Draft,
+    endpoint_id: str,
+    tenant: str | None,
+    _: str,
+) -> None:
+    connection.execute(
+        _statements(state).event_and_delivery,
+        {
+            "its_id": draft.id,
+            "its_type": draft.type,
+            "its_tenant": draft.tenant,
+            "its_time": draft.occurred_at,
+            "data_text": draft.data,
+            "own_id": ids.new_id("dlv"),
+            "to": endpoint_id,
+            "to_tenant": tenant,
+            "why": Trigger.EVENT,
+        },
+    )
 
 
 def insert_deliveries(
@@ -90,11 +182,11 @@ def insert_deliveries(
                 "actor": actor,
             }
         )
-    statement = sa.insert(state.table("Delivery"))
-    if pending:
-        connection.execute(statement.values(due_at=utc_now()), pending)
-    if held:
-        connection.execute(statement, held)
+    statements = _statements(state)
+    for statement, rows in ((statements.pending, pending), (statements.held, held)):
+        if rows:
+            # A list, even of one, goes a longer way through SQLAlchemy and the driver.
+            connection.execute(statement, rows[0] if len(rows) == 1 else rows)
     return [row["id"] for row in pending + held]
 
 
@@ -104,30 +196,29 @@ def insert_event(state: State, connection: sa.Connection, draft: Draft) -> None:
 
 
 def _insert_event(state: State, connection: sa.Connection, draft: Draft) -> bool:
-    table = state.table("Event")
     values = {
         "id": draft.id,
         "type": draft.type,
         "tenant": draft.tenant,
-        # The text is what is signed, so it must not go through JSON once more.
-        "data": sa.type_coerce(draft.data, sa.Text()),
+        "data_text": draft.data,
         "occurred_at": draft.occurred_at,
         "idempotency_key": draft.idempotency_key,
         "idempotency_digest": draft.idempotency_digest,
     }
     if draft.idempotency_key is None:
-        connection.execute(sa.insert(table).values(values))
+        connection.execute(_statements(state).event, values)
         return True
+    table = state.table("Event")
     # An IntegrityError would abort the host's whole transaction on PostgreSQL.
     dialect = connection.dialect.name
     if dialect in {"mysql", "mariadb"}:
-        ignoring = mysql.insert(table).values(values).prefix_with("IGNORE")
+        ignoring = mysql.insert(table).values(data=_DATA_TEXT).prefix_with("IGNORE")
         # SQLAlchemy forgets the count of an INSERT unless it is asked for.
-        result = connection.execute(ignoring, execution_options={"preserve_rowcount": True})
+        result = connection.execute(ignoring, values, execution_options={"preserve_rowcount": True})
         return result.rowcount == 1
     insert_or_not = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert_or_not(table).values(values).on_conflict_do_nothing()
-    return connection.execute(statement.returning(table.c.id)).first() is not None
+    statement = insert_or_not(table).values(data=_DATA_TEXT).on_conflict_do_nothing()
+    return connection.execute(statement.returning(table.c.id), values).first() is not None
 
 
 def _first_event(state: State, connection: sa.Connection, draft: Draft) -> Event | None:

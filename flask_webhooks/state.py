@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 EXTENSION = "webhooks"
 
 logger = logging.getLogger("flask_webhooks")
+
+T = TypeVar("T")
 
 
 class AllTenants:
@@ -73,6 +76,7 @@ class State:
     alarm: Alarm
     #: The process that this was made in, or last used in; a fork must not use its connections.
     pid: int = field(default_factory=os.getpid, init=False)
+    _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     _engine: sa.Engine | None = field(default=None, init=False, repr=False)
 
     @property
@@ -106,6 +110,23 @@ class State:
             "The function given to @webhooks.endpoint_limit must return a whole number, or None for no "
             f"limit, not {limit!r}."
         )
+
+
+def prepared(make: Callable[[State], T]) -> Callable[[State], T]:
+    """Make a statement, or what holds some, once for each application.
+
+    To put a statement together takes as long as to run it. One that is kept also keeps its key in
+    SQLAlchemy's cache of compiled statements.
+    """
+
+    @functools.wraps(make)
+    def give(state: State) -> T:
+        known: dict[Any, T] = state._prepared
+        if make not in known:
+            known[make] = make(state)
+        return known[make]
+
+    return give
 
 
 def state_of(app: Flask | None = None) -> State:

@@ -28,6 +28,7 @@ from . import jobs
 from .config import Settings
 from .delivery import heartbeat
 from .delivery.clock import DatabaseClock
+from .delivery.inheritance import Inheritance
 from .delivery.rehearsal import freeze, rehearse
 from .delivery.retention import prune
 from .errors import WebhooksError
@@ -68,7 +69,8 @@ class Worker(rq.Worker):
             # RQ's command logs exceptions with their traceback.
             click.ClickException(error.message).show()
             raise SystemExit(1) from error
-        jobs.use_app(self._webhooks.app)
+        self._clock = DatabaseClock()
+        jobs.use_app(self._webhooks.app, self._clock)
         self._sweep_interval = self._webhooks.settings.sweep_interval
         if not _named("queues"):
             connection = kwargs.get("connection") or (queues[0].connection if queues else None)
@@ -77,6 +79,7 @@ class Worker(rq.Worker):
         self.job_monitoring_interval = min(self.job_monitoring_interval, 5)
         self._swept_at = float("-inf")
         self._rehearsed = False
+        self._inheritance = Inheritance(self._webhooks.engine)
         self._ended = threading.Event()
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
@@ -116,6 +119,8 @@ class Worker(rq.Worker):
         if pipeline is None and not self.is_horse and not self.horse_pid:
             self._register_again()
             self._sweep()
+            with contextlib.suppress(DBAPIError):
+                self._inheritance.prepare()
 
     def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
         """RQ calls this every few seconds while a job runs; RQ 3 with one argument more than RQ 2."""
@@ -123,9 +128,13 @@ class Worker(rq.Worker):
         self._register_again()
 
     def fork_work_horse(self, job: rq.job.Job, queue: rq.Queue) -> None:
-        """Fork with no database connection open: the child could neither use nor close it."""
+        """Fork with one database connection at most, and that for the child alone."""
+        self._inheritance.take()
         self._close_connections()
-        super().fork_work_horse(job, queue)
+        try:
+            super().fork_work_horse(job, queue)
+        finally:
+            self._inheritance.let_go()
 
     def handle_warm_shutdown_request(self) -> None:
         """Tell the work-horse to finish what it has in flight, and to end; and end ourselves."""
@@ -214,7 +223,7 @@ class Worker(rq.Worker):
             jobs.sweep(self._webhooks)
             with self._webhooks.engine.connect() as connection:
                 with connection.begin():
-                    now = DatabaseClock().read(connection)
+                    now = self._clock.read(connection)
                 sign = heartbeat.Sign(self.name, "worker", socket.gethostname(), os.getpid())
                 heartbeat.beat(self._webhooks, connection, sign, now)
                 # A job that comes meanwhile waits; drains have longer for this.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -120,6 +122,23 @@ def statements(app: Flask) -> Iterator[list[str]]:
         yield executed
     finally:
         sa.event.remove(engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def slow_clock(app: Flask, then: Callable[[], None]) -> Iterator[None]:
+    """When the time is read from the database, the answer is late, and something happens before it comes."""
+    engine = state_of(app).engine
+
+    def wait(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if re.match(r"SELECT \(?(clock_timestamp|strftime)", statement):
+            time.sleep(0.6)
+            then()
+
+    sa.event.listen(engine, "after_cursor_execute", wait)
+    try:
+        yield
+    finally:
+        sa.event.remove(engine, "after_cursor_execute", wait)
 
 
 def at_once(*functions: Callable[[], T]) -> list[T | Exception]:

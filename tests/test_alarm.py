@@ -26,6 +26,7 @@ from rq.registry import ScheduledJobRegistry
 from example_app.services import HOST, RedisServer, free_port
 from flask_webhooks.alarm import JOB, Alarm
 from flask_webhooks.config import Settings
+from flask_webhooks.delivery import bell as bell_module
 from flask_webhooks.delivery.bell import Bell
 from flask_webhooks.host_side import HostSide
 from flask_webhooks.protocol import Keys
@@ -259,6 +260,25 @@ def test_threads_that_ask_during_a_call_share_the_next_one() -> None:
         thread.join(5)
     assert results == [True] * 10
     assert len(calls) == 2
+
+
+def test_caller_that_nobody_let_wait_is_made_up_for() -> None:
+    """The call under way may have begun before what the caller committed could be seen."""
+    calls: list[float] = []
+    go_on = threading.Event()
+
+    def call() -> None:
+        calls.append(time.monotonic())
+        assert go_on.wait(10)
+
+    side = HostSide(call, 0.05, 60.0)
+    assert side.call() is False
+    assert side.call() is False
+    assert len(calls) == 1
+    go_on.set()
+    wait_until(lambda: len(calls) == 2, 5)
+    assert side.call() is True
+    assert len(calls) == 3
 
 
 def test_call_that_ends_just_after_the_deadline_leaves_no_lasting_mark() -> None:
@@ -565,6 +585,27 @@ def test_drain_that_has_left_gives_no_further_sign_of_life(
         client.delete(alarm.keys.dirty)
 
 
+def test_drain_that_gets_no_answer_stays_while_others_count_on_it(
+    redis_server: RedisServer, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bell_module, "PRESENCE", 2500)
+    alarm = make_alarm(redis_url)
+
+    async def work() -> None:
+        bell = Bell(alarm, "d1")
+        assert await bell.arrive()
+        counted_on = time.monotonic() + 2.5
+        redis_server.pause()
+        assert await bell.leave() is False
+        assert await bell.leave() is False
+        while time.monotonic() <= counted_on:
+            await asyncio.sleep(0.05)
+        assert await bell.leave() is True
+        bell.close()
+
+    asyncio.run(work())
+
+
 def test_drain_that_was_kept_from_leaving_still_listens(alarm: Alarm, client: redis.Redis) -> None:
     async def work() -> None:
         bell = Bell(alarm, "d1")
@@ -577,6 +618,23 @@ def test_drain_that_was_kept_from_leaving_still_listens(alarm: Alarm, client: re
         bell.close()
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize(("somebody_listens", "calls"), [(True, (1, 0)), (False, (1, 1))])
+def test_wake_up_is_one_script_and_a_job_one_transaction_more(
+    alarm: Alarm, client: redis.Redis, somebody_listens: bool, calls: tuple[int, int]
+) -> None:
+    # Connects, and asks for the version of Redis.
+    assert alarm.wake()
+    client.flushdb()
+    if somebody_listens:
+        listen(alarm, client, "d1")
+    client.config_resetstat()
+    assert alarm.wake()
+    stats: dict[str, dict[str, int]] = client.info("commandstats")
+    made = [stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "exec")]
+    assert tuple(made) == calls
+    assert not {"cmdstat_info", "cmdstat_client|setinfo", "cmdstat_auth"} & set(stats)
 
 
 def test_wake_after_everything_was_flushed(alarm: Alarm, client: redis.Redis) -> None:
@@ -610,6 +668,19 @@ def test_wake_over_a_connection_that_breaks_when_it_is_used(
     assert caplog.records == []
 
 
+def test_connection_that_breaks_between_the_decision_and_the_job_makes_the_job_all_the_same(
+    redis_url: str, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Forgetful(int(redis_url.rpartition(":")[2].partition("/")[0])) as firewall:
+        alarm = make_alarm(firewall.url)
+        firewall.last_word = b"MULTI"
+        assert alarm.wake()
+        assert firewall.last_word is None
+        assert jobs(alarm, client) == 1
+        assert not client.exists(alarm.keys.entering)
+    assert caplog.records == []
+
+
 class Forgetful:
     """Passes bytes on to a port, but closes connections from before `forget` at their next byte."""
 
@@ -618,6 +689,8 @@ class Forgetful:
         self._socket = socket.create_server((HOST, 0))
         self._era = 0
         self._ends: list[socket.socket] = []
+        #: The connection that says this next is closed, and nothing of it is passed on.
+        self.last_word: bytes | None = None
         self.url = f"redis://{HOST}:{self._socket.getsockname()[1]}/0"
 
     def __enter__(self) -> Forgetful:
@@ -643,6 +716,9 @@ class Forgetful:
     def _pass_on(self, source: socket.socket, target: socket.socket, era: int) -> None:
         with contextlib.suppress(OSError):
             while (data := source.recv(65536)) and era == self._era:
+                if self.last_word is not None and self.last_word in data:
+                    self.last_word = None
+                    break
                 target.sendall(data)
         close_socket(source)
         close_socket(target)

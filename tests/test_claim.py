@@ -41,7 +41,7 @@ from .delivering import (
     states,
     webhooks_of,
 )
-from .helpers import add_delivery, database_time, statements, update
+from .helpers import add_delivery, database_time, slow_clock, statements, update
 from .receiver import Receiver
 from .working import Worker, ended
 
@@ -817,6 +817,14 @@ def test_clock_goes_on_from_the_database_by_itself(app: Flask) -> None:
         # SQLite's clock ticks in milliseconds.
         assert abs(clock.now() - clock.read(connection)) < timedelta(seconds=0.1)
     assert clock.now().tzinfo is UTC
+
+
+def test_clock_is_never_behind_the_databases(app: Flask) -> None:
+    clock = DatabaseClock()
+    with slow_clock(app, lambda: None), state_of(app).engine.connect() as connection:
+        clock.read(connection)
+    moment = database_time(app)
+    assert clock.now() >= moment
 
 
 # -- endpoints -----------------------------------------------------------------------------------------

@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
+from psycopg.pq import TransactionStatus
+from sqlalchemy.exc import DBAPIError
 
 from example_app.services import PostgresServer
+from flask_webhooks.delivery.locks import reading
+from flask_webhooks.state import state_of
 
 from .delivering import close, drain, emit, expire_leases, make_app, states, webhooks_of
 from .receiver import Receiver
 
 EVENTS = 60
 ENDPOINTS = 5
+
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @contextmanager
@@ -126,3 +133,45 @@ def test_sqlite_locked_by_another_process_in_the_middle(
         assert made == EVENTS * ENDPOINTS
         assert_all_arrived(app, receiver, made)
         close(app)
+
+
+# -- reading without a transaction ------------------------------------------------------------------------
+
+
+def idle(connection: sa.Connection) -> bool:
+    """Whether PostgreSQL has no transaction open for us."""
+    driver: Any = connection.connection.dbapi_connection
+    return bool(driver.info.transaction_status == TransactionStatus.IDLE)
+
+
+@on_postgresql
+def test_look_costs_no_transaction_and_leaves_those_that_follow_whole(app: Flask) -> None:
+    with state_of(app).engine.connect() as connection:
+        with reading(connection):
+            connection.execute(sa.text("SELECT 1"))
+            assert idle(connection)
+        with connection.begin():
+            connection.execute(sa.text("CREATE TABLE gone (id int)"))
+            assert not idle(connection)
+            connection.rollback()
+        with reading(connection):
+            assert connection.scalar(sa.text("SELECT to_regclass('gone')")) is None
+        with pytest.raises(DBAPIError), reading(connection):
+            connection.execute(sa.text("SELECT 1 / 0"))
+        with connection.begin():
+            connection.execute(sa.text("SELECT 1"))
+            assert not idle(connection)
+
+
+@on_postgresql
+def test_connection_that_breaks_while_it_reads_comes_back_with_transactions(app: Flask) -> None:
+    engine = state_of(app).engine
+    with engine.connect() as connection:
+        with pytest.raises(DBAPIError), reading(connection):
+            connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        with connection.begin():
+            connection.execute(sa.text("SELECT 1"))
+            assert not idle(connection)
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        assert not idle(connection)

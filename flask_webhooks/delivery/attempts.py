@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ..columns import compact_json
-from ..state import State
+from ..state import State, prepared
 from .outcome import Outcome, Sent
 
 
@@ -95,6 +95,10 @@ class AttemptRows:
             "response_cut": item.response_cut,
             "timings": _json(item.timings),
         }
+
+
+#: The one of an application: its statement takes longer to compile than a request to make.
+attempt_rows = prepared(AttemptRows)
 
 
 def insert_lost_attempts(

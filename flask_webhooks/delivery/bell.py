@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -35,6 +36,8 @@ class Bell:
         self._errands = Errands(alarm)
         # A sign of life that overtook the farewell would have wake-ups wait for us in vain.
         self._gone = False
+        #: Until when others may count on our last sign of life, by `time.monotonic`.
+        self._counted_on_until = float("-inf")
         self._closing = threading.Event()
         #: Whether wake-ups come to us, as far as we know.
         self.listening = False
@@ -90,12 +93,15 @@ class Bell:
     def _say(self, client: redis.Redis, room: bool) -> int:
         keys = self._keys
         arguments = (self._id, PRESENCE, int(room))
-        return int(client.eval(PRESENT, 2, keys.drains, keys.listening, *arguments))
+        said = int(client.eval(PRESENT, 2, keys.drains, keys.listening, *arguments))
+        self._counted_on_until = time.monotonic() + PRESENCE / 1000
+        return said
 
     async def leave(self) -> bool:
         """Sign off, unless there was a wake-up since the mark was taken away; returns whether we are gone.
 
-        When not, the mark is taken away: look for work.
+        When not, the mark is taken away: look for work. Without an answer we stay, as long as wake-ups may
+        come to us that would else start a job.
         """
         keys = (self._keys.dirty, self._keys.drains, self._keys.listening)
 
@@ -105,7 +111,8 @@ class Bell:
             self._gone = left == 1
             return left
 
-        self._gone = await self._errands.ask(call) != 0
+        if await self._errands.ask(call) is None:
+            self._gone |= time.monotonic() > self._counted_on_until
         return self._gone
 
     async def vanish(self) -> None:

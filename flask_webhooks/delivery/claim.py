@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from ..formats import Target
 from ..health import Hold
 from ..state import State
-from .due import DueRows, Round, Wish
+from .due import Round, Wish, due_rows
 from .leasing import lease_rows, read_events
 from .locks import reading, take_write_lock
 from .noticing import FEW, forget_noticed, look_when_due, notice
@@ -88,7 +88,7 @@ class Claimer:
         self.slow_reserve = int(state.settings.concurrency * SLOW_RESERVE)
         self._cursor = ""
         self._turn = 0
-        self._due = DueRows(state)
+        self._due = due_rows(state)
         self._targets = Targets(state)
         self._names = TenantNames(state)
 

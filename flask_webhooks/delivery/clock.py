@@ -13,20 +13,35 @@ import sqlalchemy as sa
 
 from ..columns import utc_now
 
+#: Seconds for which a reading is as good as a new one. The clocks of two machines run apart slowly.
+FRESH = 30.0
+
+_NOW = sa.select(utc_now())
+
 
 class DatabaseClock:
-    """Call `read` once before `now`, and again every few seconds."""
+    """Call `read` once before `now`, and again every few seconds.
+
+    A fork may go on with the clock of its parent: the monotonic clock is that of the machine.
+    """
 
     def __init__(self) -> None:
         self._base = datetime.now(UTC)
         self._at = time.monotonic()
+        self._read = False
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it was read a short while ago."""
+        return self._read and time.monotonic() - self._at < FRESH
 
     def read(self, connection: sa.Connection) -> datetime:
         """Ask the database; returns its time."""
-        before = time.monotonic()
-        moment = connection.execute(sa.select(utc_now())).scalar_one()
-        after = time.monotonic()
-        self._base, self._at = moment, (before + after) / 2
+        # Never behind the database's own: what it has just committed as due must not lie ahead of us.
+        # Who then found nothing would go, and the wake-up would be spent.
+        at = time.monotonic()
+        moment = connection.execute(_NOW).scalar_one()
+        self._base, self._at, self._read = moment, at, True
         return moment
 
     def now(self) -> datetime:

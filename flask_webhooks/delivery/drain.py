@@ -56,6 +56,8 @@ STOP_SETTLE = 2.0
 CONTENTION_PAUSE = 0.02
 #: Seconds without work after which a lingering drain asks what falls due next.
 SETTLED_DOWN = 0.1
+#: Seconds for which a drain waits for what falls due, also where it does not linger: clocks run apart.
+SOON = 0.02
 #: Seconds that a drain stays for slow receivers of the host's signals, and when it must go.
 TELL_LINGER, TELL_GRACE = 30.0, 0.5
 
@@ -66,6 +68,7 @@ class Drain:
     :param worker_name: the RQ worker that runs the job, asked in Redis whether it was told to stop.
     :param parent: the process id of that worker, where it forked us; without it we stop.
     :param other: work of another kind, which the drain does beside if nobody else comes for it.
+    :param clock: that of the worker.
     """
 
     def __init__(
@@ -74,12 +77,13 @@ class Drain:
         worker_name: str | None = None,
         parent: int | None = None,
         other: OtherWork | None = None,
+        clock: DatabaseClock | None = None,
     ) -> None:
         self.state = state
         self.settings = state.settings
         self.id = uuid.uuid4().hex
         self._worker = (worker_name, parent)
-        self._clock = DatabaseClock()
+        self._clock = clock or DatabaseClock()
         self._claimer = Claimer(state)
         self._settler = Settler(state)
         self._database = Database(state.engine, patience=self.settings.lease)
@@ -156,7 +160,7 @@ class Drain:
             worker_name=self._worker[0],
         )
         # Connecting takes about as long as the rest of the start: let the database begin.
-        opening = asyncio.create_task(self._database.run(self._read_clock))
+        opening = asyncio.create_task(self._database.run(self._set_clock))
         await asyncio.sleep(0)
         async with Sender(self.state) as sender:
             places = self.settings.concurrency - self._claimer.reserve
@@ -185,9 +189,10 @@ class Drain:
                     await self._house.sign_off()
                     await self._database.close()
 
-    def _read_clock(self, connection: sa.Connection) -> None:
-        with reading(connection):
-            self._clock.read(connection)
+    def _set_clock(self, connection: sa.Connection) -> None:
+        if not self._clock.fresh:
+            with reading(connection):
+                self._clock.read(connection)
 
     async def _work(self) -> None:
         while True:
@@ -334,7 +339,7 @@ class Drain:
                 # fell due this moment, and we do not linger: it is for the next job.
                 due_in = STEP
         lingering = self._lingering()
-        if lingering <= 0 and due_in > self.settings.linger:
+        if lingering <= 0 and due_in > max(self.settings.linger, SOON):
             return await self._leave(due_in)
         due_at = time.monotonic() + due_in
         await self._pause(min(due_in, lingering) if lingering > 0 else due_in)
@@ -344,6 +349,9 @@ class Drain:
     async def _leave(self, due_in: float) -> bool:
         """Go, unless there was a wake-up; returns whether we are gone."""
         if self._look or not await self._bell.leave():
+            if self._bell.away:
+                # Others may still count on us, and we would not hear of it.
+                await self._pause(STEP)
             self._look = True
             return False
         if due_in < float("inf"):

@@ -21,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..columns import UtcDateTime
-from ..state import State
+from ..state import State, prepared
 
 #: Endpoints that one statement steps over.
 STEPS = 128
@@ -149,7 +149,7 @@ class Round:
 
 
 class DueRows:
-    """Looks into the queue; changes nothing."""
+    """Looks into the queue; changes nothing, and remembers nothing."""
 
     def __init__(self, state: State) -> None:
         fill = _filler(state)
@@ -300,6 +300,10 @@ class DueRows:
             parameters[f"ids{n}"] = [wish.endpoint_id for wish in alike]
             parameters[f"counts{n}"] = [wish.count for wish in alike]
         return [self._picks_each[kind] for kind in kinds], parameters
+
+
+#: The one of an application.
+due_rows = prepared(DueRows)
 
 
 @functools.lru_cache(maxsize=256)

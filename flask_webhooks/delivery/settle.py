@@ -21,7 +21,7 @@ from ..models import DeliveryState, EndpointState
 from ..retry import next_attempt
 from ..state import State
 from .announce import Announcer
-from .attempts import AttemptRows
+from .attempts import attempt_rows
 from .judge import Judgement, judge, next_trigger
 from .locks import among, take_write_lock
 from .outcome import Claimed, Outcome, Reason, Released, Sent, Settled
@@ -43,7 +43,7 @@ class Settler:
     def __init__(self, state: State, chance: random.Random | None = None) -> None:
         self.state = state
         self.announcer = Announcer(state)
-        self._attempts = AttemptRows(state)
+        self._attempts = attempt_rows(state)
         self._chance = chance or random.Random()
         settings = state.settings
         self._policy = health_rules.Policy(

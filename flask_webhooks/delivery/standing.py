@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from ..models import DeliveryState, EndpointState
-from ..state import State
+from ..state import State, prepared
 from .locks import in_state
 
 
@@ -45,19 +46,7 @@ def lock_standings(
     state: State, connection: sa.Connection, endpoint_ids: Sequence[str]
 ) -> dict[str, Standing]:
     """Lock the health rows that nobody else holds, and read them."""
-    health = state.table("EndpointHealth").c
-    rows = connection.execute(
-        sa.select(
-            health.endpoint_id,
-            health.hold_until,
-            health.probe_interval,
-            health.look_at,
-            health.slow,
-        )
-        .where(health.endpoint_id.in_(endpoint_ids))
-        .order_by(health.endpoint_id)
-        .with_for_update(skip_locked=True)
-    )
+    rows = connection.execute(_standings(state), {"endpoint_ids": endpoint_ids})
     return {
         row.endpoint_id: Standing(
             row.hold_until, row.probe_interval is not None, row.look_at, row.slow
@@ -69,17 +58,7 @@ def lock_standings(
 def read_terms(
     state: State, connection: sa.Connection, endpoint_ids: Iterable[str]
 ) -> dict[str, Terms]:
-    endpoint = state.table("Endpoint").c
-    rows = connection.execute(
-        sa.select(
-            endpoint.id,
-            endpoint.state,
-            endpoint.ordered,
-            endpoint.rate_limit,
-            endpoint.bucket,
-            endpoint.version,
-        ).where(endpoint.id.in_(list(endpoint_ids)), endpoint.deleted_at.is_(None))
-    )
+    rows = connection.execute(_terms(state), {"endpoint_ids": list(endpoint_ids)})
     return {
         row.id: Terms(
             active=row.state == EndpointState.ACTIVE,
@@ -96,13 +75,50 @@ def read_terms(
 def count_in_flight(
     state: State, connection: sa.Connection, endpoint_ids: Iterable[str]
 ) -> Counter[str]:
-    table = state.table("Delivery")
-    rows = connection.execute(
-        sa.select(table.c.endpoint_id, sa.func.count().label("number"))
-        .where(
-            in_state(table, DeliveryState.SENDING),
-            table.c.endpoint_id.in_(list(endpoint_ids)),
+    rows = connection.execute(_in_flight(state), {"endpoint_ids": list(endpoint_ids)})
+    return Counter({row.endpoint_id: row.number for row in rows})
+
+
+# -- statements ---------------------------------------------------------------------------------------
+
+_THESE: sa.BindParameter[Sequence[str]] = sa.bindparam("endpoint_ids", expanding=True)
+
+
+@prepared
+def _standings(state: State) -> sa.Select[Any]:
+    health = state.table("EndpointHealth").c
+    return (
+        sa.select(
+            health.endpoint_id,
+            health.hold_until,
+            health.probe_interval,
+            health.look_at,
+            health.slow,
         )
+        .where(health.endpoint_id.in_(_THESE))
+        .order_by(health.endpoint_id)
+        .with_for_update(skip_locked=True)
+    )
+
+
+@prepared
+def _terms(state: State) -> sa.Select[Any]:
+    endpoint = state.table("Endpoint").c
+    return sa.select(
+        endpoint.id,
+        endpoint.state,
+        endpoint.ordered,
+        endpoint.rate_limit,
+        endpoint.bucket,
+        endpoint.version,
+    ).where(endpoint.id.in_(_THESE), endpoint.deleted_at.is_(None))
+
+
+@prepared
+def _in_flight(state: State) -> sa.Select[Any]:
+    table = state.table("Delivery")
+    return (
+        sa.select(table.c.endpoint_id, sa.func.count().label("number"))
+        .where(in_state(table, DeliveryState.SENDING), table.c.endpoint_id.in_(_THESE))
         .group_by(table.c.endpoint_id)
     )
-    return Counter({row.endpoint_id: row.number for row in rows})

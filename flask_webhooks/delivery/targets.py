@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..errors import UnreadableSecret
 from ..formats import OutgoingEvent, Target
 from ..logs import log_failure
-from ..state import State
+from ..state import State, prepared
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -43,13 +43,18 @@ class Targets:
         ]
         unreadable: set[str] = set()
         if missing:
-            table = self.state.table("Endpoint")
-            for row in connection.execute(sa.select(table).where(table.c.id.in_(missing))):
+            for row in connection.execute(_endpoints(self.state), {"ids": missing}):
                 try:
                     self._known[row.id] = as_target(self.state, row, now)
                 except UnreadableSecret:
                     unreadable.add(row.id)
         return unreadable
+
+
+@prepared
+def _endpoints(state: State) -> sa.Select[Any]:
+    table = state.table("Endpoint")
+    return sa.select(table).where(table.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 class TenantNames:
