@@ -13,6 +13,7 @@ from flask_wtf import CSRFProtect
 from standardwebhooks import Webhook
 
 from flask_webhooks import ALL_TENANTS, Format, actions
+from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.formats import builtin_formats
 from flask_webhooks.state import state_of
 
@@ -670,6 +671,13 @@ def test_it_can_be_mounted_anywhere_and_twice(database_url: str, redis_url: str)
         document = client.get(f"{prefix}/openapi.json").get_json()
         assert document["servers"] == [{"url": prefix}]
     close(app)
+
+
+def test_it_is_not_mounted_over_all_paths_of_the_host(app: Flask) -> None:
+    blueprint = webhooks_of(app).api_blueprint()
+    with pytest.raises(ConfigurationError, match="url_prefix="):
+        Flask("other").register_blueprint(blueprint)
+    Flask("other", subdomain_matching=True).register_blueprint(blueprint, subdomain="api")
 
 
 def test_below_a_script_name_urls_are_whole(app: Flask) -> None:
