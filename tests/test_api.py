@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask import Flask, abort, request
@@ -385,6 +386,24 @@ def test_bad_queries_say_what_to_write(
     problem = api.get(f"{path}?{query}", 422)
     assert problem["field"] == field
     assert words in problem["detail"]
+
+
+@pytest.mark.parametrize("odd", ["\0", "%", "'", "\u202e", "\U0001f4a3", "x" * 400])
+def test_odd_text_finds_nothing_and_breaks_nothing(app: Flask, api: Api, odd: str) -> None:
+    add_delivery(app, add_endpoint(app), "failed")
+    for name in ("id", "event_type"):
+        assert api.get("/deliveries", **{name: odd})["items"] == []
+        assert api.get("/events", **{name: odd})["items"] == []
+    assert api.get("/endpoints", search=odd)["items"] == []
+    assert api.get("/deliveries", text=odd)["items"] == []
+    for path in ("/deliveries", "/tasks", "/activity", "/statistics"):
+        api.get(path, 404, endpoint_id=odd)
+    for path in ("endpoints", "deliveries", "events", "tasks", "event-types"):
+        api.get(f"/{path}/{quote(odd)}", 404)
+    for wish in ({"endpoint_id": odd}, {"event_type": odd}, {"event_id": odd}, {"status": odd}):
+        response = api.send("POST", "/tasks/preview", json={"kind": "resend", **wish})
+        assert response.status_code in (200, 404, 422)
+    assert api.post("/tasks/preview", {"kind": "resend"})["count"] == 1
 
 
 def test_a_list_takes_the_same_statements_however_long_it_is(app: Flask, api: Api) -> None:
