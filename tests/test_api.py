@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask import Flask, abort, request
@@ -13,6 +14,7 @@ from flask_wtf import CSRFProtect
 from standardwebhooks import Webhook
 
 from flask_webhooks import ALL_TENANTS, Format, actions
+from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.formats import builtin_formats
 from flask_webhooks.state import state_of
 
@@ -386,6 +388,24 @@ def test_bad_queries_say_what_to_write(
     assert words in problem["detail"]
 
 
+@pytest.mark.parametrize("odd", ["\0", "%", "'", "\u202e", "\U0001f4a3", "x" * 400])
+def test_odd_text_finds_nothing_and_breaks_nothing(app: Flask, api: Api, odd: str) -> None:
+    add_delivery(app, add_endpoint(app), "failed")
+    for name in ("id", "event_type"):
+        assert api.get("/deliveries", **{name: odd})["items"] == []
+        assert api.get("/events", **{name: odd})["items"] == []
+    assert api.get("/endpoints", search=odd)["items"] == []
+    assert api.get("/deliveries", text=odd)["items"] == []
+    for path in ("/deliveries", "/tasks", "/activity", "/statistics"):
+        api.get(path, 404, endpoint_id=odd)
+    for path in ("endpoints", "deliveries", "events", "tasks", "event-types"):
+        api.get(f"/{path}/{quote(odd)}", 404)
+    for wish in ({"endpoint_id": odd}, {"event_type": odd}, {"event_id": odd}, {"status": odd}):
+        response = api.send("POST", "/tasks/preview", json={"kind": "resend", **wish})
+        assert response.status_code in (200, 404, 422)
+    assert api.post("/tasks/preview", {"kind": "resend"})["count"] == 1
+
+
 def test_a_list_takes_the_same_statements_however_long_it_is(app: Flask, api: Api) -> None:
     def counted(path: str) -> int:
         with statements(app) as executed:
@@ -670,6 +690,13 @@ def test_it_can_be_mounted_anywhere_and_twice(database_url: str, redis_url: str)
         document = client.get(f"{prefix}/openapi.json").get_json()
         assert document["servers"] == [{"url": prefix}]
     close(app)
+
+
+def test_it_is_not_mounted_over_all_paths_of_the_host(app: Flask) -> None:
+    blueprint = webhooks_of(app).api_blueprint()
+    with pytest.raises(ConfigurationError, match="url_prefix="):
+        Flask("other").register_blueprint(blueprint)
+    Flask("other", subdomain_matching=True).register_blueprint(blueprint, subdomain="api")
 
 
 def test_below_a_script_name_urls_are_whole(app: Flask) -> None:

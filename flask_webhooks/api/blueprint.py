@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flask import Blueprint, Response, current_app, request
+from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from ..access import Access, request_access
+from ..errors import ConfigurationError
 from ..state import state_of
 from . import (
     catalog_views,
@@ -35,6 +37,7 @@ _ELSEWHERE: Final = "elsewhere"
 def create_blueprint() -> Blueprint:
     """A blueprint for any number of applications. Nobody is let in until the host has said who may."""
     blueprint = Blueprint(NAME, __name__)
+    blueprint.record(_check_place)
     blueprint.after_request(_set_headers)
     problems.register(blueprint)
     for views in (
@@ -56,6 +59,15 @@ def create_blueprint() -> Blueprint:
         "/<path:path>", endpoint=_ELSEWHERE, view_func=_opened(elsewhere), methods=_METHODS
     )
     return blueprint
+
+
+def _check_place(setup: BlueprintSetupState) -> None:
+    """What is nowhere else would else answer for every path that the host has not."""
+    if not setup.url_prefix and not setup.subdomain:
+        raise ConfigurationError(
+            "Mount the API at a path of its own: app.register_blueprint(webhooks.api_blueprint(), "
+            'url_prefix="/api/webhooks").'
+        )
 
 
 def elsewhere(access: Access, path: str) -> Response:
