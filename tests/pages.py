@@ -267,11 +267,16 @@ class World:
             "/deliveries?webhook=ood",
             "/deliveries?webhook=in",
             "/deliveries?webhook=nothing+like+that",
-            *(f"/endpoints/{id_}/recover?since=2020-01-01T00:00" for id_ in one),
+            f"/endpoints/{self.endpoints['refusing']}/recover",
+            *(
+                f"/endpoints/{self.endpoints[name]}/recover?since=2020-01-01T00:00"
+                for name in ("good", "disabled")
+            ),
             f"/endpoints/{one[0]}/recover?since=2020-01-01T00:00&type=user.banned&change=y",
+            f"/endpoints/{one[0]}/replay",
             f"/endpoints/{one[0]}/replay?since=2020-01-01T00:00&type=license.created",
             "/tasks",
-            *(f"/tasks?webhook={id_}" for id_ in one),
+            f"/tasks?webhook={self.endpoints['paused']}",
             *(f"/tasks/{id_}" for id_ in self.tasks.values()),
             "/overview",
             "/overview?period=7d",
@@ -298,8 +303,6 @@ ENDPOINT_PAGES = (
     "resume",
     "delete",
     "debugger",
-    "recover",
-    "replay",
 )
 
 

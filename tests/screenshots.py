@@ -87,6 +87,8 @@ def paths(world: pages.World) -> dict[str, str]:
         "deliveries-failed": "/deliveries?state=failed",
         "deliveries-text": "/deliveries?q=example",
         "deliveries-which": "/deliveries?webhook=in",
+        "recover": f"/endpoints/{world.endpoints['refusing']}/recover",
+        "replay": f"{good}/replay",
         "recover-confirm": f"/endpoints/{world.endpoints['disabled']}/recover?since=2026-01-01T00:00",
         "recover-nothing": f"{good}/recover?since=2020-01-01T00:00&until=2020-01-02T00:00",
         "replay-confirm": f"{good}/replay?since=2026-01-01T00:00",

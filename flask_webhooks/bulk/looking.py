@@ -88,16 +88,8 @@ def preview(access: Access, wish: Plan) -> Preview:
     found = conditions(state, wish.kind, wish.selection, endpoint=wish.endpoint, tenant=wish.tenant)
     row = found.table.c
     replay = wish.kind == TaskKind.REPLAY
-    window = (
-        sa.select(
-            row.created_at,
-            (sa.literal("") if replay else row.state).label("state"),
-            sa.and_(sa.true(), *found.dear).label("fits"),
-        )
-        .where(*found.cheap)
-        .order_by(row.id.desc())
-        .limit(LOOKED_AT + 1)
-    ).subquery()
+    columns = [row.created_at, (sa.literal("") if replay else row.state).label("state")]
+    window = found.window(columns, LOOKED_AT + 1, newest=True).subquery()
     created_at = sa.case((window.c.fits, window.c.created_at))
     counted = sa.select(
         window.c.state,

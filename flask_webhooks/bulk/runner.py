@@ -303,13 +303,9 @@ class Runner:
     def _look(self, found: Conditions, cursor: str) -> list[sa.Row[Any]]:
         """The next rows after the cursor: ids, of deliveries also the endpoints, and whether they fit."""
         row = found.table.c
-        columns = [row.id] if self.held.kind == TaskKind.REPLAY else [row.id, row.endpoint_id]
-        window = (
-            sa.select(*columns, sa.and_(sa.true(), *found.dear).label("fits"))
-            .where(row.id > cursor, row.id < self.held.bound, *found.cheap)
-            .order_by(row.id)
-            .limit(self._window)
-        ).cte("looked_at")
+        columns = [] if self.held.kind == TaskKind.REPLAY else [row.endpoint_id]
+        bounds = (row.id > cursor, row.id < self.held.bound)
+        window = found.window(columns, self._window, *bounds).cte("looked_at")
         # The last one tells how far this was, also where nothing fits.
         last = sa.select(sa.func.max(window.c.id)).scalar_subquery()
         query = (

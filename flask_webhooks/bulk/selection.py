@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
@@ -158,10 +159,31 @@ class Conditions:
     cheap: list[sa.ColumnElement[bool]]
     #: What each row must be read for.
     dear: list[sa.ColumnElement[bool]]
+    #: One of these holds, too; each is found by an index of its own, which both at once are not.
+    either: list[sa.ColumnElement[bool]] = field(default_factory=list)
 
     @property
     def all(self) -> list[sa.ColumnElement[bool]]:
-        return [*self.cheap, *self.dear]
+        return [*self.cheap, *self.dear, *([sa.or_(*self.either)] if self.either else [])]
+
+    def window(
+        self, columns: Sequence[Any], limit: int, *more: Any, newest: bool = False
+    ) -> sa.Select[Any]:
+        """The first rows by their ids that are cheap to find, with ``fits``: whether the rest holds, too.
+
+        :param columns: beside the id. :param more: further conditions. :param newest: begin at the end.
+        """
+        key = self.table.c.id
+        fits = sa.and_(sa.true(), *self.dear).label("fits")
+        query = sa.select(key, *columns, fits).where(*more, *self.cheap).limit(limit)
+        query = query.order_by(key.desc() if newest else key)
+        if not self.either:
+            return query
+        # The first of all are among the first of each.
+        parts = [sa.select(query.where(one).subquery()) for one in self.either]
+        merged = sa.union_all(*parts).subquery()
+        order = merged.c.id.desc() if newest else merged.c.id
+        return sa.select(merged).order_by(order).limit(limit)
 
 
 def conditions(
@@ -184,9 +206,22 @@ def conditions(
     delivery = table.c
     cheap: list[sa.ColumnElement[bool]] = []
     dear: list[sa.ColumnElement[bool]] = []
-    (dear if selection.state in _NOT_INDEXED else cheap).append(_in_states(table, kind, selection))
+    names = [selection.state] if selection.state else sorted(TAKEN_FROM[kind])
+    # As literals: only then are the indexes used that hold one state only.
+    states = [sa.literal_column(f"'{DeliveryState(name)}'", sa.String()) for name in names]
+    # Both of them are found by an index of some rows only, but not by one statement.
+    apart = kind == TaskKind.CANCEL and len(states) > 1
+    either = [delivery.state == one for one in states] if apart else []
+    if not apart:
+        wanted = delivery.state == states[0] if len(states) == 1 else delivery.state.in_(states)
+        (dear if selection.state in _NOT_INDEXED else cheap).append(wanted)
     if endpoint is not None:
         cheap.append(delivery.endpoint_id == endpoint.id)
+        if names == [DeliveryState.FAILED]:
+            # Says nothing new, but to PostgreSQL: it takes the index of what of the endpoint has failed, not
+            # that of everything which has, of which it would read all.
+            last = sa.tuple_(sa.literal(endpoint.id), sa.literal(ids.lowest_id("dlv", LAST)))
+            cheap.append(sa.tuple_(delivery.endpoint_id, delivery.id) < last)
     else:
         if tenant is not None:
             cheap.append(delivery.tenant == tenant)
@@ -206,16 +241,7 @@ def conditions(
         cheap.append(delivery.event_id == selection.event_id)
     if selection.status is not None:
         dear.append(answered(delivery.last_status, selection.status))
-    return Conditions(table, cheap, dear)
-
-
-def _in_states(table: sa.Table, kind: TaskKind, selection: Selection) -> sa.ColumnElement[bool]:
-    wanted = [selection.state] if selection.state else sorted(TAKEN_FROM[kind])
-    # As literals: only then are the indexes used that hold one state only.
-    literals: list[sa.ColumnElement[str]] = [
-        sa.literal_column(f"'{DeliveryState(name)}'") for name in wanted
-    ]
-    return table.c.state == literals[0] if len(literals) == 1 else table.c.state.in_(literals)
+    return Conditions(table, cheap, dear, either)
 
 
 def _takers(state: State, kind: TaskKind) -> sa.Select[Any]:
