@@ -67,7 +67,7 @@ def test_default_is_what_the_check_would_take(name: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_none_is_the_default_or_a_value_of_its_own(name: str) -> None:
     found = getattr(read(**{name: None}), name)
-    if name in {"url_prefix", "subdomain", "bind_key", "base_template"}:
+    if name in {"url_prefix", "subdomain", "bind_key", "base_template", "max_endpoints"}:
         assert found is None
         assert "None" in COMMENTS[name]
     else:
