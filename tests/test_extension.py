@@ -521,7 +521,7 @@ def test_public_names_of_the_extension_object() -> None:
     assert names == {
         *("init_app", "db", "hooks", "catalog", "formats", "models"),
         *("emit", "connect", "create_endpoint", "add_event_type", "add_format", "api_blueprint"),
-        *("authorize", "current_tenant", "current_actor", "tenant_name"),
+        *("authorize", "current_tenant", "current_actor", "tenant_name", "endpoint_limit"),
     }
 
 
