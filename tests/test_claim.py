@@ -148,6 +148,15 @@ def test_no_more_than_there_is_room_for(app: Flask, worker: Worker) -> None:
     assert (len(claim.claimed), claim.full) == (8, False)
 
 
+def test_claim_is_full_when_only_places_in_reserve_are_left(app: Flask, worker: Worker) -> None:
+    """Nobody else was called for help: 240 places of 256 were taken, and the rest is kept for other endpoints."""
+    for _ in range(20):
+        add_backlog(app, add_endpoint(app), 20)
+    worker.claimer.reserve = 16
+    claim = worker.claim(256)
+    assert (len(claim.claimed), claim.full) == (240, True)
+
+
 def hold(app: Flask, endpoint_id: str, **values: Any) -> None:
     until = database_time(app) + timedelta(seconds=60)
     update(app, "EndpointHealth", endpoint_id, hold_until=until, **values)

@@ -52,7 +52,7 @@ class Claim:
     #: To be sent as soon as there is a place.
     ahead: list[tuple[Claimed, Target]] = field(default_factory=list)
     released: list[Released] = field(default_factory=list)
-    #: All the room was used: there may be more due, for other workers too.
+    #: Something was left for want of room, or all the room was used: there may be more for other workers.
     full: bool = False
     #: An endpoint gave as much as it may have in flight, or its share: look again after settling.
     limited: bool = False
@@ -206,7 +206,7 @@ class Claimer:
             look_when_due(self.state, connection, pick.exhausted)
             self._wait_for_turns(connection, now, pick, claim)
             save_turns(self.state, connection, turns)
-        claim.full = len(picked) >= room.total
+        claim.full |= len(picked) >= room.total
 
     def _pick_rows(
         self,
@@ -276,13 +276,14 @@ class Claimer:
         for row in rows:
             endpoint_id = row.endpoint_id
             if places <= 0 and ahead <= 0:
+                claim.full = True
                 break
             reserve = self.reserve if busy[endpoint_id] else 0
             if pick.locked[endpoint_id].slow:
                 reserve = self.slow_reserve
             wait = places <= reserve
             if wait and (ahead <= 0 or not pick.may_wait(endpoint_id, now)):
-                claim.limited = True
+                claim.limited = claim.full = True
                 continue
             bucket = pick.endpoints[endpoint_id].bucket
             turn: datetime | None = None
