@@ -73,7 +73,7 @@ class Access:
         :raises NotFound: that tenant is not in scope.
         """
         if not tenant.isprintable() or not self.sees(tenant):
-            raise NotFound(f"There is no tenant {shown(tenant)}.")
+            raise NotFound("There is no tenant %(tenant)s.", tenant=shown(tenant))
         return replace(self, tenant=tenant)
 
     def scope(self, tenant: Any) -> sa.ColumnElement[bool]:

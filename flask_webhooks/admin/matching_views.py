@@ -45,7 +45,7 @@ def _all(kind: TaskKind) -> Response:
         ConfirmForm().check_csrf()
     why_not = not_selectable(filters)
     if why_not is not None:
-        raise InvalidInput(why_not)
+        raise InvalidInput("Not all at once: %(why)s", why=why_not)
     wanted = TaskFilter(
         since=filters.moment("since"),
         until=filters.moment("until"),
