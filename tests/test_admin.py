@@ -21,7 +21,7 @@ from flask_webhooks import Format, actions, queries, signing
 from flask_webhooks.admin import banners, display
 from flask_webhooks.admin.snippets import CURL, NODE, PYTHON
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
-from flask_webhooks.queries import HealthReport
+from flask_webhooks.queries import MOST_COUNTED, HealthReport
 from flask_webhooks.state import state_of
 
 from .delivering import attempts, db_of, drain, endpoint, webhooks_of
@@ -626,6 +626,12 @@ def test_banners_follow_from_signs_of_life_and_backlog(
     with app.app_context():
         shown = banners.from_report(given, operator=operator)
         assert [item.title for item in shown] == expected
+
+
+def test_banner_says_that_it_did_not_count_to_the_end(app: Flask) -> None:
+    with app.app_context():
+        (banner,) = banners.from_report(report(seen=5, late=300, due=MOST_COUNTED), operator=True)
+    assert banner.text.startswith("At least 10,000 deliveries are waiting, the oldest for 5 min")
 
 
 def test_a_backlog_without_worker_is_said_on_every_page(app: Flask, browser: Browser) -> None:

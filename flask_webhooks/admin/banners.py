@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from ..access import Access
 from ..errors import Forbidden
-from ..queries import Backlog, EngineReport, backlog, engine, silent_workers
+from ..queries import MOST_COUNTED, Backlog, EngineReport, backlog, engine, silent_workers
 from ..state import AllTenants
-from .display import duration
+from .display import count, duration
 from .i18n import gettext as _
 from .i18n import ngettext
 
@@ -173,6 +173,12 @@ def _no_scheduler() -> Banner:
 
 
 def _waiting(due: int, late: float) -> str:
+    if due >= MOST_COUNTED:
+        return _(
+            "At least %(count)s deliveries are waiting, the oldest for %(time)s.",
+            count=count(due),
+            time=duration(late),
+        )
     return ngettext(
         "%(num)s delivery is waiting, for %(time)s.",
         "%(num)s deliveries are waiting, the oldest for %(time)s.",
