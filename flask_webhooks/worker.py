@@ -28,7 +28,6 @@ from . import jobs
 from .config import Settings
 from .delivery import heartbeat
 from .delivery.clock import DatabaseClock
-from .delivery.inheritance import Inheritance
 from .delivery.rehearsal import freeze, rehearse
 from .delivery.retention import prune
 from .errors import WebhooksError
@@ -79,7 +78,6 @@ class Worker(rq.Worker):
         self.job_monitoring_interval = min(self.job_monitoring_interval, 5)
         self._swept_at = float("-inf")
         self._rehearsed = False
-        self._inheritance = Inheritance(self._webhooks.engine)
         self._ended = threading.Event()
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
@@ -119,8 +117,6 @@ class Worker(rq.Worker):
         if pipeline is None and not self.is_horse and not self.horse_pid:
             self._register_again()
             self._sweep()
-            with contextlib.suppress(DBAPIError):
-                self._inheritance.prepare()
 
     def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
         """RQ calls this every few seconds while a job runs; RQ 3 with one argument more than RQ 2."""
@@ -128,13 +124,9 @@ class Worker(rq.Worker):
         self._register_again()
 
     def fork_work_horse(self, job: rq.job.Job, queue: rq.Queue) -> None:
-        """Fork with one database connection at most, and that for the child alone."""
-        self._inheritance.take()
+        """Fork with no database connection open: the child could neither use nor close it."""
         self._close_connections()
-        try:
-            super().fork_work_horse(job, queue)
-        finally:
-            self._inheritance.let_go()
+        super().fork_work_horse(job, queue)
 
     def handle_warm_shutdown_request(self) -> None:
         """Tell the work-horse to finish what it has in flight, and to end; and end ourselves."""
