@@ -175,3 +175,25 @@ def test_connection_that_breaks_while_it_reads_comes_back_with_transactions(app:
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT 1"))
         assert not idle(connection)
+
+
+@on_postgresql
+@pytest.mark.parametrize("moment", ["connect", "checkout"])
+def test_transaction_that_a_listener_of_the_host_leaves_open_is_no_trouble(
+    app: Flask, receiver: Receiver, moment: str
+) -> None:
+    """Such as one that says ``SET search_path`` on each new connection."""
+
+    def begin(connection: Any, *_: Any) -> None:
+        connection.execute("SET statement_timeout = '1min'")
+
+    webhooks_of(app).create_endpoint(receiver.url())
+    emit(app, 3)
+    engine = state_of(app).engine
+    engine.dispose()
+    sa.event.listen(engine, moment, begin)
+    try:
+        assert drain(app) == 3
+    finally:
+        sa.event.remove(engine, moment, begin)
+    assert states(app) == {"succeeded": 3}

@@ -41,10 +41,9 @@ def _without_transaction(connection: sa.Connection) -> Iterator[None]:
     driver: Any = None
     if connection.dialect.name == "postgresql":
         driver = connection.connection.dbapi_connection
-    if getattr(driver, "autocommit", None) is not False:
+    if getattr(driver, "autocommit", None) is not False or not _switched_on(driver):
         yield
         return
-    driver.autocommit = True
     try:
         yield
     finally:
@@ -53,6 +52,15 @@ def _without_transaction(connection: sa.Connection) -> Iterator[None]:
         except Exception:
             # It is gone. Whatever comes next must not run without transactions.
             connection.invalidate()
+
+
+def _switched_on(driver: Any) -> bool:
+    """Turn autocommit on. The driver refuses within a transaction, which a listener of the host may have begun."""
+    try:
+        driver.autocommit = True
+    except Exception:
+        return False
+    return True
 
 
 def take_write_lock(state: State, connection: sa.Connection) -> None:
