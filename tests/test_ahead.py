@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -15,12 +16,14 @@ from flask import Flask
 
 from flask_webhooks import actions
 from flask_webhooks.access import system_access
+from flask_webhooks.delivery import drain as drain_module
 from flask_webhooks.delivery import flight as flight_module
-from flask_webhooks.delivery.claim import Claim, Room
+from flask_webhooks.delivery.claim import Claim, Claimer, Room
 from flask_webhooks.delivery.clock import DatabaseClock
 from flask_webhooks.delivery.flight import Flight
 from flask_webhooks.delivery.outcome import Released, Sent, Unsettled
 from flask_webhooks.delivery.send import Sender
+from flask_webhooks.delivery.settle import Settler
 from flask_webhooks.models import EndpointState
 from flask_webhooks.state import state_of
 
@@ -430,3 +433,59 @@ def test_drain_with_few_places_delivers_everything(
     assert drain(app, concurrency=concurrency, endpoint_concurrency=1) == 60
     assert set(receiver.ids().values()) == {3}
     assert states(app) == {"succeeded": 60}
+
+
+def test_outcomes_do_not_pile_up_where_they_are_written_slowly(
+    app: Flask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claims wait for settlements then: what is not written is lost with the worker, and sent again."""
+    for number in range(16):
+        add_backlog(app, add_endpoint(app, receiver.url(f"/ok/{number}")), 40)
+    found: list[int] = []
+    claim_as_ever, settle_as_ever = Claimer.claim, Settler.settle
+
+    def count(self: Claimer, connection: Any, now: Any, room: Room, unsettled: Any = None) -> Claim:
+        found.append(unsettled.answered.total())
+        return claim_as_ever(self, connection, now, room, unsettled)
+
+    def late(self: Settler, *arguments: Any) -> Any:
+        time.sleep(0.05)
+        return settle_as_ever(self, *arguments)
+
+    monkeypatch.setattr(Claimer, "claim", count)
+    monkeypatch.setattr(Settler, "settle", late)
+    monkeypatch.setattr(drain_module, "SETTLE_BATCH", 20)
+    assert drain(app, concurrency=64) == 640
+    # As many may land in the moment before the claim begins.
+    assert max(found) <= 20 + 64
+
+
+def test_what_was_claimed_while_its_endpoint_said_goodbye_is_not_sent(
+    app: Flask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_endpoint(app, receiver.url())
+    emit(app)
+    thread = DrainThread(app, linger=20.0)
+    leave = asyncio.Event()
+    answer, claim_as_ever = Receiver._answer, Claimer.claim
+
+    async def gone(self: Receiver, request: Any, writer: Any) -> bool:
+        await leave.wait()
+        return await answer(self, dataclasses.replace(request, path="/status/410"), writer)
+
+    def meanwhile(self: Claimer, *arguments: Any) -> Claim:
+        found = claim_as_ever(self, *arguments)
+        if found.claimed and receiver.requests:
+            receiver._loop.call_soon_threadsafe(leave.set)
+            wait_until(lambda: thread.drain._flight.unsettled().troubled)
+        return found
+
+    monkeypatch.setattr(Receiver, "_answer", gone)
+    monkeypatch.setattr(Claimer, "claim", meanwhile)
+    thread.start()
+    wait_until(lambda: len(receiver.requests) == 1)
+    emit(app)
+    wait_until(lambda: states(app) == {"failed": 1, "held": 1})
+    thread.drain.stop()
+    thread.join(20)
+    assert len(receiver.requests) == 1

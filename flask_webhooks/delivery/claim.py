@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from ..formats import Target
 from ..health import Hold
@@ -127,18 +128,24 @@ class Claimer:
             found = self._look(connection, now, room)
             if found.ready:
                 self._take(connection, now, found.ready, room, unsettled, claim)
+            taken = bool(claim.claimed or claim.ahead or claim.released)
             if len(found.idle) > FEW:
-                notice(self.state, connection, found.idle)
-            if claim.claimed or claim.ahead or claim.released or found.end is None:
+                try:
+                    notice(self.state, connection, found.idle)
+                except DBAPIError:
+                    # What was taken is ours by now; the others are noticed another time.
+                    if not taken:
+                        raise
+            if taken or found.end is None:
                 break
         claim.limited |= found.passed or found.end is not None
         claim.more = found.end is not None and found.end > start
         if self.state.hooks.tenant_name is not None:
             # After the transactions: the host may ask its database.
-            for taken in (claim.claimed, claim.ahead):
-                taken[:] = [
+            for rows in (claim.claimed, claim.ahead):
+                rows[:] = [
                     (replace(claimed, event=self._names.give(claimed.event)), target)
-                    for claimed, target in taken
+                    for claimed, target in rows
                 ]
         return claim
 
@@ -190,7 +197,7 @@ class Claimer:
         with connection.begin():
             take_write_lock(self.state, connection)
             locked = lock_standings(self.state, connection, candidates)
-            claim.contended = len(locked) < len(candidates)
+            claim.contended |= len(locked) < len(candidates)
             endpoints = read_terms(self.state, connection, locked)
             turns = self._lock_turns(connection, now, endpoints)
             pick = _Pick(room, locked, endpoints, turns, unsettled)
@@ -199,7 +206,7 @@ class Claimer:
                 for endpoint_id in candidates
                 if endpoint_id in endpoints and not pick.troubled(endpoint_id)
             ]
-            claim.limited = len(known) < len(endpoints)
+            claim.limited |= len(known) < len(endpoints)
             picked = self._pick_rows(connection, now, known, pick, claim)
             if picked:
                 self._mark(connection, now, picked, pick, claim)

@@ -200,7 +200,9 @@ class Drain:
                 self._flight.release_waiting()
             self._flight.release_overdue()
             claims = self._look and self._room().total > 0
-            if self._flight.outcomes and not (claims and self._settled):
+            # They take turns, unless outcomes come faster than they are settled.
+            claims_next = self._settled and self._flight.outcomes < SETTLE_BATCH
+            if self._flight.outcomes and not (claims and claims_next):
                 if self._gathers():
                     await asyncio.sleep(GATHER)
                 await self._settle()
@@ -250,10 +252,7 @@ class Drain:
         claim = await self._database.run(take)
         self._limited = claim.limited
         self._flight.release(claim.released)
-        for claimed, target in claim.claimed:
-            self._flight.launch(claimed, target)
-        for claimed, target in claim.ahead:
-            self._flight.wait(claimed, target)
+        self._begin(claim)
         self._claimed.set()
         if claim.claimed:
             self._active_at = time.monotonic()
@@ -266,6 +265,21 @@ class Drain:
             self._loop.call_later(max(wait, 0.0), self.look)
         if claim.full:
             self._bell.summon()
+
+    def _begin(self, claim: Claim) -> None:
+        """Send what was claimed, but for what became unwelcome while the database was at it."""
+        troubled = self._flight.unsettled().troubled
+        for taken, start in (
+            (claim.claimed, self._flight.launch),
+            (claim.ahead, self._flight.wait),
+        ):
+            for claimed, target in taken:
+                if self._stopping_since is not None or not troubled.isdisjoint(
+                    {claimed.endpoint_id, claimed.bucket}
+                ):
+                    self._flight.release([Released(claimed)])
+                else:
+                    start(claimed, target)
 
     async def _settle(self) -> None:
         if not self._house.kept:

@@ -158,6 +158,7 @@ class Flight:
         return (self._clock.now() - moment).total_seconds() <= rates.TOLERANCE
 
     def _fill_places(self) -> None:
+        self.release_overdue()
         while self._waiting and len(self._tasks) < self._places:
             claimed, target, _ = self._waiting.popleft()
             self.launch(claimed, target)
