@@ -229,7 +229,7 @@ def test_nothing_is_left_running(signal_number: signal.Signals, tmp_path: Path) 
         wait_until(lambda: len(children(process.pid)) >= 6, 60, "its processes to run")
         family = children(process.pid)
         process.send_signal(signal_number)
-        process.wait(40)
+        process.wait(75)
     finally:
         process.kill()
         process.wait()

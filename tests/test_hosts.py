@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -276,7 +276,13 @@ def test_prefix_that_a_proxy_takes_off(run: Run) -> None:
 def waitress(app: Flask, prefix: str) -> Iterator[str]:
     """The application behind a real server below a prefix; gives its address."""
     server = create_server(app, host="127.0.0.1", port=0, url_prefix=prefix, threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
+
+    def serve() -> None:
+        # It may wait at the socket that is closed for it in the end.
+        with suppress(OSError):
+            server.run()
+
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.effective_port}"  # type: ignore[union-attr]

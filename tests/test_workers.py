@@ -187,7 +187,7 @@ def test_worker_killed_in_mid_request_is_sent_again_after_the_lease(
 
 def test_work_horse_alone_killed(app: Flask, receiver: Receiver, log: Path) -> None:
     webhooks_of(app).create_endpoint(receiver.url("/slow/1.9"))
-    with start("ours", app, log) as worker:
+    with start("ours", app, log, WEBHOOKS_TIMEOUT=5.0, WEBHOOKS_LEASE=10.0) as worker:
         emit(app)
         receiver.wait_for(1)
         horses = drains_of(app, worker)

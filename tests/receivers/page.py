@@ -20,7 +20,8 @@ if __name__ == "__main__":
 
     @app.after_request
     def tell(response: Response) -> Response:
-        print(json.dumps({"status": response.status_code}), flush=True)
+        # In one piece: others may write at the same time.
+        print(json.dumps({"status": response.status_code}) + "\n", end="", flush=True)
         return response
 
     server = make_server("127.0.0.1", 0, app, threaded=True)

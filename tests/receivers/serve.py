@@ -18,7 +18,8 @@ class Handler(BaseHTTPRequestHandler):
         accepted = receiver.accepts(self.headers, body, os.environ["WEBHOOK_SECRET"])
         status = 200 if accepted else 401
         event = json.loads(body)["event"] if accepted else None
-        print(json.dumps({"status": status, "event": event}), flush=True)
+        # In one piece: others may write at the same time.
+        print(json.dumps({"status": status, "event": event}) + "\n", end="", flush=True)
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
