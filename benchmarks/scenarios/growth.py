@@ -29,7 +29,7 @@ class Size:
 
 
 SIZES: dict[Scale, Size] = {
-    "full": Size(2, 2_000_000, 5_000, 300, 60),
+    "full": Size(2, 2_000_000, 5_000, 300, 30),
     "quick": Size(1, 200_000, 5_000, 100, 20),
     "smoke": Size(1, 400, 200, 2, 1),
 }

@@ -36,7 +36,7 @@ class Size:
 
 
 SIZES: dict[Scale, list[Size]] = {
-    "full": [Size(0, 3, 1000, 40), Size(50, 2, 500, 20), Size(200, 2, 200, 10)],
+    "full": [Size(0, 3, 1000, 40), Size(50, 2, 500, 20), Size(200, 2, 300, 10)],
     "quick": [Size(0, 1, 250, 20), Size(50, 1, 150, 10), Size(200, 1, 75, 10)],
     "smoke": [Size(0, 1, 3, 2), Size(50, 1, 2, 2)],
 }
