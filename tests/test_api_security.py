@@ -217,6 +217,7 @@ def test_the_tenant_of_a_query_never_widens_the_scope(app: Flask, api: Api, worl
             api.get(path, 404, tenant=other)
     for path, body in (("/tasks", {"kind": "cancel"}), ("/endpoints/delete-all", {})):
         api.post(path, {**body, "tenant": "app_2"}, 404)
+        assert api.post(path, {**body, "tenant": "x" * 256}, 422)["field"] == "tenant"
     api.post("/endpoints", {"url": URL, "tenant": "app_2"}, 403)
 
 

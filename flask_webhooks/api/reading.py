@@ -22,6 +22,7 @@ from werkzeug.exceptions import (
 )
 
 from ..access import Access, shown
+from ..actions.checks import MAX_TENANT_LENGTH
 from ..errors import InvalidInput
 from ..state import State
 
@@ -96,8 +97,13 @@ def scoped(access: Access, given: dict[str, Any]) -> Access:
     """The access as far as the request wants it: takes ``tenant`` out of what was read.
 
     :raises NotFound: that tenant is not in scope.
+    :raises InvalidInput: it is longer than any can be.
     """
     tenant = given.pop("tenant", None)
+    if tenant is not None and len(tenant) > MAX_TENANT_LENGTH:
+        raise InvalidInput(
+            f"Write tenant as an id of at most {MAX_TENANT_LENGTH} characters.", field="tenant"
+        )
     return access if tenant is None else access.within(tenant)
 
 

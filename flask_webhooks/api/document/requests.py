@@ -119,10 +119,17 @@ def _settings(formats: Sequence[str]) -> dict[str, Schema]:
         "url": text("Where to send.", maxLength=2048),
         "events": value(
             "array?",
-            "Names and `license.*` patterns; null is everything, also future types. Names of the format's own are "
-            "understood, and stored as ours.",
+            "Names and `license.*` patterns; null is everything, also future types. Stored and answered as ours.",
             items=text(),
             minItems=1,
+        ),
+        "dialect": nullable(
+            one_of(
+                formats,
+                "The format in whose names `events` are given; what it has no name for is read as ours. Null: "
+                "ours. Left out of a change: ours; of a new endpoint: its `format`, but a name that means "
+                "something else as ours is refused then.",
+            )
         ),
         "format": nullable(
             one_of(formats, "Null or left out: recognised from the URL, else the default.")
