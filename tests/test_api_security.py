@@ -231,6 +231,64 @@ def test_all_of_one_tenant_are_deleted_and_no_others(app: Flask, api: Api) -> No
     assert len(api.get("/endpoints")["items"]) == 2
 
 
+# -- what is secret -----------------------------------------------------------------------------------
+
+ELSEWHERE = "https://thief.example/x"
+
+
+def _without_secret(action: str, endpoint: Endpoint | None) -> bool:
+    return action != "secret"
+
+
+@pytest.mark.parametrize("change", [{"format": "authon"}, {"format": "authon", "url": ELSEWHERE}])
+def test_a_secret_that_signs_is_never_sent_in_the_open(
+    app: Flask, api: Api, change: dict[str, str]
+) -> None:
+    path = f"/endpoints/{add_endpoint(app).id}"
+    before = contents(app)
+    for may in (_without_secret, lambda action, endpoint: True):
+        webhooks_of(app).authorize(may)
+        problem = api.patch(path, change, 422)
+        assert problem["field"] == "format"
+        assert "add another endpoint" in problem["detail"]
+        assert contents(app) == before
+    # Not by way of a format that has no use for it either.
+    discord = "https://discord.com/api/webhooks/1234567890/abcDEF-token_very_secret"
+    assert api.patch(path, {"format": "discord", "url": discord})["format"] == "discord"
+    assert api.patch(path, {**change, "url": URL}, 422)["field"] == "format"
+    assert api.patch(path, {"format": "aureva", "url": URL})["format"] == "aureva"
+
+
+def test_a_secret_that_is_sent_in_the_open_goes_to_no_other_server(app: Flask, api: Api) -> None:
+    path = f"/endpoints/{add_endpoint(app, format='authon').id}"
+    webhooks_of(app).authorize(_without_secret)
+    for url in (ELSEWHERE, URL.replace("https:", "http:"), URL.replace(".com", ".com:8443")):
+        assert api.patch(path, {"url": url}, 422)["field"] == "url", url
+    assert api.patch(path, {"url": f"{URL}/other"})["url"] == f"{URL}/other"
+    webhooks_of(app).authorize(lambda action, endpoint: True)
+    assert api.patch(path, {"url": ELSEWHERE})["url"] == ELSEWHERE
+
+
+def test_values_of_headers_go_to_no_other_server(app: Flask, api: Api) -> None:
+    added = add_endpoint(app, headers={"X-Key": "one", "X-Team": "two"})
+    path = f"/endpoints/{added.id}"
+    webhooks_of(app).authorize(_without_secret)
+    before = contents(app)
+    for headers in ({}, {"headers": {"x-key ": None}}, {"headers": {"X-Key": "1", "X-Team": None}}):
+        problem = api.patch(path, {"url": ELSEWHERE, **headers}, 422)
+        assert (problem["code"], problem["field"]) == ("invalid_header", "headers")
+        assert contents(app) == before
+    assert api.patch(path, {"url": f"{URL}/other"})["url"] == f"{URL}/other"
+    api.patch(path, {"url": ELSEWHERE, "headers": {"X-Key": "new"}})
+    assert api.get(path)["header_names"] == ["X-Key"]
+    api.patch(path, {"url": URL, "headers": {}})
+    api.patch(path, {"url": ELSEWHERE})
+    webhooks_of(app).authorize(lambda action, endpoint: True)
+    api.patch(path, {"headers": {"X-Key": "new"}})
+    api.patch(path, {"url": URL})
+    assert api.get(path)["header_names"] == ["X-Key"]
+
+
 # -- forged requests ----------------------------------------------------------------------------------
 
 
