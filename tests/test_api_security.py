@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from werkzeug.exceptions import default_exceptions
 from werkzeug.routing import Rule
 
 from flask_webhooks import actions
@@ -503,6 +504,9 @@ def test_what_people_and_receivers_wrote_stays_text(app: Flask, api: Api, world:
 def test_every_error_below_the_prefix_is_a_problem(app: Flask, api: Api) -> None:
     for method, path, status in (
         ("GET", "/nowhere", 404),
+        ("GET", "", 404),
+        ("GET", "/", 404),
+        ("POST", "", 404),
         ("GET", "/endpoints/", 404),
         ("POST", "/deliveries/x/y", 404),
         ("PUT", "/endpoints", 405),
@@ -519,6 +523,40 @@ def test_every_error_below_the_prefix_is_a_problem(app: Flask, api: Api) -> None
         assert response.mimetype == PROBLEM
     allowed = api.send("PUT", "/endpoints", json={}).headers["Allow"]
     assert {item.strip() for item in allowed.split(",")} == {"GET", "POST"}
+
+
+class HostFault(Exception):
+    """Of a host that answers it by itself."""
+
+
+def test_pages_of_the_host_for_errors_are_not_for_programs(
+    app: Flask, api: Api, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The host has one for each status, and one for every exception."""
+
+    def page(error: Exception) -> tuple[str, int]:
+        return "<h1>Oops</h1>", getattr(error, "code", None) or 500
+
+    for status in default_exceptions:
+        app.register_error_handler(status, page)
+    app.register_error_handler(Exception, page)
+    app.register_error_handler(HostFault, lambda error: ("the host's own", 418))
+    test_every_error_below_the_prefix_is_a_problem(app, api)
+    for body, status in ((b"{", 400), (b"[]", 400), (b'{"url": 5}', 422)):
+        answer = api.send("POST", "/endpoints", data=body, content_type="application/json")
+        assert (answer.status_code, answer.mimetype) == (status, PROBLEM)
+    for method, rule in rules(app):
+        if method not in ("GET", "DELETE"):
+            assert send(api, method, rule, world, data=b"{}").status_code == 415
+    test_trouble_that_passes_is_told_so(app, api)
+    test_a_fault_is_a_problem_that_tells_nothing(app, api, caplog)
+
+    @webhooks_of(app).authorize
+    def broken(action: str, endpoint: object) -> bool:
+        raise HostFault
+
+    assert api.client.get(f"{PREFIX}/endpoints").text == "the host's own"
+    assert app.test_client().get("/api/elsewhere").text == "<h1>Oops</h1>"
 
 
 def test_other_paths_of_the_host_are_its_own(app: Flask) -> None:

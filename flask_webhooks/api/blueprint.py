@@ -55,9 +55,15 @@ def create_blueprint() -> Blueprint:
             blueprint.add_url_rule(
                 rule, endpoint=view.__name__, view_func=_opened(view), methods=[method]
             )
-    blueprint.add_url_rule(
-        "/<path:path>", endpoint=_ELSEWHERE, view_func=_opened(elsewhere), methods=_METHODS
-    )
+    nowhere = _opened(elsewhere)
+    for rule in ("/", "/<path:path>"):
+        blueprint.add_url_rule(rule, endpoint=_ELSEWHERE, view_func=nowhere, methods=_METHODS)
+
+    @blueprint.record
+    def add_prefix(setup: BlueprintSetupState) -> None:
+        if setup.url_prefix:
+            setup.add_url_rule("", endpoint=_ELSEWHERE, view_func=nowhere, methods=_METHODS)
+
     return blueprint
 
 
@@ -70,8 +76,8 @@ def _check_place(setup: BlueprintSetupState) -> None:
         )
 
 
-def elsewhere(access: Access, path: str) -> Response:
-    """What is nowhere else below the prefix: a path that is misspelt, or a method that a path does not have."""
+def elsewhere(access: Access, path: str = "") -> Response:
+    """What is nowhere else at and below the prefix: a path that is misspelt, or a method that a path does not have."""
     access.require("view")
     adapter = current_app.create_url_adapter(request)
     assert adapter is not None
