@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response, request
 from werkzeug.exceptions import default_exceptions
 from werkzeug.routing import Rule
 
@@ -23,6 +23,7 @@ from flask_webhooks.state import state_of
 from .api_calls import PREFIX, PROBLEM, Api, make_app, rules, template
 from .delivering import webhooks_of
 from .helpers import URL, accessing, add_delivery, add_endpoint, close
+from .helpers import make_app as make_bare_app
 from .pages import HOSTILE, World, contents, populate
 from .receiver import Receiver
 
@@ -135,6 +136,46 @@ def test_a_reader_is_refused_each_change(app: Flask, api: Api, world: World) -> 
         else:
             assert send(api, method, rule, world).status_code == 200, rule
     assert contents(app) == before
+
+
+def test_strangers_are_refused_everywhere(database_url: str, redis_url: str) -> None:
+    app = make_bare_app(database_url, redis_url)
+    asked: list[str] = []
+
+    def program() -> str | None:
+        asked.append(request.path)
+        return request.headers.get("X-Key")
+
+    blueprint = webhooks_of(app).api_blueprint(authenticate=program)
+    app.register_blueprint(blueprint, url_prefix=PREFIX)
+    webhooks_of(app).authorize(lambda action, endpoint: asked[-1] == request.path)
+    known = Api(app, headers={"X-Key": "of app_1"})
+    # The document is read with the same key.
+    known.client.environ_base["HTTP_X_KEY"] = "of app_1"
+    stranger = app.test_client()
+    before = contents(app)
+    for method, rule in rules(app):
+        path = PREFIX + template(rule)
+        for options in ({}, {"json": {}}, {"data": {"a": "b"}}):
+            response = stranger.open(path, method=method, **options)
+            assert (response.status_code, response.mimetype) == (401, PROBLEM), rule
+            assert response.get_json()["code"] == "unauthorized"
+            assert response.headers["WWW-Authenticate"]
+    for path in ("", "/", "/nowhere"):
+        assert stranger.get(PREFIX + path).status_code == 401
+    assert contents(app) == before
+    assert known.post("/endpoints", {"url": URL}, 201)["url"] == URL
+    close(app)
+
+
+@pytest.mark.parametrize("answer", [("", 401), Response("Log in.", 401)], ids=["tuple", "response"])
+def test_an_answer_of_a_view_is_no_yes(database_url: str, redis_url: str, answer: object) -> None:
+    app = make_bare_app(database_url, redis_url, PROPAGATE_EXCEPTIONS=False)
+    blueprint = webhooks_of(app).api_blueprint(authenticate=lambda: answer)
+    app.register_blueprint(blueprint, url_prefix=PREFIX)
+    response = app.test_client().get(f"{PREFIX}/endpoints")
+    assert (response.status_code, response.mimetype) == (500, PROBLEM)
+    close(app)
 
 
 NEEDED = {

@@ -22,6 +22,7 @@ from .parts import (
 
 _TITLES: Final = {
     400: "The body is not a JSON object, or the request is malformed.",
+    401: "The application does not know who this is.",
     403: "Not allowed, or the application has not said who may.",
     404: "There is no such thing in scope.",
     409: "The state of things does not allow it.",
@@ -116,7 +117,7 @@ def _operation(
             *parameters,
         ]
     # A tenant, or an endpoint to filter by, may not be there either.
-    refused = {str(status): _problem(_TITLES[status]) for status in (403, 404, 422, *problems)}
+    refused = {str(status): _problem(_TITLES[status]) for status in (401, 403, 404, 422, *problems)}
     found: dict[str, Any] = {
         "operationId": name,
         "summary": summary,
