@@ -500,6 +500,19 @@ def test_bad_endpoints_are_refused(app: Flask, api: Api, body: Any, field: str |
     assert api.get("/endpoints")["items"] == []
 
 
+def test_a_refusal_tells_of_everything_that_is_wrong(app: Flask, api: Api) -> None:
+    body = {"url": "ftp://x", "name": "a\nb", "events": ["licence.created"], "timeout": 0}
+    path = f"/endpoints/{add_endpoint(app).id}"
+    for problem in (api.post("/endpoints", body, 422), api.patch(path, body, 422)):
+        errors = problem["errors"]
+        assert [error["field"] for error in errors] == ["url", "name", "events", "timeout"]
+        assert (problem["field"], problem["detail"]) == ("url", errors[0]["detail"])
+        assert "license.created" in errors[2]["detail"]
+    problem = api.get("/deliveries?stat=failed", 422)
+    assert problem["errors"] == [{"field": "stat", "detail": problem["detail"]}]
+    assert "errors" not in api.get("/nowhere", 404)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [

@@ -83,9 +83,11 @@ def _refused(error: WebhooksError) -> Response:
     if isinstance(error, ConfigurationError):
         # For the developer: status 500, and a traceback in the log.
         raise error
-    members = {
+    members: dict[str, Any] = {
         name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
     }
+    if isinstance(error, InvalidInput):
+        members["errors"] = [{"field": each.field, "detail": each.message} for each in error.errors]
     return problem(status_of(error), code_of(error), error.message, **members)
 
 

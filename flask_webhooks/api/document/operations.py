@@ -29,7 +29,7 @@ _TITLES: Final = {
     411: "The length of the body is not told.",
     413: "The body is too large.",
     415: "The request does not say Content-Type: application/json.",
-    422: "A value cannot be accepted; `field` names it.",
+    422: "A value cannot be accepted; `errors` tells of all of them.",
 }
 
 _FILTERS: Final[dict[str, Schema]] = {
@@ -137,7 +137,8 @@ def answered(description: str, schema: Schema | None) -> dict[str, Any]:
 
 
 def _problem(description: str) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": reference("Problem")}}
+    schema = reference("Refusal" if description == _TITLES[422] else "Problem")
+    content = {"application/problem+json": {"schema": schema}}
     return {"description": description, "content": content}
 
 
