@@ -595,16 +595,23 @@ def test_a_task_is_done_by_a_real_worker(
     ],
 )
 def test_bad_tasks_are_refused(api: Api, body: Any, field: str) -> None:
-    for path in ("/tasks", "/tasks/preview"):
-        assert api.post(path, body, 422)["field"] == field
+    for path, more in (("/tasks", {"all_tenants": True}), ("/tasks/preview", {})):
+        assert api.post(path, {**body, **more}, 422)["field"] == field
     assert api.get("/tasks")["items"] == []
 
 
 def test_a_task_of_one_tenant_leaves_the_others_alone(app: Flask, api: Api) -> None:
     for tenant in ("app_1", "app_2"):
         add_delivery(app, add_endpoint(app, tenant=tenant), "failed")
+    problem = api.post("/tasks", {"kind": "resend"}, 422)
+    assert problem["field"] == "tenant"
+    assert '"all_tenants": true' in problem["detail"]
+    assert api.post("/tasks/preview", {"kind": "resend"})["count"] == 2
     wish = {"kind": "cancel", "tenant": "app_1"}
     assert api.post("/tasks", wish, 202)["tenant"] == "app_1"
+    everybody = {"kind": "resend", "all_tenants": True}
+    assert api.post("/tasks/preview", everybody)["count"] == 2
+    assert api.post("/tasks", everybody, 202)["tenant"] is None
     assert api.post("/tasks/preview", {"kind": "resend", "tenant": "app_2"})["count"] == 1
 
 

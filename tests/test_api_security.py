@@ -72,7 +72,8 @@ def path_of(rule: Rule, world: World) -> str:
 #: What makes each request succeed that says more than nothing.
 BODIES: dict[str, Any] = {
     "/endpoints": {"url": "https://hooks.example.com/x"},
-    "/tasks": {"kind": "cancel"},
+    "/endpoints/delete-all": {"all_tenants": True},
+    "/tasks": {"kind": "cancel", "all_tenants": True},
     "/tasks/preview": {"kind": "cancel"},
 }
 #: Routes that only look, though by POST.
@@ -267,10 +268,25 @@ def test_all_of_one_tenant_are_deleted_and_no_others(app: Flask, api: Api) -> No
     ids = [add_endpoint(app, tenant=tenant).id for tenant in ("app_1", "app_1", "app_2", None)]
     assert api.post("/endpoints/delete-all", {"tenant": "app_1"}) == {"deleted": 2}
     assert [item["id"] for item in api.get("/endpoints")["items"]] == ids[:1:-1]
+    for body in ({}, {"tenant": None}, {"all_tenants": False}):
+        problem = api.post("/endpoints/delete-all", body, 422)
+        assert problem["field"] == "tenant"
+        assert '"all_tenants": true' in problem["detail"]
+    both = {"tenant": "app_2", "all_tenants": True}
+    assert api.post("/endpoints/delete-all", both, 422)["field"] == "all_tenants"
     # A URL that lost its id is not a wish to delete everything.
     assert api.send("DELETE", "/endpoints").status_code == 405
     assert api.send("DELETE", "/endpoints/").status_code == 404
     assert len(api.get("/endpoints")["items"]) == 2
+    assert api.post("/endpoints/delete-all", {"all_tenants": True}) == {"deleted": 2}
+
+
+def test_who_sees_one_tenant_only_deletes_its_own(app: Flask, api: Api) -> None:
+    for tenant in ("app_1", "app_2"):
+        add_endpoint(app, tenant=tenant)
+    webhooks_of(app).hooks.current_tenant = lambda: "app_1"
+    assert api.post("/endpoints/delete-all") == {"deleted": 1}
+    assert api.post("/endpoints/delete-all", {"all_tenants": True}) == {"deleted": 0}
 
 
 # -- what is secret -----------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from .reading import (
     read_body,
     read_query,
     scoped,
+    scoped_to_many,
     text,
     whole,
 )
@@ -107,8 +108,8 @@ def endpoint_delete(access: Access, endpoint_id: str) -> Response:
 def endpoint_delete_all(access: Access) -> Response:
     """Delete every endpoint in scope."""
     access.require("delete_all")
-    body = read_body(access.state, tenant=text)
-    return answer({"deleted": actions.delete_all_endpoints(scoped(access, body))})
+    body = read_body(access.state, tenant=text, all_tenants=boolean)
+    return answer({"deleted": actions.delete_all_endpoints(scoped_to_many(access, body))})
 
 
 def endpoint_test(access: Access, endpoint_id: str) -> Response:

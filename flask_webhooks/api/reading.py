@@ -24,7 +24,7 @@ from werkzeug.exceptions import (
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
 from ..errors import InvalidInput
-from ..state import State
+from ..state import AllTenants, State
 
 Reader = Callable[[str, Any], Any]
 
@@ -105,6 +105,25 @@ def scoped(access: Access, given: dict[str, Any]) -> Access:
             f"Write tenant as an id of at most {MAX_TENANT_LENGTH} characters.", field="tenant"
         )
     return access if tenant is None else access.within(tenant)
+
+
+def scoped_to_many(access: Access, given: dict[str, Any]) -> Access:
+    """The same for what is done to many endpoints at once: takes ``all_tenants`` as well.
+
+    A program that lost the tenant on its way must not do it to everybody.
+
+    :raises InvalidInput: the request could mean all tenants, and does not say so.
+    """
+    everybody = given.pop("all_tenants", False)
+    tenant = given.get("tenant")
+    if everybody and tenant is not None:
+        raise InvalidInput("Leave out tenant or all_tenants.", field="all_tenants")
+    if not everybody and tenant is None and isinstance(access.tenant, AllTenants):
+        raise InvalidInput(
+            'This is about many endpoints, and you see all tenants. Name one as tenant, or write "all_tenants": true.',
+            field="tenant",
+        )
+    return scoped(access, given)
 
 
 # -- readers: (name, value) -> value ---------------------------------------------------------------

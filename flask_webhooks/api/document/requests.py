@@ -32,6 +32,11 @@ from .parts import (
 
 _TENANT: Final = optional_text("Only this tenant's.", maxLength=MAX_TENANT_LENGTH)
 
+_ALL_TENANTS: Final = flag(
+    "Everybody's, and the whole server's. Who sees all tenants has to say so, or name a tenant; a preview and what "
+    "is about one endpoint need neither."
+)
+
 
 def bodies(formats: Sequence[str]) -> dict[str, Schema]:
     """The schemas of the bodies.
@@ -84,7 +89,7 @@ def bodies(formats: Sequence[str]) -> dict[str, Schema]:
                 "data": value("object?", "Null for the example of the type."),
             }
         ),
-        "DeleteAll": body({"tenant": _TENANT}),
+        "DeleteAll": body({"tenant": _TENANT, "all_tenants": _ALL_TENANTS}),
         "TaskWish": body(
             {
                 "kind": one_of(
@@ -97,6 +102,7 @@ def bodies(formats: Sequence[str]) -> dict[str, Schema]:
                     "Null: all endpoints in scope. A replay needs one.",
                 ),
                 "tenant": _TENANT,
+                "all_tenants": _ALL_TENANTS,
                 "since": optional_time(
                     "`recover`: failed at this time or later. Else: created then. `recover` and `replay` need it."
                 ),
