@@ -157,7 +157,8 @@ def test_strangers_are_refused_everywhere(database_url: str, redis_url: str) -> 
     before = contents(app)
     for method, rule in rules(app):
         path = PREFIX + template(rule)
-        for options in ({}, {"json": {}}, {"data": {"a": "b"}}):
+        bodies: tuple[dict[str, Any], ...] = ({}, {"json": {}}, {"data": {"a": "b"}})
+        for options in bodies:
             response = stranger.open(path, method=method, **options)
             assert (response.status_code, response.mimetype) == (401, PROBLEM), rule
             assert response.get_json()["code"] == "unauthorized"
@@ -386,6 +387,21 @@ def test_what_another_site_can_send_is_refused(
         assert response.status_code == 415, rule
         assert "Content-Type: application/json" in response.get_json()["detail"]
     assert contents(app) == before
+
+
+def test_what_a_browser_sends_for_another_site_is_refused(
+    app: Flask, api: Api, world: World
+) -> None:
+    """The host's CORS rules may say yes to JSON of another site, for all its paths."""
+    before = contents(app)
+    for method, rule in rules(app):
+        path = path_of(rule, world)
+        options = {} if method in ("GET", "DELETE") else {"json": BODIES.get(template(rule), {})}
+        response = api.send(method, path, headers={"Sec-Fetch-Site": "cross-site"}, **options)
+        assert response.status_code == (200 if method == "GET" else 403), rule
+    assert contents(app) == before
+    for site in ("same-origin", "same-site", "none"):
+        api.post("/endpoints", {"url": URL}, 201, headers={"Sec-Fetch-Site": site})
 
 
 def test_a_form_that_says_it_is_a_delete_is_refused(app: Flask, api: Api, world: World) -> None:

@@ -441,8 +441,8 @@ def test_api_page_lets_in_whom_it_says(stage: Stage) -> None:
         assert person.get("/webhooks/").status_code == status, name
         assert person.get("/webhooks/endpoints/new").status_code == status, name
         assert person.get("/api/webhooks/endpoints").status_code == 401, name
-    key = {"Authorization": "Bearer key-of-staff"}
-    assert app.test_client().get("/webhooks/", headers=key).status_code == 403
+    program = {"Authorization": "Bearer key-of-staff"}
+    assert app.test_client().get("/webhooks/", headers=program).status_code == 403
 
 
 def test_format_of_the_how_to_signs_as_it_says(stage: Stage) -> None:

@@ -26,7 +26,7 @@ from . import (
     switch_views,
     task_views,
 )
-from .reading import check_media_type
+from .reading import check_origin
 
 NAME: Final = "flask_webhooks_api"
 
@@ -115,7 +115,7 @@ def _opened(view: View, authenticate: Authenticate | None) -> View:
     def opened(**values: Any) -> Response:
         if authenticate is not None:
             _require_known(authenticate)
-        check_media_type()
+        check_origin()
         return view(request_access(state_of()), **values)
 
     return opened

@@ -2,7 +2,8 @@
 
 A cross-site form cannot send ``application/json``; a script of another site cannot either without asking first
 (CORS), and nothing here says yes to that. So a body of that type, which is asked for even where there is
-nothing to say, keeps a signed-in person's browser from being used against them.
+nothing to say, keeps a signed-in person's browser from being used against them. Where the host's own CORS rules say
+yes for all its paths, the browser's ``Sec-Fetch-Site`` still tells.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from werkzeug.exceptions import (
 
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
-from ..errors import InvalidInput
+from ..errors import Forbidden, InvalidInput
 from ..state import AllTenants, State
 
 Reader = Callable[[str, Any], Any]
@@ -35,10 +36,16 @@ _ROOM: Final = 128 * 1024
 _LONGEST_ARGUMENT: Final = 500
 
 
-def check_media_type() -> None:
-    """:raises UnsupportedMediaType: the request changes something, and a form of another site could have sent it."""
+def check_origin() -> None:
+    """Refuse what a browser was made to send by another site.
+
+    :raises UnsupportedMediaType: the request changes something, and a form of another site could have sent it.
+    :raises Forbidden: the browser says so itself; the host's CORS rules may have allowed it to send JSON.
+    """
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
+    if request.headers.get("Sec-Fetch-Site", "").strip().lower() == "cross-site":
+        raise Forbidden("Requests that change something are not taken from pages of other sites.")
     if request.method == "DELETE" and not request.content_type:
         # No browser sends it to another site without asking, and it says nothing.
         return
