@@ -310,13 +310,16 @@ class Webhooks:
         """
         return self.formats.add(item)
 
-    def api_blueprint(self) -> Blueprint:
+    def api_blueprint(self, authenticate: Callable[[], object] | None = None) -> Blueprint:
         """The JSON API, to be mounted where the host wants it: ``app.register_blueprint(api, url_prefix=…)``.
 
-        Who may do what, and to whose endpoints, is asked of the same functions as for the pages. The host
-        signs programs in as it likes, in a ``before_request`` of this blueprint or of its own.
+        Who may do what, and to whose endpoints, is asked of the same functions as for the pages.
+
+        :param authenticate: called in each request for the API, before anything else of ours. What is true
+            lets the program in, as far as those functions allow; else the answer is 401. Without it the host
+            has to sign programs in itself: `authorize` alone decides.
         """
-        return api.create_blueprint()
+        return api.create_blueprint(authenticate)
 
     def endpoint_limit(self, function: Callable[[str], int | None]) -> Callable[..., int | None]:
         """Register how many endpoints a tenant may have: ``(tenant) -> int | None``; ``None`` is no limit.

@@ -20,6 +20,9 @@ from .helpers import make_app as make_bare_app
 PREFIX = "/api/webhooks"
 NAME = "flask_webhooks_api"
 
+#: What answers for all paths that are none.
+ELSEWHERE = f"{NAME}.elsewhere"
+
 PROBLEM = "application/problem+json"
 
 _FORMATS = jsonschema.FormatChecker(())
@@ -40,7 +43,7 @@ def make_app(database_url: str, redis_url: str, **config: Any) -> Flask:
 def rules(app: Flask) -> Iterator[tuple[str, Rule]]:
     """Every route with each of its methods, but for what catches all else."""
     for rule in app.url_map.iter_rules():
-        if rule.endpoint.startswith(f"{NAME}.") and "path" not in rule.arguments:
+        if rule.endpoint.startswith(f"{NAME}.") and rule.endpoint != ELSEWHERE:
             for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
                 yield method, rule
 
@@ -134,7 +137,7 @@ class Api:
             PREFIX + path.partition("?")[0], method=method
         ) as context:
             rule = context.request.url_rule
-        if rule is None or "path" in rule.arguments:
+        if rule is None or rule.endpoint == ELSEWHERE:
             return None
         operation: dict[str, Any] = self.document["paths"][template(rule)][method.lower()]
         return operation

@@ -110,6 +110,24 @@ def test_a_secret_that_was_typed_is_asked_for_again(app: Flask, browser: Browser
     assert secrets_of(app, the_endpoint(app)) == [own]
 
 
+def test_values_of_headers_are_asked_for_where_they_go_elsewhere(
+    app: Flask, browser: Browser
+) -> None:
+    endpoint = add_endpoint(app, headers={"X-A": "a", "X-Team": "old"})
+    webhooks_of(app).authorize(lambda action, endpoint: action != "secret")
+    moved = {"url": "https://other.example/in", "headers-0-name": ""}
+    page = edit(browser, endpoint, 422, **moved)
+    assert faulty(page) == ["#wh-headers-1-value"]
+    check_summary(page)
+    assert "X-Team again" in page.one(id="wh-headers-1-value-error").text
+    assert the_endpoint(app).url_shown == endpoint.url_shown
+    browser.send(page, "/edit", {"headers-1-value": "new"})
+    sealed = the_endpoint(app).headers_sealed
+    assert sealed is not None
+    assert state_of(app).vault.open(sealed) == {"X-Team": "new"}
+    assert the_endpoint(app).url_shown == moved["url"]
+
+
 def test_a_new_value_of_a_stored_header_survives_a_refusal(app: Flask, browser: Browser) -> None:
     endpoint = add_endpoint(app, headers={"X-Team": "old"})
     page = edit(browser, endpoint, 422, **{"headers-0-value": "new", "rate_limit": "many"})

@@ -192,12 +192,56 @@ def test_the_format_is_recognised_chosen_and_shown(app: Flask, api: Api) -> None
     assert chosen["format"] == "aureva"
     # Names of the format's own are read in its dialect, and stored as ours.
     assert all(name.startswith("license.") for name in chosen["events"])
-    changed = api.patch(f"/endpoints/{chosen['id']}", {"events": ["key.used", "user.banned"]})
+    changed = api.patch(
+        f"/endpoints/{chosen['id']}", {"events": ["key.used", "user.banned"], "dialect": "aureva"}
+    )
     assert changed["events"] == [*chosen["events"], "user.banned"]
     assert [row["format"] for row in api.get("/endpoints")["items"]] == ["aureva", "discord"]
     problem = api.post("/endpoints", {"url": URL, "format": "discrod"}, 422)
     assert problem["field"] == "format"
     assert "'discord'" in problem["detail"]
+
+
+@pytest.mark.parametrize("format", [item.name for item in builtin_formats()])
+def test_a_list_of_event_types_that_was_read_can_be_sent_back(
+    app: Flask, api: Api, format: str
+) -> None:
+    added = add_endpoint(app)
+    update(app, "Endpoint", added.id, format=format)
+    path = f"/endpoints/{added.id}"
+    names = [kind["name"] for kind in api.get("/event-types")["items"] if kind["subscribable"]]
+    assert len(names) > 20
+    for events in (*([name] for name in names), names, ["license.*"], None):
+        for _ in range(2):
+            answer = api.client.patch(PREFIX + path, json={"events": events})
+            assert (answer.status_code, answer.get_json()["events"]) == (200, events)
+            events = answer.get_json()["events"]
+    assert api.get(path)["events"] is None
+
+
+def test_names_that_mean_two_things_are_read_as_the_request_says(app: Flask, api: Api) -> None:
+    body = {"url": URL, "format": "authforge", "events": ["license.activated"]}
+    problem = api.post("/endpoints", body, 422)
+    assert (problem["code"], problem["field"]) == ("invalid_subscription", "events")
+    assert '"dialect": "authforge"' in problem["detail"]
+    assert api.get("/endpoints")["items"] == []
+    theirs = api.post("/endpoints", {**body, "dialect": "authforge"}, 201)
+    assert theirs["events"] == ["license.reinstated"]
+    for ours in ("standard", None):
+        made = api.post("/endpoints", {**body, "dialect": ours}, 201)
+        assert made["events"] == ["license.activated"]
+    path = f"/endpoints/{theirs['id']}"
+    changed = api.patch(path, {"events": ["license.activated"], "dialect": "authforge"})
+    assert changed["events"] == ["license.reinstated"]
+    assert api.patch(path, {"events": ["license.activated"]})["events"] == ["license.activated"]
+    # A name that only the format has says by itself what is meant, where the format is chosen.
+    alone = api.post("/endpoints", {**body, "events": ["license.redeemed"]}, 201)
+    assert alone["events"] == ["license.activated"]
+    assert api.patch(path, {"events": ["license.redeemed"]}, 422)["field"] == "events"
+    for wrong in ("discrod", ""):
+        problem = api.patch(path, {"events": None, "dialect": wrong}, 422)
+        assert problem["field"] == "dialect"
+    assert api.patch(path, {"dialect": 5}, 422)["field"] == "dialect"
 
 
 def test_formats_say_how_they_are_recognised(app: Flask, api: Api) -> None:
@@ -551,16 +595,23 @@ def test_a_task_is_done_by_a_real_worker(
     ],
 )
 def test_bad_tasks_are_refused(api: Api, body: Any, field: str) -> None:
-    for path in ("/tasks", "/tasks/preview"):
-        assert api.post(path, body, 422)["field"] == field
+    for path, more in (("/tasks", {"all_tenants": True}), ("/tasks/preview", {})):
+        assert api.post(path, {**body, **more}, 422)["field"] == field
     assert api.get("/tasks")["items"] == []
 
 
 def test_a_task_of_one_tenant_leaves_the_others_alone(app: Flask, api: Api) -> None:
     for tenant in ("app_1", "app_2"):
         add_delivery(app, add_endpoint(app, tenant=tenant), "failed")
+    problem = api.post("/tasks", {"kind": "resend"}, 422)
+    assert problem["field"] == "tenant"
+    assert '"all_tenants": true' in problem["detail"]
+    assert api.post("/tasks/preview", {"kind": "resend"})["count"] == 2
     wish = {"kind": "cancel", "tenant": "app_1"}
     assert api.post("/tasks", wish, 202)["tenant"] == "app_1"
+    everybody = {"kind": "resend", "all_tenants": True}
+    assert api.post("/tasks/preview", everybody)["count"] == 2
+    assert api.post("/tasks", everybody, 202)["tenant"] is None
     assert api.post("/tasks/preview", {"kind": "resend", "tenant": "app_2"})["count"] == 1
 
 

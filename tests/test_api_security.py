@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response, request
+from werkzeug.exceptions import default_exceptions
 from werkzeug.routing import Rule
 
 from flask_webhooks import actions
@@ -22,6 +23,7 @@ from flask_webhooks.state import state_of
 from .api_calls import PREFIX, PROBLEM, Api, make_app, rules, template
 from .delivering import webhooks_of
 from .helpers import URL, accessing, add_delivery, add_endpoint, close
+from .helpers import make_app as make_bare_app
 from .pages import HOSTILE, World, contents, populate
 from .receiver import Receiver
 
@@ -70,7 +72,8 @@ def path_of(rule: Rule, world: World) -> str:
 #: What makes each request succeed that says more than nothing.
 BODIES: dict[str, Any] = {
     "/endpoints": {"url": "https://hooks.example.com/x"},
-    "/tasks": {"kind": "cancel"},
+    "/endpoints/delete-all": {"all_tenants": True},
+    "/tasks": {"kind": "cancel", "all_tenants": True},
     "/tasks/preview": {"kind": "cancel"},
 }
 #: Routes that only look, though by POST.
@@ -134,6 +137,47 @@ def test_a_reader_is_refused_each_change(app: Flask, api: Api, world: World) -> 
         else:
             assert send(api, method, rule, world).status_code == 200, rule
     assert contents(app) == before
+
+
+def test_strangers_are_refused_everywhere(database_url: str, redis_url: str) -> None:
+    app = make_bare_app(database_url, redis_url)
+    asked: list[str] = []
+
+    def program() -> str | None:
+        asked.append(request.path)
+        return request.headers.get("X-Key")
+
+    blueprint = webhooks_of(app).api_blueprint(authenticate=program)
+    app.register_blueprint(blueprint, url_prefix=PREFIX)
+    webhooks_of(app).authorize(lambda action, endpoint: asked[-1] == request.path)
+    known = Api(app, headers={"X-Key": "of app_1"})
+    # The document is read with the same key.
+    known.client.environ_base["HTTP_X_KEY"] = "of app_1"
+    stranger = app.test_client()
+    before = contents(app)
+    for method, rule in rules(app):
+        path = PREFIX + template(rule)
+        bodies: tuple[dict[str, Any], ...] = ({}, {"json": {}}, {"data": {"a": "b"}})
+        for options in bodies:
+            response = stranger.open(path, method=method, **options)
+            assert (response.status_code, response.mimetype) == (401, PROBLEM), rule
+            assert response.get_json()["code"] == "unauthorized"
+            assert response.headers["WWW-Authenticate"]
+    for path in ("", "/", "/nowhere"):
+        assert stranger.get(PREFIX + path).status_code == 401
+    assert contents(app) == before
+    assert known.post("/endpoints", {"url": URL}, 201)["url"] == URL
+    close(app)
+
+
+@pytest.mark.parametrize("answer", [("", 401), Response("Log in.", 401)], ids=["tuple", "response"])
+def test_an_answer_of_a_view_is_no_yes(database_url: str, redis_url: str, answer: object) -> None:
+    app = make_bare_app(database_url, redis_url, PROPAGATE_EXCEPTIONS=False)
+    blueprint = webhooks_of(app).api_blueprint(authenticate=lambda: answer)
+    app.register_blueprint(blueprint, url_prefix=PREFIX)
+    response = app.test_client().get(f"{PREFIX}/endpoints")
+    assert (response.status_code, response.mimetype) == (500, PROBLEM)
+    close(app)
 
 
 NEEDED = {
@@ -217,6 +261,7 @@ def test_the_tenant_of_a_query_never_widens_the_scope(app: Flask, api: Api, worl
             api.get(path, 404, tenant=other)
     for path, body in (("/tasks", {"kind": "cancel"}), ("/endpoints/delete-all", {})):
         api.post(path, {**body, "tenant": "app_2"}, 404)
+        assert api.post(path, {**body, "tenant": "x" * 256}, 422)["field"] == "tenant"
     api.post("/endpoints", {"url": URL, "tenant": "app_2"}, 403)
 
 
@@ -224,10 +269,83 @@ def test_all_of_one_tenant_are_deleted_and_no_others(app: Flask, api: Api) -> No
     ids = [add_endpoint(app, tenant=tenant).id for tenant in ("app_1", "app_1", "app_2", None)]
     assert api.post("/endpoints/delete-all", {"tenant": "app_1"}) == {"deleted": 2}
     assert [item["id"] for item in api.get("/endpoints")["items"]] == ids[:1:-1]
+    for body in ({}, {"tenant": None}, {"all_tenants": False}):
+        problem = api.post("/endpoints/delete-all", body, 422)
+        assert problem["field"] == "tenant"
+        assert '"all_tenants": true' in problem["detail"]
+    both = {"tenant": "app_2", "all_tenants": True}
+    assert api.post("/endpoints/delete-all", both, 422)["field"] == "all_tenants"
     # A URL that lost its id is not a wish to delete everything.
     assert api.send("DELETE", "/endpoints").status_code == 405
     assert api.send("DELETE", "/endpoints/").status_code == 404
     assert len(api.get("/endpoints")["items"]) == 2
+    assert api.post("/endpoints/delete-all", {"all_tenants": True}) == {"deleted": 2}
+
+
+def test_who_sees_one_tenant_only_deletes_its_own(app: Flask, api: Api) -> None:
+    for tenant in ("app_1", "app_2"):
+        add_endpoint(app, tenant=tenant)
+    webhooks_of(app).hooks.current_tenant = lambda: "app_1"
+    assert api.post("/endpoints/delete-all") == {"deleted": 1}
+    assert api.post("/endpoints/delete-all", {"all_tenants": True}) == {"deleted": 0}
+
+
+# -- what is secret -----------------------------------------------------------------------------------
+
+ELSEWHERE = "https://thief.example/x"
+
+
+def _without_secret(action: str, endpoint: Endpoint | None) -> bool:
+    return action != "secret"
+
+
+@pytest.mark.parametrize("change", [{"format": "authon"}, {"format": "authon", "url": ELSEWHERE}])
+def test_a_secret_that_signs_is_never_sent_in_the_open(
+    app: Flask, api: Api, change: dict[str, str]
+) -> None:
+    path = f"/endpoints/{add_endpoint(app).id}"
+    before = contents(app)
+    for may in (_without_secret, lambda action, endpoint: True):
+        webhooks_of(app).authorize(may)
+        problem = api.patch(path, change, 422)
+        assert problem["field"] == "format"
+        assert "add another endpoint" in problem["detail"]
+        assert contents(app) == before
+    # Not by way of a format that has no use for it either.
+    discord = "https://discord.com/api/webhooks/1234567890/abcDEF-token_very_secret"
+    assert api.patch(path, {"format": "discord", "url": discord})["format"] == "discord"
+    assert api.patch(path, {**change, "url": URL}, 422)["field"] == "format"
+    assert api.patch(path, {"format": "aureva", "url": URL})["format"] == "aureva"
+
+
+def test_a_secret_that_is_sent_in_the_open_goes_to_no_other_server(app: Flask, api: Api) -> None:
+    path = f"/endpoints/{add_endpoint(app, format='authon').id}"
+    webhooks_of(app).authorize(_without_secret)
+    for url in (ELSEWHERE, URL.replace("https:", "http:"), URL.replace(".com", ".com:8443")):
+        assert api.patch(path, {"url": url}, 422)["field"] == "url", url
+    assert api.patch(path, {"url": f"{URL}/other"})["url"] == f"{URL}/other"
+    webhooks_of(app).authorize(lambda action, endpoint: True)
+    assert api.patch(path, {"url": ELSEWHERE})["url"] == ELSEWHERE
+
+
+def test_values_of_headers_go_to_no_other_server(app: Flask, api: Api) -> None:
+    added = add_endpoint(app, headers={"X-Key": "one", "X-Team": "two"})
+    path = f"/endpoints/{added.id}"
+    webhooks_of(app).authorize(_without_secret)
+    before = contents(app)
+    for headers in ({}, {"headers": {"x-key ": None}}, {"headers": {"X-Key": "1", "X-Team": None}}):
+        problem = api.patch(path, {"url": ELSEWHERE, **headers}, 422)
+        assert (problem["code"], problem["field"]) == ("invalid_header", "headers")
+        assert contents(app) == before
+    assert api.patch(path, {"url": f"{URL}/other"})["url"] == f"{URL}/other"
+    api.patch(path, {"url": ELSEWHERE, "headers": {"X-Key": "new"}})
+    assert api.get(path)["header_names"] == ["X-Key"]
+    api.patch(path, {"url": URL, "headers": {}})
+    api.patch(path, {"url": ELSEWHERE})
+    webhooks_of(app).authorize(lambda action, endpoint: True)
+    api.patch(path, {"headers": {"X-Key": "new"}})
+    api.patch(path, {"url": URL})
+    assert api.get(path)["header_names"] == ["X-Key"]
 
 
 # -- forged requests ----------------------------------------------------------------------------------
@@ -269,6 +387,21 @@ def test_what_another_site_can_send_is_refused(
         assert response.status_code == 415, rule
         assert "Content-Type: application/json" in response.get_json()["detail"]
     assert contents(app) == before
+
+
+def test_what_a_browser_sends_for_another_site_is_refused(
+    app: Flask, api: Api, world: World
+) -> None:
+    """The host's CORS rules may say yes to JSON of another site, for all its paths."""
+    before = contents(app)
+    for method, rule in rules(app):
+        path = path_of(rule, world)
+        options = {} if method in ("GET", "DELETE") else {"json": BODIES.get(template(rule), {})}
+        response = api.send(method, path, headers={"Sec-Fetch-Site": "cross-site"}, **options)
+        assert response.status_code == (200 if method == "GET" else 403), rule
+    assert contents(app) == before
+    for site in ("same-origin", "same-site", "none"):
+        api.post("/endpoints", {"url": URL}, 201, headers={"Sec-Fetch-Site": site})
 
 
 def test_a_form_that_says_it_is_a_delete_is_refused(app: Flask, api: Api, world: World) -> None:
@@ -399,6 +532,19 @@ def test_bad_endpoints_are_refused(app: Flask, api: Api, body: Any, field: str |
     assert api.get("/endpoints")["items"] == []
 
 
+def test_a_refusal_tells_of_everything_that_is_wrong(app: Flask, api: Api) -> None:
+    body = {"url": "ftp://x", "name": "a\nb", "events": ["licence.created"], "timeout": 0}
+    path = f"/endpoints/{add_endpoint(app).id}"
+    for problem in (api.post("/endpoints", body, 422), api.patch(path, body, 422)):
+        errors = problem["errors"]
+        assert [error["field"] for error in errors] == ["url", "name", "events", "timeout"]
+        assert (problem["field"], problem["detail"]) == ("url", errors[0]["detail"])
+        assert "license.created" in errors[2]["detail"]
+    problem = api.get("/deliveries?stat=failed", 422)
+    assert problem["errors"] == [{"field": "stat", "detail": problem["detail"]}]
+    assert "errors" not in api.get("/nowhere", 404)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
@@ -444,6 +590,9 @@ def test_what_people_and_receivers_wrote_stays_text(app: Flask, api: Api, world:
 def test_every_error_below_the_prefix_is_a_problem(app: Flask, api: Api) -> None:
     for method, path, status in (
         ("GET", "/nowhere", 404),
+        ("GET", "", 404),
+        ("GET", "/", 404),
+        ("POST", "", 404),
         ("GET", "/endpoints/", 404),
         ("POST", "/deliveries/x/y", 404),
         ("PUT", "/endpoints", 405),
@@ -460,6 +609,40 @@ def test_every_error_below_the_prefix_is_a_problem(app: Flask, api: Api) -> None
         assert response.mimetype == PROBLEM
     allowed = api.send("PUT", "/endpoints", json={}).headers["Allow"]
     assert {item.strip() for item in allowed.split(",")} == {"GET", "POST"}
+
+
+class HostFault(Exception):
+    """Of a host that answers it by itself."""
+
+
+def test_pages_of_the_host_for_errors_are_not_for_programs(
+    app: Flask, api: Api, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The host has one for each status, and one for every exception."""
+
+    def page(error: Exception) -> tuple[str, int]:
+        return "<h1>Oops</h1>", getattr(error, "code", None) or 500
+
+    for status in default_exceptions:
+        app.register_error_handler(status, page)
+    app.register_error_handler(Exception, page)
+    app.register_error_handler(HostFault, lambda error: ("the host's own", 418))
+    test_every_error_below_the_prefix_is_a_problem(app, api)
+    for body, status in ((b"{", 400), (b"[]", 400), (b'{"url": 5}', 422)):
+        answer = api.send("POST", "/endpoints", data=body, content_type="application/json")
+        assert (answer.status_code, answer.mimetype) == (status, PROBLEM)
+    for method, rule in rules(app):
+        if method not in ("GET", "DELETE"):
+            assert send(api, method, rule, world, data=b"{}").status_code == 415
+    test_trouble_that_passes_is_told_so(app, api)
+    test_a_fault_is_a_problem_that_tells_nothing(app, api, caplog)
+
+    @webhooks_of(app).authorize
+    def broken(action: str, endpoint: object) -> bool:
+        raise HostFault
+
+    assert api.client.get(f"{PREFIX}/endpoints").text == "the host's own"
+    assert app.test_client().get("/api/elsewhere").text == "<h1>Oops</h1>"
 
 
 def test_other_paths_of_the_host_are_its_own(app: Flask) -> None:

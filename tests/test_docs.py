@@ -433,6 +433,16 @@ def test_api_page_lets_in_whom_it_says(stage: Stage) -> None:
     shown = json.loads(block("docs/reference/api.md", "json").code)
     # Python 3.13 calls the status something else.
     assert {**problem, "title": shown["title"]} == shown
+    # The pages of the same application work for people, and a person's session is no key.
+    for name, status in (("staff", 200), ("customer", 403), ("support", 403), (None, 403)):
+        person = app.test_client()
+        if name is not None:
+            person.post(f"/become/{name}")
+        assert person.get("/webhooks/").status_code == status, name
+        assert person.get("/webhooks/endpoints/new").status_code == status, name
+        assert person.get("/api/webhooks/endpoints").status_code == 401, name
+    program = {"Authorization": "Bearer key-of-staff"}
+    assert app.test_client().get("/webhooks/", headers=program).status_code == 403
 
 
 def test_format_of_the_how_to_signs_as_it_says(stage: Stage) -> None:

@@ -156,6 +156,21 @@ def test_the_backlog_is_counted_up_to_a_limit(
     assert queries.health(access).pending == 50
 
 
+def test_what_waits_for_each_endpoint_is_counted_up_to_a_limit(
+    app: Flask, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_webhooks.queries.endpoints.MOST_COUNTED", 50)
+    many, few, none = (add_endpoint(app) for _ in range(3))
+    add_backlog(app, many.id, 80)
+    add_backlog(app, few.id, 20)
+    add_delivery(app, few, "held")
+    add_delivery(app, few, "failed")
+    rows = {row.endpoint.id: (row.pending, row.held) for row in queries.list_endpoints(access)}
+    assert rows == {many.id: (50, 0), few.id: (20, 1), none.id: (0, 0)}
+    detail = queries.get_endpoint(access, many.id)
+    assert (detail.pending, detail.held) == (50, 0)
+
+
 def test_the_backlog_leaves_out_what_waits_on_purpose(app: Flask, access: Access) -> None:
     then = datetime(2026, 1, 1, tzinfo=UTC)
     paused, held, deleted = add_endpoint(app), add_endpoint(app), add_endpoint(app)

@@ -191,18 +191,22 @@ def update_endpoint(
 ) -> Endpoint:
     """Change some settings of an endpoint; what is not named stays.
 
-    A new URL or format starts with a clean record: it is tried at once.
+    A new URL or format starts with a clean record: it is tried at once. What is secret goes to another server only
+    if ``secret`` is allowed; without, the values of custom headers have to be written again.
 
     :raises InvalidInput: as for `create_endpoint`; nothing was changed then.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
     check_names(changes, EndpointChanges)
-    access.require("manage", find_endpoint(access, endpoint_id))
+    known = find_endpoint(access, endpoint_id)
+    access.require("manage", known)
+    # Asked before the transaction: it is the host's own function.
+    knows_secrets = "url" in changes and access.may("secret", known)
     state = access.state
     with access.write() as session:
         endpoint = locked(session, access, endpoint_id)
-        revision = Revision(state, endpoint)
+        revision = Revision(state, endpoint, knows_secrets=knows_secrets)
         revision.apply(changes)
         if revision.differences:
             for name, value in revision.values.items():

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import Faults, InvalidEndpoint, InvalidSecret, InvalidURL, UnreadableSecret
+from ..errors import (
+    Faults,
+    InvalidEndpoint,
+    InvalidHeader,
+    InvalidSecret,
+    InvalidURL,
+    UnreadableSecret,
+)
 from ..formats import Format
 from ..models import Endpoint
 from ..state import State
 from ..texts import Text
 from ..vault import Sealed
-from . import checks
+from . import checks, exposure
 from .settings import ChangedHeaders, EndpointChanges
 
 
 class Revision:
-    """What a change makes of an endpoint, before it is written."""
+    """What a change makes of an endpoint, before it is written.
 
-    def __init__(self, state: State, endpoint: Endpoint) -> None:
+    :param knows_secrets: whoever makes it may change the secret, and so may send what is secret elsewhere.
+    """
+
+    def __init__(self, state: State, endpoint: Endpoint, *, knows_secrets: bool) -> None:
         self.state = state
         self.endpoint = endpoint
+        self.knows_secrets = knows_secrets
+        #: Requests will go to another server.
+        self.moved = False
         #: New values by column.
         self.values: dict[str, Any] = {}
         #: For the audit trail: ``{"name": ["old", "new"]}``.
@@ -57,6 +70,10 @@ class Revision:
         if "headers" in changes:
             with faults:
                 self._set_headers(changes["headers"])
+        elif self.moved:
+            with faults:
+                stored = checks.stored_headers(state, self.endpoint.headers_sealed)
+                self._check_kept(list(stored or ()))
         if "rate_limit" in changes:
             with faults:
                 self._set("rate_limit", checks.rate_limit(changes["rate_limit"]))
@@ -77,12 +94,24 @@ class Revision:
     def _set_headers(self, given: ChangedHeaders | None) -> None:
         stored = self.endpoint.headers_sealed
         before = checks.stored_headers(self.state, stored)
+        self._check_kept(exposure.kept_headers(given, before or {}))
         after = checks.headers(self.state, given, stored)
         if after != before:
             self.values["headers_sealed"] = seal(self.state, after)
             # Names only: values are secrets.
             self.differences["headers"] = [list(before or ()), list(after)]
             self.fresh_start |= before is None
+
+    def _check_kept(self, names: list[str]) -> None:
+        if not names or not self.moved or self.knows_secrets:
+            return
+        raise InvalidHeader(
+            "The URL leads to another server: write the values of %(names)s again, or take them out. Only "
+            "who may change the secret can send stored values elsewhere.",
+            names=", ".join(names),
+            header=names[0],
+            part="value",
+        )
 
     def _retarget(self, changes: EndpointChanges) -> None:
         try:
@@ -105,8 +134,11 @@ class Revision:
             self._set("format", wire.name)
         # Those of another format mean nothing to this one.
         kept = None if reformatted else self.endpoint.options
-        options = changes.get("options", kept)
-        self._set("options", checks.options(wire, options, url))
+        options = checks.options(wire, changes.get("options", kept), url)
+        self._set("options", options)
+        self.moved = exposure.elsewhere(before, url)
+        if self.endpoint.secrets_sealed is not None and (reformatted or self.moved):
+            self._check_secrets_stay(wire, options or {}, url, reformatted)
         if url == before and not reformatted:
             return
         self.fresh_start = True
@@ -116,6 +148,25 @@ class Revision:
         self.values |= {"url_shown": shown, "url_sealed": sealed}
         if url != before:
             self.differences["url"] = [self.endpoint.url_shown, shown]
+
+    def _check_secrets_stay(
+        self, wire: Format, options: dict[str, Any], url: str, reformatted: bool
+    ) -> None:
+        if not exposure.shows_secret(self.state, wire, options, url):
+            return
+        if reformatted:
+            raise InvalidEndpoint(
+                "%(format)s sends the secret itself with every request, and this endpoint has one that was "
+                "never sent so: add another endpoint in that format.",
+                format=wire.label,
+                field="format",
+            )
+        if not self.knows_secrets:
+            raise InvalidURL(
+                "%(format)s sends the secret itself with every request, and only who may change the secret "
+                "can send it to another server: add another endpoint.",
+                format=wire.label,
+            )
 
     def _check_secrets_fit(self, wire: Format) -> None:
         if not wire.signed:

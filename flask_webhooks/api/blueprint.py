@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Unauthorized
+from werkzeug.wrappers import Response as BaseResponse
 
 from ..access import Access, request_access
 from ..errors import ConfigurationError
@@ -24,18 +26,23 @@ from . import (
     switch_views,
     task_views,
 )
-from .reading import check_media_type
+from .reading import check_origin
 
 NAME: Final = "flask_webhooks_api"
 
 View = Callable[..., Response]
+#: Something true for a program that is known.
+Authenticate = Callable[[], object]
 
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ELSEWHERE: Final = "elsewhere"
 
 
-def create_blueprint() -> Blueprint:
-    """A blueprint for any number of applications. Nobody is let in until the host has said who may."""
+def create_blueprint(authenticate: Authenticate | None = None) -> Blueprint:
+    """A blueprint for any number of applications. Nobody is let in until the host has said who may.
+
+    :param authenticate: called before every view; without a true answer that of the API is 401.
+    """
     blueprint = Blueprint(NAME, __name__)
     blueprint.record(_check_place)
     blueprint.after_request(_set_headers)
@@ -53,11 +60,20 @@ def create_blueprint() -> Blueprint:
     ):
         for method, rule, view in views.ROUTES:
             blueprint.add_url_rule(
-                rule, endpoint=view.__name__, view_func=_opened(view), methods=[method]
+                rule,
+                endpoint=view.__name__,
+                view_func=_opened(view, authenticate),
+                methods=[method],
             )
-    blueprint.add_url_rule(
-        "/<path:path>", endpoint=_ELSEWHERE, view_func=_opened(elsewhere), methods=_METHODS
-    )
+    nowhere = _opened(elsewhere, authenticate)
+    for rule in ("/", "/<path:path>"):
+        blueprint.add_url_rule(rule, endpoint=_ELSEWHERE, view_func=nowhere, methods=_METHODS)
+
+    @blueprint.record
+    def add_prefix(setup: BlueprintSetupState) -> None:
+        if setup.url_prefix:
+            setup.add_url_rule("", endpoint=_ELSEWHERE, view_func=nowhere, methods=_METHODS)
+
     return blueprint
 
 
@@ -70,8 +86,8 @@ def _check_place(setup: BlueprintSetupState) -> None:
         )
 
 
-def elsewhere(access: Access, path: str) -> Response:
-    """What is nowhere else below the prefix: a path that is misspelt, or a method that a path does not have."""
+def elsewhere(access: Access, path: str = "") -> Response:
+    """What is nowhere else at and below the prefix: a path that is misspelt, or a method that a path does not have."""
     access.require("view")
     adapter = current_app.create_url_adapter(request)
     assert adapter is not None
@@ -90,17 +106,34 @@ def elsewhere(access: Access, path: str) -> Response:
     raise NotFound("There is nothing at this path. openapi.json names every path there is.")
 
 
-def _opened(view: View) -> View:
+def _opened(view: View, authenticate: Authenticate | None) -> View:
     """A view that first finds out who this is; it then asks for what it is about to show or do.
 
     Not before the request: the host's own function that does that may come after ours.
     """
 
     def opened(**values: Any) -> Response:
-        check_media_type()
+        if authenticate is not None:
+            _require_known(authenticate)
+        check_origin()
         return view(request_access(state_of()), **values)
 
     return opened
+
+
+def _require_known(authenticate: Authenticate) -> None:
+    known = current_app.ensure_sync(authenticate)()
+    # What a view would return is true as well, and must not count as a yes.
+    if isinstance(known, BaseResponse | tuple):
+        raise ConfigurationError(
+            "The function given to api_blueprint(authenticate=…) must return something true for a program that "
+            f"is known, and None for others, not {type(known).__name__}."
+        )
+    if not known:
+        raise Unauthorized(
+            "Say who you are, as the application asks programs to: by an API key, for example.",
+            www_authenticate=WWWAuthenticate("bearer"),
+        )
 
 
 def _set_headers(response: Response) -> Response:

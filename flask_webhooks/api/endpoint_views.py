@@ -7,10 +7,11 @@ from typing import Any, Final
 from flask import Response, request
 
 from .. import actions, queries
-from ..access import Access, find_endpoint
+from ..access import Access
 from ..queries.pages import check_limit, page_of
 from ..state import AllTenants
 from .answering import answer, answer_page, location_of
+from .dialects import dialect_of_change, dialect_of_new
 from .members import (
     delivery_members,
     endpoint_detail_members,
@@ -25,6 +26,7 @@ from .reading import (
     read_body,
     read_query,
     scoped,
+    scoped_to_many,
     text,
     whole,
 )
@@ -36,6 +38,7 @@ LIMIT: Final = 50
 _SETTINGS: Final[dict[str, Reader]] = {
     "url": anything,
     "events": anything,
+    "dialect": text,
     "format": anything,
     "name": anything,
     "description": anything,
@@ -72,10 +75,10 @@ def endpoint_create(access: Access) -> Response:
     body: Any = read_body(
         access.state, **_SETTINGS, tenant=text, secret=_own_secret, key_pair=boolean, active=boolean
     )
+    body["dialect"] = dialect_of_new(access.state, body)
     created = actions.create_endpoint(
         access,
         body.pop("url", ""),
-        dialect=body.get("format") or access.state.settings.default_format,
         idempotency_key=request.headers.get("Idempotency-Key"),
         **body,
     )
@@ -90,12 +93,8 @@ def endpoint_create(access: Access) -> Response:
 
 def endpoint_update(access: Access, endpoint_id: str) -> Response:
     """Change what is named; the rest stays."""
-    # Names of event types are read in the dialect of the format that the endpoint has, or gets.
-    known = find_endpoint(access, endpoint_id).format
     body: Any = read_body(access.state, **_SETTINGS)
-    if "events" in body:
-        # The application may have dropped it since.
-        body["dialect"] = body.get("format") or (known if known in access.state.formats else None)
+    body["dialect"] = dialect_of_change(access.state, body)
     return answer(endpoint_members(actions.update_endpoint(access, endpoint_id, **body)))
 
 
@@ -109,8 +108,8 @@ def endpoint_delete(access: Access, endpoint_id: str) -> Response:
 def endpoint_delete_all(access: Access) -> Response:
     """Delete every endpoint in scope."""
     access.require("delete_all")
-    body = read_body(access.state, tenant=text)
-    return answer({"deleted": actions.delete_all_endpoints(scoped(access, body))})
+    body = read_body(access.state, tenant=text, all_tenants=boolean)
+    return answer({"deleted": actions.delete_all_endpoints(scoped_to_many(access, body))})
 
 
 def endpoint_test(access: Access, endpoint_id: str) -> Response:

@@ -7,8 +7,9 @@ import re
 from http import HTTPStatus
 from typing import Any, Final
 
-from flask import Blueprint, Response
-from werkzeug.exceptions import HTTPException
+from flask import Blueprint, Response, current_app, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException, default_exceptions
 
 from ..errors import (
     ConfigurationError,
@@ -34,6 +35,10 @@ def register(blueprint: Blueprint) -> None:
     blueprint.register_error_handler(WebhooksError, _refused)
     # What the host raises for them too: `abort(401)` in its own before_request.
     blueprint.register_error_handler(HTTPException, _http_error)
+    # A page of the host's for one status would be chosen before what stands for all of them.
+    for status in default_exceptions:
+        blueprint.register_error_handler(status, _http_error)
+    blueprint.register_error_handler(Exception, _fault)
 
 
 def problem(status: int, code: str, detail: str, **members: Any) -> Response:
@@ -78,10 +83,26 @@ def _refused(error: WebhooksError) -> Response:
     if isinstance(error, ConfigurationError):
         # For the developer: status 500, and a traceback in the log.
         raise error
-    members = {
+    members: dict[str, Any] = {
         name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
     }
+    if isinstance(error, InvalidInput):
+        members["errors"] = [{"field": each.field, "detail": each.message} for each in error.errors]
     return problem(status_of(error), code_of(error), error.message, **members)
+
+
+def _fault(error: Exception) -> ResponseReturnValue:
+    """What the host has a handler for by name is its own; a page that it has for all others is not for programs."""
+    for name in (*request.blueprints, None):
+        handlers = current_app.error_handler_spec[name][None]
+        for kind in type(error).__mro__:
+            if kind is Exception:
+                break
+            if kind in handlers:
+                answer: ResponseReturnValue = current_app.ensure_sync(handlers[kind])(error)
+                return answer
+    # Logged by Flask, which then asks for the answer to status 500.
+    raise error
 
 
 def _http_error(error: HTTPException) -> Response | HTTPException:

@@ -2,7 +2,8 @@
 
 A cross-site form cannot send ``application/json``; a script of another site cannot either without asking first
 (CORS), and nothing here says yes to that. So a body of that type, which is asked for even where there is
-nothing to say, keeps a signed-in person's browser from being used against them.
+nothing to say, keeps a signed-in person's browser from being used against them. Where the host's own CORS rules say
+yes for all its paths, the browser's ``Sec-Fetch-Site`` still tells.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from werkzeug.exceptions import (
 )
 
 from ..access import Access, shown
-from ..errors import InvalidInput
-from ..state import State
+from ..actions.checks import MAX_TENANT_LENGTH
+from ..errors import Forbidden, InvalidInput
+from ..state import AllTenants, State
 
 Reader = Callable[[str, Any], Any]
 
@@ -34,10 +36,16 @@ _ROOM: Final = 128 * 1024
 _LONGEST_ARGUMENT: Final = 500
 
 
-def check_media_type() -> None:
-    """:raises UnsupportedMediaType: the request changes something, and a form of another site could have sent it."""
+def check_origin() -> None:
+    """Refuse what a browser was made to send by another site.
+
+    :raises UnsupportedMediaType: the request changes something, and a form of another site could have sent it.
+    :raises Forbidden: the browser says so itself; the host's CORS rules may have allowed it to send JSON.
+    """
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
+    if request.headers.get("Sec-Fetch-Site", "").strip().lower() == "cross-site":
+        raise Forbidden("Requests that change something are not taken from pages of other sites.")
     if request.method == "DELETE" and not request.content_type:
         # No browser sends it to another site without asking, and it says nothing.
         return
@@ -96,9 +104,33 @@ def scoped(access: Access, given: dict[str, Any]) -> Access:
     """The access as far as the request wants it: takes ``tenant`` out of what was read.
 
     :raises NotFound: that tenant is not in scope.
+    :raises InvalidInput: it is longer than any can be.
     """
     tenant = given.pop("tenant", None)
+    if tenant is not None and len(tenant) > MAX_TENANT_LENGTH:
+        raise InvalidInput(
+            f"Write tenant as an id of at most {MAX_TENANT_LENGTH} characters.", field="tenant"
+        )
     return access if tenant is None else access.within(tenant)
+
+
+def scoped_to_many(access: Access, given: dict[str, Any]) -> Access:
+    """The same for what is done to many endpoints at once: takes ``all_tenants`` as well.
+
+    A program that lost the tenant on its way must not do it to everybody.
+
+    :raises InvalidInput: the request could mean all tenants, and does not say so.
+    """
+    everybody = given.pop("all_tenants", False)
+    tenant = given.get("tenant")
+    if everybody and tenant is not None:
+        raise InvalidInput("Leave out tenant or all_tenants.", field="all_tenants")
+    if not everybody and tenant is None and isinstance(access.tenant, AllTenants):
+        raise InvalidInput(
+            'This is about many endpoints, and you see all tenants. Name one as tenant, or write "all_tenants": true.',
+            field="tenant",
+        )
+    return scoped(access, given)
 
 
 # -- readers: (name, value) -> value ---------------------------------------------------------------

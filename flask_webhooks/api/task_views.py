@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from flask import Response
@@ -10,12 +11,23 @@ from .. import actions, queries
 from ..access import Access
 from .answering import answer, answer_page, location_of
 from .members import preview_members, task_members
-from .reading import Reader, boolean, moment, read_body, read_query, scoped, text, whole
+from .reading import (
+    Reader,
+    boolean,
+    moment,
+    read_body,
+    read_query,
+    scoped,
+    scoped_to_many,
+    text,
+    whole,
+)
 
 _WISH: Final[dict[str, Reader]] = {
     "kind": text,
     "endpoint_id": text,
     "tenant": text,
+    "all_tenants": boolean,
     "since": moment,
     "until": moment,
     "state": text,
@@ -39,13 +51,13 @@ def task(access: Access, task_id: str) -> Response:
 
 def task_preview(access: Access) -> Response:
     """What a task would do, without starting it."""
-    access, kind, endpoint_id, filter = _wish(access)
+    access, kind, endpoint_id, filter = _wish(access, scoped)
     return answer(preview_members(queries.preview_task(access, kind, endpoint_id, **filter)))
 
 
 def task_start(access: Access) -> Response:
     """Have workers do it, a batch at a time."""
-    access, kind, endpoint_id, filter = _wish(access)
+    access, kind, endpoint_id, filter = _wish(access, scoped_to_many)
     started = actions.start_task(access, kind, endpoint_id, **filter)
     where = location_of("task", task_id=started.id)
     return answer(task_members(queries.TaskRow(started, None)), 202, location=where)
@@ -66,8 +78,15 @@ ROUTES = (
 )
 
 
-def _wish(access: Access) -> tuple[Access, Any, str | None, Any]:
-    """The arguments of `queries.preview_task` and of `actions.start_task`."""
+def _wish(
+    access: Access, scope_of_all: Callable[[Access, dict[str, Any]], Access]
+) -> tuple[Access, Any, str | None, Any]:
+    """The arguments of `queries.preview_task` and of `actions.start_task`.
+
+    :param scope_of_all: how far it goes where no endpoint is named.
+    """
     body = read_body(access.state, **_WISH)
-    access = scoped(access, body)
-    return access, body.pop("kind", None), body.pop("endpoint_id", None), body
+    endpoint_id = body.pop("endpoint_id", None)
+    access = (scope_of_all if endpoint_id is None else scoped)(access, body)
+    body.pop("all_tenants", None)
+    return access, body.pop("kind", None), endpoint_id, body

@@ -17,6 +17,7 @@ from ..errors import UnreadableSecret
 from ..models import DeliveryState, Endpoint, EndpointHealth
 from ..state import State
 from .pages import literal, older_than
+from .system import MOST_COUNTED
 
 #: What the counts of attempts cover.
 COUNTED = timedelta(hours=24)
@@ -31,7 +32,7 @@ class EndpointRow:
     #: Attempts of the last 24 hours.
     succeeded: int
     failed: int
-    #: Deliveries that are waiting now.
+    #: Deliveries that are waiting now, each counted up to `MOST_COUNTED`.
     pending: int
     held: int
     #: Attempts that succeeded and failed in each of the last 24 hours, oldest first; empty without any.
@@ -215,7 +216,7 @@ def _counts(
     counts: defaultdict[str, dict[str, Any]] = defaultdict(
         lambda: {"succeeded": 0, "failed": 0, "pending": 0, "held": 0, "hours": ()}
     )
-    statistic, delivery = models.Statistic, models.Delivery
+    statistic = models.Statistic
     attempts = (
         sa.select(statistic.endpoint_id, statistic.hour, statistic.succeeded, statistic.failed)
         .join_from(statistic, models.Endpoint, models.Endpoint.id == statistic.endpoint_id)
@@ -231,18 +232,31 @@ def _counts(
     for endpoint_id, of_endpoint in hours.items():
         counts[endpoint_id]["hours"] = tuple(of_endpoint)
 
-    def waiting(delivery_state: DeliveryState) -> sa.SelectBase:
-        return (
-            sa.select(delivery.endpoint_id, sa.literal(str(delivery_state)), sa.func.count())
-            .join_from(delivery, models.Endpoint, models.Endpoint.id == delivery.endpoint_id)
-            .where(which, delivery.state == literal(delivery_state))
-            .group_by(delivery.endpoint_id)
-        )
-
-    both: sa.Executable = sa.union_all(waiting(DeliveryState.PENDING), waiting(DeliveryState.HELD))
-    for endpoint_id, delivery_state, number in session.execute(both):
-        counts[endpoint_id][delivery_state] = number
+    for endpoint_id, pending, held in session.execute(_waiting(state, which)):
+        counts[endpoint_id] |= {
+            "pending": min(pending, MOST_COUNTED),
+            "held": min(held, MOST_COUNTED),
+        }
     return counts
+
+
+def _waiting(state: State, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Ids of endpoints, with how many deliveries are pending and held: counting ends soon after `MOST_COUNTED`."""
+    endpoint, delivery = state.models.Endpoint, state.models.Delivery
+    # A list of MariaDB's in the place of a table cannot depend on the row beside it: it counts all.
+    whole = state.engine.dialect.name in {"mysql", "mariadb"}
+
+    def number(delivery_state: DeliveryState) -> sa.ScalarSelect[int]:
+        conditions = delivery.endpoint_id == endpoint.id, delivery.state == literal(delivery_state)
+        if whole:
+            counted = sa.select(sa.func.count()).select_from(delivery).where(*conditions)
+            return counted.correlate(endpoint).scalar_subquery()
+        rows = sa.select(sa.literal_column("1")).select_from(delivery).where(*conditions)
+        few = rows.limit(MOST_COUNTED).correlate(endpoint).subquery()
+        return sa.select(sa.func.count()).select_from(few).scalar_subquery()
+
+    pending, held = number(DeliveryState.PENDING), number(DeliveryState.HELD)
+    return sa.select(endpoint.id, pending, held).where(which)
 
 
 def _opened(

@@ -24,7 +24,7 @@ Every request that changes something is sent with `Content-Type: application/jso
 is nothing to say. A DELETE needs neither.
 
 Every error is a problem detail (RFC 9457, `application/problem+json`). `detail` says what to write or do instead,
-`code` stays the same, `field` names the member, parameter or option at fault.
+`code` stays the same, `field` names the member, parameter or option at fault. With 422, `errors` are all that is wrong.
 
 Times are in UTC, `2026-01-31T12:00:00.250Z`. Lists are newest first; pass `next_before` of a page as `before` to get
 the next one.

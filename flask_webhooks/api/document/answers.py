@@ -137,6 +137,27 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "Problem details, RFC 9457.",
         )
     },
+    "Refusal": {
+        **members(
+            {
+                "type": text(),
+                "title": text(),
+                "status": whole(minimum=422, maximum=422),
+                "detail": text("What to write or do instead, of the first of `errors`."),
+                "code": text("Of the first of `errors`."),
+                "errors": list_of(
+                    members(
+                        {
+                            "field": optional_text("The member, parameter or option at fault."),
+                            "detail": text("What to write or do instead."),
+                        }
+                    ),
+                    "All that is wrong.",
+                ),
+            },
+            "Problem details, RFC 9457, of values that cannot be accepted.",
+        )
+    },
     "Format": members(
         {
             "name": text(),

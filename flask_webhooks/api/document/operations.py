@@ -22,13 +22,14 @@ from .parts import (
 
 _TITLES: Final = {
     400: "The body is not a JSON object, or the request is malformed.",
+    401: "The application does not know who this is.",
     403: "Not allowed, or the application has not said who may.",
     404: "There is no such thing in scope.",
     409: "The state of things does not allow it.",
     411: "The length of the body is not told.",
     413: "The body is too large.",
     415: "The request does not say Content-Type: application/json.",
-    422: "A value cannot be accepted; `field` names it.",
+    422: "A value cannot be accepted; `errors` tells of all of them.",
 }
 
 _FILTERS: Final[dict[str, Schema]] = {
@@ -116,7 +117,7 @@ def _operation(
             *parameters,
         ]
     # A tenant, or an endpoint to filter by, may not be there either.
-    refused = {str(status): _problem(_TITLES[status]) for status in (403, 404, 422, *problems)}
+    refused = {str(status): _problem(_TITLES[status]) for status in (401, 403, 404, 422, *problems)}
     found: dict[str, Any] = {
         "operationId": name,
         "summary": summary,
@@ -136,7 +137,8 @@ def answered(description: str, schema: Schema | None) -> dict[str, Any]:
 
 
 def _problem(description: str) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": reference("Problem")}}
+    schema = reference("Refusal" if description == _TITLES[422] else "Problem")
+    content = {"application/problem+json": {"schema": schema}}
     return {"description": description, "content": content}
 
 

@@ -32,6 +32,11 @@ from .parts import (
 
 _TENANT: Final = optional_text("Only this tenant's.", maxLength=MAX_TENANT_LENGTH)
 
+_ALL_TENANTS: Final = flag(
+    "Everybody's, and the whole server's. Who sees all tenants has to say so, or name a tenant; a preview and what "
+    "is about one endpoint need neither."
+)
+
 
 def bodies(formats: Sequence[str]) -> dict[str, Schema]:
     """The schemas of the bodies.
@@ -84,7 +89,7 @@ def bodies(formats: Sequence[str]) -> dict[str, Schema]:
                 "data": value("object?", "Null for the example of the type."),
             }
         ),
-        "DeleteAll": body({"tenant": _TENANT}),
+        "DeleteAll": body({"tenant": _TENANT, "all_tenants": _ALL_TENANTS}),
         "TaskWish": body(
             {
                 "kind": one_of(
@@ -97,6 +102,7 @@ def bodies(formats: Sequence[str]) -> dict[str, Schema]:
                     "Null: all endpoints in scope. A replay needs one.",
                 ),
                 "tenant": _TENANT,
+                "all_tenants": _ALL_TENANTS,
                 "since": optional_time(
                     "`recover`: failed at this time or later. Else: created then. `recover` and `replay` need it."
                 ),
@@ -119,10 +125,17 @@ def _settings(formats: Sequence[str]) -> dict[str, Schema]:
         "url": text("Where to send.", maxLength=2048),
         "events": value(
             "array?",
-            "Names and `license.*` patterns; null is everything, also future types. Names of the format's own are "
-            "understood, and stored as ours.",
+            "Names and `license.*` patterns; null is everything, also future types. Stored and answered as ours.",
             items=text(),
             minItems=1,
+        ),
+        "dialect": nullable(
+            one_of(
+                formats,
+                "The format in whose names `events` are given; what it has no name for is read as ours. Null: "
+                "ours. Left out of a change: ours; of a new endpoint: its `format`, but a name that means "
+                "something else as ours is refused then.",
+            )
         ),
         "format": nullable(
             one_of(formats, "Null or left out: recognised from the URL, else the default.")

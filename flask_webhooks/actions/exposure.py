@@ -1,0 +1,58 @@
+"""What a change would tell somebody who may write an endpoint, but not read what is secret about it.
+
+Secrets and values of custom headers are shown by no page. They are sent, though: to wherever the URL says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..formats import Format
+from ..rendering import EXAMPLE_SECRET, render_example
+from ..state import State
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def elsewhere(before: str | None, after: str) -> bool:
+    """Whether requests go to another server now; ``None`` is one that is not known any more."""
+    return before is None or _origin(before) != _origin(after)
+
+
+def shows_secret(state: State, wire: Format, options: Mapping[str, Any], url: str) -> bool:
+    """Whether a request of this format carries the secret itself, for whoever receives it to read."""
+    if not wire.signed:
+        return False
+    # Asked by trying, which holds for the host's own formats too.
+    example = render_example(
+        wire,
+        state.catalog[wire.test_event],
+        product_name=state.settings.product_name,
+        options=options,
+        url=url,
+    )
+    sent = [*example.headers.values(), example.body.decode(errors="replace")]
+    return bool(example.secret_headers) or any(EXAMPLE_SECRET in text for text in sent)
+
+
+def kept_headers(given: Any, stored: Mapping[str, str]) -> list[str]:
+    """Names of the stored headers whose values a change keeps.
+
+    :param given: the headers of the change, not checked yet.
+    """
+    pairs = list(given.items()) if isinstance(given, Mapping) else given
+    if not isinstance(pairs, list):
+        return []
+    kept = {
+        str(pair[0]).strip().lower()
+        for pair in pairs
+        if isinstance(pair, tuple) and pair[1:] == (None,)
+    }
+    return [name for name in stored if name.lower() in kept]
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)

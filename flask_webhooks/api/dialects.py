@@ -1,0 +1,48 @@
+"""In whose names a request gives event types. Answers always give ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InvalidInput, InvalidSubscription
+from ..state import State
+
+
+def dialect_of_change(state: State, body: Mapping[str, Any]) -> str | None:
+    """What the member ``dialect`` says; without it the names are ours, so that a list that was read can be sent back.
+
+    :returns: the name of a format; ``None`` is ours.
+    :raises InvalidInput: there is no such format.
+    """
+    dialect: str | None = body.get("dialect")
+    if dialect is not None and dialect not in state.formats:
+        choices = ", ".join(item.name for item in state.formats)
+        raise InvalidInput(
+            f"Choose the dialect among: {choices}. Leave it out where the names are those of answers.",
+            field="dialect",
+        )
+    return dialect
+
+
+def dialect_of_new(state: State, body: Mapping[str, Any]) -> str | None:
+    """The same; without the member, the format that a new endpoint is asked for, where both mean the same by a name.
+
+    :raises InvalidInput: there is no such format, or a name means one thing to the format and another to us.
+    """
+    if "dialect" in body:
+        return dialect_of_change(state, body)
+    dialect = body.get("format") or state.settings.default_format
+    if not isinstance(dialect, str) or dialect not in state.formats:
+        # What is wrong with it is for the action to say.
+        return None
+    spoken = state.formats[dialect]
+    given = body.get("events")
+    for name in given if isinstance(given, list) else ():
+        theirs = spoken.event_types(name) if isinstance(name, str) else ()
+        if theirs and theirs != (name,) and name in state.catalog:
+            raise InvalidSubscription(
+                f"{spoken.label} calls {' and '.join(theirs)} {name!r}, and it is also a name of its own here. "
+                f'Add "dialect": "{dialect}" for what {spoken.label} means by it, or "dialect": "standard".'
+            )
+    return dialect
