@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_webhooks import actions
+from flask_webhooks import actions, queries
 from flask_webhooks.catalog import builtin_catalog
-from flask_webhooks.cli import webhooks as webhooks_command
 from flask_webhooks.config import Settings
 from flask_webhooks.formats import builtin_formats
+from flask_webhooks.models import Endpoint
+from flask_webhooks.state import state_of
 from tests.delivering import drain, states, webhooks_of
 from tests.helpers import accessing
 from tests.processes import ROOT
@@ -24,6 +25,8 @@ from tests.test_vendors_exports import read
 from tests.vendoring import VENDORS, body_of, outgoing, vendor
 
 FOLDER = ROOT / "docs/moving"
+OFF = "https://shop.example/off"
+OLD = "the-other-old-secret"
 
 #: By service and by the first words of a row: the tests that hold what the row says.
 ROWS = {
@@ -152,21 +155,78 @@ def shown_export(name: str) -> dict[str, Any]:
     return item
 
 
-@pytest.mark.skipif("import" not in webhooks_command.commands, reason="there is no import yet")
+#: By service: an endpoint that was switched off there, and its events in our names.
+INACTIVE: dict[str, tuple[dict[str, Any], list[str] | None]] = {
+    "aureva": (
+        {
+            "name": "Off",
+            "url": OFF,
+            "events": '["key.deleted"]',
+            "is_active": False,
+            "secret": None,
+        },
+        ["license.revoked", "license.deleted"],
+    ),
+    "authon": (
+        {"id": "wh_2", "url": OFF, "events": ["user.ban"], "secret": OLD, "active": False},
+        ["user.banned"],
+    ),
+    "authvaultix": ({"endpoint_url": OFF, "secret": OLD, "active": 0}, None),
+    "akuworks": (
+        {"url": OFF, "events": ["verification.success"], "enabled": False, "secret": OLD},
+        ["verification.succeeded"],
+    ),
+    # The one name that both sides have, for different things.
+    "authforge": (
+        {"url": OFF, "events": ["license.activated"], "enabled": False, "secret": OLD},
+        ["license.reinstated"],
+    ),
+}
+#: By service: the events of the export that its page shows, in our names.
+IMPORTED = {
+    "aureva": ["license.created"],
+    "authon": ["user.logged_in"],
+    "authvaultix": None,
+    "akuworks": ["verification.failed"],
+    "authforge": ["license.created", "license.revoked"],
+}
+
+
 @pytest.mark.parametrize("name", VENDORS)
 def test_export_that_is_shown_is_imported(name: str, app: Flask, tmp_path: Path) -> None:
+    shown = shown_export(name)
+    inactive, events = INACTIVE[name]
     path = tmp_path / "endpoints.json"
-    path.write_text(json.dumps([shown_export(name)]).replace("shop.example", "127.0.0.1"))
+    path.write_text(json.dumps([shown, inactive]).replace("shop.example", "127.0.0.1"))
     runner = app.test_cli_runner()
     result = runner.invoke(args=["webhooks", "import", str(path), "--format", name])
     assert result.exit_code == 0, result.output
-    assert f"({name})" in result.output
+    assert [line.partition(" (")[2] for line in result.output.splitlines()] == [
+        f"{name})",
+        f"{name}, paused)",
+    ]
+    # As it was said, and stored: what the receivers get from now on.
+    paused, active = (row.endpoint for row in queries.list_endpoints(accessing(app)))
+    for endpoint, item, ours, state in (
+        (active, shown, IMPORTED[name], "active"),
+        (paused, inactive, events, "paused"),
+    ):
+        url = item.get("url") or item["endpoint_url"]
+        assert endpoint.url_shown == url.replace("shop.example", "127.0.0.1")
+        assert (endpoint.format, endpoint.events, endpoint.state) == (name, ours, state)
+        assert endpoint.name == item.get("name", "")
+        assert endpoint.user_agent is None
+        assert secrets_of(app, endpoint) == [item["secret"]] * (item["secret"] is not None)
+
+
+def secrets_of(app: Flask, endpoint: Endpoint) -> list[str]:
+    sealed = endpoint.secrets_sealed
+    return [] if sealed is None else [item["secret"] for item in state_of(app).vault.open(sealed)]
 
 
 @pytest.mark.parametrize(
     "url", ["https://discord.com/api/webhooks/1/a", "https://discordapp.com/api/webhooks/1/a"]
 )
-@pytest.mark.skipif("discord" not in builtin_formats(), reason="there is no format for Discord yet")
 def test_chat_url_is_recognised(url: str) -> None:
     for name in VENDORS:
         assert builtin_formats().detect(url, name).name == "discord"
