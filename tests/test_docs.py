@@ -67,6 +67,7 @@ from flask_webhooks.receiver import verify
 from flask_webhooks.rendering import EXAMPLE_SECRET, render_example
 from tests.delivering import attempts, close, db_of, drain, states
 from tests.hostapp import DEFAULTS
+from tests.node import node
 from tests.processes import ROOT
 from tests.receiver import Receiver
 
@@ -535,7 +536,6 @@ def test_receiver_in_python_verifies_and_deduplicates(stage: Stage) -> None:
     assert not verify(SECRET, old, body)
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 def test_receiver_in_node_verifies(tmp_path: Path) -> None:
     (tmp_path / "receiver.js").write_text(block("docs/receiving.md", "js").code)
     port = free_port()
@@ -546,7 +546,7 @@ def test_receiver_in_node_verifies(tmp_path: Path) -> None:
     old = signed(SECRET, body, **{"webhook-timestamp": "1"})
     foreign = signed(signing.generate_secret(), body)
     with subprocess.Popen(
-        ["node", "receiver.js"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
+        [node(), "receiver.js"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
     ) as process:
         try:
             wait_for_port(port)

