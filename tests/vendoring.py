@@ -98,6 +98,8 @@ class ReceiverProcess:
     ) -> None:
         self.log = log
         self.path = path
+        #: Whether it is the code of a page.
+        self.is_page = bool(stdin)
         self._stdin = stdin
         program = node() if script.endswith(".js") else sys.executable
         self._command = [program, str(RECEIVERS / script), *arguments]
