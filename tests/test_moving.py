@@ -16,9 +16,12 @@ from flask_webhooks.catalog import builtin_catalog
 from flask_webhooks.config import Settings
 from flask_webhooks.formats import builtin_formats
 from flask_webhooks.models import Endpoint
+from flask_webhooks.rendering import render_example
 from flask_webhooks.state import state_of
-from tests.delivering import drain, states, webhooks_of
-from tests.helpers import accessing
+from tests.delivering import close, drain, states, webhooks_of
+from tests.helpers import accessing, add_endpoint
+from tests.pages import Browser
+from tests.pages import make_app as make_pages
 from tests.processes import ROOT
 from tests.receiver import Receiver
 from tests.test_vendors_exports import read
@@ -31,14 +34,19 @@ OLD = "the-other-old-secret"
 #: By service and by the first words of a row: the tests that hold what the row says.
 ROWS = {
     "aureva": {
-        "Name, URL, events, active, optional secret": "test_vendors_exports.test_export_is_read",
+        "Name, URL, events, active, optional secret": "test_vendors_exports.test_export_is_read "
+        "test_moving.test_export_that_is_shown_is_imported "
+        "test_actions.test_a_paused_endpoint_holds_what_is_due_and_what_comes "
+        "test_actions.test_what_becomes_of_the_held_ones_is_chosen_at_resume",
         "Envelope": "test_vendors.test_aureva_envelope_has_the_project_and_unix_seconds",
         "`data` names ids": "test_vendors.test_aureva_never_sends_a_licence_key "
         "test_vendors.test_sample_of_the_page_is_sent_to_the_letter",
         "`X-Webhook-Signature`": "test_vendors.test_aureva_without_a_secret_is_not_signed "
         "test_vendors_receivers.test_code_of_the_page_runs_unmodified",
         "A Discord URL": "test_moving.test_chat_url_is_recognised",
-        "Send test events": "test_moving.test_test_of_each_service_arrives",
+        "Send test events": "test_moving.test_test_of_each_service_arrives "
+        "test_admin.test_the_journey_from_adding_to_deleting "
+        "test_cli.test_a_worker_delivers_and_a_test_waits_for_it",
         "Delivery logs": "test_sending.test_attempt_records_all_that_was_sent_and_came_back",
         "Answer with 200": "test_vendors.test_success_is_what_the_page_says "
         "test_moving.test_numbers_are_the_defaults",
@@ -66,7 +74,12 @@ ROWS = {
         "test_vendors.test_user_agent_of_the_others_is_that_of_the_endpoint",
         "Every event": "test_actions.test_by_default_it_is_the_whole_servers_and_gets_everything",
         "Signatures": "test_vendors_receivers.test_receiver_written_for_the_service_runs_unmodified",
-        "Delete, delete all": "test_actions.test_deleting_all_stays_within_the_tenant",
+        "Delete, delete all": "test_admin.test_the_journey_from_adding_to_deleting "
+        "test_admin.test_everything_can_be_deleted_at_once "
+        "test_actions.test_deleting_all_stays_within_the_tenant",
+        "Alerts in Discord and Telegram": "test_moving.test_chat_url_is_recognised "
+        "test_moving.test_alert_for_authvaultix_is_a_message_in_a_chat "
+        "test_chats_delivery.test_rq_worker_delivers_every_event_type_to_every_chat",
         "Logs of security events": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
         "Failed logins": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
         "Payments": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
@@ -81,12 +94,18 @@ ROWS = {
         "test_vendors.test_akuworks_answer_of_204_is_a_failure",
         "HTTPS": "test_guard.test_https_is_required_where_the_application_says_so "
         "test_sending.test_certificates_that_are_not",
-        "Retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due",
+        "Retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due "
+        "test_delivery_actions.test_a_resend_reopens_the_same_delivery "
+        "test_delivery_actions.test_a_resend_arrives_under_the_same_id_and_attempts_go_on_counting",
         "Rate limits": "test_sending.test_retry_after_holds_the_endpoint_and_spends_no_attempt_of_the_others",
-        "Delivery status": "test_sending.test_attempt_records_all_that_was_sent_and_came_back",
+        "Delivery status": "test_moving.test_pages_show_the_figures_and_what_was_sent_last "
+        "test_sending.test_attempt_records_all_that_was_sent_and_came_back",
     },
     "authforge": {
-        "URL, events, enabled": "test_vendors_exports.test_export_is_read",
+        "URL, events, enabled": "test_vendors_exports.test_export_is_read "
+        "test_moving.test_export_that_is_shown_is_imported "
+        "test_actions.test_a_paused_endpoint_holds_what_is_due_and_what_comes "
+        "test_actions.test_what_becomes_of_the_held_ones_is_chosen_at_resume",
         "Secret shown once": "test_vendors.test_key_is_the_utf8_text_of_the_whole_secret "
         "test_cli.test_an_endpoint_is_added_and_its_secret_printed_once",
         "Envelope": "test_vendors.test_authforge_envelope_and_headers_tell_the_same",
@@ -96,7 +115,9 @@ ROWS = {
         "Five webhooks": "test_moving.test_numbers_are_the_defaults "
         "test_actions.test_a_tenant_has_a_limit_and_the_whole_server_none",
         "Timeout": "test_moving.test_numbers_are_the_defaults",
-        "No retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due",
+        "No retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due "
+        "test_delivery_actions.test_a_resend_reopens_the_same_delivery "
+        "test_delivery_actions.test_a_resend_arrives_under_the_same_id_and_attempts_go_on_counting",
         "Test with a sample": "test_moving.test_test_of_each_service_arrives",
     },
 }
@@ -225,11 +246,71 @@ def secrets_of(app: Flask, endpoint: Endpoint) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://discord.com/api/webhooks/1/a", "https://discordapp.com/api/webhooks/1/a"]
+    ("url", "chat"),
+    [
+        ("https://discord.com/api/webhooks/1/a", "discord"),
+        ("https://discordapp.com/api/webhooks/1/a", "discord"),
+        ("https://api.telegram.org/bot1:a/sendMessage?chat_id=1", "telegram"),
+    ],
 )
-def test_chat_url_is_recognised(url: str) -> None:
+def test_chat_url_is_recognised(url: str, chat: str) -> None:
     for name in VENDORS:
-        assert builtin_formats().detect(url, name).name == "discord"
+        assert builtin_formats().detect(url, name).name == chat
+
+
+@pytest.mark.parametrize("chat", ["discord", "telegram"])
+@pytest.mark.parametrize(
+    ("event_type", "title", "tells"),
+    [
+        ("user.registered", "User registered", "Username"),
+        ("license.activated", "License activated", "License key"),
+        ("user.login_failed", "User login failed", "Failed attempts"),
+        ("hwid.changed", "HWID changed", "HWID"),
+        ("hwid.mismatched", "HWID mismatched", "HWID"),
+        ("payment.succeeded", "Payment succeeded", "Amount"),
+        ("payment.failed", "Payment failed", "Amount"),
+    ],
+)
+def test_alert_for_authvaultix_is_a_message_in_a_chat(
+    chat: str, event_type: str, title: str, tells: str
+) -> None:
+    style = builtin_formats()[chat]
+    example = render_example(style, builtin_catalog()[event_type], product_name="Acme")
+    message = json.loads(example.body)
+    text = message["text"] if chat == "telegram" else json.dumps(message["embeds"])
+    assert title in text
+    assert tells in text
+
+
+def test_pages_show_the_figures_and_what_was_sent_last(
+    tmp_path: Path, redis_url: str, receiver: Receiver
+) -> None:
+    """As the page of AkuWorks does: shares, the average response time, events with their status."""
+    app = make_pages(f"sqlite:///{tmp_path / 'database.sqlite'}", redis_url)
+    sent = [
+        ("verification.succeeded", "200"),
+        ("verification.failed", "200"),
+        ("security.alert", "500"),
+    ]
+    for event_type, status in sent:
+        url = receiver.url(f"/status/{status}")
+        endpoint = add_endpoint(app, url, format="akuworks", events=[event_type])
+        actions.send_test(accessing(app), endpoint.id, event_type)
+    drain(app)
+    browser = Browser(app)
+    text = browser.get("/overview").text
+    assert "Successful 66.7 % 2" in text
+    assert "Failed 33.3 % 1" in text
+    assert re.search(r"Average response time \d+(\.\d+)? m?s ", text)
+    [rows] = browser.get("/deliveries").all("tbody")
+    shown = {
+        (event_type, status)
+        for row in rows.all("tr")
+        for event_type, status in sent
+        if {event_type, status} <= set(row.text.split())
+    }
+    assert shown == set(sent)
+    close(app)
 
 
 @pytest.mark.parametrize("name", VENDORS)
