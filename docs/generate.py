@@ -21,6 +21,8 @@ from flask_webhooks import config, signals
 from flask_webhooks.catalog import EventType, builtin_catalog
 from flask_webhooks.cli import webhooks
 from flask_webhooks.errors import ConfigurationError
+from flask_webhooks.formats import Answer, Format, builtin_formats
+from flask_webhooks.rendering import render_example
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -62,6 +64,8 @@ def _part(kind: str, *arguments: str) -> str:
         "signals-in": signals_in,
         "signals-out": signals_out,
         "command": command,
+        "format": format_,
+        "examples": examples,
     }
     return parts[kind](*arguments).strip()
 
@@ -225,6 +229,61 @@ def anchor(heading: str) -> str:
     """The anchor that GitHub makes of a heading."""
     kept = re.sub(r"[^\w\- ]", "", heading.replace("`", "").strip().lower())
     return kept.replace(" ", "-")
+
+
+# -- formats ---------------------------------------------------------------------------------------
+
+#: The event type that the reference shows in every format.
+SHOWN = "license.activated"
+PRODUCT = config.Settings().product_name
+
+
+def format_(name: str) -> str:
+    """What a format asks of its receivers, and one request of it."""
+    style = builtin_formats()[name]
+    example = render_example(style, builtin_catalog()[SHOWN], product_name=PRODUCT)
+    rows = [
+        ("Secret", _secret(style)),
+        ("Headers", ", ".join(f"`{header}`" for header in example.headers)),
+        ("Success", _success(style)),
+        ("Timeout", "`WEBHOOKS_TIMEOUT`" if style.timeout is None else f"{style.timeout:g} s"),
+        ("A test sends", f"`{style.test_event}`"),
+    ]
+    head = "\n".join(f"{header}: {value}" for header, value in example.headers.items())
+    return "\n\n".join(
+        [
+            _table(("Of the format", f"`{name}`"), rows),
+            f"```http\nPOST {example.url}\n{head}\n\n{example.pretty_body}\n```",
+        ]
+    )
+
+
+def _secret(style: Format) -> str:
+    if not style.signed:
+        return "None; the URL is the secret." if style.secret_url else "None."
+    return "Optional." if style.secret_optional else "Always."
+
+
+def _success(style: Format) -> str:
+    """By asking the format about every status."""
+    body = b'{"ok": true}'
+    taken = [status for status in range(100, 600) if style.succeeded(Answer(status, {}, body))]
+    said = "Any 2xx" if taken == [*range(200, 300)] else ", ".join(map(str, taken))
+    if not style.succeeded(Answer(taken[0], {}, b"")):
+        said += ', and `"ok": true` in the body'
+    return f"{said}."
+
+
+def examples(name: str) -> str:
+    """The body of every event type in a format, as it is sent."""
+    style = builtin_formats()[name]
+    parts = []
+    for title, kinds in builtin_catalog().groups().items():
+        parts.append(f"## {title}")
+        for kind in kinds:
+            body = render_example(style, kind, product_name=PRODUCT).body.decode()
+            parts.append(f"### {kind.name}\n\n```json\n{body}\n```")
+    return "\n\n".join(parts)
 
 
 # -- commands --------------------------------------------------------------------------------------

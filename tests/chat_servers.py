@@ -292,6 +292,9 @@ def _slack_problems(message: Any) -> Iterator[str]:
     yield from _unknown(message, "text blocks mrkdwn unfurl_links unfurl_media", "message")
     if not message.get("text"):
         yield "no_text"
+    # Slack splits what is longer, and cuts it at 40,000:
+    # https://api.slack.com/changelog/2018-04-truncating-really-long-messages
+    yield from _text_within(message.get("text"), 4000, "text", _units)
     yield from _slack_control_characters(message.get("text", ""), "text")
     if len(message.get("blocks", [])) > 50:
         yield "too many blocks"

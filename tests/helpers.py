@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -9,8 +10,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+import pytest
 import sqlalchemy as sa
 from flask import Flask
 
@@ -26,6 +28,13 @@ from .delivering import close as close
 URL = "https://hooks.example.com/in"
 
 T = TypeVar("T")
+
+
+def missing(what: str, required: str) -> NoReturn:
+    """Skip the test for want of something; where the environment variable requires it, the test fails."""
+    if os.environ.get(required):
+        pytest.fail(f"{what}, and {required} is set")
+    pytest.skip(what)
 
 
 def make_app(database_url: str, redis_url: str, **config: Any) -> Flask:

@@ -12,18 +12,21 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from .helpers import missing
 from .processes import ROOT
 
 FOLDER = Path(os.environ.get("VENDOR_PAGES") or ROOT.parent / "shared/seeds")
 
 
 def page(name: str) -> str:
-    """The text of a service's page; skips the test where it is not at hand."""
+    """The text of a service's page.
+
+    A test is skipped where it is not at hand, and fails with the environment variable
+    ``REQUIRE_VENDOR_PAGES``.
+    """
     path = FOLDER / f"{name}.txt"
     if not path.exists():
-        pytest.skip(f"the page of {name} is not at hand: there is no {path}")
+        missing(f"the page of {name} is not at hand: there is no {path}", "REQUIRE_VENDOR_PAGES")
     return path.read_text()
 
 

@@ -26,6 +26,7 @@ from flask_webhooks.state import state_of
 
 from .delivering import attempts, db_of, drain, endpoint, webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, close, statements, update
+from .node import node
 from .pages import HOSTILE, Browser, Page, World, make_app, populate
 from .receiver import Receiver
 
@@ -825,7 +826,6 @@ module.exports = express;
 """
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 def test_the_node_snippet_verifies(tmp_path: Path) -> None:
     secret = signing.generate_secret()
     package = tmp_path / "node_modules" / "express"
@@ -843,7 +843,7 @@ def test_the_node_snippet_verifies(tmp_path: Path) -> None:
         {"headers": {}, "body": "{}"},
     ]
     result = subprocess.run(
-        ["node", "receiver.js"],
+        [node(), "receiver.js"],
         cwd=tmp_path,
         env={**os.environ, "WEBHOOK_SECRET": secret},
         input=json.dumps(requests),

@@ -16,7 +16,7 @@ from flask_webhooks.state import state_of
 
 from .delivering import drain, webhooks_of
 from .helpers import accessing, activity, add_endpoint, close, update
-from .pages import Browser, Page, make_app
+from .pages import Browser, Element, Page, make_app
 from .receiver import Receiver
 
 URL = "https://hooks.example.com/in"
@@ -109,6 +109,37 @@ def test_a_chat_is_told_by_its_url_and_shows_no_secret(app: Flask, browser: Brow
     assert "Licence keys and hardware ids shown in full" in page.text
     edit(browser, the_endpoint(app), show_keys=None)
     assert the_endpoint(app).options is None
+
+
+def test_the_form_offers_and_stores_our_names_whatever_the_format(
+    app: Flask, browser: Browser
+) -> None:
+    """Its choices are ours, so none is taken for a vendor's name that is spelled alike."""
+    page = browser.get("/endpoints/new")
+    offered = {item.attributes["value"] for item in page.all("input") if is_event(item)}
+    assert {name for name in offered if not name.endswith("*")} == {
+        kind.name for kind in state_of(app).catalog if kind.subscribable
+    }
+    # AuthForge calls a reinstated licence license.activated.
+    chosen = ["license.activated", "hwid.bound"]
+    add(browser, format="authforge", scope="chosen", events=chosen)
+    endpoint = the_endpoint(app)
+    assert (endpoint.format, endpoint.events) == ("authforge", chosen)
+    page = browser.get(f"/endpoints/{endpoint.id}/edit")
+    checked = [
+        item for item in page.all("input") if is_event(item) and "checked" in item.attributes
+    ]
+    assert [item.attributes["value"] for item in checked] == chosen
+    edit(browser, endpoint, format="authon")
+    assert (the_endpoint(app).format, the_endpoint(app).events) == ("authon", chosen)
+    # A name of a vendor's is none of its choices.
+    page = edit(browser, endpoint, 422, events=["license.redeemed"])
+    assert "license.redeemed" in page.one(id="wh-problems").text
+    assert the_endpoint(app).events == chosen
+
+
+def is_event(item: Element) -> bool:
+    return item.attributes.get("name") == "events"
 
 
 def test_telegram_needs_a_chat_and_says_so_at_its_field(app: Flask, browser: Browser) -> None:

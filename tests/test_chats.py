@@ -29,6 +29,7 @@ from .chat_servers import (
     FakeTelegram,
     Reply,
     discord_problems,
+    slack_problems,
     telegram_text,
 )
 from .chatting import (
@@ -719,6 +720,10 @@ def test_fake_services_refuse_what_the_real_ones_refuse() -> None:
     for bad in ("<!channel>", "a & b", "x" * 2001):
         assert changed("slack", "here", bad)
     assert changed("slack", "License created", "x" * 150)
+    fallback = json.loads(rendered("slack", {}).body)
+    assert slack_problems({**fallback, "text": "x" * 4000}) == []
+    for bad in ("x" * 4001, "😀" * 2001):
+        assert slack_problems({**fallback, "text": bad}) == ["text must be 4000 or fewer in length"]
     assert not changed("slack", "here", "a &amp; b")
     for bad in ("<x>", "</code>", "a & b", "&nbsp;", "x" * 4096, "<b>"):
         assert changed("telegram", "here", bad)

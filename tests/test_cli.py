@@ -134,6 +134,64 @@ def test_everything_that_is_wrong_is_in_one_line(app: Flask) -> None:
         assert words in line
 
 
+CHATS = [
+    ("https://discord.com/api/webhooks/1174502939573518396/dQw4w9WgXcQ", "discord"),
+    ("https://hooks.slack.com/services/T0001/B0001/abcdefgh", "slack"),
+    ("https://api.telegram.org/bot12345:abcdefghij/sendMessage?chat_id=-1001", "telegram"),
+]
+
+
+def test_format_is_recognised_or_chosen_and_listed(app: Flask) -> None:
+    for url, name in CHATS:
+        result = run(app, "endpoints", "add", url)
+        assert result.exit_code == 0, result.output
+        # Masked, and without a secret.
+        [line] = result.stdout.splitlines()
+        assert f"({name}): https://" in line
+        assert url not in line
+    chosen = ("--format", "authforge", "--user-agent", "Shop/2")
+    run(app, "endpoints", "add", "https://example.com/in", *chosen)
+    # What is chosen counts, not what the URL tells.
+    run(app, "endpoints", "add", "https://hooks.slack.com/relay", "--format", "akuworks")
+    formats = ["akuworks", "authforge", "telegram", "slack", "discord"]
+    head, *lines = run(app, "endpoints", "list").stdout.splitlines()
+    start = head.index("FORMAT")
+    assert [line[start:].split()[0] for line in lines] == formats
+    listed = json.loads(run(app, "endpoints", "list", "--json").stdout)
+    assert [item["format"] for item in listed] == formats
+    assert [item["user_agent"] for item in listed] == [None, "Shop/2", None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("format", "given", "stored"),
+    [
+        # The same name, for something else.
+        ("authforge", ["license.activated"], ["license.reinstated"]),
+        ("authforge", ["license.hwid_bound", "user.banned"], ["hwid.bound", "user.banned"]),
+        ("authforge", ["license.*"], ["license.*"]),
+        ("aureva", ["key.deleted"], ["license.revoked", "license.deleted"]),
+        ("authon", ["user.login"], ["user.logged_in"]),
+        ("authvaultix", ["auth.login.success"], ["user.logged_in"]),
+        ("akuworks", ["verification.success"], ["verification.succeeded"]),
+        ("standard", ["license.activated"], ["license.activated"]),
+    ],
+)
+def test_event_names_are_read_in_the_dialect_of_the_format(
+    app: Flask, format: str, given: list[str], stored: list[str]
+) -> None:
+    events = [argument for name in given for argument in ("--event", name)]
+    result = run(app, "endpoints", "add", "https://example.com/", "--format", format, *events)
+    assert result.exit_code == 0, result.output
+    [row] = json.loads(run(app, "endpoints", "list", "--json").stdout)
+    assert (row["format"], row["events"]) == (format, stored)
+
+
+def test_names_of_a_format_that_was_not_chosen_are_refused(app: Flask) -> None:
+    add = ("endpoints", "add", "https://example.com/", "--event", "key.deleted")
+    assert "key.deleted" in refused(run(app, *add))
+    assert "key.deleted" in refused(run(app, *add, "--format", "authforge"))
+
+
 def test_headers_that_cannot_be_read(app: Flask) -> None:
     add = ("endpoints", "add", "https://example.com/", "--header")
     assert "'Name: value'" in refused(run(app, *add, "X-Key"), 2)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hmac
 import http.client
 import importlib
 import importlib.util
@@ -62,8 +63,11 @@ from flask_webhooks.config import Settings
 from flask_webhooks.delivery.outcome import Outcome, Reason
 from flask_webhooks.formats import Format, builtin_formats
 from flask_webhooks.models import DeliveryState
+from flask_webhooks.receiver import verify
+from flask_webhooks.rendering import EXAMPLE_SECRET, render_example
 from tests.delivering import attempts, close, db_of, drain, states
 from tests.hostapp import DEFAULTS
+from tests.node import node
 from tests.processes import ROOT
 from tests.receiver import Receiver
 
@@ -542,7 +546,6 @@ def test_receiver_in_python_verifies_and_deduplicates(stage: Stage) -> None:
     assert not verify(SECRET, old, body)
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 def test_receiver_in_node_verifies(tmp_path: Path) -> None:
     (tmp_path / "receiver.js").write_text(block("docs/receiving.md", "js").code)
     port = free_port()
@@ -553,7 +556,7 @@ def test_receiver_in_node_verifies(tmp_path: Path) -> None:
     old = signed(SECRET, body, **{"webhook-timestamp": "1"})
     foreign = signed(signing.generate_secret(), body)
     with subprocess.Popen(
-        ["node", "receiver.js"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
+        [node(), "receiver.js"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
     ) as process:
         try:
             wait_for_port(port)
@@ -925,6 +928,39 @@ def test_every_event_type_is_in_the_reference() -> None:
     page = (DOCS / "reference/event-types.md").read_text()
     for event_type in builtin_catalog():
         assert f"\n### {event_type.name}\n" in page
+
+
+def test_every_format_is_in_the_reference_with_every_event_type() -> None:
+    formats = [style.name for style in builtin_formats()]
+    assert sorted(generated("format")) == sorted(generated("examples")) == sorted(formats)
+    types = [event_type.name for event_type in builtin_catalog()]
+    for style in builtin_formats():
+        page = DOCS / f"formats/{style.name}.md"
+        # What is shown is what is sent: formats have the same body at all times.
+        shown = dict(
+            re.findall(r"^### (\S+)\n\n```json\n(.+)\n```$", page.read_text(), re.MULTILINE)
+        )
+        assert list(shown) == types
+        for event_type in builtin_catalog():
+            sent = render_example(style, event_type, product_name=Settings().product_name)
+            assert shown[event_type.name].encode() == sent.body
+
+
+def test_signature_that_the_reference_shows_is_genuine() -> None:
+    for example in blocks(DOCS / "reference/formats.md", "http"):
+        head, _, pretty = example.code.partition("\n\n")
+        headers = dict(line.split(": ", 1) for line in head.splitlines()[1:])
+        body = json.dumps(json.loads(pretty), ensure_ascii=False, separators=(",", ":"))
+        if "webhook-signature" in headers:
+            moment = int(headers["webhook-timestamp"])
+            verify(headers, body, EXAMPLE_SECRET, now=moment)
+            continue
+        wanted = hmac.new(EXAMPLE_SECRET.encode(), body.encode(), "sha256").hexdigest()
+        signatures = [value for name, value in headers.items() if name.endswith("-Signature")]
+        assert [text.removeprefix("sha256=") for text in signatures] in ([wanted], [])
+    page = (DOCS / "reference/formats.md").read_text()
+    assert f"secret `{EXAMPLE_SECRET}`" in page
+    assert page.count("-Signature: ") == 4
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
@@ -171,12 +171,12 @@ def test_every_event_type_has_an_example_in_every_format() -> None:
     examples = list(render_examples(builtin_formats(), CATALOG, product_name="Acme"))
     assert len(examples) == len(FORMATS) * len(CATALOG)
     assert examples == list(render_examples(builtin_formats(), CATALOG, product_name="Acme"))
-    for example in examples:
-        assert json.loads(example.pretty_body) == json.loads(example.body)
-        assert [name.lower() for name in example.headers].count("content-type") == 1
-        if FORMATS[example.format].signed:
+    for item in examples:
+        assert json.loads(item.pretty_body) == json.loads(item.body)
+        assert [name.lower() for name in item.headers].count("content-type") == 1
+        if FORMATS[item.format].signed:
             moment = datetime(2026, 1, 31, 12, 0, 5, tzinfo=UTC).timestamp()
-            verify(example.headers, example.body, EXAMPLE_SECRET, example.format, now=moment)
+            verify(item.headers, item.body, EXAMPLE_SECRET, item.format, now=moment)
 
 
 def test_every_signed_format_can_be_verified() -> None:
@@ -483,4 +483,43 @@ def test_any_template_that_is_taken_renders(template: Any, content: Mapping[str,
     except InvalidEndpoint:
         return
     target = target_of(Custom(), options={"template": stored})
-    json.loads(Custom().render(event_of(content), target, NOW).body)
+    body = Custom().render(event_of(content), target, NOW).body
+    json.loads(body)
+    assert len(body) <= MAX_BODY_BYTES
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    # Members that grow as they are filled in or written anew: 1e15 becomes 1000000000000000.0.
+    parts=st.lists(
+        st.sampled_from(
+            [
+                '"{{ data }}"',
+                '"a: {{ data }}"',
+                '"{{ data.text }}"',
+                '{"b":"{{data.text}}"}',
+                "1e15",
+            ]
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    count=st.integers(1, MAX_TEMPLATE_BYTES),
+    piece=texts.filter(bool) | st.sampled_from(["x", '"', "\\", "\x01", "ä", "😀"]),
+    size=st.integers(0, 250_000),
+)
+# Both as large as they may be.
+@example(parts=['"{{ data }}"'] * 4 + ["1e15"], count=MAX_TEMPLATE_BYTES, piece="x", size=250_000)
+@example(parts=['"a: {{ data }}"'], count=MAX_TEMPLATE_BYTES, piece='"', size=250_000)
+def test_no_template_makes_a_body_that_is_over_the_bound(
+    parts: list[str], count: int, piece: str, size: int
+) -> None:
+    # The first few once, the last again and again.
+    room = MAX_TEMPLATE_BYTES - len(f"[{','.join(parts)}]".encode())
+    written = [*parts, *[parts[-1]] * min(count, max(room // (len(parts[-1]) + 1), 0))]
+    stored = check_template(f"[{','.join(written)}]")
+    target = target_of(Custom(), options={"template": stored})
+    text = piece * (size // len(piece.encode()))
+    body = Custom().render(event_of({"text": text}), target, NOW).body
+    json.loads(body)
+    assert len(body) <= MAX_BODY_BYTES

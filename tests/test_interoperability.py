@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,8 @@ from flask import Flask
 from flask_webhooks import actions
 
 from .delivering import drain, emit
-from .helpers import accessing
+from .helpers import accessing, missing
+from .node import node, npm
 from .receiver import Receiver, Request
 
 #: What tells a forgery from the real thing, and data that is easily mangled.
@@ -87,18 +87,15 @@ def test_packages_of_pypi_take_it_and_refuse_forgeries(
 @pytest.fixture(scope="module")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages of npm."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("needs Node and npm")
     folder = tmp_path_factory.mktemp("node")
     (folder / "package.json").write_text("{}")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
+    command = [*npm(), "install", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180)
     except subprocess.TimeoutExpired:
-        pytest.skip("the registry of npm does not answer")
+        missing("the registry of npm does not answer", "REQUIRE_NPM")
     if any(code in done.stderr for code in ("ENOTFOUND", "ECONNREFUSED", "EAI_AGAIN", "ETIMEDOUT")):
-        pytest.skip("the registry of npm cannot be reached")
+        missing("the registry of npm cannot be reached", "REQUIRE_NPM")
     assert done.returncode == 0, done.stderr
     (folder / "verify.js").write_text(SCRIPT)
     return folder
@@ -116,7 +113,7 @@ def test_packages_of_npm_take_it_and_refuse_forgeries(
         headers = {**request.headers, **more}
         text = json.dumps({"body": body, "headers": headers, "secrets": secrets})
         done = subprocess.run(
-            ["node", "verify.js"],
+            [node(), "verify.js"],
             cwd=node_folder,
             input=text,
             capture_output=True,

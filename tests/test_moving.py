@@ -11,31 +11,42 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_webhooks import actions
+from flask_webhooks import actions, queries
 from flask_webhooks.catalog import builtin_catalog
-from flask_webhooks.cli import webhooks as webhooks_command
 from flask_webhooks.config import Settings
 from flask_webhooks.formats import builtin_formats
-from tests.delivering import drain, states, webhooks_of
-from tests.helpers import accessing
+from flask_webhooks.models import Endpoint
+from flask_webhooks.rendering import render_example
+from flask_webhooks.state import state_of
+from tests.delivering import close, drain, states, webhooks_of
+from tests.helpers import accessing, add_endpoint
+from tests.pages import Browser
+from tests.pages import make_app as make_pages
 from tests.processes import ROOT
 from tests.receiver import Receiver
 from tests.test_vendors_exports import read
 from tests.vendoring import VENDORS, body_of, outgoing, vendor
 
 FOLDER = ROOT / "docs/moving"
+OFF = "https://shop.example/off"
+OLD = "the-other-old-secret"
 
 #: By service and by the first words of a row: the tests that hold what the row says.
 ROWS = {
     "aureva": {
-        "Name, URL, events, active, optional secret": "test_vendors_exports.test_export_is_read",
+        "Name, URL, events, active, optional secret": "test_vendors_exports.test_export_is_read "
+        "test_moving.test_export_that_is_shown_is_imported "
+        "test_actions.test_a_paused_endpoint_holds_what_is_due_and_what_comes "
+        "test_actions.test_what_becomes_of_the_held_ones_is_chosen_at_resume",
         "Envelope": "test_vendors.test_aureva_envelope_has_the_project_and_unix_seconds",
         "`data` names ids": "test_vendors.test_aureva_never_sends_a_licence_key "
         "test_vendors.test_sample_of_the_page_is_sent_to_the_letter",
         "`X-Webhook-Signature`": "test_vendors.test_aureva_without_a_secret_is_not_signed "
         "test_vendors_receivers.test_code_of_the_page_runs_unmodified",
         "A Discord URL": "test_moving.test_chat_url_is_recognised",
-        "Send test events": "test_moving.test_test_of_each_service_arrives",
+        "Send test events": "test_moving.test_test_of_each_service_arrives "
+        "test_admin.test_the_journey_from_adding_to_deleting "
+        "test_cli.test_a_worker_delivers_and_a_test_waits_for_it",
         "Delivery logs": "test_sending.test_attempt_records_all_that_was_sent_and_came_back",
         "Answer with 200": "test_vendors.test_success_is_what_the_page_says "
         "test_moving.test_numbers_are_the_defaults",
@@ -63,7 +74,12 @@ ROWS = {
         "test_vendors.test_user_agent_of_the_others_is_that_of_the_endpoint",
         "Every event": "test_actions.test_by_default_it_is_the_whole_servers_and_gets_everything",
         "Signatures": "test_vendors_receivers.test_receiver_written_for_the_service_runs_unmodified",
-        "Delete, delete all": "test_actions.test_deleting_all_stays_within_the_tenant",
+        "Delete, delete all": "test_admin.test_the_journey_from_adding_to_deleting "
+        "test_admin.test_everything_can_be_deleted_at_once "
+        "test_actions.test_deleting_all_stays_within_the_tenant",
+        "Alerts in Discord and Telegram": "test_moving.test_chat_url_is_recognised "
+        "test_moving.test_alert_for_authvaultix_is_a_message_in_a_chat "
+        "test_chats_delivery.test_rq_worker_delivers_every_event_type_to_every_chat",
         "Logs of security events": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
         "Failed logins": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
         "Payments": "test_moving.test_event_for_authvaultix_has_what_its_use_needs",
@@ -78,12 +94,18 @@ ROWS = {
         "test_vendors.test_akuworks_answer_of_204_is_a_failure",
         "HTTPS": "test_guard.test_https_is_required_where_the_application_says_so "
         "test_sending.test_certificates_that_are_not",
-        "Retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due",
+        "Retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due "
+        "test_delivery_actions.test_a_resend_reopens_the_same_delivery "
+        "test_delivery_actions.test_a_resend_arrives_under_the_same_id_and_attempts_go_on_counting",
         "Rate limits": "test_sending.test_retry_after_holds_the_endpoint_and_spends_no_attempt_of_the_others",
-        "Delivery status": "test_sending.test_attempt_records_all_that_was_sent_and_came_back",
+        "Delivery status": "test_moving.test_pages_show_the_figures_and_what_was_sent_last "
+        "test_sending.test_attempt_records_all_that_was_sent_and_came_back",
     },
     "authforge": {
-        "URL, events, enabled": "test_vendors_exports.test_export_is_read",
+        "URL, events, enabled": "test_vendors_exports.test_export_is_read "
+        "test_moving.test_export_that_is_shown_is_imported "
+        "test_actions.test_a_paused_endpoint_holds_what_is_due_and_what_comes "
+        "test_actions.test_what_becomes_of_the_held_ones_is_chosen_at_resume",
         "Secret shown once": "test_vendors.test_key_is_the_utf8_text_of_the_whole_secret "
         "test_cli.test_an_endpoint_is_added_and_its_secret_printed_once",
         "Envelope": "test_vendors.test_authforge_envelope_and_headers_tell_the_same",
@@ -93,7 +115,9 @@ ROWS = {
         "Five webhooks": "test_moving.test_numbers_are_the_defaults "
         "test_actions.test_a_tenant_has_a_limit_and_the_whole_server_none",
         "Timeout": "test_moving.test_numbers_are_the_defaults",
-        "No retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due",
+        "No retries": "test_moving.test_numbers_are_the_defaults test_workers.test_retry_falls_due "
+        "test_delivery_actions.test_a_resend_reopens_the_same_delivery "
+        "test_delivery_actions.test_a_resend_arrives_under_the_same_id_and_attempts_go_on_counting",
         "Test with a sample": "test_moving.test_test_of_each_service_arrives",
     },
 }
@@ -152,24 +176,141 @@ def shown_export(name: str) -> dict[str, Any]:
     return item
 
 
-@pytest.mark.skipif("import" not in webhooks_command.commands, reason="there is no import yet")
+#: By service: an endpoint that was switched off there, and its events in our names.
+INACTIVE: dict[str, tuple[dict[str, Any], list[str] | None]] = {
+    "aureva": (
+        {
+            "name": "Off",
+            "url": OFF,
+            "events": '["key.deleted"]',
+            "is_active": False,
+            "secret": None,
+        },
+        ["license.revoked", "license.deleted"],
+    ),
+    "authon": (
+        {"id": "wh_2", "url": OFF, "events": ["user.ban"], "secret": OLD, "active": False},
+        ["user.banned"],
+    ),
+    "authvaultix": ({"endpoint_url": OFF, "secret": OLD, "active": 0}, None),
+    "akuworks": (
+        {"url": OFF, "events": ["verification.success"], "enabled": False, "secret": OLD},
+        ["verification.succeeded"],
+    ),
+    # The one name that both sides have, for different things.
+    "authforge": (
+        {"url": OFF, "events": ["license.activated"], "enabled": False, "secret": OLD},
+        ["license.reinstated"],
+    ),
+}
+#: By service: the events of the export that its page shows, in our names.
+IMPORTED = {
+    "aureva": ["license.created"],
+    "authon": ["user.logged_in"],
+    "authvaultix": None,
+    "akuworks": ["verification.failed"],
+    "authforge": ["license.created", "license.revoked"],
+}
+
+
 @pytest.mark.parametrize("name", VENDORS)
 def test_export_that_is_shown_is_imported(name: str, app: Flask, tmp_path: Path) -> None:
+    shown = shown_export(name)
+    inactive, events = INACTIVE[name]
     path = tmp_path / "endpoints.json"
-    path.write_text(json.dumps([shown_export(name)]).replace("shop.example", "127.0.0.1"))
+    path.write_text(json.dumps([shown, inactive]).replace("shop.example", "127.0.0.1"))
     runner = app.test_cli_runner()
     result = runner.invoke(args=["webhooks", "import", str(path), "--format", name])
     assert result.exit_code == 0, result.output
-    assert f"({name})" in result.output
+    assert [line.partition(" (")[2] for line in result.output.splitlines()] == [
+        f"{name})",
+        f"{name}, paused)",
+    ]
+    # As it was said, and stored: what the receivers get from now on.
+    paused, active = (row.endpoint for row in queries.list_endpoints(accessing(app)))
+    for endpoint, item, ours, state in (
+        (active, shown, IMPORTED[name], "active"),
+        (paused, inactive, events, "paused"),
+    ):
+        url = item.get("url") or item["endpoint_url"]
+        assert endpoint.url_shown == url.replace("shop.example", "127.0.0.1")
+        assert (endpoint.format, endpoint.events, endpoint.state) == (name, ours, state)
+        assert endpoint.name == item.get("name", "")
+        assert endpoint.user_agent is None
+        assert secrets_of(app, endpoint) == [item["secret"]] * (item["secret"] is not None)
+
+
+def secrets_of(app: Flask, endpoint: Endpoint) -> list[str]:
+    sealed = endpoint.secrets_sealed
+    return [] if sealed is None else [item["secret"] for item in state_of(app).vault.open(sealed)]
 
 
 @pytest.mark.parametrize(
-    "url", ["https://discord.com/api/webhooks/1/a", "https://discordapp.com/api/webhooks/1/a"]
+    ("url", "chat"),
+    [
+        ("https://discord.com/api/webhooks/1/a", "discord"),
+        ("https://discordapp.com/api/webhooks/1/a", "discord"),
+        ("https://api.telegram.org/bot1:a/sendMessage?chat_id=1", "telegram"),
+    ],
 )
-@pytest.mark.skipif("discord" not in builtin_formats(), reason="there is no format for Discord yet")
-def test_chat_url_is_recognised(url: str) -> None:
+def test_chat_url_is_recognised(url: str, chat: str) -> None:
     for name in VENDORS:
-        assert builtin_formats().detect(url, name).name == "discord"
+        assert builtin_formats().detect(url, name).name == chat
+
+
+@pytest.mark.parametrize("chat", ["discord", "telegram"])
+@pytest.mark.parametrize(
+    ("event_type", "title", "tells"),
+    [
+        ("user.registered", "User registered", "Username"),
+        ("license.activated", "License activated", "License key"),
+        ("user.login_failed", "User login failed", "Failed attempts"),
+        ("hwid.changed", "HWID changed", "HWID"),
+        ("hwid.mismatched", "HWID mismatched", "HWID"),
+        ("payment.succeeded", "Payment succeeded", "Amount"),
+        ("payment.failed", "Payment failed", "Amount"),
+    ],
+)
+def test_alert_for_authvaultix_is_a_message_in_a_chat(
+    chat: str, event_type: str, title: str, tells: str
+) -> None:
+    style = builtin_formats()[chat]
+    example = render_example(style, builtin_catalog()[event_type], product_name="Acme")
+    message = json.loads(example.body)
+    text = message["text"] if chat == "telegram" else json.dumps(message["embeds"])
+    assert title in text
+    assert tells in text
+
+
+def test_pages_show_the_figures_and_what_was_sent_last(
+    tmp_path: Path, redis_url: str, receiver: Receiver
+) -> None:
+    """As the page of AkuWorks does: shares, the average response time, events with their status."""
+    app = make_pages(f"sqlite:///{tmp_path / 'database.sqlite'}", redis_url)
+    sent = [
+        ("verification.succeeded", "200"),
+        ("verification.failed", "200"),
+        ("security.alert", "500"),
+    ]
+    for event_type, status in sent:
+        url = receiver.url(f"/status/{status}")
+        endpoint = add_endpoint(app, url, format="akuworks", events=[event_type])
+        actions.send_test(accessing(app), endpoint.id, event_type)
+    drain(app)
+    browser = Browser(app)
+    text = browser.get("/overview").text
+    assert "Successful 66.7 % 2" in text
+    assert "Failed 33.3 % 1" in text
+    assert re.search(r"Average response time \d+(\.\d+)? m?s ", text)
+    [rows] = browser.get("/deliveries").all("tbody")
+    shown = {
+        (event_type, status)
+        for row in rows.all("tr")
+        for event_type, status in sent
+        if {event_type, status} <= set(row.text.split())
+    }
+    assert shown == set(sent)
+    close(app)
 
 
 @pytest.mark.parametrize("name", VENDORS)

@@ -20,6 +20,7 @@ from flask_webhooks.receiver import verify
 
 from .delivering import drain
 from .helpers import accessing, close
+from .node import node
 from .pages import Browser, make_app
 from .receiver import Receiver, Request
 from .test_admin import EXPRESS
@@ -78,7 +79,6 @@ def test_python_takes_what_was_sent_and_nothing_else(
     assert answer(request.body, headers={"content-type": "application/json"}) == 401
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_node_takes_what_was_sent_and_nothing_else(
     app: Flask, receiver: Receiver, tmp_path: Path, format_name: str
@@ -96,7 +96,7 @@ def test_node_takes_what_was_sent_and_nothing_else(
         {"headers": {}, "body": body},
     ]
     result = subprocess.run(
-        ["node", "receiver.js"],
+        [node(), "receiver.js"],
         cwd=tmp_path,
         env={**os.environ, "WEBHOOK_SECRET": secret},
         input=json.dumps(requests),

@@ -120,7 +120,9 @@ class Customer:
         for receiver in self.receivers:
             assert post(receiver, request.headers, request.body) == 200
             for headers, body in self.tampered(request):
-                assert post(receiver, headers, body) in (401, 500)
+                # The code of a page may trip over what it does not expect; ours says no.
+                refusals = (401, 500) if receiver.is_page else (401,)
+                assert post(receiver, headers, body) in refusals
 
     def tampered(self, request: Request) -> Iterator[tuple[dict[str, str], bytes]]:
         proof = PROOF[self.name]

