@@ -246,12 +246,14 @@ def _waiting(state: State, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
     # A list of MariaDB's in the place of a table cannot depend on the row beside it: it counts all.
     whole = state.engine.dialect.name in {"mysql", "mariadb"}
 
-    def number(delivery_state: DeliveryState) -> sa.ScalarSelect[int]:
+    def number(delivery_state: DeliveryState) -> Any:
         conditions = delivery.endpoint_id == endpoint.id, delivery.state == literal(delivery_state)
         if whole:
             counted = sa.select(sa.func.count()).select_from(delivery).where(*conditions)
             return counted.correlate(endpoint).scalar_subquery()
-        rows = sa.select(sa.literal_column("1")).select_from(delivery).where(*conditions)
+        rows: sa.Select[Any] = (
+            sa.select(sa.literal_column("1")).select_from(delivery).where(*conditions)
+        )
         few = rows.limit(MOST_COUNTED).correlate(endpoint).subquery()
         return sa.select(sa.func.count()).select_from(few).scalar_subquery()
 
