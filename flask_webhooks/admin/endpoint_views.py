@@ -69,7 +69,7 @@ def endpoint(endpoint_id: str) -> Response:
         series=queries.statistics(access, endpoint_id, request.args.get("period", "24h")),
         deliveries=queries.list_deliveries(access, endpoint_id, limit=_RECENT),
         tasks=queries.list_tasks(access, endpoint_id, limit=_TASKS),
-        public_keys=queries.public_keys(access, endpoint_id),
+        public_keys=queries.public_keys(access, detail.endpoint),
         options=shown_options(detail.endpoint),
     )
 

@@ -66,7 +66,7 @@ def endpoint(access: Access, endpoint_id: str) -> Response:
     """One endpoint, and how it is doing."""
     read_query()
     detail = queries.get_endpoint(access, endpoint_id)
-    return answer(endpoint_detail_members(detail, queries.public_keys(access, endpoint_id)))
+    return answer(endpoint_detail_members(detail, queries.public_keys(access, detail.endpoint)))
 
 
 def endpoint_create(access: Access) -> Response:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from ..access import Access, find_endpoint
 from ..errors import UnreadableSecret
+from ..models import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +21,16 @@ class PublicKey:
 
 
 def public_keys(
-    access: Access, endpoint_id: str, *, now: datetime | None = None
+    access: Access, endpoint: Endpoint | str, *, now: datetime | None = None
 ) -> tuple[PublicKey, ...]:
     """The live public keys of an endpoint, newest first; none where it signs by shared secrets only.
 
+    :param endpoint: its id, or itself as it was found in scope.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view`` it.
     """
-    endpoint = find_endpoint(access, endpoint_id)
+    if isinstance(endpoint, str):
+        endpoint = find_endpoint(access, endpoint)
     access.require("view", endpoint)
     state = access.state
     if endpoint.secrets_sealed is None or endpoint.format not in state.formats:
