@@ -46,12 +46,19 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
+def settings() -> dict[str, Any]:
+    """Of the host, beside its own; a test that wants some is parametrised with them."""
+    return {}
+
+
+@pytest.fixture
+def app(tmp_path: Path, redis_url: str, settings: dict[str, Any]) -> Iterator[Flask]:
     app = make_app(
         f"sqlite:///{tmp_path / 'database.sqlite'}",
         redis_url,
         WEBHOOKS_MAX_ENDPOINTS=20,
         SQLITE_IMMEDIATE=True,
+        **settings,
     )
     yield app
     close(app)
