@@ -94,7 +94,8 @@ class Watched:
 
     def _console(self, message: Any) -> None:
         # A refused page is an error to the browser; violations of the policy are, too.
-        if message.type in ("error", "warning") and "status of 4" not in message.text:
+        refused = any(f"status of {code}" in message.text for code in ("4", "503"))
+        if message.type in ("error", "warning") and not refused:
             self.faults.append(f"{self.page.url}: {message.text}")
 
     def _request(self, request: Any) -> None:
