@@ -304,7 +304,13 @@ def test_what_asks_first_is_a_dialog(watched: Watched, app: Flask, receiver: Rec
     expect(dialog).to_have_count(0)
     go_on.click()
     page.get_by_role("link", name="Delete Shop").click()
-    dialog.get_by_role("link", name="Cancel").click()
+    # The browser closes it by itself.
+    cancel = dialog.get_by_role("button", name="Cancel")
+    assert cancel.evaluate("item => [item.command, item.commandForElement.tagName]") == [
+        "close",
+        "DIALOG",
+    ]
+    cancel.click()
     expect(dialog).to_have_count(0)
     assert page.url.endswith("/webhooks/")
     go_on.click()
@@ -312,6 +318,27 @@ def test_what_asks_first_is_a_dialog(watched: Watched, app: Flask, receiver: Rec
     dialog.get_by_role("button", name="Delete webhook").click()
     expect(page.get_by_text("The webhook was deleted.")).to_be_visible()
     assert faults == []
+
+
+def test_a_dialog_closes_where_buttons_know_no_commands(
+    watched: Watched, app: Flask, receiver: Receiver
+) -> None:
+    endpoint = apart(lambda: add_endpoint(app, receiver.url(), name="Shop"))
+    watched.page.add_init_script(
+        """for (const name of ["command", "commandForElement"]) {
+            delete HTMLButtonElement.prototype[name];
+        }
+        const set = Element.prototype.setAttribute;
+        Element.prototype.setAttribute = function (name, value) {
+            if (!name.startsWith("command")) set.call(this, name, value);
+        };"""
+    )
+    page = watched.open(f"/endpoints/{endpoint.id}")
+    page.get_by_role("link", name="Pause").click()
+    dialog = page.get_by_role("dialog", name="Pause webhook")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    assert page.url.endswith(endpoint.id)
 
 
 def test_a_dialog_that_cannot_be_had_is_a_page(
