@@ -15,7 +15,7 @@ from flask_webhooks.state import ALL_TENANTS, state_of
 
 from .delivering import webhooks_of
 from .helpers import add_endpoint, close, statements
-from .pages import Browser, make_app
+from .pages import ENDPOINT_PAGES, Browser, make_app
 
 pytestmark = pytest.mark.slow
 
@@ -188,10 +188,7 @@ def pages(app: Flask) -> list[str]:
         "/activity",
         "/health",
         "/endpoints/new",
-        *(
-            f"/endpoints/{endpoint_id}/{page}"
-            for page in ("test", "edit", "rotate", "pause", "resume", "delete", "debugger")
-        ),
+        *(f"/endpoints/{endpoint_id}/{page}" for page in ENDPOINT_PAGES),
         "/delete-all",
         # Further back, where keys are looked for in the middle of everything.
         f"/?before={middle_id}",

@@ -54,12 +54,13 @@ def decimal(value: float, places: int | None = None) -> str:
 
     :param places: decimals, also where they are zeros; by default those that there are, up to six.
     """
-    if _active() is None:
+    locale = _locale()
+    if locale is None:
         return _plain(value) if places is None else f"{value:,.{places}f}"
     numbers: Any = importlib.import_module("babel.numbers")
     decimals = "#" * 6 if places is None else "0" * places
     pattern = "#,##0." + decimals if decimals else "#,##0"
-    return str(numbers.format_decimal(value, format=pattern, locale=_locale()))
+    return str(numbers.format_decimal(value, format=pattern, locale=locale))
 
 
 def _plain(value: float) -> str:

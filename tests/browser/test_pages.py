@@ -49,7 +49,7 @@ def test_tables_are_cards_on_a_phone(watched: Watched, world: World) -> None:
     for path in lists:
         page.set_viewport_size({"width": 1280, "height": 900})
         row = watched.open(path).locator(ROWS).first
-        cells = row.locator("> th, > td")
+        cells = row.locator(":scope > :is(th, td)")
         tops = cells.evaluate_all("all => all.map(item => item.getBoundingClientRect().top)")
         # On a desktop they stand side by side.
         assert row.evaluate("item => getComputedStyle(item).display") == "table-row", path
@@ -64,7 +64,7 @@ def test_tables_are_cards_on_a_phone(watched: Watched, world: World) -> None:
         # On a phone one below the other, each with its name before it, but for the title.
         tops = cells.evaluate_all("all => all.map(item => item.getBoundingClientRect().top)")
         assert tops == sorted(set(tops)), path
-        named = row.locator("> td").evaluate_all(
+        named = row.locator(":scope > td").evaluate_all(
             """all => all.map((item) => [
                 getComputedStyle(item, "::before").content, item.dataset.label,
             ])"""
