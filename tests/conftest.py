@@ -27,6 +27,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """One line where tests in the browser were left out: here, since xdist's main process collects nothing."""
+    from tests.browser.chromium import MISSING, is_missing
+
+    browser = Path(__file__).with_name("browser")
+    asked = [Path(config.invocation_params.dir, arg.split("::")[0]) for arg in config.args]
+    if is_missing() and any(
+        browser in (path, *path.parents) or path in browser.parents for path in asked
+    ):
+        terminalreporter.write_line(f"SKIPPED tests/browser: {MISSING}", yellow=True)
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A Redis for this test process; tests that stop or pause it need not tidy up, see `redis_url`."""

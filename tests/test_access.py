@@ -182,6 +182,7 @@ ON_DELIVERY: list[tuple[str, Callable[[Access, str], object]]] = [
 ]
 ON_ALL: list[tuple[str, Callable[[Access], object]]] = [
     ("view", queries.list_endpoints),
+    ("view", queries.count_endpoints),
     ("view", queries.list_deliveries),
     ("view", queries.list_events),
     ("view", queries.list_activity),
@@ -230,6 +231,7 @@ def test_every_function_hides_what_belongs_to_others(app: Flask) -> None:
         with pytest.raises(NotFound):
             queries.get_event(mine, delivery.event_id)
     assert queries.list_endpoints(mine) == []
+    assert queries.count_endpoints(mine) == 0
     assert queries.list_deliveries(mine).items == []
     assert queries.list_events(mine).items == []
     assert queries.list_activity(mine).items == []

@@ -710,6 +710,22 @@ def test_a_host_that_asks_its_database_who_it_is_does_not_lock_itself_out(
     close(app)
 
 
+def test_before_all_are_deleted_some_are_named_and_all_are_counted(
+    app: Flask, browser: Browser
+) -> None:
+    for number in range(25):
+        add_endpoint(app, name=f"Webhook {number}", tenant=f"app_{number % 5}")
+    page = browser.get("/delete-all")
+    assert "These are 25 webhooks" in page.text
+    form = page.form("/delete-all")
+    named = [item.text for item in form.all("li")]
+    assert (len(named), named[0], named[-1]) == (21, "Webhook 24 (app_4)", "and 5 more")
+    webhooks_of(app).hooks.current_tenant = lambda: "app_1"
+    page = browser.get("/delete-all")
+    assert "These are 5 webhooks" in page.text
+    assert len(page.form("/delete-all").all("li")) == 5
+
+
 def test_a_page_takes_few_statements_however_much_it_lists(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:
@@ -723,6 +739,12 @@ def test_a_page_takes_few_statements_however_much_it_lists(
             "deliveries of one": f"/deliveries?webhook={world.endpoints['good']}",
             "delivery": f"/deliveries/{world.deliveries['attempt succeeded']}",
             "delete all": "/delete-all",
+            "new": "/endpoints/new",
+            **{
+                name: f"/endpoints/{world.endpoints['good']}/{name}"
+                for name in ("rotate", "end-overlap", "remove-secret", "pause", "delete")
+            },
+            "resume": f"/endpoints/{world.endpoints['paused']}/resume",
         }
         found = {}
         for name, path in paths.items():

@@ -13,7 +13,7 @@ from jinja2 import DictLoader
 from standardwebhooks import Webhook
 
 from flask_webhooks import Format, actions
-from flask_webhooks.admin import banners, wording
+from flask_webhooks.admin import banners, display, wording
 from flask_webhooks.delivery.heartbeat import Sign, beat
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.queries import Backlog, EngineReport
@@ -402,6 +402,33 @@ def test_health_of_an_installation_at_work(app: Flask, browser: Browser, redis_u
     page = browser.get("/health")
     assert "Scheduler" not in page.text
     assert "Overdue 0" in page.text
+
+
+def test_health_says_how_far_the_history_was_removed(app: Flask, browser: Browser) -> None:
+    def history(browser: Browser) -> str:
+        [shown] = [
+            item.one("dd").text
+            for item in browser.get("/health").all("div")
+            if [name.text for name in item.all("dt")] == ["The history begins"]
+        ]
+        return shown
+
+    assert history(browser) == "\u2013"
+    endpoint = add_endpoint(app)
+    for _ in range(2):
+        add_delivery(app, endpoint, "succeeded")
+    oldest, newest = sorted(row.event_id for row in deliveries(app))
+    now = database_time(app)
+    update(app, "Event", newest, created_at=now - timedelta(days=1))
+    update(app, "Event", oldest, created_at=now - timedelta(days=2))
+    assert history(browser) == display.utc_text(now - timedelta(days=2))
+    update(app, "Event", oldest, created_at=now - timedelta(days=60))
+    shown = history(browser)
+    assert shown.startswith(display.utc_text(now - timedelta(days=60)))
+    assert shown.endswith("is being removed, but for what is still owed.")
+    # A tenant is not told of others' events.
+    webhooks_of(app).hooks.current_tenant = lambda: "app_1"
+    assert "The history begins" not in browser.get("/health").text
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from flask_webhooks.state import ALL_TENANTS, state_of
 
 from .delivering import webhooks_of
 from .helpers import add_endpoint, close, statements
-from .pages import Browser, make_app
+from .pages import ENDPOINT_PAGES, Browser, make_app
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +141,12 @@ def pages(app: Flask) -> list[str]:
         task_id = connection.scalar(
             sa.text("SELECT max(id) FROM webhooks_task WHERE tenant = 'big'")
         )
+        middle_id = connection.scalar(
+            sa.text(
+                "SELECT id FROM webhooks_endpoint WHERE tenant = 'big' ORDER BY id LIMIT 1 OFFSET 10"
+            )
+        )
+    middle = str(DELIVERIES // 2).rjust(26, "0")
     return [
         "/",
         "/?q=Webhook+1",
@@ -181,6 +187,27 @@ def pages(app: Flask) -> list[str]:
         "/event-types/license.created",
         "/activity",
         "/health",
+        "/endpoints/new",
+        *(f"/endpoints/{endpoint_id}/{page}" for page in ENDPOINT_PAGES),
+        "/delete-all",
+        # Further back, where keys are looked for in the middle of everything.
+        f"/?before={middle_id}",
+        f"/deliveries?before=dlv_{middle}",
+        f"/deliveries?before=dlv_{middle}&state=failed",
+        f"/deliveries?before=dlv_{middle}&webhook={endpoint_id}",
+        f"/events?before=evt_{middle}",
+        f"/tasks?before=task_{middle}",
+        f"/activity?before=act_{middle}",
+        # Filters of operators, and of the trail.
+        "/?tenant=big",
+        "/events?tenant=big",
+        "/activity?tenant=big",
+        "/activity?actor=ann",
+        "/activity?actor=nobody",
+        "/activity?action=endpoint.updated",
+        "/activity?action=endpoint.deleted&tenant=big",
+        "/activity?since=2020-01-01T00:00&until=2020-01-02T00:00",
+        f"/activity?webhook={endpoint_id}",
     ]
 
 
@@ -193,7 +220,8 @@ def measure(browser: Browser, path: str, headers: dict[str, str]) -> list[float]
     times = []
     for _ in range(9):
         begun = time.perf_counter()
-        response = browser.client.get(f"/webhooks{path}", headers=headers)
+        # A search that finds one webhook leads on to its deliveries.
+        response = browser.client.get(f"/webhooks{path}", headers=headers, follow_redirects=True)
         times.append((time.perf_counter() - begun) * 1000)
         assert response.status_code == 200, path
     return times
@@ -206,8 +234,7 @@ def test_each_page_takes_at_most_100_ms_with_a_million_deliveries(
 ) -> None:
     webhooks_of(app).hooks.current_tenant = lambda: ALL_TENANTS if tenant is None else tenant
     browser = Browser(app)
-    found: dict[str, float] = {}
-    medians: dict[str, float] = {}
+    found: dict[str, tuple[float, float]] = {}
     asked: list[tuple[str, dict[str, str]]] = [(path, {}) for path in pages(app)]
     asked += [(path, LIVE) for path in ("/deliveries", "/deliveries?state=pending", "/health")]
     for path, headers in asked:
@@ -219,18 +246,16 @@ def test_each_page_takes_at_most_100_ms_with_a_million_deliveries(
         assert len(executed) <= STATEMENTS, (path, executed)
         times = measure(browser, path, headers)
         for _ in range(TRIES):
-            if min(times) <= MOST:
+            if statistics.median(times) <= MOST:
                 break
             # The machine may have been busy with something else for a while.
             time.sleep(5)
             times = measure(browser, path, headers)
-        # A busy machine makes any single one slower, and so the median, but hardly all of them.
-        name = f"{path} (live)" if headers else path
-        found[name] = min(times)
-        medians[name] = statistics.median(times)
+        found[f"{path} (live)" if headers else path] = statistics.median(times), min(times)
     report = "\n".join(
-        f"{value:8.1f} ms, median {medians[path]:8.1f} ms  {path}" for path, value in found.items()
+        f"{median:8.1f} ms, at best {best:8.1f} ms  {path}"
+        for path, (median, best) in found.items()
     )
     print(f"\n{tenant or 'every tenant'}\n{report}")
-    slow = {path: value for path, value in found.items() if value > MOST}
+    slow = {path: median for path, (median, _best) in found.items() if median > MOST}
     assert not slow, report

@@ -6,6 +6,7 @@ import ast
 import gc
 import inspect
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -587,6 +588,13 @@ LAZY = {
 
 PACKAGE = Path(flask_webhooks.__file__).parent
 
+#: What reads or writes a database: modules, and attributes of connections and sessions.
+SQL = re.compile(
+    r"(sqlalchemy|flask_sqlalchemy|sqlite3|psycopg)(\.|$)"
+    r"|(.*\.)?(transactions|sessions|conditions|columns)$"
+    r"|\.(execute|scalars?|begin|connect|exec_driver_sql)$"
+)
+
 
 def modules() -> dict[str, Path]:
     """Every module, named without the package: ``delivery.claim``, ``__init__``."""
@@ -645,6 +653,22 @@ def test_imports_go_one_way() -> None:
     assert wrong == []
     # Among the leaves, and within a package, there are no circles either.
     tuple(TopologicalSorter({name: found - {name} for name, found in graph.items()}).static_order())
+
+
+def test_views_hold_no_sql() -> None:
+    """Pages and the API ask `queries` and `actions`, which are what checks who may see what."""
+    wrong = []
+    for path in (*(PACKAGE / "admin").rglob("*.py"), *(PACKAGE / "api").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            found = []
+            if isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                found = [node.module or ""]
+            elif isinstance(node, ast.Attribute):
+                found = [f".{node.attr}"]
+            wrong += [f"{path.name}: {name}" for name in found if SQL.match(name)]
+    assert wrong == []
 
 
 def test_nobody_imports_the_extension_but_the_package() -> None:

@@ -342,6 +342,7 @@ READS: list[tuple[int, Callable[[Access, str, str, str], object]]] = [
     (1, lambda access, endpoint, delivery, event: queries.list_activity(access)),
     (3, lambda access, endpoint, delivery, event: queries.health(access)),
     (1, lambda access, endpoint, delivery, event: queries.quota(access, "app_1")),
+    (1, lambda access, endpoint, delivery, event: queries.count_endpoints(access)),
 ]
 
 

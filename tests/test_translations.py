@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from flask import Flask, request
 from flask_babel import Babel
 
 from flask_webhooks import actions
-from flask_webhooks.admin import i18n
+from flask_webhooks.admin import display, i18n
 from flask_webhooks.errors import EndpointLimitReached, Forbidden, InvalidInput, InvalidTransition
 from flask_webhooks.texts import Text, word
 
@@ -208,3 +209,42 @@ def test_a_language_that_is_not_shipped_is_english(app: Flask) -> None:
     with app.test_request_context(headers={"Accept-Language": "fr"}):
         assert i18n.gettext("Overview") == "Overview"
         assert i18n.ngettext("%(num)s day", "%(num)s days", 3) == "3 days"
+
+
+@pytest.mark.parametrize(
+    ("language", "wanted"),
+    [
+        ("en", ["0.4 ms", "38 ms", "1.25 s", "> 10 s", "2 min", "3 h", "12,345+", "98.4 %", "2.5"]),
+        ("de", ["0,4 ms", "38 ms", "1,25 s", "> 10 s", "2 min", "3 h", "12.345+", "98,4 %", "2,5"]),
+    ],
+)
+def test_numbers_are_written_as_the_language_does(
+    app: Flask, language: str, wanted: list[str]
+) -> None:
+    with app.test_request_context(headers={"Accept-Language": language}):
+        assert [
+            *map(display.milliseconds, (0.4, 38, 1250, math.inf)),
+            *map(display.duration, (120, 3 * 3600)),
+            display.count(12_345, 10_000),
+            display.percent(0.984),
+            i18n.decimal(2.5),
+        ] == wanted
+
+
+def test_numbers_are_english_without_an_application() -> None:
+    assert (display.count(12_345), display.seconds(0.25), i18n.decimal(1234.0)) == (
+        "12,345",
+        "0.25 s",
+        "1,234",
+    )
+
+
+def test_a_page_says_so(app: Flask) -> None:
+    made = add_endpoint(app, timeout=1.5, rate_limit=0.5)
+    page = Browser(app, headers={"Accept-Language": "de"}).get(f"/endpoints/{made.id}")
+    facts = {
+        item.one("dt").text: item.one("dd").text
+        for item in page.one("dl", _class="wh-facts").all("div")
+    }
+    assert "1,5 s" in facts.values()
+    assert "0,5 je Sekunde" in facts.values()

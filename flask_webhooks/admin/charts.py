@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from ..queries import Bucket, Series
 from .display import milliseconds, utc_text
+from .i18n import decimal
 from .i18n import gettext as _
 
 STEP = 10
@@ -195,7 +196,7 @@ def _labels(series: Series) -> list[str]:
 
 
 def _count(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+    return decimal(value, 0 if value == int(value) else 1)
 
 
 def _time(value: float | None) -> str:

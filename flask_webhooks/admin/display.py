@@ -1,4 +1,4 @@
-"""Values as pages show them. Pure; templates reach these through ``wh``."""
+"""Values as pages show them, in the page's language; templates reach these through ``wh``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..models import BUCKETS
+from .i18n import decimal
+from .i18n import gettext as _
 
 #: Characters of one body that a page shows; what is stored may be longer.
 SHOWN_CHARACTERS = 20_000
@@ -53,23 +55,32 @@ def utc_text(moment: datetime) -> str:
 def milliseconds(value: float) -> str:
     """``0.4 ms``, ``38 ms``, ``1.25 s``; what is infinite is slower than we tell apart."""
     if value == math.inf:
-        return f"> {BUCKETS[-1] / 1000:g} s"
+        return f"> {seconds(BUCKETS[-1] / 1000)}"
     if value >= 1000:
-        return f"{value / 1000:.2f} s"
-    return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
+        return seconds(value / 1000, 2)
+    return _("%(number)s ms", number=decimal(value, 1 if value < 10 else 0))
 
 
-def duration(seconds: float) -> str:
-    """The largest unit that fits: ``45 s``, ``12 min``, ``3 h``, ``2 d``."""
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+def seconds(value: float, places: int | None = None) -> str:
+    """``2.5 s``"""
+    return _("%(number)s s", number=decimal(value, places))
+
+
+def duration(value: float) -> str:
+    """The largest unit of so many seconds that fits: ``45 s``, ``12 min``, ``3 h``, ``2 d``."""
+    if value >= 86_400:
+        return _("%(number)s d", number=decimal(value / 86_400, 0))
+    if value >= 3600:
+        return _("%(number)s h", number=decimal(value / 3600, 0))
+    if value >= 60:
+        return _("%(number)s min", number=decimal(value / 60, 0))
+    return seconds(max(value, 0), 0)
 
 
 def count(value: int, most: int | None = None) -> str:
     """``12,345``; with a plus where counting ended."""
-    return f"{value:,}+" if most is not None and value >= most else f"{value:,}"
+    shown = decimal(value, 0)
+    return f"{shown}+" if most is not None and value >= most else shown
 
 
 def pretty(value: Any) -> str:
@@ -104,4 +115,4 @@ def percent(share: float) -> str:
     value = share * 100
     if value not in (0, 100):
         value = min(max(value, 0.1), 99.9)
-    return f"{round(value, 1):g} %"
+    return f"{decimal(round(value, 1))} %"

@@ -35,6 +35,7 @@ def health() -> Response:
         # The charts are no part of what refreshes.
         series=None if is_fragment() else queries.statistics(access),
         settings=settings,
+        kept_since=report.now - timedelta(days=settings.retention_days),
         tasks=_tasks(access),
     )
 

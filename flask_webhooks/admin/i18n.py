@@ -1,6 +1,6 @@
 """Strings of the admin, through the gettext domain ``flask_webhooks`` where the host has Flask-Babel.
 
-Without Flask-Babel, or where the application did not initialise it, texts stay English. Templates call
+Without Flask-Babel, or where the application did not initialise it, texts and numbers stay English. Templates call
 `gettext` as ``_w`` and `ngettext` as ``_wn``: ``_`` belongs to the host, whose layout our pages may extend.
 """
 
@@ -11,7 +11,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from flask import current_app
+from flask import current_app, has_app_context
 
 from ..texts import Text
 
@@ -30,7 +30,7 @@ def _domain() -> Any | None:
 
 def _active() -> Any | None:
     """The domain, where the current application can translate."""
-    return _domain() if "babel" in current_app.extensions else None
+    return _domain() if has_app_context() and "babel" in current_app.extensions else None
 
 
 def gettext(text: str, /, **values: Any) -> str:
@@ -47,6 +47,24 @@ def ngettext(singular: str, plural: str, count: int, /, **values: Any) -> str:
     if domain is not None:
         return str(domain.ngettext(singular, plural, count, **values))
     return (singular if count == 1 else plural) % {"num": count, **values}
+
+
+def decimal(value: float, places: int | None = None) -> str:
+    """``1,234.5``, in the way of the page's language.
+
+    :param places: decimals, also where they are zeros; by default those that there are, up to six.
+    """
+    locale = _locale()
+    if locale is None:
+        return _plain(value) if places is None else f"{value:,.{places}f}"
+    numbers: Any = importlib.import_module("babel.numbers")
+    decimals = "#" * 6 if places is None else "0" * places
+    pattern = "#,##0." + decimals if decimals else "#,##0"
+    return str(numbers.format_decimal(value, format=pattern, locale=locale))
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.6f}".rstrip("0").rstrip(".")
 
 
 def translated(text: Text) -> str:

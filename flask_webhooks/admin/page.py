@@ -83,6 +83,8 @@ class Toolbox:
     percent = staticmethod(display.percent)
     count = staticmethod(display.count)
     duration = staticmethod(display.duration)
+    seconds = staticmethod(display.seconds)
+    decimal = staticmethod(i18n.decimal)
     shown_headers = display.SHOWN_HEADERS
     shown_attempts = display.SHOWN_ATTEMPTS
 

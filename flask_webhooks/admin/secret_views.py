@@ -13,7 +13,7 @@ from .format_choices import has_key_pairs
 from .forms import ConfirmForm, RotateForm
 from .i18n import gettext as _
 from .page import current_access, render
-from .snippets import snippets
+from .snippets import key_snippets, snippets
 
 
 def register(blueprint: Blueprint) -> None:
@@ -79,7 +79,7 @@ def show_secret(
         is_new=is_new,
         is_public=is_public,
         brought=is_public and bool(given),
-        snippets=() if is_public else snippets(endpoint.format),
+        snippets=(key_snippets if is_public else snippets)(endpoint.format),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .key_snippets import KEY_NODE, KEY_PYTHON
+
 PYTHON = """\
 # pip install flask standardwebhooks
 import os
@@ -130,6 +132,54 @@ signature=$(printf %s "$body" | openssl dgst -sha256 -hmac "$WEBHOOK_SECRET" -r 
 curl -i "$url" -H 'Content-Type: application/json' -H "HEADER: PREFIX$signature" --data-raw "$body"
 """
 
+#: Of the format that sends the secret itself. HTTPS keeps it from others; nothing tells that a body was changed.
+HEADER_PYTHON = """\
+# pip install flask
+import hmac
+import os
+
+from flask import Flask, request
+
+app = Flask(__name__)
+secret = os.environ["WEBHOOK_SECRET"].encode()
+
+
+@app.post("/webhooks")
+def receive():
+    # The secret itself, so be reached by HTTPS only.
+    given = request.headers.get("X-Webhook-Secret", "")
+    if not hmac.compare_digest(secret, given.encode()):
+        return "", 401
+    print(request.get_json())
+    return "", 204
+"""
+
+HEADER_NODE = """\
+// npm install express
+const crypto = require("node:crypto");
+const express = require("express");
+
+const secret = Buffer.from(process.env.WEBHOOK_SECRET);
+const app = express();
+
+app.post("/webhooks", express.raw({ type: "*/*" }), (request, response) => {
+  // The secret itself, so be reached by HTTPS only.
+  const given = Buffer.from(request.headers["x-webhook-secret"] || "");
+  if (given.length !== secret.length || !crypto.timingSafeEqual(given, secret)) return response.sendStatus(401);
+  console.log(JSON.parse(request.body));
+  response.sendStatus(204);
+});
+
+app.listen(process.env.PORT || 3000);
+"""
+
+HEADER_CURL = """\
+# Sends a request to your own server, to try it without us.
+url=http://localhost:3000/webhooks
+curl -i "$url" -H 'Content-Type: application/json' -H "X-Webhook-Secret: $WEBHOOK_SECRET" \\
+  --data-raw '{"event":"test","timestamp":"2026-01-01T00:00:00.000Z","data":{"message":"Hello"}}'
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
@@ -139,10 +189,13 @@ class Snippet:
     code: str
 
 
+_PYTHON_TITLE, _NODE_TITLE = "Python (Flask)", "Node (Express)"
+
+
 def _titled(python: str, node: str, curl: str) -> tuple[Snippet, ...]:
     return (
-        Snippet("Python (Flask)", python),
-        Snippet("Node (Express)", node),
+        Snippet(_PYTHON_TITLE, python),
+        Snippet(_NODE_TITLE, node),
         Snippet("curl", curl),
     )
 
@@ -158,12 +211,17 @@ def _over_body(header: str, prefix: str = "") -> tuple[Snippet, ...]:
 
 
 _STANDARD = _titled(PYTHON, NODE, CURL)
-#: The body is of the customer's own shape.
-_CUSTOM = _titled(
-    PYTHON.replace('event["type"], event["data"]', "event"),
-    NODE.replace("event.type, event.data", "event"),
-    CURL,
-)
+
+
+def _any_shape(python: str, node: str) -> tuple[str, str]:
+    """The same for a body of the customer's own shape."""
+    return (
+        python.replace('event["type"], event["data"]', "event"),
+        node.replace("event.type, event.data", "event"),
+    )
+
+
+_CUSTOM = _titled(*_any_shape(PYTHON, NODE), CURL)
 _BY_FORMAT = {
     "standard": _STANDARD,
     # Signed alike, and with the same members.
@@ -173,9 +231,17 @@ _BY_FORMAT = {
     "authvaultix": _over_body("X-Webhook-Signature"),
     "akuworks": _over_body("X-Webhook-Signature", "sha256="),
     "authforge": _over_body("X-AuthForge-Signature"),
+    "authon": _titled(HEADER_PYTHON, HEADER_NODE, HEADER_CURL),
 }
 
 
 def snippets(format_name: str) -> tuple[Snippet, ...]:
     """The snippets for a format; none where we have none."""
     return _BY_FORMAT.get(format_name, ())
+
+
+def key_snippets(format_name: str) -> tuple[Snippet, ...]:
+    """Those for an endpoint with a key pair. None sends a request: only we can sign."""
+    codes = KEY_PYTHON, KEY_NODE
+    python, node = _any_shape(*codes) if format_name == "custom" else codes
+    return Snippet(_PYTHON_TITLE, python), Snippet(_NODE_TITLE, node)

@@ -11,6 +11,9 @@ from .i18n import gettext as _
 from .i18n import ngettext
 from .page import current_access
 
+#: Endpoints that are named before all are deleted.
+_NAMED = 20
+
 
 def register(blueprint: Blueprint) -> None:
     both = ["GET", "POST"]
@@ -75,4 +78,10 @@ def delete_all() -> Response:
         notice = ngettext("%(num)s webhook was deleted.", "%(num)s webhooks were deleted.", count)
         return done(notice, "endpoint_list")
 
-    return ask("delete_all.html", ConfirmForm(), delete, rows=queries.list_endpoints(access))
+    return ask(
+        "delete_all.html",
+        ConfirmForm(),
+        delete,
+        rows=queries.list_endpoints(access, limit=_NAMED),
+        count=queries.count_endpoints(access),
+    )

@@ -17,6 +17,7 @@ from .deliveries import (
 from .endpoints import (
     EndpointDetail,
     EndpointRow,
+    count_endpoints,
     find_endpoints,
     get_endpoint,
     list_endpoints,
@@ -67,6 +68,7 @@ __all__ = [
     "Why",
     "backlog",
     "check_signature",
+    "count_endpoints",
     "engine",
     "example",
     "explain_routing",

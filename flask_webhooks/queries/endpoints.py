@@ -108,6 +108,22 @@ def list_endpoints(
     return [EndpointRow(endpoint, health, **counts[endpoint.id]) for endpoint, health in found]
 
 
+def count_endpoints(access: Access) -> int:
+    """How many endpoints in scope were not deleted. One statement.
+
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    table = access.state.models.Endpoint
+    query = (
+        sa.select(sa.func.count())
+        .select_from(table)
+        .where(access.scope(table.tenant), table.deleted_at.is_(None))
+    )
+    with access.read() as session:
+        return session.scalar(query) or 0
+
+
 def found_by(table: type[Endpoint], search: str) -> sa.ColumnElement[bool]:
     """The condition for endpoints that have a text in their name, URL or description, or as their id."""
     # PostgreSQL refuses text that holds NUL.

@@ -51,6 +51,8 @@ class HealthReport(Backlog):
     pending: int
     sending: int
     held: int
+    #: When the oldest event that is still there was recorded; ``None`` for a tenant, and without events.
+    history_since: datetime | None = None
 
 
 def backlog(access: Access) -> Backlog:
@@ -72,7 +74,7 @@ def health(access: Access) -> HealthReport:
     table = access.state.models.Heartbeat
     with access.read() as session:
         found = session.execute(_backlog(access)).one()
-        pending, sending, held = session.execute(_counts(access)).one()
+        pending, sending, held, history_since = session.execute(_counts(access)).one()
         heartbeats: list[Heartbeat] = []
         if isinstance(access.tenant, AllTenants):
             heartbeats = list(
@@ -81,7 +83,9 @@ def health(access: Access) -> HealthReport:
                 )
             )
     now, last_seen_at, due, oldest_due_at = found
-    return HealthReport(now, last_seen_at, due, oldest_due_at, heartbeats, pending, sending, held)
+    return HealthReport(
+        now, last_seen_at, due, oldest_due_at, heartbeats, pending, sending, held, history_since
+    )
 
 
 def silent_workers(access: Access, names: Iterable[str], before: datetime) -> set[str]:
@@ -176,8 +180,15 @@ def _counts(access: Access) -> sa.Executable:
             )
         )
 
+    event = access.state.models.Event
+    # Ids sort by time, so this is one look into the primary key. What is a tenant's would have to be looked for.
+    first = sa.select(sa.func.min(event.id)).scalar_subquery()
+    since = sa.select(event.created_at).where(event.id == first).scalar_subquery()
     return sa.select(
-        count(DeliveryState.PENDING), count(DeliveryState.SENDING), count(DeliveryState.HELD)
+        count(DeliveryState.PENDING),
+        count(DeliveryState.SENDING),
+        count(DeliveryState.HELD),
+        since if isinstance(access.tenant, AllTenants) else sa.null(),
     )
 
 

@@ -17,6 +17,8 @@ from flask import Flask
 from playwright.sync_api import Browser, Page, sync_playwright
 from werkzeug.serving import make_server
 
+MISSING = "needs Chromium: apt-get install chromium, or name one in CHROMIUM"
+
 #: Desktop, and a phone as small as they come.
 SIZES = {"desktop": (1280, 900), "phone": (375, 740)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -28,8 +30,13 @@ AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa
 def find_chromium() -> str | None:
     """The distribution's browser; none is ever downloaded. ``CHROMIUM`` names another."""
     given = os.environ.get("CHROMIUM")
-    names = ("/usr/bin/chromium", "chromium", "chromium-browser")
-    return given or next((found for name in names if (found := shutil.which(name))), None)
+    names = (given,) if given else ("/usr/bin/chromium", "chromium", "chromium-browser")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def is_missing() -> bool:
+    """Whether tests in the browser are left out. Where one is required, they run, and fail without."""
+    return find_chromium() is None and not os.environ.get("REQUIRE_CHROMIUM")
 
 
 def axe_source() -> str:
@@ -94,7 +101,8 @@ class Watched:
 
     def _console(self, message: Any) -> None:
         # A refused page is an error to the browser; violations of the policy are, too.
-        if message.type in ("error", "warning") and "status of 4" not in message.text:
+        refused = any(f"status of {code}" in message.text for code in ("4", "503"))
+        if message.type in ("error", "warning") and not refused:
             self.faults.append(f"{self.page.url}: {message.text}")
 
     def _request(self, request: Any) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+import sqlalchemy as sa
 from flask import Flask
 from playwright.sync_api import Page
 
-from flask_webhooks.state import ALL_TENANTS
-from tests.delivering import webhooks_of
-from tests.helpers import add_delivery, add_endpoint
+from flask_webhooks.columns import utc_now
+from flask_webhooks.state import ALL_TENANTS, state_of
+from flask_webhooks.vault import Sealed
+from tests.delivering import add_backlog, webhooks_of
+from tests.helpers import add_delivery, add_endpoint, update
 from tests.pages import HOSTILE, World
 
 from .chromium import Watched
@@ -20,10 +25,11 @@ from .conftest import apart
 def every_state(watched: Watched, app: Flask, world: World) -> Iterator[str]:
     """Put the browser into one state after another; gives the name of each."""
     yield from _answers_of_forms(watched, world)
-    yield from _menus_and_dialogs(watched, world)
+    yield from _menus_and_dialogs(watched, app, world)
     yield from _of_others(watched, app, world)
     yield from _faults(watched, app, world)
-    yield from _banners(watched, app, world)
+    yield from _banners(watched, app)
+    yield from _pages_of_lists(watched, app, world)
 
 
 def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
@@ -88,20 +94,55 @@ def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
     yield "an overlap"
 
 
-def _menus_and_dialogs(watched: Watched, world: World) -> Iterator[str]:
+def _menus_and_dialogs(watched: Watched, app: Flask, world: World) -> Iterator[str]:
+    def prepare() -> str:
+        paused = add_endpoint(app, name="paused", active=False)
+        add_delivery(app, paused, "held")
+        return paused.id
+
     page = watched.open("/")
     page.click(".wh-more >> nth=0")
     page.wait_for_selector(".wh-menu:popover-open")
     yield "a menu"
-    for name in ("Pause", "Delete"):
-        page = watched.open(f"/endpoints/{world.endpoints['good']}")
+    signed = apart(lambda: add_endpoint(app, name="signed", format="aureva").id)
+    good, paused = world.endpoints["good"], apart(prepare)
+    for path, name in (
+        (f"/endpoints/{good}", "Pause"),
+        (f"/endpoints/{good}", "Delete"),
+        (f"/endpoints/{good}", "Replay missed…"),
+        (f"/endpoints/{paused}", "Resume"),
+        (f"/endpoints/{signed}", "Remove the secret"),
+        ("/deliveries?state=pending", "Resend all that match…"),
+        ("/deliveries?state=pending", "Cancel all that match…"),
+        ("/", "Delete all"),
+    ):
+        page = watched.open(path)
         page.get_by_role("link", name=name, exact=True).click()
         page.wait_for_selector("dialog")
+        if name == "Resume":
+            assert page.is_visible("dialog >> text=1 delivery was held meanwhile.")
         yield f"the dialog {name}"
-    page = watched.open("/")
-    page.get_by_role("link", name="Delete all").click()
-    page.wait_for_selector("dialog")
-    yield "the dialog Delete all"
+
+
+def _read_only(world: World) -> list[str]:
+    """Every page of somebody who may only look."""
+    return [
+        "/",
+        "/overview",
+        *(f"/endpoints/{world.endpoints[name]}" for name in ("refusing", "paused", "disabled")),
+        "/deliveries",
+        "/deliveries?state=failed",
+        f"/deliveries/{world.deliveries['attempt succeeded']}",
+        f"/deliveries/{world.deliveries['pending']}",
+        "/events",
+        f"/events/{world.events['emitted']}",
+        "/event-types",
+        "/event-types/license.created",
+        "/activity",
+        "/health",
+        "/tasks",
+        f"/tasks/{world.tasks['running']}",
+    ]
 
 
 def _of_others(watched: Watched, app: Flask, world: World) -> Iterator[str]:
@@ -109,13 +150,9 @@ def _of_others(watched: Watched, app: Flask, world: World) -> Iterator[str]:
     hooks = webhooks.hooks
     everything = hooks.authorize
     hooks.authorize = lambda action, endpoint: action == "view"
-    for path in (
-        "/",
-        f"/endpoints/{world.endpoints['refusing']}",
-        f"/deliveries/{world.deliveries['attempt succeeded']}",
-        "/health",
-    ):
-        watched.open(path)
+    for path in _read_only(world):
+        page = watched.open(path)
+        assert not page.locator("form[method=post]").count(), path
         yield f"read-only {path}"
     watched.open("/endpoints/new")
     yield "not allowed"
@@ -124,16 +161,28 @@ def _of_others(watched: Watched, app: Flask, world: World) -> Iterator[str]:
     yield "nobody was let in"
     hooks.authorize = everything
     hooks.current_tenant = lambda: "app_1"
-    for path in ("/", "/overview", "/deliveries", "/events", "/activity", "/health"):
+    for path in ("/", "/overview", "/deliveries", "/events", "/activity", "/health", "/tasks"):
         watched.open(path)
         yield f"nothing yet {path}"
-    apart(lambda: [add_endpoint(app, tenant="app_1", name=str(n)) for n in range(20)])
-    watched.open("/")
-    yield "at the limit"
+
+    def fill() -> None:
+        for number in range(20):
+            endpoint = add_endpoint(app, tenant="app_1", name=str(number))
+        add_delivery(app, endpoint, due_at=datetime.now(UTC) - timedelta(hours=1))
+
+    apart(fill)
+    page = watched.open("/")
+    assert page.is_visible("text=All of your 20 webhooks are in use.")
+    assert page.is_visible("text=Deliveries are delayed.")
+    yield "at the limit, and deliveries are delayed"
     hooks.current_tenant = lambda: ALL_TENANTS
+    page = watched.open("/?tenant=app_1")
+    assert page.is_visible("text=app_1 may have 20 webhooks, and has them.")
+    yield "a tenant at the limit"
 
 
 def _faults(watched: Watched, app: Flask, world: World) -> Iterator[str]:
+    good = world.endpoints["good"]
     watched.open("/endpoints/nothing")
     yield "not found"
     watched.open("/deliveries?state=odd")
@@ -143,16 +192,79 @@ def _faults(watched: Watched, app: Flask, world: World) -> Iterator[str]:
     with page.expect_navigation():
         page.click("#wh-cancel")
     yield "out of date"
+    page = watched.open(f"/deliveries/{world.deliveries['pending']}")
+    update(app, "Delivery", world.deliveries["pending"], state="succeeded", due_at=None)
+    with page.expect_navigation():
+        page.click("#wh-cancel")
+    assert page.inner_text("h1") == "That is not possible now"
+    yield "not possible"
+    page = watched.open(f"/deliveries/{world.deliveries['failed']}")
+    with _writing(app):
+        with page.expect_navigation():
+            page.click("#wh-resend")
+        assert page.inner_text("h1") == "That did not work"
+        yield "not now"
+    watched.open(f"/endpoints/{good}")
+    broken = Sealed("of another key")
+    update(app, "Endpoint", good, headers_sealed=broken, secrets_sealed=broken)
+    page = watched.open(f"/endpoints/{good}")
+    assert page.is_visible("text=Nothing can be sent.")
+    yield "a webhook that cannot be read"
+    watched.open(f"/endpoints/{good}/edit")
+    yield "the settings of a webhook that cannot be read"
 
 
-def _banners(watched: Watched, app: Flask, world: World) -> Iterator[str]:
+@contextmanager
+def _writing(app: Flask) -> Iterator[None]:
+    """Somebody else writes to the database, and does not stop."""
+    path = state_of(app).engine.url.database
+    assert path is not None
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    yield
+    connection.close()
+
+
+def _banners(watched: Watched, app: Flask) -> Iterator[str]:
     def late() -> None:
         endpoint = add_endpoint(app, "https://late.example/", name="late")
         add_delivery(app, endpoint, due_at=datetime.now(UTC) - timedelta(hours=1))
 
     apart(late)
-    watched.open("/")
+    page = watched.open("/")
+    assert page.is_visible("text=No worker is running.")
     yield "nobody delivers"
+
+    def give_a_sign() -> None:
+        values = {"name": "w", "kind": "worker", "host": "h", "pid": 1}
+        with state_of(app).engine.begin() as connection:
+            connection.execute(
+                sa.insert(state_of(app).table("Heartbeat")).values(
+                    **values, started_at=utc_now(), seen_at=utc_now()
+                )
+            )
+
+    apart(give_a_sign)
+    page = watched.open("/")
+    assert page.is_visible("text=Deliveries are late.")
+    yield "deliveries are late"
+
+
+def _pages_of_lists(watched: Watched, app: Flask, world: World) -> Iterator[str]:
+    apart(
+        lambda: add_backlog(app, world.endpoints["refusing"], 120, state="cancelled", due_at=None)
+    )
+    for path in ("/deliveries", "/events"):
+        page = watched.open(path)
+        assert page.is_visible("nav[aria-label=Pages]")
+        yield f"the first page of {path}"
+        page.click("text=Older")
+        page.wait_for_url("**before=*")
+        assert page.is_visible("text=Newest")
+        assert page.is_visible("text=Older")
+        yield f"the second page of {path}"
+    watched.open("/deliveries?before=dlv_0")
+    yield "past the last page"
 
 
 States = Callable[[Watched, Flask, World], Iterator[str]]

@@ -10,19 +10,17 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
-from standardwebhooks import Webhook
+from standardwebhooks import WebhookVerificationError
 
-from flask_webhooks import queries
 from tests.delivering import drain, emit, states
-from tests.helpers import accessing, add_endpoint
+from tests.helpers import add_endpoint
 from tests.processes import OURS, WorkerProcess, config_of
 from tests.receiver import Receiver
 
 from .chromium import Watched, faults_of
 from .conftest import apart
+from .outside import JOURNEY, PATIENCE, body_of, emit_some, verified, wait_for_states
 
-#: Milliseconds that a worker may take on a busy machine.
-PATIENCE = 60_000
 #: Stops of the Tab key on one page.
 MANY = 200
 
@@ -63,9 +61,12 @@ def go(page: Page, name: str) -> None:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("settings", [JOURNEY], ids=["failing soon"])
 def test_the_whole_journey_with_the_keyboard_alone(
     watched: Watched, origin: str, app: Flask, receiver: Receiver, worker: WorkerProcess
 ) -> None:
+    # What happened before there was a webhook.
+    emit_some(app, 2)
     page = watched.open("/")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=origin)
     faults = faults_of(watched)
@@ -73,7 +74,7 @@ def test_the_whole_journey_with_the_keyboard_alone(
     press(page, "Add webhook")
     expect(page.get_by_role("dialog", name="Add webhook")).to_be_visible()
     assert page.evaluate("document.activeElement.id") == "wh-url"
-    page.keyboard.type(receiver.url())
+    page.keyboard.type(receiver.url("/status/500"))
     tab_to(page, "Name")
     page.keyboard.type("Shop")
     faults += faults_of(watched)
@@ -90,9 +91,10 @@ def test_the_whole_journey_with_the_keyboard_alone(
     assert page.inner_text("h1") == "Shop"
     page.go_back()
     assert secret not in page.content()
+    page.go_forward()
+    assert page.inner_text("h1") == "Shop"
 
-    [row] = queries.list_endpoints(accessing(app))
-    page = watched.open(f"/endpoints/{row.endpoint.id}")
+    # A test of a type and with data of one's own; the receiver is broken, and the attempt says so.
     go(page, "Send test event")
     tab_to(page, "Event type")
     page.keyboard.type("license.expired")
@@ -105,18 +107,71 @@ def test_the_whole_journey_with_the_keyboard_alone(
     assert page.inner_text("h1") == "license.expired"
     # Without anybody reloading the page.
     expect(page.get_by_text("Attempt 1", exact=True)).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("Succeeded").first).to_be_visible()
+    expect(page.get_by_text("Look into its logs at this time").first).to_be_visible()
+    expect(page.get_by_text('{"error":"no"}').first).to_be_visible()
+    emit_some(app, 3)
+    wait_for_states(app, failed=4)
+    expect(page.locator("#wh-part-state")).to_contain_text("Failed", timeout=PATIENCE)
     faults += faults_of(watched)
-    request = receiver.requests[0]
-    told = Webhook(secret).verify(request.body, dict(request.headers))
-    assert told["type"] == "license.expired"
-    assert told["data"] == {"license_id": "edited"}
+    [test] = [told for told in map(body_of, receiver.requests) if told["type"] == "license.expired"]
+    assert test["data"] == {"license_id": "edited"}
 
+    # Its URL is put right, and the test is sent again.
+    go(page, "Shop")
+    go(page, "Edit")
+    tab_to(page, "Endpoint URL")
+    page.keyboard.press("Control+A")
+    page.keyboard.type(receiver.url("/slow/0.01"))
+    go(page, "Save changes")
+    assert "The changes were saved." in page.inner_text("main")
+    go(page, "license.expired")
     go(page, "Resend")
     expect(page.get_by_text("Attempt 2", exact=True)).to_be_visible(timeout=PATIENCE)
-    assert receiver.requests[1].id == request.id
+    expect(page.locator("#wh-part-state")).to_contain_text("Succeeded")
+    told = verified(receiver.requests[-1], secret)
+    assert told["data"] == {"license_id": "edited"}
+    assert apart(states, app) == {"failed": 3, "succeeded": 1}
 
+    # What has failed meanwhile, and what it was never sent: first how many, then the button.
     go(page, "Shop")
+    for opener, title, button, count, sent in (
+        ("Recover failed…", "Recover failed deliveries", "Recover them", "3 deliveries", 4),
+        ("Replay missed…", "Replay missed events", "Replay them", "2 events", 6),
+    ):
+        before = apart(states, app)
+        press(page, opener)
+        expect(page.get_by_role("dialog", name=title)).to_be_visible()
+        faults += faults_of(watched)
+        go(page, "Last 24 hours")
+        assert page.inner_text(".wh-count") == count
+        assert apart(states, app) == before
+        faults += faults_of(watched)
+        go(page, button)
+        expect(page.locator("#wh-part-state")).to_have_text("Finished", timeout=PATIENCE)
+        wait_for_states(app, succeeded=sent)
+        go(page, "Shop")
+
+    # A new secret, and the old one for a while.
+    go(page, "Rotate secret")
+    tab_to(page, "for 24 hours")
+    page.keyboard.press("ArrowDown")
+    assert page.locator("input[name=overlap_seconds]:checked").input_value() == "604800"
+    go(page, "Rotate secret")
+    fresh = page.inner_text("#wh-secret")
+    assert fresh != secret
+    go(page, "I have saved it")
+    assert "The old one signs until" in page.inner_text("main")
+    emit_some(app, 1)
+    wait_for_states(app, succeeded=7)
+    assert verified(receiver.requests[-1], secret) == verified(receiver.requests[-1], fresh)
+    faults += faults_of(watched)
+    press(page, "Switch now")
+    expect(page.get_by_role("dialog", name="Switch to the new secret")).to_be_visible()
+    faults += faults_of(watched)
+    go(page, "Switch now")
+    assert "newest secret only" in page.inner_text("main")
+
+    # What happens during a pause is held, and is sent afterwards.
     press(page, "Pause")
     expect(page.get_by_role("dialog", name="Pause webhook")).to_be_visible()
     tab_to(page, "Reason")
@@ -124,22 +179,21 @@ def test_the_whole_journey_with_the_keyboard_alone(
     faults += faults_of(watched)
     go(page, "Pause webhook")
     assert "Moving house" in page.inner_text("main")
+    emit_some(app, 1)
+    assert apart(states, app) == {"succeeded": 7, "held": 1}
+    page.reload()
+    assert "1 delivery is held until it is resumed." in page.inner_text("main")
     faults += faults_of(watched)
     press(page, "Resume")
     expect(page.get_by_role("dialog", name="Resume webhook")).to_be_visible()
+    tab_to(page, "Send them now")
+    faults += faults_of(watched)
     go(page, "Resume webhook")
     assert "The webhook is active again." in page.inner_text("main")
-
-    go(page, "Rotate secret")
-    go(page, "Rotate secret")
-    assert page.inner_text("#wh-secret") != secret
-    go(page, "I have saved it")
-    faults += faults_of(watched)
-    press(page, "Switch now")
-    expect(page.get_by_role("dialog", name="Switch to the new secret")).to_be_visible()
-    faults += faults_of(watched)
-    go(page, "Switch now")
-    assert "newest secret only" in page.inner_text("main")
+    wait_for_states(app, succeeded=8)
+    with pytest.raises(WebhookVerificationError):
+        verified(receiver.requests[-1], secret)
+    assert verified(receiver.requests[-1], fresh)["type"] == "license.created"
 
     press(page, "Delete")
     expect(page.get_by_role("dialog", name="Delete webhook")).to_be_visible()
@@ -250,7 +304,13 @@ def test_what_asks_first_is_a_dialog(watched: Watched, app: Flask, receiver: Rec
     expect(dialog).to_have_count(0)
     go_on.click()
     page.get_by_role("link", name="Delete Shop").click()
-    dialog.get_by_role("link", name="Cancel").click()
+    # The browser closes it by itself.
+    cancel = dialog.get_by_role("button", name="Cancel")
+    assert cancel.evaluate("item => [item.command, item.commandForElement.tagName]") == [
+        "close",
+        "DIALOG",
+    ]
+    cancel.click()
     expect(dialog).to_have_count(0)
     assert page.url.endswith("/webhooks/")
     go_on.click()
@@ -258,6 +318,27 @@ def test_what_asks_first_is_a_dialog(watched: Watched, app: Flask, receiver: Rec
     dialog.get_by_role("button", name="Delete webhook").click()
     expect(page.get_by_text("The webhook was deleted.")).to_be_visible()
     assert faults == []
+
+
+def test_a_dialog_closes_where_buttons_know_no_commands(
+    watched: Watched, app: Flask, receiver: Receiver
+) -> None:
+    endpoint = apart(lambda: add_endpoint(app, receiver.url(), name="Shop"))
+    watched.page.add_init_script(
+        """for (const name of ["command", "commandForElement"]) {
+            delete HTMLButtonElement.prototype[name];
+        }
+        const set = Element.prototype.setAttribute;
+        Element.prototype.setAttribute = function (name, value) {
+            if (!name.startsWith("command")) set.call(this, name, value);
+        };"""
+    )
+    page = watched.open(f"/endpoints/{endpoint.id}")
+    page.get_by_role("link", name="Pause").click()
+    dialog = page.get_by_role("dialog", name="Pause webhook")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    assert page.url.endswith(endpoint.id)
 
 
 def test_a_dialog_that_cannot_be_had_is_a_page(

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+from flask import Flask
 from playwright.sync_api import Browser
 
+from tests.helpers import add_endpoint
 from tests.pages import HOSTILE, World
 
 from .chromium import SCHEMES, Watched, violations
+from .conftest import apart
 
 
 @pytest.mark.timeout(600)
@@ -33,6 +36,61 @@ def test_no_page_is_wider_than_a_phone(watched: Watched, world: World) -> None:
     for path in world.paths():
         width = watched.open(path).evaluate("document.documentElement.scrollWidth")
         assert width <= 375, path
+
+
+#: Where each row is about something, not a list of headers or numbers.
+ROWS = ".wh-table:not(.wh-plain) tbody tr"
+
+
+@pytest.mark.timeout(300)
+def test_tables_are_cards_on_a_phone(watched: Watched, world: World) -> None:
+    page = watched.page
+    lists = ("/", "/overview", "/deliveries", "/events", "/tasks", "/health")
+    for path in lists:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        row = watched.open(path).locator(ROWS).first
+        cells = row.locator(":scope > :is(th, td)")
+        tops = cells.evaluate_all("all => all.map(item => item.getBoundingClientRect().top)")
+        # On a desktop they stand side by side.
+        assert row.evaluate("item => getComputedStyle(item).display") == "table-row", path
+        assert len(tops) > 2, path
+        assert max(tops) - min(tops) < 2, path
+        page.set_viewport_size({"width": 375, "height": 740})
+        assert row.evaluate("item => getComputedStyle(item).display") == "block", path
+        box = row.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0, path
+        assert box["x"] + box["width"] <= 375, path
+        # On a phone one below the other, each with its name before it, but for the title.
+        tops = cells.evaluate_all("all => all.map(item => item.getBoundingClientRect().top)")
+        assert tops == sorted(set(tops)), path
+        named = row.locator(":scope > td").evaluate_all(
+            """all => all.map((item) => [
+                getComputedStyle(item, "::before").content, item.dataset.label,
+            ])"""
+        )
+        for shown, name in named:
+            assert name, path
+            # Browsers give the rule, or what becomes of it.
+            assert shown in ("attr(data-label)", f'"{name}"'), path
+        heads = page.locator(".wh-table:not(.wh-plain) thead").first.bounding_box()
+        assert heads is not None
+        assert heads["width"] <= 2, path
+
+
+def test_the_card_of_a_webhook_has_what_is_needed(watched: Watched, app: Flask) -> None:
+    url = f"https://hooks.example.com/{'x' * 60}"
+    apart(lambda: add_endpoint(app, url, name="Shop", user_agent="Shop/1.0"))
+    watched.page.set_viewport_size({"width": 375, "height": 740})
+    page = watched.open("/")
+    card = page.locator(ROWS)
+    shown = card.locator("th .wh-code").inner_text()
+    assert shown.startswith("https://hooks.example")
+    assert "…" in shown
+    assert card.get_by_text("Shop/1.0").is_visible()
+    card.get_by_role("button", name="What to do with Shop").click()
+    page.wait_for_selector(".wh-menu:popover-open")
+    assert page.get_by_role("link", name="Delete Shop").is_visible()
 
 
 def test_script_tags_in_what_was_stored_stay_text(watched: Watched, world: World) -> None:

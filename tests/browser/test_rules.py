@@ -12,6 +12,7 @@ from flask import Flask
 from playwright.sync_api import Browser, Page
 
 from flask_webhooks import queries
+from tests.delivering import states
 from tests.helpers import accessing
 from tests.pages import HOSTILE, World, spoil
 from tests.processes import OURS, WorkerProcess, config_of
@@ -19,6 +20,7 @@ from tests.receiver import Receiver
 
 from .chromium import Watched, violations
 from .conftest import apart
+from .outside import JOURNEY, emit_some, verified, wait_for_states
 
 # -- media --------------------------------------------------------------------------------------------
 
@@ -165,18 +167,21 @@ def refresh_until(page: Page, text: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("settings", [JOURNEY], ids=["failing soon"])
 def test_everything_can_be_done_without_javascript(
     chromium: Browser, origin: str, app: Flask, receiver: Receiver, worker: WorkerProcess
 ) -> None:
+    emit_some(app, 2)
     context = chromium.new_context(java_script_enabled=False)
     watched = Watched(context.new_page(), origin)
     page = watched.open("/")
     page.click("text=Add webhook")
-    page.fill("#wh-url", receiver.url("/flaky/1"))
+    page.fill("#wh-url", receiver.url("/status/500"))
     page.fill("#wh-name", "Shop")
     send(page, "Add webhook")
     secret = page.inner_text("#wh-secret")
     page.click("text=I have saved it")
+    assert secret not in page.content()
 
     page.click("text=Send test event")
     page.select_option("#wh-event_type", "user.banned")
@@ -186,6 +191,15 @@ def test_everything_can_be_done_without_javascript(
     send(page, "Send test event")
     refresh_until(page, "Attempt 1")
     assert "Look into its logs at this time" in page.inner_text("main")
+    emit_some(app, 3)
+    wait_for_states(app, failed=4)
+    page.click("role=link[name='Shop']")
+    page.click("role=link[name='Edit']")
+    page.fill("#wh-url", receiver.url())
+    page.fill("#wh-name", "Store")
+    send(page, "Save changes")
+    assert page.inner_text("h1") == "Store"
+    page.click("role=link[name='user.banned']")
     send(page, "Resend")
     assert page.is_visible("text=Queued")
     refresh_until(page, "Attempt 2")
@@ -202,29 +216,50 @@ def test_everything_can_be_done_without_javascript(
 
     [row] = queries.list_endpoints(accessing(app))
     webhook = f"/endpoints/{row.endpoint.id}"
+    for link, button, count, sent in (
+        ("Recover failed…", "Recover them", "3 deliveries", 4),
+        ("Replay missed…", "Replay them", "2 events", 6),
+    ):
+        before = apart(states, app)
+        watched.open(webhook).get_by_role("link", name=link).first.click()
+        page.fill("#wh-since", "2020-01-01T00:00")
+        send(page, "Count them")
+        assert page.inner_text(".wh-count") == count
+        assert apart(states, app) == before
+        send(page, button)
+        refresh_until(page, "Finished")
+        wait_for_states(app, succeeded=sent)
+
     watched.open(webhook).click("text=Rotate secret")
+    page.check("input[value='604800']")
     send(page, "Rotate secret")
-    assert page.inner_text("#wh-secret") != secret
+    fresh = page.inner_text("#wh-secret")
+    assert fresh != secret
     page.click("text=I have saved it")
+    assert "The old one signs until" in page.inner_text("main")
+    emit_some(app, 1)
+    wait_for_states(app, succeeded=7)
+    assert verified(receiver.requests[-1], secret) == verified(receiver.requests[-1], fresh)
     page.click("text=Switch now")
     send(page, "Switch now")
     assert "newest secret only" in page.inner_text("main")
 
-    page.click("role=link[name='Edit']")
-    page.fill("#wh-name", "Store")
-    send(page, "Save changes")
-    assert page.inner_text("h1") == "Store"
     page.click("role=link[name='Pause']")
     page.fill("#wh-reason", "Moving house")
     send(page, "Pause webhook")
     assert "Moving house" in page.inner_text("main")
+    emit_some(app, 1)
+    assert apart(states, app) == {"succeeded": 7, "held": 1}
     page.click("role=link[name='Resume']")
+    assert "1 delivery was held meanwhile." in page.inner_text("main")
+    page.check("text=Send them now")
     send(page, "Resume webhook")
     assert "The webhook is active again." in page.inner_text("main")
+    wait_for_states(app, succeeded=8)
 
     watched.open("/deliveries").select_option("#wh-state", "succeeded")
     send(page, "Filter")
-    assert page.locator("tbody tr").count() == 1
+    assert page.locator("tbody tr").count() == 8
     # Menus open without a script, too.
     watched.open("/").click(".wh-more")
     page.click("role=link[name='Delete Store']")

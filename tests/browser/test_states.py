@@ -26,5 +26,5 @@ def test_every_state_keeps_the_rules(watched: Watched, app: Flask, world: World)
         assert len(scripts) == 1, name
         assert "/static/webhooks.js" in scripts[0], name
         assert page.query_selector("img") is None, name
-    assert len(names) == len(set(names)) > 30
+    assert len(names) == len(set(names)) > 60
     assert found == []

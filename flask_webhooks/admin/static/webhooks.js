@@ -79,6 +79,18 @@ function offerSamples() {
   });
 }
 
+/** What leads back from the page closes the dialog instead. */
+function closeWith(link, dialog) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = link.className;
+  button.textContent = link.textContent;
+  button.setAttribute("command", "close");
+  button.setAttribute("commandfor", dialog.id);
+  if (!("commandForElement" in button)) button.addEventListener("click", () => dialog.close());
+  link.replaceWith(button);
+}
+
 /** A page that asks before it does something opens as a dialog; its link leads to the page all the same. */
 function offerDialogs() {
   document.addEventListener("click", async (event) => {
@@ -95,11 +107,9 @@ function offerDialogs() {
       const dialog = document.createElement("dialog");
       dialog.className = "wh-dialog";
       dialog.setAttribute("aria-labelledby", title.id);
+      dialog.id = "wh-dialog";
       form.classList.remove("wh-card");
-      form.querySelector("[data-wh-cancel]").addEventListener("click", (cancel) => {
-        cancel.preventDefault();
-        dialog.close();
-      });
+      closeWith(form.querySelector("[data-wh-cancel]"), dialog);
       dialog.addEventListener("close", () => dialog.remove());
       dialog.append(title, form);
       document.querySelector(".wh").append(dialog);
