@@ -164,8 +164,8 @@ class Revision:
             return
         if reformatted:
             raise InvalidEndpoint(
-                "%(format)s sends the secret itself with every request, and this endpoint has one that was "
-                "never sent so: add another endpoint in that format.",
+                "%(format)s sends the secret itself with every request, which would give away the one that "
+                "this endpoint has: add another endpoint in that format.",
                 format=wire.label,
                 field="format",
             )
