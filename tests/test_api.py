@@ -224,6 +224,7 @@ def test_names_that_mean_two_things_are_read_as_the_request_says(app: Flask, api
     problem = api.post("/endpoints", body, 422)
     assert (problem["code"], problem["field"]) == ("invalid_subscription", "events")
     assert '"dialect": "authforge"' in problem["detail"]
+    assert api.post("/endpoints", {**body, "events": [" license.activated "]}, 422) == problem
     assert api.get("/endpoints")["items"] == []
     theirs = api.post("/endpoints", {**body, "dialect": "authforge"}, 201)
     assert theirs["events"] == ["license.reinstated"]

@@ -38,8 +38,9 @@ def dialect_of_new(state: State, body: Mapping[str, Any]) -> str | None:
         return None
     spoken = state.formats[dialect]
     given = body.get("events")
-    for name in given if isinstance(given, list) else ():
-        theirs = spoken.event_types(name) if isinstance(name, str) else ()
+    for item in given if isinstance(given, list) else ():
+        name = item.strip() if isinstance(item, str) else ""
+        theirs = spoken.event_types(name)
         if theirs and theirs != (name,) and name in state.catalog:
             raise InvalidSubscription(
                 f"{name!r} is {' and '.join(theirs)} to {spoken.label}, and another event type here. Add "
