@@ -38,7 +38,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _WEBHOOKS_BLUEPRINT = "flask_webhooks"
-_WEBHOOKS_API = "flask_webhooks_api"
 
 
 class LoginForm(FlaskForm):  # type: ignore[misc]
@@ -63,8 +62,10 @@ class LogoutForm(FlaskForm):  # type: ignore[misc]
 
 @webhooks.authorize
 def may_manage_webhooks(action: str, endpoint: object) -> bool:
-    """There is one administrator, who may do everything, and applications, which the API has let in by their key."""
-    return signed_in() or _calling_application() is not None
+    """There is one administrator, who may do everything; applications, which the API lets in by their key, look."""
+    if _calling_application() is not None:
+        return action == "view"
+    return signed_in()
 
 
 @webhooks.current_actor
@@ -83,8 +84,9 @@ def tenant() -> Any:
 
 
 def _calling_application() -> str | None:
-    """The application whose key came with a request to the webhooks' API."""
-    return str(g.application_id) if request.blueprint == _WEBHOOKS_API else None
+    """The application whose key came with a request to the API."""
+    application_id: str | None = g.get("application_id")
+    return application_id
 
 
 def signed_in() -> bool:

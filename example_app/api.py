@@ -25,16 +25,21 @@ MOST_AT_ONCE = 100
 
 
 def init_app(app: Flask) -> None:
-    """Mount the API, and below it that of the webhooks: an application looks after its own with the same key."""
+    """Mount the API, and below it that of the webhooks: with the same key an application looks at its own.
+
+    Only `view` comes with it (`admin.may_manage_webhooks`): the key is in the software of every client, and who
+    takes it from there must not send an application's events somewhere else.
+    """
     app.register_blueprint(bp)
-    own_webhooks = webhooks.api_blueprint()
-    own_webhooks.before_request(authenticate)
+    own_webhooks = webhooks.api_blueprint(authenticate=authenticate)
     app.register_blueprint(own_webhooks, url_prefix=f"{bp.url_prefix}/webhooks")
 
 
-@bp.before_request
-def authenticate() -> None:
-    """Let in who holds the API key of an application."""
+def authenticate() -> str:
+    """The id of the application whose API key came with the request.
+
+    :raises Unauthenticated: there is none.
+    """
     key = "" if request.authorization is None else request.authorization.token or ""
     application_id = licensing.authenticate(key)
     if application_id is None:
@@ -42,6 +47,12 @@ def authenticate() -> None:
             "invalid_api_key", "Send the header 'Authorization: Bearer <API key>'."
         )
     g.application_id = application_id
+    return application_id
+
+
+@bp.before_request
+def _authenticate() -> None:
+    authenticate()
 
 
 # -- for client software ---------------------------------------------------------------------------

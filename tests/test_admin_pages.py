@@ -55,6 +55,23 @@ def ids(page: Page) -> list[str]:
     return [link.rpartition("/")[2] for link in links if "/deliveries/" in link]
 
 
+def test_counts_that_ended_are_shown_as_such(
+    app: Flask, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = add_endpoint(app)
+    actions.pause_endpoint(accessing(app), endpoint.id)
+    for _ in range(3):
+        add_delivery(app, endpoint, "held")
+    path = f"/endpoints/{endpoint.id}"
+    assert "3 deliveries are held until it is resumed." in browser.get(path).text
+    monkeypatch.setattr("flask_webhooks.queries.endpoints.MOST_COUNTED", 2)
+    monkeypatch.setattr("flask_webhooks.admin.page.Toolbox.most_counted", 2)
+    assert "2+ held" in browser.get("/").text
+    assert "2+ deliveries are held until it is resumed." in browser.get(path).text
+    assert "2+ deliveries were held meanwhile." in browser.get(f"{path}/resume").text
+    assert "2+ waiting deliveries are cancelled." in browser.get(f"{path}/delete").text
+
+
 # -- the overview -------------------------------------------------------------------------------------
 
 

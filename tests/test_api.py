@@ -224,6 +224,7 @@ def test_names_that_mean_two_things_are_read_as_the_request_says(app: Flask, api
     problem = api.post("/endpoints", body, 422)
     assert (problem["code"], problem["field"]) == ("invalid_subscription", "events")
     assert '"dialect": "authforge"' in problem["detail"]
+    assert api.post("/endpoints", {**body, "events": [" license.activated "]}, 422) == problem
     assert api.get("/endpoints")["items"] == []
     theirs = api.post("/endpoints", {**body, "dialect": "authforge"}, 201)
     assert theirs["events"] == ["license.reinstated"]
@@ -486,6 +487,54 @@ def test_a_delivery_is_resent_and_cancelled(app: Flask, api: Api, receiver: Rece
     api.delete(f"/endpoints/{added.id}")
     assert "deleted" in api.post(f"{path}/resend", status=409)["detail"]
     assert api.get(path)["endpoint"]["deleted"]
+
+
+def test_of_many_attempts_the_newest_are_told(app: Flask, api: Api) -> None:
+    added = add_endpoint(app)
+    delivery = add_delivery(app, added, "failed")
+
+    def attempt(*numbers: int) -> Any:
+        state = state_of(app)
+        with state.engine.begin() as connection:
+            for number in numbers:
+                connection.execute(
+                    state.table("Attempt")
+                    .insert()
+                    .values(
+                        delivery_id=delivery,
+                        number=number,
+                        endpoint_id=added.id,
+                        trigger="retry",
+                        started_at=datetime.now(UTC),
+                        outcome="timeout",
+                        url=URL,
+                    )
+                )
+        return api.get(f"/deliveries/{delivery}")
+
+    detail = attempt(*range(1, 51))
+    assert [item["number"] for item in detail["attempts"]] == [*range(1, 51)]
+    assert not detail["more"]
+    detail = attempt(51, 52)
+    assert [item["number"] for item in detail["attempts"]] == [*range(3, 53)]
+    assert detail["more"]
+
+
+def test_of_many_deliveries_of_an_event_some_are_told(
+    app: Flask, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("queries", "queries.events"):
+        monkeypatch.setattr(f"flask_webhooks.{module}.MAX_LIMIT", 2)
+    with app.app_context():
+        add_endpoint(app)
+        [alone] = emit(app)
+        for number in range(2):
+            add_endpoint(app, f"{URL}/{number}")
+        [event_id] = emit(app)
+    assert not api.get(f"/events/{alone}")["more"]
+    detail = api.get(f"/events/{event_id}")
+    assert (len(detail["deliveries"]), detail["more"]) == (2, True)
+    assert len(everything(api, "/deliveries", id=event_id, limit=1)) == 3
 
 
 def test_payloads_are_for_those_who_may_see_them(app: Flask, receiver: Receiver) -> None:

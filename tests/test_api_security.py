@@ -328,6 +328,21 @@ def test_a_secret_that_is_sent_in_the_open_goes_to_no_other_server(app: Flask, a
     assert api.patch(path, {"url": ELSEWHERE})["url"] == ELSEWHERE
 
 
+def test_a_url_that_is_a_secret_is_not_shown_by_another_format(app: Flask, api: Api) -> None:
+    whole = "https://discord.com/api/webhooks/1234567890/abcDEF-token_very_secret"
+    path = f"/endpoints/{add_endpoint(app, whole).id}"
+    webhooks_of(app).authorize(_without_secret)
+    before = contents(app)
+    for format in ("aureva", "slack"):
+        assert api.patch(path, {"format": format}, 422)["field"] == "url"
+    assert contents(app) == before
+    assert api.patch(path, {"format": "aureva", "url": whole})["url"] == whole
+    back = api.patch(path, {"format": "discord"})
+    assert "token_very_secret" not in back["url"]
+    webhooks_of(app).authorize(lambda action, endpoint: True)
+    assert api.patch(path, {"format": "aureva"})["url"] == whole
+
+
 def test_values_of_headers_go_to_no_other_server(app: Flask, api: Api) -> None:
     added = add_endpoint(app, headers={"X-Key": "one", "X-Team": "two"})
     path = f"/endpoints/{added.id}"

@@ -523,17 +523,39 @@ def test_webhooks_are_for_the_administrator(app: Flask) -> None:
     assert browser.get("/webhooks/").status_code == 200
 
 
-def test_applications_look_after_their_own_webhooks(new_product: Callable[[str], Product]) -> None:
+def test_applications_look_at_their_own_webhooks(new_product: Callable[[str], Product]) -> None:
     one, other = new_product("Aurora"), new_product("Borealis")
-    created = one.post("webhooks/endpoints", 201, url="https://shop.example/hooks")
-    assert created["tenant"] == one.id
-    path = f"webhooks/endpoints/{created['id']}"
-    assert one.send("GET", path).status_code == 200
+    with one.app.app_context():
+        created = webhooks.create_endpoint("https://shop.example/hooks", tenant=one.id).endpoint
+    path = f"webhooks/endpoints/{created.id}"
+    assert one.send("GET", path).get_json()["tenant"] == one.id
     assert other.send("GET", path).status_code == 404
     stranger = one.http.get(f"/api/v1/{path}")
     assert (stranger.status_code, stranger.mimetype) == (401, "application/problem+json")
-    activity = one.send("GET", "webhooks/activity").get_json()["items"]
-    assert [item["actor"] for item in activity] == [f"api:{one.id}"]
+    assert stranger.get_json()["code"] == "invalid_api_key"
+    items = one.send("GET", "webhooks/endpoints").get_json()["items"]
+    assert [item["id"] for item in items] == [created.id]
+    assert other.send("GET", "webhooks/endpoints").get_json()["items"] == []
+
+
+def test_the_key_of_client_software_changes_no_webhooks(product: Product) -> None:
+    with product.app.app_context():
+        created = webhooks.create_endpoint("https://shop.example/hooks", tenant=product.id).endpoint
+    path = f"webhooks/endpoints/{created.id}"
+    # Not even beside an administrator's session.
+    _sign_in(product.http)
+    for method, where, body in (
+        ("POST", "webhooks/endpoints", {"url": "https://thief.example/"}),
+        ("PATCH", path, {"url": "https://thief.example/"}),
+        ("DELETE", path, None),
+        ("POST", f"{path}/rotate", {}),
+        ("POST", f"{path}/test", {}),
+        ("POST", "webhooks/tasks", {"kind": "cancel"}),
+        ("POST", "webhooks/endpoints/delete-all", {}),
+        ("GET", "webhooks/deliveries?text=lic", None),
+    ):
+        assert product.send(method, where, body).status_code == 403, (method, where)
+    assert product.send("GET", path).get_json()["url"] == "https://shop.example/hooks"
 
 
 def test_wrong_password_is_refused(app: Flask) -> None:

@@ -202,7 +202,7 @@ def update_endpoint(
     known = find_endpoint(access, endpoint_id)
     access.require("manage", known)
     # Asked before the transaction: it is the host's own function.
-    knows_secrets = "url" in changes and access.may("secret", known)
+    knows_secrets = bool(changes.keys() & {"url", "format"}) and access.may("secret", known)
     state = access.state
     with access.write() as session:
         endpoint = locked(session, access, endpoint_id)

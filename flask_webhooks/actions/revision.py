@@ -130,6 +130,7 @@ class Revision:
             wire = self.state.formats[self.endpoint.format]
         reformatted = wire.name != self.endpoint.format
         if reformatted:
+            self._check_url_stays(changes)
             self._check_secrets_fit(wire)
             self._set("format", wire.name)
         # Those of another format mean nothing to this one.
@@ -149,6 +150,13 @@ class Revision:
         if url != before:
             self.differences["url"] = [self.endpoint.url_shown, shown]
 
+    def _check_url_stays(self, changes: EndpointChanges) -> None:
+        # Each format hides other parts of a URL, and some hide nothing.
+        if self.endpoint.url_sealed is not None and "url" not in changes and not self.knows_secrets:
+            raise InvalidURL(
+                "Write the URL again: another format may show what this one hides of it."
+            )
+
     def _check_secrets_stay(
         self, wire: Format, options: dict[str, Any], url: str, reformatted: bool
     ) -> None:
@@ -156,8 +164,8 @@ class Revision:
             return
         if reformatted:
             raise InvalidEndpoint(
-                "%(format)s sends the secret itself with every request, and this endpoint has one that was "
-                "never sent so: add another endpoint in that format.",
+                "%(format)s sends the secret itself with every request, which would give away the one that "
+                "this endpoint has: add another endpoint in that format.",
                 format=wire.label,
                 field="format",
             )

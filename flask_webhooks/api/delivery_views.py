@@ -31,7 +31,7 @@ def delivery_list(access: Access) -> Response:
 
 
 def delivery(access: Access, delivery_id: str) -> Response:
-    """One delivery and every attempt that was made for it."""
+    """One delivery and the newest attempts that were made for it."""
     read_query()
     return answer(delivery_detail_members(queries.get_delivery(access, delivery_id)))
 

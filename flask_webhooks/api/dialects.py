@@ -38,11 +38,12 @@ def dialect_of_new(state: State, body: Mapping[str, Any]) -> str | None:
         return None
     spoken = state.formats[dialect]
     given = body.get("events")
-    for name in given if isinstance(given, list) else ():
-        theirs = spoken.event_types(name) if isinstance(name, str) else ()
+    for item in given if isinstance(given, list) else ():
+        name = item.strip() if isinstance(item, str) else ""
+        theirs = spoken.event_types(name)
         if theirs and theirs != (name,) and name in state.catalog:
             raise InvalidSubscription(
-                f"{spoken.label} calls {' and '.join(theirs)} {name!r}, and it is also a name of its own here. "
-                f'Add "dialect": "{dialect}" for what {spoken.label} means by it, or "dialect": "standard".'
+                f"{name!r} is {' and '.join(theirs)} to {spoken.label}, and another event type here. Add "
+                f'"dialect": "{dialect}" for what {spoken.label} means by it, or "dialect": "standard" for ours.'
             )
     return dialect

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from .. import queries
 from ..models import Activity, Attempt, Delivery, Endpoint, Event
 from .answering import finite, iso
+
+#: Attempts in the answer about one delivery. Each may hold bodies, and one that is resent goes on getting more.
+MOST_ATTEMPTS: Final = 50
 
 
 def endpoint_members(endpoint: Endpoint) -> dict[str, Any]:
@@ -98,13 +101,14 @@ def delivery_row_members(row: queries.DeliveryRow) -> dict[str, Any]:
 
 
 def delivery_detail_members(detail: queries.DeliveryDetail) -> dict[str, Any]:
-    """A delivery with its event and every attempt."""
+    """A delivery with its event and its newest attempts."""
     return {
         **delivery_members(detail.delivery),
         "endpoint": endpoint_label(detail.endpoint),
         "payload_visible": detail.payload_visible,
         "event": {**event_members(detail.event), "data": detail.event.data},
-        "attempts": [attempt_members(attempt) for attempt in detail.attempts],
+        "attempts": [attempt_members(attempt) for attempt in detail.attempts[-MOST_ATTEMPTS:]],
+        "more": len(detail.attempts) > MOST_ATTEMPTS,
     }
 
 
@@ -164,6 +168,7 @@ def event_detail_members(detail: queries.EventDetail) -> dict[str, Any]:
         "payload_visible": detail.payload_visible,
         "data": detail.event.data,
         "deliveries": [delivery_row_members(row) for row in detail.deliveries],
+        "more": len(detail.deliveries) >= queries.MAX_LIMIT,
     }
 
 

@@ -6,7 +6,8 @@ from typing import Final
 
 from ...delivery.outcome import Outcome
 from ...models import DeliveryState, EndpointState, Trigger
-from ...queries import Why
+from ...queries import MAX_LIMIT, MOST_COUNTED, Why
+from ..members import MOST_ATTEMPTS
 from .parts import (
     Schema,
     flag,
@@ -60,8 +61,10 @@ _DOING: Final[dict[str, Schema]] = {
     "succeeded_24h": whole("Attempts of the last 24 hours."),
     "failed_24h": whole(),
     "last_delivery_at": optional_time("When an attempt last ended, whatever came of it."),
-    "pending": whole("Deliveries that wait now."),
-    "held": whole("Deliveries that wait until the endpoint is resumed."),
+    "pending": whole(f"Deliveries that wait now, counted up to {MOST_COUNTED}."),
+    "held": whole(
+        f"Deliveries that wait until the endpoint is resumed, counted up to {MOST_COUNTED}."
+    ),
     "health": members(
         {
             "failing": flag("It gets one probe at a time; the rest waits."),
@@ -237,7 +240,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "endpoint": reference("EndpointLabel"),
             "payload_visible": _VISIBLE,
             "event": members({**_EVENT, "data": _DATA}),
-            "attempts": list_of(reference("Attempt"), "In the order in which they were made."),
+            "attempts": list_of(
+                reference("Attempt"),
+                f"The newest {MOST_ATTEMPTS}, in the order in which they were made.",
+            ),
+            "more": flag("There are older attempts, which are left out."),
         }
     ),
     "EventRow": members(
@@ -253,7 +260,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
             **_EVENT,
             "payload_visible": _VISIBLE,
             "data": _DATA,
-            "deliveries": list_of(reference("DeliveryRow"), "At most 200, newest first."),
+            "deliveries": list_of(reference("DeliveryRow"), f"At most {MAX_LIMIT}, newest first."),
+            "more": flag(
+                "There may be more: `GET /deliveries` lists them all by the event's `id`."
+            ),
         }
     ),
     "Routing": members(

@@ -117,7 +117,10 @@ def _operation(
             *parameters,
         ]
     # A tenant, or an endpoint to filter by, may not be there either.
-    refused = {str(status): _problem(_TITLES[status]) for status in (401, 403, 404, 422, *problems)}
+    refused = {
+        str(status): _problem(_TITLES[status], "Refusal" if status == 422 else "Problem")
+        for status in (401, 403, 404, 422, *problems)
+    }
     found: dict[str, Any] = {
         "operationId": name,
         "summary": summary,
@@ -136,9 +139,8 @@ def answered(description: str, schema: Schema | None) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _problem(description: str) -> dict[str, Any]:
-    schema = reference("Refusal" if description == _TITLES[422] else "Problem")
-    content = {"application/problem+json": {"schema": schema}}
+def _problem(description: str, schema: str = "Problem") -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": reference(schema)}}
     return {"description": description, "content": content}
 
 

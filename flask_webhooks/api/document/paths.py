@@ -148,7 +148,7 @@ def _history_paths() -> dict[str, Any]:
         "/deliveries/{delivery_id}": {
             "get": read(
                 "delivery",
-                "One delivery with every attempt",
+                "One delivery with its newest attempts",
                 reference("DeliveryDetail"),
                 path="delivery_id",
             )
