@@ -42,11 +42,17 @@ def gettext(text: str, /, **values: Any) -> str:
 
 
 def ngettext(singular: str, plural: str, count: int, /, **values: Any) -> str:
-    """Translate with a number; the text says ``%(num)s`` where it stands."""
+    """Translate with a number; the text says ``%(num)s`` where it stands.
+
+    :param values: `num` too, where it is to be written otherwise: ``10,000+``.
+    """
     domain = _active()
     if domain is not None:
-        return str(domain.ngettext(singular, plural, count, **values))
-    return (singular if count == 1 else plural) % {"num": count, **values}
+        # Its own `ngettext` has a parameter of that name.
+        text = str(domain.get_translations().ungettext(singular, plural, count))
+    else:
+        text = singular if count == 1 else plural
+    return text % {"num": count, **values}
 
 
 def decimal(value: float, places: int | None = None) -> str:
