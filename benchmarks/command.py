@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # So that every `with` block ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Shells let their background jobs ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
     load = os.getloadavg()[0]
     results: list[Result] = []
