@@ -130,8 +130,8 @@ def test_the_form_offers_and_stores_our_names_whatever_the_format(
         item for item in page.all("input") if is_event(item) and "checked" in item.attributes
     ]
     assert [item.attributes["value"] for item in checked] == chosen
-    edit(browser, endpoint, format="authon")
-    assert (the_endpoint(app).format, the_endpoint(app).events) == ("authon", chosen)
+    edit(browser, endpoint, format="akuworks")
+    assert (the_endpoint(app).format, the_endpoint(app).events) == ("akuworks", chosen)
     # A name of a vendor's is none of its choices.
     page = edit(browser, endpoint, 422, events=["license.redeemed"])
     assert "license.redeemed" in page.one(id="wh-problems").text
