@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,5 +150,6 @@ class ReceiverProcess:
         return f"http://127.0.0.1:{self.port}{self.path}"
 
     def has_answered(self, statuses: list[int]) -> bool:
-        """Whether these are its answers so far, in any order."""
-        return sorted(line["status"] for line in self._told()[1:]) == statuses
+        """Whether these are among its answers, in any order. A request on a stale connection comes twice."""
+        found = Counter(line["status"] for line in self._told()[1:])
+        return found >= Counter(statuses)
