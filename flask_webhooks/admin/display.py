@@ -7,6 +7,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from ..formats.standard import iso_milliseconds
 from ..models import BUCKETS
 from .i18n import decimal
 from .i18n import gettext as _
@@ -39,7 +40,7 @@ _UNSEEN = {
 
 def iso(moment: datetime) -> str:
     """For the ``datetime`` attribute: ``2026-01-31T12:00:00.250Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso_milliseconds(moment)
 
 
 def date_text(moment: datetime) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from flask import Response, url_for
 
+from ..formats.standard import iso_milliseconds
 from ..queries import Page
 
 T = TypeVar("T")
@@ -45,9 +46,7 @@ def location_of(view: str, **values: Any) -> str:
 
 def iso(moment: datetime | None) -> str | None:
     """``2026-01-31T12:00:00.250Z``, as in payloads."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if moment is None else iso_milliseconds(moment)
 
 
 def finite(value: float | None) -> float | None:
