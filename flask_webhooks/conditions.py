@@ -23,9 +23,9 @@ def created_between(
     """The condition for ids that were made from one time until before another: ids sort by time."""
     conditions = []
     if since is not None:
-        conditions.append(column >= _lowest_id(prefix, since))
+        conditions.append(column >= ids.lowest_id(prefix, bounded(since)))
     if until is not None:
-        conditions.append(column < _lowest_id(prefix, until))
+        conditions.append(column < ids.lowest_id(prefix, bounded(until)))
     return conditions
 
 
@@ -62,5 +62,6 @@ def answered(column: Any, status: str) -> sa.ColumnElement[bool]:
     return found
 
 
-def _lowest_id(prefix: str, moment: datetime) -> str:
-    return ids.lowest_id(prefix, min(max(moment, EPOCH), LAST))
+def bounded(moment: datetime) -> datetime:
+    """The time, or the nearest one that an id has room for."""
+    return min(max(moment, EPOCH), LAST)

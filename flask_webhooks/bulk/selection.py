@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from .. import ids
 from ..catalog import EVERYTHING
-from ..conditions import EPOCH, LAST, answered, check_status, created_between
+from ..conditions import LAST, answered, bounded, check_status, created_between
 from ..errors import InvalidInput
 from ..models import DeliveryState, EndpointState, TaskKind, Trigger
 from ..state import State
@@ -118,7 +118,7 @@ def _time(value: Any, name: str) -> datetime | None:
         return None
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidInput("Give an aware time, such as one in UTC.", field=name)
-    return min(max(value, EPOCH), LAST).astimezone(UTC)
+    return bounded(value).astimezone(UTC)
 
 
 def _text(value: Any, name: str, longest: int) -> str | None:
