@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import click
 from flask.cli import AppGroup, with_appcontext
@@ -57,59 +57,64 @@ class Moment(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-_since = click.option(
-    "--since", type=Moment(), required=True, metavar="TIME", help="UTC, or how long ago: 36h, 3d."
+Option = Callable[[F], F]
+
+TYPE: Option[Any] = click.option(
+    "--type", "event_type", metavar="NAME", help="Only of this event type."
 )
-_until = click.option("--until", type=Moment(), metavar="TIME", help="Only what is from before.")
-_type = click.option("--type", "event_type", metavar="NAME", help="Only of this event type.")
-_dry_run = click.option("--dry-run", is_flag=True, help="Only say how many there are.")
-_yes = click.option("--yes", is_flag=True, help="Do not ask.")
+UNTIL: Option[Any] = click.option(
+    "--until", type=Moment(), metavar="TIME", help="Only what is from before."
+)
+DRY_RUN: Option[Any] = click.option("--dry-run", is_flag=True, help="Only say how many there are.")
+YES: Option[Any] = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def options(*wanted: Option[Any]) -> Option[F]:
+    """Decorate a command with options, in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(wanted):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_window: Option[Any] = options(
+    click.option(
+        "--since",
+        type=Moment(),
+        required=True,
+        metavar="TIME",
+        help="UTC, or how long ago: 36h, 3d.",
+    ),
+    UNTIL,
+    TYPE,
+    DRY_RUN,
+    YES,
+)
 
 
 @click.command()
 @click.argument("endpoint_id")
-@_since
-@_until
-@_type
-@_dry_run
-@_yes
+@_window
 @with_appcontext
 @reports_errors
-def recover(
-    endpoint_id: str,
-    since: datetime,
-    until: datetime | None,
-    event_type: str | None,
-    dry_run: bool,
-    yes: bool,
-) -> None:
+def recover(endpoint_id: str, dry_run: bool, yes: bool, **wanted: Unpack[TaskFilter]) -> None:
     """Send again what failed since a time, with the same webhook-id."""
-    wanted = TaskFilter(since=since, until=until, event_type=event_type)
     start(TaskKind.RECOVER, endpoint_id, wanted, dry_run=dry_run, yes=yes)
 
 
 @click.command()
 @click.argument("endpoint_id")
-@_since
-@_until
-@_type
-@_dry_run
-@_yes
+@_window
 @with_appcontext
 @reports_errors
-def replay(
-    endpoint_id: str,
-    since: datetime,
-    until: datetime | None,
-    event_type: str | None,
-    dry_run: bool,
-    yes: bool,
-) -> None:
+def replay(endpoint_id: str, dry_run: bool, yes: bool, **wanted: Unpack[TaskFilter]) -> None:
     """Send events that the endpoint subscribes to now, and was never owed.
 
     Those from before it was added, or before it subscribed to them.
     """
-    wanted = TaskFilter(since=since, until=until, event_type=event_type)
     start(TaskKind.REPLAY, endpoint_id, wanted, dry_run=dry_run, yes=yes)
 
 
@@ -169,7 +174,7 @@ def resume(endpoint_id: str, held: str) -> None:
 
 @click.command()
 @click.argument("endpoint_id")
-@_yes
+@YES
 @with_appcontext
 @reports_errors
 def remove(endpoint_id: str, yes: bool) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Unpack
 
 import click
 from flask.cli import AppGroup, with_appcontext
@@ -12,11 +10,9 @@ from flask.cli import AppGroup, with_appcontext
 from .. import actions
 from ..bulk.selection import TAKEN_FROM, TaskFilter
 from ..models import TaskKind
-from .bulk import Moment, start
+from .bulk import DRY_RUN, TYPE, UNTIL, YES, Moment, Option, options, start
 from .failures import reports_errors
 from .parsing import current_access
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def add_to(deliveries: AppGroup) -> None:
@@ -25,13 +21,13 @@ def add_to(deliveries: AppGroup) -> None:
         deliveries.add_command(command)
 
 
-def _filters(kind: TaskKind) -> Callable[[F], F]:
+def _filters(kind: TaskKind) -> Option[Any]:
     """The options that say which deliveries."""
     states = sorted(str(state) for state in TAKEN_FROM[kind])
-    options = [
+    return options(
         click.option("--endpoint", "endpoint_id", metavar="ID", help="Only of this endpoint."),
         click.option("--state", type=click.Choice(states)),
-        click.option("--type", "event_type", metavar="NAME", help="Only of this event type."),
+        TYPE,
         click.option(
             "--status", metavar="STATUS", help="The last answer: 503, a class such as 5xx, or none."
         ),
@@ -39,17 +35,10 @@ def _filters(kind: TaskKind) -> Callable[[F], F]:
         click.option(
             "--since", type=Moment(), metavar="TIME", help="Created since; UTC, or 36h, 3d ago."
         ),
-        click.option("--until", type=Moment(), metavar="TIME", help="Only what is from before."),
-        click.option("--dry-run", is_flag=True, help="Only say how many there are."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
-    ]
-
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+        UNTIL,
+        DRY_RUN,
+        YES,
+    )
 
 
 @click.command()
@@ -66,44 +55,25 @@ def cancel(delivery_id: str) -> None:
 @_filters(TaskKind.RESEND)
 @with_appcontext
 @reports_errors
-def resend_all(**options: Any) -> None:
+def resend_all(
+    endpoint_id: str | None, dry_run: bool, yes: bool, **wanted: Unpack[TaskFilter]
+) -> None:
     """Send again every delivery that fits, whatever became of it.
 
     What is being sent right now is left alone.
     """
-    _start(TaskKind.RESEND, **options)
+    start(TaskKind.RESEND, endpoint_id, wanted, dry_run=dry_run, yes=yes)
 
 
 @click.command("cancel-all")
 @_filters(TaskKind.CANCEL)
 @with_appcontext
 @reports_errors
-def cancel_all(**options: Any) -> None:
+def cancel_all(
+    endpoint_id: str | None, dry_run: bool, yes: bool, **wanted: Unpack[TaskFilter]
+) -> None:
     """Give up every delivery that fits and is waiting.
 
     What is being sent right now is left alone.
     """
-    _start(TaskKind.CANCEL, **options)
-
-
-def _start(
-    kind: TaskKind,
-    endpoint_id: str | None,
-    state: str | None,
-    event_type: str | None,
-    status: str | None,
-    event_id: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    dry_run: bool,
-    yes: bool,
-) -> None:
-    wanted = TaskFilter(
-        since=since,
-        until=until,
-        state=state,
-        event_type=event_type,
-        status=status,
-        event_id=event_id,
-    )
-    start(kind, endpoint_id, wanted, dry_run=dry_run, yes=yes)
+    start(TaskKind.CANCEL, endpoint_id, wanted, dry_run=dry_run, yes=yes)
