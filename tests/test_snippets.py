@@ -131,7 +131,6 @@ def test_node_takes_what_was_sent_and_nothing_else(
     assert answers == ["204", "204" if format_name in UNSIGNED_BODY else "401", "401"]
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 @pytest.mark.parametrize("format_name", KEY_FORMATS)
 def test_node_verifies_with_a_public_key(
     app: Flask, receiver: Receiver, tmp_path: Path, format_name: str
