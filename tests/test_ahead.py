@@ -403,6 +403,7 @@ def test_endpoint_that_dies_in_full_flight_gets_its_cap_and_no_more(
     assert {item.endpoint_id for item in failed} == {dies}
 
 
+@pytest.mark.slow_on_postgresql
 def test_pause_reaches_what_waits_within_its_longest_wait(app: Flask, receiver: Receiver) -> None:
     endpoint_id = add_endpoint(app, receiver.url("/slow/0.05"))
     for number in range(3):
@@ -435,6 +436,7 @@ def test_drain_with_few_places_delivers_everything(
     assert states(app) == {"succeeded": 60}
 
 
+@pytest.mark.slow_on_postgresql
 def test_outcomes_do_not_pile_up_where_they_are_written_slowly(
     app: Flask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,8 +31,8 @@ MEMBERS = [
     "lost",
     "duplicates",
 ]
-#: Scenarios in which the two databases differ in more than their speed.
-BOTH = {"emit", "memory"}
+#: Scenarios in which the databases differ in more than their speed.
+BOTH = {"emit"}
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize("processes", ["0", "1"])
+@pytest.mark.parametrize("processes", [pytest.param("0", marks=pytest.mark.slow), "1"])
 def test_one_line_says_that_there_is_no_browser(processes: str) -> None:
     result = run("tests/browser", "tests/test_ids.py", "-n", processes)
     assert result.returncode == 0, result.stdout
@@ -37,12 +37,14 @@ def test_one_line_says_that_there_is_no_browser(processes: str) -> None:
     assert " passed" in result.stdout
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_none_was_asked_for() -> None:
     result = run("tests/test_ids.py", "-n", "0")
     assert result.returncode == 0, result.stdout
     assert "hromium" not in result.stdout
 
 
+@pytest.mark.slow
 def test_where_one_is_required_its_tests_fail() -> None:
     test = "tests/browser/test_pages.py::test_event_types_can_be_filtered"
     result = run(test, "-n", "0", REQUIRE_CHROMIUM="1")

@@ -118,6 +118,7 @@ def test_throttled_message_comes_later_and_once(
     assert health(app, endpoint_id).probe_interval is None
 
 
+@pytest.mark.slow_on_postgresql
 def test_discord_says_with_a_success_that_it_was_the_last_for_now(
     app: Flask, services: dict[str, ChatServer]
 ) -> None:
@@ -137,6 +138,7 @@ def test_discord_says_with_a_success_that_it_was_the_last_for_now(
     assert held.probe_interval is None
 
 
+@pytest.mark.slow_on_postgresql
 def test_discord_gets_a_burst_at_the_pace_that_it_allows(
     app: Flask, services: dict[str, ChatServer], tmp_path: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_discord_gets_a_burst_at_the_pace_that_it_allows(
     assert not any(attempt.outcome not in ("refused", "succeeded") for attempt in attempts(app))
 
 
+@pytest.mark.slow_on_postgresql
 def test_telegram_that_says_no_with_200_is_a_failure(
     app: Flask, services: dict[str, ChatServer]
 ) -> None:
@@ -174,6 +177,7 @@ def test_telegram_that_says_no_with_200_is_a_failure(
     assert states(app) == {"pending": 1}
 
 
+@pytest.mark.slow_on_postgresql
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
@@ -194,6 +198,7 @@ def test_what_a_service_says_is_bounded_and_does_not_repeat_its_url(
     assert attempt.error == f"The receiver {said}"
 
 
+@pytest.mark.slow_on_postgresql
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [

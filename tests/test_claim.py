@@ -462,6 +462,7 @@ def test_endpoint_becomes_slow_by_its_answers_and_quick_again(app: Flask, worker
         assert health(app, endpoint_id).slow == slow
 
 
+@pytest.mark.slow_on_postgresql
 def test_group_of_slow_endpoints_does_not_keep_others_waiting(
     app: Flask, receiver: Receiver
 ) -> None:
@@ -589,6 +590,7 @@ def fill(app: Flask, endpoint_id: str) -> None:
             update(app, "Delivery", row.id, state="sending", due_at=None, **lease)
 
 
+@pytest.mark.slow_on_postgresql
 def test_invariant_7_a_dead_endpoint_with_100_000_due_rows_costs_the_others_nothing(
     app: Flask,
 ) -> None:

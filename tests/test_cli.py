@@ -308,6 +308,7 @@ def flask(
     )
 
 
+@pytest.mark.slow_on_postgresql
 def test_a_worker_delivers_and_a_test_waits_for_it(app: Flask, config: dict[str, Any]) -> None:
     with Receiver() as receiver:
         good, bad = (

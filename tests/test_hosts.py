@@ -291,6 +291,7 @@ def waitress(app: Flask, prefix: str) -> Iterator[str]:
         thread.join(10)
 
 
+@pytest.mark.slow
 def test_script_name_of_a_real_server(run: Run) -> None:
     host = run("proxied.py", WEBHOOKS_URL_PREFIX="/staff/hooks")
     delivery = add_delivery(host.app, add_endpoint(host.app))

@@ -108,6 +108,7 @@ async def begin(resolving: ThreadResolver, *hosts: str) -> list[asyncio.Task[str
 # -- delivering --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow_on_postgresql
 def test_a_hundred_names_that_hang_leave_the_others_alone(
     app: Flask, receiver: Receiver, dns: Dns
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_hundred_names_that_hang_leave_the_others_alone(
     assert "no_dns" not in held
 
 
+@pytest.mark.slow_on_postgresql
 @pytest.mark.usefixtures("small")
 def test_without_room_no_attempt_is_spent_and_the_endpoint_is_not_held(
     app: Flask, dns: Dns

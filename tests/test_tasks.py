@@ -108,6 +108,7 @@ def test_what_failed_is_recovered_by_a_worker_and_arrives_once(
         assert mine[-1].actor == "tester"
 
 
+@pytest.mark.slow_on_postgresql
 def test_what_was_missed_is_replayed_by_a_plain_worker(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -122,6 +123,7 @@ def test_what_was_missed_is_replayed_by_a_plain_worker(
     assert task_of(app, task.id).done == 3
 
 
+@pytest.mark.slow_on_postgresql
 @pytest.mark.timeout(180)
 def test_five_thousand_are_recovered_and_delivered(
     app: Flask, receiver: Receiver, log: Path
@@ -138,6 +140,7 @@ def test_five_thousand_are_recovered_and_delivered(
     assert set(receiver.ids().values()) == {1}
 
 
+@pytest.mark.slow_on_postgresql
 def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     app: Flask, client: redis.Redis, log: Path
 ) -> None:
@@ -177,6 +180,7 @@ def test_a_stop_amid_a_task_is_final(app: Flask, log: Path) -> None:
     assert task_of(app, task.id).state == "stopped"
 
 
+@pytest.mark.slow_on_postgresql
 def test_cancelling_amid_deliveries_cancels_what_waits_and_nothing_that_was_sent(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -288,6 +292,7 @@ def test_a_long_task_lets_a_waiting_delivery_go_first(
     assert tasks_in_queue(client) == ["flask_webhooks.jobs.drain", calling.JOB]
 
 
+@pytest.mark.slow_on_postgresql
 def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
     app: Flask, client: redis.Redis, receiver: Receiver, log: Path
 ) -> None:

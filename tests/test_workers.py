@@ -170,6 +170,7 @@ def test_invariant_3_lost_wake_up_is_delivered_without_a_further_event(
                 wait_until(lambda: client.scard("rq:workers:webhooks") == 1, 15)
 
 
+@pytest.mark.slow_on_postgresql
 def test_worker_killed_in_mid_request_is_sent_again_after_the_lease(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -189,6 +190,7 @@ def test_worker_killed_in_mid_request_is_sent_again_after_the_lease(
     assert created.endpoint.id == second.endpoint_id
 
 
+@pytest.mark.slow_on_postgresql
 def test_work_horse_alone_killed(app: Flask, receiver: Receiver, log: Path) -> None:
     webhooks_of(app).create_endpoint(receiver.url("/slow/1.9"))
     with start("ours", app, log, **PATIENT) as worker:
@@ -200,6 +202,7 @@ def test_work_horse_alone_killed(app: Flask, receiver: Receiver, log: Path) -> N
     assert [attempt.outcome for attempt in attempts(app)] == ["interrupted", "succeeded"]
 
 
+@pytest.mark.slow_on_postgresql
 def test_work_horse_ends_when_its_worker_is_gone(app: Flask, receiver: Receiver, log: Path) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     with start("ours", app, log, WEBHOOKS_LINGER=600.0) as worker:
@@ -225,6 +228,7 @@ def test_redis_down_at_emit_is_delivered_once_redis_is_back(
         wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
 
 
+@pytest.mark.slow_on_postgresql
 def test_redis_restarted_under_a_running_worker(
     app: Flask, receiver: Receiver, log: Path, redis_server: Any
 ) -> None:
@@ -240,6 +244,7 @@ def test_redis_restarted_under_a_running_worker(
         wait_until(lambda: states(app) == {"succeeded": 2}, what=worker.output)
 
 
+@pytest.mark.slow_on_postgresql
 def test_two_hosts_on_one_redis_do_not_eat_each_others_alarms(
     app: Flask, receiver: Receiver, tmp_path: Path, redis_url: str
 ) -> None:
@@ -264,6 +269,7 @@ def test_two_hosts_on_one_redis_do_not_eat_each_others_alarms(
     close(other)
 
 
+@pytest.mark.slow_on_postgresql
 def test_many_workers_share_a_backlog(app: Flask, receiver: Receiver, log: Path) -> None:
     for number in range(20):
         webhooks_of(app).create_endpoint(receiver.url(f"/slow/0.05/{number}"))
@@ -277,6 +283,7 @@ def test_many_workers_share_a_backlog(app: Flask, receiver: Receiver, log: Path)
     assert sorted(receiver.ids().values()) == [20] * 30
 
 
+@pytest.mark.slow_on_postgresql
 def test_a_drain_hands_over_before_its_time_is_up(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -290,6 +297,7 @@ def test_a_drain_hands_over_before_its_time_is_up(
     assert len(receiver.requests) == 100
 
 
+@pytest.mark.slow_on_postgresql
 def test_worker_outlives_a_job_that_is_longer_than_its_heartbeat(
     app: Flask, receiver: Receiver, log: Path, redis_url: str
 ) -> None:
@@ -306,6 +314,7 @@ def test_worker_outlives_a_job_that_is_longer_than_its_heartbeat(
         assert "unhandled exception" not in worker.output()
 
 
+@pytest.mark.slow_on_postgresql
 def test_sigterm_ends_the_worker_while_redis_hangs(
     app: Flask, receiver: Receiver, log: Path, redis_server: Any
 ) -> None:
@@ -322,6 +331,7 @@ def test_sigterm_ends_the_worker_while_redis_hangs(
     assert {attempt.outcome for attempt in attempts(app)} == {"interrupted"}
 
 
+@pytest.mark.slow_on_postgresql
 def test_sigterm_ends_an_idle_worker_while_redis_hangs(
     app: Flask, receiver: Receiver, log: Path, redis_server: Any
 ) -> None:

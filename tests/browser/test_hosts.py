@@ -109,6 +109,7 @@ def test_a_violation_would_be_noticed(chromium: Browser, tmp_path: Path, redis_u
         violate()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_pages_in_the_layout_of_the_host_are_accessible(
     chromium: Browser, tmp_path: Path, redis_url: str, receiver: Receiver
@@ -125,6 +126,7 @@ def test_pages_in_the_layout_of_the_host_are_accessible(
         assert found == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_script_works_below_a_prefix_of_the_server(
     chromium: Browser, tmp_path: Path, redis_url: str

@@ -21,6 +21,8 @@ from .chromium import Watched, faults_of
 from .conftest import apart
 from .outside import JOURNEY, PATIENCE, body_of, emit_some, verified, wait_for_states
 
+pytestmark = pytest.mark.slow
+
 #: Stops of the Tab key on one page.
 MANY = 200
 

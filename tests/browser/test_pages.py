@@ -15,6 +15,7 @@ from .chromium import SCHEMES, Watched, violations
 from .conftest import apart
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_axe_finds_nothing_on_any_page(
@@ -30,6 +31,7 @@ def test_axe_finds_nothing_on_any_page(
     assert found == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_no_page_is_wider_than_a_phone(watched: Watched, world: World) -> None:
     watched.page.set_viewport_size({"width": 375, "height": 740})
@@ -105,6 +107,7 @@ def test_script_tags_in_what_was_stored_stay_text(watched: Watched, world: World
         assert page.query_selector("img") is None
 
 
+@pytest.mark.slow
 def test_pages_look_the_same_without_javascript(
     chromium: Browser, origin: str, world: World
 ) -> None:
@@ -125,6 +128,7 @@ def test_the_first_tab_stop_skips_the_navigation(watched: Watched, world: World)
     assert page.evaluate("document.activeElement.id") == "wh-main"
 
 
+@pytest.mark.slow
 def test_a_list_refreshes_itself_and_leaves_the_focus_alone(watched: Watched, world: World) -> None:
     page = watched.open("/deliveries")
     page.focus("#wh-id")
