@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +11,9 @@ from sqlalchemy import event
 
 #: Milliseconds that a statement waits for another process's write lock.
 BUSY_TIMEOUT = 15_000
+
+#: Seconds between two tries for the write lock.
+POLL = 0.001
 
 #: Execution option of connections that only read, and so need not wait for the writer.
 READ_ONLY = "flask_webhooks_read_only"
@@ -44,4 +49,36 @@ def _set_up(driver_connection: Any, record: Any) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     reads = connection.get_execution_options().get(READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    if reads:
+        connection.exec_driver_sql("BEGIN")
+    else:
+        lock(connection, "BEGIN IMMEDIATE")
+
+
+def lock(connection: sa.Connection, statement: str) -> None:
+    """Run a statement that takes the write lock.
+
+    SQLite itself waits longer after each try, up to 0.1 s: beside steady traffic of others, which hold the lock
+    for a millisecond each, one in a hundred would come a tenth of a second late. So try often, for as long as
+    SQLite would.
+
+    :raises sqlalchemy.exc.OperationalError: others held the lock for longer than the connection's timeout.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    (timeout,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    give_up_at = time.monotonic() + timeout / 1000
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < give_up_at:
+            try:
+                driver.execute(statement)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(POLL)
+            else:
+                return
+        # Once more, by the way on which errors are logged and wrapped.
+        connection.exec_driver_sql(statement)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {timeout}")

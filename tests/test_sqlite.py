@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def engine(path: Path) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(f"sqlite:///{path}")
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
     immediate(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE t (x INTEGER)")
@@ -114,6 +114,37 @@ def test_connection_goes_back_to_the_pool_as_an_ordinary_one(engine: sa.Engine) 
             # It would only read, but has to begin as a writer.
             with pytest.raises(OperationalError, match="locked"):
                 count(connection)
+
+
+def test_lock_that_was_held_for_long_is_taken_as_soon_as_it_is_free(engine: sa.Engine) -> None:
+    """SQLite's own waiting would try again 0.23 and 0.33 seconds after the first try, and not in between."""
+    held, late = 0.245, []
+    for _ in range(5):
+        with engine.connect() as writer, engine.connect() as waiting:
+            transaction = writer.begin()
+            free_at: list[float] = []
+
+            def release(
+                transaction: sa.RootTransaction = transaction, free_at: list[float] = free_at
+            ) -> None:
+                free_at.append(time.monotonic())
+                transaction.rollback()
+
+            timer = threading.Timer(held, release)
+            timer.start()
+            with waiting.begin():
+                late.append(time.monotonic() - free_at[0])
+            timer.join()
+    assert min(late) < 0.04
+
+
+def test_what_is_no_lock_is_not_waited_for(engine: sa.Engine) -> None:
+    with engine.connect() as connection, connection.begin():
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="no such table"):
+            sqlite.lock(connection, "UPDATE missing SET x = 1")
+        assert time.monotonic() - began < SOON
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == sqlite.BUSY_TIMEOUT
 
 
 def test_second_call_changes_nothing(engine: sa.Engine) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from ..columns import compact_json
 from ..models import DeliveryState
-from ..sqlite import READ_ONLY
+from ..sqlite import READ_ONLY, lock
 from ..state import State, prepared
 
 #: Between ids, which never hold it.
@@ -69,13 +69,13 @@ def take_write_lock(state: State, connection: sa.Connection) -> None:
     A transaction that reads first and writes later fails at once when somebody else wrote in between.
     """
     if connection.dialect.name == "sqlite":
-        connection.execute(_write_nothing(state))
+        lock(connection, _write_nothing(state))
 
 
 @prepared
-def _write_nothing(state: State) -> sa.Update:
-    table = state.table("EndpointHealth")
-    return sa.update(table).where(sa.false()).values(warned=table.c.warned)
+def _write_nothing(state: State) -> str:
+    table = state.engine.dialect.identifier_preparer.format_table(state.table("EndpointHealth"))
+    return f"UPDATE {table} SET warned = warned WHERE 0 = 1"
 
 
 def lock_endpoints(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
