@@ -16,6 +16,9 @@ from ..columns import utc_now
 #: Seconds for which a reading is as good as a new one. The clocks of two machines run apart slowly.
 FRESH = 30.0
 
+#: What SQLite's clock may have gone on since it last ticked.
+TICK = timedelta(milliseconds=1)
+
 _NOW = sa.select(utc_now())
 
 
@@ -41,7 +44,7 @@ class DatabaseClock:
         # Who then found nothing would go, and the wake-up would be spent.
         at = time.monotonic()
         moment = connection.execute(_NOW).scalar_one()
-        self._base, self._at, self._read = moment, at, True
+        self._base, self._at, self._read = moment + TICK, at, True
         return moment
 
     def now(self) -> datetime:
