@@ -233,16 +233,19 @@ class Claimer:
             [id_ for id_ in candidates if endpoints[id_].ordered and locked[id_].look_at],
         )
         flying = count_in_flight(self.state, connection, candidates)
-        share = -(-pick.room.total // len(locked))
-        wishes: list[Wish] = []
         free: dict[str, int] = {}
+        for endpoint_id in candidates:
+            # Ours that were answered are no requests in flight any more. The others' may be.
+            held = flying[endpoint_id] - pick.unsettled.answered[endpoint_id]
+            free[endpoint_id] = self.state.settings.endpoint_concurrency - held
+        # Those that have all they may leave their share to the others.
+        sharing = sum(slots > 0 for slots in free.values())
+        share = -(-pick.room.total // max(sharing, 1))
+        wishes: list[Wish] = []
         wanted: dict[str, int] = {}
         for endpoint_id in candidates:
             health, endpoint = locked[endpoint_id], endpoints[endpoint_id]
-            # Ours that were answered are no requests in flight any more. The others' may be.
-            held = flying[endpoint_id] - pick.unsettled.answered[endpoint_id]
-            slots = min(self.state.settings.endpoint_concurrency - held, share)
-            free[endpoint_id] = slots
+            slots = free[endpoint_id] = min(free[endpoint_id], share)
             if slots <= 0:
                 continue
             due = slots
