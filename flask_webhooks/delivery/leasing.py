@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +11,8 @@ import sqlalchemy as sa
 
 from ..formats import OutgoingEvent
 from ..models import DeliveryState
-from ..state import State
-from .locks import among
+from ..state import State, prepared
+from .locks import among, ids_parameter
 
 
 def lease_rows(
@@ -23,11 +24,44 @@ def lease_rows(
     lease_until: datetime,
 ) -> Sequence[Any]:
     """Put deliveries under a lease; returns those that were still pending."""
+    statements = _leasing(state)
+    ours = {**ids_parameter(state, picked), "b_token": token}
+    values = {"b_until": lease_until, "b_now": now}
+    if statements.read is None:
+        return connection.execute(statements.mark, {**ours, **values}).all()
+    connection.execute(statements.mark, {**ours, **values})
+    return connection.execute(statements.read, ours).all()
+
+
+def read_events(
+    state: State, connection: sa.Connection, event_ids: Iterable[str]
+) -> dict[str, OutgoingEvent]:
+    """Events as formats see them. One that many endpoints get is read but once."""
+    rows = connection.execute(_events(state), ids_parameter(state, sorted(set(event_ids))))
+    return {
+        id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant_name=tenant)
+        for id_, name, tenant, occurred_at, data_json in rows
+    }
+
+
+# -- statements ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Leasing:
+    mark: Any
+    #: What reads the rows that were marked, where the database does not return them.
+    read: sa.Select[Any] | None
+
+
+@prepared
+def _leasing(state: State) -> _Leasing:
     table = state.table("Delivery")
     delivery = table.c
-    ours = among(connection, delivery.id, picked)
+    ours = among(state, delivery.id)
     # Found by their ids: in a young database, PostgreSQL would read all that is pending instead.
     pending = sa.func.nullif(delivery.state, "") == DeliveryState.PENDING
+    token = sa.bindparam("b_token", type_=delivery.lease_token.type)
     mark = (
         sa.update(table)
         .where(ours, pending)
@@ -36,8 +70,8 @@ def lease_rows(
             due_at=None,
             noticed=None,
             lease_token=token,
-            lease_until=lease_until,
-            last_attempt_at=now,
+            lease_until=sa.bindparam("b_until"),
+            last_attempt_at=sa.bindparam("b_now"),
             attempt_count=delivery.attempt_count + 1,
         )
     )
@@ -50,27 +84,18 @@ def lease_rows(
         delivery.actor,
         delivery.failure_count,
     )
-    if connection.dialect.update_returning:
-        return connection.execute(mark.returning(*columns)).all()
-    connection.execute(mark)
-    return connection.execute(sa.select(*columns).where(ours, delivery.lease_token == token)).all()
+    if state.engine.dialect.update_returning:
+        return _Leasing(mark.returning(*columns), None)
+    return _Leasing(mark, sa.select(*columns).where(ours, delivery.lease_token == token))
 
 
-def read_events(
-    state: State, connection: sa.Connection, event_ids: Iterable[str]
-) -> dict[str, OutgoingEvent]:
-    """Events as formats see them. One that many endpoints get is read but once."""
+@prepared
+def _events(state: State) -> sa.Select[Any]:
     event = state.table("Event").c
-    rows = connection.execute(
-        sa.select(
-            event.id,
-            event.type,
-            event.tenant,
-            event.occurred_at,
-            sa.type_coerce(event.data, sa.Text()),
-        ).where(among(connection, event.id, sorted(set(event_ids))))
-    )
-    return {
-        id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant_name=tenant)
-        for id_, name, tenant, occurred_at, data_json in rows
-    }
+    return sa.select(
+        event.id,
+        event.type,
+        event.tenant,
+        event.occurred_at,
+        sa.type_coerce(event.data, sa.Text()),
+    ).where(among(state, event.id))

@@ -14,6 +14,8 @@ from ..models import DeliveryState
 from ..sqlite import READ_ONLY, lock
 from ..state import State, prepared
 
+#: The name of a parameter.
+_IDS = "b_ids"
 #: Between ids, which never hold it.
 _SEPARATOR = ","
 
@@ -94,22 +96,32 @@ def in_state(deliveries: sa.Table, state: DeliveryState) -> sa.ColumnElement[boo
     return deliveries.c.state == sa.literal_column(f"'{state}'")
 
 
-def among(
-    connection: sa.Connection, column: sa.Column[Any], ids: Collection[str]
-) -> sa.ColumnElement[bool]:
-    """That a column has one of some values, as one parameter where the database takes that.
+def among(state: State, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
+    """That a column has one of the values in the parameter ``b_ids``, which `ids_parameter` makes of them.
 
-    Then the statement is the same for any number of them, and is compiled and planned but once.
+    It is one parameter where the database takes that: then the statement is the same for any number of them, and
+    is compiled and planned but once.
     """
-    match connection.dialect.name:
+    match state.engine.dialect.name:
         case "postgresql":
             # As one text: psycopg writes arrays item by item. In a query of its own: PostgreSQL would count
             # them, and rather read all of a table of 30,000 rows.
-            joined = sa.select(sa.literal(_SEPARATOR.join(ids))).scalar_subquery()
+            joined = sa.select(sa.bindparam(_IDS, type_=sa.String())).scalar_subquery()
             values = sa.func.string_to_array(joined, _SEPARATOR)
             return column == sa.any_(sa.cast(values, postgresql.ARRAY(sa.String())))
         case "sqlite":
-            each = sa.func.json_each(compact_json(list(ids))).table_valued("value")
+            each = sa.func.json_each(sa.bindparam(_IDS, type_=sa.String())).table_valued("value")
             return column.in_(sa.select(each.c.value))
         case _:
-            return column.in_(ids)
+            return column.in_(sa.bindparam(_IDS, expanding=True))
+
+
+def ids_parameter(state: State, ids: Collection[str]) -> dict[str, Any]:
+    """The parameter of `among`."""
+    match state.engine.dialect.name:
+        case "postgresql":
+            return {_IDS: _SEPARATOR.join(ids)}
+        case "sqlite":
+            return {_IDS: compact_json(list(ids))}
+        case _:
+            return {_IDS: list(ids)}

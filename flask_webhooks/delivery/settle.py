@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,10 +20,11 @@ from ..health import Change, Health
 from ..models import DeliveryState, EndpointState
 from ..retry import next_attempt
 from ..state import State
+from . import settling
 from .announce import Announcer
 from .attempts import attempt_rows
 from .judge import Judgement, judge, next_trigger
-from .locks import among, take_write_lock
+from .locks import ids_parameter, take_write_lock
 from .outcome import Claimed, Outcome, Reason, Released, Sent, Settled
 from .rates import hold_buckets
 from .statistics import count_attempts
@@ -33,8 +34,6 @@ from .waiting import divert, hold_pending
 SUCCESS_STEP = 1.0
 #: Who disables endpoints, as shown beside the state.
 ACTOR = "Flask-Webhooks"
-#: The columns of `Health`, in its order.
-_HEALTH = [item.name for item in fields(Health)]
 
 
 class Settler:
@@ -53,8 +52,6 @@ class Settler:
             disable_after=settings.disable_after,
             disable_evidence=settings.disable_evidence,
         )
-        self._delivery = state.table("Delivery")
-        self._health = state.table("EndpointHealth")
 
     def settle(
         self,
@@ -101,12 +98,8 @@ class Settler:
         return settled
 
     def _lock_health(self, connection: sa.Connection, endpoint_ids: set[str]) -> dict[str, Health]:
-        table = self._health
         rows = connection.execute(
-            sa.select(table.c.endpoint_id, *(table.c[name] for name in _HEALTH))
-            .where(table.c.endpoint_id.in_(endpoint_ids))
-            .order_by(table.c.endpoint_id)
-            .with_for_update()
+            settling.lock_health(self.state), {"endpoint_ids": sorted(endpoint_ids)}
         )
         return {row.endpoint_id: Health(*row[1:]) for row in rows}
 
@@ -117,13 +110,8 @@ class Settler:
 
         Whoever else changes a row that is being sent waits for its health row, which we have locked.
         """
-        table = self._delivery
-        rows = connection.execute(
-            sa.select(table.c.id, table.c.lease_token).where(
-                among(connection, table.c.id, [claim.delivery_id for claim in claims]),
-                sa.func.nullif(table.c.state, "") == DeliveryState.SENDING,
-            )
-        )
+        ids = ids_parameter(self.state, [claim.delivery_id for claim in claims])
+        rows = connection.execute(settling.read_tokens(self.state), ids)
         return {row.id: row.lease_token for row in rows}
 
     def _release(
@@ -131,17 +119,8 @@ class Settler:
     ) -> None:
         """Give back what was not sent: the attempt is not counted."""
         if released:
-            table = self._delivery
             connection.execute(
-                sa.update(table)
-                .where(table.c.id == sa.bindparam("b_id"))
-                .values(
-                    state=DeliveryState.PENDING,
-                    due_at=sa.bindparam("b_due"),
-                    lease_token=None,
-                    lease_until=None,
-                    attempt_count=table.c.attempt_count - 1,
-                ),
+                settling.give_back(self.state),
                 [
                     {
                         "b_id": item.claimed.delivery_id,
@@ -161,43 +140,13 @@ class Settler:
                 succeeded[item.status].append(item.claimed.delivery_id)
             else:
                 others.append(self._without_success(item, state, reason, now))
-        table = self._delivery
         for status, ids in succeeded.items():
             connection.execute(
-                sa.update(table)
-                .where(among(connection, table.c.id, ids))
-                .values(
-                    state=DeliveryState.SUCCEEDED,
-                    reason=None,
-                    interruption_count=0,
-                    last_status=status,
-                    completed_at=now,
-                    lease_token=None,
-                    lease_until=None,
-                )
+                settling.complete(self.state),
+                {**ids_parameter(self.state, ids), "b_status": status, "b_now": now},
             )
         if others:
-            connection.execute(
-                sa.update(table)
-                .where(table.c.id == sa.bindparam("b_id"))
-                .values(
-                    state=sa.bindparam("b_state"),
-                    reason=sa.bindparam("b_reason"),
-                    failure_count=sa.bindparam("b_failures"),
-                    # It let its worker live, so it is not the one that kills them.
-                    interruption_count=sa.case(
-                        (sa.bindparam("b_ended", type_=sa.Boolean()), 0),
-                        else_=table.c.interruption_count,
-                    ),
-                    last_status=sa.bindparam("b_status"),
-                    due_at=sa.bindparam("b_due"),
-                    completed_at=sa.bindparam("b_completed"),
-                    trigger=sa.bindparam("b_trigger"),
-                    lease_token=None,
-                    lease_until=None,
-                ),
-                others,
-            )
+            connection.execute(settling.record_failure(self.state), others)
 
     def _without_success(
         self, item: Sent, state: DeliveryState, reason: Reason | None, now: datetime
@@ -239,15 +188,15 @@ class Settler:
         self, connection: sa.Connection, before: Mapping[str, Health], after: Mapping[str, Health]
     ) -> None:
         changed = [
-            {"b_endpoint": endpoint_id, **{name: getattr(health, name) for name in _HEALTH}}
+            {
+                "b_endpoint": endpoint_id,
+                **{f"b_{name}": getattr(health, name) for name in settling.HEALTH},
+            }
             for endpoint_id, health in sorted(after.items())
             if _worth_writing(before.get(endpoint_id), health)
         ]
         if changed:
-            table = self._health
-            connection.execute(
-                sa.update(table).where(table.c.endpoint_id == sa.bindparam("b_endpoint")), changed
-            )
+            connection.execute(settling.write_health(self.state), changed)
 
     def _apply_changes(
         self, connection: sa.Connection, judgement: Judgement, now: datetime
