@@ -17,7 +17,7 @@ from example_app.services import RedisServer
 from flask_webhooks.columns import utc_now
 from flask_webhooks.delivery import housekeeping
 from flask_webhooks.delivery.clock import DatabaseClock
-from flask_webhooks.delivery.drain import Drain
+from flask_webhooks.delivery.drain import SETTLE_PAUSE, Drain
 from flask_webhooks.delivery.send import Sender
 from flask_webhooks.signals import delivery_succeeded
 from flask_webhooks.state import state_of
@@ -75,6 +75,23 @@ def test_no_more_requests_in_flight_than_configured(app: Flask, receiver: Receiv
     assert len(receiver.requests) == 40
     assert max(receiver.most_in_flight.values()) <= 2
     assert receiver.most_in_flight.total() <= 8
+
+
+def test_outcomes_that_trickle_in_are_settled_together(app: Flask, receiver: Receiver) -> None:
+    """Claims go first: a settlement for each answer would keep the next delivery waiting."""
+    webhooks_of(app).create_endpoint(receiver.url())
+    thread = DrainThread(app, linger=0.5)
+    with statements(app) as executed:
+        began = time.monotonic()
+        thread.start()
+        for _ in range(60):
+            emit(app, 1)
+            time.sleep(0.005)
+        wait_until(lambda: states(app) == {"succeeded": 60}, 20)
+        took = time.monotonic() - began
+        thread.join(20)
+    settlements = sum("INTO webhooks_statistic" in statement for statement in executed)
+    assert settlements <= took / SETTLE_PAUSE + 1
 
 
 def test_a_lingering_drain_takes_the_next_event_at_once(

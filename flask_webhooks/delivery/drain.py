@@ -48,6 +48,8 @@ SETTLE_BATCH = 500
 #: Seconds in which outcomes gather while more than this share of the places is taken. A claim and a
 #: settlement take the same few milliseconds of Python however little they bring.
 GATHER, GATHER_SHARE = 0.01, 0.5
+#: Seconds between two settlements while few outcomes come. Claims, which deliveries wait for, go first.
+SETTLE_PAUSE = 0.025
 #: Seconds that requests in flight get when the worker must stop; with the rest it stays under 8 s.
 STOP_GRACE = 4.0
 #: Seconds that the last settling may take after that.
@@ -97,6 +99,7 @@ class Drain:
         #: The database's time of the last claim.
         self._looked_at = datetime.min.replace(tzinfo=UTC)
         self._stopping_since: float | None = None
+        self._settled_at = float("-inf")
         self._started = time.monotonic()
         self._active_at = time.monotonic()
         self.delivered = 0
@@ -202,12 +205,15 @@ class Drain:
             claims = self._look and self._room().total > 0
             # They take turns, unless outcomes come faster than they are settled.
             claims_next = self._settled and self._flight.outcomes < SETTLE_BATCH
-            if self._flight.outcomes and not (claims and claims_next):
+            gathering = self._gathering()
+            if self._flight.outcomes and gathering <= 0 and not (claims and claims_next):
                 if self._gathers():
                     await asyncio.sleep(GATHER)
                 await self._settle()
             elif claims:
                 await self._claim()
+            elif self._flight.outcomes:
+                await self._pause(gathering)
             elif self.busy():
                 if self._stopping_since is not None:
                     await self._finish_or_interrupt()
@@ -227,6 +233,12 @@ class Drain:
         # As many as ended since the last claim will probably do so until the next one.
         ahead = min(self._flight.ended - self._ended, concurrency) - self._flight.waiting
         return Room(concurrency - len(self._flight), max(ahead, 0))
+
+    def _gathering(self) -> float:
+        """Seconds for which outcomes gather still, unless there is a claim to make."""
+        if self._over() or self._limited or self._flight.outcomes >= SETTLE_BATCH:
+            return 0.0
+        return self._settled_at + SETTLE_PAUSE - time.monotonic()
 
     def _gathers(self) -> bool:
         """Whether it pays to wait for a moment before settling: plenty is under way, and has to come yet."""
@@ -294,7 +306,7 @@ class Drain:
                 raise
             changed = await self._write_one_by_one(sent, released)
         self.delivered += len(sent)
-        self._active_at = time.monotonic()
+        self._active_at = self._settled_at = time.monotonic()
         if self._limited or changed:
             self._look = True
 
