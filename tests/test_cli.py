@@ -218,6 +218,20 @@ def test_endpoints_are_listed(app: Flask) -> None:
     assert (found["events"], found["tenant"], found["state"]) == (["license.*"], None, "active")
 
 
+def test_waiting_deliveries_have_a_plus_where_counting_ended(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("flask_webhooks.queries", "flask_webhooks.queries.endpoints"):
+        monkeypatch.setattr(f"{module}.MOST_COUNTED", 2)
+    endpoint = add_endpoint(app)
+    for state in ("pending", "pending", "pending", "held"):
+        add_delivery(app, endpoint, state)
+    head, line = run(app, "endpoints", "list").stdout.splitlines()
+    assert line[head.index("PENDING") :].split() == ["2+", "1"]
+    [row] = json.loads(run(app, "endpoints", "list", "--json").stdout)
+    assert (row["pending"], row["held"]) == (2, 1)
+
+
 # -- deliveries ---------------------------------------------------------------------------------------
 
 
