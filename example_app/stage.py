@@ -117,6 +117,9 @@ class Stage:
         print(f"  receiver          {self.receiver_url}/stats")
         print(f"  a URL to add      {self.receiver_url}/try   or /try/503, which always fails")
         print(f"  logs              {self._directory}")
+        print(
+            f"The receiver fails about one event in {FAIL_EVERY} at first, on purpose: see the retries."
+        )
         print("Ctrl-C stops everything.", flush=True)
 
     def check(self) -> None:
