@@ -251,6 +251,10 @@ def test_deliveries_are_listed(app: Flask) -> None:
     ):
         found = json.loads(run(app, "deliveries", "list", "--json", *filters).stdout)
         assert [item["id"] for item in found] == expected
+    assert run(app, "deliveries", "list").stderr == ""
+    cut = run(app, "deliveries", "list", "--limit", "1")
+    assert len(cut.stdout.splitlines()) == 2
+    assert cut.stderr == "There are older ones: --limit shows up to 200.\n"
     assert "no endpoint 'ep_x'" in refused(run(app, "deliveries", "list", "--endpoint", "ep_x"))
 
 

@@ -16,7 +16,7 @@ from ..bulk.selection import TaskFilter
 from ..members import task_members
 from ..models import EndpointState, TaskKind
 from .failures import Misuse, reports_errors
-from .output import plain, print_json, print_table, shown_time
+from .output import plain, print_json, print_table, shown_time, tell_of_more
 from .parsing import current_access
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -207,11 +207,9 @@ def resend(delivery_id: str) -> None:
 @reports_errors
 def list_tasks(endpoint_id: str | None, unfinished: bool, limit: int, as_json: bool) -> None:
     """List tasks with their progress, newest first."""
-    rows = queries.list_tasks(
-        current_access(), endpoint_id, unfinished=unfinished, limit=limit
-    ).items
+    page = queries.list_tasks(current_access(), endpoint_id, unfinished=unfinished, limit=limit)
     if as_json:
-        print_json(task_members(row) for row in rows)
+        print_json(task_members(row) for row in page.items)
         return
     print_table(
         ("ID", "KIND", "STATE", "DONE", "OF", "BY", "STARTED", "ENDPOINT", "ERROR"),
@@ -227,10 +225,11 @@ def list_tasks(endpoint_id: str | None, unfinished: bool, limit: int, as_json: b
                 row.task.endpoint_id or "all",
                 row.task.error or "",
             )
-            for row in rows
+            for row in page.items
         ],
         "There are no tasks.",
     )
+    tell_of_more(page)
 
 
 @tasks.command("stop")

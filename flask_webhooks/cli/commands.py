@@ -17,7 +17,7 @@ from ..models import AT_REST, DeliveryState
 from ..state import state_of
 from .failures import Failure, Misuse, reports_errors
 from .formats import import_endpoints, keys, parse_options, render
-from .output import counted, plain, print_json, print_table, shown_time
+from .output import counted, plain, print_json, print_table, shown_time, tell_of_more
 from .parsing import current_access, parse_json
 
 webhooks = AppGroup("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
@@ -234,6 +234,7 @@ def list_deliveries(endpoint_id: str | None, state: str | None, limit: int, as_j
         ],
         "There are no such deliveries.",
     )
+    tell_of_more(page)
 
 
 @webhooks.command("test")

@@ -30,6 +30,12 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], empty: st
         click.echo("  ".join(padded).rstrip())
 
 
+def tell_of_more(page: queries.Page[Any]) -> None:
+    """Say on standard error, beside a table, that there are older ones than it has."""
+    if page.next_before is not None:
+        click.echo(f"There are older ones: --limit shows up to {queries.MAX_LIMIT}.", err=True)
+
+
 def counted(number: int) -> str:
     """A number of waiting deliveries: ``12``, or ``10,000+`` where counting ended."""
     more = "+" if number >= queries.MOST_COUNTED else ""
