@@ -17,7 +17,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_webhooks import Webhooks, queries
-from flask_webhooks.cli.output import first_line
+from flask_webhooks.cli.output import first_line, shortened
 from flask_webhooks.logs import safe_text
 from flask_webhooks.receiver import verify
 from flask_webhooks.rendering import EXAMPLE_SECRET
@@ -357,6 +357,7 @@ def test_a_worker_delivers_and_a_test_waits_for_it(app: Flask, config: dict[str,
     assert failed.returncode == 1
     [line] = failed.stderr.splitlines()
     assert line.startswith("Error: The delivery failed: ")
+    assert line.endswith(' It said: {"error":"no"}')
 
 
 def test_sweep_wakes_a_worker_for_what_was_lost(app: Flask, redis_url: str) -> None:
@@ -540,6 +541,11 @@ def test_stored_text_does_not_steer_the_terminal(app: Flask) -> None:
 
 
 # -- formats ------------------------------------------------------------------------------------------
+
+
+def test_what_a_receiver_said_is_short_and_does_not_steer_the_terminal() -> None:
+    assert shortened("Wrong secret") == "Wrong secret"
+    assert shortened("\x1b[2J" + "x" * 1000) == "\N{REPLACEMENT CHARACTER}[2J" + "x" * 296 + "…"
 
 
 def test_an_endpoint_with_everything_that_can_be_set(app: Flask, tmp_path: Path) -> None:

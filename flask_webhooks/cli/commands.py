@@ -17,7 +17,15 @@ from ..models import AT_REST, DeliveryState
 from ..state import state_of
 from .failures import Failure, Misuse, reports_errors
 from .formats import import_endpoints, keys, parse_options, render
-from .output import counted, plain, print_json, print_table, shown_time, tell_of_more
+from .output import (
+    counted,
+    plain,
+    print_json,
+    print_table,
+    shortened,
+    shown_time,
+    tell_of_more,
+)
 from .parsing import current_access, parse_json
 
 webhooks = AppGroup("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
@@ -279,7 +287,9 @@ def _wait_for(access: Access, delivery_id: str, seconds: float) -> None:
     if detail.delivery.state != DeliveryState.SUCCEEDED:
         last = detail.attempts[-1] if detail.attempts else None
         why = (last and last.error) or detail.delivery.reason or "no attempt was made"
-        raise Failure(f"The delivery {detail.delivery.state}: {plain(why)}")
+        answer = " ".join(((last and last.response_body) or "").split())
+        said = f" It said: {shortened(answer)}" if answer else ""
+        raise Failure(f"The delivery {detail.delivery.state}: {plain(why)}{said}")
     last = detail.attempts[-1]
     click.echo(f"Delivered: status {last.status} in {last.duration_ms or 0:.0f} ms.")
 

@@ -12,6 +12,9 @@ import click
 from .. import queries
 from ..logs import without_stop
 
+#: Characters that are shown of what a receiver answered.
+LONGEST_QUOTE = 300
+
 
 def print_json(items: Iterable[dict[str, Any]]) -> None:
     """Print a JSON list."""
@@ -50,6 +53,11 @@ def shown_time(moment: datetime) -> str:
 def plain(text: str) -> str:
     """Without control characters, which would steer the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that somebody else wrote."""
+    return plain(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
 
 
 def first_line(error: BaseException | None) -> str:
