@@ -118,8 +118,9 @@ class Stage:
         print(f"  a URL to add      {self.receiver_url}/try   or /try/503, which always fails")
         print(f"  logs              {self._directory}")
         print(
-            f"The receiver fails about one event in {FAIL_EVERY} at first, on purpose: see the retries."
+            f"The receiver fails the first request for about one event in {FAIL_EVERY} on purpose:"
         )
+        print("those deliveries succeed at their second attempt.")
         print("Ctrl-C stops everything.", flush=True)
 
     def check(self) -> None:
