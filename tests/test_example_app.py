@@ -870,6 +870,8 @@ def test_demo_delivers_everything(tmp_path: Path) -> None:
     assert summary["deliveries"] == summary["succeeded"] == summary["verified"]
     assert (summary["lost"], summary["duplicates"]) == (0, 0)
     assert 0 < summary["p50_ms"] <= summary["p95_ms"]
+    # The receiver failed some on purpose.
+    assert re.search(r" [1-9]\d* retries ", output.splitlines()[-2])
     _assert_nothing_is_left(output, tmp_path)
 
 
