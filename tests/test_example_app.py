@@ -638,6 +638,11 @@ def _verify(headers: Headers, body: str = BODY) -> None:
     verify(SECRET, headers, body.encode(), time.time())
 
 
+def test_receiver_knows_nothing_of_the_sending_side() -> None:
+    program = "import sys, example_app.receiver; sys.exit('flask_webhooks' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
 def test_receiver_accepts_what_standardwebhooks_signs() -> None:
     _verify(_signed())
 
