@@ -7,7 +7,10 @@ PYTEST_SLOW_ARGS ?=
 BENCH_ARGS ?=
 
 BIN := .venv/bin
+# What the demo needs is installed in half a minute, what the tests need in some minutes.
+DEMO_INSTALLED := .venv/.demo
 INSTALLED := .venv/.installed
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 SOURCES = $(wildcard flask_webhooks example_app tests benchmarks)
 
 .DEFAULT_GOAL := help
@@ -18,13 +21,19 @@ help: ## This list
 
 .venv: $(INSTALLED) ## The virtual environment, with everything in it (PYTHON=python3.13 to choose)
 
-$(INSTALLED): setup.cfg pyproject.toml
+$(DEMO_INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,speed,test,dev]'
+	@echo "Installing into .venv, this once ..."
+	$(PIP_INSTALL) '.[demo,speed]'
 	@touch $@
 
-demo: .venv ## The whole thing running (DEMO_SECONDS=20 to stop by itself)
+$(INSTALLED): $(DEMO_INSTALLED)
+	@echo "Installing what the tests need, this once ..."
+	$(PIP_INSTALL) '.[demo,speed,test,dev]'
+	@touch $@
+
+demo: $(DEMO_INSTALLED) ## The whole thing running (DEMO_SECONDS=20 to stop by itself)
 	@$(BIN)/python -m example_app.demo
 
 test: .venv ## The suite, without the slow tests (PYTEST_ARGS='-n 0 -k name')

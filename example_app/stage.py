@@ -117,6 +117,10 @@ class Stage:
         print(f"  receiver          {self.receiver_url}/stats")
         print(f"  a URL to add      {self.receiver_url}/try   or /try/503, which always fails")
         print(f"  logs              {self._directory}")
+        print(
+            f"The receiver fails the first request for about one event in {FAIL_EVERY} on purpose:"
+        )
+        print("those deliveries succeed at their second attempt.")
         print("Ctrl-C stops everything.", flush=True)
 
     def check(self) -> None:

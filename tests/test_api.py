@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -179,6 +180,15 @@ def test_one_who_may_only_manage_can_create_and_change(app: Flask) -> None:
     webhooks_of(app).authorize(lambda action, endpoint: action == "manage")
     created = Api(app).post("/endpoints", {"url": URL}, 201)
     assert Api(app).patch(f"/endpoints/{created['id']}", {"name": "x"})["name"] == "x"
+
+
+def test_commands_print_what_the_api_answers(app: Flask, api: Api) -> None:
+    endpoint = add_endpoint(app, tenant="app_1", events=["license.*"])
+    add_delivery(app, endpoint, "failed", reason="gone", last_status=410)
+    actions.start_task(accessing(app, "ann"), "cancel", endpoint.id)
+    for path in ("endpoints", "deliveries", "tasks"):
+        printed = app.test_cli_runner().invoke(args=["webhooks", path, "list", "--json"])
+        assert json.loads(printed.stdout) == api.get(f"/{path}")["items"]
 
 
 # -- formats and event types --------------------------------------------------------------------------

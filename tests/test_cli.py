@@ -17,7 +17,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_webhooks import Webhooks, queries
-from flask_webhooks.cli.output import first_line
+from flask_webhooks.cli.output import first_line, shortened
 from flask_webhooks.logs import safe_text
 from flask_webhooks.receiver import verify
 from flask_webhooks.rendering import EXAMPLE_SECRET
@@ -218,6 +218,20 @@ def test_endpoints_are_listed(app: Flask) -> None:
     assert (found["events"], found["tenant"], found["state"]) == (["license.*"], None, "active")
 
 
+def test_waiting_deliveries_have_a_plus_where_counting_ended(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("flask_webhooks.queries", "flask_webhooks.queries.endpoints"):
+        monkeypatch.setattr(f"{module}.MOST_COUNTED", 2)
+    endpoint = add_endpoint(app)
+    for state in ("pending", "pending", "pending", "held"):
+        add_delivery(app, endpoint, state)
+    head, line = run(app, "endpoints", "list").stdout.splitlines()
+    assert line[head.index("PENDING") :].split() == ["2+", "1"]
+    [row] = json.loads(run(app, "endpoints", "list", "--json").stdout)
+    assert (row["pending"], row["held"]) == (2, 1)
+
+
 # -- deliveries ---------------------------------------------------------------------------------------
 
 
@@ -237,6 +251,10 @@ def test_deliveries_are_listed(app: Flask) -> None:
     ):
         found = json.loads(run(app, "deliveries", "list", "--json", *filters).stdout)
         assert [item["id"] for item in found] == expected
+    assert run(app, "deliveries", "list").stderr == ""
+    cut = run(app, "deliveries", "list", "--limit", "1")
+    assert len(cut.stdout.splitlines()) == 2
+    assert cut.stderr == "There are older ones: --limit shows up to 200.\n"
     assert "no endpoint 'ep_x'" in refused(run(app, "deliveries", "list", "--endpoint", "ep_x"))
 
 
@@ -340,6 +358,7 @@ def test_a_worker_delivers_and_a_test_waits_for_it(app: Flask, config: dict[str,
     assert failed.returncode == 1
     [line] = failed.stderr.splitlines()
     assert line.startswith("Error: The delivery failed: ")
+    assert line.endswith(' It said: {"error":"no"}')
 
 
 def test_sweep_wakes_a_worker_for_what_was_lost(app: Flask, redis_url: str) -> None:
@@ -523,6 +542,11 @@ def test_stored_text_does_not_steer_the_terminal(app: Flask) -> None:
 
 
 # -- formats ------------------------------------------------------------------------------------------
+
+
+def test_what_a_receiver_said_is_short_and_does_not_steer_the_terminal() -> None:
+    assert shortened("Wrong secret") == "Wrong secret"
+    assert shortened("\x1b[2J" + "x" * 1000) == "\N{REPLACEMENT CHARACTER}[2J" + "x" * 296 + "…"
 
 
 def test_an_endpoint_with_everything_that_can_be_set(app: Flask, tmp_path: Path) -> None:

@@ -796,6 +796,8 @@ def test_quickstart_works_as_it_is_written(terminal: Terminal) -> None:
     assert "All 10 tables exist already." in output
     assert "Delivered: status 204" in output
     assert re.search(r"dlv_\w+ +license\.activated +succeeded", output)
+    pages = terminal.run("curl -s http://127.0.0.1:8000/webhooks/")
+    assert terminal.replaced["ep_…"] in pages
 
 
 def wait_for_line(terminal: Terminal, text: str, seconds: float = 20) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -35,6 +36,7 @@ from example_app.extensions import webhooks
 from example_app.models import License, UserSession, db
 from example_app.processes import ROOT, Child, ChildDied, DemoError
 from example_app.receiver import BadSignature, create_receiver, failure, verify
+from example_app.scoreboard import post_json
 from flask_webhooks.catalog import builtin_catalog
 from flask_webhooks.state import ALL_TENANTS
 
@@ -636,6 +638,11 @@ def _verify(headers: Headers, body: str = BODY) -> None:
     verify(SECRET, headers, body.encode(), time.time())
 
 
+def test_receiver_knows_nothing_of_the_sending_side() -> None:
+    program = "import sys, example_app.receiver; sys.exit('flask_webhooks' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
 def test_receiver_accepts_what_standardwebhooks_signs() -> None:
     _verify(_signed())
 
@@ -827,6 +834,17 @@ def _demo(tmp_path: Path, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+def _introduction(process: subprocess.Popen[str]) -> str:
+    """What the demo says before its traffic begins."""
+    assert process.stdout is not None
+    output = ""
+    while "Ctrl-C" not in output:
+        line = process.stdout.readline()
+        assert line, process.communicate(timeout=60)[1]
+        output += line
+    return output
+
+
 def _assert_nothing_is_left(output: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     ports = {int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)/", output)}
@@ -857,7 +875,30 @@ def test_demo_delivers_everything(tmp_path: Path) -> None:
     assert summary["deliveries"] == summary["succeeded"] == summary["verified"]
     assert (summary["lost"], summary["duplicates"]) == (0, 0)
     assert 0 < summary["p50_ms"] <= summary["p95_ms"]
+    # The receiver failed some on purpose.
+    assert re.search(r" [1-9]\d* retries ", output.splitlines()[-2])
     _assert_nothing_is_left(output, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_demo_fails_when_the_receiver_verifies_nothing(tmp_path: Path) -> None:
+    with _demo(tmp_path, DEMO_SECONDS="3") as process:
+        output = _introduction(process)
+        receiver = re.search(r"http://[0-9.:]+(?=/stats)", output)
+        assert receiver is not None
+        other = {"hook": "ledger", "secret": f"whsec_{base64.b64encode(bytes(24)).decode()}"}
+        post_json(f"{receiver[0]}/secrets", other)
+        rest, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, rest + errors
+    summary = json.loads(rest.splitlines()[-1])
+    assert 0 < summary["lost"] == summary["deliveries"] - summary["verified"]
+    assert f"{summary['lost']} events were lost on their way to an endpoint." in errors
+    assert re.search(r"The receiver refused [1-9]\d* signatures\.", errors)
+    # What is needed to find out why is kept.
+    [kept] = tmp_path.iterdir()
+    assert str(kept) in errors
+    assert (kept / "worker.log").exists()
 
 
 @pytest.mark.slow
@@ -865,12 +906,7 @@ def test_demo_delivers_everything(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_demo_stops_everything_when_asked(tmp_path: Path, number: signal.Signals) -> None:
     with _demo(tmp_path) as process:
-        assert process.stdout is not None
-        output = ""
-        while "Ctrl-C" not in output:
-            line = process.stdout.readline()
-            assert line, process.communicate(timeout=60)[1]
-            output += line
+        output = _introduction(process)
         time.sleep(2)
         process.send_signal(number)
         rest, errors = process.communicate(timeout=90)

@@ -573,7 +573,7 @@ LAYERS = [
     {"bulk"},
     {"queries", "actions"},
     {"jobs"},
-    {"worker", "tasks"},
+    {"worker", "tasks", "members"},
     {"admin", "api", "cli", "testing"},
     {"extension"},
     {"__init__"},

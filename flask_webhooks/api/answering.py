@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from typing import Any, TypeVar
 
 from flask import Response, url_for
 
-from ..formats.standard import iso_milliseconds
 from ..queries import Page
 
 T = TypeVar("T")
@@ -42,13 +39,3 @@ def answer_all(items: Iterable[Any]) -> Response:
 def location_of(view: str, **values: Any) -> str:
     """The URL of something of this API."""
     return url_for(f".{view}", **values)
-
-
-def iso(moment: datetime | None) -> str | None:
-    """``2026-01-31T12:00:00.250Z``, as in payloads."""
-    return None if moment is None else iso_milliseconds(moment)
-
-
-def finite(value: float | None) -> float | None:
-    """A number that JSON has; ``None`` for the others."""
-    return value if value is None or math.isfinite(value) else None

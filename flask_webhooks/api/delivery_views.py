@@ -6,8 +6,8 @@ from flask import Response
 
 from .. import actions, queries
 from ..access import Access
+from ..members import delivery_detail_members, delivery_members, delivery_row_members
 from .answering import answer, answer_page
-from .members import delivery_detail_members, delivery_members, delivery_row_members
 from .reading import moment, read_body, read_query, scoped, text, whole
 
 

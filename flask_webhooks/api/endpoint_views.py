@@ -8,16 +8,16 @@ from flask import Response, request
 
 from .. import actions, queries
 from ..access import Access
-from ..queries.pages import check_limit, page_of
-from ..state import AllTenants
-from .answering import answer, answer_page, location_of
-from .dialects import dialect_of_change, dialect_of_new
-from .members import (
+from ..members import (
     delivery_members,
     endpoint_detail_members,
     endpoint_members,
     endpoint_row_members,
 )
+from ..queries.pages import check_limit, page_of
+from ..state import AllTenants
+from .answering import answer, answer_page, location_of
+from .dialects import dialect_of_change, dialect_of_new
 from .reading import (
     Reader,
     anything,

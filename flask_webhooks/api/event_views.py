@@ -6,8 +6,8 @@ from flask import Response
 
 from .. import queries
 from ..access import Access
+from ..members import event_detail_members, event_row_members, routing_members
 from .answering import answer, answer_all, answer_page
-from .members import event_detail_members, event_row_members, routing_members
 from .reading import moment, read_query, scoped, text, whole
 
 

@@ -6,9 +6,9 @@ from flask import Response
 
 from .. import queries
 from ..access import Access
+from ..members import activity_members, bucket_members, failing_members, health_members
 from ..state import AllTenants
 from .answering import answer, answer_all, answer_page
-from .members import activity_members, bucket_members, failing_members, health_members
 from .reading import read_query, scoped, text, whole
 
 

@@ -6,8 +6,8 @@ from flask import Response
 
 from .. import actions
 from ..access import Access
+from ..members import endpoint_members
 from .answering import answer
-from .members import endpoint_members
 from .reading import anything, read_body
 
 

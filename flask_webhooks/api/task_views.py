@@ -9,8 +9,8 @@ from flask import Response
 
 from .. import actions, queries
 from ..access import Access
+from ..members import preview_members, task_members
 from .answering import answer, answer_page, location_of
-from .members import preview_members, task_members
 from .reading import (
     Reader,
     boolean,

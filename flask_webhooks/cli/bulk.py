@@ -13,9 +13,10 @@ from flask.cli import AppGroup, with_appcontext
 from .. import actions, queries
 from ..access import Access
 from ..bulk.selection import TaskFilter
+from ..members import task_members
 from ..models import EndpointState, TaskKind
 from .failures import Misuse, reports_errors
-from .output import plain, print_json, print_table
+from .output import plain, print_json, print_table, shown_time, tell_of_more
 from .parsing import current_access
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -127,11 +128,11 @@ def start(
     noun = "events" if kind == TaskKind.REPLAY else "deliveries"
     line = f"{seen.text} {noun}"
     if seen.oldest is not None and seen.newest is not None:
-        line += f", from {_shown(seen.oldest)} to {_shown(seen.newest)}"
+        line += f", from {shown_time(seen.oldest)} to {shown_time(seen.newest)}"
     click.echo(f"{line}.")
     since = wanted.get("since")
     if seen.history_since is not None and since is not None and since < seen.history_since:
-        click.echo(f"The history begins at {_shown(seen.history_since)}.")
+        click.echo(f"The history begins at {shown_time(seen.history_since)}.")
     if not seen.count and not seen.more:
         return
     inactive = seen.endpoint is not None and seen.endpoint.state != EndpointState.ACTIVE
@@ -206,11 +207,9 @@ def resend(delivery_id: str) -> None:
 @reports_errors
 def list_tasks(endpoint_id: str | None, unfinished: bool, limit: int, as_json: bool) -> None:
     """List tasks with their progress, newest first."""
-    rows = queries.list_tasks(
-        current_access(), endpoint_id, unfinished=unfinished, limit=limit
-    ).items
+    page = queries.list_tasks(current_access(), endpoint_id, unfinished=unfinished, limit=limit)
     if as_json:
-        print_json(task_members(row) for row in rows)
+        print_json(task_members(row) for row in page.items)
         return
     print_table(
         ("ID", "KIND", "STATE", "DONE", "OF", "BY", "STARTED", "ENDPOINT", "ERROR"),
@@ -222,14 +221,15 @@ def list_tasks(endpoint_id: str | None, unfinished: bool, limit: int, as_json: b
                 row.task.done,
                 "?" if row.task.total is None else row.task.total,
                 row.task.actor,
-                _shown(row.task.created_at),
+                shown_time(row.task.created_at),
                 row.task.endpoint_id or "all",
                 row.task.error or "",
             )
-            for row in rows
+            for row in page.items
         ],
         "There are no tasks.",
     )
+    tell_of_more(page)
 
 
 @tasks.command("stop")
@@ -240,27 +240,3 @@ def stop_task(task_id: str) -> None:
     access: Access = current_access()
     task = actions.stop_task(access, task_id)
     click.echo(f"Stopped {task.id} after {task.done:,} deliveries.")
-
-
-def task_members(row: queries.TaskRow) -> dict[str, Any]:
-    """A task as JSON."""
-    task = row.task
-    return {
-        "id": task.id,
-        "kind": task.kind,
-        "endpoint_id": task.endpoint_id,
-        "tenant": task.tenant,
-        "filter": task.filter,
-        "actor": task.actor,
-        "state": task.state,
-        "total": task.total,
-        "done": task.done,
-        "created_at": task.created_at.isoformat(),
-        "started_at": task.started_at and task.started_at.isoformat(),
-        "finished_at": task.finished_at and task.finished_at.isoformat(),
-        "error": task.error,
-    }
-
-
-def _shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -12,16 +12,19 @@ from flask.cli import AppGroup
 
 from .. import actions, queries
 from ..access import Access
+from ..members import delivery_row_members, endpoint_row_members
 from ..models import AT_REST, DeliveryState
 from ..state import state_of
 from .failures import Failure, Misuse, reports_errors
 from .formats import import_endpoints, keys, parse_options, render
 from .output import (
-    delivery_members,
-    endpoint_members,
+    counted,
     plain,
     print_json,
     print_table,
+    shortened,
+    shown_time,
+    tell_of_more,
 )
 from .parsing import current_access, parse_json
 
@@ -82,7 +85,7 @@ def list_endpoints(search: str | None, as_json: bool) -> None:
     """List the endpoints, newest first."""
     rows = queries.list_endpoints(current_access(), search)
     if as_json:
-        print_json(endpoint_members(row) for row in rows)
+        print_json(endpoint_row_members(row) for row in rows)
         return
     print_table(
         ("ID", "TENANT", "STATE", "FORMAT", "URL", "24 H", "PENDING", "HELD", "NAME"),
@@ -94,8 +97,8 @@ def list_endpoints(search: str | None, as_json: bool) -> None:
                 row.endpoint.format,
                 row.endpoint.url_shown,
                 "-" if row.success_rate is None else f"{row.success_rate:.0%}",
-                row.pending,
-                row.held,
+                counted(row.pending),
+                counted(row.held),
                 row.endpoint.name,
             )
             for row in rows
@@ -220,7 +223,7 @@ def list_deliveries(endpoint_id: str | None, state: str | None, limit: int, as_j
         current_access(), endpoint_id=endpoint_id, state=state, limit=limit
     )
     if as_json:
-        print_json(delivery_members(row) for row in page.items)
+        print_json(delivery_row_members(row) for row in page.items)
         return
     print_table(
         ("ID", "EVENT TYPE", "STATE", "REASON", "ATTEMPTS", "STATUS", "CREATED", "ENDPOINT"),
@@ -232,13 +235,14 @@ def list_deliveries(endpoint_id: str | None, state: str | None, limit: int, as_j
                 row.delivery.reason or "-",
                 row.delivery.attempt_count,
                 row.delivery.last_status or "-",
-                row.delivery.created_at.isoformat(" ", "seconds"),
+                shown_time(row.delivery.created_at),
                 row.endpoint.name or row.endpoint.url_shown,
             )
             for row in page.items
         ],
         "There are no such deliveries.",
     )
+    tell_of_more(page)
 
 
 @webhooks.command("test")
@@ -283,7 +287,9 @@ def _wait_for(access: Access, delivery_id: str, seconds: float) -> None:
     if detail.delivery.state != DeliveryState.SUCCEEDED:
         last = detail.attempts[-1] if detail.attempts else None
         why = (last and last.error) or detail.delivery.reason or "no attempt was made"
-        raise Failure(f"The delivery {detail.delivery.state}: {plain(why)}")
+        answer = " ".join(((last and last.response_body) or "").split())
+        said = f" It said: {shortened(answer)}" if answer else ""
+        raise Failure(f"The delivery {detail.delivery.state}: {plain(why)}{said}")
     last = detail.attempts[-1]
     click.echo(f"Delivered: status {last.status} in {last.duration_ms or 0:.0f} ms.")
 

@@ -9,7 +9,7 @@ import click
 
 from .. import actions, queries
 from .failures import Failure, Misuse, reports_errors
-from .output import first_line, plain
+from .output import first_line, plain, shown_time
 from .parsing import current_access, parse_json, parse_object
 
 #: Members under which services put the list of their endpoints.
@@ -84,7 +84,7 @@ def keys(endpoint_id: str) -> None:
     """Print the public keys by which the receiver of an endpoint verifies."""
     found = queries.public_keys(current_access(), endpoint_id)
     for key in found:
-        until = "" if key.expires_at is None else f"  until {key.expires_at:%Y-%m-%d %H:%M} UTC"
+        until = "" if key.expires_at is None else f"  until {shown_time(key.expires_at)}"
         click.echo(f"{key.text}{until}")
     if not found:
         click.echo("This endpoint signs by a shared secret; there is no public key.")

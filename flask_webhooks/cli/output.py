@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -12,54 +12,8 @@ import click
 from .. import queries
 from ..logs import without_stop
 
-
-def endpoint_members(row: queries.EndpointRow) -> dict[str, Any]:
-    """An endpoint as JSON."""
-    endpoint = row.endpoint
-    return {
-        "id": endpoint.id,
-        "tenant": endpoint.tenant,
-        "name": endpoint.name,
-        "description": endpoint.description,
-        "url": endpoint.url_shown,
-        "format": endpoint.format,
-        "options": endpoint.options or {},
-        "user_agent": endpoint.user_agent,
-        "events": endpoint.events,
-        "timeout": endpoint.timeout,
-        "rate_limit": endpoint.rate_limit,
-        "ordered": endpoint.ordered,
-        "state": endpoint.state,
-        "state_reason": endpoint.state_reason,
-        "created_at": _time(endpoint.created_at),
-        "success_rate_24h": row.success_rate,
-        "last_delivery_at": _time(row.last_delivery_at),
-        "pending": row.pending,
-        "held": row.held,
-    }
-
-
-def delivery_members(row: queries.DeliveryRow) -> dict[str, Any]:
-    """A delivery as JSON."""
-    delivery = row.delivery
-    return {
-        "id": delivery.id,
-        "event_id": delivery.event_id,
-        "event_type": delivery.event_type,
-        "endpoint_id": delivery.endpoint_id,
-        "tenant": delivery.tenant,
-        "state": delivery.state,
-        "reason": delivery.reason,
-        "attempt_count": delivery.attempt_count,
-        "last_status": delivery.last_status,
-        "due_at": _time(delivery.due_at),
-        "created_at": _time(delivery.created_at),
-        "completed_at": _time(delivery.completed_at),
-    }
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+#: Characters that are shown of what a receiver answered.
+LONGEST_QUOTE = 300
 
 
 def print_json(items: Iterable[dict[str, Any]]) -> None:
@@ -79,9 +33,31 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], empty: st
         click.echo("  ".join(padded).rstrip())
 
 
+def tell_of_more(page: queries.Page[Any]) -> None:
+    """Say on standard error, beside a table, that there are older ones than it has."""
+    if page.next_before is not None:
+        click.echo(f"There are older ones: --limit shows up to {queries.MAX_LIMIT}.", err=True)
+
+
+def counted(number: int) -> str:
+    """A number of waiting deliveries: ``12``, or ``10,000+`` where counting ended."""
+    more = "+" if number >= queries.MOST_COUNTED else ""
+    return f"{number:,}{more}"
+
+
+def shown_time(moment: datetime) -> str:
+    """For people: ``2026-01-31 12:00:00 UTC``."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def plain(text: str) -> str:
     """Without control characters, which would steer the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that somebody else wrote."""
+    return plain(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
 
 
 def first_line(error: BaseException | None) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from ...delivery.outcome import Outcome
+from ...members import MOST_ATTEMPTS
 from ...models import DeliveryState, EndpointState, Trigger
 from ...queries import MAX_LIMIT, MOST_COUNTED, Why
-from ..members import MOST_ATTEMPTS
 from .parts import (
     Schema,
     flag,

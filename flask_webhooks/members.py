@@ -1,16 +1,31 @@
-"""What the API shows of each thing. Nothing here is a secret: those are only in answers that make one."""
+"""What programs are shown of each thing, by the API and by commands, as members of JSON objects.
+
+Nothing here is a secret: those are only in answers that make one.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from .. import queries
-from ..models import Activity, Attempt, Delivery, Endpoint, Event
-from .answering import finite, iso
+from . import queries
+from .formats.standard import iso_milliseconds
+from .models import Activity, Attempt, Delivery, Endpoint, Event
 
 #: Attempts in the answer about one delivery. Each may hold bodies, and one that is resent goes on getting more.
 MOST_ATTEMPTS: Final = 50
+
+
+def iso(moment: datetime | None) -> str | None:
+    """``2026-01-31T12:00:00.250Z``, as in payloads."""
+    return None if moment is None else iso_milliseconds(moment)
+
+
+def finite(value: float | None) -> float | None:
+    """A number that JSON has; ``None`` for the others."""
+    return value if value is None or math.isfinite(value) else None
 
 
 def endpoint_members(endpoint: Endpoint) -> dict[str, Any]:
