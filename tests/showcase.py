@@ -113,7 +113,7 @@ class Show:
     endpoints: dict[str, str]
     #: Of the event that went to some, and not to others.
     event: str
-    #: With three attempts.
+    #: Of which all attempts failed.
     delivery: str
     #: As the shop got it.
     request: Request
@@ -161,7 +161,7 @@ def make(app: Flask, receiver: Receiver) -> Show:
     _spread(app)
     _age(app, endpoints)
     request = next(item for item in receiver.requests if item.path.endswith("/shop"))
-    return Show(endpoints, events[0], _delivery(app, endpoints["fraud"]), request)
+    return Show(endpoints, events[0], _delivery(app, endpoints["erp"]), request)
 
 
 def _delivery(app: Flask, endpoint_id: str) -> str:

@@ -74,7 +74,7 @@ def test_percentiles_never_fall(found: list[int], share: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(0, 2), (2, 2), (3, 5), (11, 20), (50, 50), (51, 100), (990, 1000)]
+    ("value", "expected"), [(0, 2), (2, 2), (3, 4), (11, 20), (60, 60), (61, 80), (990, 1000)]
 )
 def test_the_scale_ends_with_a_round_number(value: float, expected: float) -> None:
     assert charts.ceiling(value) == expected
