@@ -21,6 +21,7 @@ from rq import Worker
 from rq.scheduler import RQScheduler
 
 from flask_webhooks import actions
+from flask_webhooks.access import Access
 from flask_webhooks.catalog import builtin_catalog
 from flask_webhooks.columns import utc_now
 from flask_webhooks.state import state_of
@@ -68,7 +69,7 @@ SITES = {
         rate=22,
         failing=0.03,
         age=96,
-        user_agent="Contoso-Desk/2",
+        user_agent="Contoso/2",
     ),
     "erp": Site(
         "Adventure Works ERP",
@@ -157,11 +158,24 @@ def make(app: Flask, receiver: Receiver) -> Show:
             name="Team chat",
             events=["security.alert", "license.revoked"],
         ).id
+        _add_tasks(app, access, endpoints)
     _rename(app, receiver, endpoints)
     _spread(app)
     _age(app, endpoints)
     request = next(item for item in receiver.requests if item.path.endswith("/shop"))
     return Show(endpoints, events[0], _delivery(app, endpoints["erp"]), request)
+
+
+def _add_tasks(app: Flask, access: Access, endpoints: dict[str, str]) -> None:
+    """One that is over, and one that workers have got half-way through."""
+    now = datetime.now(UTC)
+    resent = actions.start_task(access, "resend", None, status="5xx")
+    times = {"started_at": now, "finished_at": now}
+    update(app, "Task", resent.id, state="finished", total=37, done=37, **times)
+    replayed = actions.start_task(
+        access, "replay", endpoints["shop"], since=now - timedelta(days=3)
+    )
+    update(app, "Task", replayed.id, state="running", total=1284, done=712, started_at=now)
 
 
 def _delivery(app: Flask, endpoint_id: str) -> str:
@@ -248,14 +262,17 @@ def add_history(
     :param outage: for how many hours all have failed.
     """
     chance = random.Random(2)
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
     rows = []
-    for back in range(1, 30 * 24):
+    for back in range(30 * 24):
         then = hour - timedelta(hours=back)
         level = rate * (1 + 0.6 * math.sin(2 * math.pi * (then.hour - 9) / 24))
+        if not back:
+            level *= now.minute / 60
         attempts = max(0, round(chance.gauss(level, level / 8)))
         failed = attempts
-        if back > outage:
+        if back >= outage:
             failed = sum(chance.random() < failing for _ in range(attempts))
         succeeded = attempts - failed
         quick, usual = round(succeeded * chance.uniform(0.35, 0.6)), round(succeeded * 0.3)
@@ -274,8 +291,11 @@ def add_history(
                 "ms_1000": failed,
             }
         )
+    table = state_of(app).table("Statistic")
     with state_of(app).engine.begin() as connection:
-        connection.execute(sa.insert(state_of(app).table("Statistic")), rows)
+        # What was really sent just now would be a dent at the end.
+        connection.execute(sa.delete(table).where(table.c.endpoint_id == endpoint_id))
+        connection.execute(sa.insert(table), rows)
 
 
 # -- in front of the camera ---------------------------------------------------------------------------
@@ -292,7 +312,7 @@ def every_shot(watched: Watched, app: Flask, show: Show, redis_url: str) -> Iter
 
     page = watched.page
     endpoint = {key: f"/endpoints/{id_}" for key, id_ in show.endpoints.items()}
-    look("/", height=640)
+    look("/", 1280, 760)
     yield Shot("endpoints", SCHEMES)
     look("/", 390, 780)
     yield Shot("phone", SCHEMES)
@@ -310,7 +330,7 @@ def every_shot(watched: Watched, app: Flask, show: Show, redis_url: str) -> Iter
     page.mouse.move(0, 0)
     yield Shot("secret")
     since = datetime.now(UTC) - timedelta(days=1)
-    look(f"{endpoint['erp']}/recover?since={since:%Y-%m-%dT%H:%M}", height=520)
+    look(f"{endpoint['erp']}/recover?since={since:%Y-%m-%dT%H:%M}", height=640)
     yield Shot("recover")
     look(f"{endpoint['shop']}/debugger", height=800)
     _paste(page, show.request)
@@ -349,7 +369,7 @@ def give_a_sign(app: Flask, redis_url: str) -> None:
             )
         )
     with redis.Redis.from_url(redis_url) as client:
-        worker = Worker([queue], name=name, connection=client)
+        worker: Any = Worker([queue], name=name, connection=client)
         if not client.exists(worker.key):
             worker.register_birth()
         client.set(RQScheduler.get_locking_key(queue), "1")

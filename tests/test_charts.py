@@ -97,7 +97,7 @@ def test_bars_stay_in_their_box() -> None:
         assert bar.failed_y + bar.failed_height + bar.succeeded_height == pytest.approx(100)
         # One failure among thousands is still seen.
         assert bar.failed_height >= 2
-    assert chart.scale == ["10,000", "5,000", "0"]
+    assert chart.scale == ["6,000", "3,000", "0"]
     assert chart.labels[-1] == "12:00"
     assert "5000 succeeded, 2 failed" in chart.summary
 

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import redis
 import sqlalchemy as sa
@@ -266,7 +267,7 @@ def _banners(watched: Watched, app: Flask, server: RedisServer) -> Iterator[str]
 
 def _banners_of_redis(watched: Watched, app: Flask, server: RedisServer) -> Iterator[str]:
     with redis.Redis.from_url(server.url) as client:
-        worker = Worker([state_of(app).settings.queue], name="plain", connection=client)
+        worker: Any = Worker([state_of(app).settings.queue], name="plain", connection=client)
         worker.register_birth()
         _open_until(watched, "No scheduler is running.")
         yield "no scheduler"
