@@ -32,8 +32,6 @@ from .receiver import Receiver
 
 TARGET = Path("build/screenshots")
 DOCS_TARGET = Path("docs/images")
-#: Enough for a page and the edges of its letters.
-COLOURS = 96
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -144,12 +142,9 @@ def draw_docs(target: Path, only: str = "") -> int:
 
 
 def _small(picture: bytes) -> bytes:
-    """The same picture in few colours, as WebP without loss: text stays sharp."""
-    reduced = (
-        Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    )
+    """The same picture as WebP without loss: a third smaller than as PNG, and text stays sharp."""
     written = io.BytesIO()
-    reduced.convert("RGB").save(written, "WEBP", lossless=True, quality=100, method=6)
+    Image.open(io.BytesIO(picture)).convert("RGB").save(written, "WEBP", lossless=True, quality=100)
     return written.getvalue()
 
 

@@ -314,11 +314,11 @@ def every_shot(watched: Watched, app: Flask, show: Show, redis_url: str) -> Iter
     endpoint = {key: f"/endpoints/{id_}" for key, id_ in show.endpoints.items()}
     look("/", 1280, 760)
     yield Shot("endpoints", SCHEMES)
-    look("/", 390, 780)
+    look("/", 390, 740)
     yield Shot("phone", SCHEMES)
     look(endpoint["shop"], height=720)
     yield Shot("endpoint")
-    look(f"/deliveries/{show.delivery}", height=900)
+    look(f"/deliveries/{show.delivery}", height=840)
     yield Shot("delivery", SCHEMES)
     look(f"/events/{show.event}", height=800)
     yield Shot("event")
@@ -332,11 +332,11 @@ def every_shot(watched: Watched, app: Flask, show: Show, redis_url: str) -> Iter
     since = datetime.now(UTC) - timedelta(days=1)
     look(f"{endpoint['erp']}/recover?since={since:%Y-%m-%dT%H:%M}", height=640)
     yield Shot("recover")
-    look(f"{endpoint['shop']}/debugger", height=800)
+    look(f"{endpoint['shop']}/debugger", height=700)
     _paste(page, show.request)
     page.mouse.move(0, 0)
     yield Shot("debugger")
-    look("/health", height=900)
+    look("/health", height=770)
     yield Shot("health")
 
 
