@@ -125,7 +125,7 @@ def draw_docs(target: Path, only: str = "") -> int:
     with _host(WEBHOOKS_PRODUCT_NAME="Acme Licensing") as (app, redis, receiver):
         show = showcase.make(app, receiver)
         with served(app) as origin, launched() as browser:
-            context = browser.new_context(device_scale_factor=1.5)
+            context = browser.new_context(device_scale_factor=1.25)
             watched = Watched(context.new_page(), origin)
             count = 0
             for shot in showcase.every_shot(watched, app, show, redis.url):
