@@ -37,7 +37,7 @@ test-slow: .venv ## Only the slow tests, one after the other (PYTEST_SLOW_ARGS)
 
 test-all: test test-slow ## Both
 
-screenshots: .venv ## Pictures of every page of the admin, in ten minutes (SCREENSHOTS_ARGS=--docs for the docs')
+screenshots: .venv ## Every page and state of the admin as pictures, in five minutes (SCREENSHOTS_ARGS=--docs: those of the docs)
 	$(BIN)/python -m tests.screenshots $(SCREENSHOTS_ARGS)
 
 bench: .venv ## Speed beside what it is compared with, in a quarter of an hour (BENCH_ARGS=--quick)

@@ -26,6 +26,7 @@ from example_app.services import RedisServer
 
 from . import pages, showcase
 from .browser.chromium import SCHEMES, SIZES, Watched, find_chromium, launched, served
+from .browser.shots import every_shot
 from .browser.states import every_state
 from .helpers import close
 from .receiver import Receiver
@@ -73,6 +74,8 @@ def _host(**config: object) -> Iterator[tuple[Flask, RedisServer, Receiver]]:
 
 def draw_all(target: Path, only: str = "") -> int:
     """Everything that the browser tests visit; returns how many pictures that makes."""
+    for old in target.glob(f"*{only}*.png"):
+        old.unlink()
     with _host(WEBHOOKS_MAX_ENDPOINTS=20) as (app, redis, receiver):
         world = pages.populate(app, receiver, hostile="Acme")
         for number, id_ in enumerate(list(world.endpoints.values())[:3]):
@@ -128,7 +131,7 @@ def draw_docs(target: Path, only: str = "") -> int:
             context = browser.new_context(device_scale_factor=1.25)
             watched = Watched(context.new_page(), origin)
             count = 0
-            for shot in showcase.every_shot(watched, app, show, redis.url):
+            for shot in every_shot(watched, app, show, redis.url):
                 if only not in shot.name:
                     continue
                 for scheme in shot.schemes:
