@@ -4,6 +4,7 @@ PYTHON ?= python3
 # Real servers run beside the tests: more processes than cores only make them wait for each other.
 PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 PYTEST_SLOW_ARGS ?=
+SCREENSHOTS_ARGS ?=
 BENCH_ARGS ?=
 
 BIN := .venv/bin
@@ -17,7 +18,7 @@ SOURCES = $(wildcard flask_webhooks example_app tests benchmarks)
 .PHONY: help .venv demo test test-slow test-all bench screenshots lint format clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 .venv: $(INSTALLED) ## The virtual environment, with everything in it (PYTHON=python3.13 to choose)
 
@@ -45,8 +46,8 @@ test-slow: .venv ## Only the slow tests, one after the other (PYTEST_SLOW_ARGS)
 
 test-all: test test-slow ## Both
 
-screenshots: .venv ## Pictures of every page of the admin, into build/screenshots (needs Chromium)
-	$(BIN)/python -m tests.screenshots
+screenshots: .venv ## Every page and state of the admin as pictures, in five minutes (SCREENSHOTS_ARGS=--docs: those of the docs)
+	$(BIN)/python -m tests.screenshots $(SCREENSHOTS_ARGS)
 
 bench: .venv ## Speed beside what it is compared with, in a quarter of an hour (BENCH_ARGS=--quick)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -240,6 +240,8 @@ class World:
     events: dict[str, str] = field(default_factory=dict)
     #: By state.
     tasks: dict[str, str] = field(default_factory=dict)
+    #: What stands wherever somebody else writes.
+    hostile: str = HOSTILE
 
     def paths(self) -> list[str]:
         """Every page in every state that it can be in, below the prefix."""
@@ -370,7 +372,7 @@ def populate(
         actions.update_endpoint(access, later.id, name=f"changed {hostile}", events=["user.banned"])
         made = {name: item.id for name, item in endpoints.items()}
         tasks = _tasks(app, access, made, hostile)
-    return World(made, deliveries, {"emitted": event}, tasks)
+    return World(made, deliveries, {"emitted": event}, tasks, hostile)
 
 
 def _tasks(app: Flask, access: Access, endpoints: dict[str, str], hostile: str) -> dict[str, str]:

@@ -1,155 +1,155 @@
-"""``make screenshots``: pictures of every page, desktop and phone, light and dark, into ``build/screenshots``."""
+"""``make screenshots``: pictures of every page and state of the admin, and those that the documentation shows.
+
+Without options, what the browser tests visit goes into ``build/screenshots``, on a desktop and a phone, light
+and dark. With ``--docs``, a host with believable data is drawn instead, into ``docs/images``.
+"""
 
 from __future__ import annotations
 
+import argparse
+import io
 import logging
-import random
+import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
-import sqlalchemy as sa
 from flask import Flask
+from PIL import Image
 from playwright.sync_api import Page
 
 from example_app.services import RedisServer
-from flask_webhooks.state import state_of
 
-from . import pages
-from .browser.chromium import SCHEMES, SIZES, find_chromium, launched, served
+from . import pages, showcase
+from .browser.chromium import SCHEMES, SIZES, Watched, find_chromium, launched, served
+from .browser.shots import every_shot
+from .browser.states import every_state
 from .helpers import close
 from .receiver import Receiver
 
 TARGET = Path("build/screenshots")
+DOCS_TARGET = Path("docs/images")
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.screenshots")
+    parser.add_argument(
+        "--docs", action="store_true", help="draw what the documentation shows, into docs/images"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only pictures with this in their name"
+    )
+    options = parser.parse_args(arguments)
     if find_chromium() is None:
         print("Screenshots need Chromium: apt-get install chromium, or name one in CHROMIUM.")
         return 1
-    TARGET.mkdir(parents=True, exist_ok=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    began = time.monotonic()
+    draw, target = (draw_docs, DOCS_TARGET) if options.docs else (draw_all, TARGET)
+    target.mkdir(parents=True, exist_ok=True)
+    count = draw(target, options.only)
+    print(f"{count} pictures in {target}, after {time.monotonic() - began:.0f} s")
+    return 0 if count else 1
+
+
+@contextmanager
+def _host(**config: object) -> Iterator[tuple[Flask, RedisServer, Receiver]]:
     with (
         tempfile.TemporaryDirectory() as directory,
         RedisServer() as redis,
         Receiver() as receiver,
     ):
-        app = pages.make_app(
-            f"sqlite:///{directory}/database.sqlite", redis.url, WEBHOOKS_MAX_ENDPOINTS=20
-        )
-        world = pages.populate(app, receiver, hostile="Acme")
-        add_history(app, list(world.endpoints.values()))
-        with served(app) as origin, launched() as browser:
-            for size, (width, height) in SIZES.items():
-                for scheme in SCHEMES:
-                    page = browser.new_page(
-                        viewport={"width": width, "height": height}, color_scheme=scheme
-                    )
-                    for name, path in paths(world).items():
-                        page.goto(f"{origin}/webhooks{path}")
-                        page.screenshot(path=TARGET / f"{name}-{size}-{scheme}.png", full_page=True)
-                    for name in answers(page, f"{origin}/webhooks"):
-                        page.screenshot(path=TARGET / f"{name}-{size}-{scheme}.png", full_page=True)
-                    page.close()
+        url = f"sqlite:///{directory}/database.sqlite"
+        app = pages.make_app(url, redis.url, SQLITE_IMMEDIATE=True, **config)
+        yield app, redis, receiver
         close(app)
-    print(f"Written to {TARGET}")
-    return 0
 
 
-def paths(world: pages.World) -> dict[str, str]:
-    """One page of each kind."""
-    good = f"/endpoints/{world.endpoints['good']}"
-    return {
-        "endpoints": "/",
-        "endpoints-no-match": "/?q=nothing+like+that",
-        "overview": "/overview",
-        "endpoint": good,
-        "endpoint-failing": f"/endpoints/{world.endpoints['refusing']}",
-        "endpoint-disabled": f"/endpoints/{world.endpoints['disabled']}",
-        **{f"endpoint-{page}": f"{good}/{page}" for page in pages.ENDPOINT_PAGES},
-        "new": "/endpoints/new",
-        "test": f"{good}/test?event_type=license.activated",
-        "delete-all": "/delete-all",
-        "deliveries": "/deliveries",
-        "deliveries-no-match": "/deliveries?status=404",
-        **{
-            f"delivery-{name.replace(' ', '-')}": f"/deliveries/{id_}"
-            for name, id_ in world.deliveries.items()
-        },
-        "events": "/events",
-        "event": f"/events/{world.events['emitted']}",
-        "event-types": "/event-types",
-        "event-type": "/event-types/license.created",
-        "activity": "/activity",
-        "health": "/health",
-        "deliveries-failed": "/deliveries?state=failed",
-        "deliveries-text": "/deliveries?q=example",
-        "deliveries-which": "/deliveries?webhook=in",
-        "recover": f"/endpoints/{world.endpoints['refusing']}/recover",
-        "replay": f"{good}/replay",
-        "recover-confirm": f"/endpoints/{world.endpoints['disabled']}/recover?since=2026-01-01T00:00",
-        "recover-nothing": f"{good}/recover?since=2020-01-01T00:00&until=2020-01-02T00:00",
-        "replay-confirm": f"{good}/replay?since=2026-01-01T00:00",
-        "resend-all": "/deliveries/resend-all?since=2026-01-01T00:00",
-        "cancel-all": "/deliveries/cancel-all?state=pending",
-        "tasks": "/tasks",
-        **{f"task-{state}": f"/tasks/{id_}" for state, id_ in world.tasks.items()},
-        "not-found": "/endpoints/nothing",
-    }
+# -- every page and state -----------------------------------------------------------------------------
 
 
-def answers(page: Page, url: str) -> Iterator[str]:
-    """What only a form that was sent shows; the page stands there while its name is out."""
-    page.goto(f"{url}/endpoints/new")
-    page.fill("#wh-url", "https://desk.example/in")
-    page.select_option("#wh-format", "custom")
-    page.click("[name=preview]")
-    yield "new-preview"
-    page.goto(f"{url}/endpoints/new")
-    page.fill("#wh-url", "ftp://127.0.0.1/")
-    page.fill("#wh-rate_limit", "many")
-    page.click("text=Add webhook >> nth=-1")
-    yield "new-refused"
-    page.goto(f"{url}/endpoints/new")
-    page.fill("#wh-url", "https://shop.example/webhooks")
-    page.click("text=Add webhook >> nth=-1")
-    yield "secret"
-    page.click("text=I have saved it")
-    yield "endpoint-new"
-    page.click("text=Delete >> nth=-1")
-    page.wait_for_selector("dialog")
-    yield "dialog"
-    page.click("dialog button")
-    page.click(".wh-more >> nth=1")
-    yield "endpoints-menu"
+def draw_all(target: Path, only: str = "") -> int:
+    """Everything that the browser tests visit; returns how many pictures that makes."""
+    for old in target.glob("*.png"):
+        if only in old.name:
+            old.unlink()
+    with _host(WEBHOOKS_MAX_ENDPOINTS=20) as (app, redis, receiver):
+        world = pages.populate(app, receiver, hostile="Acme")
+        for number, id_ in enumerate(list(world.endpoints.values())[:3]):
+            showcase.add_history(app, id_, rate=120, failing=0.03 * number)
+        with served(app) as origin, launched() as browser:
+            watched = Watched(browser.new_page(), origin)
+            states = chain(_every_page(watched, world), every_state(watched, app, world, redis))
+            return sum(_draw(watched.page, target, _named(world, name), only) for name in states)
 
 
-def add_history(app: Flask, endpoint_ids: list[str]) -> None:
-    """A month of statistics, so that charts show something; the same each time."""
-    state = state_of(app)
-    chance = random.Random(2)
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    rows = []
-    for endpoint_id in endpoint_ids[:3]:
-        for back in range(1, 30 * 24):
-            succeeded = int(abs(chance.gauss(120, 50)))
-            failed = int(abs(chance.gauss(0, 12))) if chance.random() < 0.4 else 0
-            rows.append(
-                {
-                    "endpoint_id": endpoint_id,
-                    "hour": hour - timedelta(hours=back),
-                    "succeeded": succeeded,
-                    "failed": failed,
-                    "duration_ms": 90.0 * (succeeded + failed),
-                    "ms_50": succeeded // 3,
-                    "ms_100": succeeded - succeeded // 3,
-                    "ms_1000": failed,
-                }
-            )
-    with state.engine.begin() as connection:
-        connection.execute(sa.insert(state.table("Statistic")), rows)
+def _every_page(watched: Watched, world: pages.World) -> Iterator[str]:
+    for path in world.paths():
+        watched.open(path)
+        yield f"page {path}" if path != "/" else "page webhooks"
+
+
+def _named(world: pages.World, text: str) -> str:
+    """With the names of what `populate` made in place of its ids."""
+    groups = (world.endpoints, world.deliveries, world.events, world.tasks)
+    for group in groups:
+        for name, id_ in group.items():
+            text = text.replace(id_, name)
+    return text
+
+
+def _draw(page: Page, target: Path, name: str, only: str) -> int:
+    """The page as it stands, on a desktop and a phone, light and dark."""
+    file = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if only not in file:
+        return 0
+    page.mouse.move(0, 0)
+    covered = page.locator("dialog, .wh-menu:popover-open").count() > 0
+    for size, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            # A whole page is taller than the window, in which what covers it is placed.
+            page.screenshot(path=target / f"{file}-{size}-{scheme}.png", full_page=not covered)
+    width, height = SIZES["desktop"]
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme="light")
+    return len(SIZES) * len(SCHEMES)
+
+
+# -- for the documentation ----------------------------------------------------------------------------
+
+
+def draw_docs(target: Path, only: str = "") -> int:
+    """What the documentation shows; returns how many pictures that makes."""
+    with _host(WEBHOOKS_PRODUCT_NAME="Acme Licensing") as (app, redis, receiver):
+        show = showcase.make(app, receiver)
+        with served(app) as origin, launched() as browser:
+            context = browser.new_context(device_scale_factor=1.25)
+            watched = Watched(context.new_page(), origin)
+            count = 0
+            for shot in every_shot(watched, app, show, redis.url):
+                if only not in shot.name:
+                    continue
+                for scheme in shot.schemes:
+                    watched.page.emulate_media(color_scheme=scheme)
+                    picture = watched.page.screenshot()
+                    suffix = "" if scheme == "light" else f"-{scheme}"
+                    file = target / f"{shot.name}{suffix}.webp"
+                    file.write_bytes(_small(picture))
+                    count += 1
+    return count
+
+
+def _small(picture: bytes) -> bytes:
+    """The same picture as WebP without loss: a third smaller than as PNG, and text stays sharp."""
+    written = io.BytesIO()
+    Image.open(io.BytesIO(picture)).convert("RGB").save(written, "WEBP", lossless=True, quality=100)
+    return written.getvalue()
 
 
 if __name__ == "__main__":

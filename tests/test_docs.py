@@ -33,10 +33,12 @@ import sys
 import textwrap
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -1096,3 +1098,78 @@ def test_every_page_can_be_found() -> None:
         for target in re.findall(r"\]\(([^)\s]+)\)", index.read_text())
     }
     assert set(DOCS.rglob("*.md")) - {index} <= linked
+
+
+# -- pictures --------------------------------------------------------------------------------------
+
+IMAGES = DOCS / "images"
+#: Bytes of one picture, and of all of them: a clone is to stay small.
+MAX_PICTURE = 100_000
+MAX_PICTURES = 600_000
+
+
+class Pictures(HTMLParser):
+    """Names of the pictures that a page shows, with what is said of each to those who do not see it."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        text = prose(page)
+        self.found = [(target, alt) for alt, target in re.findall(r"!\[(.*?)\]\(([^)\s]+)\)", text)]
+        #: Files of <source>, which has the words of the <img> beside it.
+        self.others: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "img":
+            self.found.append((values["src"], values.get("alt", "")))
+        elif tag == "source":
+            self.others.append(values["srcset"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_pictures_are_there_and_say_what_they_show(page: Path) -> None:
+    pictures = Pictures(page)
+    for target, alt in pictures.found:
+        assert (page.parent / target).is_file(), target
+        assert len(alt.split()) >= 4, target
+    for target in pictures.others:
+        assert (page.parent / target).is_file(), target
+
+
+def test_pictures_are_small_and_all_are_shown() -> None:
+    shown = set()
+    for page in PAGES:
+        pictures = Pictures(page)
+        names = [*(target for target, _ in pictures.found), *pictures.others]
+        shown |= {(page.parent / name).resolve() for name in names}
+    files = sorted(IMAGES.iterdir())
+    assert files
+    assert [file for file in files if file not in shown] == []
+    sizes = {file.name: file.stat().st_size for file in files}
+    assert {name: size for name, size in sizes.items() if size > MAX_PICTURE} == {}
+    assert sum(sizes.values()) <= MAX_PICTURES
+    for file in files:
+        head = file.read_bytes()[:12]
+        assert (head[:4], head[8:]) == (b"RIFF", b"WEBP"), file.name
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_package_and_no_pictures(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for folder in ("flask_webhooks", "example_app", "docs", "tests"):
+        shutil.copytree(
+            ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", tmp_path, source], check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "flask_webhooks/admin/static/webhooks.css" in names
+    assert "flask_webhooks/py.typed" in names
+    folders = {name.partition("/")[0] for name in names}
+    assert len(folders) == 2, folders
+    assert [name for name in names if name.endswith((".webp", ".png", ".svg"))] == []

@@ -122,11 +122,11 @@ def spark(hours: Sequence[tuple[int, int]]) -> list[Bar]:
 
 
 def ceiling(value: float) -> float:
-    """The next round number above, for an axis: 1, 2 or 5 with zeros; at least 2."""
+    """The next round number above, for an axis: 1, 2, 4, 6 or 8 with zeros, of which half is round too; at least 2."""
     if value <= 2:
         return 2
     power = 10.0 ** math.floor(math.log10(value))
-    for step in (1, 2, 5):
+    for step in (1, 2, 4, 6, 8):
         if value <= step * power:
             return step * power
     return 10 * power

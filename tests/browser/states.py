@@ -1,34 +1,45 @@
-"""What no link leads to: pages that a form, a person, a fault or an empty database shows."""
+"""What no link leads to: pages that a form, a person, a fault or an empty database shows.
+
+The tests look for faults in each of these states, and ``make screenshots`` draws them.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import redis
 import sqlalchemy as sa
 from flask import Flask
 from playwright.sync_api import Page
+from rq import Worker
+from rq.suspension import resume, suspend
 
+from example_app.services import RedisServer
 from flask_webhooks.columns import utc_now
 from flask_webhooks.state import ALL_TENANTS, state_of
 from flask_webhooks.vault import Sealed
 from tests.delivering import add_backlog, webhooks_of
 from tests.helpers import add_delivery, add_endpoint, update
-from tests.pages import HOSTILE, World
+from tests.pages import World
 
 from .chromium import Watched
 from .conftest import apart
 
 
-def every_state(watched: Watched, app: Flask, world: World) -> Iterator[str]:
-    """Put the browser into one state after another; gives the name of each."""
+def every_state(watched: Watched, app: Flask, world: World, server: RedisServer) -> Iterator[str]:
+    """Put the browser into one state after another; gives the name of each.
+
+    :param server: the application's Redis, which is out of order for a while.
+    """
     yield from _answers_of_forms(watched, world)
     yield from _menus_and_dialogs(watched, app, world)
     yield from _of_others(watched, app, world)
     yield from _faults(watched, app, world)
-    yield from _banners(watched, app)
+    yield from _banners(watched, app, server)
     yield from _pages_of_lists(watched, app, world)
 
 
@@ -43,7 +54,7 @@ def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
     # The server is to say what is wrong, not the browser.
     page.eval_on_selector_all("form", "forms => forms.forEach(form => { form.noValidate = true; })")
     page.fill("#wh-url", "ftp://127.0.0.1/")
-    page.fill("#wh-name", HOSTILE)
+    page.fill("#wh-name", world.hostile)
     page.fill("#wh-rate_limit", "many")
     page.fill("#wh-secret", "short")
     submit(page, "Add webhook")
@@ -59,7 +70,7 @@ def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
     yield "a template refused"
     page = watched.open("/endpoints/new")
     page.fill("#wh-url", "https://shop.example/webhooks")
-    page.fill("#wh-name", HOSTILE)
+    page.fill("#wh-name", world.hostile)
     submit(page, "Add webhook")
     yield "a secret shown"
     page.click("text=I have saved it")
@@ -79,8 +90,8 @@ def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
     submit(page, "Send test event")
     yield "a notice"
     page = watched.open(f"{good}/debugger")
-    page.fill("#wh-headers", f"webhook-signature: v1,{HOSTILE}\nwebhook-id: {HOSTILE}")
-    page.fill("#wh-body", HOSTILE)
+    page.fill("#wh-headers", f"webhook-signature: v1,{world.hostile}\nwebhook-id: {world.hostile}")
+    page.fill("#wh-body", world.hostile)
     submit(page, "Check the signature")
     yield "a signature checked"
     page = watched.open(f"{good}/rotate")
@@ -107,8 +118,11 @@ def _menus_and_dialogs(watched: Watched, app: Flask, world: World) -> Iterator[s
     signed = apart(lambda: add_endpoint(app, name="signed", format="aureva").id)
     good, paused = world.endpoints["good"], apart(prepare)
     for path, name in (
+        ("/", "Add webhook"),
         (f"/endpoints/{good}", "Pause"),
         (f"/endpoints/{good}", "Delete"),
+        (f"/endpoints/{good}", "Switch now"),
+        (f"/endpoints/{good}", "Recover failed…"),
         (f"/endpoints/{good}", "Replay missed…"),
         (f"/endpoints/{paused}", "Resume"),
         (f"/endpoints/{signed}", "Remove the secret"),
@@ -117,7 +131,7 @@ def _menus_and_dialogs(watched: Watched, app: Flask, world: World) -> Iterator[s
         ("/", "Delete all"),
     ):
         page = watched.open(path)
-        page.get_by_role("link", name=name, exact=True).click()
+        page.get_by_role("link", name=name, exact=True).first.click()
         page.wait_for_selector("dialog")
         if name == "Resume":
             assert page.is_visible("dialog >> text=1 delivery was held meanwhile.")
@@ -225,7 +239,7 @@ def _writing(app: Flask) -> Iterator[None]:
     connection.close()
 
 
-def _banners(watched: Watched, app: Flask) -> Iterator[str]:
+def _banners(watched: Watched, app: Flask, server: RedisServer) -> Iterator[str]:
     def late() -> None:
         endpoint = add_endpoint(app, "https://late.example/", name="late")
         add_delivery(app, endpoint, due_at=datetime.now(UTC) - timedelta(hours=1))
@@ -248,6 +262,37 @@ def _banners(watched: Watched, app: Flask) -> Iterator[str]:
     page = watched.open("/")
     assert page.is_visible("text=Deliveries are late.")
     yield "deliveries are late"
+    yield from _banners_of_redis(watched, app, server)
+
+
+def _banners_of_redis(watched: Watched, app: Flask, server: RedisServer) -> Iterator[str]:
+    with redis.Redis.from_url(server.url) as client:
+        worker: Any = Worker([state_of(app).settings.queue], name="plain", connection=client)
+        worker.register_birth()
+        _open_until(watched, "No scheduler is running.")
+        yield "no scheduler"
+        suspend(client)
+        _open_until(watched, "The queue is suspended.")
+        yield "the queue is suspended"
+        server.pause()
+        try:
+            _open_until(watched, "Redis does not answer.")
+            yield "Redis does not answer"
+            watched.open("/health")
+            yield "the health page without Redis"
+        finally:
+            server.resume()
+        resume(client)
+        worker.register_death()
+
+
+def _open_until(watched: Watched, banner: str) -> None:
+    """What Redis says is asked for every few seconds only."""
+    for _ in range(50):
+        if watched.open("/").is_visible(f"text={banner}"):
+            return
+        watched.page.wait_for_timeout(500)
+    raise AssertionError(f"no banner {banner!r}")
 
 
 def _pages_of_lists(watched: Watched, app: Flask, world: World) -> Iterator[str]:
@@ -265,6 +310,3 @@ def _pages_of_lists(watched: Watched, app: Flask, world: World) -> Iterator[str]
         yield f"the second page of {path}"
     watched.open("/deliveries?before=dlv_0")
     yield "past the last page"
-
-
-States = Callable[[Watched, Flask, World], Iterator[str]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
+from example_app.services import RedisServer
 from tests.pages import World
 
 from .chromium import Watched, faults_of
@@ -13,10 +14,12 @@ from .states import every_state
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_state_keeps_the_rules(watched: Watched, app: Flask, world: World) -> None:
+def test_every_state_keeps_the_rules(
+    watched: Watched, app: Flask, world: World, redis_server: RedisServer
+) -> None:
     """Policy, accessibility in light and dark, width of a phone; no script but ours."""
     found, names = [], []
-    for name in every_state(watched, app, world):
+    for name in every_state(watched, app, world, redis_server):
         names.append(name)
         page = watched.page
         assert page.is_visible("h1"), name
@@ -26,5 +29,5 @@ def test_every_state_keeps_the_rules(watched: Watched, app: Flask, world: World)
         assert len(scripts) == 1, name
         assert "/static/webhooks.js" in scripts[0], name
         assert page.query_selector("img") is None, name
-    assert len(names) == len(set(names)) > 60
+    assert len(names) == len(set(names)) > 70
     assert found == []
