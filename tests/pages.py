@@ -288,6 +288,7 @@ class World:
             "/event-types/license.created",
             "/event-types/test",
             "/health",
+            "/prune",
             "/activity",
             *(f"/activity?webhook={id_}" for id_ in one),
         ]
