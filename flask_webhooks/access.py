@@ -28,7 +28,7 @@ _MEANINGS: Final[Mapping[str, Text]] = {
     "manage": Text("create or change endpoints"),
     "send": Text("send or cancel deliveries"),
     "secret": Text("change the secret of an endpoint"),
-    "delete_all": Text("delete all endpoints"),
+    "delete_all": Text("delete all endpoints, or old events"),
 }
 ACTIONS = tuple(_MEANINGS)
 

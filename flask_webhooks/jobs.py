@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from rq import get_current_job
 
-from .bulk import calling
+from .bulk import calling, pruning
 from .bulk.neglected import Neglected
 from .delivery.claim import Claimer
 from .delivery.clock import DatabaseClock
@@ -64,13 +64,18 @@ def drain(installation: str, hops: int = 0) -> int:
 def sweep(state: State) -> bool:
     """Look for work that nobody was woken for, and wake somebody; returns whether there was any.
 
+    Where much is older than it is kept, that is work, too: its removal is started as a task.
+
     :raises sqlalchemy.exc.DBAPIError: the database does not answer.
     :raises redis.RedisError: Redis does not answer.
     """
-    with state.engine.connect() as connection, reading(connection):
-        now = DatabaseClock().read(connection)
-        due = Claimer(state).anything_due(connection, now)
-        tasks = calling.anything_waiting(state, connection)
+    with state.engine.connect() as connection:
+        with reading(connection):
+            now = DatabaseClock().read(connection)
+            due = Claimer(state).anything_due(connection, now)
+        pruning.start_if_due(state, connection, now)
+        with reading(connection):
+            tasks = calling.anything_waiting(state, connection)
     if not due and not tasks:
         return False
     client = state.alarm.connect()

@@ -79,7 +79,7 @@ ON_DEMAND = (Trigger.MANUAL, Trigger.TEST)
 
 
 class TaskKind(enum.StrEnum):
-    """What a task does to the deliveries that it selects."""
+    """What a task does to what it selects: deliveries, and with `REPLAY` and `PRUNE` events."""
 
     #: Send again what has failed.
     RECOVER = "recover"
@@ -93,6 +93,8 @@ class TaskKind(enum.StrEnum):
     RELEASE = "release"
     #: Give up what is held.
     DISCARD = "discard"
+    #: Remove events that are older than they are kept, with their deliveries and attempts.
+    PRUNE = "prune"
 
 
 class TaskState(enum.StrEnum):
@@ -416,7 +418,7 @@ class Activity(Row):
 
 
 class Task(Row):
-    """A long job over many deliveries, done in small batches; what the pages show of its progress."""
+    """A long job over many deliveries or events, done in small batches; what the pages show of its progress."""
 
     __tablename__ = "webhooks_task"
 
@@ -433,7 +435,7 @@ class Task(Row):
     #: How many there are to do; ``None`` until they were counted.
     total: Mapped[int | None] = mapped_column()
     done: Mapped[int] = mapped_column(default=0)
-    #: The last delivery (of a replay: event) that was looked at, and where to end; both exclusive.
+    #: The last delivery or event that was looked at, and where to end; both exclusive.
     cursor: Mapped[str] = mapped_column(_ID)
     bound: Mapped[str] = mapped_column(_ID)
     #: The fencing token of the worker that has it, and when that claim runs out.
@@ -453,6 +455,7 @@ class Task(Row):
             Index("ix_webhooks_task_state", "state", "touched_at"),
             Index("ix_webhooks_task_tenant", "tenant", "id"),
             Index("ix_webhooks_task_endpoint", "endpoint_id", "id"),
+            Index("ix_webhooks_task_kind", "kind", "id"),
         )
 
 

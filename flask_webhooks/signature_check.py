@@ -1,13 +1,15 @@
 """Why a request's signature fits or does not: what the signature debugger says. Pure, and never shows a key.
 
-It knows the schemes by their headers: Standard Webhooks, and an HMAC-SHA256 of the body in hex, in any header
-whose name holds ``signature``, as the vendors' formats send it.
+It knows the schemes by their headers: Standard Webhooks, with secrets and with key pairs; an HMAC-SHA256 of the
+body in hex, in any header whose name holds ``signature``, as most of the vendors' formats send it; and the secret
+itself in a header, as the format ``authon`` does.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hmac
 import json
 import re
@@ -15,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from cryptography.exceptions import InvalidSignature
 
 from . import signing
 from .errors import InvalidSecret
@@ -24,6 +28,9 @@ TOLERANCE = 300
 #: The most of a pasted request that is read.
 MAX_HEADERS = 20_000
 MAX_BODY = 2_000_000
+
+#: Where the format ``authon`` has its secret.
+SECRET_HEADER = "x-webhook-secret"
 
 _HEX = re.compile(r"(?:sha256=)?([0-9a-fA-F]{64})")
 
@@ -35,6 +42,8 @@ class Finding(StrEnum):
     FITS = "fits"
     #: It fits once line breaks are as they were sent: the paste, or a program, changed them.
     FITS_BUT_FOR_LINE_BREAKS = "fits_but_for_line_breaks"
+    #: The header holds the secret; this format signs nothing.
+    SECRET_FITS = "secret_fits"
     #: There is no signature header at all.
     NO_SIGNATURE = "no_signature"
     #: A header that goes into the signature is missing.
@@ -71,7 +80,7 @@ class Verdict:
     finding: Finding
     #: The header that holds the signature, or that is missing.
     header: str | None = None
-    #: Which of the endpoint's secrets fits: 0 is the current one, the others are older.
+    #: Which of the endpoint's secrets or key pairs fits: 0 is the current one, the others are older.
     secret: int | None = None
     #: The attempt whose record the request was compared with.
     attempt: int | None = None
@@ -119,11 +128,12 @@ def check(
     :param secrets: of the endpoint, newest first.
     :param sent: what was recorded of attempts under the same ``webhook-id``, or ``[]``.
     """
-    return (
-        _Standard(headers, body, secrets, sent, now).verdict()
-        if any(name in headers for name in _Standard.NAMES)
-        else _Hex(headers, body, secrets, sent, now).verdict()
-    )
+    scheme: type[_Scheme] = _Hex
+    if any(name in headers for name in _Standard.NAMES):
+        scheme = _Standard
+    elif SECRET_HEADER in headers and not any("signature" in name for name in headers):
+        scheme = _Plain
+    return scheme(headers, body, secrets, sent, now).verdict()
 
 
 class _Scheme:
@@ -147,12 +157,14 @@ class _Scheme:
         self.age: float | None = None
         self.unreadable_time = False
 
-    def signed(self, body: bytes, secret: str) -> bytes:
-        """The signature that there should be."""
+    def verdict(self) -> Verdict:
         raise NotImplementedError
 
-    def given(self) -> list[bytes]:
-        """The signatures that are there."""
+    def fits(self, body: bytes, secret: str) -> bool:
+        """Whether one of the signatures that are there was made of this, by this.
+
+        :raises InvalidSecret: it cannot sign in this way.
+        """
         raise NotImplementedError
 
     def says(
@@ -171,18 +183,15 @@ class _Scheme:
 
     def compare(self) -> Verdict:
         """Look for what fits: first what was pasted, then what was sent."""
-        given = self.given()
-        if not given:
-            return self.says(Finding.MALFORMED)
         if not self.secrets:
             return self.says(Finding.NO_SECRET)
         for changed, body in _variants(self.body):
-            secret = self.fitting(body, given)
+            secret = self.fitting(body)
             if secret is not None:
                 finding = Finding.FITS_BUT_FOR_LINE_BREAKS if changed else Finding.FITS
                 return self.says(finding, secret=secret)
         for attempt in self.sent:
-            secret = self.fitting(attempt.body.encode(), given)
+            secret = self.fitting(attempt.body.encode())
             if secret is not None:
                 return self.says(
                     _difference(attempt.body, self.body), secret=secret, attempt=attempt
@@ -193,15 +202,14 @@ class _Scheme:
                 return self.says(self.suspect(), attempt=attempt)
         return self.says(Finding.WRONG_SECRET)
 
-    def fitting(self, body: bytes, given: Sequence[bytes]) -> int | None:
+    def fitting(self, body: bytes) -> int | None:
         """The number of the secret that made one of the signatures."""
         for number, secret in enumerate(self.secrets):
             try:
-                wanted = self.signed(body, secret)
+                if self.fits(body, secret):
+                    return number
             except InvalidSecret:
                 continue
-            if any(hmac.compare_digest(wanted, signature) for signature in given):
-                return number
         return None
 
     def suspect(self) -> Finding:
@@ -223,22 +231,24 @@ class _Standard(_Scheme):
         self.timestamp = self.headers[f"{prefix}-timestamp"]
         self.age, self.unreadable_time = _age(self.timestamp, self.now)
         self.header = f"{prefix}-signature"
-        return self.compare()
+        self.given = list(_signatures(self.headers[self.header]))
+        return self.compare() if self.given else self.says(Finding.MALFORMED)
 
-    def signed(self, body: bytes, secret: str) -> bytes:
-        content = b".".join((self.id.encode(), self.timestamp.encode(), body))
-        return hmac.digest(signing.standard_key(secret), content, "sha256")
-
-    def given(self) -> list[bytes]:
-        found = []
-        for item in self.headers[self.header].split():
-            version, _, encoded = item.partition(",")
-            if version == "v1":
-                try:
-                    found.append(base64.b64decode(encoded, validate=True))
-                except (binascii.Error, ValueError):
-                    continue
-        return found
+    def fits(self, body: bytes, secret: str) -> bool:
+        content = signing.signed_content(self.id, self.timestamp, body)
+        if not secret.startswith(signing.PRIVATE_KEY_PREFIX):
+            wanted = hmac.digest(signing.standard_key(secret), content, "sha256")
+            return any(
+                version == "v1" and hmac.compare_digest(wanted, signature)
+                for version, signature in self.given
+            )
+        key = signing.private_key(secret).public_key()
+        for version, signature in self.given:
+            if version == "v1a":
+                with contextlib.suppress(InvalidSignature):
+                    key.verify(signature, content)
+                    return True
+        return False
 
     def suspect(self) -> Finding:
         # The time is that of one attempt: another one was never signed.
@@ -257,14 +267,39 @@ class _Hex(_Scheme):
         time = next((name for name in self.headers if name.endswith("-timestamp")), None)
         if time is not None:
             self.age, _ = _age(self.headers[time], self.now)
+        found = _HEX.fullmatch(self.headers[self.header].strip())
+        if found is None:
+            return self.says(Finding.MALFORMED)
+        self.given = bytes.fromhex(found[1])
         return self.compare()
 
-    def signed(self, body: bytes, secret: str) -> bytes:
-        return bytes.fromhex(signing.sign_hex(body, secret.encode()))
+    def fits(self, body: bytes, secret: str) -> bool:
+        wanted = bytes.fromhex(signing.sign_hex(body, secret.encode()))
+        return hmac.compare_digest(wanted, self.given)
 
-    def given(self) -> list[bytes]:
-        found = _HEX.fullmatch(self.headers[self.header].strip())
-        return [] if found is None else [bytes.fromhex(found[1])]
+
+class _Plain(_Scheme):
+    """The secret itself, which says where a request comes from, and nothing of what is in it."""
+
+    header = SECRET_HEADER
+
+    def verdict(self) -> Verdict:
+        if not self.secrets:
+            return self.says(Finding.NO_SECRET)
+        given = self.headers[self.header].encode("utf-8", "surrogatepass")
+        for number, secret in enumerate(self.secrets):
+            if hmac.compare_digest(secret.encode(), given):
+                return self.says(Finding.SECRET_FITS, secret=number)
+        return self.says(Finding.WRONG_SECRET)
+
+
+def _signatures(header: str) -> Iterator[tuple[str, bytes]]:
+    """Version and bytes of those in a ``webhook-signature`` that can be one."""
+    for item in header.split():
+        version, _, encoded = item.partition(",")
+        if version in ("v1", "v1a"):
+            with contextlib.suppress(binascii.Error, ValueError):
+                yield version, base64.b64decode(encoded, validate=True)
 
 
 def _variants(body: str) -> Iterator[tuple[bool, bytes]]:

@@ -290,6 +290,7 @@ class World:
             "/event-types/license.created",
             "/event-types/test",
             "/health",
+            "/prune",
             "/activity",
             *(f"/activity?webhook={id_}" for id_ in one),
         ]

@@ -497,8 +497,23 @@ def test_activity_says_who_did_what(app: Flask, browser: Browser) -> None:
     page = browser.get(f"/activity?webhook={two.id}")
     assert "Of Two" in page.text
     assert "Renamed" not in page.text
+    update(app, "Delivery", delivery.id, state="failed", due_at=None)
+    actions.resend(access, delivery.id)
+    actions.rotate_secret(access, one.id)
+    actions.pause_endpoint(access, two.id, "Moving house")
     actions.delete_endpoint(access, two.id)
-    assert "Two (deleted)" in browser.get("/activity").text
+    page = browser.get("/activity")
+    told = [item.one("strong").text for item in page.all("li", **{"class": "wh-rowitem"})]
+    assert told == ["tester"] * 8
+    for text in (
+        "added the webhook Renamed",
+        "resent a delivery Renamed · Delivery",
+        "rotated the secret Renamed",
+        "paused the webhook Two (deleted)",
+        "deleted the webhook Two (deleted)",
+    ):
+        assert f"tester {text}" in page.text
+    assert "Reason Moving house" in page.text
 
 
 @pytest.mark.parametrize(
@@ -571,8 +586,49 @@ def test_the_debugger_compares_with_what_was_sent(
     lines = [line for line in headers.splitlines() if not line.startswith("webhook-signature")]
     assert "Wrong secret" in verdict("\n".join([*lines, f"webhook-signature: {forged}"]), body)
     assert "No signature" in verdict("\n".join(lines), body)
+    # Signed an hour ago, and not before it came.
+    then = datetime.now(UTC) - timedelta(hours=1)
+    old = [line for line in lines if not line.startswith("webhook-timestamp")]
+    signature = Webhook(str(endpoint.secret)).sign(request.id, then, body)
+    old += [f"webhook-timestamp: {int(then.timestamp())}", f"webhook-signature: {signature}"]
+    text = verdict("\n".join(old), body)
+    assert "The signature fits" in text
+    assert "set the receiver's clock" in text
     actions.rotate_secret(accessing(app), endpoint.endpoint.id, overlap_seconds=3600)
     assert "older secret" in verdict(headers, body)
+
+
+def test_the_debugger_knows_every_format_that_signs(
+    app: Flask, browser: Browser, receiver: Receiver
+) -> None:
+    signing = [item for item in state_of(app).formats if item.signed]
+    assert len(signing) >= 8
+    for item in [*signing, None]:
+        created = actions.create_endpoint(
+            accessing(app),
+            receiver.url(),
+            format="standard" if item is None else item.name,
+            key_pair=item is None,
+            options={"template": '{"what": "{{ event.type }}"}'}
+            if item is not None and item.name == "custom"
+            else None,
+        )
+        actions.send_test(accessing(app), created.endpoint.id)
+        drain(app)
+        request = receiver.requests[-1]
+        page = browser.get(f"/endpoints/{created.endpoint.id}/debugger")
+        pasted = {
+            "headers": "\n".join(f"{name}: {value}" for name, value in request.headers.items()),
+            "body": request.body.decode(),
+        }
+        text = browser.send(page, "/debugger", pasted, 200).one(id="wh-verdict").text
+        name = "a key pair" if item is None else item.name
+        fits = "The secret fits" if name == "authon" else "The signature fits"
+        assert fits in text, name
+        assert "older secret" not in text, name
+        actions.rotate_secret(accessing(app), created.endpoint.id, overlap_seconds=0)
+        text = browser.send(page, "/debugger", pasted, 200).one(id="wh-verdict").text
+        assert "Wrong secret" in text, name
 
 
 def test_the_debugger_is_for_those_who_look_after_secrets(app: Flask, browser: Browser) -> None:

@@ -10,8 +10,9 @@ from flask import Flask
 
 from .delivering import webhooks_of
 from .helpers import add_endpoint, close
-from .pages import Browser, make_app, populate
+from .pages import PREFIX, Browser, make_app, populate
 from .receiver import Receiver
+from .test_admin_security import rules
 
 
 @pytest.fixture
@@ -114,3 +115,11 @@ def test_who_may_only_look_sees_every_page_and_nothing_to_press(
     for page_name in ("edit", "pause", "resume", "delete", "test", "rotate", "debugger"):
         assert "You are not allowed to" in browser.get(f"/endpoints/{one}/{page_name}", 403).text
     assert "You are not allowed to" in browser.get("/endpoints/new", 403).text
+
+
+def test_the_browser_tests_open_every_page(app: Flask, receiver: Receiver) -> None:
+    """Who adds a page, adds it to `World.paths`: policy, accessibility and width are looked at there."""
+    world = populate(app, receiver)
+    adapter = app.url_map.bind("")
+    opened = {adapter.match(PREFIX + path.partition("?")[0])[0] for path in world.paths()}
+    assert {rule.endpoint for rule in rules(app, "GET")} - opened == set()

@@ -17,7 +17,7 @@ from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.models import Endpoint, Task
 from flask_webhooks.state import state_of
 
-from .delivering import deliveries, emit, states, webhooks_of
+from .delivering import deliveries, drain, emit, states, webhooks_of
 from .helpers import (
     accessing,
     activity,
@@ -185,20 +185,19 @@ def test_presets_are_the_times_that_somebody_means(
 
 
 def test_the_time_at_which_it_was_disabled_is_known_after_the_resume(
-    app: Flask, browser: Browser, shop: Endpoint
+    app: Flask, browser: Browser, receiver: Receiver
 ) -> None:
-    with state_of(app).engine.begin() as connection:
-        at = database_time(app) - 5 * HOUR
-        connection.execute(
-            state_of(app).table("Activity").insert(),
-            {
-                "id": "act_x",
-                "at": at,
-                "actor": "Flask-Webhooks",
-                "action": "endpoint.disabled",
-                "endpoint_id": shop.id,
-            },
-        )
+    shop = add_endpoint(app, receiver.url("/status/410"))
+    with app.app_context():
+        emit(app)
+    drain(app)
+    [row] = [item for item in activity(app) if item.action == "endpoint.disabled"]
+    at = database_time(app) - 5 * HOUR
+    update(app, "Activity", row.id, at=at)
+    page = browser.get("/activity")
+    assert "Flask-Webhooks disabled the webhook" in page.text
+    assert "The receiver answered 410 Gone." in page.text
+    actions.resume_endpoint(accessing(app), shop.id)
     page = browser.get(f"/endpoints/{shop.id}/recover")
     assert at.strftime("%Y-%m-%dT%H:%M") in presets(page)["Since it was disabled"]
 

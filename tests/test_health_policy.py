@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import actions, signals
+from flask_webhooks.delivery.settle import ACTOR
 from flask_webhooks.state import state_of
 
 from .delivering import deliveries, drain, emit, endpoint, health, states, webhooks_of
-from .helpers import accessing, add_endpoint, at_once, database_time, update
+from .helpers import accessing, activity, add_endpoint, at_once, database_time, update
 from .receiver import Receiver
 from .working import Worker, ended
 
@@ -112,6 +113,11 @@ def test_two_workers_disable_once(app: Flask, status: int) -> None:
     assert heard["endpoint-disabled", None] == 1
     found = endpoint(app, created.id)
     assert (found.state, found.version) == ("disabled", created.version + 1)
+    [row] = [item for item in activity(app) if item.action == "endpoint.disabled"]
+    assert (row.actor, row.endpoint_id, row.tenant) == (ACTOR, created.id, created.tenant)
+    assert row.changes is not None
+    assert row.changes["state"] == ["active", "disabled"]
+    assert row.changes["reason"] == found.state_reason
     # The rest is held, and what failed a moment later too.
     expected = {"held": 20} if status == 500 else {"held": 8, "failed": 12}
     assert states(app) == expected

@@ -82,6 +82,37 @@ def test_what_a_form_does_to_line_breaks_is_nobodys_mistake() -> None:
     assert found.finding == Finding.FITS
 
 
+def test_a_key_pair_is_known_by_its_signature() -> None:
+    """Also in the middle of a rotation, and in the change from a secret to a key pair."""
+    current, older = signing.generate_private_key(), signing.generate_private_key()
+    at = int(NOW.timestamp())
+    for secrets in ((current, older), (current, SECRET)):
+        headers = signed()
+        headers["webhook-signature"] = signing.sign_by_secrets(
+            "evt_1", at, BODY.encode(), secrets[1:]
+        )
+        found = verdict(headers, secrets=secrets)
+        assert (found.finding, found.secret) == (Finding.FITS, 1)
+        found = verdict(headers, BODY[:-5], secrets)
+        assert (found.finding, found.attempt) == (Finding.CUT_BODY, 2)
+        assert verdict(headers, secrets=(current,)).finding == Finding.WRONG_SECRET
+    # A signature of one kind is none of the other.
+    swapped = headers | {"webhook-signature": headers["webhook-signature"].replace("v1,", "v1a,")}
+    assert verdict(swapped, secrets=(current, SECRET)).finding == Finding.WRONG_SECRET
+
+
+def test_the_secret_itself_in_a_header() -> None:
+    headers = {"x-webhook-secret": "hush"}
+    found = verdict(headers, "anything", ("new", "hush"))
+    assert (found.finding, found.secret, found.header) == (
+        Finding.SECRET_FITS,
+        1,
+        "x-webhook-secret",
+    )
+    assert verdict(headers, secrets=("other",)).finding == Finding.WRONG_SECRET
+    assert verdict(headers, secrets=()).finding == Finding.NO_SECRET
+
+
 def test_a_wrong_secret() -> None:
     assert verdict(signed(secret=OTHER)).finding == Finding.WRONG_SECRET
     assert verdict(signed(secret=OTHER), sent=[]).finding == Finding.WRONG_SECRET

@@ -1,8 +1,7 @@
-"""Start and stop tasks over many deliveries."""
+"""Start and stop tasks over many deliveries or events."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any, Unpack
 
 import sqlalchemy as sa
@@ -11,8 +10,9 @@ from sqlalchemy.orm import Session
 from .. import ids
 from ..access import Access
 from ..bulk.calling import call
-from ..bulk.looking import Plan, Preview, find_task, plan, preview
-from ..bulk.selection import TaskFilter
+from ..bulk.looking import Plan, Preview, find_task, plan, preview, right_of
+from ..bulk.pruning import forget_old
+from ..bulk.selection import OF_EVENTS, TaskFilter
 from ..columns import utc_now
 from ..errors import InvalidInput, InvalidTransition
 from ..models import UNFINISHED, Endpoint, Task, TaskKind, TaskState
@@ -22,12 +22,13 @@ from ..texts import Text, word
 def start_task(
     access: Access, kind: str, endpoint_id: str | None = None, **filter: Unpack[TaskFilter]
 ) -> Task:
-    """Do something to many deliveries: workers do it in the background, a batch at a time.
+    """Do something to many deliveries or events: workers do it in the background, a batch at a time.
 
     Events keep their ``webhook-id``, deliveries their history. What is to be sent to an endpoint that is
     not active is held until it is resumed.
 
-    :param kind: of `models.TaskKind`. ``recover`` and ``replay`` need `since`.
+    :param kind: of `models.TaskKind`. ``recover`` and ``replay`` need `since`; ``prune`` takes nothing else, and needs
+        the right to ``delete_all``.
     :param endpoint_id: ``None``: all endpoints in scope; a replay needs one.
     :param filter: which deliveries, of a replay which events; see `bulk.selection.TaskFilter`.
     :raises InvalidInput: a value makes no sense; `field` names it.
@@ -36,7 +37,7 @@ def start_task(
     :raises Forbidden: not allowed.
     """
     wish = plan(access, kind, endpoint_id, filter)
-    access.require("send", wish.endpoint)
+    access.require(right_of(wish.kind), wish.endpoint)
     seen = preview(access, wish)
     _check_history(wish, seen)
     task = access.state.models.Task(
@@ -49,11 +50,11 @@ def start_task(
         total=None if seen.more else seen.count,
         cursor="",
         # What is made from now on is not meant.
-        bound=ids.new_id("evt" if wish.kind == TaskKind.REPLAY else "dlv"),
+        bound=ids.new_id("evt" if wish.kind in OF_EVENTS else "dlv"),
     )
     with access.write(alone=f"task {wish.kind} {endpoint_id} {wish.tenant}") as session:
         _check_alone(session, access, wish)
-        _forget_old(session, access)
+        forget_old(session.connection(), access.state)
         session.add(task)
         session.flush()
         _record(session, access, "task.started", task, filter=task.filter, count=seen.text)
@@ -63,14 +64,16 @@ def start_task(
 
 
 def stop_task(access: Access, task_id: str) -> Task:
-    """Stop a task: no further delivery is changed once this returns. What is done stays done.
+    """Stop a task: nothing further is changed once this returns. What is done stays done.
+
+    After a prune nothing is removed for a day, `delivery.retention.REST_AFTER_STOP`, unless another one is started.
 
     :raises InvalidTransition: it is over already.
     :raises NotFound: there is no such task in scope.
     :raises Forbidden: not allowed.
     """
-    _, endpoint = find_task(access, task_id)
-    access.require("send", endpoint)
+    found, endpoint = find_task(access, task_id)
+    access.require(right_of(found.kind), endpoint)
     model = access.state.models.Task
     table = access.state.table("Task")
     with access.write() as session:
@@ -131,15 +134,6 @@ def _check_alone(session: Session, access: Access, wish: Plan) -> None:
             task=other.id,
             state=other.state,
         )
-
-
-def _forget_old(session: Session, access: Access) -> None:
-    """Tasks stay as long as events do; the audit trail stays longer."""
-    table = access.state.table("Task")
-    now = session.scalar(sa.select(utc_now()))
-    assert now is not None
-    old = now - timedelta(days=access.state.settings.retention_days)
-    session.execute(sa.delete(table).where(table.c.finished_at < old))
 
 
 def _record(session: Session, access: Access, action: str, task: Task, **changes: Any) -> None:

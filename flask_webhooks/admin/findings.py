@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..signature_check import Finding, Verdict
+from ..signature_check import SECRET_HEADER, Finding, Verdict
 from .i18n import gettext as _
 from .wording import Status
 
@@ -14,6 +14,8 @@ def finding_status(verdict: Verdict) -> Status:
             return Status(_("The signature fits"), "ok", "check")
         case Finding.FITS_BUT_FOR_LINE_BREAKS:
             return Status(_("It fits but for a line break"), "warn", "alert")
+        case Finding.SECRET_FITS:
+            return Status(_("The secret fits"), "ok", "check")
         case Finding.NO_SIGNATURE:
             return Status(_("No signature"), "bad", "cross")
         case Finding.MISSING_HEADER:
@@ -44,6 +46,12 @@ def finding_text(verdict: Verdict) -> str:
             return _(
                 "The signature fits once a line break at the end of the body is taken away or added."
             )
+        case Finding.SECRET_FITS:
+            return _(
+                "The header %(header)s holds this webhook's secret. Nothing is signed in this format, so it does not "
+                "tell whether the body is the one that was sent.",
+                header=header,
+            )
         case Finding.NO_SIGNATURE:
             return _(
                 "None of the headers is a signature. Look whether a proxy in front of the receiver drops headers, "
@@ -57,6 +65,10 @@ def finding_text(verdict: Verdict) -> str:
             return _(
                 "The header %(header)s does not hold a signature of a kind that we send. Paste it whole.",
                 header=header,
+            )
+        case Finding.WRONG_SECRET if header == SECRET_HEADER:
+            return _(
+                "The header %(header)s holds another secret than this webhook's.", header=header
             )
         case Finding.WRONG_SECRET:
             return _("The signature was made with another secret than this webhook's.")

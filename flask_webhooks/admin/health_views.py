@@ -1,4 +1,4 @@
-"""How the whole is doing: workers, scheduler, queue and backlog; and who did what."""
+"""How the whole is doing: workers, scheduler, queue, backlog and what is kept; and who did what."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from flask import Blueprint, Response, request
 
 from .. import queries
 from ..access import Access, find_endpoint
+from ..bulk.selection import TaskFilter
+from ..models import TaskKind
 from . import banners, wording
 from .filters import Filters
+from .forms import ConfirmForm
 from .page import current_access, is_fragment, render
+from .task_views import start
 
 #: Tasks on the health page: of those that are not over, and of the latest ones.
 _UNFINISHED, _LATEST = 20, 10
@@ -18,6 +22,7 @@ _UNFINISHED, _LATEST = 20, 10
 
 def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/health", view_func=health)
+    blueprint.add_url_rule("/prune", view_func=prune, methods=["GET", "POST"])
     blueprint.add_url_rule("/activity", view_func=activity)
 
 
@@ -36,7 +41,27 @@ def health() -> Response:
         series=None if is_fragment() else queries.statistics(access),
         settings=settings,
         kept_since=report.now - timedelta(days=settings.retention_days),
+        rests_until=queries.pruning_rests_until(access),
         tasks=_tasks(access),
+    )
+
+
+def prune() -> Response:
+    """Remove now what is older than it is kept, after the number was shown."""
+    access = current_access()
+    access.require("delete_all")
+    if request.method == "POST":
+        ConfirmForm().check_csrf()
+        return start(access, TaskKind.PRUNE, None, {})
+    seen = queries.preview_task(access, TaskKind.PRUNE)
+    return render(
+        "task_confirm.html",
+        kind=TaskKind.PRUNE,
+        seen=seen,
+        wanted=TaskFilter(until=seen.until),
+        filters=Filters({}),
+        view="prune",
+        failing=False,
     )
 
 

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from .. import queries
 from ..access import Access
+from ..bulk.looking import right_of
 from ..errors import NotFound
 from ..models import Endpoint
 from ..state import AllTenants, State
@@ -109,6 +110,8 @@ class Toolbox:
     task_title = staticmethod(task_wording.task_title)
     task_question = staticmethod(task_wording.task_question)
     task_outcome = staticmethod(task_wording.task_outcome)
+    task_stopped = staticmethod(task_wording.task_stopped)
+    task_right = staticmethod(right_of)
     task_counted = staticmethod(task_wording.task_counted)
     task_progress = staticmethod(task_wording.task_progress)
     task_scope = staticmethod(task_wording.task_scope)

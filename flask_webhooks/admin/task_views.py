@@ -1,4 +1,4 @@
-"""Tasks over many deliveries: start one, see how far it is, stop it."""
+"""Tasks over many deliveries or events: start one, see how far it is, stop it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..access import Access, find_endpoint
+from ..bulk.looking import right_of
 from ..bulk.selection import TaskFilter
 from ..errors import InvalidTransition
 from ..models import TaskKind, TaskState
@@ -80,7 +81,8 @@ def task(task_id: str) -> Response:
 def task_stop(task_id: str) -> Response:
     """Stop it; what is done stays done."""
     access = current_access()
-    access.require("send", queries.get_task(access, task_id).endpoint)
+    row = queries.get_task(access, task_id)
+    access.require(right_of(row.task.kind), row.endpoint)
     ConfirmForm().check_csrf()
     try:
         actions.stop_task(access, task_id)

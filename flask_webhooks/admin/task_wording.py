@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ..bulk.selection import OF_EVENTS
 from ..models import TaskKind
 from .display import count
 from .i18n import gettext as _
@@ -39,6 +40,7 @@ def task_title(kind: str) -> str:
         "cancel": _("Cancel deliveries"),
         "release": _("Send held deliveries"),
         "discard": _("Discard held deliveries"),
+        "prune": _("Remove old events"),
     }
     return words.get(kind, kind)
 
@@ -61,6 +63,10 @@ def task_question(kind: str) -> str:
             "They are given up. What is being sent right now is left alone. You can resend them as long as they are "
             "kept."
         ),
+        "prune": _(
+            "They are removed for good, with their deliveries and attempts. What is still owed to a webhook stays. "
+            "Workers do this by themselves, too."
+        ),
     }
     return words.get(kind, "")
 
@@ -69,18 +75,20 @@ def task_outcome(kind: str) -> str:
     """What became of everything that a finished task has done."""
     if kind in ("cancel", "discard"):
         return _("They are cancelled, and stay in the list.")
+    if kind == TaskKind.PRUNE:
+        return _("They are gone, with their deliveries and attempts.")
     return _(
         "They are queued, and sent as fast as the webhook takes them; what is for a paused one is held."
     )
 
 
 def task_counted(kind: str, number: int, text: str | None = None) -> str:
-    """So many deliveries, or events of a replay.
+    """So many deliveries, or events.
 
     :param text: the number for people, where counting ended: ``10,000+``.
     """
     shown = count(number) if text is None else text
-    if kind == TaskKind.REPLAY:
+    if kind in OF_EVENTS:
         return ngettext("%(number)s event", "%(number)s events", number, number=shown)
     return ngettext("%(number)s delivery", "%(number)s deliveries", number, number=shown)
 
@@ -92,6 +100,15 @@ def task_progress(kind: str, done: int, total: int | None) -> str:
     return _("%(done)s of %(all)s", done=count(done), all=task_counted(kind, total))
 
 
+def task_stopped(kind: str) -> str:
+    """What a stop means for what is left."""
+    if kind == TaskKind.PRUNE:
+        return _(
+            "What was removed is gone. Nothing more is removed for a day, unless it is started anew."
+        )
+    return _("What was done before stays done. To go on, start it anew: it takes what is left.")
+
+
 def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | datetime]]:
     """What a task selects: labels and values. Times may be given as ISO 8601 texts."""
     match kind:
@@ -99,6 +116,8 @@ def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | da
             since, until = _("Failed since"), _("Failed before")
         case "replay":
             since, until = _("Recorded since"), _("Recorded before")
+        case "prune":
+            since, until = _("Recorded since"), _("Older than")
         case _:
             since, until = _("Created since"), _("Created before")
     labels = {

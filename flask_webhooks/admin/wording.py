@@ -199,15 +199,19 @@ def changes(recorded: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             before = "" if was is None and "url" in recorded else _joined(was) or everything
             after = _joined(now) or everything
         else:
-            before, after = (
-                endpoint_status(value).word
-                if name == "state" and isinstance(value, str)
-                else _joined(value)
-                for value in (was, now)
-            )
+            before, after = (_told(name, value) for value in (was, now))
         if before or after:
             found.append((_change_text(name), before, after or "\N{EN DASH}"))
     return found
+
+
+def _told(name: str, value: Any) -> str:
+    """A value of the audit trail; what our own code writes there is told in the person's language."""
+    if isinstance(value, str) and name == "state":
+        return endpoint_status(value).word
+    if isinstance(value, str) and name == "reason":
+        return state_reason(value)
+    return _joined(value)
 
 
 def _joined(value: Any) -> str:

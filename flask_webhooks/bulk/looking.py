@@ -9,11 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..access import Access, find_endpoint, is_id, shown
-from ..errors import InvalidInput, InvalidTransition, NotFound
+from ..columns import utc_now
+from ..delivery.retention import kept_since
+from ..errors import Forbidden, InvalidInput, InvalidTransition, NotFound
 from ..models import Endpoint, EndpointState, Task, TaskKind
 from ..state import AllTenants
 from ..texts import word
-from .selection import Selection, TaskFilter, check_filter, check_kind, conditions
+from .selection import OF_EVENTS, Selection, TaskFilter, check_filter, check_kind, conditions
 
 #: Rows that a preview looks at: it must not take long, however many there are.
 LOOKED_AT = 10_000
@@ -24,19 +26,21 @@ class Preview:
     """What a task would be about, if it was started now."""
 
     kind: TaskKind
-    #: Deliveries, of a replay events, among the newest `LOOKED_AT` that an index finds.
+    #: Deliveries, of a replay and a prune events, among the newest `LOOKED_AT` that an index finds.
     count: int
     #: There may be more of them, older ones.
     more: bool
     #: When the first and the last of those that were counted were made; ``None`` without any.
     oldest: datetime | None
     newest: datetime | None
-    #: Number by state of those that were counted; empty of a replay.
+    #: Number by state of those that were counted; empty of events.
     states: dict[str, int]
     #: Of a replay: when the oldest event was recorded that is still there; ``None`` if there is none.
     history_since: datetime | None
     #: ``None``: all endpoints in scope. What is sent to one that is not active is held until it is resumed.
     endpoint: Endpoint | None
+    #: Of a prune: what is older is removed.
+    until: datetime | None = None
 
     @property
     def text(self) -> str:
@@ -63,6 +67,8 @@ def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) 
     :raises NotFound: there is no such endpoint in scope.
     """
     wanted = check_kind(kind)
+    if wanted == TaskKind.PRUNE:
+        return _prune(access, endpoint_id, given)
     if endpoint_id is None:
         if wanted == TaskKind.REPLAY:
             raise InvalidInput(
@@ -82,13 +88,33 @@ def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) 
     return Plan(wanted, check_filter(wanted, given), endpoint, tenant)
 
 
+def _prune(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
+    """An event may have gone to endpoints of several tenants, so it is removed for all of them or for nobody."""
+    if not isinstance(access.tenant, AllTenants):
+        raise Forbidden("Only those who see every tenant may remove old events.")
+    if endpoint_id is not None:
+        raise InvalidInput(
+            "Old events are removed wherever they went: leave this out.", field="endpoint_id"
+        )
+    check_filter(TaskKind.PRUNE, given)
+    with access.read() as session:
+        now = session.scalar(sa.select(utc_now()))
+    assert now is not None
+    return Plan(TaskKind.PRUNE, Selection(until=kept_since(access.state, now)), None, None)
+
+
+def right_of(kind: str) -> str:
+    """What somebody must be allowed to do to start or stop a task."""
+    return "delete_all" if kind == TaskKind.PRUNE else "send"
+
+
 def preview(access: Access, wish: Plan) -> Preview:
-    """Count what a task would be about. One statement, two for a replay."""
+    """Count what a task would be about. One statement, two of events."""
     state = access.state
     found = conditions(state, wish.kind, wish.selection, endpoint=wish.endpoint, tenant=wish.tenant)
     row = found.table.c
-    replay = wish.kind == TaskKind.REPLAY
-    columns = [row.created_at, (sa.literal("") if replay else row.state).label("state")]
+    replay, events = wish.kind == TaskKind.REPLAY, wish.kind in OF_EVENTS
+    columns = [row.created_at, (sa.literal("") if events else row.state).label("state")]
     window = found.window(columns, LOOKED_AT + 1, newest=True).subquery()
     created_at = sa.case((window.c.fits, window.c.created_at))
     counted = sa.select(
@@ -108,9 +134,10 @@ def preview(access: Access, wish: Plan) -> Preview:
         more=sum(looked_at for _, looked_at, *_ in rows) > LOOKED_AT,
         oldest=min((first for _, _, first, _ in groups), default=None),
         newest=max((last for _, _, _, last in groups), default=None),
-        states={} if replay else {name: number for name, number, _, _ in groups},
+        states={} if events else {name: number for name, number, _, _ in groups},
         history_since=history_since,
         endpoint=wish.endpoint,
+        until=wish.selection.until if wish.kind == TaskKind.PRUNE else None,
     )
 
 

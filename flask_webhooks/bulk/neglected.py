@@ -1,7 +1,11 @@
-"""Tasks that no worker has come for, since all of them deliver: a drain works on them beside."""
+"""Tasks that no worker has come for, since all of them deliver: a drain works on them beside.
+
+So it is with the removal of old events, which nobody else might start: a worker that delivers does not sweep.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -10,6 +14,7 @@ import sqlalchemy as sa
 from ..columns import utc_now
 from ..delivery.locks import reading
 from ..state import State
+from . import pruning
 from .runner import waiting, work_on_next
 
 #: How long a task waits for a worker of its own first.
@@ -21,20 +26,32 @@ class Neglected:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._looked_at = float("-inf")
+        self._old = False
 
     def waits(self, connection: sa.Connection) -> bool:
-        """Whether there is such a task. Only reads."""
+        """Whether there is such a task, or there ought to be one. Only reads."""
         task = self._state.table("Task").c
         with reading(connection):
             now = connection.execute(sa.select(utc_now())).scalar_one()
             query = sa.select(task.id).where(
                 waiting(task, now), task.touched_at < now - NEGLECTED_AFTER
             )
-            return connection.execute(query.limit(1)).first() is not None
+            if connection.execute(query.limit(1)).first() is not None:
+                return True
+            if time.monotonic() - self._looked_at >= self._state.settings.sweep_interval:
+                self._looked_at = time.monotonic()
+                self._old = pruning.is_due(self._state, connection, now)
+            return self._old
 
     def work(self, connection: sa.Connection, enough: Callable[[], bool]) -> None:
-        """Work on a task until `enough` says so.
+        """Work on a task, one that is begun for it if need be, until `enough` says so.
 
         :raises DBAPIError: the database is away; the task goes on once the lease has run out.
         """
+        if self._old:
+            self._old = False
+            with reading(connection):
+                now = connection.execute(sa.select(utc_now())).scalar_one()
+            pruning.start_if_due(self._state, connection, now)
         work_on_next(self._state, connection, enough)

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,11 +17,12 @@ from .. import ids
 from ..columns import UtcDateTime, utc_now
 from ..delivery.database import may_pass
 from ..delivery.locks import lock_endpoints, reading, take_write_lock
+from ..delivery.retention import kept_since, remove_events
 from ..logs import log_failure, safe_text
 from ..models import UNFINISHED, TaskKind, TaskState
 from ..state import State
 from .changes import change_deliveries, create_deliveries
-from .selection import Conditions, Selection, conditions
+from .selection import OF_EVENTS, Conditions, Selection, conditions
 
 logger = logging.getLogger("flask_webhooks.tasks")
 
@@ -288,9 +289,12 @@ class Runner:
             endpoint = self._endpoint()
             if endpoint is None:
                 return None
-        return conditions(
-            self.state, held.kind, held.selection, endpoint=endpoint, tenant=held.tenant
-        )
+        selection = held.selection
+        if held.kind == TaskKind.PRUNE and selection.until is not None:
+            # Who sets that more is kept saves what this task has not come to yet.
+            now: datetime = self._connection.execute(sa.select(utc_now())).scalar_one()
+            selection = replace(selection, until=min(selection.until, kept_since(self.state, now)))
+        return conditions(self.state, held.kind, selection, endpoint=endpoint, tenant=held.tenant)
 
     def _endpoint(self) -> Any | None:
         table = self.state.table("Endpoint")
@@ -303,7 +307,7 @@ class Runner:
     def _look(self, found: Conditions, cursor: str) -> list[sa.Row[Any]]:
         """The next rows after the cursor: ids, of deliveries also the endpoints, and whether they fit."""
         row = found.table.c
-        columns = [] if self.held.kind == TaskKind.REPLAY else [row.endpoint_id]
+        columns = [] if self.held.kind in OF_EVENTS else [row.endpoint_id]
         bounds = (row.id > cursor, row.id < self.held.bound)
         window = found.window(columns, self._window, *bounds).cte("looked_at")
         # The last one tells how far this was, also where nothing fits.
@@ -327,6 +331,8 @@ class Runner:
                 return 0, False
             event_ids = [row.id for row in picked]
             return create_deliveries(state, connection, event_ids, endpoint, held.actor), True
+        if held.kind == TaskKind.PRUNE:
+            return remove_events(state, connection, [row.id for row in picked]), False
         endpoint_ids = {row.endpoint_id for row in picked}
         lock_endpoints(state, connection, endpoint_ids)
         table = state.table("Endpoint")

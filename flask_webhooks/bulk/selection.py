@@ -1,4 +1,4 @@
-"""What a task is about: the deliveries, or the events of a replay, as conditions for a statement."""
+"""What a task is about: deliveries, or events to replay or remove, as conditions for a statement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .. import ids
 from ..catalog import EVERYTHING
 from ..conditions import LAST, answered, bounded, check_status, created_between
 from ..errors import InvalidInput
-from ..models import DeliveryState, EndpointState, TaskKind, Trigger
+from ..models import AT_REST, DeliveryState, EndpointState, TaskKind, Trigger
 from ..state import State
 from ..texts import Text, word
 
@@ -25,6 +25,9 @@ TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
     TaskKind.RELEASE: frozenset({DeliveryState.HELD}),
     TaskKind.DISCARD: frozenset({DeliveryState.HELD}),
 }
+
+#: Kinds that are about events, not about deliveries.
+OF_EVENTS = frozenset({TaskKind.REPLAY, TaskKind.PRUNE})
 
 #: No index holds these states only.
 _NOT_INDEXED = (DeliveryState.SUCCEEDED, DeliveryState.CANCELLED)
@@ -100,6 +103,11 @@ def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
         status=_status(given.get("status")),
         event_id=_text(given.get("event_id"), "event_id", ids.MAX_LENGTH),
     )
+    if kind == TaskKind.PRUNE:
+        for name in selection.as_json():
+            raise InvalidInput(
+                "What is old follows from WEBHOOKS_RETENTION_DAYS: leave this out.", field=name
+            )
     if kind in (TaskKind.RECOVER, TaskKind.REPLAY) and selection.since is None:
         raise InvalidInput("Say since when.", field="since")
     if selection.since and selection.until and selection.until <= selection.since:
@@ -202,6 +210,8 @@ def conditions(
     if kind == TaskKind.REPLAY:
         assert endpoint is not None
         return _missed_events(state, selection, endpoint)
+    if kind == TaskKind.PRUNE:
+        return _old_events(state, selection)
     table = state.table("Delivery")
     delivery = table.c
     cheap: list[sa.ColumnElement[bool]] = []
@@ -275,6 +285,20 @@ def _missed_events(state: State, selection: Selection, endpoint: Any) -> Conditi
         )
     )
     return Conditions(table, cheap, dear)
+
+
+def _old_events(state: State, selection: Selection) -> Conditions:
+    """Events from before a time, but for those that are still owed to somebody."""
+    assert selection.until is not None
+    table = state.table("Event")
+    delivery = state.table("Delivery").c
+    # Counted, for the reason that `unsent` has.
+    owed: sa.ScalarSelect[int] = (
+        sa.select(sa.func.count(delivery.id))
+        .where(delivery.event_id == table.c.id, delivery.state.not_in(sorted(AT_REST)))
+        .scalar_subquery()
+    )
+    return Conditions(table, created_between(table.c.id, "evt", None, selection.until), [owed == 0])
 
 
 def unsent(state: State, event_id: Any, endpoint_id: str) -> sa.ColumnElement[bool]:

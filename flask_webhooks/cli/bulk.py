@@ -1,4 +1,4 @@
-"""Commands that pause, resume and remove endpoints, send again, and start, list and stop tasks."""
+"""Commands that pause, resume and remove endpoints, send again, remove what is old, and list and stop tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask.cli import AppGroup, with_appcontext
 
 from .. import actions, queries
 from ..access import Access
-from ..bulk.selection import TaskFilter
+from ..bulk.selection import OF_EVENTS, TaskFilter
 from ..members import task_members
 from ..models import EndpointState, TaskKind
 from .failures import Misuse, reports_errors
@@ -24,12 +24,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 _AGE = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
-tasks = AppGroup("tasks", help="Long jobs over many deliveries: how far they are.")
+tasks = AppGroup("tasks", help="Long jobs over many deliveries or events: how far they are.")
 
 
 def add_to(webhooks: AppGroup, endpoints: AppGroup, deliveries: AppGroup) -> None:
     """Add the commands to their groups."""
     webhooks.add_command(tasks)
+    webhooks.add_command(prune)
     for command in (recover, replay, pause, resume, remove):
         endpoints.add_command(command)
     deliveries.add_command(resend)
@@ -125,7 +126,7 @@ def start(
     """Say how many there are, ask, and start the task."""
     access = current_access()
     seen = queries.preview_task(access, kind, endpoint_id, **wanted)
-    noun = "events" if kind == TaskKind.REPLAY else "deliveries"
+    noun = _noun(kind)
     line = f"{seen.text} {noun}"
     if seen.oldest is not None and seen.newest is not None:
         line += f", from {shown_time(seen.oldest)} to {shown_time(seen.newest)}"
@@ -143,6 +144,19 @@ def start(
         return
     task = actions.start_task(access, kind, endpoint_id, **wanted)
     click.echo(f"Started {task.id}. See: flask webhooks tasks list")
+
+
+@click.command()
+@DRY_RUN
+@YES
+@with_appcontext
+@reports_errors
+def prune(dry_run: bool, yes: bool) -> None:
+    """Remove events that are older than WEBHOOKS_RETENTION_DAYS, now.
+
+    With their deliveries and attempts, but for what is still owed. Workers do it by themselves, too.
+    """
+    start(TaskKind.PRUNE, None, {}, dry_run=dry_run, yes=yes)
 
 
 @click.command()
@@ -239,4 +253,8 @@ def stop_task(task_id: str) -> None:
     """Stop a task; what it has done stays done."""
     access: Access = current_access()
     task = actions.stop_task(access, task_id)
-    click.echo(f"Stopped {task.id} after {task.done:,} deliveries.")
+    click.echo(f"Stopped {task.id} after {task.done:,} {_noun(task.kind)}.")
+
+
+def _noun(kind: str) -> str:
+    return "events" if kind in OF_EVENTS else "deliveries"

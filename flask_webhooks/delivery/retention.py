@@ -1,4 +1,9 @@
-"""Remove what is older than ``WEBHOOKS_RETENTION_DAYS``, in short transactions within a bounded time."""
+"""Remove what is older than ``WEBHOOKS_RETENTION_DAYS``, in short transactions within a bounded time.
+
+This is for the little that becomes old between two looks. Where much is old at once, its removal is a task
+(`bulk.pruning`): people see how far it is and can stop it. Meanwhile, and for a day after a stop, nothing is
+removed here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
-from ..models import AT_REST
+from ..models import AT_REST, UNFINISHED, TaskKind, TaskState
 from ..state import State
 from .locks import reading, take_write_lock
 
@@ -20,6 +25,39 @@ BATCH = 200
 WINDOW = 500
 #: Seconds that one call removes for.
 BUDGET = 1.0
+#: How long nothing is removed by itself once somebody has stopped the task that did: time to find out why, and to
+#: set ``WEBHOOKS_RETENTION_DAYS`` anew.
+REST_AFTER_STOP = timedelta(days=1)
+
+
+def kept_since(state: State, now: datetime) -> datetime:
+    """What is older is removed."""
+    return now - timedelta(days=state.settings.retention_days)
+
+
+def last_task(state: State) -> sa.Select[Any]:
+    """The state of the last task that removed old events, and when it ended."""
+    task = state.table("Task").c
+    return (
+        sa.select(task.state, task.finished_at)
+        .where(task.kind == TaskKind.PRUNE)
+        .order_by(task.id.desc())
+        .limit(1)
+    )
+
+
+def stands_aside(state: State, connection: sa.Connection, now: datetime) -> bool:
+    """Whether nothing is to be removed by itself: a task is at it, or somebody has stopped one lately.
+
+    :param now: the database's time.
+    """
+    last = connection.execute(last_task(state)).first()
+    if last is None:
+        return False
+    if last.state == TaskState.STOPPED:
+        ended: datetime = last.finished_at
+        return now < ended + REST_AFTER_STOP
+    return last.state in UNFINISHED
 
 
 def prune(state: State, connection: sa.Connection, now: datetime, budget: float = BUDGET) -> int:
@@ -45,13 +83,15 @@ class Pruning:
         self.removed = 0
         self._state = state
         self._now = now
-        self._cutoff = now - timedelta(days=state.settings.retention_days)
+        self._cutoff = kept_since(state, now)
         self._looked_up_to = ""
 
     def step(self, connection: sa.Connection) -> bool:
         """Remove one batch, in a transaction of its own; returns whether there may be more."""
         state = self._state
         with reading(connection):
+            if stands_aside(state, connection, self._now):
+                return False
             looked_at = connection.execute(self._window()).scalars().all()
             event_ids = self._removable(connection, looked_at)
             endpoint_ids = connection.execute(self._old_endpoints()).scalars().all()
@@ -59,7 +99,7 @@ class Pruning:
         if event_ids or endpoint_ids or hour is not None:
             with connection.begin():
                 take_write_lock(state, connection)
-                self.removed += _remove_events(state, connection, event_ids)
+                self.removed += remove_events(state, connection, event_ids)
                 self._remove_endpoints(connection, endpoint_ids)
                 if hour is not None:
                     statistic = state.table("Statistic")
@@ -149,8 +189,11 @@ class Pruning:
         connection.execute(sa.delete(table).where(table.c.id.in_(unused.scalars().all())))
 
 
-def _remove_events(state: State, connection: sa.Connection, event_ids: Sequence[str]) -> int:
-    """Remove those that are still owed to nobody, now that nobody can change that; returns how many."""
+def remove_events(state: State, connection: sa.Connection, event_ids: Sequence[str]) -> int:
+    """Remove those that are still owed to nobody, now that nobody can change that; returns how many.
+
+    Within a transaction, which has the write lock of SQLite.
+    """
     if not event_ids:
         return 0
     event, delivery, attempt = (state.table(name) for name in ("Event", "Delivery", "Attempt"))

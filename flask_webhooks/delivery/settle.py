@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from .. import health as health_rules
 from ..health import Change, Health
+from ..ids import new_id
 from ..models import DeliveryState, EndpointState
 from ..retry import next_attempt
 from ..state import State
@@ -230,7 +231,7 @@ class Settler:
     def _disable(
         self, connection: sa.Connection, endpoint_id: str, judgement: Judgement, now: datetime
     ) -> None:
-        """Disable an endpoint, and hold what waits for it."""
+        """Disable an endpoint, hold what waits for it, and write down in the audit trail who did that and why."""
         gone = any(
             reason == Reason.GONE and item.claimed.endpoint_id == endpoint_id
             for item, _, reason in judgement.attempts
@@ -252,7 +253,23 @@ class Settler:
                 updated_at=now,
             )
         )
-        hold_pending(self.state, connection, [endpoint_id])
+        held = hold_pending(self.state, connection, [endpoint_id])
+        whose = sa.select(table.c.tenant).where(table.c.id == endpoint_id).scalar_subquery()
+        changes = {
+            "state": [EndpointState.ACTIVE, EndpointState.DISABLED],
+            "held": held,
+            "reason": why,
+        }
+        connection.execute(
+            sa.insert(self.state.table("Activity")).values(
+                id=new_id("act"),
+                actor=ACTOR,
+                action="endpoint.disabled",
+                tenant=whose,
+                endpoint_id=endpoint_id,
+                changes=changes,
+            )
+        )
 
 
 def _with_holds(

@@ -41,7 +41,7 @@ from .system import (
     list_activity,
     silent_workers,
 )
-from .tasks import TaskRow, get_task, list_tasks, preview_task
+from .tasks import TaskRow, get_task, list_tasks, preview_task, pruning_rests_until
 
 __all__ = [
     "MAX_LIMIT",
@@ -86,6 +86,7 @@ __all__ = [
     "most_failures",
     "name_endpoints",
     "preview_task",
+    "pruning_rests_until",
     "public_keys",
     "quota",
     "silent_workers",

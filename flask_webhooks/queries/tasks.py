@@ -1,8 +1,9 @@
-"""Long jobs over many deliveries: what they would do, and how far they are."""
+"""Long jobs over many deliveries or events: what they would do, and how far they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Unpack
 
 import sqlalchemy as sa
@@ -10,7 +11,9 @@ import sqlalchemy as sa
 from ..access import Access, find_endpoint
 from ..bulk.looking import Preview, find_task, plan, preview
 from ..bulk.selection import TaskFilter
-from ..models import UNFINISHED, Endpoint, Task
+from ..columns import utc_now
+from ..delivery.retention import REST_AFTER_STOP, last_task
+from ..models import UNFINISHED, Endpoint, Task, TaskState
 from .pages import Page, check_limit, older_than, page_of
 
 
@@ -60,6 +63,24 @@ def get_task(access: Access, task_id: str) -> TaskRow:
     task, endpoint = find_task(access, task_id)
     access.require("view", endpoint)
     return TaskRow(task, endpoint)
+
+
+def pruning_rests_until(access: Access) -> datetime | None:
+    """Until when old events stay because somebody stopped their removal; ``None`` if nobody did, or it is past.
+
+    One statement.
+
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    last = last_task(access.state).subquery()
+    with access.read() as session:
+        found = session.execute(sa.select(last, utc_now())).first()
+    if found is None or found[0] != TaskState.STOPPED:
+        return None
+    _, ended, now = found
+    until: datetime = ended + REST_AFTER_STOP
+    return until if until > now else None
 
 
 def list_tasks(

@@ -25,6 +25,7 @@ from flask_webhooks.vault import Sealed
 from tests.delivering import add_backlog, webhooks_of
 from tests.helpers import add_delivery, add_endpoint, update
 from tests.pages import World
+from tests.test_retention import add_settled
 
 from .chromium import Watched
 from .conftest import apart
@@ -41,6 +42,7 @@ def every_state(watched: Watched, app: Flask, world: World, server: RedisServer)
     yield from _faults(watched, app, world)
     yield from _banners(watched, app, server)
     yield from _pages_of_lists(watched, app, world)
+    yield from _old_events(watched, app)
 
 
 def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
@@ -310,3 +312,27 @@ def _pages_of_lists(watched: Watched, app: Flask, world: World) -> Iterator[str]
         yield f"the second page of {path}"
     watched.open("/deliveries?before=dlv_0")
     yield "past the last page"
+
+
+def _old_events(watched: Watched, app: Flask) -> Iterator[str]:
+    """Their removal: counted, waiting, amid it, stopped."""
+    apart(lambda: add_settled(app, add_endpoint(app).id, 3, age=timedelta(days=40)))
+    page = watched.open("/health")
+    page.get_by_role("link", name="Remove old events…").click()
+    page.wait_for_selector("dialog")
+    assert page.is_visible("dialog >> text=3 events")
+    yield "the dialog Remove old events"
+    page.click("dialog button:has-text('Remove them')")
+    page.wait_for_url("**/tasks/task_*")
+    yield "the removal of old events waits"
+    task_id = page.url.rpartition("/")[2]
+    update(app, "Task", task_id, state="running", total=3, done=1)
+    page.reload()
+    assert page.is_visible("text=1 of 3 events")
+    yield "the removal of old events runs"
+    with page.expect_navigation():
+        page.click("button:has-text('Stop')")
+    yield "the removal of old events was stopped"
+    page = watched.open("/health")
+    assert page.is_visible("text=Somebody has stopped the removal")
+    yield "old events stay for a day"

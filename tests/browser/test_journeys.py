@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 from standardwebhooks import WebhookVerificationError
 
 from tests.delivering import drain, emit, states
@@ -19,47 +19,16 @@ from tests.receiver import Receiver
 
 from .chromium import Watched, faults_of
 from .conftest import apart
+from .keyboard import go, press, tab_to
 from .outside import JOURNEY, PATIENCE, body_of, emit_some, verified, wait_for_states
 
 pytestmark = pytest.mark.slow
-
-#: Stops of the Tab key on one page.
-MANY = 200
 
 
 @pytest.fixture
 def worker(app: Flask, tmp_path: Path) -> Iterator[WorkerProcess]:
     with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log") as worker:
         yield worker
-
-
-def tab_to(page: Page, name: str) -> None:
-    """Press Tab until what has this text, label or id has the focus."""
-    for _ in range(MANY):
-        page.keyboard.press("Tab")
-        names = page.evaluate(
-            """() => {
-                const item = document.activeElement;
-                const texts = [...(item.labels ?? [])].map((label) => label.firstChild.textContent);
-                return [item.id, item.textContent, ...texts].map((text) => text.trim());
-            }"""
-        )
-        if name in names:
-            return
-    raise AssertionError(f"{page.url}: the Tab key does not reach {name!r}")
-
-
-def press(page: Page, name: str) -> None:
-    """Press what opens a dialog, with the keyboard alone."""
-    tab_to(page, name)
-    page.keyboard.press("Enter")
-
-
-def go(page: Page, name: str) -> None:
-    """Press a button or follow a link with the keyboard alone."""
-    tab_to(page, name)
-    with page.expect_navigation():
-        page.keyboard.press("Enter")
 
 
 @pytest.mark.timeout(600)
@@ -417,6 +386,55 @@ def test_an_outage_is_repaired_with_the_keyboard_alone(
     go(page, "Stop Resend deliveries")
     assert "The task is stopped." in page.inner_text("main")
     faults += faults_of(watched)
+    assert faults == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("settings", [JOURNEY], ids=["failing soon"])
+def test_what_came_while_it_was_disabled_is_sent_with_the_keyboard_alone(
+    watched: Watched, app: Flask, receiver: Receiver, worker: WorkerProcess
+) -> None:
+    endpoint = apart(lambda: add_endpoint(app, receiver.url("/status/410"), name="Shop"))
+    page = watched.open(f"/endpoints/{endpoint.id}")
+    emit_some(app, 1)
+    # The receiver wants nothing more; what comes from then on is held, not sent to it.
+    wait_for_states(app, failed=1)
+    emit_some(app, 3)
+    wait_for_states(app, failed=1, held=3)
+    assert len(receiver.requests) == 1
+    page.reload()
+    assert page.is_visible("text=3 deliveries are held until it is resumed.")
+    assert page.is_visible(".wh-status:has-text('Disabled')")
+    faults = faults_of(watched)
+
+    go(page, "Edit")
+    tab_to(page, "Endpoint URL")
+    page.keyboard.press("Control+A")
+    page.keyboard.type(receiver.url("/slow/0.01"))
+    go(page, "Save changes")
+    # To mend it does not resume it.
+    assert apart(states, app) == {"failed": 1, "held": 3}
+    press(page, "Resume")
+    dialog = page.get_by_role("dialog", name="Resume webhook")
+    expect(dialog).to_be_visible()
+    expect(dialog.get_by_text("3 deliveries were held meanwhile.")).to_be_visible()
+    tab_to(page, "Send them now")
+    faults += faults_of(watched)
+    go(page, "Resume webhook")
+    assert "The webhook is active again." in page.inner_text("main")
+    wait_for_states(app, failed=1, succeeded=3)
+
+    # The one that it was disabled for had failed; the page knows since when to recover.
+    page.reload()
+    press(page, "Recover failed…")
+    expect(page.get_by_role("dialog", name="Recover failed deliveries")).to_be_visible()
+    go(page, "Since it was disabled")
+    assert page.inner_text(".wh-count") == "1 delivery"
+    go(page, "Recover them")
+    expect(page.locator("#wh-part-state")).to_have_text("Finished", timeout=PATIENCE)
+    wait_for_states(app, succeeded=4)
+    assert len({request.id for request in receiver.requests}) == 4
     assert faults == []
 
 

@@ -43,7 +43,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "kind": one_of(TaskKind),
             "endpoint_id": optional_text("Null: all endpoints in scope."),
             "tenant": TENANT,
-            "filter": value("object", "Which deliveries, of a replay which events."),
+            "filter": value("object", "Which deliveries; of a replay and a prune which events."),
             "actor": text(),
             "state": one_of(TaskState),
             "ended": flag("Nothing more will change."),
@@ -60,10 +60,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {
             "kind": one_of(TaskKind),
             "endpoint_id": optional_text(),
-            "count": whole("Deliveries, of a replay events."),
+            "count": whole("Deliveries; of a replay and a prune events."),
             "more": flag("There may be more than were counted."),
             "states": value(
-                "object", "Deliveries by state; empty of a replay.", additionalProperties=whole()
+                "object", "Deliveries by state; empty of events.", additionalProperties=whole()
             ),
             "oldest": optional_time(),
             "newest": optional_time(),

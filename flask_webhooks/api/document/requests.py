@@ -96,7 +96,9 @@ def bodies(formats: Sequence[str]) -> dict[str, Schema]:
                     TaskKind,
                     "`recover`: send again what has failed. `replay`: send events that the endpoint subscribes to "
                     "and never got. `resend`: send again, whatever became of it. `cancel`: give up what is pending "
-                    "or held. `release`: send what was left held. `discard`: give up what is held.",
+                    "or held. `release`: send what was left held. `discard`: give up what is held. `prune`: remove "
+                    "events that are older than they are kept; needs `delete_all`, and takes nothing but "
+                    "`all_tenants`.",
                 ),
                 "endpoint_id": optional_text(
                     "Null: all endpoints in scope. A replay needs one.",

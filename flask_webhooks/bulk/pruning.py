@@ -1,0 +1,110 @@
+"""When the removal of old events is a task of its own: many are old at once.
+
+So it is after ``WEBHOOKS_RETENTION_DAYS`` was lowered, after days without a worker, and where more is recorded than
+goes beside deliveries (`delivery.retention`). Workers look for it as they sweep.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from .. import ids
+from ..columns import utc_now
+from ..delivery.locks import reading
+from ..delivery.retention import kept_since, stands_aside
+from ..delivery.settle import ACTOR
+from ..errors import WebhooksError
+from ..models import TaskKind
+from ..state import State
+from ..transactions import writing
+from .selection import Selection, conditions
+
+logger = logging.getLogger("flask_webhooks.tasks")
+
+#: Old events that make it a task, among twice as many of the oldest.
+MANY = 10_000
+#: Between two that were begun by themselves: people should find others in the list, too.
+PAUSE = timedelta(hours=1)
+
+
+def is_due(state: State, connection: sa.Connection, now: datetime) -> bool:
+    """Whether so much is old that a task should be begun. Only reads, within the caller's transaction.
+
+    :param now: the database's time.
+    """
+    if stands_aside(state, connection, now):
+        return False
+    task = state.table("Task").c
+    begun = sa.select(sa.func.max(task.created_at)).where(
+        task.kind == TaskKind.PRUNE, task.actor == ACTOR
+    )
+    last = connection.execute(begun).scalar()
+    if last is not None and last > now - PAUSE:
+        return False
+    found = conditions(
+        state, TaskKind.PRUNE, Selection(until=kept_since(state, now)), endpoint=None, tenant=None
+    )
+    key = found.table.c.id
+    enough = sa.select(key).where(*found.cheap).order_by(key).offset(MANY - 1).limit(1)
+    if connection.execute(enough).first() is None:
+        return False
+    # A long backlog may be as old, and is looked at every few seconds.
+    oldest = found.window([], 2 * MANY).subquery()
+    query = sa.select(sa.func.count()).select_from(oldest).where(oldest.c.fits)
+    return connection.execute(query).scalar_one() >= MANY
+
+
+def start_if_due(state: State, connection: sa.Connection, now: datetime) -> str | None:
+    """Begin the task if one is due; returns its id. Someone has to be called to it.
+
+    :param connection: in no transaction.
+    :param now: the database's time.
+    """
+    with reading(connection):
+        if not is_due(state, connection, now):
+            return None
+    try:
+        # The name that people's own wait for: see `actions.start_task`.
+        with writing(state, alone=f"task {TaskKind.PRUNE} None None") as session:
+            return _start(state, session.connection(), now)
+    except WebhooksError as error:
+        logger.warning("The removal of old events begins at a later sweep: %s", error)
+        return None
+
+
+def _start(state: State, connection: sa.Connection, now: datetime) -> str | None:
+    # Asked again: somebody else may have begun it.
+    if not is_due(state, connection, now):
+        return None
+    forget_old(connection, state)
+    task_id = ids.new_id("task")
+    filter = Selection(until=kept_since(state, now)).as_json()
+    connection.execute(
+        sa.insert(state.table("Task")).values(
+            id=task_id,
+            kind=TaskKind.PRUNE,
+            filter=filter,
+            actor=ACTOR,
+            cursor="",
+            bound=ids.new_id("evt"),
+        )
+    )
+    connection.execute(
+        sa.insert(state.table("Activity")).values(
+            id=ids.new_id("act"),
+            actor=ACTOR,
+            action="task.started",
+            changes={"task": task_id, "kind": TaskKind.PRUNE, "filter": filter},
+        )
+    )
+    return task_id
+
+
+def forget_old(connection: sa.Connection, state: State) -> None:
+    """Remove old tasks that are over. They stay as long as events do; the audit trail stays longer."""
+    table = state.table("Task")
+    now = connection.execute(sa.select(utc_now())).scalar_one()
+    connection.execute(sa.delete(table).where(table.c.finished_at < kept_since(state, now)))
