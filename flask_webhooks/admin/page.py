@@ -92,6 +92,7 @@ class Toolbox:
     endpoint_status = staticmethod(wording.endpoint_status)
     outcome_status = staticmethod(wording.outcome_status)
     state_reason = staticmethod(wording.state_reason)
+    error_text = staticmethod(wording.error_text)
     trigger_text = staticmethod(wording.trigger_text)
     reason_text = staticmethod(wording.reason_text)
     phase_text = staticmethod(wording.phase_text)

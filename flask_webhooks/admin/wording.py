@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..models import Delivery, Endpoint, EndpointHealth, Trigger
+from ..attempt_errors import recognised
+from ..models import ON_DEMAND, Delivery, Endpoint, EndpointHealth, Trigger
+from .display import count
 from .i18n import gettext as _
+from .i18n import translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,12 @@ def state_reason(reason: str) -> str:
     if reason == "The receiver answered 410 Gone.":
         return _("The receiver answered 410 Gone.")
     return reason
+
+
+def error_text(error: str) -> str:
+    """What went wrong with a request: where it is a sentence of ours, in the language of the page."""
+    sentence = recognised(error)
+    return error if sentence is None else translated(sentence)
 
 
 def trigger_text(trigger: str) -> str:
