@@ -86,7 +86,6 @@ class Toolbox:
     seconds = staticmethod(display.seconds)
     decimal = staticmethod(i18n.decimal)
     shown_headers = display.SHOWN_HEADERS
-    shown_attempts = display.SHOWN_ATTEMPTS
 
     delivery_status = staticmethod(wording.delivery_status)
     endpoint_status = staticmethod(wording.endpoint_status)
@@ -100,6 +99,7 @@ class Toolbox:
     changes = staticmethod(wording.changes)
     routing_status = staticmethod(wording.routing_status)
     routing_text = staticmethod(wording.routing_text)
+    held_back = staticmethod(wording.held_back)
     owed_text = staticmethod(wording.owed_text)
     held_text = staticmethod(wording.held_text)
     finding_status = staticmethod(findings.finding_status)

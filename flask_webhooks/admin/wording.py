@@ -273,6 +273,12 @@ def held_text(state: str) -> str:
             return _("It went on being held when the webhook was resumed. Resend it by hand.")
 
 
+def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool:
+    """Whether it waits for its endpoint, which gets nothing for a while but what a person asked for."""
+    until = health.hold_until
+    return until is not None and until > now and delivery.trigger not in ON_DEMAND
+
+
 def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime) -> str:
     """Where the delivery of an event to an endpoint stands, and what it waits for."""
     match delivery.state:
@@ -282,9 +288,9 @@ def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, no
             return _("It is being sent right now.")
         case "held":
             return held_text(endpoint.state)
-        case "pending" if health.hold_until is not None and health.hold_until > now:
+        case "pending" if held_back(delivery, health, now):
             return _("It waits for the webhook.") + " " + hold_text(health.hold_reason)
-        case "pending" if delivery.attempt_count:
+        case "pending" if delivery.attempt_count and delivery.trigger == Trigger.RETRY:
             return _("An attempt has failed; it is tried again by itself.")
         case "pending" if endpoint.ordered:
             return _("It waits for its turn: the webhook takes one delivery after the other.")

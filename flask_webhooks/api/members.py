@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from .. import queries
 from ..models import Activity, Attempt, Delivery, Endpoint, Event
 from .answering import finite, iso
-
-#: Attempts in the answer about one delivery. Each may hold bodies, and one that is resent goes on getting more.
-MOST_ATTEMPTS: Final = 50
 
 
 def endpoint_members(endpoint: Endpoint) -> dict[str, Any]:
@@ -107,8 +104,8 @@ def delivery_detail_members(detail: queries.DeliveryDetail) -> dict[str, Any]:
         "endpoint": endpoint_label(detail.endpoint),
         "payload_visible": detail.payload_visible,
         "event": {**event_members(detail.event), "data": detail.event.data},
-        "attempts": [attempt_members(attempt) for attempt in detail.attempts[-MOST_ATTEMPTS:]],
-        "more": len(detail.attempts) > MOST_ATTEMPTS,
+        "attempts": [attempt_members(attempt) for attempt in detail.attempts],
+        "more": detail.older_attempts > 0,
     }
 
 
@@ -168,7 +165,7 @@ def event_detail_members(detail: queries.EventDetail) -> dict[str, Any]:
         "payload_visible": detail.payload_visible,
         "data": detail.event.data,
         "deliveries": [delivery_row_members(row) for row in detail.deliveries],
-        "more": len(detail.deliveries) >= queries.MAX_LIMIT,
+        "more": detail.more,
     }
 
 

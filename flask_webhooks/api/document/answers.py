@@ -6,8 +6,7 @@ from typing import Final
 
 from ...delivery.outcome import Outcome
 from ...models import DeliveryState, EndpointState, Trigger
-from ...queries import MAX_LIMIT, MOST_COUNTED, Why
-from ..members import MOST_ATTEMPTS
+from ...queries import MAX_LIMIT, MOST_ATTEMPTS, MOST_COUNTED, Why
 from .parts import (
     Schema,
     flag,
