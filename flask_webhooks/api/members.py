@@ -252,6 +252,7 @@ def health_members(
         "sending": report.sending,
         "held": report.held,
         "most_counted": queries.MOST_COUNTED,
+        "history_since": iso(report.history_since),
         "heartbeats": [
             {
                 "name": beat.name,
