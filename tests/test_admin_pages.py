@@ -218,6 +218,14 @@ def test_events_lead_to_their_deliveries(app: Flask, browser: Browser) -> None:
     assert "No event matches." in browser.get("/events?id=evt_nothing").text
 
 
+@pytest.mark.parametrize("path", ["/deliveries", "/events", "/activity"])
+def test_times_of_links_stand_in_the_fields_as_these_take_them(browser: Browser, path: str) -> None:
+    query = "?since=2026-01-31T13:00:00%2B01:00&until=2026-02-01T00:00:30.5Z"
+    page = browser.get(path + query)
+    assert page.one("input", name="since").attributes["value"] == "2026-01-31T12:00:00"
+    assert page.one("input", name="until").attributes["value"] == "2026-02-01T00:00:30.500"
+
+
 def reasons(page: Page) -> dict[str, str]:
     """What the page of an event says of the others, by the name of the endpoint."""
     rows = page.one("section", aria_labelledby="wh-why").all("tr")[1:]
@@ -512,7 +520,13 @@ def test_activity_says_who_did_what(app: Flask, browser: Browser) -> None:
             {"url": [None, "u"], "events": [None, None]},
             [("URL", "", "u"), ("Events", "", "all events")],
         ),
-        ({"overlap_seconds": 60}, [("Overlap in seconds", "", "60")]),
+        ({"overlap_seconds": 86_400}, [("Overlap in seconds", "", "86,400")]),
+        (
+            {"held": "discard", "deliveries": 1234},
+            [("What was held", "", "Discard them"), ("Deliveries", "", "1,234")],
+        ),
+        ({"held": 3}, [("What was held", "", "3")]),
+        ({"rate_limit": [None, 0.5]}, [("Rate limit", "", "0.5")]),
         ({"headers": [["X-A"], ["X-A", "X-B"]]}, [("Custom headers", "X-A", "X-A, X-B")]),
         ({"state": ["active", "paused"]}, [("State", "Active", "Paused")]),
         ({"ordered": [False, True]}, [("In order", "No", "Yes")]),

@@ -208,15 +208,27 @@ def changes(recorded: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             before = "" if was is None and "url" in recorded else _joined(was) or everything
             after = _joined(now) or everything
         else:
-            before, after = (
-                endpoint_status(value).word
-                if name == "state" and isinstance(value, str)
-                else _joined(value)
-                for value in (was, now)
-            )
+            before, after = _changed(name, was), _changed(name, now)
         if before or after:
             found.append((_change_text(name), before, after or "\N{EN DASH}"))
     return found
+
+
+def _changed(name: str, value: Any) -> str:
+    match name, value:
+        case "state", str():
+            return endpoint_status(value).word
+        case "reason", str():
+            return state_reason(value)
+        case "held", str():
+            words = {
+                "send": _("Send them now"),
+                "discard": _("Discard them"),
+                "keep": _("Keep holding them"),
+            }
+            return words.get(value, value)
+        case _:
+            return _joined(value)
 
 
 def _joined(value: Any) -> str:
@@ -225,6 +237,8 @@ def _joined(value: Any) -> str:
             return ""
         case bool():
             return _("Yes") if value else _("No")
+        case int():
+            return count(value)
         case list():
             return ", ".join(map(str, value))
         case dict():
