@@ -14,7 +14,7 @@ from flask import Flask, request
 from flask_babel import Babel
 
 from flask_webhooks import actions
-from flask_webhooks.admin import display, i18n
+from flask_webhooks.admin import display, i18n, wording
 from flask_webhooks.errors import EndpointLimitReached, Forbidden, InvalidInput, InvalidTransition
 from flask_webhooks.texts import Text, word
 
@@ -215,14 +215,19 @@ def test_what_went_wrong_with_a_request_is_in_the_language_of_the_person(
     }
 
 
-def test_the_trail_tells_why_a_webhook_was_disabled(app: Flask, receiver: Receiver) -> None:
-    add_endpoint(app, receiver.url("/status/410"))
-    with app.app_context():
-        emit(app)
-    drain(app)
-    page = Browser(app, headers={"Accept-Language": "de"}).get("/activity")
-    assert "Grund Der Empfänger hat mit 410 Gone geantwortet." in page.text
-    assert "answered" not in page.text
+def test_what_workers_wrote_into_the_trail_is_in_the_language_of_the_person(app: Flask) -> None:
+    with app.test_request_context(headers={"Accept-Language": "de"}):
+        gone = {"state": ["active", "disabled"], "reason": "The receiver answered 410 Gone."}
+        assert wording.changes(gone | {"held": 1234}) == [
+            ("Zustand", "Aktiv", "Abgeschaltet"),
+            ("Grund", "", "Der Empfänger hat mit 410 Gone geantwortet."),
+            ("Was zurückgehalten war", "", "1.234"),
+        ]
+        failed = wording.changes({"reason": "It failed for more than 5 days.", "held": "discard"})
+        assert [after for _name, _before, after in failed] == [
+            "Er schlug mehr als 5 Tage lang fehl.",
+            "Verwerfen",
+        ]
 
 
 def said(browser: Browser, delivery_id: str) -> str:

@@ -79,6 +79,7 @@ def _show_list(
         endpoint=endpoint,
         webhooks=_choices(access, endpoint),
         which=which,
+        most_named=_CHOICES,
         matching=[] if deleted else choices(filters),
         why_not=None if deleted else not_selectable(filters),
         filters=filters,
