@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,24 @@ def test_error_pages_are_in_the_language_of_the_person(app: Flask) -> None:
     webhooks_of(app).authorize(lambda action, endpoint: action == "view")
     page = browser.get("/endpoints/new", 403)
     assert "Das dürfen Sie nicht: Endpunkte anlegen oder ändern." in page.text
+
+
+def test_notices_are_in_the_language_of_the_person(app: Flask) -> None:
+    browser = Browser(app, headers={"Accept-Language": "de"})
+    endpoint = add_endpoint(app)
+    add_delivery(
+        app, endpoint, "failed", completed_at=datetime(2026, 1, 1, tzinfo=UTC), reason="exhausted"
+    )
+    form = browser.get(f"/endpoints/{endpoint.id}/recover?since=2020-01-01T00:00")
+    page = browser.send(form, "/recover")
+    assert (
+        page.one("div", role="status", _class="wh-notice wh-ok").text
+        == "Die Aufgabe ist eingereiht."
+    )
+    page = browser.send(form, "/recover")
+    notice = page.one("div", role="status", _class="wh-notice wh-warn").text
+    assert "Warten Sie, bis es fertig ist" in notice
+    assert "wait until" not in notice
 
 
 def test_what_went_wrong_with_a_request_is_in_the_language_of_the_person(
