@@ -227,7 +227,7 @@ def call(function: Callable[..., object], access: Access, values: dict[str, Any]
 
 def functions() -> set[Callable[..., object]]:
     """Everything that pages, API and commands may ask or do."""
-    found = set()
+    found: set[Callable[..., object]] = set()
     for module in (queries, actions):
         for name in module.__all__:
             value = getattr(module, name)
