@@ -8,14 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from . import queries
 from .formats.standard import iso_milliseconds
 from .models import Activity, Attempt, Delivery, Endpoint, Event
-
-#: Attempts in the answer about one delivery. Each may hold bodies, and one that is resent goes on getting more.
-MOST_ATTEMPTS: Final = 50
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -122,8 +119,8 @@ def delivery_detail_members(detail: queries.DeliveryDetail) -> dict[str, Any]:
         "endpoint": endpoint_label(detail.endpoint),
         "payload_visible": detail.payload_visible,
         "event": {**event_members(detail.event), "data": detail.event.data},
-        "attempts": [attempt_members(attempt) for attempt in detail.attempts[-MOST_ATTEMPTS:]],
-        "more": len(detail.attempts) > MOST_ATTEMPTS,
+        "attempts": [attempt_members(attempt) for attempt in detail.attempts],
+        "more": detail.older_attempts > 0,
     }
 
 
@@ -183,7 +180,7 @@ def event_detail_members(detail: queries.EventDetail) -> dict[str, Any]:
         "payload_visible": detail.payload_visible,
         "data": detail.event.data,
         "deliveries": [delivery_row_members(row) for row in detail.deliveries],
-        "more": len(detail.deliveries) >= queries.MAX_LIMIT,
+        "more": detail.more,
     }
 
 
@@ -270,6 +267,7 @@ def health_members(
         "sending": report.sending,
         "held": report.held,
         "most_counted": queries.MOST_COUNTED,
+        "history_since": iso(report.history_since),
         "heartbeats": [
             {
                 "name": beat.name,

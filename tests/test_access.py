@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from flask_webhooks.models import Endpoint
 from flask_webhooks.state import State, state_of
 
 from .delivering import deliveries
-from .helpers import activity, add_delivery, add_endpoint, as_tenant, close, make_app
+from .helpers import accessing, activity, add_delivery, add_endpoint, as_tenant, close, make_app
 
 
 @pytest.fixture
@@ -163,55 +165,121 @@ def test_what_is_no_id_is_not_found(state: State, endpoint_id: Any) -> None:
         queries.get_event(access, endpoint_id)
 
 
-#: Every function that is about one endpoint or delivery, and the action that it needs.
-ON_ENDPOINT: list[tuple[str, Callable[[Access, str], object]]] = [
-    ("view", queries.get_endpoint),
-    ("view", lambda access, id_: queries.list_deliveries(access, endpoint_id=id_)),
-    ("view", lambda access, id_: queries.list_activity(access, endpoint_id=id_)),
-    ("manage", lambda access, id_: actions.update_endpoint(access, id_, name="new")),
-    ("manage", actions.pause_endpoint),
-    ("manage", actions.resume_endpoint),
-    ("manage", actions.delete_endpoint),
-    ("secret", actions.rotate_secret),
-    ("send", actions.send_test),
+RECOVER: dict[str, Any] = {"kind": "recover", "since": datetime(2026, 1, 1, tzinfo=UTC)}
+
+#: What is about one thing: the action that it needs, and what it takes beside `Access`; "ID" is the thing's.
+Calls = list[tuple[str, Callable[..., object], dict[str, Any]]]
+ON_ENDPOINT: Calls = [
+    ("view", queries.get_endpoint, {"endpoint_id": "ID"}),
+    ("view", queries.list_deliveries, {"endpoint_id": "ID"}),
+    ("view", queries.list_activity, {"endpoint_id": "ID"}),
+    ("view", queries.list_tasks, {"endpoint_id": "ID"}),
+    ("view", queries.statistics, {"endpoint_id": "ID"}),
+    ("view", queries.public_keys, {"endpoint": "ID"}),
+    ("view", queries.preview_task, {"endpoint_id": "ID", **RECOVER}),
+    ("view_payload", queries.list_deliveries, {"endpoint_id": "ID", "text": "lic_1"}),
+    ("secret", queries.check_signature, {"endpoint_id": "ID", "headers": "", "body": ""}),
+    ("manage", actions.update_endpoint, {"endpoint_id": "ID", "name": "new"}),
+    ("manage", actions.pause_endpoint, {"endpoint_id": "ID"}),
+    ("manage", actions.resume_endpoint, {"endpoint_id": "ID"}),
+    ("manage", actions.delete_endpoint, {"endpoint_id": "ID"}),
+    ("secret", actions.rotate, {"endpoint_id": "ID"}),
+    ("secret", actions.rotate_secret, {"endpoint_id": "ID"}),
+    ("secret", actions.end_overlap, {"endpoint_id": "ID"}),
+    ("secret", actions.remove_secret, {"endpoint_id": "ID"}),
+    ("send", actions.send_test, {"endpoint_id": "ID"}),
+    ("send", actions.start_task, {"endpoint_id": "ID", **RECOVER}),
 ]
-ON_DELIVERY: list[tuple[str, Callable[[Access, str], object]]] = [
-    ("view", queries.get_delivery),
-    ("send", actions.resend),
-    ("send", actions.cancel),
+ON_DELIVERY: Calls = [
+    ("view", queries.get_delivery, {"delivery_id": "ID"}),
+    ("send", actions.resend, {"delivery_id": "ID"}),
+    ("send", actions.cancel, {"delivery_id": "ID"}),
 ]
-ON_ALL: list[tuple[str, Callable[[Access], object]]] = [
-    ("view", queries.list_endpoints),
-    ("view", queries.count_endpoints),
-    ("view", queries.list_deliveries),
-    ("view", queries.list_events),
-    ("view", queries.list_activity),
-    ("view", queries.health),
-    ("view", lambda access: queries.quota(access, access.tenant)),  # type: ignore[arg-type]
-    ("manage", lambda access: actions.create_endpoint(access, "https://example.com/")),
-    ("delete_all", actions.delete_all_endpoints),
+ON_EVENT: Calls = [("view", queries.get_event, {"event_id": "ID"})]
+ON_TASK: Calls = [
+    ("view", queries.get_task, {"task_id": "ID"}),
+    ("send", actions.stop_task, {"task_id": "ID"}),
 ]
+#: What is about everything in scope. Those that take nothing else and need ``view`` are found by themselves.
+ON_ALL: Calls = [
+    ("view", queries.quota, {"tenant": "app_1"}),
+    ("view", queries.find_endpoints, {"limit": 5}),
+    ("view", queries.name_endpoints, {"endpoint_ids": ["ep_1"]}),
+    ("view", queries.silent_workers, {"names": ["w"], "before": datetime(2026, 1, 1, tzinfo=UTC)}),
+    ("view", queries.example, {"format": "standard"}),
+    ("view", queries.preview_task, RECOVER),
+    ("view_payload", queries.list_deliveries, {"text": "lic_1"}),
+    ("manage", actions.create_endpoint, {"url": "https://example.com/"}),
+    ("manage", actions.draft_endpoint, {"url": "https://example.com/"}),
+    ("manage", actions.import_endpoints, {"items": [{"url": "https://example.com/"}]}),
+    ("send", actions.start_task, RECOVER),
+    ("delete_all", actions.delete_all_endpoints, {}),
+]
+
+
+def call(function: Callable[..., object], access: Access, values: dict[str, Any], id_: str) -> None:
+    given = {name: id_ if value == "ID" else value for name, value in values.items()}
+    result = function(access, **given)
+    if isinstance(result, Iterator):
+        # One that does its work as it is read.
+        list(result)
+
+
+def functions() -> set[Callable[..., object]]:
+    """Everything that pages, API and commands may ask or do."""
+    found: set[Callable[..., object]] = set()
+    for module in (queries, actions):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isfunction(value) and "access" in inspect.signature(value).parameters:
+                found.add(value)
+    return found
+
+
+def others() -> Calls:
+    """What needs nothing but ``view``, of everything in scope. What needs more has to stand in a table."""
+    tables = (ON_ENDPOINT, ON_DELIVERY, ON_EVENT, ON_TASK, ON_ALL)
+    named = {function for table in tables for _action, function, _values in table}
+    found: Calls = []
+    for function in functions() - {queries.explain_routing, actions.delete_all_endpoints}:
+        _access, *rest = inspect.signature(function).parameters.values()
+        alone = all(item.default is not item.empty for item in rest)
+        assert alone or function in named, f"write into a table what {function.__name__} needs"
+        if alone:
+            found.append(("view", function, {}))
+    return found
 
 
 def test_every_function_refuses_what_the_host_refuses(app: Flask, state: State) -> None:
     endpoint = add_endpoint(app, tenant="app_1")
     delivery_id = add_delivery(app, endpoint)
+    [event_id] = [row.event_id for row in deliveries(app)]
+    task = actions.start_task(accessing(app), endpoint_id=endpoint.id, **RECOVER)
+    detail = queries.get_event(as_tenant(app, "app_1"), event_id)
     before = [row.id for row in activity(app)]
 
     def all_but(refused: str) -> Access:
         return Access(state, "me", "app_1", lambda action, endpoint: action != refused)
 
-    for action, one in ON_ENDPOINT:
-        with pytest.raises(Forbidden):
-            one(all_but(action), endpoint.id)
-    for action, one in ON_DELIVERY:
-        with pytest.raises(Forbidden):
-            one(all_but(action), delivery_id)
-    for action, every in ON_ALL:
-        with pytest.raises(Forbidden):
-            every(all_but(action))
+    for table, id_ in (
+        (ON_ENDPOINT, endpoint.id),
+        (ON_DELIVERY, delivery_id),
+        (ON_EVENT, event_id),
+        (ON_TASK, task.id),
+        (ON_ALL, ""),
+        (others(), ""),
+        ([("view", queries.explain_routing, {"detail": detail})], ""),
+    ):
+        for action, function, values in table:
+            with pytest.raises(Forbidden):
+                call(function, all_but(action), values, id_)
+    assert len(others()) >= 10
     assert [row.id for row in activity(app)] == before
     assert [row.id for row in deliveries(app)] == [delivery_id]
+    # What is refused is the data, and not the event.
+    without = all_but("view_payload")
+    assert queries.get_event(without, event_id).event.data is None
+    assert queries.get_delivery(without, delivery_id).event.data is None
 
 
 def test_every_function_hides_what_belongs_to_others(app: Flask) -> None:
@@ -219,22 +287,30 @@ def test_every_function_hides_what_belongs_to_others(app: Flask) -> None:
     for tenant in ("app_2", None):
         endpoint = add_endpoint(app, tenant=tenant)
         delivery_id = add_delivery(app, endpoint)
-        for _, one in ON_ENDPOINT:
-            with pytest.raises(NotFound):
-                one(mine, endpoint.id)
-        for _, one in ON_DELIVERY:
-            with pytest.raises(NotFound):
-                one(mine, delivery_id)
+        [delivery] = [row for row in deliveries(app) if row.id == delivery_id]
+        task = actions.start_task(accessing(app), endpoint_id=endpoint.id, **RECOVER)
+        before = [row.id for row in activity(app)]
+        for table, id_ in (
+            (ON_ENDPOINT, endpoint.id),
+            (ON_DELIVERY, delivery_id),
+            (ON_EVENT, delivery.event_id),
+            (ON_TASK, task.id),
+        ):
+            for _, function, values in table:
+                with pytest.raises(NotFound):
+                    call(function, mine, values, id_)
         with pytest.raises(NotFound):
             queries.quota(mine, tenant)
-        [delivery] = [row for row in deliveries(app) if row.id == delivery_id]
-        with pytest.raises(NotFound):
-            queries.get_event(mine, delivery.event_id)
+        assert queries.name_endpoints(mine, [endpoint.id]) == {}
+        assert [row.id for row in activity(app)] == before
     assert queries.list_endpoints(mine) == []
     assert queries.count_endpoints(mine) == 0
     assert queries.list_deliveries(mine).items == []
     assert queries.list_events(mine).items == []
     assert queries.list_activity(mine).items == []
+    assert queries.list_tasks(mine).items == []
+    assert queries.find_endpoints(mine, limit=5) == []
+    assert queries.most_failures(mine) == []
     assert queries.health(mine).pending == 0
     assert actions.delete_all_endpoints(mine) == 0
 

@@ -218,6 +218,14 @@ def test_events_lead_to_their_deliveries(app: Flask, browser: Browser) -> None:
     assert "No event matches." in browser.get("/events?id=evt_nothing").text
 
 
+@pytest.mark.parametrize("path", ["/deliveries", "/events", "/activity"])
+def test_times_of_links_stand_in_the_fields_as_these_take_them(browser: Browser, path: str) -> None:
+    query = "?since=2026-01-31T13:00:00%2B01:00&until=2026-02-01T00:00:30.5Z"
+    page = browser.get(path + query)
+    assert page.one("input", name="since").attributes["value"] == "2026-01-31T12:00:00"
+    assert page.one("input", name="until").attributes["value"] == "2026-02-01T00:00:30.500"
+
+
 def reasons(page: Page) -> dict[str, str]:
     """What the page of an event says of the others, by the name of the endpoint."""
     rows = page.one("section", aria_labelledby="wh-why").all("tr")[1:]
@@ -527,7 +535,13 @@ def test_activity_says_who_did_what(app: Flask, browser: Browser) -> None:
             {"url": [None, "u"], "events": [None, None]},
             [("URL", "", "u"), ("Events", "", "all events")],
         ),
-        ({"overlap_seconds": 60}, [("Overlap in seconds", "", "60")]),
+        ({"overlap_seconds": 86_400}, [("Overlap in seconds", "", "86,400")]),
+        (
+            {"held": "discard", "deliveries": 1234},
+            [("What was held", "", "Discard them"), ("Deliveries", "", "1,234")],
+        ),
+        ({"held": 3}, [("What was held", "", "3")]),
+        ({"rate_limit": [None, 0.5]}, [("Rate limit", "", "0.5")]),
         ({"headers": [["X-A"], ["X-A", "X-B"]]}, [("Custom headers", "X-A", "X-A, X-B")]),
         ({"state": ["active", "paused"]}, [("State", "Active", "Paused")]),
         ({"ordered": [False, True]}, [("In order", "No", "Yes")]),
@@ -731,6 +745,60 @@ def test_what_is_resent_is_queued_until_an_attempt_has_ended(
     assert "Queued" in browser.get("/deliveries").one("tbody").text
     drain(app, retry_schedule=(1000.0,))
     assert "Retrying Next attempt" in browser.get(f"/deliveries/{delivery}").text
+
+
+def test_what_is_resent_is_queued_on_the_page_of_its_event_too(
+    app: Flask, browser: Browser
+) -> None:
+    made = add_endpoint(app, name="mine")
+    delivery = add_delivery(app, made, trigger="retry", attempt_count=3)
+    update(
+        app,
+        "EndpointHealth",
+        made.id,
+        hold_until=datetime(2199, 1, 1, tzinfo=UTC),
+        hold_reason="failing",
+    )
+    [event] = {row.event_id for row in deliveries(app)}
+
+    def stands() -> str:
+        page = browser.get(f"/events/{event}?webhook=mine")
+        [row] = page.one("section", aria_labelledby="wh-why").all("tr")[1:]
+        return " ".join(cell.text for cell in row.all("td")).removesuffix(" Its delivery")
+
+    waits = "It waits for the webhook. It keeps failing, so it is tried only now and then."
+    assert stands() == f"Retrying {waits}"
+    page = browser.get(f"/deliveries/{delivery}")
+    assert page.one(id="wh-part-state").text == (
+        f"Retrying {waits} Next try after 2199-01-01 00:00:00 UTC"
+    )
+    # What a person asks for does not wait for it.
+    page = browser.send(page, "/resend")
+    assert page.one(id="wh-part-state").text == "Queued"
+    assert stands() == "Queued It is queued, and goes out as soon as a worker has time."
+
+
+def test_a_page_of_an_event_that_went_to_very_many_says_that_there_are_more(
+    app: Flask, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_webhooks.queries.events.MAX_LIMIT", 2)
+    for name in ("queries", "queries.routing"):
+        monkeypatch.setattr(f"flask_webhooks.{name}.EXPLAINED", 2)
+    for number in range(3):
+        add_endpoint(app, name=f"has it {number}")
+        add_endpoint(app, name=f"has not {number}", events=["user.banned"])
+    with app.app_context():
+        [event] = emit(app)
+    page = browser.get(f"/events/{event}")
+    assert len(page.one("section", aria_labelledby="wh-went").all("tr")) == 3
+    assert len(page.one("section", aria_labelledby="wh-why").all("tr")) == 3
+    assert "There may be more. Ask for one by its name, URL or id." in page.text
+    every = browser.get(page.link("All deliveries of this event"))
+    assert len(every.one("tbody").all("tr")) == 3
+    monkeypatch.undo()
+    page = browser.get(f"/events/{event}")
+    assert "There may be more" not in page.text
+    assert "All deliveries of this event" not in page.links()
 
 
 # -- statements ---------------------------------------------------------------------------------------

@@ -404,6 +404,7 @@ def test_of_very_many_webhooks_one_is_found_by_its_name(
     page = browser.send(browser.get("/deliveries"), "/deliveries", {"webhook": "shop"})
     section = page.one("section", aria_labelledby="wh-which")
     assert [item.text for item in section.all("a")] == ["Shop c", "Shop b"]
+    assert "There may be more. Ask for one by its name, URL or id." in section.text
     assert "Resend all that match…" not in page.links()
     assert "No webhook matches “nowhere”." in browser.get("/deliveries?webhook=nowhere").text
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from flask import Flask, abort, request
+from flask import Blueprint, Flask, abort, request
 from flask_wtf import CSRFProtect
 from standardwebhooks import Webhook
 
@@ -709,8 +709,12 @@ def test_times_beyond_what_is_counted_apart_are_not_known(app: Flask, api: Api) 
 
 
 def test_health_tells_tenants_nothing_of_the_machines(app: Flask, api: Api) -> None:
-    assert api.get("/health")["queue"]["name"] == "webhooks"
-    assert api.get("/health", tenant="app_1")["queue"] is None
+    add_delivery(app, add_endpoint(app))
+    whole = api.get("/health")
+    assert whole["queue"]["name"] == "webhooks"
+    assert whole["history_since"] is not None
+    narrowed = api.get("/health", tenant="app_1")
+    assert (narrowed["queue"], narrowed["history_since"]) == (None, None)
     webhooks_of(app).current_tenant(lambda: "app_1")
     health = api.get("/health")
     assert (health["queue"], health["heartbeats"]) == (None, [])
@@ -786,6 +790,27 @@ def test_the_host_may_protect_it_as_its_forms(database_url: str, redis_url: str)
     assert "CSRF" in problem["detail"]
     csrf.exempt(app.blueprints["flask_webhooks_api"])
     api.post("/endpoints", {"url": URL}, 201)
+    close(app)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_it_is_exempt_under_any_name(database_url: str, redis_url: str, nested: bool) -> None:
+    app = make_app(database_url, redis_url, WTF_CSRF_ENABLED=True)
+    csrf = CSRFProtect(app)
+    exempt, other = webhooks_of(app).api_blueprint(), webhooks_of(app).api_blueprint()
+    csrf.exempt(exempt)
+    if nested:
+        staff = Blueprint("staff", __name__)
+        staff.register_blueprint(exempt, url_prefix="/hooks", name="their_hooks")
+        app.register_blueprint(staff, url_prefix="/staff")
+    else:
+        app.register_blueprint(exempt, url_prefix="/staff/hooks", name="their_hooks")
+    app.register_blueprint(other, url_prefix="/others", name="other_hooks")
+    client = app.test_client()
+    assert client.post("/staff/hooks/endpoints", json={"url": URL}).status_code == 201
+    refused = client.post("/others/endpoints", json={"url": URL})
+    assert (refused.status_code, refused.content_type) == (400, "application/problem+json")
+    assert "CSRF" in refused.get_json()["detail"]
     close(app)
 
 

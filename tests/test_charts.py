@@ -99,7 +99,21 @@ def test_bars_stay_in_their_box() -> None:
         assert bar.failed_height >= 2
     assert chart.scale == ["6,000", "3,000", "0"]
     assert chart.labels[-1] == "12:00"
-    assert "5000 succeeded, 2 failed" in chart.summary
+    assert "5,000 succeeded, 2 failed" in chart.summary
+    assert chart.bars[0].title.endswith(": 5,000 succeeded, 1 failed")
+    assert [(bar.succeeded_height, bar.failed_height) for bar in chart.bars[1:]] == [(0, 2)]
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 50, 999, 1001, 123_456])
+def test_the_scale_of_attempts_has_no_fractions(most: int) -> None:
+    chart = charts.outcomes(of(Bucket(NOW.replace(minute=0), most, 0)))
+    top, middle, zero = (int(text.replace(",", "")) for text in chart.scale)
+    assert (middle * 2, zero) == (top, 0)
+    assert most <= top <= max(2.5 * most, 2)
+    if most:
+        # Drawn to the scale that is written beside it.
+        [bar] = chart.bars
+        assert bar.succeeded_height == pytest.approx(max(100 * most / top, 2), abs=0.01)
 
 
 def test_lines_break_where_nothing_was_sent() -> None:

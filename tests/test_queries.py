@@ -227,6 +227,9 @@ def test_a_delivery_shows_every_attempt_and_what_was_in_it(app: Flask, access: A
     assert detail.attempts[0].request_body is not None
     assert "lic_0" in detail.attempts[0].request_body
     assert detail.endpoint.id == endpoint.id
+    assert detail.older_attempts == 0
+    newest = queries.get_delivery(access, delivery.id, attempts=1)
+    assert ([item.number for item in newest.attempts], newest.older_attempts) == ([2], 1)
 
     masked = queries.get_delivery(without_payload(app), delivery.id)
     assert not masked.payload_visible

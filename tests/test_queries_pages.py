@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import actions, queries
@@ -212,6 +213,15 @@ def test_why_an_endpoint_has_not_got_an_event(app: Flask, access: Access) -> Non
         return {routing.endpoint.id: routing.why for routing in routings}
 
     assert why() == {narrow.id: Why.NOT_SUBSCRIBED, widened.id: Why.SUBSCRIBED_LATER}
+    # Other changes say nothing, whatever is written in them, and are not read.
+    loaded: list[Any] = []
+    model = state_of(app).models.Activity
+    for number in range(20):
+        for endpoint in (narrow, widened):
+            actions.update_endpoint(access, endpoint.id, name=f'"events":{number}')
+    sa.event.listen(model, "load", lambda row, _context: loaded.append(row))
+    assert why() == {narrow.id: Why.NOT_SUBSCRIBED, widened.id: Why.SUBSCRIBED_LATER}
+    assert [row.endpoint_id for row in loaded] == [widened.id]
     assert why(other.id) == {other.id: Why.OTHER_TENANT}
     assert why(other.id, as_tenant(app, "app_1")) == {}
     assert why("nothing like that") == {}

@@ -6,6 +6,8 @@ import ast
 import math
 import re
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,15 +15,16 @@ from flask import Flask, request
 from flask_babel import Babel
 
 from flask_webhooks import actions
-from flask_webhooks.admin import display, i18n
+from flask_webhooks.admin import display, i18n, wording
 from flask_webhooks.errors import EndpointLimitReached, Forbidden, InvalidInput, InvalidTransition
 from flask_webhooks.texts import Text, word
 
-from .delivering import webhooks_of
-from .helpers import accessing, add_endpoint, close
+from .delivering import attempts, drain, emit, webhooks_of
+from .helpers import accessing, add_delivery, add_endpoint, close, update
 from .pages import Browser, World, make_app, populate
 from .receiver import Receiver
 from .translations import ADMIN, KEYWORDS, compiled, languages, messages, path_of, read
+from .working import Worker
 
 WHAT_TO_DO = "python -m tests.translations, and translate what it says"
 
@@ -174,6 +177,87 @@ def test_error_pages_are_in_the_language_of_the_person(app: Flask) -> None:
     assert "Das dürfen Sie nicht: Endpunkte anlegen oder ändern." in page.text
 
 
+def test_notices_are_in_the_language_of_the_person(app: Flask) -> None:
+    browser = Browser(app, headers={"Accept-Language": "de"})
+    endpoint = add_endpoint(app)
+    add_delivery(
+        app, endpoint, "failed", completed_at=datetime(2026, 1, 1, tzinfo=UTC), reason="exhausted"
+    )
+    form = browser.get(f"/endpoints/{endpoint.id}/recover?since=2020-01-01T00:00")
+    page = browser.send(form, "/recover")
+    assert (
+        page.one("div", role="status", _class="wh-notice wh-ok").text
+        == "Die Aufgabe ist eingereiht."
+    )
+    page = browser.send(form, "/recover")
+    notice = page.one("div", role="status", _class="wh-notice wh-warn").text
+    assert "Warten Sie, bis es fertig ist" in notice
+    assert "wait until" not in notice
+
+
+def test_what_went_wrong_with_a_request_is_in_the_language_of_the_person(
+    app: Flask, receiver: Receiver
+) -> None:
+    within = "innerhalb von 0.4 s"
+    wanted = {
+        "/status/503": "Der Empfänger hat mit 503 geantwortet.",
+        "/status/410": "Der Empfänger hat mit 410 geantwortet.",
+        "/redirect": "Der Empfänger hat mit 302 geantwortet; Weiterleitungen wird nicht gefolgt.",
+        "/never": f"Verbunden, aber {within} kam keine Antwort.",
+        "/drip": f"Der Inhalt der Antwort war {within} nicht vollständig.",
+        "/close": "Die Verbindung wurde ohne eine Antwort geschlossen.",
+        "/half": "Die Verbindung brach mitten im Inhalt der Antwort ab.",
+        # What the system says stays as it says it.
+        "/early-reset": "Die Verbindung brach ab: Connection reset by peer.",
+    }
+    lost = add_endpoint(app, receiver.url("/lost"), events=["user.*"])
+    interrupted = add_delivery(app, lost)
+    with closing(Worker(app)) as worker:
+        worker.take_one()
+        worker.wait(worker.state.settings.lease + 1)
+        assert worker.recover() == 1
+    update(app, "Delivery", interrupted, state="cancelled", due_at=None)
+    for path in wanted:
+        add_endpoint(app, receiver.url(path), events=["license.*"])
+    with app.app_context():
+        emit(app, data={"padding": "x" * 200_000})
+    drain(app, timeout=0.4)
+    german, english = Browser(app, headers={"Accept-Language": "de"}), Browser(app)
+    found = {}
+    for attempt in attempts(app):
+        path = attempt.url.removeprefix(receiver.url(""))
+        found[path] = said(german, attempt.delivery_id)
+        # Programs and logs read what is stored.
+        assert said(english, attempt.delivery_id) == attempt.error
+    assert found == wanted | {
+        "/lost": "Der Worker hielt an, bevor er eine Antwort festhalten konnte. Die Anfrage kann angekommen sein."
+    }
+
+
+def test_what_workers_wrote_into_the_trail_is_in_the_language_of_the_person(app: Flask) -> None:
+    with app.test_request_context(headers={"Accept-Language": "de"}):
+        gone = {"state": ["active", "disabled"], "reason": "The receiver answered 410 Gone."}
+        assert wording.changes(gone | {"held": 1234}) == [
+            ("Zustand", "Aktiv", "Abgeschaltet"),
+            ("Grund", "", "Der Empfänger hat mit 410 Gone geantwortet."),
+            ("Was zurückgehalten war", "", "1.234"),
+        ]
+        failed = wording.changes({"reason": "It failed for more than 5 days.", "held": "discard"})
+        assert [after for _name, _before, after in failed] == [
+            "Er schlug mehr als 5 Tage lang fehl.",
+            "Verwerfen",
+        ]
+
+
+def said(browser: Browser, delivery_id: str) -> str:
+    [diagnosis] = [
+        item
+        for item in browser.get(f"/deliveries/{delivery_id}").walk()
+        if item.has_class("wh-diagnosis")
+    ]
+    return diagnosis.one("strong").text
+
+
 def test_event_types_are_in_the_language_of_the_person(app: Flask) -> None:
     browser = Browser(app, headers={"Accept-Language": "de"})
     webhooks_of(app).add_event_type("shop.opened", description="A shop was opened.", group="Shops")
@@ -229,6 +313,8 @@ def test_numbers_are_written_as_the_language_does(
             display.percent(0.984),
             i18n.decimal(2.5),
         ] == wanted
+        plural = i18n.ngettext("%(num)s day", "%(num)s days", 12_345)
+        assert f"{plural.split()[0]}+" == display.count(12_345, 10_000)
 
 
 def test_numbers_are_english_without_an_application() -> None:

@@ -50,6 +50,7 @@ RAISING = [
     "actions/*.py",
     "addresses.py",
     "admin/*.py",
+    "attempt_errors.py",
     "bulk/*.py",
     "catalog.py",
     "encoding.py",

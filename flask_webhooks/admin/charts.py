@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..queries import Bucket, Series
-from .display import milliseconds, utc_text
-from .i18n import decimal
+from .display import count, milliseconds, utc_text
 from .i18n import gettext as _
 
 STEP = 10
@@ -65,7 +64,7 @@ class TimeChart(Chart):
 
 def outcomes(series: Series) -> OutcomeChart:
     """Attempts by outcome."""
-    top = ceiling(max(bucket.attempts for bucket in series.buckets))
+    top = count_ceiling(max(bucket.attempts for bucket in series.buckets))
     bars = []
     for number, bucket in enumerate(series.buckets):
         if bucket.attempts:
@@ -74,12 +73,12 @@ def outcomes(series: Series) -> OutcomeChart:
     return OutcomeChart(
         width=STEP * len(series.buckets),
         height=HEIGHT,
-        scale=[_count(top), _count(top / 2), "0"],
+        scale=[count(top), count(top // 2), "0"],
         labels=_labels(series),
         summary=_(
             "Attempts over time: %(succeeded)s succeeded, %(failed)s failed.",
-            succeeded=total.succeeded,
-            failed=total.failed,
+            succeeded=count(total.succeeded),
+            failed=count(total.failed),
         ),
         bars=bars,
     )
@@ -132,6 +131,14 @@ def ceiling(value: float) -> float:
     return 10 * power
 
 
+def count_ceiling(most: int) -> int:
+    """The same for what is counted: even, since half of it stands at the axis too, and there are no half attempts."""
+    top = int(ceiling(most))
+    if top == 5:
+        return 4 if most <= 4 else 6
+    return top
+
+
 def split(timings: dict[str, float] | None) -> list[tuple[str, float, float, float]]:
     """The parts of an attempt's time: phase, milliseconds, and where it begins and how long it is in percent."""
     parts = {phase: max(float(value), 0.0) for phase, value in (timings or {}).items()}
@@ -155,8 +162,8 @@ def _bar(number: int, bucket: Bucket, scale: float, title: str | None = None) ->
         title = _(
             "%(time)s: %(succeeded)s succeeded, %(failed)s failed",
             time=utc_text(bucket.start),
-            succeeded=bucket.succeeded,
-            failed=bucket.failed,
+            succeeded=count(bucket.succeeded),
+            failed=count(bucket.failed),
         )
     return Bar(
         x=number * STEP + 1.5,
@@ -193,10 +200,6 @@ def _labels(series: Series) -> list[str]:
     last = len(series.buckets) - 1
     chosen = [round(last * number / (_LABELS - 1)) for number in range(_LABELS)]
     return [series.buckets[number].start.strftime(pattern) for number in chosen]
-
-
-def _count(value: float) -> str:
-    return decimal(value, 0 if value == int(value) else 1)
 
 
 def _time(value: float | None) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..access import Access, find_delivery, find_endpoint
 from ..models import AT_REST, DeliveryState, Endpoint
-from .display import short
+from .display import SHOWN_ATTEMPTS, short
 from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
@@ -77,6 +79,7 @@ def _show_list(
         endpoint=endpoint,
         webhooks=_choices(access, endpoint),
         which=which,
+        most_named=_CHOICES,
         matching=[] if deleted else choices(filters),
         why_not=None if deleted else not_selectable(filters),
         filters=filters,
@@ -106,12 +109,13 @@ def _label(endpoint: Endpoint) -> str:
 
 def delivery(delivery_id: str) -> Response:
     """One delivery and every attempt that was made for it."""
-    detail = queries.get_delivery(current_access(), delivery_id)
+    detail = queries.get_delivery(current_access(), delivery_id, attempts=SHOWN_ATTEMPTS)
     state = DeliveryState(detail.delivery.state)
     return render(
         "delivery.html",
         no_store=True,
         detail=detail,
+        now=datetime.now(UTC),
         at_rest=state in AT_REST,
         can_resend=state != DeliveryState.SENDING and detail.endpoint.deleted_at is None,
         can_cancel=state in {DeliveryState.PENDING, DeliveryState.HELD},

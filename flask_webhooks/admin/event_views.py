@@ -42,6 +42,7 @@ def event(event_id: str) -> Response:
         no_store=True,
         detail=detail,
         search=search or "",
+        most_explained=queries.EXPLAINED,
         routings=queries.explain_routing(access, detail, search),
         now=datetime.now(UTC),
     )

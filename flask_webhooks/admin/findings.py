@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..signature_check import SECRET_HEADER, Finding, Verdict
+from .display import count
 from .i18n import gettext as _
 from .wording import Status
 
@@ -82,8 +83,8 @@ def finding_text(verdict: Verdict) -> str:
         case Finding.CUT_BODY:
             return _(
                 "The signature fits the body that we sent. Yours is only its beginning: %(size)s of %(whole)s bytes.",
-                size=verdict.body_size,
-                whole=verdict.sent_size,
+                size=count(verdict.body_size),
+                whole=count(verdict.sent_size or 0),
             )
         case Finding.CHANGED_BODY:
             return _(

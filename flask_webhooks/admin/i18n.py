@@ -42,7 +42,7 @@ def gettext(text: str, /, **values: Any) -> str:
 
 
 def ngettext(singular: str, plural: str, count: int, /, **values: Any) -> str:
-    """Translate with a number; the text says ``%(num)s`` where it stands.
+    """Translate with a number; the text says ``%(num)s`` where it stands, and it is written as `decimal` does.
 
     :param values: `num` too, where it is to be written otherwise: ``10,000+``.
     """
@@ -52,7 +52,7 @@ def ngettext(singular: str, plural: str, count: int, /, **values: Any) -> str:
         text = str(domain.get_translations().ungettext(singular, plural, count))
     else:
         text = singular if count == 1 else plural
-    return text % {"num": count, **values}
+    return text % {"num": decimal(count, 0), **values}
 
 
 def decimal(value: float, places: int | None = None) -> str:

@@ -87,12 +87,12 @@ class Toolbox:
     seconds = staticmethod(display.seconds)
     decimal = staticmethod(i18n.decimal)
     shown_headers = display.SHOWN_HEADERS
-    shown_attempts = display.SHOWN_ATTEMPTS
 
     delivery_status = staticmethod(wording.delivery_status)
     endpoint_status = staticmethod(wording.endpoint_status)
     outcome_status = staticmethod(wording.outcome_status)
     state_reason = staticmethod(wording.state_reason)
+    error_text = staticmethod(wording.error_text)
     trigger_text = staticmethod(wording.trigger_text)
     reason_text = staticmethod(wording.reason_text)
     phase_text = staticmethod(wording.phase_text)
@@ -100,6 +100,7 @@ class Toolbox:
     changes = staticmethod(wording.changes)
     routing_status = staticmethod(wording.routing_status)
     routing_text = staticmethod(wording.routing_text)
+    held_back = staticmethod(wording.held_back)
     owed_text = staticmethod(wording.owed_text)
     held_text = staticmethod(wording.held_text)
     finding_status = staticmethod(findings.finding_status)

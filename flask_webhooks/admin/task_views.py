@@ -15,6 +15,7 @@ from . import banners
 from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
+from .i18n import translated
 from .page import current_access, notify, redirect_to, render
 
 
@@ -35,7 +36,7 @@ def start(access: Access, kind: TaskKind, endpoint_id: str | None, wanted: TaskF
         running = _running(access, kind, endpoint_id)
         if running is None:
             raise
-        notify(error.message, "warn")
+        notify(translated(error.text), "warn")
         return redirect_to("task", task_id=running)
     notify(_("The task is queued."))
     return redirect_to("task", task_id=started.id)
@@ -88,7 +89,7 @@ def task_stop(task_id: str) -> Response:
         actions.stop_task(access, task_id)
     except InvalidTransition as error:
         # It has ended between the page and the button.
-        notify(error.message, "warn")
+        notify(translated(error.text), "warn")
     else:
         notify(_("The task is stopped. What is done stays done."))
     return redirect_to("task", task_id=task_id)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..models import Delivery, Endpoint, EndpointHealth, Trigger
+from ..attempt_errors import recognised
+from ..models import ON_DEMAND, Delivery, Endpoint, EndpointHealth, Trigger
+from .display import count
 from .i18n import gettext as _
+from .i18n import translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,12 @@ def state_reason(reason: str) -> str:
     if reason == "The receiver answered 410 Gone.":
         return _("The receiver answered 410 Gone.")
     return reason
+
+
+def error_text(error: str) -> str:
+    """What went wrong with a request: where it is a sentence of ours, in the language of the page."""
+    sentence = recognised(error)
+    return error if sentence is None else translated(sentence)
 
 
 def trigger_text(trigger: str) -> str:
@@ -199,19 +208,27 @@ def changes(recorded: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             before = "" if was is None and "url" in recorded else _joined(was) or everything
             after = _joined(now) or everything
         else:
-            before, after = (_told(name, value) for value in (was, now))
+            before, after = _changed(name, was), _changed(name, now)
         if before or after:
             found.append((_change_text(name), before, after or "\N{EN DASH}"))
     return found
 
 
-def _told(name: str, value: Any) -> str:
-    """A value of the audit trail; what our own code writes there is told in the person's language."""
-    if isinstance(value, str) and name == "state":
-        return endpoint_status(value).word
-    if isinstance(value, str) and name == "reason":
-        return state_reason(value)
-    return _joined(value)
+def _changed(name: str, value: Any) -> str:
+    match name, value:
+        case "state", str():
+            return endpoint_status(value).word
+        case "reason", str():
+            return state_reason(value)
+        case "held", str():
+            words = {
+                "send": _("Send them now"),
+                "discard": _("Discard them"),
+                "keep": _("Keep holding them"),
+            }
+            return words.get(value, value)
+        case _:
+            return _joined(value)
 
 
 def _joined(value: Any) -> str:
@@ -220,6 +237,8 @@ def _joined(value: Any) -> str:
             return ""
         case bool():
             return _("Yes") if value else _("No")
+        case int():
+            return count(value)
         case list():
             return ", ".join(map(str, value))
         case dict():
@@ -268,6 +287,12 @@ def held_text(state: str) -> str:
             return _("It went on being held when the webhook was resumed. Resend it by hand.")
 
 
+def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool:
+    """Whether it waits for its endpoint, which gets nothing for a while but what a person asked for."""
+    until = health.hold_until
+    return until is not None and until > now and delivery.trigger not in ON_DEMAND
+
+
 def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime) -> str:
     """Where the delivery of an event to an endpoint stands, and what it waits for."""
     match delivery.state:
@@ -277,9 +302,9 @@ def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, no
             return _("It is being sent right now.")
         case "held":
             return held_text(endpoint.state)
-        case "pending" if health.hold_until is not None and health.hold_until > now:
+        case "pending" if held_back(delivery, health, now):
             return _("It waits for the webhook.") + " " + hold_text(health.hold_reason)
-        case "pending" if delivery.attempt_count:
+        case "pending" if delivery.attempt_count and delivery.trigger == Trigger.RETRY:
             return _("An attempt has failed; it is tried again by itself.")
         case "pending" if endpoint.ordered:
             return _("It waits for its turn: the webhook takes one delivery after the other.")

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from .. import attempt_errors as errors
+from ..attempt_errors import told
 from ..guard import Exchange
 from ..logs import without_stop
 from .outcome import Outcome
@@ -51,7 +53,7 @@ def diagnose(
     """
     causes = list(_causes(error))
     if exchange.refused is not None:
-        return Failure(Outcome.BLOCKED, f"The address is not allowed: {exchange.refused}.")
+        return Failure(Outcome.BLOCKED, told(errors.BLOCKED, reason=exchange.refused))
     if any(isinstance(cause, OSError) and cause.errno in _OUR_ERRORS for cause in causes):
         return Failure(Outcome.CONNECT_FAILED, f"We could not connect: {_text(error)}.", ours=True)
     # The innermost first: aiohttp's exceptions derive from those of `ssl` too, without their reasons.
@@ -61,57 +63,61 @@ def diagnose(
         if isinstance(cause, socket.gaierror):
             return Failure(
                 Outcome.DNS_FAILED,
-                f"The name {host} could not be resolved: {_text(cause)}.",
+                told(errors.UNRESOLVED, host=host, why=_text(cause)),
                 unanswered_lookup=is_temporary(cause),
             )
     match error:
         case TimeoutError():
             return _timed_out(exchange, host, answered, timeout)
         case aiohttp.ClientConnectorDNSError():
-            return Failure(
-                Outcome.DNS_FAILED, f"The name {host} could not be resolved: {_text(error)}."
-            )
+            return Failure(Outcome.DNS_FAILED, told(errors.UNRESOLVED, host=host, why=_text(error)))
         case aiohttp.ClientConnectorError():
-            where = f" to {exchange.tried_address}" if exchange.tried_address else ""
-            return Failure(Outcome.CONNECT_FAILED, f"No connection{where}: {_text(error)}.")
+            return Failure(Outcome.CONNECT_FAILED, _no_connection(exchange, _text(error)))
         case aiohttp.ClientResponseError():
             # The parser's message, which quotes what came.
             said = clean(error.message).rstrip(".^ ")
-            return Failure(Outcome.BROKEN, f"The answer could not be read as HTTP: {said}.")
+            return Failure(Outcome.BROKEN, told(errors.NO_HTTP, why=said))
         case aiohttp.ClientPayloadError():
-            return Failure(
-                Outcome.BROKEN, "The connection broke in the middle of the answer's body."
-            )
+            return Failure(Outcome.BROKEN, errors.BROKEN_BODY)
         case aiohttp.ServerDisconnectedError():
-            return Failure(Outcome.BROKEN, "The connection was closed without an answer.")
+            return Failure(Outcome.BROKEN, errors.CLOSED)
         case aiohttp.InvalidURL() | ValueError():
-            return Failure(Outcome.BROKEN, "The request could not be made: check URL and headers.")
+            return Failure(Outcome.BROKEN, errors.IMPOSSIBLE)
         case aiohttp.ClientError() | OSError():
-            return Failure(Outcome.BROKEN, f"The connection broke: {_text(error)}.")
+            return Failure(Outcome.BROKEN, told(errors.BROKEN, why=_text(error)))
         case _:
             # Once there is an answer, sending again and again would only repeat the request.
-            return Failure(Outcome.BROKEN, "Unexpected error.", ours=not answered)
+            return Failure(Outcome.BROKEN, errors.UNEXPECTED, ours=not answered)
+
+
+def _no_connection(exchange: Exchange, why: str) -> str:
+    if exchange.tried_address is None:
+        return told(errors.NO_CONNECTION, why=why)
+    return told(errors.NO_CONNECTION_TO, address=exchange.tried_address, why=why)
 
 
 def _tls(error: ssl.SSLError) -> str:
     said = getattr(error, "verify_message", None)
     if said:
-        return f"The certificate was not accepted: {clean(said).rstrip('.')}."
+        return told(errors.CERTIFICATE, why=clean(said).rstrip("."))
     reason = getattr(error, "reason", None) or "the connection was broken off"
-    return f"TLS failed: {clean(reason).replace('_', ' ').lower()}."
+    return told(errors.TLS, why=clean(reason).replace("_", " ").lower())
 
 
 def _timed_out(exchange: Exchange, host: str, answered: bool, timeout: float) -> Failure:
-    within = f"within {timeout:g} s"
+    seconds = f"{timeout:g}"
     if answered:
-        return Failure(Outcome.TIMEOUT, f"The answer's body was not complete {within}.")
+        return Failure(Outcome.TIMEOUT, told(errors.INCOMPLETE_IN_TIME, seconds=seconds))
     if exchange.peer is not None:
-        return Failure(Outcome.TIMEOUT, f"Connected, but there was no answer {within}.")
+        return Failure(Outcome.TIMEOUT, told(errors.NO_ANSWER_IN_TIME, seconds=seconds))
     if exchange.tried_address is not None:
-        return Failure(Outcome.TIMEOUT, f"No connection to {exchange.tried_address} {within}.")
+        return Failure(
+            Outcome.TIMEOUT,
+            told(errors.NO_CONNECTION_IN_TIME, address=exchange.tried_address, seconds=seconds),
+        )
     return Failure(
         Outcome.DNS_FAILED,
-        f"The name {host} could not be resolved {within}.",
+        told(errors.UNRESOLVED_IN_TIME, host=host, seconds=seconds),
         unanswered_lookup=True,
     )
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
+from ..attempt_errors import STOPPED
 from ..formats import Target
 from ..logs import log_failure
 from . import rates
@@ -147,7 +148,7 @@ class Flight:
                 outcome=Outcome.INTERRUPTED,
                 started_at=started_at,
                 duration_ms=round((time.monotonic() - began) * 1000, 3),
-                error="The worker was stopped while it waited for an answer. The request may have arrived.",
+                error=str(STOPPED),
             )
         self._note(result)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..attempt_errors import LOST
 from ..columns import utc_now
 from ..models import ON_DEMAND, DeliveryState, EndpointState
 from ..state import State
@@ -25,8 +26,6 @@ from .waiting import cancel_waiting, divert, hold_pending
 #: How long after a pause, resume or deletion events are looked for that missed it: those whose transaction had
 #: begun before and ended after.
 RACE = timedelta(days=1)
-
-_LOST = "The worker stopped before it could record an answer. The request may have arrived."
 
 
 def recover_expired(
@@ -68,7 +67,7 @@ def recover_expired(
             connection,
             rows,
             {endpoint_id: row.url_shown for endpoint_id, row in endpoints.items()},
-            _LOST,
+            str(LOST),
         )
         most = state.settings.max_interruptions
         settled.lost = [
@@ -107,7 +106,7 @@ def _ended(row: sa.Row[Any], tenant: str | None, *, failed: bool) -> Ended:
         trigger=row.trigger,
         outcome=Outcome.INTERRUPTED,
         status=None,
-        error=_LOST,
+        error=str(LOST),
         duration_ms=None,
         state=DeliveryState.FAILED if failed else DeliveryState.PENDING,
         reason=Reason.INTERRUPTED if failed else None,

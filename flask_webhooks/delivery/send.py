@@ -17,6 +17,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from .. import attempt_errors
+from ..attempt_errors import told
 from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
 from ..formats import Answer, Format, Rendered, Target
@@ -285,18 +287,18 @@ def _judge(
     if succeeded:
         return _Verdict(Outcome.SUCCEEDED, retry_after=retry_after)
     if 300 <= seen.status < 400:
-        error = f"The receiver answered {seen.status}; redirects are not followed."
+        error = told(attempt_errors.REDIRECTED, status=seen.status)
         return _Verdict(Outcome.REDIRECTED, error, retry_after)
     return _Verdict(Outcome.REFUSED, _refusal(style, url, seen.status, explanation), retry_after)
 
 
 def _refusal(style: Format, url: URL, status: int, explanation: str | None) -> str:
-    error = f"The receiver answered {status}"
-    if 200 <= status < 300:
-        error += ", but not that it has the event"
+    taken = 200 <= status < 300
     if not explanation or (style.secret_url and _repeats(explanation, url)):
-        return f"{error}."
-    return f"{error}: {explanation}"
+        plain = attempt_errors.NOT_TAKEN if taken else attempt_errors.REFUSED
+        return told(plain, status=status)
+    explained = attempt_errors.NOT_TAKEN_WITH if taken else attempt_errors.REFUSED_WITH
+    return told(explained, status=status, said=explanation)
 
 
 def _repeats(text: str, url: URL) -> bool:

@@ -8,6 +8,7 @@ Lists are in order of id, newest first. To page, pass the `next_before` of a pag
 
 from ..bulk.looking import Preview
 from .deliveries import (
+    MOST_ATTEMPTS,
     SEARCHED,
     DeliveryDetail,
     DeliveryRow,
@@ -29,7 +30,7 @@ from .events import EventDetail, EventRow, get_event, list_events
 from .examples import example
 from .keys import PublicKey, public_keys
 from .pages import MAX_LIMIT, Page
-from .routing import Routing, Why, explain_routing
+from .routing import EXPLAINED, Routing, Why, explain_routing
 from .signatures import check_signature
 from .statistics import PERIODS, Bucket, Failing, Series, most_failures, statistics
 from .system import (
@@ -44,7 +45,9 @@ from .system import (
 from .tasks import TaskRow, get_task, list_tasks, preview_task, pruning_rests_until
 
 __all__ = [
+    "EXPLAINED",
     "MAX_LIMIT",
+    "MOST_ATTEMPTS",
     "MOST_COUNTED",
     "PERIODS",
     "SEARCHED",

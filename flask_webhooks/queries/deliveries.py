@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
-from ..access import Access, find_delivery, find_endpoint, is_id
+from ..access import Access, find_delivery, find_endpoint, is_id, no_delivery
 from ..conditions import answered, check_status, created_between
-from ..models import Attempt, Delivery, Endpoint, Event, Models
+from ..models import Attempt, Delivery, Endpoint, EndpointHealth, Event, Models
 from .pages import (
     Page,
     check_limit,
@@ -24,6 +24,8 @@ from .pages import (
 
 #: Deliveries that one page looks through for what no index finds.
 SEARCHED = 5_000
+#: Attempts of one delivery. Each may hold bodies, and one that is resent goes on getting more.
+MOST_ATTEMPTS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,13 @@ class DeliveryDetail:
     #: Its `data` is ``None`` for those who may not ``view_payload``.
     event: Event
     endpoint: Endpoint
-    #: In the order in which they were made. Bodies are ``None`` for those who may not ``view_payload``.
+    #: The endpoint's: what it waits for.
+    health: EndpointHealth
+    #: The newest, in the order in which they were made. Bodies are ``None`` for those who may not
+    #: ``view_payload``.
     attempts: list[Attempt]
+    #: How many were made before those.
+    older_attempts: int
     #: Whether data and bodies are there.
     payload_visible: bool
 
@@ -132,9 +139,12 @@ def list_deliveries(
     return page.map(lambda row: DeliveryRow(*row))
 
 
-def get_delivery(access: Access, delivery_id: str) -> DeliveryDetail:
+def get_delivery(
+    access: Access, delivery_id: str, *, attempts: int = MOST_ATTEMPTS
+) -> DeliveryDetail:
     """One delivery. Three statements.
 
+    :param attempts: so many of its attempts at most, the newest ones.
     :raises NotFound: there is no such delivery in scope.
     :raises Forbidden: not allowed to ``view`` its endpoint.
     """
@@ -142,11 +152,19 @@ def get_delivery(access: Access, delivery_id: str) -> DeliveryDetail:
     access.require("view", endpoint)
     payload_visible = access.may("view_payload", endpoint)
     models = access.state.models
-    event_query = sa.select(models.Event).where(models.Event.id == delivery.event_id)
+    its_health = models.EndpointHealth.endpoint_id == endpoint.id
+    event_query = (
+        sa.select(models.Event, models.EndpointHealth)
+        .join_from(models.Event, models.EndpointHealth, its_health)
+        .where(models.Event.id == delivery.event_id)
+    )
+    its_own = models.Attempt.delivery_id == delivery_id
+    counted = sa.select(sa.func.count()).select_from(models.Attempt).where(its_own)
     attempts_query = (
-        sa.select(models.Attempt)
-        .where(models.Attempt.delivery_id == delivery_id)
-        .order_by(models.Attempt.number)
+        sa.select(models.Attempt, counted.correlate(None).scalar_subquery())
+        .where(its_own)
+        .order_by(models.Attempt.number.desc())
+        .limit(attempts)
     )
     if not payload_visible:
         event_query = event_query.options(defer(models.Event.data))
@@ -154,14 +172,20 @@ def get_delivery(access: Access, delivery_id: str) -> DeliveryDetail:
             defer(models.Attempt.request_body), defer(models.Attempt.response_body)
         )
     with access.read() as session:
-        event = session.scalars(event_query).one()
-        attempts = list(session.scalars(attempts_query))
+        found = session.execute(event_query).one_or_none()
+        newest = session.execute(attempts_query).all()
+    if found is None:
+        # Retention has just removed it.
+        raise no_delivery(delivery_id)
+    event, health = found
+    shown = [attempt for attempt, _ in reversed(newest)]
+    older = newest[0][1] - len(newest) if newest else 0
     if not payload_visible:
         set_committed_value(event, "data", None)
-        for attempt in attempts:
+        for attempt in shown:
             set_committed_value(attempt, "request_body", None)
             set_committed_value(attempt, "response_body", None)
-    return DeliveryDetail(delivery, event, endpoint, attempts, payload_visible)
+    return DeliveryDetail(delivery, event, endpoint, health, shown, older, payload_visible)
 
 
 def has_type(column: Any, event_type: str) -> sa.ColumnElement[bool]:

@@ -39,6 +39,11 @@ class EventDetail:
     #: Whether the data is there.
     payload_visible: bool
 
+    @property
+    def more(self) -> bool:
+        """There may be others, of which the list of deliveries tells."""
+        return len(self.deliveries) >= MAX_LIMIT
+
 
 def list_events(
     access: Access,

@@ -89,20 +89,24 @@ def explain_routing(
         query = query.where(own, table.deleted_at.is_(None), delivery.id.is_(None))
     with access.read() as session:
         found = session.execute(query).all()
-        changes = session.scalars(
-            sa.select(activity)
+        # A program may have changed an endpoint thousands of times since: only one change of each is read.
+        firsts = (
+            sa.select(sa.func.min(activity.id))
             .where(
                 activity.endpoint_id.in_([endpoint.id for endpoint, _, _ in found]),
                 activity.action == "endpoint.updated",
                 activity.at >= event.created_at,
+                # The key: within a text the quotation marks would be escaped.
+                sa.type_coerce(activity.changes, sa.Text).contains('"events":'),
             )
-            .order_by(activity.id)
-        ).all()
+            .group_by(activity.endpoint_id)
+        )
+        changes = session.scalars(sa.select(activity).where(activity.id.in_(firsts))).all()
     deliveries = [row.delivery for row in detail.deliveries]
     catalog = access.state.catalog
     routings = []
     for endpoint, its, health in found:
-        change = _first_change(changes, endpoint.id)
+        change = next((item for item in changes if item.endpoint_id == endpoint.id), None)
         known = deliveries if its is None else [its]
         routing = explain(event, known, endpoint, change, catalog)
         routings.append(replace(routing, delivery=its, health=health))
@@ -151,14 +155,3 @@ def _before_event(moment: datetime | None, event: Event) -> bool:
 def _before(change: Activity) -> list[str] | None:
     events: list[str] | None = (change.changes or {})["events"][0]
     return events
-
-
-def _first_change(changes: Sequence[Activity], endpoint_id: str) -> Activity | None:
-    return next(
-        (
-            change
-            for change in changes
-            if change.endpoint_id == endpoint_id and "events" in (change.changes or {})
-        ),
-        None,
-    )

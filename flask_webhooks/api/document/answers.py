@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ...delivery.outcome import Outcome
-from ...members import MOST_ATTEMPTS
 from ...models import DeliveryState, EndpointState, Trigger
-from ...queries import MAX_LIMIT, MOST_COUNTED, Why
+from ...queries import MAX_LIMIT, MOST_ATTEMPTS, MOST_COUNTED, Why
 from .parts import (
     Schema,
     flag,

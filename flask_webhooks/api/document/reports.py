@@ -95,6 +95,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "sending": whole(),
             "held": whole(),
             "most_counted": whole("Where counting ends."),
+            "history_since": optional_time(
+                "When the oldest event was recorded that is still there; for operators only."
+            ),
             "heartbeats": list_of(
                 members(
                     {
