@@ -195,10 +195,13 @@ def statements(app: Flask) -> Iterator[Counter[str]]:
         sa.event.remove(engine, "before_cursor_execute", count)
 
 
-def break_tables(app: Flask) -> None:
+def break_tables(app: Flask, *, mend: bool = False) -> None:
     """As for a host that was deployed before its migration ran."""
+    before, after = "webhooks_delivery", "elsewhere"
+    if mend:
+        before, after = after, before
     with state_of(app).engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE webhooks_delivery RENAME TO elsewhere"))
+        connection.execute(sa.text(f"ALTER TABLE {before} RENAME TO {after}"))
 
 
 def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -1231,6 +1234,32 @@ def test_fault_of_ours_in_a_signal_leaves_the_hosts_transaction_usable(
     write_note(app)
     db_of(app).session.commit()
     assert db_of(app).session.execute(sa.text("SELECT count(*) FROM note")).scalar() == 2
+
+
+@on_every_database
+def test_event_that_could_not_be_written_whole_is_not_there_and_its_key_is_free(app: Flask) -> None:
+    subscribe(app)
+    break_tables(app)
+    write_note(app)
+    signals.license_created.send(app, data=DATA, idempotency_key="k")
+    db_of(app).session.commit()
+    assert stored(app) == []
+    break_tables(app, mend=True)
+    signals.license_created.send(app, data=DATA, idempotency_key="k")
+    db_of(app).session.commit()
+    assert types(app) == [CREATED]
+    assert len(owed(app)) == 2
+
+
+@on_sqlite
+def test_event_that_the_host_gave_up_does_not_stay_without_deliveries(app: Flask) -> None:
+    """Elsewhere a failed statement undoes what the host could commit afterwards."""
+    break_tables(app)
+    with pytest.raises(DBAPIError):
+        webhooks_of(app).emit(CREATED, DATA, idempotency_key="k")
+    write_note(app)
+    db_of(app).session.commit()
+    assert stored(app) == []
 
 
 @on_sqlite
