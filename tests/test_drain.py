@@ -195,6 +195,22 @@ def test_an_attempt_that_the_database_refuses_stops_no_other(
     assert states(app) == {"succeeded": 5, "failed": 5}
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_event_that_somebody_removed_by_hand_stops_no_other(
+    app: Flask, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Elsewhere its deliveries go with it."""
+    webhooks_of(app).create_endpoint(receiver.url())
+    gone, *others = emit(app, 3)
+    table = state_of(app).table("Event")
+    with state_of(app).engine.begin() as connection:
+        connection.execute(sa.delete(table).where(table.c.id == gone))
+    assert drain(app) == 2
+    assert set(receiver.ids()) == set(others)
+    assert states(app) == {"succeeded": 2}
+    assert "since their events are gone: 1" in caplog.text
+
+
 def test_lost_redis_in_the_middle_does_not_matter(
     app: Flask, receiver: Receiver, redis_server: object
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,8 @@ from ..formats import OutgoingEvent
 from ..models import DeliveryState
 from ..state import State
 from .locks import among
+
+logger = logging.getLogger("flask_webhooks.delivery")
 
 
 def lease_rows(
@@ -74,3 +77,16 @@ def read_events(
         id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant_name=tenant)
         for id_, name, tenant, occurred_at, data_json in rows
     }
+
+
+def remove_orphans(state: State, connection: sa.Connection, delivery_ids: Sequence[str]) -> None:
+    """Remove deliveries whose event is gone, as foreign keys do; SQLite enforces them only where it is told to.
+
+    Somebody has removed events by hand. One such row must not keep all others from being sent.
+    """
+    delivery, attempt = state.table("Delivery"), state.table("Attempt")
+    connection.execute(
+        sa.delete(attempt).where(among(connection, attempt.c.delivery_id, delivery_ids))
+    )
+    connection.execute(sa.delete(delivery).where(among(connection, delivery.c.id, delivery_ids)))
+    logger.warning("Deliveries were removed, since their events are gone: %d", len(delivery_ids))
