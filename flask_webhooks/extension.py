@@ -84,6 +84,14 @@ class Webhooks:
                 f"WEBHOOKS_BIND_KEY is {settings.bind_key!r}, but SQLALCHEMY_BINDS has no such key. Add it, or "
                 "leave WEBHOOKS_BIND_KEY out to use the default database."
             )
+        with app.app_context():
+            engines = self.db.engines
+        if settings.bind_key not in engines:
+            names = ", ".join(repr(name) for name in engines)
+            raise ConfigurationError(
+                "This application has no SQLALCHEMY_DATABASE_URI, so there is no default database for the tables. "
+                f"Set WEBHOOKS_BIND_KEY to the bind that is to hold them: {names}."
+            )
         if settings.subdomain is not None and not (
             app.subdomain_matching and app.config.get("SERVER_NAME")
         ):
@@ -92,8 +100,6 @@ class Webhooks:
                 "subdomains: make it with Flask(…, subdomain_matching=True), and set SERVER_NAME to the name "
                 "of the server without the subdomain."
             )
-        with app.app_context():
-            dialect = self.db.engines[settings.bind_key].dialect.name
         state = State(
             app=app,
             db=self.db,
@@ -102,7 +108,7 @@ class Webhooks:
             policy=settings.network_policy(),
             models=build_models(
                 self.db.metadatas[settings.bind_key],
-                partial_indexes=dialect not in {"mysql", "mariadb"},
+                partial_indexes=engines[settings.bind_key].dialect.name not in {"mysql", "mariadb"},
             ),
             catalog=self.catalog,
             formats=self.formats,

@@ -188,6 +188,20 @@ def test_bind_that_only_another_application_has_is_refused() -> None:
         Webhooks(db, other)
 
 
+def test_host_with_named_databases_only_has_to_choose_one() -> None:
+    def init(**config: Any) -> None:
+        app, db = Flask("bare"), SQLAlchemy()
+        app.config.update(
+            DEFAULTS, SQLALCHEMY_BINDS={"hooks": "sqlite://", "x": "sqlite://"}, **config
+        )
+        db.init_app(app)
+        Webhooks(db, app)
+
+    with pytest.raises(ConfigurationError, match=r"Set WEBHOOKS_BIND_KEY .*: 'hooks', 'x'\."):
+        init()
+    init(WEBHOOKS_BIND_KEY="hooks")
+
+
 def test_factory_that_runs_twice_reuses_the_models(tmp_path: Path, redis_url: str) -> None:
     db = SQLAlchemy()
 
