@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, scoped_session
 
-from . import actions, admin, api, cli, migrations, outbox, signals
+from . import actions, admin, api, cli, migrations, outbox, sessions, signals
 from .access import system_access
 from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
@@ -116,6 +116,7 @@ class Webhooks:
             alarm=Alarm(settings),
         )
         app.extensions[EXTENSION] = state
+        app.teardown_appcontext(lambda error: sessions.end_context(state))
         migrations.register()
         app.cli.add_command(cli.webhooks)
         if settings.url_prefix is not None:

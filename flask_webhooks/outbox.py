@@ -18,6 +18,7 @@ from .sessions import (
     given_connection,
     in_the_way,
     is_current,
+    keep_back,
     pending_of,
     savepoint,
     wake,
@@ -78,7 +79,7 @@ def _emit_later(state: State, draft: Draft, session: Session) -> Event | None:
     later = Later(state, draft, given_connection(state, session))
     busy = session if session.in_transaction() else in_the_way(state)
     if busy is not None:
-        pending_of(busy).later.append(later)
+        keep_back(state, busy, later)
         return as_event(state, draft)
     event = write(later)
     if event is not None:

@@ -771,6 +771,32 @@ def test_refusal_at_the_end_of_another_session_waits_for_the_one_that_writes(app
 
 
 @on_every_database
+def test_refusal_does_not_wait_for_a_session_that_outlives_its_context(
+    host: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session that a host leaves open is only thrown away some day, and tells nobody of it."""
+    with host.app_context():
+        subscribe(host)
+        own = orm.Session(db_of(host).engine)
+    with host.app_context():
+        own.execute(sa.text("SELECT count(*) FROM note"))
+        webhooks_of(host).emit(REFUSED, {"reason": "password"}, session=own)
+        assert types(host) == []
+    if state_of(host).engine.dialect.name == "sqlite":
+        # It may be the one writer, and we would wait for it.
+        (complaint,) = complaints(caplog)
+        assert f"still open ({REFUSED})" in complaint
+        assert types(host) == []
+    else:
+        assert complaints(caplog) == []
+        assert types(host) == [REFUSED]
+        assert wake_ups(host) == 1
+    own.close()
+    assert types(host) == [REFUSED]
+    assert wake_ups(host) == 1
+
+
+@on_every_database
 def test_refusals_keep_their_order(app: Flask) -> None:
     write_note(app)
     for number in range(5):
