@@ -294,6 +294,19 @@ def _failing_flush_in_a_savepoint(session: orm.Session, emit: Callable[[], objec
     session.commit()
 
 
+def _savepoint_left_open_then_commit(session: orm.Session, emit: Callable[[], object]) -> None:
+    session.begin_nested()
+    emit()
+    session.commit()
+
+
+def _savepoint_left_open_then_rollback(session: orm.Session, emit: Callable[[], object]) -> None:
+    emit()
+    session.begin_nested()
+    emit()
+    session.rollback()
+
+
 def _rolled_back_then_emitted_again(session: orm.Session, emit: Callable[[], object]) -> None:
     emit()
     session.rollback()
@@ -316,6 +329,8 @@ NESTED = [
     pytest.param(_savepoint_rolled_back_then_commit, False),
     pytest.param(_inner_released_outer_rolled_back_then_commit, False),
     pytest.param(_failing_flush_in_a_savepoint, True),
+    pytest.param(_savepoint_left_open_then_commit, True),
+    pytest.param(_savepoint_left_open_then_rollback, False),
 ]
 
 
@@ -364,6 +379,24 @@ def test_invariant_1_an_event_exists_if_and_only_if_the_root_transaction_committ
 @pytest.mark.parametrize(("steps", "exists"), NESTED)
 def test_invariant_1_holds_with_savepoints(app: Flask, steps: Steps, exists: bool) -> None:
     _check_invariant_1(app, steps, exists)
+
+
+@on_postgresql
+def test_invariant_1_a_commit_that_the_database_refuses_is_none(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = db_of(app).session
+    session.execute(sa.text("CREATE TABLE once (id INTEGER UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+    session.commit()
+    webhooks_of(app).emit(CREATED, DATA)
+    webhooks_of(app).emit(REFUSED, {"reason": "password"})
+    session.execute(sa.text("INSERT INTO once VALUES (1), (1)"))
+    with pytest.raises(IntegrityError):
+        session.commit()
+    session.rollback()
+    assert types(app) == [REFUSED]
+    assert wake_ups(app) == 1
+    assert complaints(caplog) == []
 
 
 @on_plain_sqlite
