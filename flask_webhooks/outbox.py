@@ -70,7 +70,8 @@ def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> E
     connection = session.connection(bind_arguments={"mapper": sa.inspect(state.models.Event)})
     with savepoint(connection, wanted=shielded):
         event = insert(state, connection, draft)
-    if event is not None:
+    if event is not None and event.id == draft.id:
+        # The first event of a repeated key stands and falls with another transaction, or was noted before.
         pending_of(session).add(state, connection, draft.type)
     return event
 

@@ -938,6 +938,22 @@ def test_repeated_key_returns_the_first_event(app: Flask) -> None:
 
 
 @on_every_database
+def test_repeated_key_leaves_nothing_to_commit(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a payment provider calls twice, and the host finds that it has nothing to do."""
+    session = db_of(app).session
+    webhooks_of(app).emit("payment.succeeded", {"amount": 1}, idempotency_key="pay_1")
+    session.commit()
+    for end in (session.remove, session.commit):
+        webhooks_of(app).emit("payment.succeeded", {"amount": 1}, idempotency_key="pay_1")
+        end()
+    assert complaints(caplog) == []
+    assert wake_ups(app) == 1
+    assert len(stored(app)) == 1
+
+
+@on_every_database
 def test_keys_belong_to_their_tenant(app: Flask) -> None:
     def emit(tenant: str | None) -> str:
         event = webhooks_of(app).emit(CREATED, DATA, tenant=tenant, idempotency_key="k")
