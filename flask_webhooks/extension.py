@@ -133,6 +133,17 @@ class Webhooks:
                 subdomain=settings.subdomain,
             )
 
+    def _state(self) -> State:
+        """The state of the current application, if that is one of ours."""
+        state = state_of()
+        if state.db is not self.db:
+            raise ConfigurationError(
+                f"The current application {state.app.name!r} has a Webhooks of its own: what is meant for another "
+                "one would go to its customers. Call this within the context of the application whose "
+                "init_app(app) was called."
+            )
+        return state
+
     @property
     def models(self) -> Models:
         """The ORM classes: ``webhooks.models.Endpoint``, ``Event``, ``Delivery``, ``Attempt`` …
@@ -142,7 +153,7 @@ class Webhooks:
         :raises ConfigurationError: `init_app` was not called yet.
         """
         try:
-            return state_of().models
+            return self._state().models
         except ConfigurationError:
             built = [
                 found
@@ -182,7 +193,7 @@ class Webhooks:
         :raises InvalidInput: the event type is unknown, or the data cannot be sent; says why.
         """
         return outbox.emit(
-            state_of(),
+            self._state(),
             event_type,
             data,
             tenant=tenant,
@@ -259,7 +270,7 @@ class Webhooks:
         :raises InvalidInput: a value is not usable; ``field`` names it.
         :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
         """
-        state = state_of()
+        state = self._state()
         return actions.create_endpoint(
             system_access(state, "application"),
             url,

@@ -104,6 +104,29 @@ def test_two_applications_with_different_settings_in_one_process(make: MakeApp) 
     assert types(two) == ["license.created"]
 
 
+def test_nothing_goes_to_the_customers_of_another_application(redis_url: str) -> None:
+    def init(name: str) -> tuple[Flask, Webhooks]:
+        app, db = Flask(name), SQLAlchemy()
+        app.config.update(
+            DEFAULTS, SQLALCHEMY_DATABASE_URI="sqlite://", WEBHOOKS_REDIS_URL=redis_url
+        )
+        db.init_app(app)
+        return app, Webhooks(db, app)
+
+    (_, shop), (games, of_games) = init("shop"), init("games")
+    with games.app_context():
+        of_games.db.create_all()
+        of_games.create_endpoint(URL)
+        with pytest.raises(ConfigurationError, match="'games' has a Webhooks of its own"):
+            shop.emit("license.created", DATA)
+        with pytest.raises(ConfigurationError, match="'games' has a Webhooks of its own"):
+            shop.create_endpoint(URL)
+        assert shop.models is not of_games.models
+        assert of_games.db.session.query(of_games.models.Event).count() == 0
+        assert of_games.db.session.query(of_games.models.Endpoint).count() == 1
+    close(games)
+
+
 def test_one_object_may_serve_several_applications(tmp_path: Path, redis_url: str) -> None:
     db = SQLAlchemy()
     webhooks = Webhooks(db)
