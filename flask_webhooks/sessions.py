@@ -49,7 +49,7 @@ class Later:
 
     def write(self) -> Event | None:
         if self.connection is None or not _goes_on(self.connection):
-            with self.state.engine.begin() as connection:
+            with self.state.own_engine.begin() as connection:
                 return insert(self.state, connection, self.draft)
         with savepoint(self.connection, wanted=True):
             return insert(self.state, self.connection, self.draft)
@@ -152,8 +152,9 @@ def keep_back(state: State, session: Session, later: Later) -> None:
 
 def end_context(state: State) -> None:
     """The application's context ends, and with it the session of Flask-SQLAlchemy, here or in a moment."""
-    own = state.db.session() if state.db.session.registry.has() else None
-    for session in g.pop(_KEY, ()):
+    waiting: list[Session] = g.pop(_KEY, [])
+    own = state.db.session() if waiting and state.db.session.registry.has() else None
+    for session in waiting:
         pending: Pending | None = session.info.get(_KEY)
         if session is own or pending is None or not pending.later:
             continue
