@@ -61,7 +61,7 @@ class Claim:
     more: bool = False
     #: Another worker holds an endpoint that has something due: look again in a moment.
     contended: bool = False
-    #: A rate limit let no more through: look again at this time.
+    #: A rate limit let no more through, or there is more behind what was removed: look again at this time.
     again: datetime | None = None
 
 
@@ -356,6 +356,8 @@ class Claimer:
         events = read_events(self.state, connection, (row.event_id for row in rows))
         if orphans := [row.id for row in rows if row.event_id not in events]:
             remove_orphans(self.state, connection, orphans)
+            # What they stood before comes next.
+            claim.again = now
             rows = [row for row in rows if row.event_id in events]
         versions = {row.endpoint_id: pick.endpoints[row.endpoint_id].version for row in rows}
         unreadable = self._targets.load(connection, versions, now=time.time())
