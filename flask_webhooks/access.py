@@ -200,6 +200,12 @@ def _tenant(state: State) -> str | AllTenants:
     tenant: Any = unwrap(hook())
     if isinstance(tenant, AllTenants):
         return ALL_TENANTS
-    if tenant is None or not str(tenant):
+    text = "" if tenant is None else ids.host_id(tenant)
+    if text == "":
         raise Forbidden("You do not belong to a tenant, so there are no endpoints for you to see.")
-    return str(tenant)
+    if text is None:
+        raise ConfigurationError(
+            f"The function given to @webhooks.current_tenant must return the id of a tenant, not a "
+            f"{type(tenant).__name__}."
+        )
+    return text

@@ -153,8 +153,9 @@ class Alarm:
     def _job_options(self, hops: int = 0, installation: str | None = None) -> dict[str, Any]:
         return {
             "args": (installation or self.settings.installation, hops),
-            # RQ raises in the middle of the event loop when this runs out; a drain ends long before.
-            "job_timeout": int(self.settings.drain_time * 2 + self.settings.timeout + 60),
+            # RQ raises in the middle of the event loop when this runs out; a drain ends long before. Its last
+            # requests take no longer than a lease, whatever their endpoints ask for.
+            "job_timeout": int(self.settings.drain_time * 2 + self.settings.lease * 2 + 60),
             "result_ttl": 0,
             "failure_ttl": FAILURE_TTL,
             "description": "deliver webhooks",

@@ -89,12 +89,12 @@ class Catalog:
         """
         try:
             return self._types[name]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UnknownEventType(
                 "There is no event type %(name)s.%(hint)s The application adds its own with "
                 "webhooks.add_event_type(...).",
                 name=repr(name),
-                hint=self._did_you_mean(name),
+                hint=self._did_you_mean(str(name)),
             ) from None
 
     def __contains__(self, name: object) -> bool:

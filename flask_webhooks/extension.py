@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, scoped_session
 
-from . import actions, admin, api, cli, migrations, outbox, signals
+from . import actions, admin, api, cli, migrations, outbox, sessions, signals
 from .access import system_access
 from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
@@ -84,6 +84,14 @@ class Webhooks:
                 f"WEBHOOKS_BIND_KEY is {settings.bind_key!r}, but SQLALCHEMY_BINDS has no such key. Add it, or "
                 "leave WEBHOOKS_BIND_KEY out to use the default database."
             )
+        with app.app_context():
+            engines = self.db.engines
+        if settings.bind_key not in engines:
+            names = ", ".join(repr(name) for name in engines)
+            raise ConfigurationError(
+                "This application has no SQLALCHEMY_DATABASE_URI, so there is no default database for the tables. "
+                f"Set WEBHOOKS_BIND_KEY to the bind that is to hold them: {names}."
+            )
         if settings.subdomain is not None and not (
             app.subdomain_matching and app.config.get("SERVER_NAME")
         ):
@@ -92,8 +100,6 @@ class Webhooks:
                 "subdomains: make it with Flask(…, subdomain_matching=True), and set SERVER_NAME to the name "
                 "of the server without the subdomain."
             )
-        with app.app_context():
-            dialect = self.db.engines[settings.bind_key].dialect.name
         state = State(
             app=app,
             db=self.db,
@@ -102,7 +108,7 @@ class Webhooks:
             policy=settings.network_policy(),
             models=build_models(
                 self.db.metadatas[settings.bind_key],
-                partial_indexes=dialect not in {"mysql", "mariadb"},
+                partial_indexes=engines[settings.bind_key].dialect.name not in {"mysql", "mariadb"},
             ),
             catalog=self.catalog,
             formats=self.formats,
@@ -110,6 +116,7 @@ class Webhooks:
             alarm=Alarm(settings),
         )
         app.extensions[EXTENSION] = state
+        app.teardown_appcontext(lambda error: sessions.end_context(state))
         migrations.register()
         app.cli.add_command(cli.webhooks)
         if settings.url_prefix is not None:
@@ -126,6 +133,17 @@ class Webhooks:
                 subdomain=settings.subdomain,
             )
 
+    def _state(self) -> State:
+        """The state of the current application, if that is one of ours."""
+        state = state_of()
+        if state.db is not self.db:
+            raise ConfigurationError(
+                f"The current application {state.app.name!r} has a Webhooks of its own: what is meant for another "
+                "one would go to its customers. Call this within the context of the application whose "
+                "init_app(app) was called."
+            )
+        return state
+
     @property
     def models(self) -> Models:
         """The ORM classes: ``webhooks.models.Endpoint``, ``Event``, ``Delivery``, ``Attempt`` …
@@ -135,7 +153,7 @@ class Webhooks:
         :raises ConfigurationError: `init_app` was not called yet.
         """
         try:
-            return state_of().models
+            return self._state().models
         except ConfigurationError:
             built = [
                 found
@@ -175,7 +193,7 @@ class Webhooks:
         :raises InvalidInput: the event type is unknown, or the data cannot be sent; says why.
         """
         return outbox.emit(
-            state_of(),
+            self._state(),
             event_type,
             data,
             tenant=tenant,
@@ -252,7 +270,7 @@ class Webhooks:
         :raises InvalidInput: a value is not usable; ``field`` names it.
         :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
         """
-        state = state_of()
+        state = self._state()
         return actions.create_endpoint(
             system_access(state, "application"),
             url,

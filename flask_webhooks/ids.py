@@ -3,6 +3,8 @@
 An identifier is a prefix, an underscore and 26 characters of lower-case Crockford base 32: 48 bits of
 Unix milliseconds, then 80 random bits (the layout of a ULID). Within a process they are strictly
 increasing, so rows made in the same millisecond keep the order in which they were made.
+
+Tenants have ids of the host's, which come in many types and are text here.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import secrets
 import threading
 import time
 from datetime import datetime
+from enum import Enum
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 #: Length of the part after the underscore.
@@ -66,3 +69,21 @@ def lowest_id(prefix: str, moment: datetime) -> str:
 def _written(prefix: str, number: int) -> str:
     characters = [ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)]
     return f"{prefix}_{''.join(characters)}"
+
+
+def host_id(value: object) -> str | None:
+    """An id of the host's as text: one that is text, a whole number, a `UUID`, or the value of an `Enum`.
+
+    :return: ``None`` for what is no id. That something can be written as text is not enough: of an object
+        whose id was meant it would be ``<Application 1>``, which is nobody's.
+    """
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool | bytes | bytearray):
+        return None
+    if isinstance(value, int):
+        return str(int(value))
+    # Those of other types, such as `UUID`, say themselves how they are written.
+    return None if type(value).__str__ is object.__str__ else str(value)

@@ -18,6 +18,7 @@ from .sessions import (
     given_connection,
     in_the_way,
     is_current,
+    keep_back,
     pending_of,
     savepoint,
     wake,
@@ -52,7 +53,7 @@ def emit(
         )
     draft = Draft(
         id=ids.new_id("evt"),
-        type=event_type,
+        type=known.name,
         tenant=_check_tenant(tenant),
         data=encode_data(data, state.settings.max_data_bytes),
         occurred_at=_check_time(occurred_at),
@@ -69,7 +70,8 @@ def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> E
     connection = session.connection(bind_arguments={"mapper": sa.inspect(state.models.Event)})
     with savepoint(connection, wanted=shielded):
         event = insert(state, connection, draft)
-    if event is not None:
+    if event is not None and event.id == draft.id:
+        # The first event of a repeated key stands and falls with another transaction, or was noted before.
         pending_of(session).add(state, connection, draft.type)
     return event
 
@@ -78,7 +80,7 @@ def _emit_later(state: State, draft: Draft, session: Session) -> Event | None:
     later = Later(state, draft, given_connection(state, session))
     busy = session if session.in_transaction() else in_the_way(state)
     if busy is not None:
-        pending_of(busy).later.append(later)
+        keep_back(state, busy, later)
         return as_event(state, draft)
     event = write(later)
     if event is not None:
@@ -94,7 +96,13 @@ def _session(state: State, given: Session | scoped_session[Any] | None) -> Sessi
                 "send this within 'with app.app_context():', or pass a session to emit()."
             )
         given = state.db.session
-    session: Session = given() if isinstance(given, scoped_session) else given
+    session = given() if isinstance(given, scoped_session) else given
+    if not isinstance(session, Session):
+        raise InvalidInput(
+            f"The session is a {type(given).__name__}: pass an SQLAlchemy Session or scoped_session, such as "
+            "db.session. Of an AsyncSession pass its sync_session, within run_sync().",
+            field="session",
+        )
     return session
 
 
@@ -109,7 +117,12 @@ def _check_tenant(tenant: Any) -> str | None:
             "An event belongs to one tenant, or to none: pass its id, or tenant=None.",
             field="tenant",
         )
-    text = str(tenant)
+    text = ids.host_id(tenant)
+    if text is None:
+        raise InvalidInput(
+            f"The tenant is a {type(tenant).__name__}: pass its id, such as application.id.",
+            field="tenant",
+        )
     if not 0 < len(text) <= 255 or not text.isprintable():
         raise InvalidInput(
             "The tenant must be an id of 1 to 255 printable characters.", field="tenant"
@@ -136,4 +149,9 @@ def _check_time(moment: datetime | None) -> datetime:
             "occurred_at must be an aware datetime, such as datetime.now(timezone.utc).",
             field="occurred_at",
         )
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(
+            "occurred_at is not between the years 1 and 9999 in UTC.", field="occurred_at"
+        ) from None

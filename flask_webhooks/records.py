@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -115,10 +117,30 @@ def insert(state: State, connection: sa.Connection, draft: Draft) -> Event | Non
     if _fits_one_statement(connection, draft, targets):
         _insert_event_and_delivery(state, connection, draft, *targets[0])
     elif _insert_event(state, connection, draft):
-        insert_deliveries(state, connection, draft, targets)
+        with _whole(state, connection, draft):
+            insert_deliveries(state, connection, draft, targets)
     else:
         return _first_event(state, connection, draft)
     return as_event(state, draft)
+
+
+@contextlib.contextmanager
+def _whole(state: State, connection: sa.Connection, draft: Draft) -> Iterator[None]:
+    """Where deliveries cannot be written, leave no event without them: the host may commit all the same, and
+    a repeat of its key would find it.
+
+    PostgreSQL leaves nothing anyway. Not by a savepoint: SQLite, left to its driver, takes the first one for
+    the transaction itself.
+    """
+    try:
+        yield
+    except Exception:
+        if connection.dialect.name != "postgresql":
+            event, delivery = state.table("Event").c, state.table("Delivery").c
+            for column in (delivery.event_id, event.id):
+                with contextlib.suppress(sa.exc.SQLAlchemyError):
+                    connection.execute(sa.delete(column.table).where(column == draft.id))
+        raise
 
 
 def _fits_one_statement(

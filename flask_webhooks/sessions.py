@@ -4,6 +4,9 @@ Some events describe a refusal (a failed login) and happen just when nothing is 
 back until the host's root transaction has ended, however it ended, and then written in a short one of ours:
 a second writer in the middle of the host's transaction would find SQLite locked.
 
+A session of the host's own may still be open when the application's context ends. Then nobody knows whether it
+ever ends, and what was kept back is written at once.
+
 A host may also join a session to a connection whose transaction is its own, as test suites do. The end of
 such a session ends nothing: what was kept back is then written over that connection, and the wake-up waits
 until the connection goes back to its pool.
@@ -18,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app, has_app_context
+from flask import current_app, g, has_app_context
 from sqlalchemy import event as sa_event
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction
@@ -46,7 +49,7 @@ class Later:
 
     def write(self) -> Event | None:
         if self.connection is None or not _goes_on(self.connection):
-            with self.state.engine.begin() as connection:
+            with self.state.own_engine.begin() as connection:
                 return insert(self.state, connection, self.draft)
         with savepoint(self.connection, wanted=True):
             return insert(self.state, self.connection, self.draft)
@@ -133,6 +136,38 @@ def is_current(state: State) -> bool:
 
 def _distinct(states: Iterable[State]) -> list[State]:
     return list({id(state): state for state in states}.values())
+
+
+def keep_back(state: State, session: Session, later: Later) -> None:
+    """Write an event once the root transaction of a session has ended, or the application's context has.
+
+    A session of the host's own may be left open by then, and only be thrown away.
+    """
+    pending_of(session).later.append(later)
+    if is_current(state):
+        waiting: list[Session] = g.setdefault(_KEY, [])
+        if not any(known is session for known in waiting):
+            waiting.append(session)
+
+
+def end_context(state: State) -> None:
+    """The application's context ends, and with it the session of Flask-SQLAlchemy, here or in a moment."""
+    waiting: list[Session] = g.pop(_KEY, [])
+    own = state.db.session() if waiting and state.db.session.registry.has() else None
+    for session in waiting:
+        pending: Pending | None = session.info.get(_KEY)
+        if session is own or pending is None or not pending.later:
+            continue
+        if state.engine.dialect.name == "sqlite":
+            types = sorted({later.draft.type for later in pending.later})
+            logger.warning(
+                "Webhook events wait for a session that is still open (%s), since SQLite has one writer. Close "
+                "each session of your own: with Session(...) as session.",
+                ", ".join(types),
+            )
+            continue
+        ready, pending.later = pending.later, []
+        wake([(later.state, later.connection) for later in ready if write(later) is not None])
 
 
 def pending_of(session: Session) -> Pending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event as sa_event
 
 from .addresses import NetworkPolicy
 from .alarm import Alarm
@@ -78,6 +80,7 @@ class State:
     pid: int = field(default_factory=os.getpid, init=False)
     _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     _engine: sa.Engine | None = field(default=None, init=False, repr=False)
+    _own_engine: sa.Engine | None = field(default=None, init=False, repr=False)
 
     @property
     def engine(self) -> sa.Engine:
@@ -87,6 +90,23 @@ class State:
             with nullcontext() if current else self.app.app_context():
                 self._engine = self.db.engines[self.settings.bind_key]
         return self._engine
+
+    @property
+    def own_engine(self) -> sa.Engine:
+        """That engine for transactions of our own, whatever the host runs its own at.
+
+        On PostgreSQL, what has waited for a lock must see what was committed meanwhile. At a higher level it would
+        see what was there before, and be refused for the sake of others; without transactions a lock holds
+        nobody off.
+        """
+        if self._own_engine is None:
+            own = self.engine
+            if own.dialect.name == "postgresql":
+                # It shares the pool, and what listens to the host's hears it, too.
+                own = own.execution_options()
+                sa_event.listen(own, "engine_connect", _read_committed)
+            self._own_engine = own
+        return self._own_engine
 
     def table(self, name: str) -> sa.Table:
         return self.models.table(name)
@@ -110,6 +130,12 @@ class State:
             "The function given to @webhooks.endpoint_limit must return a whole number, or None for no "
             f"limit, not {limit!r}."
         )
+
+
+def _read_committed(connection: sa.Connection) -> None:
+    # A driver refuses within a transaction, which a listener of the host may have begun on the new connection.
+    with contextlib.suppress(Exception):
+        connection.execution_options(isolation_level="READ COMMITTED")
 
 
 def prepared(make: Callable[[State], T]) -> Callable[[State], T]:

@@ -64,7 +64,7 @@ def writing(
     try:
         with (
             _named_lock(state, alone),
-            Session(state.engine, expire_on_commit=False) as session,
+            Session(state.own_engine, expire_on_commit=False) as session,
             session.begin(),
         ):
             connection = session.connection()

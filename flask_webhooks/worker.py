@@ -213,7 +213,7 @@ class Worker(rq.Worker):
         self._swept_at = time.monotonic()
         try:
             jobs.sweep(self._webhooks)
-            with self._webhooks.engine.connect() as connection:
+            with self._webhooks.own_engine.connect() as connection:
                 with connection.begin():
                     now = self._clock.read(connection)
                 sign = heartbeat.Sign(self.name, "worker", socket.gethostname(), os.getpid())
@@ -235,7 +235,7 @@ class Worker(rq.Worker):
         super().teardown()  # type: ignore[no-untyped-call]
         if self.is_horse:
             return
-        with contextlib.suppress(DBAPIError), self._webhooks.engine.connect() as connection:
+        with contextlib.suppress(DBAPIError), self._webhooks.own_engine.connect() as connection:
             heartbeat.end(self._webhooks, connection, self.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -75,6 +76,12 @@ class WorkerProcess:
     def terminate(self) -> None:
         """Ask the worker alone to stop, as ``kill`` does."""
         self.process.send_signal(signal.SIGTERM)
+
+    def terminate_all(self) -> None:
+        """Ask every process to stop, as a service manager does."""
+        for pid in [self.process.pid, *children(self.process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """End the worker and its work-horses at once, with no chance to tidy up."""

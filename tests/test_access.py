@@ -56,6 +56,12 @@ def test_the_tenant_is_what_the_host_says(state: State, given: Any, tenant: Any)
     assert request_access(state).tenant == tenant
 
 
+def test_an_object_whose_id_was_meant_is_the_hosts_mistake(state: State) -> None:
+    state.hooks.current_tenant = lambda: state.app  # type: ignore[assignment]
+    with pytest.raises(ConfigurationError, match="id of a tenant, not a Flask"):
+        request_access(state)
+
+
 def test_without_a_tenant_function_whoever_is_authorised_sees_all_tenants(state: State) -> None:
     assert request_access(state).tenant is ALL_TENANTS
 

@@ -215,6 +215,7 @@ REFUSED: list[tuple[dict[str, Any], type[InvalidInput], str, str]] = [
     ({"tenant": ""}, InvalidEndpoint, "tenant", "1 to 255"),
     ({"tenant": "x" * 256}, InvalidEndpoint, "tenant", "1 to 255"),
     ({"tenant": "a\0b"}, InvalidEndpoint, "tenant", "printable"),
+    ({"tenant": {"id": "app_1"}}, InvalidEndpoint, "tenant", "an id of"),
     ({"tenant": ALL_TENANTS}, InvalidEndpoint, "tenant", "tenant=None"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import socket
@@ -863,6 +864,24 @@ def test_enqueue_passes_on_whose_job_it_is(alarm: Alarm, client: redis.Redis) ->
     alarm.enqueue(client)
     alarm.enqueue(client, hops=3, installation="other")
     assert [job.args for job in alarm.queue(client).jobs] == [("one", 0), ("other", 3)]
+
+
+def test_job_has_time_for_the_slowest_request_that_an_endpoint_may_ask_for(
+    redis_url: str, client: redis.Redis
+) -> None:
+    """RQ would raise in the middle of the event loop, and what came of all requests in flight be lost."""
+    for settings in (
+        Settings(lease=3600.0),
+        Settings(drain_time=1.0),
+        Settings(drain_time=86_400.0),
+    ):
+        alarm = Alarm(dataclasses.replace(settings, redis_url=redis_url))
+        alarm.enqueue(client)
+        [job] = alarm.queue(client).jobs
+        # Claimed at its last moment, with all of its lease, and then settled.
+        assert job.timeout is not None
+        assert job.timeout > settings.drain_time + settings.lease + 30
+        client.flushall()
 
 
 # -- alarms for later, and more workers -------------------------------------------------------------------

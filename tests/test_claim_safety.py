@@ -98,7 +98,9 @@ def patiently(call: Callable[[], T]) -> T:
 
 
 @pytest.mark.timeout(900)
-def test_invariant_50_000_deliveries_are_claimed_once_by_8_workers(anywhere: Flask) -> None:
+def test_invariant_7_the_cap_holds_while_eight_workers_claim_50_000_deliveries_once(
+    anywhere: Flask,
+) -> None:
     app, count = anywhere, COUNT
     webhooks = webhooks_of(app)
     endpoint_ids = [
@@ -151,7 +153,7 @@ def test_invariant_50_000_deliveries_are_claimed_once_by_8_workers(anywhere: Fla
 
 
 @pytest.mark.timeout(300)
-def test_invariant_8_worker_processes_send_each_delivery_once(
+def test_invariant_7_the_cap_holds_while_eight_processes_send_each_delivery_once(
     anywhere: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
     """Counted at the receiver."""

@@ -213,6 +213,23 @@ def test_an_attempt_that_the_database_refuses_stops_no_other(
     assert states(app) == {"succeeded": 5, "failed": 5}
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_event_that_somebody_removed_by_hand_stops_no_other(
+    app: Flask, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Elsewhere its deliveries go with it."""
+    webhooks_of(app).create_endpoint(receiver.url())
+    ids = emit(app, 10)
+    gone, others = ids[:8], ids[8:]
+    table = state_of(app).table("Event")
+    with state_of(app).engine.begin() as connection:
+        connection.execute(sa.delete(table).where(table.c.id.in_(gone)))
+    assert drain(app, concurrency=4, endpoint_concurrency=4) == 2
+    assert set(receiver.ids()) == set(others)
+    assert states(app) == {"succeeded": 2}
+    assert "since their events are gone" in caplog.text
+
+
 def test_lost_redis_in_the_middle_does_not_matter(
     app: Flask, receiver: Receiver, redis_server: object
 ) -> None:

@@ -104,6 +104,29 @@ def test_two_applications_with_different_settings_in_one_process(make: MakeApp) 
     assert types(two) == ["license.created"]
 
 
+def test_nothing_goes_to_the_customers_of_another_application(redis_url: str) -> None:
+    def init(name: str) -> tuple[Flask, Webhooks]:
+        app, db = Flask(name), SQLAlchemy()
+        app.config.update(
+            DEFAULTS, SQLALCHEMY_DATABASE_URI="sqlite://", WEBHOOKS_REDIS_URL=redis_url
+        )
+        db.init_app(app)
+        return app, Webhooks(db, app)
+
+    (_, shop), (games, of_games) = init("shop"), init("games")
+    with games.app_context():
+        of_games.db.create_all()
+        of_games.create_endpoint(URL)
+        with pytest.raises(ConfigurationError, match="'games' has a Webhooks of its own"):
+            shop.emit("license.created", DATA)
+        with pytest.raises(ConfigurationError, match="'games' has a Webhooks of its own"):
+            shop.create_endpoint(URL)
+        assert shop.models is not of_games.models
+        assert of_games.db.session.query(of_games.models.Event).count() == 0
+        assert of_games.db.session.query(of_games.models.Endpoint).count() == 1
+    close(games)
+
+
 def test_one_object_may_serve_several_applications(tmp_path: Path, redis_url: str) -> None:
     db = SQLAlchemy()
     webhooks = Webhooks(db)
@@ -186,6 +209,20 @@ def test_bind_that_only_another_application_has_is_refused() -> None:
     db.init_app(other)
     with pytest.raises(ConfigurationError, match="SQLALCHEMY_BINDS has no such key"):
         Webhooks(db, other)
+
+
+def test_host_with_named_databases_only_has_to_choose_one() -> None:
+    def init(**config: Any) -> None:
+        app, db = Flask("bare"), SQLAlchemy()
+        app.config.update(
+            DEFAULTS, SQLALCHEMY_BINDS={"hooks": "sqlite://", "x": "sqlite://"}, **config
+        )
+        db.init_app(app)
+        Webhooks(db, app)
+
+    with pytest.raises(ConfigurationError, match=r"Set WEBHOOKS_BIND_KEY .*: 'hooks', 'x'\."):
+        init()
+    init(WEBHOOKS_BIND_KEY="hooks")
 
 
 def test_factory_that_runs_twice_reuses_the_models(tmp_path: Path, redis_url: str) -> None:

@@ -164,6 +164,45 @@ def test_flask_security(run: Run) -> None:
     assert contents(app) == before
 
 
+def test_signals_of_flask_security_become_events(run: Run) -> None:
+    """It sends them in the middle of its views, and commits at their end."""
+    host = run(
+        "security.py",
+        SECURITY_PASSWORD_SALT="1",
+        SECURITY_PASSWORD_HASH="pbkdf2_sha512",
+        SECURITY_REGISTERABLE=True,
+        SECURITY_SEND_REGISTER_EMAIL=False,
+        SECURITY_EMAIL_VALIDATOR_ARGS={"check_deliverability": False},
+    )
+    from flask_security import user_authenticated, user_registered
+
+    def build(sender: Flask, user: Any, **extra: Any) -> dict[str, Any]:
+        return {"user_id": user.fs_uniquifier, "username": user.email}
+
+    host.module.webhooks.connect(user_registered, "user.registered", build)
+    host.module.webhooks.connect(user_authenticated, "user.logged_in", build)
+    with host.app.app_context():
+        add_endpoint(host.app)
+    client = host.app.test_client()
+    values = {"email": "ann@shop.example.com", "password": PASSWORD, "password_confirm": PASSWORD}
+    values["csrf_token"] = token_of(client, "/register")
+    assert client.post("/register", data=values).status_code == 302
+    client.post("/logout", data={"csrf_token": values["csrf_token"]})
+    for password in ("wrong", PASSWORD):
+        values |= {"password": password, "csrf_token": token_of(client, "/login")}
+        client.post("/login", data=values)
+    with host.app.app_context():
+        event = host.module.webhooks.models.Event
+        found = host.module.db.session.query(event).order_by(event.id).all()
+        assert sorted(row.type for row in found) == [
+            "user.logged_in",
+            "user.logged_in",
+            "user.registered",
+        ]
+        assert {row.data["username"] for row in found} == {"ann@shop.example.com"}
+        assert len({row.data["user_id"] for row in found}) == 1
+
+
 def test_session_of_the_hosts_own(run: Run) -> None:
     host = run("own_session.py", PASSWORD=PASSWORD)
     check_nobody_is_let_in(host.app, 302, "/login")

@@ -143,7 +143,7 @@ def test_workers_at_once_keep_the_order(app: Flask) -> None:
 
 
 @pytest.mark.slow_on_postgresql
-def test_invariant_order_is_kept_by_several_workers_through_failures(
+def test_order_is_kept_by_several_workers_through_failures(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
     add_ordered(app, receiver.url("/flaky/1/ordered"))

@@ -241,7 +241,7 @@ def test_drain_waits_for_turns(app: Flask, receiver: Receiver) -> None:
 
 
 @pytest.mark.slow_on_postgresql
-def test_invariant_rate_limits_hold_over_four_workers_and_a_flush(
+def test_rate_limits_hold_over_four_workers_and_a_flush(
     app: Flask, receiver: Receiver, redis_url: str, tmp_path: Path
 ) -> None:
     """A limit of its own, and one that two share, beside an endpoint without."""

@@ -134,6 +134,22 @@ def test_sigterm_finishes_requests_in_flight(
     assert len(receiver.requests) == 3
 
 
+@pytest.mark.parametrize("way", ["ours", pytest.param("plain", marks=pytest.mark.slow)])
+@pytest.mark.slow_on_postgresql
+def test_sigterm_to_every_process_finishes_requests_in_flight(
+    way: str, app: Flask, receiver: Receiver, log: Path
+) -> None:
+    """As systemd sends it. A work-horse of RQ would die of it at once."""
+    webhooks_of(app).create_endpoint(receiver.url("/slow/1.5"))
+    with start(way, app, log) as worker:
+        emit(app, 3)
+        receiver.wait_for(3)
+        worker.terminate_all()
+        assert worker.wait(25) < 8, worker.output()
+    assert states(app) == {"succeeded": 3}, worker.output()
+    assert len(receiver.requests) == 3
+
+
 def test_sigterm_gives_back_what_takes_too_long(
     way: str, app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -170,8 +186,28 @@ def test_invariant_3_lost_wake_up_is_delivered_without_a_further_event(
                 wait_until(lambda: client.scard("rq:workers:webhooks") == 1, 15)
 
 
+@pytest.mark.slow
+def test_invariant_3_the_schedulers_next_job_finds_what_nobody_was_woken_for(
+    app: Flask, receiver: Receiver, log: Path
+) -> None:
+    """Plain RQ with its scheduler, without any sweep."""
+    webhooks_of(app).create_endpoint(receiver.url("/retry-after/5/503"))
+    deaf = make_app(app.config["SQLALCHEMY_DATABASE_URI"], "redis://127.0.0.1:1/0")
+    with start("plain-with-scheduler", app, log) as worker:
+        [first] = emit(app)
+        receiver.wait_for(1)
+        # The drain is gone, and has set the alarm for the retry.
+        wait_until(lambda: "Job OK" in worker.output(), what=worker.output)
+        with deaf.app_context():
+            [second] = emit(deaf)
+            close(deaf)
+        assert states(app) == {"pending": 2}, worker.output()
+        wait_until(lambda: states(app) == {"succeeded": 2}, what=worker.output)
+    assert receiver.ids() == {first: 2, second: 1}
+
+
 @pytest.mark.slow_on_postgresql
-def test_worker_killed_in_mid_request_is_sent_again_after_the_lease(
+def test_invariant_5_worker_killed_in_mid_request_is_sent_again_after_the_lease(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
     created = webhooks_of(app).create_endpoint(receiver.url("/slow/1.9"))

@@ -18,6 +18,7 @@ from ..errors import (
 )
 from ..formats import Format
 from ..headers import check_headers
+from ..ids import host_id
 from ..models import Endpoint
 from ..state import AllTenants, State
 from ..texts import Text
@@ -91,7 +92,7 @@ def owner(given: Any, scope: str | AllTenants) -> str | None:
     :raises Forbidden: it is not the one tenant that is in scope.
     """
     if not isinstance(scope, AllTenants):
-        if given is not None and str(given) != scope:
+        if given is not None and host_id(given) != scope:
             raise Forbidden("You may create endpoints for your own tenant only.")
         return scope
     if given is None:
@@ -101,8 +102,8 @@ def owner(given: Any, scope: str | AllTenants) -> str | None:
             "An endpoint belongs to one tenant: pass its id, or tenant=None for the whole server.",
             field="tenant",
         )
-    tenant = str(given)
-    if not 0 < len(tenant) <= MAX_TENANT_LENGTH or not tenant.isprintable():
+    tenant = host_id(given)
+    if tenant is None or not 0 < len(tenant) <= MAX_TENANT_LENGTH or not tenant.isprintable():
         raise InvalidEndpoint(
             "The tenant must be an id of 1 to %(most)s printable characters.",
             most=MAX_TENANT_LENGTH,

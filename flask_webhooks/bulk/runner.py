@@ -60,7 +60,7 @@ def run_next(state: State, enough: Callable[[], bool]) -> bool:
     :return: whether there was any.
     :raises DBAPIError: the database is away; the task goes on once the lease has run out.
     """
-    with state.engine.connect() as connection:
+    with state.own_engine.connect() as connection:
         return work_on_next(state, connection, enough)
 
 

@@ -47,7 +47,7 @@ class Aside:
 
     def __init__(self, state: State, database: Database, other: OtherWork) -> None:
         self._database = database
-        self._beside = Database(state.engine, patience=0.0)
+        self._beside = Database(state.own_engine, patience=0.0)
         self._other = other
         self._used = False
         self._closing = False

@@ -23,7 +23,7 @@ from ..formats import Target
 from ..health import Hold
 from ..state import State
 from .due import Round, Wish, due_rows
-from .leasing import lease_rows, read_events
+from .leasing import lease_rows, read_events, remove_orphans
 from .locks import reading, take_write_lock
 from .noticing import FEW, forget_noticed, look_when_due, notice
 from .outcome import Claimed, Released, Unsettled
@@ -61,7 +61,7 @@ class Claim:
     more: bool = False
     #: Another worker holds an endpoint that has something due: look again in a moment.
     contended: bool = False
-    #: A rate limit let no more through: look again at this time.
+    #: A rate limit let no more through, or there is more behind what was removed: look again at this time.
     again: datetime | None = None
 
 
@@ -357,6 +357,11 @@ class Claimer:
         lease_until = now + timedelta(seconds=self.state.settings.lease)
         rows = lease_rows(self.state, connection, list(picked), now, token, lease_until)
         events = read_events(self.state, connection, (row.event_id for row in rows))
+        if orphans := [row.id for row in rows if row.event_id not in events]:
+            remove_orphans(self.state, connection, orphans)
+            # What they stood before comes next.
+            claim.again = now
+            rows = [row for row in rows if row.event_id in events]
         versions = {row.endpoint_id: pick.endpoints[row.endpoint_id].version for row in rows}
         unreadable = self._targets.load(connection, versions, now=time.time())
         order = {delivery_id: position for position, delivery_id in enumerate(picked)}

@@ -88,7 +88,7 @@ class Drain:
         self._clock = clock or DatabaseClock()
         self._claimer = Claimer(state)
         self._settler = Settler(state)
-        self._database = Database(state.engine, patience=self.settings.lease)
+        self._database = Database(state.own_engine, patience=self.settings.lease)
         self._aside = None if other is None else Aside(state, self._database, other)
         self._look = True
         self._limited = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,8 @@ from ..formats import OutgoingEvent
 from ..models import DeliveryState
 from ..state import State, prepared
 from .locks import among, ids_parameter
+
+logger = logging.getLogger("flask_webhooks.delivery")
 
 
 def lease_rows(
@@ -42,6 +45,18 @@ def read_events(
         id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant_name=tenant)
         for id_, name, tenant, occurred_at, data_json in rows
     }
+
+
+def remove_orphans(state: State, connection: sa.Connection, delivery_ids: Sequence[str]) -> None:
+    """Remove deliveries whose event is gone, as foreign keys do; SQLite enforces them only where it is told to.
+
+    Somebody has removed events by hand. One such row must not keep all others from being sent.
+    """
+    delivery, attempt = state.table("Delivery"), state.table("Attempt")
+    ids = ids_parameter(state, delivery_ids)
+    connection.execute(sa.delete(attempt).where(among(state, attempt.c.delivery_id)), ids)
+    connection.execute(sa.delete(delivery).where(among(state, delivery.c.id)), ids)
+    logger.warning("Deliveries were removed, since their events are gone: %d", len(delivery_ids))
 
 
 # -- statements ---------------------------------------------------------------------------------------
