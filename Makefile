@@ -1,8 +1,8 @@
 # Every command that a developer needs; `make help` lists them.
 
 PYTHON ?= python3
-# Real servers run beside the tests: more processes than cores only make them wait for each other.
-PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
+# Tests wait for half of their time, for the real servers beside them: three at once suit two cores.
+PYTEST_ARGS ?= -n 3 --dist worksteal
 PYTEST_SLOW_ARGS ?=
 SCREENSHOTS_ARGS ?=
 BENCH_ARGS ?=

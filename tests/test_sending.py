@@ -115,7 +115,7 @@ def test_body_that_is_never_read_does_not_hold_up_the_end(
     padding = {"padding": "x" * 8 * MEGABYTE}
     update(app, "Event", event_id, data=padding)
     began = time.monotonic()
-    drain(app, timeout=TIMEOUT)
+    drain(app, timeout=TIMEOUT, retry_schedule=(60.0,))
     assert time.monotonic() - began < 5
     [attempt] = attempts(app)
     assert (attempt.outcome, attempt.status) == ("timeout", None)
