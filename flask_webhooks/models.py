@@ -295,7 +295,8 @@ class Delivery(Row):
                 "on_demand",
                 "state = 'pending' AND \"trigger\" IN ('manual', 'test')",
                 "state trigger endpoint_id",
-                "endpoint_id due_at",
+                # With the id, or SQLite would rather read all that is due in the order that is asked for.
+                "endpoint_id due_at id",
             ),
             only("held", DeliveryState.HELD, "endpoint_id"),
             only("lease", DeliveryState.SENDING, "endpoint_id lease_until"),
