@@ -26,6 +26,8 @@ BIG = 20
 #: One of those: what there is of it lies far apart among what is the big one's.
 SMALL = "small_30"
 DAYS = 30
+#: Pages that nobody sees who sees one tenant only.
+FOR_ALL_TENANTS = {"/prune"}
 
 #: Milliseconds of server time.
 MOST = 100
@@ -266,6 +268,8 @@ def test_each_page_takes_at_most_100_ms_with_a_million_deliveries(
     # A page that is new may need nothing to be asked for.
     paths += sorted(rule for rule in left_out(app, paths) if "<" not in rule)
     assert left_out(app, paths) == set()
+    if tenant is not None:
+        paths = [path for path in paths if path not in FOR_ALL_TENANTS]
     asked: list[tuple[str, dict[str, str]]] = [(path, {}) for path in paths]
     asked += [(path, LIVE) for path in ("/deliveries", "/deliveries?state=pending", "/health")]
     for path, headers in asked:
