@@ -312,7 +312,8 @@ def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
 
         wait_until(finished, what=worker.output)
         receiver.wait_for(len(sent))
-        assert tasks_in_queue(client) == [calling.JOB], "nobody came for it"
+        # Perhaps behind a job for the drain, which asks for help when all its places are taken.
+        assert calling.JOB in tasks_in_queue(client), "nobody came for it"
     assert counts(app, paused.id) == {"held": 600}
     assert receiver.ids() == Counter(sent)
 
