@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import actions, signals
-from flask_webhooks.delivery.settle import ACTOR
+from flask_webhooks.delivery.trail import ACTOR
 from flask_webhooks.state import state_of
 
 from .delivering import deliveries, drain, emit, endpoint, health, states, webhooks_of

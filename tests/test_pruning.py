@@ -18,7 +18,7 @@ from flask_webhooks.bulk.calling import JOB
 from flask_webhooks.bulk.neglected import Neglected
 from flask_webhooks.bulk.runner import claim, run_next
 from flask_webhooks.delivery import retention
-from flask_webhooks.delivery.settle import ACTOR
+from flask_webhooks.delivery.trail import ACTOR
 from flask_webhooks.errors import Forbidden, InvalidInput, InvalidTransition
 from flask_webhooks.models import Task
 from flask_webhooks.state import state_of

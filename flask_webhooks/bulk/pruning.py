@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from .. import ids
 from ..columns import utc_now
+from ..delivery import trail
 from ..delivery.locks import reading
 from ..delivery.retention import kept_since, stands_aside
-from ..delivery.settle import ACTOR
 from ..errors import WebhooksError
 from ..models import TaskKind
 from ..state import State
@@ -39,7 +39,7 @@ def is_due(state: State, connection: sa.Connection, now: datetime) -> bool:
         return False
     task = state.table("Task").c
     begun = sa.select(sa.func.max(task.created_at)).where(
-        task.kind == TaskKind.PRUNE, task.actor == ACTOR
+        task.kind == TaskKind.PRUNE, task.actor == trail.ACTOR
     )
     last = connection.execute(begun).scalar()
     if last is not None and last > now - PAUSE:
@@ -87,18 +87,16 @@ def _start(state: State, connection: sa.Connection, now: datetime) -> str | None
             id=task_id,
             kind=TaskKind.PRUNE,
             filter=filter,
-            actor=ACTOR,
+            actor=trail.ACTOR,
             cursor="",
             bound=ids.new_id("evt"),
         )
     )
-    connection.execute(
-        sa.insert(state.table("Activity")).values(
-            id=ids.new_id("act"),
-            actor=ACTOR,
-            action="task.started",
-            changes={"task": task_id, "kind": TaskKind.PRUNE, "filter": filter},
-        )
+    trail.record(
+        state,
+        connection,
+        "task.started",
+        changes={"task": task_id, "kind": TaskKind.PRUNE, "filter": filter},
     )
     return task_id
 

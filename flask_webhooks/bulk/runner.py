@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from .. import ids
 from ..columns import UtcDateTime, utc_now
+from ..delivery import trail
 from ..delivery.database import may_pass
 from ..delivery.locks import lock_endpoints, reading, take_write_lock
 from ..delivery.retention import kept_since, remove_events
@@ -249,15 +249,14 @@ class Runner:
 
     def _record(self, outcome: str, done: int) -> None:
         held = self.held
-        self._connection.execute(
-            sa.insert(self.state.table("Activity")).values(
-                id=ids.new_id("act"),
-                actor=held.actor,
-                action=f"task.{outcome}",
-                tenant=held.tenant,
-                endpoint_id=held.endpoint_id,
-                changes={"task": held.id, "kind": held.kind, "done": done},
-            )
+        trail.record(
+            self.state,
+            self._connection,
+            f"task.{outcome}",
+            actor=held.actor,
+            tenant=held.tenant,
+            endpoint_id=held.endpoint_id,
+            changes={"task": held.id, "kind": held.kind, "done": done},
         )
 
     def _row(self) -> sa.Row[Any]:

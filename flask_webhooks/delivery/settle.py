@@ -17,11 +17,10 @@ import sqlalchemy as sa
 
 from .. import health as health_rules
 from ..health import Change, Health
-from ..ids import new_id
 from ..models import DeliveryState, EndpointState
 from ..retry import next_attempt
 from ..state import State
-from . import settling
+from . import settling, trail
 from .announce import Announcer
 from .attempts import attempt_rows
 from .judge import Judgement, judge, next_trigger
@@ -33,8 +32,6 @@ from .waiting import divert, hold_pending
 
 #: A healthy endpoint's last success is written at most this often, in seconds.
 SUCCESS_STEP = 1.0
-#: Who disables endpoints, as shown beside the state.
-ACTOR = "Flask-Webhooks"
 
 
 class Settler:
@@ -247,7 +244,7 @@ class Settler:
             .values(
                 state=EndpointState.DISABLED,
                 state_reason=why,
-                state_actor=ACTOR,
+                state_actor=trail.ACTOR,
                 state_since=now,
                 version=table.c.version + 1,
                 updated_at=now,
@@ -260,15 +257,13 @@ class Settler:
             "held": held,
             "reason": why,
         }
-        connection.execute(
-            sa.insert(self.state.table("Activity")).values(
-                id=new_id("act"),
-                actor=ACTOR,
-                action="endpoint.disabled",
-                tenant=whose,
-                endpoint_id=endpoint_id,
-                changes=changes,
-            )
+        trail.record(
+            self.state,
+            connection,
+            "endpoint.disabled",
+            tenant=whose,
+            endpoint_id=endpoint_id,
+            changes=changes,
         )
 
 
