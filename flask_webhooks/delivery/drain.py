@@ -205,15 +205,15 @@ class Drain:
             claims = self._look and self._room().total > 0
             # They take turns, unless outcomes come faster than they are settled.
             claims_next = self._settled and self._flight.outcomes < SETTLE_BATCH
-            gathering = self._gathering()
-            if self._flight.outcomes and gathering <= 0 and not (claims and claims_next):
+            settle_in = self._settle_in()
+            if self._flight.outcomes and settle_in <= 0 and not (claims and claims_next):
                 if self._gathers():
                     await asyncio.sleep(GATHER)
                 await self._settle()
             elif claims:
                 await self._claim()
             elif self._flight.outcomes:
-                await self._pause(gathering)
+                await self._pause(settle_in)
             elif self.busy():
                 if self._stopping_since is not None:
                     await self._finish_or_interrupt()
@@ -234,8 +234,8 @@ class Drain:
         ahead = min(self._flight.ended - self._ended, concurrency) - self._flight.waiting
         return Room(concurrency - len(self._flight), max(ahead, 0))
 
-    def _gathering(self) -> float:
-        """Seconds for which outcomes gather still, unless there is a claim to make."""
+    def _settle_in(self) -> float:
+        """Seconds until outcomes are to be settled, unless there is a claim to make before."""
         if self._over() or self._limited or self._flight.outcomes >= SETTLE_BATCH:
             return 0.0
         return self._settled_at + SETTLE_PAUSE - time.monotonic()
