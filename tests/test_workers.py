@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,17 +122,23 @@ def test_retry_falls_due(way: str, app: Flask, receiver: Receiver, log: Path) ->
     assert [attempt.outcome for attempt in attempts(app)] == ["refused", "refused", "succeeded"]
 
 
-def test_sigterm_finishes_requests_in_flight(
-    way: str, app: Flask, receiver: Receiver, log: Path
+def finishes_what_is_in_flight(
+    way: str, app: Flask, receiver: Receiver, log: Path, stop: Callable[[WorkerProcess], None]
 ) -> None:
     webhooks_of(app).create_endpoint(receiver.url("/slow/1.5"))
     with start(way, app, log) as worker:
         emit(app, 3)
         receiver.wait_for(3)
-        worker.terminate()
+        stop(worker)
         assert worker.wait(25) < 8, worker.output()
     assert states(app) == {"succeeded": 3}, worker.output()
     assert len(receiver.requests) == 3
+
+
+def test_sigterm_finishes_requests_in_flight(
+    way: str, app: Flask, receiver: Receiver, log: Path
+) -> None:
+    finishes_what_is_in_flight(way, app, receiver, log, WorkerProcess.terminate)
 
 
 @pytest.mark.parametrize("way", ["ours", pytest.param("plain", marks=pytest.mark.slow)])
@@ -140,14 +147,7 @@ def test_sigterm_to_every_process_finishes_requests_in_flight(
     way: str, app: Flask, receiver: Receiver, log: Path
 ) -> None:
     """As systemd sends it. A work-horse of RQ would die of it at once."""
-    webhooks_of(app).create_endpoint(receiver.url("/slow/1.5"))
-    with start(way, app, log) as worker:
-        emit(app, 3)
-        receiver.wait_for(3)
-        worker.terminate_all()
-        assert worker.wait(25) < 8, worker.output()
-    assert states(app) == {"succeeded": 3}, worker.output()
-    assert len(receiver.requests) == 3
+    finishes_what_is_in_flight(way, app, receiver, log, WorkerProcess.terminate_all)
 
 
 def test_sigterm_gives_back_what_takes_too_long(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 #: Stops of the Tab key on one page.
 MANY = 200
@@ -35,3 +35,12 @@ def go(page: Page, name: str) -> None:
     tab_to(page, name)
     with page.expect_navigation():
         page.keyboard.press("Enter")
+
+
+def copy_secret(page: Page) -> str:
+    """Copy the secret that the page shows, with the keyboard alone; returns it."""
+    secret = page.inner_text("#wh-secret")
+    press(page, "Copy")
+    expect(page.get_by_role("status")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == secret
+    return secret

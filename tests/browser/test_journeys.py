@@ -19,7 +19,7 @@ from tests.receiver import Receiver
 
 from .chromium import Watched, faults_of
 from .conftest import apart
-from .keyboard import go, press, tab_to
+from .keyboard import copy_secret, go, press, tab_to
 from .outside import JOURNEY, PATIENCE, body_of, emit_some, verified, wait_for_states
 
 pytestmark = pytest.mark.slow
@@ -51,11 +51,7 @@ def test_the_whole_journey_with_the_keyboard_alone(
     faults += faults_of(watched)
     go(page, "Add webhook")
 
-    secret = page.inner_text("#wh-secret")
-    tab_to(page, "Copy")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()") == secret
+    secret = copy_secret(page)
     faults += faults_of(watched)
     page.reload()
     assert secret not in page.content()
