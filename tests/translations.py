@@ -5,13 +5,12 @@ It keeps what is translated, marks what is no longer there, and compiles. A test
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
-from babel.messages.mofile import write_mo
+from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 
 from flask_webhooks import addresses
@@ -110,10 +109,9 @@ def read(language: str) -> Catalog:
         return read_po(file, locale=language, domain=DOMAIN)
 
 
-def compiled(catalog: Catalog) -> bytes:
-    written = io.BytesIO()
-    write_mo(written, catalog)
-    return written.getvalue()
+def read_compiled(language: str) -> Catalog:
+    with path_of(language).with_suffix(".mo").open("rb") as file:
+        return read_mo(file)
 
 
 def save(catalog: Catalog, language: str) -> None:
@@ -123,7 +121,8 @@ def save(catalog: Catalog, language: str) -> None:
         write_po(
             file, catalog, width=100, omit_header=False, sort_by_file=True, include_lineno=False
         )
-    path.with_suffix(".mo").write_bytes(compiled(catalog))
+    with path.with_suffix(".mo").open("wb") as file:
+        write_mo(file, catalog)
 
 
 def main() -> int:
