@@ -7,25 +7,30 @@ PYTEST_SLOW_ARGS ?=
 SCREENSHOTS_ARGS ?=
 BENCH_ARGS ?=
 
-BIN := .venv/bin
+# CI also tests with the newest versions (CONSTRAINTS=/dev/null) and with the lowest, each in a VENV of its own.
+VENV ?= .venv
+CONSTRAINTS ?= requirements/tested.txt
+
+BIN := $(VENV)/bin
 # What the demo needs is installed in half a minute, what the tests need in some minutes.
-DEMO_INSTALLED := .venv/.demo
-INSTALLED := .venv/.installed
-PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+DEMO_INSTALLED := $(VENV)/.demo
+INSTALLED := $(VENV)/.installed
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable
+UV_COMPILE = $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --python-version 3.11 setup.cfg
 SOURCES = $(wildcard flask_webhooks example_app tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow test-all bench screenshots lint format clean
+.PHONY: help .venv demo test test-slow test-all bench screenshots lint format lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 .venv: $(INSTALLED) ## The virtual environment, with everything in it (PYTHON=python3.13 to choose)
 
-$(DEMO_INSTALLED): setup.cfg pyproject.toml
+$(DEMO_INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv .venv
-	@echo "Installing into .venv, this once ..."
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV), this once ..."
 	$(PIP_INSTALL) '.[demo,speed]'
 	@touch $@
 
@@ -61,6 +66,12 @@ format: .venv ## Let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+lock: .venv ## Choose the versions that demo and tests install anew: the newest, and the lowest that setup.cfg allows
+	$(UV_COMPILE) --universal --all-extras --output-file requirements/tested.txt
+	$(UV_COMPILE) --resolution lowest-direct --output-file requirements/runtime.in >/dev/null
+	$(UV_COMPILE) --universal --all-extras --constraint requirements/runtime.in --output-file requirements/lowest.txt
+	rm requirements/runtime.in
+
 clean: ## Remove what was built or cached, the virtual environment too
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
