@@ -81,8 +81,9 @@ def verify(
             f"There is no signed format {format!r}. Choose one of: {', '.join(_SCHEMES)}."
         ) from None
     secrets = [secret] if isinstance(secret, str) else list(secret)
-    if not secrets or not all(isinstance(item, str) and item for item in secrets):
+    if not secrets or not all(isinstance(item, str) and item.strip() for item in secrets):
         raise InvalidSecret("Give the secret of the endpoint: text, or a list of texts.")
+    secrets = [scheme.secret(item) for item in secrets]
     given = {name.lower(): value for name, value in headers.items()}
     request = _Request(given, secrets, tolerance, time.time() if now is None else now)
     fits = scheme.prepare(request)
@@ -166,6 +167,10 @@ class _Scheme:
     #: Whether it says anything about the body.
     over_body = True
 
+    def secret(self, text: str) -> str:
+        """A secret as it signs, without what copying may have added."""
+        return text.strip()
+
     def prepare(self, request: _Request) -> _Fits:
         raise NotImplementedError
 
@@ -219,6 +224,9 @@ class _Shown(_Scheme):
 @dataclass(frozen=True)
 class _Standard(_Scheme):
     """Standard Webhooks 1.0: ``v1`` by shared secrets, ``v1a`` by key pairs."""
+
+    def secret(self, text: str) -> str:
+        return signing.pasted(text)
 
     def prepare(self, request: _Request) -> _Fits:
         message_id = request.header("webhook-id")

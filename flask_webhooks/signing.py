@@ -10,6 +10,7 @@ import base64
 import binascii
 import hmac
 import secrets
+import string
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,21 @@ if TYPE_CHECKING:
 SECRET_PREFIX = "whsec_"
 PRIVATE_KEY_PREFIX = "whsk_"
 PUBLIC_KEY_PREFIX = "whpk_"
+_PREFIXES = (SECRET_PREFIX, PRIVATE_KEY_PREFIX, PUBLIC_KEY_PREFIX)
 #: The specification asks for 24 to 64 random bytes.
 MIN_KEY_BYTES = 24
 MAX_KEY_BYTES = 64
 #: Of ed25519: a seed, a public key, and both together as most tools write a private key.
 _SEED_BYTES = 32
+#: Quotation marks that come along when a secret is copied from a file of settings or from a text.
+_QUOTES = {
+    '"': '"',
+    "'": "'",
+    "`": "`",
+    "\N{LEFT DOUBLE QUOTATION MARK}": "\N{RIGHT DOUBLE QUOTATION MARK}",
+}
+_BASE64 = frozenset(string.ascii_letters + string.digits + "+/")
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 def generate_secret() -> str:
@@ -42,25 +53,66 @@ def generate_private_key() -> str:
     return PRIVATE_KEY_PREFIX + base64.b64encode(seed + _public_bytes(seed)).decode()
 
 
+def pasted(secret: str) -> str:
+    """A secret of Standard Webhooks without what copying adds to it and what does not change its key.
+
+    That is white space anywhere, quotation marks around it, the ``v1,`` that some services put in front, and the
+    URL-safe alphabet of base 64.
+    """
+    text = "".join(secret.split())
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        text = text[1:-1]
+    text = text.removeprefix("v1,").removeprefix("v1a,")
+    if "-----" in text:  # PEM
+        return text
+    prefix = next((item for item in _PREFIXES if text.startswith(item)), "")
+    return prefix + text.removeprefix(prefix).translate(_URL_SAFE)
+
+
 def standard_key(secret: str) -> bytes:
-    """The key bytes of a ``whsec_…`` secret: the base 64 part, decoded.
+    """The key bytes of a ``whsec_…`` secret, as `pasted` returns it: the base 64 part, decoded.
 
     :raises InvalidSecret: it is not of that form, or shorter or longer than the specification allows.
     """
-    key = _decoded(secret.removeprefix(SECRET_PREFIX))
+    encoded = secret.removeprefix(SECRET_PREFIX)
+    key = _decoded(encoded)
     if key is None:
-        raise InvalidSecret(
-            "The secret must be 'whsec_' followed by base 64 text. Leave it empty to get a new one."
-        )
+        raise _not_a_secret(encoded)
     if not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
         raise InvalidSecret(
-            "The secret must hold %(least)s to %(most)s bytes after 'whsec_', not %(length)s. Leave "
-            "it empty to get a new one.",
+            "The secret must hold %(least)s to %(most)s bytes after 'whsec_', not %(length)s.",
             least=MIN_KEY_BYTES,
             most=MAX_KEY_BYTES,
             length=len(key),
         )
     return key
+
+
+def _not_a_secret(encoded: str) -> InvalidSecret:
+    """Why a text after ``whsec_`` is not base 64."""
+    if "-----BEGIN" in encoded:
+        return InvalidSecret(
+            "The secret is a key in PEM form. Write 'whsec_' followed by base 64 text instead."
+        )
+    if encoded.startswith(PUBLIC_KEY_PREFIX):
+        return InvalidSecret(
+            "The secret is a public key ('whpk_…'), which cannot sign. Write 'whsec_' followed by base 64 text, or a "
+            "private key ('whsk_…')."
+        )
+    text = encoded.rstrip("=")
+    odd = next((n for n, character in enumerate(text) if character not in _BASE64), None)
+    if odd is None:
+        return InvalidSecret(
+            "The secret must be 'whsec_' followed by base 64 text. This text has %(length)s characters there, so some "
+            "are missing or too many.",
+            length=len(text),
+        )
+    return InvalidSecret(
+        "The secret must be 'whsec_' followed by base 64 text, but character %(position)s after 'whsec_' is "
+        "%(character)s.",
+        position=odd + 1,
+        character=ascii(text[odd]),
+    )
 
 
 def private_key(secret: str) -> Ed25519PrivateKey:

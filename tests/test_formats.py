@@ -247,7 +247,7 @@ def test_secret_of_a_vendor_is_any_text(secret: str) -> None:
         ("1234567", "8 to 256 characters, not 7"),
         ("x" * 257, "not 257"),
         ("twelve\tchars", "control characters"),
-        (" with a space around ", "spaces around"),
+        ("`in quotation marks`", "quotation marks"),
         ("whsk_" + "A" * 43, "private key"),
     ],
 )

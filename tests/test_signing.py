@@ -15,7 +15,9 @@ from standardwebhooks import Webhook
 from flask_webhooks import signing
 from flask_webhooks.errors import InvalidSecret
 from flask_webhooks.formats import OutgoingEvent, Target
+from flask_webhooks.formats.aureva import Aureva
 from flask_webhooks.formats.standard import Standard, iso_milliseconds
+from flask_webhooks.receiver import verify
 
 #: The example of the specification's test suites.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -107,6 +109,41 @@ def test_secret_of_the_customers_own(size: int) -> None:
     assert signing.standard_key(encoded.rstrip("=")) == key
 
 
+ODD_KEY = bytes(range(0xF0, 0x100)) * 2
+ODD_SECRET = "whsec_" + base64.b64encode(ODD_KEY).decode()
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        f"v1,{ODD_SECRET}",
+        f"  {ODD_SECRET}\r\n",
+        f"{ODD_SECRET[:30]}\n  {ODD_SECRET[30:]}",
+        f'"{ODD_SECRET}"',
+        f"'v1,{ODD_SECRET}'",
+        f"\N{LEFT DOUBLE QUOTATION MARK}{ODD_SECRET}\N{RIGHT DOUBLE QUOTATION MARK}",
+        "whsec_" + base64.urlsafe_b64encode(ODD_KEY).decode(),
+        ODD_SECRET.rstrip("="),
+        ODD_SECRET.removeprefix("whsec_"),
+    ],
+)
+def test_what_copying_adds_to_a_secret_does_no_harm(pasted: str) -> None:
+    assert {"+", "/"} <= set(ODD_SECRET)
+    assert Standard().check_secret(pasted).rstrip("=") == ODD_SECRET.rstrip("=")
+    headers = {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": "1700000000",
+        "webhook-signature": signing.sign_standard("evt_1", 1_700_000_000, b"{}", [ODD_KEY]),
+    }
+    assert verify(headers, b"{}", pasted, now=1_700_000_000) == {}
+
+
+def test_what_copying_adds_to_a_key_of_a_pair_does_no_harm() -> None:
+    private = signing.generate_private_key()
+    assert Standard().check_secret(f' "v1a,{private}"\n') == private
+    assert Standard().check_secret(private.replace("+", "-").replace("/", "_")) == private
+
+
 @pytest.mark.parametrize(
     ("secret", "message"),
     [
@@ -114,15 +151,27 @@ def test_secret_of_the_customers_own(size: int) -> None:
         ("whsec_", "24 to 64 bytes"),
         ("whsec_" + base64.b64encode(bytes(23)).decode(), "not 23"),
         ("whsec_" + base64.b64encode(bytes(65)).decode(), "not 65"),
-        ("whsec_not base 64!", "followed by base 64"),
-        ("whsec_" + "ü" * 40, "followed by base 64"),
-        ("whsec_" + "A" * 33, "followed by base 64"),
+        ("whsec_not base 64!", "character 10 after 'whsec_' is '!'"),
+        ("whsec_" + "ü" * 40, r"character 1 after 'whsec_' is '\\xfc'"),
+        ("whsec_" + "\ud800" * 40, "character 1 "),
+        ("whsec_" + "A" * 33, "33 characters"),
+        ("-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n-----END PRIVATE KEY-----", "PEM"),
+        (signing.public_key(signing.generate_private_key()), "public key"),
     ],
 )
 def test_secret_that_is_not_usable(secret: str, message: str) -> None:
     with pytest.raises(InvalidSecret, match=message) as caught:
-        signing.standard_key(secret)
+        Standard().check_secret(secret)
     assert len(secret) < 7 or secret not in str(caught.value)
+    # Customers who verify with it read the same words, so none of them are about a form.
+    assert "empty" not in str(caught.value)
+
+
+@pytest.mark.parametrize("quote", "\"'`")
+def test_quotation_marks_would_be_part_of_a_secret_that_is_any_text(quote: str) -> None:
+    assert Aureva().check_secret(" plain secret\n") == "plain secret"
+    with pytest.raises(InvalidSecret, match="quotation marks"):
+        Aureva().check_secret(f"{quote}plain secret{quote}")
 
 
 def test_hex_form() -> None:

@@ -566,7 +566,16 @@ def test_generated_secrets_are_long_differ_and_pass_the_check(name: str) -> None
 @pytest.mark.parametrize("name", VENDORS)
 @pytest.mark.parametrize(
     "secret",
-    ["", "short", "x" * 257, " spaces around ", "two\nlines here", "\0" * 20, "\ud800" * 9],
+    [
+        "",
+        "short",
+        "x" * 257,
+        " " * 20,
+        "'in quotation marks'",
+        "two\nlines here",
+        "\0" * 20,
+        "\ud800" * 9,
+    ],
 )
 def test_unusable_secret_is_refused(name: str, secret: str) -> None:
     with pytest.raises(InvalidSecret, match="Write"):

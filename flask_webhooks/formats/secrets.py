@@ -19,6 +19,7 @@ class HexSigned(Format):
         return secrets.token_urlsafe(32)
 
     def check_secret(self, secret: str) -> str:
+        secret = secret.strip()
         if not MIN_SECRET_LENGTH <= len(secret) <= MAX_SECRET_LENGTH:
             raise InvalidSecret(
                 "Write a secret of %(least)s to %(most)s characters, not %(length)s. Leave it empty to "
@@ -27,10 +28,11 @@ class HexSigned(Format):
                 most=MAX_SECRET_LENGTH,
                 length=len(secret),
             )
-        if not secret.isprintable() or secret != secret.strip():
-            raise InvalidSecret(
-                "Write the secret in one line, without control characters and without spaces around it."
-            )
+        if not secret.isprintable():
+            raise InvalidSecret("Write the secret in one line, without control characters.")
+        if secret[0] == secret[-1] and secret[0] in "\"'`":
+            # The key is the whole text, so they would be part of it.
+            raise InvalidSecret("Write the secret without the quotation marks around it.")
         if secret.startswith(signing.PRIVATE_KEY_PREFIX):
             raise InvalidSecret(
                 "The secret is a private key ('%(prefix)s…'), which %(format)s cannot use. Leave it empty "

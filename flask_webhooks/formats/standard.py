@@ -22,6 +22,7 @@ class StandardSigned(Format):
         return signing.public_key(secret) if secret.startswith(signing.PRIVATE_KEY_PREFIX) else None
 
     def check_secret(self, secret: str) -> str:
+        secret = signing.pasted(secret)
         if secret.startswith(signing.PRIVATE_KEY_PREFIX):
             signing.private_key(secret)
             return secret
