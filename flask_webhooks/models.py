@@ -483,6 +483,10 @@ class Models:
         """The `Table` of a class, by the class's name."""
         return cast(sa.Table, getattr(self, name).__table__)
 
+    def tables(self) -> list[sa.Table]:
+        """All of them, those that others refer to first."""
+        return [self.table(mixin.__name__) for mixin in _MIXINS]
+
 
 _MIXINS = (
     Endpoint,
