@@ -1,10 +1,9 @@
 """A receiver on loopback that does what the path of the request asks for, good or bad.
 
 Good: ``/ok``, ``/status/503``, ``/slow/0.3`` (seconds), ``/flaky/2`` (fails the first two requests of each
-event), ``/says/<percent-encoded text>`` (as its body),
-``/retry-after/3`` or ``/retry-after/<percent-encoded value>/503`` (once, then fine), ``/wait``
-(until `Receiver.open_gate`), ``/cookie``, ``/http10`` and ``/until-close`` (bodies that end with the
-connection), ``/interim`` (1xx answers first).
+event), ``/says/<percent-encoded text>`` (as its body), ``/retry-after/3`` or ``/retry-after/<percent-encoded
+value>/503`` (once, then fine), ``/wait`` (until `Receiver.open_gate`), ``/cookie``, ``/http10`` and
+``/until-close`` (bodies that end with the connection), ``/interim`` (1xx answers first).
 
 Bad: ``/redirect``, ``/never``, ``/drip``, ``/close``, ``/half``, ``/garbage``, ``/big`` (50 MB), ``/bomb``
 (gzip), ``/endless-headers``, ``/large-header`` (1 MB), ``/large-headers`` (30 KB in all), ``/binary`` (NUL

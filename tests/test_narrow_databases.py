@@ -16,7 +16,6 @@ from example_app.services import PostgresServer
 from flask_webhooks.delivery.outcome import Outcome
 from flask_webhooks.state import state_of
 
-from . import mariadb
 from .delivering import attempts, close, drain, emit, endpoint, make_app, states, webhooks_of
 from .processes import OURS, WorkerProcess, config_of
 from .receiver import Receiver
@@ -24,14 +23,6 @@ from .receiver import Receiver
 #: Neither is in Latin-1.
 CHECK = "\N{CHECK MARK}"
 NARROW = ["latin1", "latin1, client in utf8", "mariadb, tables", "mariadb, client"]
-
-
-@pytest.fixture(scope="module")
-def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if not mariadb.installed():
-        pytest.skip("needs mariadbd and mariadb-install-db: apt-get install mariadb-server")
-    with mariadb.mariadb(tmp_path_factory.mktemp("mariadb"), "latin1") as url:
-        yield url
 
 
 @contextmanager
