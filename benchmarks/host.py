@@ -86,12 +86,17 @@ class Host:
         with self.app.app_context():
             return [self._add(f"{url}/{number}", tenant) for number in range(count)]
 
-    def add_endpoint(self, url: str, tenant: str = "app_1") -> str:
-        with self.app.app_context():
-            return self._add(url, tenant)
+    def add_endpoint(self, url: str, tenant: str = "app_1", **options: Any) -> str:
+        """An endpoint for all events of a tenant; returns its id.
 
-    def _add(self, url: str, tenant: str) -> str:
-        return str(webhooks.create_endpoint(url, ["license.*"], tenant=tenant).endpoint.id)
+        :param options: those of `Webhooks.create_endpoint`.
+        """
+        with self.app.app_context():
+            return self._add(url, tenant, **options)
+
+    def _add(self, url: str, tenant: str, **options: Any) -> str:
+        made = webhooks.create_endpoint(url, ["license.*"], tenant=tenant, **options)
+        return str(made.endpoint.id)
 
     def emit(self, events: int = 1, *tenants: str) -> None:
         """Emit so many events of each tenant, all in one transaction."""

@@ -273,9 +273,17 @@ class PostgresServer(Server):
         """A database's URL, for SQLAlchemy."""
         return f"postgresql+psycopg://postgres@{HOST}:{self.port}/{database}"
 
-    def create_database(self, name: str, template: str = "template0") -> str:
-        """Create a database as a copy of another one, to which nobody is connected; returns its URL."""
-        self._execute("CREATE DATABASE {} TEMPLATE {}", name, template)
+    def create_database(
+        self, name: str, template: str = "template0", *, encoding: str | None = None
+    ) -> str:
+        """Create a database as a copy of another one, to which nobody is connected; returns its URL.
+
+        :param encoding: another one than the cluster's; it needs a template without data.
+        """
+        statement = "CREATE DATABASE {} TEMPLATE {}"
+        if encoding is not None:
+            statement += f" ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        self._execute(statement, name, template)
         return self.url_of(name)
 
     def drop_database(self, name: str) -> None:

@@ -41,6 +41,10 @@ STOPPED: Final = Text(
 LOST: Final = Text(
     "The worker stopped before it could record an answer. The request may have arrived."
 )
+#: Follows another sentence where there is one.
+WITHOUT_BODIES: Final = Text(
+    "The database could not hold the bodies of this attempt, so it is recorded without them."
+)
 
 #: All of them. Where two could be meant, the narrower one comes first.
 SENTENCES: Final = (
@@ -67,6 +71,7 @@ SENTENCES: Final = (
     NOT_TAKEN_WITH,
     STOPPED,
     LOST,
+    WITHOUT_BODIES,
 )
 
 #: Values that are one word; the others may be anything.

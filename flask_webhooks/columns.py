@@ -44,6 +44,25 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class TenantId(TypeDecorator[str]):
+    """A tenant's id. Two that differ in any character are two, also on MySQL, which by itself compares
+    without case, accents and spaces at the end."""
+
+    impl = sa.String(255)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name in {"mysql", "mariadb"}:
+            # Those that do not pad with spaces have names of their own on each.
+            collation = (
+                "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+            )
+            return dialect.type_descriptor(
+                mysql.VARCHAR(255, charset="utf8mb4", collation=collation)
+            )
+        return dialect.type_descriptor(sa.String(255))
+
+
 class LongText(TypeDecorator[str]):
     """Text of up to 16 MB, also on MySQL, whose plain TEXT ends at 64 KB."""
 

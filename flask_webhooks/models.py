@@ -17,12 +17,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.util import OrderedSet
 
 from . import ids
-from .columns import JsonText, LongText, SealedText, UtcDateTime, utc_now
+from .columns import JsonText, LongText, SealedText, TenantId, UtcDateTime, utc_now
 from .errors import ConfigurationError
 from .vault import Sealed
 
 _ID = String(ids.MAX_LENGTH)
-_TENANT = String(255)
+_TENANT = TenantId
 _ACTOR = String(255)
 
 
@@ -483,6 +483,10 @@ class Models:
         """The `Table` of a class, by the class's name."""
         return cast(sa.Table, getattr(self, name).__table__)
 
+    def tables(self) -> list[sa.Table]:
+        """All of them, those that others refer to first."""
+        return [self.table(mixin.__name__) for mixin in _MIXINS]
+
 
 _MIXINS = (
     Endpoint,
@@ -498,6 +502,12 @@ _MIXINS = (
 )
 
 _INFO_KEY = "flask_webhooks"
+
+_MYSQL_OPTIONS = {
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")
+    for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))
+}
 
 
 def build_models(metadata: sa.MetaData, *, partial_indexes: bool = True) -> Models:
@@ -529,6 +539,8 @@ def build_models(metadata: sa.MetaData, *, partial_indexes: bool = True) -> Mode
     models = Models(**cast(Any, classes))
     for name in classes:
         _in_order_of_names(models.table(name))
+        # A database may have another character set for tables that do not name one.
+        models.table(name).kwargs.update(_MYSQL_OPTIONS)
     metadata.info[_INFO_KEY] = models
     return models
 

@@ -234,10 +234,12 @@ def _insert_event(state: State, connection: sa.Connection, draft: Draft) -> bool
     # An IntegrityError would abort the host's whole transaction on PostgreSQL.
     dialect = connection.dialect.name
     if dialect in {"mysql", "mariadb"}:
-        ignoring = mysql.insert(table).values(data=_DATA_TEXT).prefix_with("IGNORE")
-        # SQLAlchemy forgets the count of an INSERT unless it is asked for.
-        result = connection.execute(ignoring, values, execution_options={"preserve_rowcount": True})
-        return result.rowcount == 1
+        # INSERT IGNORE would also ignore what makes a row another one: a text that is cut or does not fit.
+        keeping = mysql.insert(table).values(data=_DATA_TEXT)
+        connection.execute(keeping.on_duplicate_key_update(id=table.c.id), values)
+        # The number of rows does not tell: SQLAlchemy has its drivers count those that were found.
+        first = _first_event(state, connection, draft)
+        return first is not None and first.id == draft.id
     insert_or_not = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert_or_not(table).values(data=_DATA_TEXT).on_conflict_do_nothing()
     return connection.execute(statement.returning(table.c.id), values).first() is not None

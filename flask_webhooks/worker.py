@@ -32,6 +32,7 @@ from .delivery.rehearsal import freeze, rehearse
 from .delivery.retention import prune
 from .errors import WebhooksError
 from .logs import safe_text
+from .narrow import unicode_trouble
 from .state import State, state_of
 
 logger = logging.getLogger("flask_webhooks.worker")
@@ -187,10 +188,14 @@ class Worker(rq.Worker):
         """Do once what each fork would do anew."""
         try:
             rehearse(self._webhooks)
+            with self._webhooks.own_engine.connect() as connection:
+                trouble = unicode_trouble(self._webhooks, connection)
         except DBAPIError as error:
             self.log.warning("The database cannot be used yet: %s", safe_text(error))
         else:
             self._rehearsed = True
+            if trouble is not None:
+                self.log.warning("%s", trouble)
         self._close_connections()
         freeze()
 

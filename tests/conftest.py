@@ -12,6 +12,7 @@ import redis
 from flask import Flask
 
 from example_app.services import PostgresServer, RedisServer
+from tests import mariadb
 from tests.delivering import close, make_app
 from tests.receiver import Receiver
 from tests.working import Worker
@@ -87,6 +88,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     yield server.create_database(name, template)
     server.start()
     server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A MariaDB for this test process, with a database in Latin-1; tests remove their tables."""
+    if not mariadb.installed():
+        pytest.skip("needs mariadbd and mariadb-install-db: apt-get install mariadb-server")
+    with mariadb.mariadb(tmp_path_factory.mktemp("mariadb"), "latin1") as url:
+        yield url
 
 
 @pytest.fixture

@@ -20,8 +20,11 @@ def installed() -> bool:
 
 
 @contextmanager
-def mariadb(directory: Path) -> Iterator[str]:
-    """Run a server with an empty database; gives that database's URL."""
+def mariadb(directory: Path, charset: str = "utf8mb4") -> Iterator[str]:
+    """Run a server with an empty database; gives that database's URL.
+
+    :param charset: that of the database, in which tables are created by default.
+    """
     data, port = directory / "mariadb", free_port()
     account = ["--user=root"] if os.geteuid() == 0 else []
     subprocess.run(
@@ -53,7 +56,7 @@ def mariadb(directory: Path) -> Iterator[str]:
                 assert time.monotonic() < deadline, "MariaDB did not start"
                 time.sleep(0.1)
         with connection, connection.cursor() as cursor:
-            cursor.execute("CREATE DATABASE webhooks CHARACTER SET utf8mb4")
+            cursor.execute(f"CREATE DATABASE webhooks CHARACTER SET {charset}")
         yield f"mysql+pymysql://root@{HOST}:{port}/webhooks?charset=utf8mb4"
     finally:
         server.kill()

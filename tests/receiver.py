@@ -1,9 +1,9 @@
 """A receiver on loopback that does what the path of the request asks for, good or bad.
 
 Good: ``/ok``, ``/status/503``, ``/slow/0.3`` (seconds), ``/flaky/2`` (fails the first two requests of each
-event), ``/retry-after/3`` or ``/retry-after/<percent-encoded value>/503`` (once, then fine), ``/wait``
-(until `Receiver.open_gate`), ``/cookie``, ``/http10`` and ``/until-close`` (bodies that end with the
-connection), ``/interim`` (1xx answers first).
+event), ``/says/<percent-encoded text>`` (as its body), ``/retry-after/3`` or ``/retry-after/<percent-encoded
+value>/503`` (once, then fine), ``/wait`` (until `Receiver.open_gate`), ``/cookie``, ``/http10`` and
+``/until-close`` (bodies that end with the connection), ``/interim`` (1xx answers first).
 
 Bad: ``/redirect``, ``/never``, ``/drip``, ``/close``, ``/half``, ``/garbage``, ``/big`` (50 MB), ``/bomb``
 (gzip), ``/endless-headers``, ``/large-header`` (1 MB), ``/large-headers`` (30 KB in all), ``/binary`` (NUL
@@ -185,6 +185,8 @@ class Receiver:
         match action:
             case "status":
                 return await _respond(writer, int(argument))
+            case "says":
+                return await _respond(writer, 200, body=unquote(argument).encode())
             case "slow":
                 await asyncio.sleep(float(argument))
                 return await _respond(writer, 200)
@@ -209,8 +211,11 @@ class Receiver:
                 return await _respond(writer, 200)
 
 
-async def _respond(writer: asyncio.StreamWriter, status: int, headers: str = "") -> bool:
-    body = b'{"ok":true}' if status < 300 else b'{"error":"no"}'
+async def _respond(
+    writer: asyncio.StreamWriter, status: int, headers: str = "", body: bytes | None = None
+) -> bool:
+    if body is None:
+        body = b'{"ok":true}' if status < 300 else b'{"error":"no"}'
     if status in (204, 304):
         body = b""
     writer.write(

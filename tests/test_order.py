@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from itertools import groupby
 from pathlib import Path
@@ -13,8 +14,8 @@ from flask import Flask
 
 from flask_webhooks import actions
 
-from .delivering import attempts, deliveries, emit, expire_leases, states, webhooks_of
-from .helpers import accessing, at_once, update
+from .delivering import attempts, deliveries, drain, emit, expire_leases, states, webhooks_of
+from .helpers import accessing, at_once, database_time, update
 from .processes import OURS, WorkerProcess, config_of
 from .receiver import Receiver
 from .working import Worker, ended
@@ -42,6 +43,39 @@ def test_next_one_starts_when_the_one_before_has_ended(app: Flask, worker: Worke
         assert worker.take() == []
         worker.answer(flying)
     assert states(app) == {"succeeded": 4}
+
+
+def test_next_one_goes_as_soon_as_the_one_before_is_answered(
+    app: Flask, receiver: Receiver
+) -> None:
+    add_ordered(app, receiver.url("/slow/0.05"))
+    emit(app, 12)
+    assert drain(app) == 12
+    took = receiver.requests[-1].at - receiver.requests[0].at
+    # Each takes 0.05 s. A drain that missed that one had ended would look again a second later.
+    assert took < 12 * 0.05 + 2
+    assert receiver.most_in_flight["/slow/0.05"] == 1
+
+
+LIMITED: dict[str, Callable[[Flask, str], None]] = {
+    "ordered": lambda app, id_: update(app, "Endpoint", id_, ordered=True),
+    "failing": lambda app, id_: update(
+        app, "EndpointHealth", id_, probe_interval=60, failing_since=database_time(app)
+    ),
+}
+
+
+@pytest.mark.parametrize("why", LIMITED)
+def test_claim_says_that_the_limit_in_force_leaves_some_behind(
+    app: Flask, worker: Worker, why: str
+) -> None:
+    endpoint_id = webhooks_of(app).create_endpoint("https://example.com/hook").endpoint.id
+    LIMITED[why](app, endpoint_id)
+    emit(app, 2)
+    first = worker.claim()
+    assert (len(first.claimed), first.limited) == (1, True)
+    while_it_flies = worker.claim()
+    assert (len(while_it_flies.claimed), while_it_flies.limited) == (0, True)
 
 
 def test_failing_one_holds_the_rest_until_it_has_failed_for_good(

@@ -18,6 +18,7 @@ from . import (
     isolation,
     latency,
     memory,
+    ordered,
     scale_out,
     throughput,
 )
@@ -27,6 +28,7 @@ Run = Callable[[Bench, str], Iterator[Result]]
 #: In the order in which they run.
 SCENARIOS: dict[str, Run] = {
     "throughput": throughput.run,
+    "ordered": ordered.run,
     "latency": latency.run,
     "isolation": isolation.run,
     "backlog": backlog.run,

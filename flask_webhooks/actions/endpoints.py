@@ -17,6 +17,7 @@ from ..delivery.waiting import cancel_waiting
 from ..errors import EndpointLimitReached, Faults
 from ..formats import Format
 from ..models import Endpoint, EndpointState
+from ..narrow import unicode_trouble, with_plain_signs
 from ..state import State
 from ..texts import Text
 from . import checks, repeats
@@ -72,6 +73,8 @@ def create_endpoint(
         if first is not None:
             return CreatedEndpoint(first, None, repeated=True)
         check_quota(session, state, owner, limit)
+        endpoint.url_shown = storable_url(session, state, endpoint.url_shown)
+        drafted.changes["url"] = [None, endpoint.url_shown]
         session.add(endpoint)
         session.flush()
         session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))
@@ -208,6 +211,10 @@ def update_endpoint(
         endpoint = locked(session, access, endpoint_id)
         revision = Revision(state, endpoint, knows_secrets=knows_secrets)
         revision.apply(changes)
+        if "url" in revision.differences:
+            shown = storable_url(session, state, revision.values["url_shown"])
+            revision.values["url_shown"] = shown
+            revision.differences["url"] = [endpoint.url_shown, shown]
         if revision.differences:
             for name, value in revision.values.items():
                 setattr(endpoint, name, value)
@@ -221,6 +228,13 @@ def update_endpoint(
     if revision.fresh_start:
         state.alarm.wake()
     return endpoint
+
+
+def storable_url(session: Session, state: State, shown: str) -> str:
+    """A URL as it is shown, with a mask that this database can hold."""
+    if not shown.isascii() and unicode_trouble(state, session.connection()) is not None:
+        return with_plain_signs(shown)
+    return shown
 
 
 def delete_endpoint(access: Access, endpoint_id: str) -> None:

@@ -13,6 +13,7 @@ from ..models import TaskKind
 from . import banners, wording
 from .filters import Filters
 from .forms import ConfirmForm
+from .i18n import translated
 from .page import current_access, is_fragment, render
 from .task_views import start
 
@@ -36,6 +37,7 @@ def health() -> Response:
         "health.html",
         report=report,
         engine=banners.engine_of(access),
+        troubles=[translated(text) for text in queries.database_troubles(access)],
         silent_before=report.now - silence,
         # The charts are no part of what refreshes.
         series=None if is_fragment() else queries.statistics(access),

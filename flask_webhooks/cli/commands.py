@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ from .. import actions, queries
 from ..access import Access
 from ..members import delivery_row_members, endpoint_row_members
 from ..models import AT_REST, DeliveryState
+from ..narrow import unicode_trouble
 from ..state import state_of
 from .failures import Failure, Misuse, reports_errors
 from .formats import import_endpoints, keys, parse_options, render
@@ -67,14 +67,18 @@ def init_db() -> None:
     """Create the tables that are missing, for applications without migrations."""
     state = state_of()
     metadata = state.models.metadata
-    ours = [state.table(field.name) for field in dataclasses.fields(state.models)]
+    ours = state.models.tables()
     inspector = sa.inspect(state.engine)
     missing = [table for table in ours if not inspector.has_table(table.name, table.schema)]
-    if not missing:
+    if missing:
+        metadata.create_all(state.engine, tables=missing)
+        click.echo(f"Created {', '.join(table.name for table in missing)}.")
+    else:
         click.echo(f"All {len(ours)} tables exist already.")
-        return
-    metadata.create_all(state.engine, tables=missing)
-    click.echo(f"Created {', '.join(table.name for table in missing)}.")
+    with state.engine.connect() as connection:
+        trouble = unicode_trouble(state, connection)
+    if trouble is not None:
+        click.echo(f"Warning: {trouble}", err=True)
 
 
 @endpoints.command("list")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ..attempt_errors import WITHOUT_BODIES
 from ..columns import compact_json
+from ..narrow import in_ascii, with_plain_signs
 from ..state import State, prepared
+from .diagnosis import MAX_ERROR_LENGTH
 from .outcome import Outcome, Sent
 
 
@@ -99,6 +103,37 @@ class AttemptRows:
 
 #: The one of an application: its statement takes longer to compile than a request to make.
 attempt_rows = prepared(AttemptRows)
+
+
+def less_demanding(sent: Sent) -> Iterator[Sent]:
+    """The attempt as a database may hold it that has refused it, with less of it each time."""
+    yield _each_text(sent, with_plain_signs)
+    note = WITHOUT_BODIES
+    room = MAX_ERROR_LENGTH - len(note) - 1
+    yield replace(
+        _each_text(sent, in_ascii),
+        error=note if sent.error is None else f"{in_ascii(sent.error)[:room]} {note}",
+        request_body=None,
+        response_body=None,
+    )
+
+
+def _each_text(sent: Sent, change: Callable[[str], str]) -> Sent:
+    def whole(text: str | None) -> str | None:
+        return None if text is None else change(text)
+
+    def pairs(headers: list[list[str]]) -> list[list[str]]:
+        return [[change(text) for text in pair] for pair in headers]
+
+    return replace(
+        sent,
+        target=replace(sent.target, url_shown=change(sent.target.url_shown)),
+        error=whole(sent.error),
+        request_headers=pairs(sent.request_headers),
+        request_body=whole(sent.request_body),
+        response_headers=None if sent.response_headers is None else pairs(sent.response_headers),
+        response_body=whole(sent.response_body),
+    )
 
 
 def insert_lost_attempts(

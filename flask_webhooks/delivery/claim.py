@@ -243,9 +243,11 @@ class Claimer:
         share = -(-pick.room.total // max(sharing, 1))
         wishes: list[Wish] = []
         wanted: dict[str, int] = {}
+        #: The most that the limit in force lets each have; behind that there may be more.
+        limits: dict[str, int] = {}
         for endpoint_id in candidates:
             health, endpoint = locked[endpoint_id], endpoints[endpoint_id]
-            slots = free[endpoint_id] = min(free[endpoint_id], share)
+            slots = limits[endpoint_id] = min(free[endpoint_id], share)
             if slots <= 0:
                 continue
             due = slots
@@ -253,7 +255,7 @@ class Claimer:
                 due = 0
             elif health.failing or endpoint.ordered:
                 # One probe at a time, one after another.
-                due = 0 if flying[endpoint_id] else 1
+                due = limits[endpoint_id] = 0 if flying[endpoint_id] else 1
             if due > 0:
                 wishes.append(Wish(endpoint_id, due, ordered=endpoint.ordered))
                 wanted[endpoint_id] = due
@@ -262,7 +264,7 @@ class Claimer:
         rows = self._due.pick(connection, now, wishes) if wishes else []
         brought = Counter(row.endpoint_id for row in rows)
         claim.limited |= len(rows) > pick.room.total or any(
-            brought[endpoint_id] >= slots for endpoint_id, slots in free.items()
+            brought[endpoint_id] >= limit for endpoint_id, limit in limits.items()
         )
         pick.exhausted = [
             endpoint_id

@@ -81,6 +81,8 @@ class Database:
                 connection.close()
 
 
-def may_pass(error: DBAPIError) -> bool:
+def may_pass(error: Exception) -> bool:
     """Whether an error is about the database and not about this statement: away, locked, deadlocked."""
+    if not isinstance(error, DBAPIError):
+        return False
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)

@@ -22,6 +22,7 @@ from ..errors import WebhooksError
 from ..logs import log_failure, safe_text
 from ..state import State
 from .aside import Aside, OtherWork
+from .attempts import less_demanding
 from .bell import STEP, Bell
 from .claim import Claim, Claimer, Room
 from .clock import DatabaseClock
@@ -301,7 +302,7 @@ class Drain:
         sent, released = self._flight.take_outcomes(SETTLE_BATCH)
         try:
             changed = await self._write(sent, released)
-        except DBAPIError as error:
+        except Exception as error:
             if may_pass(error):
                 raise
             changed = await self._write_one_by_one(sent, released)
@@ -321,20 +322,37 @@ class Drain:
         return bool(settled.changes) or settled.emitted
 
     async def _write_one_by_one(self, sent: Sequence[Sent], released: Sequence[Released]) -> bool:
-        """Settle what the database does not refuse. The lease of the rest runs out, in the end for good."""
+        """Settle each by itself, so that one that cannot be written does not stop the others."""
         changed = await self._write([], released)
         for item in sent:
-            try:
-                changed |= await self._write([item])
-            except DBAPIError as error:
-                delivery_id = item.claimed.delivery_id
-                log_failure(
-                    logger,
-                    "The attempt of delivery %s cannot be recorded",
-                    delivery_id,
-                    error=error,
-                )
+            changed |= await self._write_alone(item)
         return changed
+
+    async def _write_alone(self, sent: Sent) -> bool:
+        """Settle an attempt, with less of it if the database refuses it. At worst its lease runs out."""
+        refusal: Exception | None = None
+        for version in (sent, *less_demanding(sent)):
+            try:
+                changed = await self._write([version])
+            except Exception as error:
+                if may_pass(error):
+                    raise
+                refusal = error
+            else:
+                if refusal is not None and version.request_body is None:
+                    logger.warning(
+                        "The attempt of delivery %s is recorded without bodies (%s): see whether the database "
+                        "can hold every character",
+                        sent.claimed.delivery_id,
+                        type(refusal).__name__,
+                    )
+                return changed
+        assert refusal is not None
+        delivery_id = sent.claimed.delivery_id
+        log_failure(
+            logger, "The attempt of delivery %s cannot be recorded", delivery_id, error=refusal
+        )
+        return False
 
     async def _finish_or_interrupt(self) -> None:
         assert self._stopping_since is not None

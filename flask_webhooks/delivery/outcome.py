@@ -81,7 +81,7 @@ class Sent:
     error: str | None = None
     address: str | None = None
     request_headers: list[list[str]] = field(default_factory=list)
-    request_body: str = ""
+    request_body: str | None = ""
     response_headers: list[list[str]] | None = None
     response_body: str | None = None
     response_cut: bool = False

@@ -156,4 +156,4 @@ def _insert_missing(table: sa.Table, dialect: str) -> Any:
         case "sqlite":
             return sqlite.insert(table).on_conflict_do_nothing()
         case _:
-            return mysql.insert(table).prefix_with("IGNORE")
+            return mysql.insert(table).on_duplicate_key_update(id=table.c.id)

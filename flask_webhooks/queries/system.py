@@ -13,7 +13,9 @@ from ..access import Access, find_endpoint
 from ..columns import utc_now
 from ..conditions import created_between, of_tenant
 from ..models import ON_DEMAND, Activity, DeliveryState, EndpointState, Heartbeat
+from ..narrow import unicode_trouble
 from ..state import AllTenants
+from ..texts import Text
 from .deliveries import SEARCHED
 from .pages import (
     Page,
@@ -86,6 +88,19 @@ def health(access: Access) -> HealthReport:
     return HealthReport(
         now, last_seen_at, due, oldest_due_at, heartbeats, pending, sending, held, history_since
     )
+
+
+def database_troubles(access: Access) -> list[Text]:
+    """What is wrong with the database, for operators, with what to do.
+
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    if not isinstance(access.tenant, AllTenants):
+        return []
+    with access.read() as session:
+        trouble = unicode_trouble(access.state, session.connection())
+    return [] if trouble is None else [trouble]
 
 
 def silent_workers(access: Access, names: Iterable[str], before: datetime) -> set[str]:
