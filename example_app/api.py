@@ -35,8 +35,8 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(own_webhooks, url_prefix=f"{bp.url_prefix}/webhooks")
 
 
-def authenticate() -> str:
-    """The id of the application whose API key came with the request.
+def authenticate() -> bool:
+    """Find the application whose API key came with the request.
 
     :raises Unauthenticated: there is none.
     """
@@ -47,7 +47,7 @@ def authenticate() -> str:
             "invalid_api_key", "Send the header 'Authorization: Bearer <API key>'."
         )
     g.application_id = application_id
-    return application_id
+    return True
 
 
 @bp.before_request

@@ -102,17 +102,28 @@ def request_access(state: State) -> Access:
         )
 
     def may(action: str, endpoint: Endpoint | None) -> bool:
-        answer = authorize(action, endpoint)
-        # A redirect to a login page, returned as from a view, must not count as a yes.
-        if not isinstance(answer, int | None):
-            raise ConfigurationError(
-                f"The function given to @webhooks.authorize must return True or False, not "
-                f"{type(answer).__name__}."
-            )
-        return bool(answer)
+        return is_yes(authorize(action, endpoint), "@webhooks.authorize")
 
     return Access(
         state=state, actor=_actor(state), tenant=_tenant(state), may=may, owns_request=True
+    )
+
+
+def is_yes(answer: object, where: str) -> bool:
+    """Read the answer of a host's function that lets in: `True`; `False` and ``None`` are a no.
+
+    What a view would return is true as well (``403``, ``"/login"``, a redirect), and must not let in.
+
+    :param where: how the function was given to us, for the message.
+    :raises ConfigurationError: the answer is something else.
+    """
+    answer = unwrap(answer)
+    if answer is True:
+        return True
+    if answer is False or answer is None:
+        return False
+    raise ConfigurationError(
+        f"The function given to {where} must return True or False, not {_named(answer)}."
     )
 
 
@@ -185,6 +196,13 @@ def no_endpoint(endpoint_id: object) -> NotFound:
 def no_delivery(delivery_id: object) -> NotFound:
     """The refusal for a delivery that is not there, or not in scope."""
     return NotFound("There is no delivery %(id)s.", id=shown(delivery_id))
+
+
+def _named(answer: object) -> str:
+    """An answer for a message: a short one in full, which may not be a secret, else its type."""
+    if isinstance(answer, int | float):
+        return repr(answer)
+    return f"a {type(answer).__name__}"
 
 
 def _actor(state: State) -> str:

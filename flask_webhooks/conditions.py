@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from . import ids
+from .columns import position
 from .errors import InvalidInput
 
 #: Ids have no room for times before or long after; and Python has none beyond its own ends.
@@ -33,6 +34,13 @@ def of_tenant(column: Any, tenant: str) -> sa.ColumnElement[bool]:
     """The condition for a column with a tenant."""
     # PostgreSQL refuses text that holds NUL; no tenant does.
     return column == tenant if tenant.isprintable() else sa.false()
+
+
+def holds(column: Any, text: str) -> sa.ColumnElement[bool]:
+    """The condition for a column that holds a text, whatever the case."""
+    # PostgreSQL refuses text that holds NUL; no column does.
+    wanted = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return position(column, sa.literal(wanted, sa.Text())) > 0
 
 
 def check_status(value: Any) -> str:

@@ -109,6 +109,8 @@ class Settings:
     disable_after: float = 5 * DAY
     #: ... if it was seen failing at least twice, this far apart.
     disable_evidence: float = 12 * HOUR
+    #: The longest that the database may work on one statement for a page, the API or a command.
+    query_timeout: float = 10.0
     #: Tells apart hosts that share a Redis. Derived from ``SECRET_KEY`` and the database's name.
     installation: str = ""
 
@@ -342,5 +344,6 @@ _CHECKS: dict[str, Check] = {
     "max_probe_interval": _number(0.1, 30 * DAY),
     "disable_after": _number(1, 365 * DAY),
     "disable_evidence": _number(0, 365 * DAY),
+    "query_timeout": _number(0.1, HOUR),
     "installation": _text,
 }

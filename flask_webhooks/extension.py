@@ -328,14 +328,15 @@ class Webhooks:
         """
         return self.formats.add(item)
 
-    def api_blueprint(self, authenticate: Callable[[], object] | None = None) -> Blueprint:
+    def api_blueprint(self, authenticate: Callable[[], bool | None] | None = None) -> Blueprint:
         """The JSON API, to be mounted where the host wants it: ``app.register_blueprint(api, url_prefix=…)``.
 
         Who may do what, and to whose endpoints, is asked of the same functions as for the pages.
 
-        :param authenticate: called in each request for the API, before anything else of ours. What is true
-            lets the program in, as far as those functions allow; else the answer is 401. Without it the host
-            has to sign programs in itself: `authorize` alone decides.
+        :param authenticate: called in each request for the API, before anything else of ours. `True`
+            lets the program in, as far as those functions allow; `False` and ``None`` are answered with 401,
+            anything else is an error. Without it the host has to sign programs in itself: `authorize` alone
+            decides.
         """
         return api.create_blueprint(authenticate)
 

@@ -24,6 +24,7 @@ from .delivery.locks import take_write_lock
 from .errors import WebhooksError
 from .sqlite import READ_ONLY
 from .state import State, unwrap
+from .time_limit import limited
 
 #: How long MySQL and MariaDB wait for a named lock, in seconds.
 LOCK_WAIT = 10
@@ -34,14 +35,22 @@ _CONNECTIONS = "flask_webhooks_connections"
 
 @contextmanager
 def reading(state: State) -> Iterator[Session]:
-    """A session for reading; what it loaded is detached when it ends."""
+    """A session for reading; what it loaded is detached when it ends.
+
+    :raises WebhooksError: a statement took longer than ``WEBHOOKS_QUERY_TIMEOUT``.
+    """
+    seconds = state.settings.query_timeout
     host = _open_on_sqlite(state)
     if host is not None:
-        with Session(host.connection, autoflush=False) as session:
+        with (
+            limited(host.connection, seconds),
+            Session(host.connection, autoflush=False) as session,
+        ):
             yield session
         return
     with (
         state.engine.connect().execution_options(**{READ_ONLY: True}) as connection,
+        limited(connection, seconds),
         Session(connection, autoflush=False) as session,
     ):
         yield session

@@ -97,24 +97,41 @@ def test_the_host_is_asked_with_action_and_endpoint(app: Flask, state: State) ->
     assert asked == [("view", endpoint), ("manage", None)]
 
 
-@pytest.mark.parametrize("answer", [1, True, LocalProxy(lambda: True)])
+@pytest.mark.parametrize("answer", [True, LocalProxy(lambda: True)])
 def test_what_means_yes(state: State, answer: Any) -> None:
     state.hooks.authorize = lambda action, endpoint: answer
     request_access(state).require("view")
 
 
-@pytest.mark.parametrize("answer", [0, False, None])
+@pytest.mark.parametrize(
+    "answer", [False, None, LocalProxy(lambda: False), LocalProxy(lambda: None)]
+)
 def test_what_means_no(state: State, answer: Any) -> None:
     state.hooks.authorize = lambda action, endpoint: answer
     with pytest.raises(Forbidden):
         request_access(state).require("view")
 
 
-def test_a_redirect_to_the_login_page_is_not_a_yes(state: State) -> None:
-    # What a view decorator such as login_required would return.
-    answer: Any = redirect("/login")
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        (403, "403"),
+        (200, "200"),
+        (1, "1"),
+        (0, "0"),
+        (1.0, "1.0"),
+        ("/login", "a str"),
+        ("", "a str"),
+        (("", 403), "a tuple"),
+        (redirect("/login"), "a Response"),
+        ([], "a list"),
+    ],
+    ids=repr,
+)
+def test_only_true_is_a_yes(state: State, answer: Any, named: str) -> None:
+    # What a view, or its decorator such as login_required, would return.
     state.hooks.authorize = lambda action, endpoint: answer
-    with pytest.raises(ConfigurationError, match="must return True or False, not Response"):
+    with pytest.raises(ConfigurationError, match=f"must return True or False, not {named}"):
         request_access(state).require("view")
 
 

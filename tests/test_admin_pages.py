@@ -175,7 +175,7 @@ def test_filters_that_make_no_sense_are_refused(browser: Browser, query: str) ->
 def test_text_is_looked_for_a_stretch_at_a_time(
     app: Flask, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_webhooks.queries.deliveries.SEARCHED", 5)
+    monkeypatch.setattr("flask_webhooks.queries.searching.SEARCHED", 5)
     endpoint = add_endpoint(app)
     with app.app_context():
         [wanted] = emit(app, data={"license_id": "needle"})

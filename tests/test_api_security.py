@@ -143,9 +143,9 @@ def test_strangers_are_refused_everywhere(database_url: str, redis_url: str) -> 
     app = make_bare_app(database_url, redis_url)
     asked: list[str] = []
 
-    def program() -> str | None:
+    def program() -> bool:
         asked.append(request.path)
-        return request.headers.get("X-Key")
+        return "X-Key" in request.headers
 
     blueprint = webhooks_of(app).api_blueprint(authenticate=program)
     app.register_blueprint(blueprint, url_prefix=PREFIX)
@@ -170,13 +170,18 @@ def test_strangers_are_refused_everywhere(database_url: str, redis_url: str) -> 
     close(app)
 
 
-@pytest.mark.parametrize("answer", [("", 401), Response("Log in.", 401)], ids=["tuple", "response"])
-def test_an_answer_of_a_view_is_no_yes(database_url: str, redis_url: str, answer: object) -> None:
+@pytest.mark.parametrize(
+    "answer", [("", 401), Response("Log in.", 401), 403, 1, "/login", "", {"id": 1}], ids=repr
+)
+def test_an_answer_of_a_view_is_no_yes(
+    database_url: str, redis_url: str, caplog: pytest.LogCaptureFixture, answer: Any
+) -> None:
     app = make_bare_app(database_url, redis_url, PROPAGATE_EXCEPTIONS=False)
     blueprint = webhooks_of(app).api_blueprint(authenticate=lambda: answer)
     app.register_blueprint(blueprint, url_prefix=PREFIX)
     response = app.test_client().get(f"{PREFIX}/endpoints")
     assert (response.status_code, response.mimetype) == (500, PROBLEM)
+    assert "api_blueprint(authenticate=…) must return True or False" in caplog.text
     close(app)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import timeit
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -33,6 +34,7 @@ from flask_webhooks.formats import (
 from flask_webhooks.formats.cloudevents import CloudEvents
 from flask_webhooks.formats.custom import (
     MAX_BODY_BYTES,
+    MAX_PLACEHOLDERS,
     MAX_TEMPLATE_BYTES,
     Custom,
     check_template,
@@ -471,6 +473,40 @@ def test_body_stays_within_its_bounds_whatever_the_template_repeats() -> None:
     assert filled[499] is None
     assert filled[500] == "license.created"
     assert fill(["text: {{ data.text }}"] * 500, large)[-1] == "text: "
+
+
+def test_a_number_with_leading_zeros_is_no_position_in_a_list() -> None:
+    content = {"x": ["a", "b"], "y": {"00": "member"}}
+    template = ["{{ data.x.0 }}", "{{ data.x.00 }}", "{{ data.x.01 }}", "{{ data.y.00 }}"]
+    assert fill(template, content) == ["a", None, None, "member"]
+
+
+def test_a_template_names_a_bounded_number_of_values() -> None:
+    template = [f"{{{{ data.x{number} }}}}" for number in range(MAX_PLACEHOLDERS)]
+    assert fill([*template, template[0]], {"x0": 1})[-1] == 1
+    with pytest.raises(InvalidEndpoint, match="at most 200 different"):
+        check_template([*template, "{{ data.one_more }}"])
+
+
+@pytest.mark.parametrize("shape", ["aliases", "nested", "nested texts"])
+def test_rendering_takes_a_bounded_time_whatever_the_template_names(shape: str) -> None:
+    rows: Any = [["ab"] * 42_000]
+    content: dict[str, Any] = {"x": rows}
+    if shape == "aliases":
+        # As stored before leading zeros meant nothing.
+        paths = ["data.x." + "0" * zeros for zeros in range(1, 160)]
+    else:
+        for _ in range(28):
+            content = {"x": content}
+        paths = ["data" + ".x" * depth for depth in range(30)] * 8
+    text = "%s" if shape != "nested texts" else "t%s"
+    template = json.dumps([text % f"{{{{{path}}}}}" for path in paths], separators=(",", ":"))
+    assert len(template) <= MAX_TEMPLATE_BYTES
+    target = target_of(Custom(), options={"template": template})
+    event = event_of(content)
+    once = min(timeit.repeat(lambda: json.dumps(content), number=1, repeat=5))
+    taken = min(timeit.repeat(lambda: Custom().render(event, target, NOW), number=1, repeat=3))
+    assert taken < 40 * once
 
 
 @given(

@@ -121,7 +121,7 @@ def test_deliveries_are_found_by_what_no_index_finds(app: Flask, access: Access)
 def test_looking_on_finds_each_delivery_once(
     app: Flask, access: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_webhooks.queries.deliveries.SEARCHED", 4)
+    monkeypatch.setattr("flask_webhooks.queries.searching.SEARCHED", 4)
     endpoint = add_endpoint(app)
     wanted = []
     for number in range(11):

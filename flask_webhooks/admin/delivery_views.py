@@ -86,7 +86,7 @@ def _show_list(
         states=list(DeliveryState),
         live=not filters.before
         and any(DeliveryState(row.delivery.state) not in AT_REST for row in page.items),
-        searched=queries.SEARCHED,
+        searched=page.searched or queries.SEARCHED,
     )
 
 

@@ -9,9 +9,8 @@ from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Unauthorized
-from werkzeug.wrappers import Response as BaseResponse
 
-from ..access import Access, request_access
+from ..access import Access, is_yes, request_access
 from ..errors import ConfigurationError
 from ..state import state_of
 from . import (
@@ -31,8 +30,8 @@ from .reading import check_origin
 NAME: Final = "flask_webhooks_api"
 
 View = Callable[..., Response]
-#: Something true for a program that is known.
-Authenticate = Callable[[], object]
+#: `True` for a program that is known.
+Authenticate = Callable[[], bool | None]
 
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ELSEWHERE: Final = "elsewhere"
@@ -41,7 +40,7 @@ _ELSEWHERE: Final = "elsewhere"
 def create_blueprint(authenticate: Authenticate | None = None) -> Blueprint:
     """A blueprint for any number of applications. Nobody is let in until the host has said who may.
 
-    :param authenticate: called before every view; without a true answer that of the API is 401.
+    :param authenticate: called before every view; unless it answers `True`, the API answers 401.
     """
     blueprint = Blueprint(NAME, __name__)
     blueprint.record(_check_place)
@@ -123,13 +122,7 @@ def _opened(view: View, authenticate: Authenticate | None) -> View:
 
 def _require_known(authenticate: Authenticate) -> None:
     known = current_app.ensure_sync(authenticate)()
-    # What a view would return is true as well, and must not count as a yes.
-    if isinstance(known, BaseResponse | tuple):
-        raise ConfigurationError(
-            "The function given to api_blueprint(authenticate=…) must return something true for a program that "
-            f"is known, and None for others, not {type(known).__name__}."
-        )
-    if not known:
+    if not is_yes(known, "api_blueprint(authenticate=…)"):
         raise Unauthorized(
             "Say who you are, as the application asks programs to: by an API key, for example.",
             www_authenticate=WWWAuthenticate("bearer"),

@@ -7,6 +7,7 @@ becomes text. What is missing is null, or empty text.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,8 +23,14 @@ from .standard import StandardSigned, iso_milliseconds
 MAX_TEMPLATE_BYTES = 16 * 1024
 MAX_TEMPLATE_DEPTH = 16
 MAX_BODY_BYTES = 1024 * 1024
+#: Different ones in a template; each may be repeated.
+MAX_PLACEHOLDERS = 200
+#: How often the data may be written in vain, to find out that a part of it does not fit.
+_WASTED_WRITES: Final = 4
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([\w-]+(?:\.[\w-]+)*)\s*\}\}")
+#: Of an item in a list. Longer numbers are none that a list reaches, and Python refuses to read some.
+_POSITION: Final = re.compile("0|[1-9][0-9]{0,8}")
 _NOTHING: Final = object()
 
 #: What placeholders can name besides ``data`` and what is in it.
@@ -98,11 +105,18 @@ def check_template(given: Any) -> str:
             most=f"{MAX_TEMPLATE_BYTES:,}",
             size=f"{size:,}",
         )
-    _check(value, 1)
+    paths: set[str] = set()
+    _check(value, 1, paths)
+    if len(paths) > MAX_PLACEHOLDERS:
+        raise _refusal(
+            "Name at most %(most)s different values; it names %(count)s.",
+            most=MAX_PLACEHOLDERS,
+            count=len(paths),
+        )
     return text.strip()
 
 
-def _check(value: Any, depth: int) -> None:
+def _check(value: Any, depth: int, paths: set[str]) -> None:
     if depth > MAX_TEMPLATE_DEPTH:
         raise _refusal("It is nested more than %(most)s deep.", most=MAX_TEMPLATE_DEPTH)
     if isinstance(value, dict):
@@ -111,15 +125,15 @@ def _check(value: Any, depth: int) -> None:
                 raise _refusal(
                     "Placeholders can stand in values only, not in the names of members."
                 )
-            _check(item, depth + 1)
+            _check(item, depth + 1, paths)
     elif isinstance(value, list):
         for item in value:
-            _check(item, depth + 1)
+            _check(item, depth + 1, paths)
     elif isinstance(value, str):
-        _check_text(value)
+        _check_text(value, paths)
 
 
-def _check_text(text: str) -> None:
+def _check_text(text: str, paths: set[str]) -> None:
     for match in _PLACEHOLDER.finditer(text):
         path = match[1]
         if path not in _VALUES and path.partition(".")[0] != "data":
@@ -129,6 +143,7 @@ def _check_text(text: str) -> None:
                 name=path[:100],
                 known=known,
             )
+        paths.add(path)
     if "{{" in _PLACEHOLDER.sub("", text):
         raise _refusal(
             "Write placeholders as {{ event.type }} or {{ data.license_id }}: names joined by dots, of letters, "
@@ -167,9 +182,14 @@ class _Filler:
     event: OutgoingEvent
     target: Target
     #: Bytes that substituted values may still take. What does not fit is left out.
-    room: int
+    room: float
     #: Values by path, with their size as JSON: a template may name a large one a thousand times.
-    _found: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    _found: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    #: Characters that may still be written in vain. A template may name a value, what is in it, and so on.
+    _waste: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._waste = _WASTED_WRITES * len(self.event.data_json)
 
     def fill(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -186,14 +206,23 @@ class _Filler:
     def _take(self, path: str) -> Any:
         if path not in self._found:
             value = self._look_up(path)
-            # As text within a text, quotes and backslashes are escaped a second time.
-            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-            self._found[path] = value, len(json.dumps(text, ensure_ascii=False).encode())
+            self._found[path] = value, self._size(value)
         value, size = self._found[path]
         if size > self.room:
             return None
         self.room -= size
         return value
+
+    def _size(self, value: Any) -> float:
+        """Bytes that a value takes at most; infinite where nothing more may be written to find out."""
+        if self._waste < 0:
+            return math.inf
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        # As text within a text, quotes and backslashes are escaped a second time.
+        size = len(text.encode()) + text.count('"') + text.count("\\") + 2
+        if size > self.room:
+            self._waste -= len(text)
+        return size
 
     def _look_up(self, path: str) -> Any:
         if path in _VALUES:
@@ -202,9 +231,8 @@ class _Filler:
         for name in path.split(".")[1:]:
             if isinstance(value, dict):
                 value = value.get(name, _NOTHING)
-            elif isinstance(value, list) and name.isascii() and name.isdigit():
-                # A longer number is none that a list reaches, and Python refuses to read some.
-                position = int(name[:9])
+            elif isinstance(value, list) and _POSITION.fullmatch(name):
+                position = int(name)
                 value = value[position] if position < len(value) else _NOTHING
             else:
                 return None

@@ -9,7 +9,6 @@ Lists are in order of id, newest first. To page, pass the `next_before` of a pag
 from ..bulk.looking import Preview
 from .deliveries import (
     MOST_ATTEMPTS,
-    SEARCHED,
     DeliveryDetail,
     DeliveryRow,
     get_delivery,
@@ -31,6 +30,7 @@ from .examples import example
 from .keys import PublicKey, public_keys
 from .pages import MAX_LIMIT, Page
 from .routing import EXPLAINED, Routing, Why, explain_routing
+from .searching import SEARCHED
 from .signatures import check_signature
 from .statistics import PERIODS, Bucket, Failing, Series, most_failures, statistics
 from .system import (

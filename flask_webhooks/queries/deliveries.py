@@ -11,8 +11,8 @@ from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..access import Access, find_delivery, find_endpoint, is_id, no_delivery
-from ..conditions import answered, check_status, created_between
-from ..models import Attempt, Delivery, Endpoint, EndpointHealth, Event, Models
+from ..conditions import check_status, created_between
+from ..models import Attempt, Delivery, Endpoint, EndpointHealth, Event
 from .pages import (
     Page,
     check_limit,
@@ -21,9 +21,8 @@ from .pages import (
     older_than,
     page_of,
 )
+from .searching import answered_so, check_text, holding
 
-#: Deliveries that one page looks through for what no index finds.
-SEARCHED = 5_000
 #: Attempts of one delivery. Each may hold bodies, and one that is resent goes on getting more.
 MOST_ATTEMPTS = 50
 
@@ -72,8 +71,8 @@ def list_deliveries(
     """Deliveries, newest first, of all endpoints in scope or of one; of deleted endpoints too.
 
     What no index finds (`status` and `text`) is looked for among the newest `SEARCHED` deliveries that fit the
-    rest, so that no filter takes long; the page then has a `next_before` from which to look on, even if it
-    has no items.
+    rest, and a text in no more than `SEARCHED_TEXT` characters of data, so that no filter takes long; the page
+    then has a `next_before` from which to look on, even if it has no items.
 
     :param before: only those older than this id.
     :param status: the last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
@@ -88,6 +87,7 @@ def list_deliveries(
     access.require("view", endpoint)
     if text is not None:
         access.require("view_payload", endpoint)
+        check_text(text)
     models = access.state.models
     table = models.Delivery
     wanted_state = check_state(state)
@@ -118,25 +118,16 @@ def list_deliveries(
         with access.read() as session:
             rows = session.execute(query.where(*conditions).limit(most)).all()
         return page_of(rows, limit, lambda row: row[0].id).map(lambda row: DeliveryRow(*row))
-    newest = (
-        sa.select(table.id, table.event_id, table.last_status)
-        .where(*conditions)
-        .order_by(table.id.desc())
-        .limit(SEARCHED)
-        .subquery()
-    )
-    rare = _holding(models, newest.c.event_id, text)
-    if status is not None:
-        rare.insert(0, answered(newest.c.last_status, status))
-    hits = sa.select(newest.c.id).where(*rare).order_by(newest.c.id.desc()).limit(most).subquery()
-    reached = sa.select(sa.func.count(), sa.func.min(newest.c.id)).select_from(newest)
     with access.read() as session:
-        rows = session.execute(query.join(hits, hits.c.id == table.id)).all()
-        searched, last = session.execute(reached).one()
+        if text is None:
+            assert status is not None
+            found = answered_so(session, models, conditions, status, most)
+        else:
+            found = holding(session, models, conditions, text, status, most)
+        rows = session.execute(query.where(table.id.in_(found.ids))).all()
     page = page_of(rows, limit, lambda row: row[0].id)
-    if page.next_before is None and searched == SEARCHED:
-        page = Page(page.items, last)
-    return page.map(lambda row: DeliveryRow(*row))
+    next_before = page.next_before or found.reached
+    return Page([DeliveryRow(*row) for row in page.items], next_before, found.searched)
 
 
 def get_delivery(
@@ -192,14 +183,3 @@ def has_type(column: Any, event_type: str) -> sa.ColumnElement[bool]:
     """The condition for a column with the name of an event type."""
     # PostgreSQL refuses text that holds NUL; no event type does.
     return column == event_type if event_type.isprintable() else sa.false()
-
-
-def _holding(models: Models, event_id: Any, text: str | None) -> list[sa.ColumnElement[bool]]:
-    if text is None:
-        return []
-    # PostgreSQL refuses text that holds NUL; no JSON text does.
-    wanted = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    # One look for each: a join might be made by reading every event there is.
-    event = models.Event
-    data = sa.select(sa.type_coerce(event.data, sa.Text)).where(event.id == event_id)
-    return [data.scalar_subquery().icontains(wanted, autoescape=True)]

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..access import Access, find_endpoint, no_endpoint
-from ..conditions import of_tenant
+from ..access import Access, find_endpoint, is_id, no_endpoint
+from ..conditions import holds, of_tenant
 from ..errors import UnreadableSecret
 from ..models import DeliveryState, Endpoint, EndpointHealth
 from ..state import State
@@ -126,13 +126,12 @@ def count_endpoints(access: Access) -> int:
 
 def found_by(table: type[Endpoint], search: str) -> sa.ColumnElement[bool]:
     """The condition for endpoints that have a text in their name, URL or description, or as their id."""
-    # PostgreSQL refuses text that holds NUL.
-    text = search.strip().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    text = search.strip()
     return sa.or_(
-        table.name.icontains(text, autoescape=True),
-        table.url_shown.icontains(text, autoescape=True),
-        table.description.icontains(text, autoescape=True),
-        table.id == text,
+        holds(table.name, text),
+        holds(table.url_shown, text),
+        holds(table.description, text),
+        table.id == (text if is_id(text) else ""),
     )
 
 

@@ -25,10 +25,12 @@ class Page(Generic[T]):
     items: list[T]
     #: Pass it as `before` to get the next page; ``None`` on the last one.
     next_before: str | None
+    #: Rows that were looked at one by one, where no index finds what is wanted.
+    searched: int | None = None
 
     def map(self, function: Callable[[T], U]) -> Page[U]:
         """The same page of something else."""
-        return Page([function(item) for item in self.items], self.next_before)
+        return Page([function(item) for item in self.items], self.next_before, self.searched)
 
 
 def page_of(rows: Sequence[T], limit: int, id_of: Callable[[T], str]) -> Page[T]:

@@ -11,12 +11,11 @@ import sqlalchemy as sa
 
 from ..access import Access, find_endpoint
 from ..columns import utc_now
-from ..conditions import created_between, of_tenant
+from ..conditions import created_between, holds, of_tenant
 from ..models import ON_DEMAND, Activity, DeliveryState, EndpointState, Heartbeat
 from ..narrow import unicode_trouble
 from ..state import AllTenants
 from ..texts import Text
-from .deliveries import SEARCHED
 from .pages import (
     Page,
     check_limit,
@@ -24,6 +23,7 @@ from .pages import (
     older_than,
     page_of,
 )
+from .searching import SEARCHED
 
 MAX_HEARTBEATS = 100
 #: Where counting a backlog ends: nobody needs it to the last one, and it must not take seconds.
@@ -169,8 +169,7 @@ def list_activity(
     )
     rare: list[sa.ColumnElement[bool]] = []
     if actor is not None:
-        wanted = actor.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        rare.append(newest.c.actor.icontains(wanted, autoescape=True))
+        rare.append(holds(newest.c.actor, actor))
     if action is not None:
         rare.append(newest.c.action == action if action.isprintable() else sa.false())
     hits = sa.select(newest.c.id).where(*rare).order_by(newest.c.id.desc()).limit(most).subquery()
