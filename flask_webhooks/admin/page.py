@@ -101,6 +101,7 @@ class Toolbox:
     routing_status = staticmethod(wording.routing_status)
     routing_text = staticmethod(wording.routing_text)
     held_back = staticmethod(wording.held_back)
+    limited = staticmethod(wording.limited)
     owed_text = staticmethod(wording.owed_text)
     held_text = staticmethod(wording.held_text)
     finding_status = staticmethod(findings.finding_status)
@@ -123,6 +124,7 @@ class Toolbox:
     split = staticmethod(charts.split)
     periods = tuple(queries.PERIODS)
     most_counted = queries.MOST_COUNTED
+    limit_text = staticmethod(wording.limit_text)
     hold_text = staticmethod(wording.hold_text)
     advice = staticmethod(advice.advice)
     catalog_text = staticmethod(i18n.catalog_text)

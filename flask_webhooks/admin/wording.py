@@ -153,6 +153,20 @@ def hold_text(reason: str | None) -> str:
     return words.get(reason, reason) if reason else ""
 
 
+def limit_text(limit: str) -> str:
+    """Which limit lets nothing through to an endpoint."""
+    words = {
+        "rate_limit": _("Its rate limit lets no more through for now."),
+        "shared_rate_limit": _(
+            "The rate limit of another webhook with the same destination lets no more through for now."
+        ),
+        "shared_pause": _(
+            "The destination asked for a pause, which holds for every webhook of yours that shares it."
+        ),
+    }
+    return words[limit]
+
+
 def phase_text(phase: str) -> str:
     """A part of an attempt's time."""
     words = {
@@ -293,6 +307,11 @@ def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool
     return until is not None and until > now and delivery.trigger not in ON_DEMAND
 
 
+def limited(health: EndpointHealth, now: datetime) -> bool:
+    """Whether a limit lets nothing through to an endpoint yet."""
+    return health.wait_until is not None and health.wait_until > now
+
+
 def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime) -> str:
     """Where the delivery of an event to an endpoint stands, and what it waits for."""
     match delivery.state:
@@ -304,6 +323,10 @@ def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, no
             return held_text(endpoint.state)
         case "pending" if held_back(delivery, health, now):
             return _("It waits for the webhook.") + " " + hold_text(health.hold_reason)
+        case "pending" if limited(health, now):
+            return _(
+                "It waits for its turn: a limit of the webhook or of its destination lets no more through."
+            )
         case "pending" if delivery.attempt_count and delivery.trigger == Trigger.RETRY:
             return _("An attempt has failed; it is tried again by itself.")
         case "pending" if endpoint.ordered:

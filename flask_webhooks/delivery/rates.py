@@ -7,10 +7,13 @@ a receiver's ``Retry-After`` moves it on as well. Redis has no part in it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -22,8 +25,24 @@ from .outcome import Sent
 HORIZON = timedelta(seconds=1)
 #: Seconds by which a request may miss its turn; what is later gives it back.
 TOLERANCE = 0.1
+#: Hexadecimal digits of each half of a shared bucket's id.
+HALF = 32
 #: Seconds that are left for the way to the receiver, which is not always as long.
 MARGIN = 0.05
+
+
+def bucket_id(tenant: str | None, format: str, url: str, shared: str) -> str:
+    """Return the id of a bucket that endpoints share.
+
+    The first half is of the tenant, the format and the server, so that no tenant can spend the limit of another
+    and no server that of another. The second half is of what the format says is shared.
+    """
+    parts = urlsplit(url)
+    return _digest(tenant, format, f"{parts.scheme}://{parts.netloc}") + _digest(shared)
+
+
+def _digest(*values: str | None) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:HALF]
 
 
 def interval(rate: float | None) -> timedelta:

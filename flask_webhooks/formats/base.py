@@ -176,7 +176,8 @@ class Format:
     def bucket(self, url: str) -> str | None:
         """What endpoints share a limit of the receiving service: one bot, one channel's webhook.
 
-        The text may hold secrets; only a digest of it is stored.
+        Only endpoints of one tenant, with one scheme, host and port, ever share a limit. The text may hold
+        secrets; only a digest of it is stored.
         """
         return None
 

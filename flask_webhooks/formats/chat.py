@@ -167,9 +167,8 @@ class ChatFormat(Format):
         return None
 
     def bucket(self, url: str) -> str | None:
-        """One limit for each webhook: its host and path."""
-        parts = urlsplit(url)
-        return f"{self.name} {parts.hostname}{parts.path}"
+        """One limit for each webhook: its path."""
+        return urlsplit(url).path
 
 
 def as_body(message: Mapping[str, Any]) -> bytes:

@@ -77,7 +77,7 @@ class Discord(ChatFormat):
     def bucket(self, url: str) -> str | None:
         """One limit for each webhook, whatever version of the API or thread."""
         found = _PATH.fullmatch(urlsplit(url).path)
-        return f"discord {found['id']}" if found else super().bucket(url)
+        return f"{found['id']}/{found['token']}" if found else super().bucket(url)
 
     def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
         message = compose(event, target)

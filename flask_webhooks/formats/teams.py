@@ -83,6 +83,11 @@ class Teams(ChatFormat):
             )
         return super().check_options(options, url)
 
+    def bucket(self, url: str) -> str | None:
+        """One limit for each workflow, by its path and its signature."""
+        parts = urlsplit(url)
+        return f"{parts.path} {parse_qs(parts.query).get('sig')}"
+
     def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
         message = compose(event, target)
         card = {

@@ -80,7 +80,7 @@ class Telegram(ChatFormat):
     def bucket(self, url: str) -> str | None:
         """One limit for each bot, in whatever chats it writes."""
         found = _PATH.fullmatch(urlsplit(url).path)
-        return f"telegram {unquote(found['token'])}" if found else super().bucket(url)
+        return unquote(found["token"]) if found else super().bucket(url)
 
     def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
         message = compose(event, target)

@@ -18,6 +18,7 @@ from .deliveries import (
 from .endpoints import (
     EndpointDetail,
     EndpointRow,
+    Limit,
     count_endpoints,
     find_endpoints,
     get_endpoint,
@@ -62,6 +63,7 @@ __all__ = [
     "EventRow",
     "Failing",
     "HealthReport",
+    "Limit",
     "Page",
     "Preview",
     "PublicKey",
