@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ from .chat_servers import (
     FakeSlack,
     FakeTeams,
     FakeTelegram,
+    Reply,
 )
 from .chatting import URLS
-from .delivering import close, deliveries, drain, emit, endpoint, health, webhooks_of
+from .delivering import attempts, close, deliveries, drain, emit, endpoint, health, webhooks_of
 from .helpers import accessing, update
 from .pages import Browser, make_app
+from .working import Worker, ended
 
 DAY = 86_400
 PATHS = {
@@ -179,3 +182,131 @@ def test_pause_that_is_over_is_not_told(site: Flask, services: list[ChatServer])
     assert since is not None
     update(site, "EndpointHealth", endpoint_id, hold_until=since - timedelta(minutes=5))
     assert "asked for a pause" not in Browser(site).get(f"/endpoints/{endpoint_id}").text
+
+
+# -- 429 ---------------------------------------------------------------------------------------------------
+
+USELESS = [
+    Reply(429),
+    Reply(429, "error code: 1015", "text/plain"),
+    Reply(429, "<html>slow down</html>", "text/html"),
+    *(Reply(429, json.dumps({"retry_after": wait})) for wait in (0, -1, "soon")),
+    Reply(429, '{"retry_after": NaN}'),
+    *(Reply(429, headers={"Retry-After": wait}) for wait in ("0", "-1", "NaN", "nonsense")),
+]
+
+
+@pytest.mark.parametrize("reply", USELESS, ids=lambda reply: f"{reply.body}{dict(reply.headers)}")
+def test_429_without_a_usable_wait_is_a_pause_and_no_failure(
+    site: Flask, services: list[ChatServer], reply: Reply
+) -> None:
+    service, _ = services
+    service.first = [reply] * 8
+    endpoint_id = add(site, service.url(), "discord", "a")
+    send(site, 8, tenant="a")
+    found = health(site, endpoint_id)
+    assert found.hold_reason == "retry_after"
+    assert found.hold_until is not None
+    assert found.last_failure_at is not None
+    assert 55 < (found.hold_until - found.last_failure_at).total_seconds() < 65
+    assert (found.consecutive_failures, found.failing_since, found.probe_interval) == (
+        *(0, None),
+        None,
+    )
+    assert {attempt.outcome for attempt in attempts(site)} == {"refused"}
+
+
+@pytest.mark.parametrize("wait", [None, 30.0])
+def test_429_that_goes_on_for_weeks_disables_nothing(
+    app: Flask, worker: Worker, wait: float | None
+) -> None:
+    endpoint_id = add(app, "https://example.com/hook", "standard", None)
+    for _ in range(30):
+        emit(app)
+        worker.wait(DAY)
+        for flying in worker.take():
+            worker.answer(flying, 429, retry_after=wait)
+    found = health(app, endpoint_id)
+    assert (found.warned, found.probe_interval, found.failing_since) == (0, None, None)
+    assert endpoint(app, endpoint_id).state == "active"
+
+
+def test_429_neither_ends_nor_counts_towards_an_incident(app: Flask, worker: Worker) -> None:
+    endpoint_id = add(app, "https://example.com/hook", "standard", None)
+    emit(app, 7)
+    first, *others = worker.take()
+    worker.answer(first, 500)
+    worker.settle(*(ended(flying, 429) for flying in others))
+    found = health(app, endpoint_id)
+    assert (found.consecutive_failures, found.probe_interval) == (1, None)
+    assert found.failing_since is not None
+
+
+def test_longest_wait_of_the_operator_holds_for_a_pause_of_our_own(app: Flask) -> None:
+    endpoint_id = add(app, "https://example.com/hook", "standard", None)
+    emit(app)
+    with closing(Worker(app, max_retry_after=5.0)) as worker:
+        worker.answer(worker.take_one(), 429)
+        until = health(app, endpoint_id).hold_until
+        assert until is not None
+        assert (until - worker.now).total_seconds() == 5
+
+
+GLOBAL = [
+    Reply(429, json.dumps({"global": True, "retry_after": DAY})),
+    Reply(429, json.dumps({"retry_after": DAY}), headers={"X-RateLimit-Global": "true"}),
+    Reply(429, json.dumps({"retry_after": DAY}), headers={"X-RateLimit-Scope": "global"}),
+    Reply(429, "error code: 1015", "text/plain", headers={"Retry-After": str(DAY)}),
+    Reply(429, "<html>banned</html>", "text/html", headers={"Retry-After": str(DAY)}),
+    Reply(429, "<html>banned</html>", "text/html"),
+]
+
+
+@pytest.mark.parametrize("reply", GLOBAL, ids=lambda reply: f"{reply.body}{dict(reply.headers)}")
+def test_answer_about_the_whole_host_holds_all_of_the_tenant_there(
+    site: Flask, services: list[ChatServer], reply: Reply
+) -> None:
+    service, elsewhere = services
+    service.first = [reply]
+    asked = add(site, service.url(), "discord", "a")
+    path = DISCORD_PATH.rpartition("/")[0]
+    # One that has never sent anything, so that its limit has no row yet.
+    same_host = add(site, service.url(path + "/other"), "discord", "a", events=["user.*"])
+    other_host = add(site, elsewhere.url(), "discord", "a", events=["user.*"])
+    other_tenant = add(site, service.url(), "discord", "b")
+    update(site, "Endpoint", asked, events=["license.*"])
+    send(site, tenant="a")
+    send(site, event_type="user.logged_in", tenant="a")
+    send(site, tenant="b")
+    made = [(attempt.outcome, delivery.endpoint_id) for attempt, delivery in made_for(site)]
+    assert sorted(made) == sorted(
+        [("refused", asked), ("succeeded", other_host), ("succeeded", other_tenant)]
+    )
+    page = Browser(site).get(f"/endpoints/{same_host}").text
+    assert "The destination asked for a pause" in page
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        FakeDiscord.throttled(DAY),
+        Reply(429),
+        Reply(429, json.dumps({"retry_after": DAY}), headers={"X-RateLimit-Scope": "shared"}),
+    ],
+)
+def test_answer_about_one_webhook_holds_that_alone(
+    site: Flask, services: list[ChatServer], reply: Reply
+) -> None:
+    service, _ = services
+    service.first = [reply]
+    add(site, service.url(), "discord", "a")
+    send(site, tenant="a")
+    other = add(site, service.url(DISCORD_PATH.rpartition("/")[0] + "/other"), "discord", "a")
+    send(site, tenant="a")
+    assert [delivery.endpoint_id for _, delivery in made_for(site)].count(other) == 1
+
+
+def made_for(app: Flask) -> list[tuple[Any, Any]]:
+    """Attempts, each with its delivery."""
+    found = {delivery.id: delivery for delivery in deliveries(app)}
+    return [(attempt, found[attempt.delivery_id]) for attempt in attempts(app)]

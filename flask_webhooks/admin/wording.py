@@ -144,7 +144,7 @@ def reason_text(reason: str | None, trigger: str = "") -> str:
 def hold_text(reason: str | None) -> str:
     """Why nothing is sent to an endpoint for a while."""
     words = {
-        "retry_after": _("The receiver asked for a pause (Retry-After)."),
+        "retry_after": _("The receiver asked for a pause (429 or Retry-After)."),
         "failing": _("It keeps failing, so it is tried only now and then."),
         "unreadable_secret": _("Its secret, a header or its URL cannot be decrypted."),
         "unknown_format": _("The application no longer has its format."),

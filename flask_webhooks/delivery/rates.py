@@ -142,19 +142,48 @@ def shared_limits(
 def hold_buckets(
     state: State, connection: sa.Connection, sent: Sequence[Sent], now: datetime
 ) -> None:
-    """Hold all endpoints of a bucket back for as long as the receiver asked of one of them."""
+    """Hold all endpoints of a bucket back for as long as the receiver asked of one of them.
+
+    Where it asked that for everything at its server, all buckets of the tenant there are held.
+    """
     until: dict[str, datetime] = {}
+    servers: dict[str, datetime] = {}
     for item in sent:
         bucket = item.claimed.bucket
         if bucket is not None and item.retry_after:
             moment = now + timedelta(seconds=item.retry_after)
             until[bucket] = max(until.get(bucket, moment), moment)
+            # An endpoint with a limit of its own alone has its own id there.
+            if item.refusal.whole_server and bucket != item.claimed.endpoint_id:
+                server = bucket[:HALF]
+                servers[server] = max(servers.get(server, moment), moment)
+    for server, moment in servers.items():
+        for bucket in _buckets_at(state, connection, server):
+            until[bucket] = max(until.get(bucket, moment), moment)
+    if servers:
+        # Those that nothing was sent to yet have no row.
+        table = state.table("Bucket")
+        values = [{"id": bucket, "free_at": now} for bucket in sorted(until)]
+        connection.execute(_insert_missing(table, connection.dialect.name), values)
     if until:
         _move(
             state,
             connection,
             [{"b_id": bucket, "b_free": moment} for bucket, moment in sorted(until.items())],
         )
+
+
+def _buckets_at(state: State, connection: sa.Connection, server: str) -> Sequence[str]:
+    """The buckets of live endpoints whose id begins with the half that is of a tenant's server."""
+    endpoint = state.table("Endpoint").c
+    return connection.scalars(
+        sa.select(endpoint.bucket)
+        .distinct()
+        .where(
+            endpoint.bucket.between(server + "0" * HALF, server + "f" * HALF),
+            endpoint.deleted_at.is_(None),
+        )
+    ).all()
 
 
 def _move(state: State, connection: sa.Connection, values: list[dict[str, Any]]) -> None:

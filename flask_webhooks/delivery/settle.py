@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from .. import health as health_rules
 from ..health import Change, Health
 from ..models import DeliveryState, EndpointState
-from ..retry import next_attempt
+from ..retry import PAUSE, next_attempt
 from ..state import State
 from . import settling, trail
 from .announce import Announcer
@@ -72,7 +72,7 @@ class Settler:
             def ours(claimed: Claimed) -> bool:
                 return tokens.get(claimed.delivery_id) == claimed.token
 
-            valid = [item for item in sent if ours(item.claimed)]
+            valid = [self._paused(item) for item in sent if ours(item.claimed)]
             given_back = [item for item in released if ours(item.claimed)]
             settled.stale = len(sent) - len(valid)
             judgement = judge(
@@ -94,6 +94,12 @@ class Settler:
             divert(self.state, connection, _pending_again(settled, given_back))
             settled.emitted = self.announcer.record(connection, settled, now)
         return settled
+
+    def _paused(self, item: Sent) -> Sent:
+        """The attempt, with a pause of our own where a 429 names no usable time."""
+        if item.status != 429 or item.retry_after or item.outcome == Outcome.SUCCEEDED:
+            return item
+        return replace(item, retry_after=min(PAUSE, self.state.settings.max_retry_after))
 
     def _lock_health(self, connection: sa.Connection, endpoint_ids: set[str]) -> dict[str, Health]:
         rows = connection.execute(

@@ -78,6 +78,14 @@ class Answer:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an answer that is no success means beyond its status."""
+
+    #: The pause that it asks for holds for everything at this server, not only for the bucket of the endpoint.
+    whole_server: bool = False
+
+
 class ExportedEndpoint(TypedDict, total=False):
     """What `Format.read_export` found; all but `url` may be missing."""
 
@@ -201,6 +209,10 @@ class Format:
         if answer.status not in HOLDING_STATUSES:
             return None
         return parse_retry_after(answer.headers.get("retry-after"), now, longest)
+
+    def refusal(self, answer: Answer) -> Refusal:
+        """What an answer that is no success means beyond its status."""
+        return Refusal()
 
     def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
         """Read an endpoint from an export of the service whose format this is.

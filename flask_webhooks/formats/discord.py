@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InvalidEndpoint
 from ..retry import parse_retry_after
-from .base import Answer, OutgoingEvent, Rendered, Target
+from .base import Answer, OutgoingEvent, Refusal, Rendered, Target
 from .chat import (
     MAX_TEXT,
     ChatFormat,
@@ -107,6 +108,19 @@ class Discord(ChatFormat):
         if self.succeeded(answer) and answer.headers.get("x-ratelimit-remaining") == "0":
             return seconds_of(answer.headers.get("x-ratelimit-reset-after"), longest)
         return super().retry_after(answer, now, longest)
+
+    def refusal(self, answer: Answer) -> Refusal:
+        """A 429 may be about all requests of ours, to whatever webhook.
+
+        https://docs.discord.com/developers/topics/rate-limits#exceeding-a-rate-limit
+        """
+        found = super().refusal(answer)
+        everything = (
+            json_of(answer).get("global") is True
+            or answer.headers.get("x-ratelimit-global") == "true"
+            or answer.headers.get("x-ratelimit-scope") == "global"
+        )
+        return replace(found, whole_server=True) if answer.status == 429 and everything else found
 
     def mask_url(self, url: str) -> str:
         found = _PATH.fullmatch(urlsplit(url).path)
