@@ -145,8 +145,8 @@ def after_failure(health: Health, now: datetime, policy: Policy) -> tuple[Health
     )
 
 
-def after_too_many_requests(health: Health, now: datetime) -> Health:
-    """Note a 429. The receiver is there and asks for less: it is no failure, and no success that ends a run of them."""
+def after_neither(health: Health, now: datetime) -> Health:
+    """Note a refusal by a receiver that is well: it is no failure, and no success that ends a run of them."""
     return replace(health, last_failure_at=now)
 
 

@@ -101,6 +101,9 @@ def state_reason(reason: str) -> str:
         return _("It failed for more than %(days)s days.", days=days[1])
     if reason == "The receiver answered 410 Gone.":
         return _("The receiver answered 410 Gone.")
+    if reason.startswith("The receiver refuses for good. "):
+        error = reason.removeprefix("The receiver refuses for good. ")
+        return _("The receiver refuses for good.") + " " + error_text(error)
     return reason
 
 
@@ -131,7 +134,7 @@ def reason_text(reason: str | None, trigger: str = "") -> str:
         return _("A test is tried only once. Resend it as often as you like.")
     words = {
         "exhausted": _("Every attempt of the retry schedule has failed."),
-        "gone": _("The receiver answered 410 Gone, so it wants no more events."),
+        "gone": _("The receiver wants no more events: it answered 410 Gone, or refuses for good."),
         "blocked": _("The endpoint's address is one that webhooks may not be sent to."),
         "interrupted": _("Our worker was stopped in the middle of it too many times."),
         "endpoint_deleted": _("The endpoint was deleted."),

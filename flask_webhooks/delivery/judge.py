@@ -48,8 +48,8 @@ def judge(
         changes: list[Change] = []
         if item.outcome == Outcome.SUCCEEDED:
             after, changes = health_rules.after_success(before, now)
-        elif item.status == 429:
-            after = health_rules.after_too_many_requests(before, now)
+        elif item.status == 429 or item.refusal.moved_to is not None:
+            after = health_rules.after_neither(before, now)
         else:
             after, changes = health_rules.after_failure(before, now, policy)
             if reason == Reason.GONE and Change.DISABLED not in changes:
@@ -73,7 +73,7 @@ def delivery_state(item: Sent, retries: int) -> tuple[DeliveryState, Reason | No
         return DeliveryState.SUCCEEDED, None
     if item.outcome == Outcome.INTERRUPTED:
         return DeliveryState.PENDING, None
-    if item.status == 410:
+    if item.status == 410 or item.refusal.permanent:
         return DeliveryState.FAILED, Reason.GONE
     if item.outcome == Outcome.BLOCKED:
         return DeliveryState.FAILED, Reason.BLOCKED

@@ -84,6 +84,20 @@ class Refusal:
 
     #: The pause that it asks for holds for everything at this server, not only for the bucket of the endpoint.
     whole_server: bool = False
+    #: No request can succeed before a person changes something at the receiver or at the endpoint.
+    permanent: bool = False
+    #: Where the receiver says that events are to go from now on; see `Format.moved`.
+    moved_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a receiver that has moved makes of an endpoint."""
+
+    url: str
+    options: Mapping[str, Any]
+    #: For the audit trail: ``{"chat_id": [old, new]}``.
+    changes: Mapping[str, list[Any]]
 
 
 class ExportedEndpoint(TypedDict, total=False):
@@ -213,6 +227,10 @@ class Format:
     def refusal(self, answer: Answer) -> Refusal:
         """What an answer that is no success means beyond its status."""
         return Refusal()
+
+    def moved(self, url: str, options: Mapping[str, Any], moved_to: int) -> Move | None:
+        """The endpoint after a `Refusal` with `moved_to`; ``None`` where it stays as it is."""
+        return None
 
     def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
         """Read an endpoint from an export of the service whose format this is.

@@ -33,6 +33,8 @@ _HOSTS = ("discord.com", "discordapp.com")
 _PATH = re.compile(
     r"(?P<start>.*/api(?:/v\d+)?/webhooks/(?P<id>[^/]+))/(?P<token>[^/]+)(?P<more>/.*)?"
 )
+#: Unknown channel or thread, unknown webhook, invalid token of a webhook.
+_FOR_GOOD = (10003, 10015, 50027)
 MAX_TITLE = 256
 #: Of the 6,000 in all, after title, text and footer.
 FIELDS_ROOM = 5000
@@ -110,17 +112,21 @@ class Discord(ChatFormat):
         return super().retry_after(answer, now, longest)
 
     def refusal(self, answer: Answer) -> Refusal:
-        """A 429 may be about all requests of ours, to whatever webhook.
+        """A 429 may be about all requests of ours. A webhook that Discord does not know stays unknown.
 
         https://docs.discord.com/developers/topics/rate-limits#exceeding-a-rate-limit
+        https://docs.discord.com/developers/topics/opcodes-and-status-codes#json
         """
         found = super().refusal(answer)
+        said = json_of(answer)
+        if answer.status != 429:
+            return replace(found, permanent=said.get("code") in _FOR_GOOD)
         everything = (
-            json_of(answer).get("global") is True
+            said.get("global") is True
             or answer.headers.get("x-ratelimit-global") == "true"
             or answer.headers.get("x-ratelimit-scope") == "global"
         )
-        return replace(found, whole_server=True) if answer.status == 429 and everything else found
+        return replace(found, whole_server=True) if everything else found
 
     def mask_url(self, url: str) -> str:
         found = _PATH.fullmatch(urlsplit(url).path)
