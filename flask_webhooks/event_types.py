@@ -811,7 +811,7 @@ _WEBHOOKS = (
         _ENDPOINT
         | {
             "reason": _text(
-                "Why: failing (it failed for too long) or gone (it answered 410).",
+                "Why: failing (it failed for too long) or gone (it answered 410 or refused for good).",
                 "failing",
                 "gone",
             ),

@@ -145,6 +145,11 @@ def after_failure(health: Health, now: datetime, policy: Policy) -> tuple[Health
     )
 
 
+def after_neither(health: Health, now: datetime) -> Health:
+    """Note a refusal by a receiver that is well: it is no failure, and no success that ends a run of them."""
+    return replace(health, last_failure_at=now)
+
+
 def hold(health: Health, until: datetime, reason: str) -> Health:
     """Send nothing before `until`; a later pause that is already there stays."""
     until, reason = _later(health, until, reason)

@@ -83,6 +83,9 @@ def endpoint_detail_members(
         "secrets": [{"expires_at": iso(end)} for end in detail.secrets_until],
         "public_keys": [{"key": key.text, "expires_at": iso(key.expires_at)} for key in keys],
         "unreadable": detail.unreadable,
+        "wait": None
+        if detail.wait is None
+        else {"until": iso(detail.wait.until), "limit": str(detail.wait.limit)},
     }
 
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 #: Answers whose ``Retry-After`` speaks about the whole endpoint (RFC 9110, 10.2.3; RFC 6585, 4).
 HOLDING_STATUSES = frozenset({429, 503})
+#: Seconds for which an endpoint gets nothing after a 429 that names no usable time.
+PAUSE = 60.0
 
 
 def next_attempt(

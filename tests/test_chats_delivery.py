@@ -164,7 +164,9 @@ def test_telegram_that_says_no_with_200_is_a_failure(
 ) -> None:
     service = services["telegram"]
     service.first = [
-        Reply(200, '{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}')
+        Reply(
+            200, '{"ok":false,"error_code":400,"description":"Bad Request: message text is empty"}'
+        )
     ]
     add(app, service, "telegram")
     emit(app)
@@ -172,7 +174,7 @@ def test_telegram_that_says_no_with_200_is_a_failure(
     [attempt] = attempts(app)
     assert (attempt.outcome, attempt.status) == ("refused", 200)
     assert attempt.error == (
-        "The receiver answered 200, but not that it has the event: Bad Request: chat not found"
+        "The receiver answered 200, but not that it has the event: Bad Request: message text is empty"
     )
     assert states(app) == {"pending": 1}
 

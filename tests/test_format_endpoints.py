@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from flask import Flask
 
 from flask_webhooks import actions, queries, signing
 from flask_webhooks.access import Access
+from flask_webhooks.delivery import rates
 from flask_webhooks.errors import (
     Forbidden,
     InvalidEndpoint,
@@ -191,7 +191,7 @@ def test_new_format_begins_without_the_options_of_the_old(app: Flask, access: Ac
 def test_bucket_is_a_digest_and_follows_the_url(app: Flask, access: Access) -> None:
     one = add_endpoint(app, URL + "?a", format="vendor")
     two = add_endpoint(app, URL + "?b", format="vendor")
-    assert one.bucket == two.bucket == hashlib.sha256(f"vendor\n{URL}".encode()).hexdigest()
+    assert one.bucket == two.bucket == rates.bucket_id(None, "vendor", URL, URL)
     moved = actions.update_endpoint(access, two.id, url=URL + "/other")
     assert moved.bucket not in (None, one.bucket)
     assert actions.update_endpoint(access, one.id, format="testchat").bucket is None

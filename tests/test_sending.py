@@ -847,14 +847,24 @@ def test_retry_after_holds_the_endpoint_and_spends_no_attempt_of_the_others(
     assert states(app) == {"succeeded": 4}
 
 
-def test_retry_after_that_makes_no_sense_holds_nothing(app: Flask, receiver: Receiver) -> None:
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_that_makes_no_sense_is_not_believed(
+    app: Flask, receiver: Receiver, status: int
+) -> None:
     for value in ("nonsense", "-5", "", "1e9", "0"):
-        webhooks_of(app).create_endpoint(receiver.url(f"/retry-after/{quote(value)}/429"))
+        webhooks_of(app).create_endpoint(receiver.url(f"/retry-after/{quote(value)}/{status}"))
     emit(app)
     drain(app)
     assert states(app) == {"pending": 5}
     for row in deliveries(app):
-        assert health(app, row.endpoint_id).hold_until is None
+        found = health(app, row.endpoint_id)
+        if status == 503:
+            assert found.hold_until is None
+        else:
+            # The pause of our own.
+            assert found.hold_until is not None
+            assert found.last_failure_at is not None
+            assert found.hold_until - found.last_failure_at == timedelta(seconds=60)
 
 
 def test_retry_after_is_believed_for_a_day_at_most(app: Flask, receiver: Receiver) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..catalog import matches
 from ..config import LEASE_RESERVE
+from ..delivery.rates import bucket_id
 from ..errors import (
     Forbidden,
     InvalidEndpoint,
@@ -207,10 +207,10 @@ def options(wire: Format, given: Any, endpoint_url: str) -> dict[str, Any] | Non
     return wire.check_options(given or {}, endpoint_url) or None
 
 
-def bucket(wire: Format, endpoint_url: str) -> str | None:
-    """The digest of what the endpoint shares with others of its service."""
+def bucket(wire: Format, endpoint_url: str, tenant: str | None) -> str | None:
+    """The id of the limit that the endpoint shares with others of its tenant at the same server."""
     shared = wire.bucket(endpoint_url)
-    return shared and hashlib.sha256(f"{wire.name}\n{shared}".encode()).hexdigest()
+    return bucket_id(tenant, wire.name, endpoint_url, shared) if shared else None
 
 
 def timeout(state: State, value: Any) -> float | None:

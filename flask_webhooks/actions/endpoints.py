@@ -163,7 +163,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         options=checked_options,
         timeout=seconds,
         rate_limit=rate,
-        bucket=checks.bucket(wire, whole_url),
+        bucket=checks.bucket(wire, whole_url, owner),
         ordered=in_order,
         state=EndpointState.ACTIVE if active else EndpointState.PAUSED,
     )

@@ -144,7 +144,7 @@ class Revision:
             return
         self.fresh_start = True
         # Without an entry in the trail: the URL has one, and a digest tells nobody anything.
-        self.values["bucket"] = checks.bucket(wire, url)
+        self.values["bucket"] = checks.bucket(wire, url, self.endpoint.tenant)
         shown, sealed = checks.sealed_url(self.state, wire, url)
         self.values |= {"url_shown": shown, "url_sealed": sealed}
         if url != before:

@@ -5,8 +5,15 @@ from __future__ import annotations
 from .i18n import gettext as _
 
 
-def advice(outcome: str, status: int | None = None) -> str:
-    """Plain-language advice for one attempt; empty where nothing has to be done."""
+def advice(
+    outcome: str, status: int | None = None, *, chat: bool = False, error: str | None = None
+) -> str:
+    """Plain-language advice for one attempt; empty where nothing has to be done.
+
+    :param chat: the endpoint is a channel of a chat, whose service the reader cannot change.
+    """
+    if chat and (words := _for_chat(outcome, status, error or "")):
+        return words
     match outcome:
         case "refused" if status is not None:
             return _for_status(status)
@@ -86,7 +93,8 @@ def _for_status(status: int) -> str:
             return _("The receiver does not take this content type: accept application/json.")
         case 429:
             return _(
-                "The receiver asks for fewer requests. We wait for as long as its Retry-After header says."
+                "The receiver asks for fewer requests. We wait for as long as its Retry-After header says, or for a "
+                "minute where it names no time."
             )
         case 502 | 503:
             return _(
@@ -99,3 +107,44 @@ def _for_status(status: int) -> str:
             )
         case _:
             return _("The receiver did not answer with a 2xx status, so this counts as a failure.")
+
+
+def _for_chat(outcome: str, status: int | None, error: str) -> str:
+    """Advice for the owner of a channel; empty where that for a receiver holds as well."""
+    match outcome:
+        case "timeout" | "connect_failed" | "tls_failed" | "dns_failed" | "broken":
+            return _(
+                "The chat's service could not be reached or did not answer. The message is sent again by itself; "
+                "if that goes on, check the host of the URL and the status page of the service."
+            )
+        case "refused" if "upgraded to a supergroup" in error:
+            return _(
+                "The group became a supergroup, which has another number. The webhook goes to the new number "
+                "from then on; its entry in the activity says so."
+            )
+        case "refused" if status is not None and 200 <= status < 300:
+            return _("The chat did not take the message: what it says stands above.")
+        case "refused" if status in (400, 422):
+            return _(
+                "The chat did not take the message: what it says stands above. Check that channel, thread or "
+                "topic still exist and that the webhook or the bot may write there."
+            )
+        case "refused" if status in (401, 403, 404, 410):
+            return _(
+                "The chat takes no messages at this URL: the webhook or the workflow was deleted or switched off, "
+                "the channel was archived, or the bot was removed. Make a new one in the chat, enter its URL, "
+                "and resume the webhook."
+            )
+        case "refused" if status == 413:
+            return _("The chat did not take a message of this size.")
+        case "refused" if status == 429:
+            return _(
+                "The chat asks for fewer messages. We wait for as long as it says, or for a minute where it "
+                "names no time; nothing has to be done."
+            )
+        case "refused" if status is not None and status >= 500:
+            return _(
+                "The chat's service failed or was overloaded. The message is sent again by itself."
+            )
+        case _:
+            return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from flask import Blueprint, Response, request
 
 from .. import actions, queries
@@ -66,6 +68,7 @@ def endpoint(endpoint_id: str) -> Response:
     return render(
         "endpoint.html",
         detail=detail,
+        now=datetime.now(UTC),
         series=queries.statistics(access, endpoint_id, request.args.get("period", "24h")),
         deliveries=queries.list_deliveries(access, endpoint_id, limit=_RECENT),
         tasks=queries.list_tasks(access, endpoint_id, limit=_TASKS),

@@ -23,7 +23,8 @@ from .. import queries
 from ..access import Access
 from ..bulk.looking import right_of
 from ..errors import NotFound
-from ..models import Endpoint
+from ..formats.chat import ChatFormat
+from ..models import Attempt, Endpoint
 from ..state import AllTenants, State
 from . import advice, banners, charts, display, findings, forms, i18n, task_wording, wording
 
@@ -101,6 +102,7 @@ class Toolbox:
     routing_status = staticmethod(wording.routing_status)
     routing_text = staticmethod(wording.routing_text)
     held_back = staticmethod(wording.held_back)
+    limited = staticmethod(wording.limited)
     owed_text = staticmethod(wording.owed_text)
     held_text = staticmethod(wording.held_text)
     finding_status = staticmethod(findings.finding_status)
@@ -123,8 +125,8 @@ class Toolbox:
     split = staticmethod(charts.split)
     periods = tuple(queries.PERIODS)
     most_counted = queries.MOST_COUNTED
+    limit_text = staticmethod(wording.limit_text)
     hold_text = staticmethod(wording.hold_text)
-    advice = staticmethod(advice.advice)
     catalog_text = staticmethod(i18n.catalog_text)
 
     def __init__(self, state: State) -> None:
@@ -175,6 +177,12 @@ class Toolbox:
     def asset(self, name: str) -> str:
         """URL of a static file, which changes when the file does."""
         return url_for(".static", filename=name, v=_fingerprint(name))
+
+    def advice(self, attempt: Attempt, format_name: str) -> str:
+        """What to do about an attempt, by the format of its endpoint."""
+        formats = self._state.formats
+        chat = format_name in formats and isinstance(formats[format_name], ChatFormat)
+        return advice.advice(attempt.outcome, attempt.status, chat=chat, error=attempt.error)
 
     def format_label(self, name: str) -> str:
         """A format's name for people; its key where the format is gone."""

@@ -101,6 +101,9 @@ def state_reason(reason: str) -> str:
         return _("It failed for more than %(days)s days.", days=days[1])
     if reason == "The receiver answered 410 Gone.":
         return _("The receiver answered 410 Gone.")
+    if reason.startswith("The receiver refuses for good. "):
+        error = reason.removeprefix("The receiver refuses for good. ")
+        return _("The receiver refuses for good.") + " " + error_text(error)
     return reason
 
 
@@ -131,7 +134,7 @@ def reason_text(reason: str | None, trigger: str = "") -> str:
         return _("A test is tried only once. Resend it as often as you like.")
     words = {
         "exhausted": _("Every attempt of the retry schedule has failed."),
-        "gone": _("The receiver answered 410 Gone, so it wants no more events."),
+        "gone": _("The receiver wants no more events: it answered 410 Gone, or refuses for good."),
         "blocked": _("The endpoint's address is one that webhooks may not be sent to."),
         "interrupted": _("Our worker was stopped in the middle of it too many times."),
         "endpoint_deleted": _("The endpoint was deleted."),
@@ -144,13 +147,27 @@ def reason_text(reason: str | None, trigger: str = "") -> str:
 def hold_text(reason: str | None) -> str:
     """Why nothing is sent to an endpoint for a while."""
     words = {
-        "retry_after": _("The receiver asked for a pause (Retry-After)."),
+        "retry_after": _("The receiver asked for a pause (429 or Retry-After)."),
         "failing": _("It keeps failing, so it is tried only now and then."),
         "unreadable_secret": _("Its secret, a header or its URL cannot be decrypted."),
         "unknown_format": _("The application no longer has its format."),
         "no_dns": _("Our name server does not answer, so everything waits."),
     }
     return words.get(reason, reason) if reason else ""
+
+
+def limit_text(limit: str) -> str:
+    """Which limit lets nothing through to an endpoint."""
+    words = {
+        "rate_limit": _("Its rate limit lets no more through for now."),
+        "shared_rate_limit": _(
+            "The rate limit of another webhook with the same destination lets no more through for now."
+        ),
+        "shared_pause": _(
+            "The destination asked for a pause, which holds for every webhook of yours that shares it."
+        ),
+    }
+    return words[limit]
 
 
 def phase_text(phase: str) -> str:
@@ -293,6 +310,11 @@ def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool
     return until is not None and until > now and delivery.trigger not in ON_DEMAND
 
 
+def limited(health: EndpointHealth, now: datetime) -> bool:
+    """Whether a limit lets nothing through to an endpoint yet."""
+    return health.wait_until is not None and health.wait_until > now
+
+
 def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime) -> str:
     """Where the delivery of an event to an endpoint stands, and what it waits for."""
     match delivery.state:
@@ -304,6 +326,10 @@ def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, no
             return held_text(endpoint.state)
         case "pending" if held_back(delivery, health, now):
             return _("It waits for the webhook.") + " " + hold_text(health.hold_reason)
+        case "pending" if limited(health, now):
+            return _(
+                "It waits for its turn: a limit of the webhook or of its destination lets no more through."
+            )
         case "pending" if delivery.attempt_count and delivery.trigger == Trigger.RETRY:
             return _("An attempt has failed; it is tried again by itself.")
         case "pending" if endpoint.ordered:

@@ -154,7 +154,7 @@ class Announcer:
             case Change.RECOVERED:
                 return {"failing_since": health.failing_since}
             case Change.DISABLED:
-                gone = last is not None and last.status == 410
+                gone = last is not None and last.reason == Reason.GONE
                 return {
                     "reason": str(Reason.GONE) if gone else "failing",
                     "failing_since": health.failing_since,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .. import health as health_rules
@@ -46,11 +45,13 @@ def judge(
             continue
         endpoint_id = item.claimed.endpoint_id
         before = result.health.get(endpoint_id, Health())
+        changes: list[Change] = []
         if item.outcome == Outcome.SUCCEEDED:
             after, changes = health_rules.after_success(before, now)
+        elif item.status == 429 or item.refusal.moved_to is not None:
+            after = health_rules.after_neither(before, now)
         else:
-            counted = _without_probing(policy) if _throttled(item) else policy
-            after, changes = health_rules.after_failure(before, now, counted)
+            after, changes = health_rules.after_failure(before, now, policy)
             if reason == Reason.GONE and Change.DISABLED not in changes:
                 changes.append(Change.DISABLED)
         if item.retry_after:
@@ -72,7 +73,7 @@ def delivery_state(item: Sent, retries: int) -> tuple[DeliveryState, Reason | No
         return DeliveryState.SUCCEEDED, None
     if item.outcome == Outcome.INTERRUPTED:
         return DeliveryState.PENDING, None
-    if item.status == 410:
+    if item.status == 410 or item.refusal.permanent:
         return DeliveryState.FAILED, Reason.GONE
     if item.outcome == Outcome.BLOCKED:
         return DeliveryState.FAILED, Reason.BLOCKED
@@ -87,15 +88,6 @@ def next_trigger(trigger: str, *, interrupted: bool) -> str:
     What a person asked for was not made yet if it was interrupted.
     """
     return trigger if interrupted and trigger in ON_DEMAND else Trigger.RETRY
-
-
-def _throttled(item: Sent) -> bool:
-    """Whether the receiver is there and only asks for less: a burst to a chat is refused like this."""
-    return item.status == 429 and bool(item.retry_after)
-
-
-def _without_probing(policy: Policy) -> Policy:
-    return replace(policy, failing_after=sys.maxsize)
 
 
 def _concerns_endpoint(item: Sent) -> bool:

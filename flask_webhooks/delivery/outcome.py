@@ -11,7 +11,7 @@ from typing import Any
 
 import blinker
 
-from ..formats import OutgoingEvent, Target
+from ..formats import OutgoingEvent, Refusal, Target
 from ..health import Change, Health
 from ..models import DeliveryState
 
@@ -88,6 +88,8 @@ class Sent:
     timings: dict[str, float] | None = None
     #: Seconds for which the receiver wants nothing more.
     retry_after: float | None = None
+    #: What the answer means beyond its status, where it is no success.
+    refusal: Refusal = field(default_factory=Refusal)
 
     @property
     def plain(self) -> bool:

@@ -7,10 +7,13 @@ a receiver's ``Retry-After`` moves it on as well. Redis has no part in it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -22,8 +25,24 @@ from .outcome import Sent
 HORIZON = timedelta(seconds=1)
 #: Seconds by which a request may miss its turn; what is later gives it back.
 TOLERANCE = 0.1
+#: Hexadecimal digits of each half of a shared bucket's id.
+HALF = 32
 #: Seconds that are left for the way to the receiver, which is not always as long.
 MARGIN = 0.05
+
+
+def bucket_id(tenant: str | None, format: str, url: str, shared: str) -> str:
+    """Return the id of a bucket that endpoints share.
+
+    The first half is of the tenant, the format and the server, so that no tenant can spend the limit of another
+    and no server that of another. The second half is of what the format says is shared.
+    """
+    parts = urlsplit(url)
+    return _digest(tenant, format, f"{parts.scheme}://{parts.netloc}") + _digest(shared)
+
+
+def _digest(*values: str | None) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:HALF]
 
 
 def interval(rate: float | None) -> timedelta:
@@ -123,19 +142,48 @@ def shared_limits(
 def hold_buckets(
     state: State, connection: sa.Connection, sent: Sequence[Sent], now: datetime
 ) -> None:
-    """Hold all endpoints of a bucket back for as long as the receiver asked of one of them."""
+    """Hold all endpoints of a bucket back for as long as the receiver asked of one of them.
+
+    Where it asked that for everything at its server, all buckets of the tenant there are held.
+    """
     until: dict[str, datetime] = {}
+    servers: dict[str, datetime] = {}
     for item in sent:
         bucket = item.claimed.bucket
         if bucket is not None and item.retry_after:
             moment = now + timedelta(seconds=item.retry_after)
             until[bucket] = max(until.get(bucket, moment), moment)
+            # An endpoint with a limit of its own alone has its own id there.
+            if item.refusal.whole_server and bucket != item.claimed.endpoint_id:
+                server = bucket[:HALF]
+                servers[server] = max(servers.get(server, moment), moment)
+    for server, moment in servers.items():
+        for bucket in _buckets_at(state, connection, server):
+            until[bucket] = max(until.get(bucket, moment), moment)
+    if servers:
+        # Those that nothing was sent to yet have no row.
+        table = state.table("Bucket")
+        values = [{"id": bucket, "free_at": now} for bucket in sorted(until)]
+        connection.execute(_insert_missing(table, connection.dialect.name), values)
     if until:
         _move(
             state,
             connection,
             [{"b_id": bucket, "b_free": moment} for bucket, moment in sorted(until.items())],
         )
+
+
+def _buckets_at(state: State, connection: sa.Connection, server: str) -> Sequence[str]:
+    """The buckets of live endpoints whose id begins with the half that is of a tenant's server."""
+    endpoint = state.table("Endpoint").c
+    return connection.scalars(
+        sa.select(endpoint.bucket)
+        .distinct()
+        .where(
+            endpoint.bucket.between(server + "0" * HALF, server + "f" * HALF),
+            endpoint.deleted_at.is_(None),
+        )
+    ).all()
 
 
 def _move(state: State, connection: sa.Connection, values: list[dict[str, Any]]) -> None:

@@ -21,7 +21,7 @@ from .. import attempt_errors
 from ..attempt_errors import told
 from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
-from ..formats import Answer, Format, Rendered, Target
+from ..formats import Answer, Format, Refusal, Rendered, Target
 from ..guard import Exchange, GuardedConnector, current_exchange
 from ..headers import product_token
 from ..health import Hold
@@ -153,6 +153,7 @@ class Sender:
             response_cut=answer.cut,
             timings=_timings(exchange, answer, began, duration),
             retry_after=verdict.retry_after,
+            refusal=verdict.refusal,
         )
 
     def _headers(self, url: URL, target: Target, rendered: Rendered) -> CIMultiDict[str]:
@@ -253,6 +254,7 @@ class _Verdict:
     outcome: Outcome
     error: str | None = None
     retry_after: float | None = None
+    refusal: Refusal = field(default_factory=Refusal)
 
 
 def _judge(
@@ -272,11 +274,13 @@ def _judge(
         body=bytes(answer.body),
     )
     explanation = None
+    refusal = Refusal()
     try:
         retry_after = style.retry_after(seen, now, settings.max_retry_after)
         succeeded = style.succeeded(seen)
         if not succeeded:
             explanation = style.explanation(seen)
+            refusal = style.refusal(seen)
     except Exception:
         # A format of the host's own. The request was made, so it must not be made again for this.
         logger.exception("The format %s could not judge an answer", style.name)
@@ -289,7 +293,8 @@ def _judge(
     if 300 <= seen.status < 400:
         error = told(attempt_errors.REDIRECTED, status=seen.status)
         return _Verdict(Outcome.REDIRECTED, error, retry_after)
-    return _Verdict(Outcome.REFUSED, _refusal(style, url, seen.status, explanation), retry_after)
+    refused = _refusal(style, url, seen.status, explanation)
+    return _Verdict(Outcome.REFUSED, refused, retry_after, refusal)
 
 
 def _refusal(style: Format, url: URL, status: int, explanation: str | None) -> str:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from .. import health as health_rules
 from ..health import Change, Health
 from ..models import DeliveryState, EndpointState
-from ..retry import next_attempt
+from ..retry import PAUSE, next_attempt
 from ..state import State
 from . import settling, trail
 from .announce import Announcer
@@ -30,6 +30,10 @@ from .rates import hold_buckets
 from .statistics import count_attempts
 from .waiting import divert, hold_pending
 
+#: What stands before the error in the reason of an endpoint whose receiver takes nothing any more.
+FOR_GOOD = "The receiver refuses for good."
+#: Characters of a reason.
+MAX_REASON = 500
 #: A healthy endpoint's last success is written at most this often, in seconds.
 SUCCESS_STEP = 1.0
 
@@ -72,7 +76,7 @@ class Settler:
             def ours(claimed: Claimed) -> bool:
                 return tokens.get(claimed.delivery_id) == claimed.token
 
-            valid = [item for item in sent if ours(item.claimed)]
+            valid = [self._paused(item) for item in sent if ours(item.claimed)]
             given_back = [item for item in released if ours(item.claimed)]
             settled.stale = len(sent) - len(valid)
             judgement = judge(
@@ -89,11 +93,18 @@ class Settler:
             self._update_deliveries(connection, settled, now)
             self._update_health(connection, health, after)
             hold_buckets(self.state, connection, valid, now)
+            self._follow(connection, valid, now)
             count_attempts(self.state, connection, valid)
             settled.changes = self._apply_changes(connection, judgement, now)
             divert(self.state, connection, _pending_again(settled, given_back))
             settled.emitted = self.announcer.record(connection, settled, now)
         return settled
+
+    def _paused(self, item: Sent) -> Sent:
+        """The attempt, with a pause of our own where a 429 names no usable time."""
+        if item.status != 429 or item.retry_after or item.outcome == Outcome.SUCCEEDED:
+            return item
+        return replace(item, retry_after=min(PAUSE, self.state.settings.max_retry_after))
 
     def _lock_health(self, connection: sa.Connection, endpoint_ids: set[str]) -> dict[str, Health]:
         rows = connection.execute(
@@ -196,6 +207,40 @@ class Settler:
         if changed:
             connection.execute(settling.write_health(self.state), changed)
 
+    def _follow(self, connection: sa.Connection, sent: Sequence[Sent], now: datetime) -> None:
+        """Let endpoints follow receivers that have moved, but for those that were changed in the meantime."""
+        table = self.state.table("Endpoint")
+        for item in {item.claimed.endpoint_id: item for item in sent}.values():
+            target, moved_to = item.target, item.refusal.moved_to
+            if moved_to is None:
+                continue
+            style = self.state.formats[target.format]
+            move = style.moved(target.url, target.options, moved_to)
+            if move is None:
+                continue
+            values: dict[str, Any] = {"options": dict(move.options) or None}
+            if move.url != target.url:
+                values["url_shown"] = style.mask_url(move.url)
+                values["url_sealed"] = self.state.vault.seal(move.url)
+            followed = connection.execute(
+                sa.update(table)
+                .where(
+                    table.c.id == target.id,
+                    table.c.version == target.version,
+                    table.c.deleted_at.is_(None),
+                )
+                .values(version=table.c.version + 1, updated_at=now, **values)
+            )
+            if followed.rowcount:
+                trail.record(
+                    self.state,
+                    connection,
+                    "endpoint.updated",
+                    tenant=target.tenant,
+                    endpoint_id=target.id,
+                    changes=dict(move.changes),
+                )
+
     def _apply_changes(
         self, connection: sa.Connection, judgement: Judgement, now: datetime
     ) -> list[tuple[str, Change, Health]]:
@@ -229,14 +274,13 @@ class Settler:
         self, connection: sa.Connection, endpoint_id: str, judgement: Judgement, now: datetime
     ) -> None:
         """Disable an endpoint, hold what waits for it, and write down in the audit trail who did that and why."""
-        gone = any(
-            reason == Reason.GONE and item.claimed.endpoint_id == endpoint_id
-            for item, _, reason in judgement.attempts
-        )
         days = self.state.settings.disable_after / 86_400
-        why = (
-            "The receiver answered 410 Gone." if gone else f"It failed for more than {days:g} days."
-        )
+        why = f"It failed for more than {days:g} days."
+        for item, _, reason in judgement.attempts:
+            if reason == Reason.GONE and item.claimed.endpoint_id == endpoint_id:
+                why = "The receiver answered 410 Gone."
+                if item.refusal.permanent:
+                    why = f"{FOR_GOOD} {item.error}"[:MAX_REASON]
         table = self.state.table("Endpoint")
         connection.execute(
             sa.update(table)

@@ -12,7 +12,7 @@ from .aureva import Aureva
 from .authforge import AuthForge
 from .authon import Authon
 from .authvaultix import AuthVaultix
-from .base import Answer, ExportedEndpoint, Format, OutgoingEvent, Rendered, Target
+from .base import Answer, ExportedEndpoint, Format, Move, OutgoingEvent, Refusal, Rendered, Target
 from .cloudevents import CloudEvents
 from .custom import Custom
 from .discord import Discord
@@ -28,7 +28,9 @@ __all__ = [
     "Format",
     "Formats",
     "HexSigned",
+    "Move",
     "OutgoingEvent",
+    "Refusal",
     "Rendered",
     "StandardSigned",
     "Target",

@@ -78,6 +78,28 @@ class Answer:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an answer that is no success means beyond its status."""
+
+    #: The pause that it asks for holds for everything at this server, not only for the bucket of the endpoint.
+    whole_server: bool = False
+    #: No request can succeed before a person changes something at the receiver or at the endpoint.
+    permanent: bool = False
+    #: Where the receiver says that events are to go from now on; see `Format.moved`.
+    moved_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a receiver that has moved makes of an endpoint."""
+
+    url: str
+    options: Mapping[str, Any]
+    #: For the audit trail: ``{"chat_id": [old, new]}``.
+    changes: Mapping[str, list[Any]]
+
+
 class ExportedEndpoint(TypedDict, total=False):
     """What `Format.read_export` found; all but `url` may be missing."""
 
@@ -176,7 +198,8 @@ class Format:
     def bucket(self, url: str) -> str | None:
         """What endpoints share a limit of the receiving service: one bot, one channel's webhook.
 
-        The text may hold secrets; only a digest of it is stored.
+        Only endpoints of one tenant, with one scheme, host and port, ever share a limit. The text may hold
+        secrets; only a digest of it is stored.
         """
         return None
 
@@ -200,6 +223,14 @@ class Format:
         if answer.status not in HOLDING_STATUSES:
             return None
         return parse_retry_after(answer.headers.get("retry-after"), now, longest)
+
+    def refusal(self, answer: Answer) -> Refusal:
+        """What an answer that is no success means beyond its status."""
+        return Refusal()
+
+    def moved(self, url: str, options: Mapping[str, Any], moved_to: int) -> Move | None:
+        """The endpoint after a `Refusal` with `moved_to`; ``None`` where it stays as it is."""
+        return None
 
     def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
         """Read an endpoint from an export of the service whose format this is.

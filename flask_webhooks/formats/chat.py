@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from ..errors import InvalidEndpoint
-from .base import Answer, Format, OutgoingEvent, Target
+from .base import Answer, Format, OutgoingEvent, Refusal, Target
 from .chat_members import MASK, Field, fields_of
 from .chat_names import humanise
 from .chat_text import Markup, clean, clean_start, fair_cap
@@ -28,6 +29,9 @@ MAX_TEXT = 500
 #: Characters of what a service says is wrong, and bytes of an answer that is not JSON and may be that.
 MAX_EXPLANATION = 200
 MAX_PLAIN_ANSWER = 400
+
+#: What networks in front of services answer, such as Cloudflare's "error code: 1015".
+_NETWORK = re.compile(rb"\s*(<|error code)", re.IGNORECASE)
 
 
 class Tone(Enum):
@@ -166,10 +170,15 @@ class ChatFormat(Format):
                 return shown if whole else shown[: MAX_EXPLANATION - 1].rstrip() + "…"
         return None
 
+    def refusal(self, answer: Answer) -> Refusal:
+        """A 429 that the network in front of a service writes is about all that comes from us."""
+        return Refusal(
+            whole_server=answer.status == 429 and _NETWORK.match(answer.body) is not None
+        )
+
     def bucket(self, url: str) -> str | None:
-        """One limit for each webhook: its host and path."""
-        parts = urlsplit(url)
-        return f"{self.name} {parts.hostname}{parts.path}"
+        """One limit for each webhook: its path."""
+        return urlsplit(url).path
 
 
 def as_body(message: Mapping[str, Any]) -> bytes:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InvalidEndpoint
 from ..retry import parse_retry_after
-from .base import Answer, OutgoingEvent, Rendered, Target
+from .base import Answer, OutgoingEvent, Refusal, Rendered, Target
 from .chat import (
     MAX_TEXT,
     ChatFormat,
@@ -32,6 +33,8 @@ _HOSTS = ("discord.com", "discordapp.com")
 _PATH = re.compile(
     r"(?P<start>.*/api(?:/v\d+)?/webhooks/(?P<id>[^/]+))/(?P<token>[^/]+)(?P<more>/.*)?"
 )
+#: Unknown channel or thread, unknown webhook, invalid token of a webhook.
+_FOR_GOOD = (10003, 10015, 50027)
 MAX_TITLE = 256
 #: Of the 6,000 in all, after title, text and footer.
 FIELDS_ROOM = 5000
@@ -77,7 +80,7 @@ class Discord(ChatFormat):
     def bucket(self, url: str) -> str | None:
         """One limit for each webhook, whatever version of the API or thread."""
         found = _PATH.fullmatch(urlsplit(url).path)
-        return f"discord {found['id']}" if found else super().bucket(url)
+        return f"{found['id']}/{found['token']}" if found else super().bucket(url)
 
     def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
         message = compose(event, target)
@@ -107,6 +110,23 @@ class Discord(ChatFormat):
         if self.succeeded(answer) and answer.headers.get("x-ratelimit-remaining") == "0":
             return seconds_of(answer.headers.get("x-ratelimit-reset-after"), longest)
         return super().retry_after(answer, now, longest)
+
+    def refusal(self, answer: Answer) -> Refusal:
+        """A 429 may be about all requests of ours. A webhook that Discord does not know stays unknown.
+
+        https://docs.discord.com/developers/topics/rate-limits#exceeding-a-rate-limit
+        https://docs.discord.com/developers/topics/opcodes-and-status-codes#json
+        """
+        found = super().refusal(answer)
+        said = json_of(answer)
+        if answer.status != 429:
+            return replace(found, permanent=said.get("code") in _FOR_GOOD)
+        everything = (
+            said.get("global") is True
+            or answer.headers.get("x-ratelimit-global") == "true"
+            or answer.headers.get("x-ratelimit-scope") == "global"
+        )
+        return replace(found, whole_server=True) if everything else found
 
     def mask_url(self, url: str) -> str:
         found = _PATH.fullmatch(urlsplit(url).path)

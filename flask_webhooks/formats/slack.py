@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InvalidEndpoint
-from .base import OutgoingEvent, Rendered, Target
-from .chat import MAX_TEXT, ChatFormat, Message, as_body, compose, masked_url
+from .base import Answer, OutgoingEvent, Refusal, Rendered, Target
+from .chat import MAX_PLAIN_ANSWER, MAX_TEXT, ChatFormat, Message, as_body, compose, masked_url
 from .chat_members import MASK
 from .chat_text import Markup, utf16_units
 
@@ -23,6 +24,11 @@ MAX_HEADER = 150
 #: Labels and values that one section holds: five lines.
 MAX_SECTION_FIELDS = 10
 FIELDS_ROOM = 12_000
+_FOR_GOOD = (
+    *("no_service", "no_service_id", "no_team", "team_disabled", "invalid_token"),
+    *("channel_not_found", "channel_is_archived", "user_not_found"),
+    *("action_prohibited", "posting_to_general_channel_denied"),
+)
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 #: ``<!channel>``, ``<@U1>`` and links all begin with ``<``.
 MARKUP = Markup(
@@ -61,6 +67,15 @@ class Slack(ChatFormat):
             "unfurl_media": False,
         }
         return Rendered(url=target.url, headers={}, body=as_body(body))
+
+    def refusal(self, answer: Answer) -> Refusal:
+        """What Slack says in one word tells whether it can ever take a message.
+
+        https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
+        """
+        found = super().refusal(answer)
+        said = answer.body[:MAX_PLAIN_ANSWER].decode(errors="replace").strip()
+        return replace(found, permanent=400 <= answer.status < 500 and said in _FOR_GOOD)
 
     def mask_url(self, url: str) -> str:
         # /services/T…/B…/secret: workspace and webhook tell one from another.

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ..errors import InvalidEndpoint
-from .base import Answer, OutgoingEvent, Rendered, Target
+from .base import Answer, OutgoingEvent, Refusal, Rendered, Target
 from .chat import (
     MAX_PLAIN_ANSWER,
     MAX_TEXT,
@@ -26,6 +27,7 @@ from .chat import (
     Tone,
     as_body,
     compose,
+    json_of,
     masked_url,
 )
 from .chat_members import MASK
@@ -38,6 +40,13 @@ MAX_TITLE = 150
 _FAILED = b"Microsoft Teams endpoint returned HTTP error"
 #: Units of two bytes for labels and values.
 FIELDS_ROOM = 9000
+_FOR_GOOD = (
+    "WorkflowNotFound",
+    "WorkflowTriggerNotFound",
+    "WorkflowTriggerIsNotEnabled",
+    "DirectApiAuthorizationRequired",
+    "DirectApiInvalidAuthorizationScheme",
+)
 _STYLES = {
     Tone.GOOD: "good",
     Tone.BAD: "attention",
@@ -83,6 +92,11 @@ class Teams(ChatFormat):
             )
         return super().check_options(options, url)
 
+    def bucket(self, url: str) -> str | None:
+        """One limit for each workflow, by its path and its signature."""
+        parts = urlsplit(url)
+        return f"{parts.path} {parse_qs(parts.query).get('sig')}"
+
     def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
         message = compose(event, target)
         card = {
@@ -107,6 +121,13 @@ class Teams(ChatFormat):
         https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using
         """
         return super().succeeded(answer) and _FAILED not in answer.body[:MAX_PLAIN_ANSWER]
+
+    def refusal(self, answer: Answer) -> Refusal:
+        """A workflow that is gone or switched off, and a wrong signature, stay so by themselves."""
+        found = super().refusal(answer)
+        error = json_of(answer).get("error")
+        code = error.get("code") if isinstance(error, Mapping) else None
+        return replace(found, permanent=400 <= answer.status < 500 and code in _FOR_GOOD)
 
     def mask_url(self, url: str) -> str:
         path = urlsplit(url).path

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 from ..errors import InvalidEndpoint
-from .base import Answer, OutgoingEvent, Rendered, Target
+from .base import Answer, Move, OutgoingEvent, Refusal, Rendered, Target
 from .chat import MAX_TEXT, ChatFormat, as_body, compose, json_of, masked_url, seconds_of
 from .chat_members import MASK
 from .chat_text import Markup, utf16_units
@@ -21,6 +22,10 @@ from .chat_text import Markup, utf16_units
 _HOST = "api.telegram.org"
 _PATH = re.compile(r"(?P<start>.*/bot)(?P<token>[^/]+)/sendMessage/?", re.IGNORECASE)
 _CHAT = re.compile(r"-?[0-9]{1,19}|@[A-Za-z][A-Za-z0-9_]{3,31}")
+_FOR_GOOD = re.compile(
+    r"chat not found|thread not found|group chat was|not enough rights|have no rights"
+    r"|need administrator rights|TOPIC_(CLOSED|DELETED)|CHAT_WRITE_FORBIDDEN"
+)
 #: What the body holds must not come twice.
 _IN_BODY = {"chat_id", "message_thread_id", "text", "parse_mode", "link_preview_options"}
 #: Leaves room for title, text, footer and what stands between.
@@ -80,7 +85,7 @@ class Telegram(ChatFormat):
     def bucket(self, url: str) -> str | None:
         """One limit for each bot, in whatever chats it writes."""
         found = _PATH.fullmatch(urlsplit(url).path)
-        return f"telegram {unquote(found['token'])}" if found else super().bucket(url)
+        return unquote(found["token"]) if found else super().bucket(url)
 
     def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
         message = compose(event, target)
@@ -127,10 +132,48 @@ class Telegram(ChatFormat):
                 return seconds
         return super().retry_after(answer, now, longest)
 
+    def refusal(self, answer: Answer) -> Refusal:
+        """A group that became a supergroup has another number; where the bot may not write, it stays so.
+
+        https://core.telegram.org/bots/api#responseparameters
+        """
+        found = super().refusal(answer)
+        said = json_of(answer)
+        if said.get("ok") is not False:
+            # Not from Telegram itself.
+            return found
+        parameters = said.get("parameters")
+        number = parameters.get("migrate_to_chat_id") if isinstance(parameters, dict) else None
+        if _kind_of(number) == "supergroup":
+            return replace(found, moved_to=number)
+        described = str(said.get("description"))
+        permanent = said.get("error_code") in (401, 403, 404) or _FOR_GOOD.search(described)
+        return replace(found, permanent=bool(permanent))
+
+    def moved(self, url: str, options: Mapping[str, Any], moved_to: int) -> Move | None:
+        """Only a group becomes a supergroup, and a supergroup becomes nothing else."""
+        in_url = _in_query(url, "chat_id")
+        before = _number(options.get("chat_id") if in_url is None else in_url)
+        if _kind_of(before) != "group":
+            return None
+        changes = {"chat_id": [before, moved_to]}
+        if in_url is None:
+            return Move(url, {**options, "chat_id": moved_to}, changes)
+        address = _without_query(url, {"chat_id"})
+        joint = "&" if "?" in address else "?"
+        return Move(f"{address}{joint}chat_id={moved_to}", options, changes)
+
     def mask_url(self, url: str) -> str:
         found = _PATH.fullmatch(urlsplit(url).path)
         path = f"{found['start']}{MASK}/sendMessage" if found else f"/{MASK}"
         return masked_url(url, path, ("chat_id", "message_thread_id"))
+
+
+def _kind_of(chat: Any) -> str | None:
+    """``group`` or ``supergroup`` by the number of a chat; https://core.telegram.org/api/bots/ids."""
+    if not isinstance(chat, int) or isinstance(chat, bool) or not -(10**13) < chat < 0:
+        return None
+    return "supergroup" if chat < -(10**12) else "group"
 
 
 def _in_query(url: str, name: str) -> str | None:

@@ -17,6 +17,7 @@ from .deliveries import (
 from .endpoints import (
     EndpointDetail,
     EndpointRow,
+    Limit,
     count_endpoints,
     find_endpoints,
     get_endpoint,
@@ -63,6 +64,7 @@ __all__ = [
     "EventRow",
     "Failing",
     "HealthReport",
+    "Limit",
     "Page",
     "Preview",
     "PublicKey",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint, is_id, no_endpoint
 from ..conditions import holds, of_tenant
+from ..delivery import rates
 from ..errors import UnreadableSecret
 from ..models import DeliveryState, Endpoint, EndpointHealth
 from ..state import State
@@ -51,6 +53,25 @@ class EndpointRow:
         return max((time for time in times if time is not None), default=None)
 
 
+class Limit(enum.StrEnum):
+    """Which limit lets nothing through to an endpoint."""
+
+    #: Its own rate limit.
+    RATE = "rate_limit"
+    #: The rate limit of another endpoint with the same destination.
+    SHARED_RATE = "shared_rate_limit"
+    #: The pause that the receiver asked for, of whichever endpoint with that destination.
+    SHARED_PAUSE = "shared_pause"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A limit that an endpoint waits for, and until when."""
+
+    until: datetime
+    limit: Limit
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointDetail(EndpointRow):
     """An endpoint as its own page shows it. Secrets and header values are not there."""
@@ -61,6 +82,8 @@ class EndpointDetail(EndpointRow):
     secrets_until: tuple[datetime | None, ...]
     #: A secret, a header or the URL was encrypted with a key that is gone: nothing can be sent.
     unreadable: bool
+    #: What it waits for though nothing holds it by itself.
+    wait: Wait | None
 
 
 def list_endpoints(
@@ -142,7 +165,7 @@ def get_endpoint(
     include_deleted: bool = False,
     now: datetime | None = None,
 ) -> EndpointDetail:
-    """One endpoint. Four statements.
+    """One endpoint. Four statements, five where it waits for a limit.
 
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view`` it.
@@ -152,16 +175,24 @@ def get_endpoint(
     models = state.models
     moment = now or datetime.now(UTC)
     with access.read() as session:
-        endpoint, health = session.execute(
-            sa.select(models.Endpoint, models.EndpointHealth)
+        endpoint, health, free_at = session.execute(
+            sa.select(models.Endpoint, models.EndpointHealth, models.Bucket.free_at)
             .join_from(
                 models.Endpoint,
                 models.EndpointHealth,
                 models.EndpointHealth.endpoint_id == models.Endpoint.id,
             )
+            .outerjoin(
+                models.Bucket,
+                models.Bucket.id == sa.func.coalesce(models.Endpoint.bucket, models.Endpoint.id),
+            )
             .where(models.Endpoint.id == endpoint_id)
         ).one()
         counts = _counts(session, state, models.Endpoint.id == endpoint_id, moment)
+        wait = None
+        if free_at is not None and free_at > moment + rates.HORIZON:
+            pending = counts[endpoint_id]["pending"]
+            wait = _wait(session, state, endpoint, pending, free_at, moment)
     header_names, secrets_until, unreadable = _opened(state, endpoint, moment)
     return EndpointDetail(
         endpoint,
@@ -170,6 +201,7 @@ def get_endpoint(
         header_names=header_names,
         secrets_until=secrets_until,
         unreadable=unreadable,
+        wait=None if health.hold_until is not None and health.hold_until > moment else wait,
     )
 
 
@@ -253,6 +285,26 @@ def _counts(
             "held": min(held, MOST_COUNTED),
         }
     return counts
+
+
+def _wait(
+    session: Session,
+    state: State,
+    endpoint: Endpoint,
+    pending: int,
+    free_at: datetime,
+    now: datetime,
+) -> Wait | None:
+    """The limit that lets nothing through to an endpoint before `free_at`. One statement at most."""
+    rate = endpoint.rate_limit
+    if endpoint.bucket is not None:
+        shared = rates.shared_limits(state, session.connection(), [endpoint.bucket])
+        rate = shared.get(endpoint.bucket)
+    if free_at > now + rates.HORIZON + rates.interval(rate):
+        return Wait(free_at, Limit.SHARED_PAUSE)
+    if not pending:
+        return None
+    return Wait(free_at, Limit.RATE if rate == endpoint.rate_limit else Limit.SHARED_RATE)
 
 
 def _waiting(state: State, which: sa.ColumnElement[bool]) -> sa.Select[Any]:

@@ -6,13 +6,14 @@ from typing import Final
 
 from ...delivery.outcome import Outcome
 from ...models import DeliveryState, EndpointState, Trigger
-from ...queries import MAX_LIMIT, MOST_ATTEMPTS, MOST_COUNTED, Why
+from ...queries import MAX_LIMIT, MOST_ATTEMPTS, MOST_COUNTED, Limit, Why
 from .parts import (
     Schema,
     flag,
     identifier,
     list_of,
     members,
+    nullable,
     one_of,
     optional_text,
     optional_time,
@@ -86,6 +87,13 @@ _OPENED: Final[dict[str, Schema]] = {
     ),
     "public_keys": list_of(members({"key": text(), "expires_at": optional_time()})),
     "unreadable": flag("Something was encrypted with a key that is gone: nothing can be sent."),
+    "wait": nullable(
+        members(
+            {"until": time(), "limit": one_of(Limit)},
+            "What the endpoint waits for though nothing holds it by itself: its rate limit, or the rate limit "
+            "or the pause of a destination that it shares with other endpoints of its tenant.",
+        )
+    ),
 }
 _GIVEN: Final[dict[str, Schema]] = {
     "secret": optional_text("Shown this once. Null where there is none to be shown."),
