@@ -91,6 +91,8 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float) -> None:
         "1 2",
         "31 Jan",
         "Sat, 99 Jan 2026 12:00:00 GMT",
+        "Wed, 21 Oct 2015 07:28:00 +99999999999999999999",
+        "Wed, 21 Oct 99999999999999999999 07:28:00 GMT",
     ],
 )
 def test_retry_after_that_makes_no_sense_is_ignored(value: str | None) -> None:

@@ -54,7 +54,10 @@ def diagnose(
     causes = list(_causes(error))
     if exchange.refused is not None:
         return Failure(Outcome.BLOCKED, told(errors.BLOCKED, reason=exchange.refused))
-    if any(isinstance(cause, OSError) and cause.errno in _OUR_ERRORS for cause in causes):
+    connected = exchange.peer is not None
+    if not connected and any(
+        isinstance(cause, OSError) and cause.errno in _OUR_ERRORS for cause in causes
+    ):
         return Failure(Outcome.CONNECT_FAILED, f"We could not connect: {_text(error)}.", ours=True)
     # The innermost first: aiohttp's exceptions derive from those of `ssl` too, without their reasons.
     for cause in reversed(causes):
@@ -86,8 +89,8 @@ def diagnose(
         case aiohttp.ClientError() | OSError():
             return Failure(Outcome.BROKEN, told(errors.BROKEN, why=_text(error)))
         case _:
-            # Once there is an answer, sending again and again would only repeat the request.
-            return Failure(Outcome.BROKEN, errors.UNEXPECTED, ours=not answered)
+            # Once there is a connection, sending again and again could only repeat the request.
+            return Failure(Outcome.BROKEN, errors.UNEXPECTED, ours=not (connected or answered))
 
 
 def _no_connection(exchange: Exchange, why: str) -> str:

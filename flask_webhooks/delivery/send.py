@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
 
@@ -25,6 +25,7 @@ from ..formats import Answer, Format, Refusal, Rendered, Target
 from ..guard import Exchange, GuardedConnector, current_exchange
 from ..headers import product_token
 from ..health import Hold
+from ..retry import usable_wait
 from ..state import State
 from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
 from .outcome import Claimed, Outcome, Released, Sent
@@ -104,6 +105,13 @@ class Sender:
             rendered = style.render(claimed.event, target, started_at)
             url = _parsed(rendered.url)
             headers = self._headers(url, target, rendered)
+            request = _Request(
+                url=url,
+                headers=headers,
+                body=rendered.body,
+                shown_headers=_shown_headers(headers, target, rendered),
+                shown_body=_text(rendered.body),
+            )
         except Exception:
             logger.exception("Delivery %s could not be rendered", claimed.delivery_id)
             return Released(claimed, OWN_TROUBLE_DELAY)
@@ -115,20 +123,14 @@ class Sender:
         failure: Failure | None = None
         try:
             async with asyncio.timeout(deadline):
-                await self._post(url, rendered.body, headers, exchange, answer)
+                await self._post(request, exchange, answer)
         except Exception as error:
-            failure = diagnose(
-                error,
-                exchange,
-                host=url.host or "",
-                answered=answer.status is not None,
-                timeout=deadline,
-            )
-            if failure.ours:
+            failure = _explained(error, exchange, url, answer, deadline)
+            if failure.ours or failure.error == attempt_errors.UNEXPECTED:
                 logger.error("Delivery %s could not be sent", claimed.delivery_id, exc_info=error)
         finally:
             current_exchange.reset(token)
-        duration = (time.perf_counter() - began) * 1000
+        duration = round((time.perf_counter() - began) * 1000, 3)
         if failure is not None and failure.unanswered_lookup:
             trouble = await self._resolver.trouble(url.raw_host or "")
             if trouble is not None:
@@ -136,25 +138,35 @@ class Sender:
                 return Released(claimed, OWN_TROUBLE_DELAY, reason)
         if failure is not None and failure.ours:
             return Released(claimed, OWN_TROUBLE_DELAY)
-        verdict = _judge(style, url, answer, failure, started_at, self._settings)
-        return Sent(
+        # From here on the request counts as made: whatever happens, an attempt is recorded.
+        attempt = Sent(
             claimed=claimed,
             target=target,
-            outcome=verdict.outcome,
+            outcome=_plain_outcome(answer, failure),
             started_at=started_at,
-            duration_ms=round(duration, 3),
+            duration_ms=duration,
             status=answer.status,
-            error=None if verdict.error is None else clean(verdict.error)[:MAX_ERROR_LENGTH],
-            address=exchange.peer or exchange.tried_address or exchange.refused_address,
-            request_headers=_shown_headers(headers, target, rendered),
-            request_body=_text(rendered.body),
-            response_headers=answer.shown_headers(),
-            response_body=None if answer.status is None else _text(bytes(answer.body)),
-            response_cut=answer.cut,
-            timings=_timings(exchange, answer, began, duration),
-            retry_after=verdict.retry_after,
-            refusal=verdict.refusal,
+            request_headers=request.shown_headers,
+            request_body=request.shown_body,
         )
+        try:
+            verdict = _judge(style, url, answer, failure, started_at, self._settings)
+            return replace(
+                attempt,
+                outcome=verdict.outcome,
+                error=None if verdict.error is None else clean(verdict.error)[:MAX_ERROR_LENGTH],
+                address=exchange.peer or exchange.tried_address or exchange.refused_address,
+                response_headers=answer.shown_headers(),
+                response_body=None if answer.status is None else _text(bytes(answer.body)),
+                response_cut=answer.cut,
+                timings=_timings(exchange, answer, began, duration),
+                retry_after=verdict.retry_after,
+                refusal=verdict.refusal,
+            )
+        except Exception:
+            logger.exception("The answer to delivery %s could not be read", claimed.delivery_id)
+            succeeded = attempt.outcome == Outcome.SUCCEEDED
+            return replace(attempt, error=None if succeeded else attempt_errors.UNEXPECTED)
 
     def _headers(self, url: URL, target: Target, rendered: Rendered) -> CIMultiDict[str]:
         """All that are sent but for ``Connection``: the format's own win over the customer's."""
@@ -173,18 +185,16 @@ class Sender:
                 headers[name] = value
         return headers
 
-    async def _post(
-        self, url: URL, body: bytes, headers: CIMultiDict[str], exchange: Exchange, answer: _Answer
-    ) -> None:
+    async def _post(self, request: _Request, exchange: Exchange, answer: _Answer) -> None:
         try:
             try:
-                await self._request(self._session, url, body, headers, answer)
+                await self._request(self._session, request, answer)
             except aiohttp.ClientConnectionError:
                 # The receiver closed an idle connection just as we wrote to it. aiohttp does not try
                 # again by itself, since a POST is not idempotent; ours are, by their webhook-id.
                 if not exchange.reused or answer.status is not None:
                     raise
-                await self._request(self._fresh, url, body, headers, answer)
+                await self._request(self._fresh, request, answer)
         except BaseException:
             exchange.abort()
             raise
@@ -192,16 +202,14 @@ class Sender:
             exchange.abort()
 
     async def _request(
-        self,
-        session: aiohttp.ClientSession,
-        url: URL,
-        body: bytes,
-        headers: CIMultiDict[str],
-        answer: _Answer,
+        self, session: aiohttp.ClientSession, request: _Request, answer: _Answer
     ) -> None:
+        body = request.body
         # aiohttp warns of large bytes, which it would write in one go.
         data = body if len(body) <= LARGE_BODY else io.BytesIO(body)
-        async with session.post(url, data=data, headers=headers, allow_redirects=False) as response:
+        async with session.post(
+            request.url, data=data, headers=request.headers, allow_redirects=False
+        ) as response:
             answer.at = time.perf_counter()
             answer.status = response.status
             answer.headers = list(response.headers.items())
@@ -220,6 +228,17 @@ class Sender:
 def _parsed(url: str) -> URL:
     """Endpoints are few and requests many."""
     return URL(url, encoded=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request that is ready to be made, and what is recorded of it."""
+
+    url: URL
+    headers: CIMultiDict[str]
+    body: bytes
+    shown_headers: list[list[str]]
+    shown_body: str
 
 
 @dataclass(slots=True)
@@ -276,16 +295,17 @@ def _judge(
     explanation = None
     refusal = Refusal()
     try:
-        retry_after = style.retry_after(seen, now, settings.max_retry_after)
+        wait = style.retry_after(seen, now, settings.max_retry_after)
         succeeded = style.succeeded(seen)
         if not succeeded:
-            explanation = style.explanation(seen)
+            explanation = _one_text(style.explanation(seen))
             refusal = style.refusal(seen)
     except Exception:
         # A format of the host's own. The request was made, so it must not be made again for this.
         logger.exception("The format %s could not judge an answer", style.name)
-        retry_after = Format.retry_after(style, seen, now, settings.max_retry_after)
+        wait = Format.retry_after(style, seen, now, settings.max_retry_after)
         succeeded = Format.succeeded(style, seen)
+    retry_after = usable_wait(wait, settings.max_retry_after)
     if failure is not None:
         return _Verdict(failure.outcome, failure.error, retry_after)
     if succeeded:
@@ -295,6 +315,32 @@ def _judge(
         return _Verdict(Outcome.REDIRECTED, error, retry_after)
     refused = _refusal(style, url, seen.status, explanation)
     return _Verdict(Outcome.REFUSED, refused, retry_after, refusal)
+
+
+def _explained(
+    error: Exception, exchange: Exchange, url: URL, answer: _Answer, timeout: float
+) -> Failure:
+    """The cause of a failed request; also where the diagnosis itself fails, for an attempt has to be recorded."""
+    answered = answer.status is not None
+    try:
+        return diagnose(error, exchange, host=url.host or "", answered=answered, timeout=timeout)
+    except Exception:
+        logger.exception("A failed request could not be explained")
+        made = answered or exchange.peer is not None
+        return Failure(Outcome.BROKEN, attempt_errors.UNEXPECTED, ours=not made)
+
+
+def _one_text(explanation: object) -> str | None:
+    """The text of a format's explanation, which may be one of the host's own."""
+    return None if explanation is None else str(explanation)
+
+
+def _plain_outcome(answer: _Answer, failure: Failure | None) -> Outcome:
+    """The outcome where the answer cannot be judged in any other way than by its status."""
+    if failure is not None:
+        return failure.outcome
+    taken = answer.status is not None and 200 <= answer.status < 300
+    return Outcome.SUCCEEDED if taken else Outcome.REFUSED
 
 
 def _refusal(style: Format, url: URL, status: int, explanation: str | None) -> str:
