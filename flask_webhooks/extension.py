@@ -17,8 +17,9 @@ from .access import system_access
 from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
 from .config import Settings
-from .errors import ConfigurationError
+from .errors import ConfigurationError, WebhooksError
 from .formats import Format, Formats, builtin_formats
+from .host_transaction import check_engine
 from .logs import log_failure
 from .models import Event, Models, build_models
 from .state import EXTENSION, AllTenants, Hooks, State, state_of, unwrap
@@ -92,6 +93,7 @@ class Webhooks:
                 "This application has no SQLALCHEMY_DATABASE_URI, so there is no default database for the tables. "
                 f"Set WEBHOOKS_BIND_KEY to the bind that is to hold them: {names}."
             )
+        check_engine(engines[settings.bind_key], app.name)
         if settings.subdomain is not None and not (
             app.subdomain_matching and app.config.get("SERVER_NAME")
         ):
@@ -228,9 +230,7 @@ class Webhooks:
                 data, tenant = built if isinstance(built, tuple) else (built, None)
                 outbox.emit(state, event_type, data, tenant=tenant, shielded=True)
             except Exception as error:
-                log_failure(
-                    logger, "The event %s could not be made from a signal", event_type, error=error
-                )
+                _log_unrecorded("The event %s could not be made from a signal", event_type, error)
 
         signal.connect(receive, weak=False)
 
@@ -414,9 +414,17 @@ def _receive(event_type: str) -> Callable[..., None]:
             )
         except Exception as error:
             # A fault of ours, or in the data, must not break the login that it reports.
-            log_failure(logger, "The event %s could not be recorded", event_type, error=error)
+            _log_unrecorded("The event %s could not be recorded", event_type, error)
 
     return receive
+
+
+def _log_unrecorded(message: str, event_type: str, error: Exception) -> None:
+    if isinstance(error, WebhooksError):
+        # It says what to do, and its traceback holds nothing but our own lines.
+        logger.error(f"{message}: %s", event_type, error)  # noqa: G004
+    else:
+        log_failure(logger, message, event_type, error=error)
 
 
 def _warn_of_keywords(event_type: str, given: set[str]) -> None:
