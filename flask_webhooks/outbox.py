@@ -84,8 +84,8 @@ def _emit_later(state: State, draft: Draft, session: Session) -> Event | None:
     if busy is not None:
         keep_back(state, busy, later)
         return as_event(state, draft)
-    event = write(later)
-    if event is not None:
+    event, written = write(later)
+    if written:
         wake([(state, later.connection)])
     return event
 
