@@ -17,8 +17,9 @@ from .access import system_access
 from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
 from .config import Settings
-from .errors import ConfigurationError
+from .errors import ConfigurationError, WebhooksError
 from .formats import Format, Formats, builtin_formats
+from .host_transaction import check_engine, ends_transaction
 from .logs import log_failure
 from .models import Event, Models, build_models
 from .state import EXTENSION, AllTenants, Hooks, State, state_of, unwrap
@@ -92,6 +93,7 @@ class Webhooks:
                 "This application has no SQLALCHEMY_DATABASE_URI, so there is no default database for the tables. "
                 f"Set WEBHOOKS_BIND_KEY to the bind that is to hold them: {names}."
             )
+        check_engine(engines[settings.bind_key], app.name)
         if settings.subdomain is not None and not (
             app.subdomain_matching and app.config.get("SERVER_NAME")
         ):
@@ -212,12 +214,14 @@ class Webhooks:
         """Turn a signal of the host's, or of another extension, into an event.
 
         :param build: called as ``build(sender, **kw)``; returns the data, or the data and the tenant, or
-            ``None`` for no event. What it raises is logged and does not reach the sender.
+            ``None`` for no event. What it raises is logged and does not reach the sender, but for database
+            errors that have ended the transaction, such as a deadlock.
         :raises UnknownEventType: the catalogue has no such event type.
         """
         self.catalog[event_type]
 
         def receive(sender: Any, **values: Any) -> None:
+            state = None
             try:
                 state = _state_for(sender)
                 if state is None or state.hooks is not self.hooks:
@@ -228,8 +232,8 @@ class Webhooks:
                 data, tenant = built if isinstance(built, tuple) else (built, None)
                 outbox.emit(state, event_type, data, tenant=tenant, shielded=True)
             except Exception as error:
-                log_failure(
-                    logger, "The event %s could not be made from a signal", event_type, error=error
+                _raise_or_log(
+                    "The event %s could not be made from a signal", event_type, error, state
                 )
 
         signal.connect(receive, weak=False)
@@ -394,6 +398,7 @@ def _receive(event_type: str) -> Callable[..., None]:
         occurred_at: datetime | None = None,
         **others: Any,
     ) -> None:
+        state = None
         try:
             state = _state_for(sender)
             if state is None:
@@ -415,9 +420,20 @@ def _receive(event_type: str) -> Callable[..., None]:
             )
         except Exception as error:
             # A fault of ours, or in the data, must not break the login that it reports.
-            log_failure(logger, "The event %s could not be recorded", event_type, error=error)
+            _raise_or_log("The event %s could not be recorded", event_type, error, state)
 
     return receive
+
+
+def _raise_or_log(message: str, event_type: str, error: Exception, state: State | None) -> None:
+    """Log why a signal made no event. What has ended the host's transaction is raised: it has to repeat that."""
+    if state is not None and ends_transaction(error, state.own_engine):
+        raise error
+    if isinstance(error, WebhooksError):
+        # It says what to do, and its traceback holds nothing but our own lines.
+        logger.error(f"{message}: %s", event_type, error)  # noqa: G004
+    else:
+        log_failure(logger, message, event_type, error=error)
 
 
 def _warn_of_keywords(event_type: str, given: set[str]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, scoped_session
 from . import ids
 from .encoding import encode_data
 from .errors import ConfigurationError, InvalidInput
+from .host_transaction import check_connection
 from .models import Event
 from .records import Draft, as_event, insert, insert_deliveries, insert_event
 from .sessions import (
@@ -68,6 +69,7 @@ def emit(
 def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> Event | None:
     # A plain connection: a query through the session would flush the host's half-built objects.
     connection = session.connection(bind_arguments={"mapper": sa.inspect(state.models.Event)})
+    check_connection(connection)
     with savepoint(connection, wanted=shielded):
         event = insert(state, connection, draft)
     if event is not None and event.id == draft.id:
@@ -82,8 +84,8 @@ def _emit_later(state: State, draft: Draft, session: Session) -> Event | None:
     if busy is not None:
         keep_back(state, busy, later)
         return as_event(state, draft)
-    event = write(later)
-    if event is not None:
+    event, written = write(later)
+    if written:
         wake([(state, later.connection)])
     return event
 

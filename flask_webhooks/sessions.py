@@ -5,7 +5,7 @@ back until the host's root transaction has ended, however it ended, and then wri
 a second writer in the middle of the host's transaction would find SQLite locked.
 
 A session of the host's own may still be open when the application's context ends. Then nobody knows whether it
-ever ends, and what was kept back is written at once.
+ever ends, and what was kept back is written at once; on SQLite, as soon as the lock is free.
 
 A host may also join a session to a connection whose transaction is its own, as test suites do. The end of
 such a session ends nothing: what was kept back is then written over that connection, and the wake-up waits
@@ -23,14 +23,17 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app, g, has_app_context
 from sqlalchemy import event as sa_event
-from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy.exc import DBAPIError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import Pool
 
-from .logs import log_failure
+from .host_transaction import ends_transaction
+from .logs import safe_text
 from .models import Event
-from .records import Draft, insert
+from .records import Draft, as_event, insert
+from .sqlite import waiting_at_most
 from .state import State, unwrap
+from .unwritten import may_pass
 
 logger = logging.getLogger("flask_webhooks.outbox")
 
@@ -47,12 +50,53 @@ class Later:
     #: The one that the host gave its session, if it did.
     connection: sa.Connection | None
 
+    @property
+    def joined(self) -> bool:
+        """Return whether the host's session is joined to a connection whose transaction goes on."""
+        return self.connection is not None and _goes_on(self.connection)
+
+    @property
+    def type(self) -> str:
+        return self.draft.type
+
+    @property
+    def size(self) -> int:
+        return len(self.draft.data)
+
     def write(self) -> Event | None:
-        if self.connection is None or not _goes_on(self.connection):
-            with self.state.own_engine.begin() as connection:
-                return insert(self.state, connection, self.draft)
-        with savepoint(self.connection, wanted=True):
-            return insert(self.state, self.connection, self.draft)
+        """Write it in a transaction of our own.
+
+        :raises sqlalchemy.exc.SQLAlchemyError: the database does not take it.
+        """
+        try:
+            return self._insert()
+        except DBAPIError as error:
+            if not ends_transaction(error, self.state.own_engine):
+                raise
+        # The connection was dead, as those in a pool are after a restart of the database, or there was a conflict.
+        return self._insert(again=True)
+
+    def write_again(self) -> bool:
+        return self._insert(again=True) is not None
+
+    def wake(self) -> None:
+        self.state.alarm.wake()
+
+    def _insert(self, *, again: bool = False) -> Event | None:
+        """Insert the event and commit, and wait for SQLite's locks only as long as for Redis.
+
+        :param again: an earlier try may have been committed although the connection broke.
+        """
+        state, event = self.state, self.state.table("Event").c
+        with (
+            state.own_engine.connect() as connection,
+            # Twice: for the lock, and at the commit for those who read.
+            waiting_at_most(connection, state.settings.wake_timeout / 2),
+            connection.begin(),
+        ):
+            if again and connection.scalar(sa.select(event.id).where(event.id == self.draft.id)):
+                return as_event(state, self.draft)
+            return insert(state, connection, self.draft)
 
 
 @dataclass(slots=True)
@@ -74,14 +118,41 @@ class Pending:
             self.written.append((state, connection))
 
 
-def write(later: Later) -> Event | None:
-    """Write an event that was kept back. Never raises: the host is past the point of hearing it."""
+def write(later: Later) -> tuple[Event | None, bool]:
+    """Write an event that was kept back. Never raises: the host is past the point of hearing it.
+
+    :return: the event, and whether it is in the database, so that workers have to be woken.
+    """
+    connection, unwritten = later.connection, later.state.unwritten
+    if connection is not None and _goes_on(connection):
+        event = _write_over(connection, later)
+        return event, event is not None
+    reason = "others wait before it"
+    if not unwritten.waiting:
+        try:
+            event = later.write()
+        except Exception as error:
+            if not may_pass(error):
+                unwritten.lose(later.type, error)
+                return None, False
+            reason = safe_text(error)
+        else:
+            return event, event is not None
+    kept = unwritten.keep(later, reason)
+    unwritten.write_if_late()
+    return as_event(later.state, later.draft) if kept else None, False
+
+
+def _write_over(connection: sa.Connection, later: Later) -> Event | None:
+    """Write an event in the transaction that the host has on a connection of its own."""
     try:
-        return later.write()
+        with savepoint(connection, wanted=True):
+            return insert(later.state, connection, later.draft)
     except Exception as error:
-        log_failure(
-            logger, "The event %s could not be recorded and is lost", later.draft.type, error=error
-        )
+        if ends_transaction(error, later.state.own_engine):
+            # The host hears it at its commit, which would else commit nothing.
+            connection.invalidate()
+        later.state.unwritten.lose(later.type, error)
         return None
 
 
@@ -152,22 +223,20 @@ def keep_back(state: State, session: Session, later: Later) -> None:
 
 def end_context(state: State) -> None:
     """The application's context ends, and with it the session of Flask-SQLAlchemy, here or in a moment."""
+    state.unwritten.write_if_late()
     waiting: list[Session] = g.pop(_KEY, [])
     own = state.db.session() if waiting and state.db.session.registry.has() else None
     for session in waiting:
         pending: Pending | None = session.info.get(_KEY)
         if session is own or pending is None or not pending.later:
             continue
-        if state.engine.dialect.name == "sqlite":
-            types = sorted({later.draft.type for later in pending.later})
-            logger.warning(
-                "Webhook events wait for a session that is still open (%s), since SQLite has one writer. Close "
-                "each session of your own: with Session(...) as session.",
-                ", ".join(types),
-            )
-            continue
         ready, pending.later = pending.later, []
-        wake([(later.state, later.connection) for later in ready if write(later) is not None])
+        # Of SQLite it may be the one writer. To find out would be to wait for it.
+        if state.engine.dialect.name == "sqlite":
+            for later in [later for later in ready if not later.joined]:
+                ready.remove(later)
+                state.unwritten.keep(later, "a session that it was sent in is still open")
+        wake([(later.state, later.connection) for later in ready if write(later)[1]])
 
 
 def pending_of(session: Session) -> Pending:
@@ -208,7 +277,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         woken.extend((state, used) for state, used in pending.written if _goes_on(used))
         if not woken:
             _warn_of_dropped(pending.types)
-    woken.extend((later.state, later.connection) for later in ready if write(later) is not None)
+    woken.extend((later.state, later.connection) for later in ready if write(later)[1])
     wake(woken)
 
 

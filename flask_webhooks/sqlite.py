@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -80,5 +82,20 @@ def lock(connection: sa.Connection, statement: str) -> None:
                 return
         # Once more, by the way on which errors are logged and wrapped.
         connection.exec_driver_sql(statement)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {timeout}")
+
+
+@contextmanager
+def waiting_at_most(connection: sa.Connection, seconds: float) -> Iterator[None]:
+    """Let each statement of the block wait for SQLite's locks no longer than this, or than the host has set."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.dbapi_connection
+    (timeout,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute(f"PRAGMA busy_timeout = {min(timeout, int(seconds * 1000))}")
+    try:
+        yield
     finally:
         driver.execute(f"PRAGMA busy_timeout = {timeout}")

@@ -23,6 +23,7 @@ from .config import Settings
 from .errors import ConfigurationError
 from .formats import Formats
 from .models import Models
+from .unwritten import Unwritten
 from .vault import Vault
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class State:
     _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     _engine: sa.Engine | None = field(default=None, init=False, repr=False)
     _own_engine: sa.Engine | None = field(default=None, init=False, repr=False)
+    _unwritten: Unwritten | None = field(default=None, init=False, repr=False)
 
     @property
     def engine(self) -> sa.Engine:
@@ -107,6 +109,13 @@ class State:
                 sa_event.listen(own, "engine_connect", _read_committed)
             self._own_engine = own
         return self._own_engine
+
+    @property
+    def unwritten(self) -> Unwritten:
+        """Events that this process keeps until the database takes them."""
+        if self._unwritten is None or self._unwritten.pid != os.getpid():
+            self._unwritten = Unwritten()
+        return self._unwritten
 
     def table(self, name: str) -> sa.Table:
         return self.models.table(name)

@@ -431,8 +431,8 @@ def test_fault_in_a_signal_never_reaches_its_sender(
     send(app, app, **values)
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    assert record.getMessage() == "The event license.created could not be recorded"
-    assert record.exc_info is not None
+    assert record.getMessage().startswith("The event license.created could not be recorded: ")
+    assert record.exc_info is None
     assert types(app) == []
 
 
