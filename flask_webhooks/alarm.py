@@ -6,9 +6,9 @@ sweep. Keys carry the installation's id, so that hosts that share a Redis do not
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-import os
 import time
 import uuid
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import WatchError
 from redis.retry import Retry
 from rq import Queue
 from rq.job import Job
@@ -24,7 +25,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from .config import Settings
 from .host_side import HostSide
-from .protocol import FORGET_PAST, SCHEDULE, SUMMON, WAKE, Keys
+from .protocol import FORGET_PAST, SCHEDULE, SUMMON, WAKE, Keys, hash_tag
 
 #: The job function, by name: the host's processes need not import the delivery side.
 JOB = "flask_webhooks.jobs.drain"
@@ -39,9 +40,12 @@ class Alarm:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.keys = Keys(settings.installation)
-        self._host = HostSide(self._ring, settings.wake_timeout, settings.wake_pause)
-        self._host_client: tuple[int, redis.Redis] | None = None
+        # In a cluster, scripts reach the keys of one slot only: ours share the slot of RQ's.
+        self.keys = Keys(settings.installation, hash_tag(Queue.redis_queue_namespace_prefix))
+        #: What the host's requests ask of Redis, bounded in time.
+        self.host = HostSide(
+            lambda: self.connect(settings.wake_timeout), settings.wake_timeout, settings.wake_pause
+        )
         self._queue_key = Queue.redis_queue_namespace_prefix + settings.queue
         digest = hashlib.sha256(settings.installation.encode()).hexdigest()[:12]
         #: RQ accepts no other characters in the id of a job.
@@ -52,7 +56,7 @@ class Alarm:
 
         :return: whether Redis took it; when not, the next sweep finds the work.
         """
-        return self._host.call()
+        return self.host.submit(self.ring)
 
     def connect(self, patience: float = PATIENCE) -> redis.Redis:
         """A client for the worker side, which has better things to do than to wait for Redis.
@@ -78,6 +82,22 @@ class Alarm:
         """
         keys = self.keys
         return self._enqueue_if(client, WAKE, [keys.dirty, keys.listening], [keys.bells])
+
+    def check(self, client: redis.Redis) -> None:
+        """Ask Redis whether it would do what a wake-up needs, and do none of it.
+
+        :raises redis.RedisError: it would not.
+        """
+        keys = [self.keys.dirty, self.keys.listening, self.keys.waiting, self.keys.entering]
+        with client.pipeline() as pipeline:
+            pipeline.watch(self.keys.check)  # type: ignore[no-untyped-call]
+            # Redis checks each command as it is queued, and then drops all, since a watched key has changed.
+            pipeline.set(self.keys.check, 1, px=1000)
+            pipeline.multi()
+            pipeline.eval(WAKE, len(keys) + 1, *keys, self._queue_key, "", self.keys.bells)
+            self.queue(client).enqueue(JOB, **self._job_options(), pipeline=pipeline)
+            with contextlib.suppress(WatchError):
+                pipeline.execute()
 
     def summon(self, client: redis.Redis) -> bool:
         """Wake one more worker, if there is one that does not deliver yet.
@@ -165,20 +185,3 @@ class Alarm:
         """The key of RQ's scheduled jobs of a queue."""
         registry = ScheduledJobRegistry(queue=rq_queue)  # type: ignore[no-untyped-call]
         return str(registry.key)
-
-    def _ring(self) -> None:
-        client = self._client_of_this_process()
-        try:
-            self.ring(client)
-        except redis.TimeoutError:
-            raise
-        except redis.ConnectionError:
-            # A pooled connection may be from before a restart of Redis: one more, on a fresh one.
-            client.connection_pool.disconnect()
-            self.ring(client)
-
-    def _client_of_this_process(self) -> redis.Redis:
-        pid = os.getpid()
-        if self._host_client is None or self._host_client[0] != pid:
-            self._host_client = (pid, self.connect(self.settings.wake_timeout))
-        return self._host_client[1]

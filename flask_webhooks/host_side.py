@@ -7,124 +7,253 @@ import logging
 import os
 import queue
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import redis
 
 from .logs import without_stop
+from .redis_trouble import Kind, RedisTrouble, explain
 
 logger = logging.getLogger("flask_webhooks.alarm")
 
+T = TypeVar("T")
+Action = Callable[[redis.Redis], T]
+
 #: Seconds after which an idle thread looks whether its application is still there.
 _IDLE = 15.0
+#: Seconds after which an unused connection is replaced: routers and balancers forget it without a word.
+STALE = 10.0
+#: Seconds that the thread may be late with its next attempt before a caller waits for it again.
+_OVERDUE = 1.0
 
 
 class _Request:
-    """One caller, waiting for a call that begins after it asked."""
+    """One caller, waiting for an action that begins after it asked."""
+
+    def __init__(self, action: Action[Any], lasting: bool) -> None:
+        self.action = action
+        self.lasting = lasting
+        self.done = threading.Event()
+        self.outcome: Any = None
+
+
+class _Process:
+    """What belongs to one process: a fork has a copy of the lock, maybe held, but not the thread."""
 
     def __init__(self) -> None:
-        self.done = threading.Event()
-        self.succeeded = False
+        self.lock = threading.Lock()
+        self.requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self.thread: threading.Thread | None = None
+        #: For the thread alone, and when it was last used.
+        self.client: redis.Redis | None = None
+        self.used_at = 0.0
+        self.trouble: RedisTrouble | None = None
+        #: When the thread has surely tried again, if threads run.
+        self.tried_by = 0.0
+        #: Lasting actions that failed, or that a caller asked for without waiting.
+        self.owed: dict[Action[Any], None] = {}
 
 
 class HostSide:
-    """Runs a call in a thread of its own, because nothing else bounds DNS, connect and answer together.
+    """Makes calls in a thread of its own, because nothing else bounds DNS, connect and answer together.
 
-    Callers that ask while a call is under way share the next one. After a failure nobody waits any more:
-    the thread goes on trying by itself, some seconds apart, until a call succeeds.
+    Callers that ask for the same action while a call is under way share the next one. After a failure no caller
+    waits any more: the thread goes on trying by itself, some seconds apart, until a call succeeds.
 
+    :param connect: makes a client; called in the thread.
     :param timeout: the longest that a caller waits, in seconds.
     :param pause: seconds between two attempts after a failure.
     """
 
-    def __init__(self, call: Callable[[], None], timeout: float, pause: float) -> None:
-        self._call = call
+    def __init__(self, connect: Callable[[], redis.Redis], timeout: float, pause: float) -> None:
+        self._connect = connect
         self._timeout = timeout
         self.pause = pause
-        self.restart()
-        _host_sides.add(self)
+        self._processes: dict[int, _Process] = {}
 
-    def restart(self) -> None:
-        """Begin anew in a forked process, which has a copy of the lock, maybe held, but not the thread."""
-        self._lock = threading.Lock()
-        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        #: Somebody who did not wait asked after the call under way had begun.
-        self._missed = False
-        self.failing = False
+    @property
+    def trouble(self) -> RedisTrouble | None:
+        """Why actions are not done now; ``None`` where all is well."""
+        return self._here.trouble
 
-    def call(self) -> bool:
-        """Have the call made, and wait for it unless the last one failed; returns whether it succeeded."""
-        request = _Request()
-        with self._lock:
-            if self._thread is None:
-                self._start()
-            if self.failing:
-                self._missed = True
-                return False
-            self._requests.put(request)
+    def submit(self, action: Action[Any]) -> bool:
+        """Have an action done, and wait for it unless the last one failed; returns whether it was done.
+
+        What was not done is done once Redis allows it.
+
+        :param action: equal ones are done once for all who ask for them.
+        """
+        return not isinstance(self._ask(action, lasting=True), RedisTrouble)
+
+    def read(self, action: Action[T]) -> T | RedisTrouble:
+        """Return what an action finds, or why it found nothing."""
+        answer: T | RedisTrouble = self._ask(action, lasting=False)
+        return answer
+
+    @property
+    def _here(self) -> _Process:
+        pid = os.getpid()
+        here = self._processes.get(pid)
+        if here is None:
+            # Made at the first use: gevent and eventlet replace locks and queues after the application was
+            # loaded, in a process that was forked from the one that loaded it.
+            here = self._processes.setdefault(pid, _Process())
+            for other in self._processes.keys() - {pid}:
+                self._processes.pop(other, None)
+        return here
+
+    def _ask(self, action: Action[Any], lasting: bool) -> Any:
+        here = self._here
+        request = _Request(action, lasting)
+        with here.lock:
+            if here.thread is None:
+                self._start(here)
+            trouble = here.trouble
+            if trouble is not None and (lasting or not trouble.answered) and not self._late(here):
+                if lasting:
+                    here.owed[action] = None
+                return trouble
+            here.requests.put(request)
         if not request.done.wait(self._timeout):
-            with self._lock:
+            with here.lock:
                 if not request.done.is_set():
-                    self._fail(f"no answer within {self._timeout:g} s")
-        return request.succeeded
+                    request.outcome = RedisTrouble(
+                        Kind.SILENT, f"no answer within {self._timeout:g} s"
+                    )
+                    self._fail(here, request.outcome)
+        return request.outcome
 
-    def attempt(self, requests: list[_Request]) -> None:
-        """Make the call, for these callers. Only for the thread."""
-        failure: str | None = None
-        with self._lock:
-            self._missed = False
-        try:
-            self._call()
-        except Exception as error:
-            failure = str(error) or type(error).__name__
-        with self._lock:
-            if failure is not None:
-                self._fail(failure)
-            elif self.failing:
-                self.failing = False
-                logger.info("Redis answers again; webhook workers are woken as usual")
-            if self._missed and not self.failing:
-                self._requests.put(_Request())
+    def _late(self, here: _Process) -> bool:
+        """Whether the thread should have tried again and has not: it runs only while a request waits for it.
+
+        That is so in uWSGI without ``enable-threads``. Then one caller waits, and the next ones do not.
+        """
+        if here.thread is None or time.monotonic() < here.tried_by:
+            return False
+        self._expect(here)
+        return True
+
+    def _expect(self, here: _Process) -> None:
+        here.tried_by = time.monotonic() + self.pause + 2 * self._timeout + _OVERDUE
+
+    def attempt(self, here: _Process, requests: list[_Request]) -> None:
+        """Do what was asked for, and what is owed. Only for the thread."""
+        with here.lock:
+            owed, here.owed = here.owed, {}
+        lasting = {**owed, **{request.action: None for request in requests if request.lasting}}
+        actions = dict.fromkeys([*lasting, *(request.action for request in requests)])
+        outcomes = self._do_all(here, actions or [_ping])
+        failed = {
+            action: outcome
+            for action, outcome in outcomes.items()
+            if isinstance(outcome, RedisTrouble)
+        }
+        with here.lock:
+            here.owed.update({action: None for action in lasting if action in failed})
+            causes = [
+                outcome
+                for action, outcome in failed.items()
+                if action in lasting or not outcome.answered
+            ]
+            if causes:
+                self._fail(here, causes[0])
+            else:
+                if here.trouble is not None:
+                    here.trouble = None
+                    logger.info("Redis answers again; webhook workers are woken as usual")
+                for action in here.owed:
+                    here.requests.put(_Request(action, lasting=True))
+                here.owed.clear()
+            self._expect(here)
             for request in requests:
-                request.succeeded = failure is None
+                request.outcome = outcomes[request.action]
                 request.done.set()
 
-    def _start(self) -> None:
+    def _do_all(self, here: _Process, actions: Iterable[Action[Any]]) -> dict[Action[Any], Any]:
+        outcomes: dict[Action[Any], Any] = {}
+        silence: RedisTrouble | None = None
+        for action in actions:
+            if silence is not None:
+                outcomes[action] = silence
+                continue
+            try:
+                outcomes[action] = self._do(here, action)
+            except Exception as error:
+                trouble = outcomes[action] = explain(error)
+                silence = None if trouble.answered else trouble
+        return outcomes
+
+    def _do(self, here: _Process, action: Action[T]) -> T:
+        if here.client is None:
+            here.client = self._connect()
+        pool = here.client.connection_pool
+        if time.monotonic() - here.used_at > STALE:
+            pool.disconnect()
+        try:
+            return action(here.client)
+        except redis.TimeoutError:
+            pool.disconnect()
+            raise
+        except redis.ConnectionError:
+            # A pooled connection may be from before a restart of Redis: one more, on a fresh one.
+            pool.disconnect()
+            return action(here.client)
+        finally:
+            here.used_at = time.monotonic()
+
+    def _start(self, here: _Process) -> None:
         thread = threading.Thread(
-            target=_serve,
-            args=(weakref.ref(self), self._requests),
-            name="flask-webhooks-alarm",
-            daemon=True,
+            target=_serve, args=(weakref.ref(self), here), name="flask-webhooks-alarm", daemon=True
         )
         try:
             thread.start()
         except RuntimeError as error:
             # Too many threads, or the interpreter is about to end.
-            self._fail(str(error))
+            self._fail(here, RedisTrouble(Kind.SILENT, str(error)))
         else:
-            self._thread = thread
+            here.thread = thread
+            if here.trouble is not None:
+                self._expect(here)
 
-    def _fail(self, why: str) -> None:
-        if not self.failing:
-            self.failing = True
+    def _fail(self, here: _Process, trouble: RedisTrouble) -> None:
+        before = here.trouble
+        here.trouble = trouble
+        if before is None:
+            self._expect(here)
+        if before is not None and before.kind is trouble.kind:
+            return
+        if trouble.answered:
+            logger.warning(
+                "Could not wake the webhook workers. %s. Nothing is lost, but nothing is delivered "
+                "until that is done.",
+                without_stop(str(trouble)),
+            )
+        else:
             logger.warning(
                 "Could not wake the webhook workers: %s. Nothing is lost: they are woken when Redis is "
                 "back, and the next sweep delivers.",
-                without_stop(why),
+                without_stop(trouble.cause),
             )
 
 
-def _serve(owner: weakref.ref[HostSide], requests: queue.SimpleQueue[_Request]) -> None:
+def _ping(client: redis.Redis) -> None:
+    client.ping()
+
+
+def _serve(owner: weakref.ref[HostSide], here: _Process) -> None:
     """The thread. It keeps its owner alive only while it works: test suites make many applications."""
     pause = 0.0
     while True:
-        asked = _take(requests, pause)
+        asked = _take(here.requests, pause)
         side = owner()
         if side is None:
             return
-        if asked or side.failing:
-            side.attempt(asked)
-        pause = side.pause if side.failing else _IDLE
+        if asked or here.trouble is not None:
+            side.attempt(here, asked)
+        pause = side.pause if here.trouble is not None else _IDLE
         del side
 
 
@@ -136,14 +265,3 @@ def _take(requests: queue.SimpleQueue[_Request], timeout: float) -> list[_Reques
         while True:
             taken.append(requests.get_nowait())
     return taken
-
-
-_host_sides: weakref.WeakSet[HostSide] = weakref.WeakSet()
-
-
-def _restart_after_fork() -> None:
-    for side in _host_sides:
-        side.restart()
-
-
-os.register_at_fork(after_in_child=_restart_after_fork)

@@ -146,7 +146,7 @@ def engines(state: State) -> list[sa.Engine]:
         return list(state.db.engines.values())
 
 
-def pass_on(state: State, installation: str, hops: int, again: Callable[[], None]) -> None:
+def pass_on(state: State, installation: str, hops: int, again: Callable[[], object]) -> None:
     """Put another host's job back into the queue that we share with it.
 
     :param hops: how often it met workers of other installations.

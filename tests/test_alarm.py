@@ -31,6 +31,7 @@ from flask_webhooks.delivery import bell as bell_module
 from flask_webhooks.delivery.bell import Bell
 from flask_webhooks.host_side import HostSide
 from flask_webhooks.protocol import Keys
+from flask_webhooks.redis_trouble import RedisTrouble
 from flask_webhooks.state import state_of
 
 from .delivering import close, db_of, webhooks_of
@@ -188,14 +189,22 @@ def test_invariant_2_redis_in_trouble_costs_the_host_one_short_wait(
 def test_invariant_2_a_resolver_that_hangs_is_within_the_deadline_too() -> None:
     """Nothing that `socket` offers bounds DNS; so the deadline must not depend on what the call does."""
     answer = threading.Event()
-    side = HostSide(lambda: void(answer.wait(20)), TIMEOUT, PAUSE)
-    succeeded, seconds = timed(side.call)
+    side = HostSide(redis.Redis, TIMEOUT, PAUSE)
+
+    def call(_: redis.Redis) -> None:
+        answer.wait(20)
+
+    succeeded, seconds = timed(lambda: side.submit(call))
     assert succeeded is False
     assert TIMEOUT <= seconds < TIMEOUT + SLACK
-    _, seconds = timed(lambda: repeat(1000, side.call))
+    _, seconds = timed(lambda: repeat(1000, lambda: side.submit(call)))
     assert seconds < 0.5
+    # What is only read does not wait either.
+    found, seconds = timed(lambda: side.read(call))
+    assert isinstance(found, RedisTrouble)
+    assert seconds < 0.1
     answer.set()
-    wait_until(side.call, 30)
+    wait_until(lambda: side.submit(call), 30)
 
 
 @pytest.mark.parametrize("trouble", [refused, hanging])
@@ -244,18 +253,20 @@ def test_threads_that_ask_during_a_call_share_the_next_one() -> None:
     calls: list[float] = []
     go_on, began = threading.Event(), threading.Event()
 
-    def call() -> None:
+    def call(_: redis.Redis) -> None:
         calls.append(time.monotonic())
         began.set()
         assert go_on.wait(10)
 
-    side, results = HostSide(call, 10.0, PAUSE), []
-    threads = [threading.Thread(target=lambda: results.append(side.call())) for _ in range(10)]
+    side, results = HostSide(redis.Redis, 10.0, PAUSE), []
+    threads = [
+        threading.Thread(target=lambda: results.append(side.submit(call))) for _ in range(10)
+    ]
     threads[0].start()
     assert began.wait(30)
     for thread in threads[1:]:
         thread.start()
-    wait_until(lambda: side._requests.qsize() == 9, 30)
+    wait_until(lambda: side._here.requests.qsize() == 9, 30)
     go_on.set()
     for thread in threads:
         thread.join(5)
@@ -268,25 +279,29 @@ def test_caller_that_nobody_let_wait_is_made_up_for() -> None:
     calls: list[float] = []
     go_on = threading.Event()
 
-    def call() -> None:
+    def call(_: redis.Redis) -> None:
         calls.append(time.monotonic())
         assert go_on.wait(10)
 
-    side = HostSide(call, 0.05, 60.0)
-    assert side.call() is False
-    assert side.call() is False
+    side = HostSide(redis.Redis, 0.05, 60.0)
+    assert side.submit(call) is False
+    assert side.submit(call) is False
     assert len(calls) == 1
     go_on.set()
     wait_until(lambda: len(calls) == 2, 5)
-    assert side.call() is True
+    assert side.submit(call) is True
     assert len(calls) == 3
 
 
 def test_call_that_ends_just_after_the_deadline_leaves_no_lasting_mark() -> None:
-    side = HostSide(lambda: time.sleep(0.01), 0.01, 0.01)
+    side = HostSide(redis.Redis, 0.01, 0.01)
+
+    def call(_: redis.Redis) -> None:
+        time.sleep(0.01)
+
     for _ in range(20):
-        side.call()
-        wait_until(side.call, 30)
+        side.submit(call)
+        wait_until(lambda: side.submit(call), 30)
 
 
 def test_password_is_not_logged(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -300,15 +315,15 @@ def test_password_is_not_logged(redis_url: str, caplog: pytest.LogCaptureFixture
     assert "Nothing is lost" in caplog.text
 
 
-@pytest.mark.parametrize("call", [lambda: None, lambda: fail()], ids=["idle", "failing"])
+@pytest.mark.parametrize("call", [lambda _: None, lambda _: fail()], ids=["idle", "failing"])
 def test_thread_ends_with_its_application(
-    call: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    call: Callable[[redis.Redis], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Test suites make an application for each test."""
     monkeypatch.setattr("flask_webhooks.host_side._IDLE", 0.05)
-    side = HostSide(call, TIMEOUT, 0.05)
-    side.call()
-    thread = side._thread
+    side = HostSide(redis.Redis, TIMEOUT, 0.05)
+    side.submit(call)
+    thread = side._here.thread
     assert thread is not None
     assert thread.is_alive()
     del side
@@ -322,13 +337,13 @@ def test_no_thread_to_be_had_is_no_error(
     def start(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    side = HostSide(lambda: None, TIMEOUT, 0.05)
+    side = HostSide(redis.Redis, TIMEOUT, 0.05)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
-        assert [side.call(), side.call()] == [False, False]
+        assert [side.submit(void), side.submit(void)] == [False, False]
     assert len(caplog.records) == 1
-    side.call()
-    wait_until(side.call, 30)
+    side.submit(void)
+    wait_until(lambda: side.submit(void), 30)
 
 
 def fail() -> None:
@@ -367,13 +382,13 @@ def test_wake_after_a_fork(redis_url: str) -> None:
         assert alarm.wake()
         if sys.argv[2] == "locked":
             # As if another thread were in the middle of a wake-up.
-            alarm._host._lock.acquire()
+            alarm.host._here.lock.acquire()
         child = os.fork()
         if child == 0:
             os._exit(0 if alarm.wake() and alarm.wake() else 1)
         status = os.waitpid(child, 0)[1]
         if sys.argv[2] == "locked":
-            alarm._host._lock.release()
+            alarm.host._here.lock.release()
         print(status, alarm.wake())
     """
     for lock in ("free", "locked"):

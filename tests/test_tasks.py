@@ -246,7 +246,7 @@ def test_without_redis_a_task_is_saved_and_the_sweep_calls_a_worker(
     object.__setattr__(state.settings, "redis_url", "redis://127.0.0.1:1/0")
     task = actions.start_task(accessing(app), "cancel", endpoint_id)
     object.__setattr__(state.settings, "redis_url", url)
-    assert "No worker could be called" in caplog.text
+    assert "Could not wake the webhook workers" in caplog.text
     assert tasks_in_queue(client) == []
     assert jobs.sweep(state) is True
     assert jobs.sweep(state) is True

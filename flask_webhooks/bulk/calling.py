@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import redis
 import sqlalchemy as sa
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from rq.exceptions import NoSuchJobError
+from rq.job import Job, JobStatus
 
 from ..alarm import FAILURE_TTL
 from ..columns import utc_now
-from ..logs import without_stop
-from ..state import State
+from ..state import State, prepared
 from .runner import waiting
-
-logger = logging.getLogger("flask_webhooks.tasks")
 
 #: The job function, by name: the host's processes need not import the worker side.
 JOB = "flask_webhooks.tasks.run"
 #: Seconds after which RQ ends the job: far longer than it runs, but for one slow statement.
 JOB_TIMEOUT = 600
+#: Seconds for which a job that RQ holds to be queued is believed to be in the queue.
+BELIEVED = 60
 
 
 def call(state: State) -> bool:
@@ -30,24 +29,12 @@ def call(state: State) -> bool:
 
     :return: whether Redis took it.
     """
-    patience = state.settings.wake_timeout
-    client = redis.Redis.from_url(
-        state.settings.redis_url,
-        socket_timeout=patience,
-        socket_connect_timeout=patience,
-        retry=Retry(NoBackoff(), 0),
-    )
-    try:
-        enqueue(state, client)
-    except redis.RedisError as error:
-        logger.warning(
-            "No worker could be called to a task: %s. Nothing is lost: the next sweep calls one.",
-            without_stop(str(error)),
-        )
-        return False
-    finally:
-        client.close()
-    return True
+    return state.alarm.host.submit(_enqueue_for(state))
+
+
+@prepared
+def _enqueue_for(state: State) -> Callable[[redis.Redis], bool]:
+    return lambda client: enqueue(state, client)
 
 
 def enqueue(state: State, client: redis.Redis) -> bool:
@@ -57,30 +44,43 @@ def enqueue(state: State, client: redis.Redis) -> bool:
 
     :raises redis.RedisError: Redis did not do it.
     """
-    queue = state.alarm.queue(client)
-    prefix = _prefix(state.settings.installation)
-    if any(job_id.startswith(prefix) for job_id in queue.job_ids):
+    key = state.alarm.keys.task
+    # Not a look into the queue, which may be long.
+    if _waits(client, client.get(key)):
         return False
-    put(state, client, state.settings.installation)
+    job_id = put(state, client, state.settings.installation)
+    client.set(key, job_id, ex=BELIEVED)
     return True
 
 
-def put(state: State, client: redis.Redis, installation: str, hops: int = 0) -> None:
-    """Enqueue a job without asking whether it is needed.
+def _waits(client: redis.Redis, job_id: Any) -> bool:
+    if job_id is None:
+        return False
+    try:
+        job = Job.fetch(job_id.decode(), connection=client)
+    except NoSuchJobError:
+        return False
+    return job.get_status(refresh=False) == JobStatus.QUEUED
+
+
+def put(state: State, client: redis.Redis, installation: str, hops: int = 0) -> str:
+    """Enqueue a job without asking whether it is needed; returns its id.
 
     :param installation: whose tasks it is for.
     :param hops: how often workers of other installations passed it on.
     :raises redis.RedisError: Redis did not do it.
     """
+    job_id = f"webhooks-task-{uuid.uuid4().hex}"
     state.alarm.queue(client).enqueue(
         JOB,
         args=(installation, hops),
-        job_id=_prefix(installation) + uuid.uuid4().hex,
+        job_id=job_id,
         job_timeout=JOB_TIMEOUT,
         result_ttl=0,
         failure_ttl=FAILURE_TTL,
         description="work on bulk tasks",
     )
+    return job_id
 
 
 def anything_waiting(state: State, connection: sa.Connection) -> bool:
@@ -96,8 +96,3 @@ def others_wait(state: State, client: redis.Redis) -> bool:
     :raises redis.RedisError: Redis does not answer.
     """
     return bool(state.alarm.queue(client).count)
-
-
-def _prefix(installation: str) -> str:
-    """What the ids of our jobs begin with; RQ accepts few characters in them."""
-    return f"webhooks-task-{hashlib.sha256(installation.encode()).hexdigest()[:12]}-"
