@@ -43,6 +43,7 @@ KINDS = {
     "allowed_networks": "list of CIDRs",
     "encryption_keys": "list of Fernet keys",
     "default_format": "name of a format",
+    "validate_data": '`"raise"`, `"log"` or `None`',
     "max_endpoints": "whole number, 1 to 1,000,000, or `None`",
 }
 

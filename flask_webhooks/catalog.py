@@ -46,6 +46,15 @@ class EventType:
     operational: bool = False
     subscribable: bool = True
 
+    def absent(self, data: Mapping[str, Any]) -> list[str]:
+        """Names of the members that this type always has and this data has not, ``None`` being none."""
+        members = self.schema.get("properties", {})
+        return [
+            name
+            for name in self.schema.get("required", ())
+            if data.get(name) is None and not (name in data and _nullable(members.get(name)))
+        ]
+
 
 class Catalog:
     """The event types of one application, in the order in which they were added.
@@ -219,6 +228,12 @@ def builtin_catalog() -> Catalog:
     from .event_types import BUILTIN_EVENT_TYPES
 
     return Catalog(BUILTIN_EVENT_TYPES)
+
+
+def _nullable(schema: object) -> bool:
+    """Tell from a member's JSON Schema that ``null`` is one of its values, or may be one."""
+    types = schema.get("type") if isinstance(schema, Mapping) else None
+    return types is None or "null" in ([types] if isinstance(types, str) else types)
 
 
 def _check_name(event_type: EventType) -> None:

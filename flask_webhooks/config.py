@@ -69,6 +69,9 @@ class Settings:
     default_format: str = "standard"
     #: Keep events that no endpoint subscribes to, for the record.
     keep_unmatched: bool = False
+    #: What is done about an event that lacks a member which its type always has: ``"raise"``, ``"log"`` once for each
+    #: type and member, or ``None`` for nothing. ``"raise"`` where the application is in debug or testing mode.
+    validate_data: str | None = "log"
     #: Largest event data, as compact JSON.
     max_data_bytes: int = 256 * 1024
     #: How much of a response body is read and kept.
@@ -124,7 +127,11 @@ class Settings:
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
         _check_spelling(config, set(fields))
-        values: dict[str, Any] = {"require_https": not (debug or testing)}
+        developing = debug or testing
+        values: dict[str, Any] = {
+            "require_https": not developing,
+            "validate_data": "raise" if developing else "log",
+        }
         for name in fields:
             key = PREFIX + name.upper()
             if name == "redis_url" and config.get(key) is None and config.get("REDIS_URL"):
@@ -307,7 +314,20 @@ def _format(key: str, value: Any) -> str:
     return _text(key, value).lower()
 
 
-_NULLABLE = {"url_prefix", "subdomain", "bind_key", "base_template", "max_endpoints"}
+def _validation(key: str, value: Any) -> str:
+    if value not in ("raise", "log"):
+        raise ConfigurationError(f'{key} must be "raise", "log" or None, not {value!r}.')
+    return str(value)
+
+
+_NULLABLE = {
+    "url_prefix",
+    "subdomain",
+    "bind_key",
+    "base_template",
+    "max_endpoints",
+    "validate_data",
+}
 
 _CHECKS: dict[str, Check] = {
     "redis_url": _redis_url,
@@ -324,6 +344,7 @@ _CHECKS: dict[str, Check] = {
     "max_endpoints": _nullable(_whole(1, 1_000_000)),
     "default_format": _format,
     "keep_unmatched": _boolean,
+    "validate_data": _nullable(_validation),
     "max_data_bytes": _whole(1024, 8 * 1024 * 1024),
     "max_response_bytes": _whole(0, 1024 * 1024),
     "retention_days": _whole(1, 36_500),

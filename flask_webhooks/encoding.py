@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -21,7 +21,7 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 def encode_data(data: Mapping[str, Any], max_bytes: int) -> str:
     """Compact JSON text of an event's data, members in the order given.
 
-    Dates and times become ISO 8601; `UUID`, `Decimal` and `Enum` become text.
+    Dates and times become ISO 8601, a `datetime` without a zone being UTC; `UUID`, `Decimal` and `Enum` become text.
 
     :param max_bytes: the largest allowed size in UTF-8.
     :raises InvalidData: it is not a mapping, is too large, or holds something else; names the path.
@@ -91,7 +91,9 @@ def _scalar(value: Any, path: str) -> Any:
                 path=path,
             )
         return float(value)
-    if isinstance(value, datetime | date | time):
+    if isinstance(value, datetime):
+        return with_zone(value).isoformat()
+    if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, UUID | Decimal):
         return str(value)
@@ -102,6 +104,11 @@ def _scalar(value: Any, path: str) -> Any:
         type=type(value).__name__,
         path=path,
     )
+
+
+def with_zone(moment: datetime) -> datetime:
+    """A time as it is, in UTC where it has no zone, which is what columns without one hold."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _whole(value: int, path: str) -> int:

@@ -17,7 +17,7 @@ from .access import system_access
 from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
 from .config import Settings
-from .errors import ConfigurationError, WebhooksError
+from .errors import ConfigurationError, InvalidData, WebhooksError
 from .formats import Format, Formats, builtin_formats
 from .host_transaction import check_engine, ends_transaction
 from .logs import log_failure
@@ -185,7 +185,7 @@ class Webhooks:
             `Enum`, which become text.
         :param tenant: whose event it is; it goes to this tenant's endpoints and to the whole server's.
         :param idempotency_key: repeat it, and the first event is returned instead of a second one written.
-        :param occurred_at: an aware time; now, when not given.
+        :param occurred_at: a time, in UTC where it has no zone; now, when not given.
         :param transactional: whether the event stands and falls with the transaction; by default as the
             catalogue says. Events that describe a refusal are not, and are written whatever its outcome.
         :param session: a session of the host's own; `db.session` when not given.
@@ -428,6 +428,12 @@ def _receive(event_type: str) -> Callable[..., None]:
 def _raise_or_log(message: str, event_type: str, error: Exception, state: State | None) -> None:
     """Log why a signal made no event. What has ended the host's transaction is raised: it has to repeat that."""
     if state is not None and ends_transaction(error, state.own_engine):
+        raise error
+    if (
+        state is not None
+        and state.settings.validate_data == "raise"
+        and isinstance(error, InvalidData)
+    ):
         raise error
     if isinstance(error, WebhooksError):
         # It says what to do, and its traceback holds nothing but our own lines.

@@ -113,13 +113,16 @@ def find_app() -> Flask:
 
 
 def load_app() -> Flask:
-    """Load the application that FLASK_APP names, as the ``flask`` command does.
+    """Load the application that FLASK_APP names, as the ``flask`` command does: after ``.env`` and ``.flaskenv``.
 
     :raises ConfigurationError: FLASK_APP is not set, or cannot be loaded.
     """
     from click import ClickException
-    from flask.cli import ScriptInfo
+    from flask.cli import ScriptInfo, load_dotenv
+    from flask.helpers import get_load_dotenv
 
+    if get_load_dotenv():
+        load_dotenv()
     if not os.environ.get("FLASK_APP"):
         raise ConfigurationError(
             "The worker does not know the application. Set FLASK_APP, as for the flask command: "

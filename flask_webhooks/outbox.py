@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, scoped_session
 
 from . import ids
-from .encoding import encode_data
-from .errors import ConfigurationError, InvalidInput
+from .catalog import EventType
+from .encoding import encode_data, with_zone
+from .errors import ConfigurationError, InvalidData, InvalidInput
 from .host_transaction import check_connection
 from .models import Event
 from .records import Draft, as_event, insert, insert_deliveries, insert_event
@@ -26,6 +29,14 @@ from .sessions import (
     write,
 )
 from .state import AllTenants, State
+from .texts import Text
+
+logger = logging.getLogger("flask_webhooks")
+
+_ABSENT = (
+    "The data of %(type)s lacks what every event of this type has: %(members)s. An id that the database gives is there "
+    "after db.session.flush()."
+)
 
 __all__ = ["Draft", "emit", "insert", "insert_deliveries", "insert_event"]
 
@@ -52,6 +63,8 @@ def emit(
             f"{event_type!r} is sent by Flask-Webhooks itself; emit another event type.",
             field="event_type",
         )
+    if state.settings.validate_data is not None and isinstance(data, Mapping):
+        _check_members(state, known, data)
     draft = Draft(
         id=ids.new_id("evt"),
         type=known.name,
@@ -111,6 +124,17 @@ def _session(state: State, given: Session | scoped_session[Any] | None) -> Sessi
 # -- checks -------------------------------------------------------------------------------------------
 
 
+def _check_members(state: State, event_type: EventType, data: Mapping[str, Any]) -> None:
+    absent = event_type.absent(data)
+    if not absent:
+        return
+    if state.settings.validate_data == "raise":
+        raise InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
+    if (event_type.name, *absent) not in state.reported_absent:
+        state.reported_absent.add((event_type.name, *absent))
+        logger.warning("%s", Text(_ABSENT, type=event_type.name, members=", ".join(absent)))
+
+
 def _check_tenant(tenant: Any) -> str | None:
     if tenant is None:
         return None
@@ -146,13 +170,13 @@ def _check_key(key: str | None) -> str | None:
 def _check_time(moment: datetime | None) -> datetime:
     if moment is None:
         return datetime.now(UTC)
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
+    if not isinstance(moment, datetime):
         raise InvalidInput(
-            "occurred_at must be an aware datetime, such as datetime.now(timezone.utc).",
+            "occurred_at must be a datetime, such as datetime.now(timezone.utc).",
             field="occurred_at",
         )
     try:
-        return moment.astimezone(UTC)
+        return with_zone(moment).astimezone(UTC)
     except OverflowError:
         raise InvalidInput(
             "occurred_at is not between the years 1 and 9999 in UTC.", field="occurred_at"

@@ -9,7 +9,7 @@ underscores where the event type has dots. The host sends it where the thing hap
 :param data: the event's data: a dict with the members named at the signal; more are welcome.
 :param tenant: whose endpoints get it besides the whole server's; left out: only the latter.
 :param idempotency_key: a repeat with the same key and tenant makes no second event.
-:param occurred_at: an aware time; left out: now.
+:param occurred_at: a time, in UTC where it has no zone; left out: now.
 
 Other keywords are left to receivers of the host's own. Only where one looks like a slip of the pen
 (``tennant``), or like a member of the data beside an empty ``data``, is it logged as a warning, once

@@ -20,7 +20,15 @@ from flask_webhooks import Webhooks
 from flask_webhooks.columns import UtcDateTime, utc_now
 from flask_webhooks.config import Settings
 from flask_webhooks.delivery.drain import Drain
-from flask_webhooks.models import Attempt, Delivery, Endpoint, EndpointHealth, Models, Statistic
+from flask_webhooks.models import (
+    Attempt,
+    Delivery,
+    Endpoint,
+    EndpointHealth,
+    Event,
+    Models,
+    Statistic,
+)
 from flask_webhooks.state import State, state_of
 
 from .hostapp import create_app
@@ -129,6 +137,12 @@ def with_settings(state: State, **settings: Any) -> State:
     changed.settings = dataclasses.replace(state.settings, **settings)
     changed.policy = changed.settings.network_policy()
     return changed
+
+
+def events(app: Flask) -> list[Event]:
+    """All events, oldest first."""
+    event = models_of(app).Event
+    return _read(app, sa.select(event).order_by(event.id))
 
 
 def deliveries(app: Flask) -> list[Delivery]:

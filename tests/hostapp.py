@@ -30,6 +30,8 @@ DEFAULTS: dict[str, Any] = {
     "WEBHOOKS_WAKE_TIMEOUT": 3.0,
     "WEBHOOKS_WAKE_PAUSE": 0.5,
     "WTF_CSRF_ENABLED": False,
+    # Most events of tests have no more data than the test is about.
+    "WEBHOOKS_VALIDATE_DATA": None,
 }
 
 

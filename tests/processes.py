@@ -19,6 +19,9 @@ from flask import Flask
 
 ROOT = Path(__file__).resolve().parent.parent
 
+#: What FLASK_APP is.
+APP = "tests.hostapp:create_app"
+
 #: Command lines by which an operator may run workers, after ``python -m``.
 OURS = ["rq.cli", "worker", "-w", "flask_webhooks.Worker"]
 COMMAND = ["flask", "webhooks", "worker"]
@@ -33,27 +36,32 @@ class WorkerProcess:
 
     :param config: the settings of the application, as given to `tests.hostapp.create_app`.
     :param log: file that its output goes to.
+    :param folder: where it runs; one that is given has FLASK_APP and the settings in its ``.flaskenv`` and ``.env``.
     """
 
-    def __init__(self, command: list[str], config: dict[str, Any], log: Path) -> None:
+    def __init__(
+        self, command: list[str], config: dict[str, Any], log: Path, folder: Path | None = None
+    ) -> None:
         self.log = log
+        self._folder = folder or ROOT
         plain = command[0] == "rq.cli" and "flask_webhooks.Worker" not in command
         redis = ["--url", config["WEBHOOKS_REDIS_URL"]] if plain else []
         self._command = [sys.executable, "-m", *command[:2], *redis, *command[2:]]
         self._environment = {
             **{name: value for name, value in os.environ.items() if "REDIS" not in name},
-            "FLASK_APP": "tests.hostapp:create_app",
-            "TEST_CONFIG": json.dumps(config),
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "PYTHONWARNINGS": "default",
         }
+        if folder is None:
+            self._environment["FLASK_APP"] = APP
+            self._environment["TEST_CONFIG"] = json.dumps(config)
 
     def __enter__(self) -> WorkerProcess:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self._command,
                 env=self._environment,
-                cwd=ROOT,
+                cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

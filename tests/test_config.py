@@ -67,11 +67,27 @@ def test_default_is_what_the_check_would_take(name: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_none_is_the_default_or_a_value_of_its_own(name: str) -> None:
     found = getattr(read(**{name: None}), name)
-    if name in {"url_prefix", "subdomain", "bind_key", "base_template", "max_endpoints"}:
+    if name in {
+        "url_prefix",
+        "subdomain",
+        "bind_key",
+        "base_template",
+        "max_endpoints",
+        "validate_data",
+    }:
         assert found is None
         assert "None" in COMMENTS[name]
     else:
         assert found == getattr(read(), name)
+
+
+@pytest.mark.parametrize("mode", [{"debug": True}, {"testing": True}])
+def test_development_is_strict_with_data_and_lenient_with_https(mode: dict[str, bool]) -> None:
+    assert (read().validate_data, read().require_https) == ("log", True)
+    developing = Settings.from_config({}, **mode)
+    assert (developing.validate_data, developing.require_https) == ("raise", False)
+    with pytest.raises(ConfigurationError, match='"raise", "log" or None'):
+        read(validate_data=True)
 
 
 def test_defaults_are_those_of_the_design() -> None:

@@ -1373,7 +1373,6 @@ def test_after_commit_is_too_late_for_an_event_of_that_transaction(app: Flask) -
         ({"idempotency_key": "x" * 256}, "idempotency_key"),
         ({"idempotency_key": "a\0b"}, "idempotency_key"),
         ({"idempotency_key": "\ud800"}, "idempotency_key"),
-        ({"occurred_at": datetime(2024, 1, 1)}, "occurred_at"),  # noqa: DTZ001
         ({"occurred_at": "2024-01-01T00:00:00Z"}, "occurred_at"),
         ({"occurred_at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))}, "occurred_at"),
         ({"tenant": SQLAlchemy()}, "tenant"),

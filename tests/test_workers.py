@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ from flask import Flask
 from flask_webhooks.state import state_of
 from tests.delivering import attempts, close, deliveries, emit, make_app, states, webhooks_of
 from tests.processes import (
+    APP,
     COMMAND,
     OURS,
     PLAIN,
@@ -104,6 +106,20 @@ def test_event_is_delivered(way: str, app: Flask, receiver: Receiver, log: Path)
         receiver.wait_for(3)
         wait_until(lambda: states(app) == {"succeeded": 3}, what=worker.output)
     assert set(receiver.ids()) == set(ids)
+
+
+@pytest.mark.parametrize("way", ["ours", "plain", "flask-webhooks-worker"])
+@pytest.mark.slow_on_postgresql
+def test_settings_in_dotenv_files_are_those_of_every_worker(
+    way: str, app: Flask, receiver: Receiver, tmp_path: Path
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url())
+    config = config_of(app)
+    (tmp_path / ".flaskenv").write_text(f"FLASK_APP={APP}\n")
+    (tmp_path / ".env").write_text(f"TEST_CONFIG='{json.dumps(config)}'\n")
+    with WorkerProcess(WAYS[way], config, tmp_path / "worker.log", folder=tmp_path) as worker:
+        emit(app, 1)
+        wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
 
 
 def test_retry_falls_due(way: str, app: Flask, receiver: Receiver, log: Path) -> None:
