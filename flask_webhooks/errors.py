@@ -19,6 +19,7 @@
     ├── NotFound (LookupError)
     ├── Forbidden
     ├── UnreadableSecret
+    ├── DatabaseError
     └── VerificationError                    a webhook that was received
         ├── MissingHeader                    .header
         ├── MalformedSignature               .header
@@ -236,6 +237,10 @@ class Forbidden(WebhooksError):
 
 class UnreadableSecret(WebhooksError):
     """An encrypted value cannot be decrypted with the keys that are configured."""
+
+
+class DatabaseError(WebhooksError):
+    """The database does not answer, or refused what was asked of it."""
 
 
 class VerificationError(WebhooksError):

@@ -392,6 +392,8 @@ class Heartbeat(Row):
     pid: Mapped[int] = mapped_column()
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: Seconds by which the clock of its machine is ahead of the database's.
+    clock_skew: Mapped[float | None] = mapped_column()
 
 
 class Activity(Row):

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import current_app, has_app_context
 from sqlalchemy import event as sa_event
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
+from .database_errors import told_as_messages
 from .delivery.locks import take_write_lock
 from .errors import WebhooksError
 from .sqlite import READ_ONLY
@@ -38,17 +38,21 @@ def reading(state: State) -> Iterator[Session]:
     """A session for reading; what it loaded is detached when it ends.
 
     :raises WebhooksError: a statement took longer than ``WEBHOOKS_QUERY_TIMEOUT``.
+    :raises DatabaseError: the database does not answer, or has no tables of ours.
+    :raises InvalidInput: a text holds a character that the database cannot hold.
     """
     seconds = state.settings.query_timeout
     host = _open_on_sqlite(state)
     if host is not None:
         with (
+            told_as_messages(),
             limited(host.connection, seconds),
             Session(host.connection, autoflush=False) as session,
         ):
             yield session
         return
     with (
+        told_as_messages(),
         state.engine.connect().execution_options(**{READ_ONLY: True}) as connection,
         limited(connection, seconds),
         Session(connection, autoflush=False) as session,
@@ -67,28 +71,22 @@ def writing(
     :param owns_request: the request is for our own pages, so an open transaction of the host's session
         may be committed to get out of the way (SQLite only).
     :param alone: wait for every other transaction that gives the same name, in any process.
-    :raises WebhooksError: SQLite is locked, by the caller's own session or by somebody else.
+    :raises WebhooksError: SQLite is locked by the caller's own session.
+    :raises DatabaseError: the database does not answer, or SQLite is locked by another session.
+    :raises InvalidInput: a text holds a character that the database cannot hold.
     """
     _make_way(state, owns_request)
-    try:
-        with (
-            _named_lock(state, alone),
-            Session(state.own_engine, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            connection = session.connection()
-            take_write_lock(state, connection)
-            if alone is not None and connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(alone))))
-            yield session
-    except OperationalError as error:
-        # SQLITE_BUSY with its extended codes.
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF != 5:
-            raise
-        raise WebhooksError(
-            "The SQLite database is locked: another transaction has been writing for too long. Commit or "
-            "roll back open sessions, then try again."
-        ) from error
+    with (
+        told_as_messages(),
+        _named_lock(state, alone),
+        Session(state.own_engine, expire_on_commit=False) as session,
+        session.begin(),
+    ):
+        connection = session.connection()
+        take_write_lock(state, connection)
+        if alone is not None and connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(alone))))
+        yield session
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,7 @@ class Worker(rq.Worker):
                 with connection.begin():
                     now = self._clock.read(connection)
                 sign = heartbeat.Sign(self.name, "worker", socket.gethostname(), os.getpid())
-                heartbeat.beat(self._webhooks, connection, sign, now)
+                heartbeat.beat(self._webhooks, connection, sign, now, skew=self._clock.skew)
                 # A job that comes meanwhile waits; drains have longer for this.
                 prune(self._webhooks, connection, now, budget=PRUNE_BUDGET)
             if not self._rehearsed:

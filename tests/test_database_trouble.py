@@ -20,9 +20,13 @@ from sqlalchemy.exc import DBAPIError
 
 from example_app.services import PostgresServer
 from flask_webhooks.delivery.locks import reading
+from flask_webhooks.errors import DatabaseError
 from flask_webhooks.state import state_of
 
+from .api_calls import PREFIX, Api
 from .delivering import close, drain, emit, expire_leases, make_app, states, webhooks_of
+from .hostapp import create_app
+from .pages import Browser
 from .receiver import Receiver
 
 EVENTS = 60
@@ -133,6 +137,39 @@ def test_sqlite_locked_by_another_process_in_the_middle(
         assert made == EVENTS * ENDPOINTS
         assert_all_arrived(app, receiver, made)
         close(app)
+
+
+# -- messages -------------------------------------------------------------------------------------------------
+
+
+def test_missing_tables_are_a_message_on_pages_and_in_answers(
+    tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(
+        SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / 'empty.sqlite'}",
+        WEBHOOKS_REDIS_URL=redis_url,
+    )
+    app.register_blueprint(webhooks_of(app).api_blueprint(), url_prefix=PREFIX)
+    for path in ("/", "/endpoints/new", "/deliveries", "/events", "/overview", "/health", "/tasks"):
+        assert "flask webhooks init-db" in Browser(app).get(path, 503).text
+    for path in ("/endpoints", "/deliveries", "/events", "/health"):
+        assert Api(app).get(path, 503)["code"] == "database_error"
+    with app.app_context(), pytest.raises(DatabaseError, match="flask webhooks init-db"):
+        webhooks_of(app).create_endpoint("https://example.com/hook")
+    assert "A request to the database failed" in caplog.text
+    assert "SELECT" not in caplog.text
+    close(app)
+
+
+def test_database_that_is_away_is_a_message_without_its_address(redis_url: str) -> None:
+    app = create_app(
+        SQLALCHEMY_DATABASE_URI="postgresql+psycopg://ann:hush@127.0.0.1:1/nothing",
+        WEBHOOKS_REDIS_URL=redis_url,
+    )
+    page = Browser(app).get("/", 503)
+    assert "The database does not answer" in page.text
+    assert "127.0.0.1" not in page.text
+    close(app)
 
 
 # -- reading without a transaction ------------------------------------------------------------------------

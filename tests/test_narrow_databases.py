@@ -14,9 +14,12 @@ from flask import Flask
 
 from example_app.services import PostgresServer
 from flask_webhooks.delivery.outcome import Outcome
+from flask_webhooks.errors import InvalidInput
 from flask_webhooks.state import state_of
 
+from .api_calls import PREFIX, Api
 from .delivering import attempts, close, drain, emit, endpoint, make_app, states, webhooks_of
+from .pages import Browser
 from .processes import OURS, WorkerProcess, config_of
 from .receiver import Receiver
 
@@ -114,6 +117,37 @@ def test_operators_hear_of_it(narrow: Flask, tmp_path: Path) -> None:
     with WorkerProcess([*OURS, "--burst"], config_of(narrow), tmp_path / "worker.log") as process:
         process.wait(30)
     assert "cannot hold every character" in process.output()
+
+
+UNUSUAL = f"Shop {CHECK}"
+
+
+def test_name_that_the_database_cannot_hold_is_refused_with_a_message(narrow: Flask) -> None:
+    url = "https://example.com/hook"
+    narrow.register_blueprint(webhooks_of(narrow).api_blueprint(), url_prefix=PREFIX)
+    browser = Browser(narrow)
+    page = browser.send(
+        browser.get("/endpoints/new"), "/endpoints/new", {"url": url, "name": UNUSUAL}, 422
+    )
+    assert page.one("input", id="wh-name").attributes["value"] == UNUSUAL
+    assert "The database cannot hold" in page.text
+    answer = Api(narrow).post("/endpoints", {"url": url, "name": UNUSUAL}, 422)
+    assert answer["code"] == "invalid_input"
+    assert "The database cannot hold" in answer["detail"]
+    command = ["webhooks", "endpoints", "add", url, "--name", UNUSUAL]
+    result = narrow.test_cli_runner().invoke(args=command)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "The database cannot hold" in result.stderr
+    with pytest.raises(InvalidInput, match="The database cannot hold"):
+        webhooks_of(narrow).create_endpoint(url, name=UNUSUAL)
+
+
+def test_search_for_what_the_database_cannot_hold_is_no_fault(narrow: Flask) -> None:
+    client = narrow.test_client()
+    for path in ("/webhooks/", "/webhooks/deliveries", "/webhooks/events", "/webhooks/activity"):
+        for name in ("q", "text", "search", "tenant", "actor"):
+            page = client.get(path, query_string={name: CHECK})
+            assert page.status_code in (200, 422), (path, name)
 
 
 def test_other_database_keeps_everything(

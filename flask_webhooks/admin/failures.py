@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from flask import Blueprint, Response
 from flask_wtf.csrf import CSRFError
 
+from ..database_errors import log_cause
 from ..errors import (
     ConfigurationError,
+    DatabaseError,
     EndpointLimitReached,
     Forbidden,
     InvalidInput,
@@ -40,6 +42,8 @@ def _show(error: WebhooksError) -> Response:
     if isinstance(error, ConfigurationError):
         # For the developer: an error page of the host's, and a traceback in the log.
         raise error
+    if isinstance(error, DatabaseError):
+        log_cause(error)
     failure = _failure(error)
     return render("error.html", failure.status, failure=failure, message=translated(error.text))
 

@@ -11,8 +11,10 @@ from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, default_exceptions
 
+from ..database_errors import log_cause
 from ..errors import (
     ConfigurationError,
+    DatabaseError,
     EndpointLimitReached,
     Forbidden,
     InvalidInput,
@@ -83,6 +85,8 @@ def _refused(error: WebhooksError) -> Response:
     if isinstance(error, ConfigurationError):
         # For the developer: status 500, and a traceback in the log.
         raise error
+    if isinstance(error, DatabaseError):
+        log_cause(error)
     members: dict[str, Any] = {
         name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
     }

@@ -12,14 +12,11 @@ import redis
 from flask.cli import FlaskGroup
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from ..errors import WebhooksError
+from ..database_errors import is_missing_table
+from ..errors import DatabaseError, WebhooksError
 from .output import first_line
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-#: What databases say about a table or column that is not there: SQLSTATE, MySQL's numbers.
-_MISSING_SQLSTATES = {"42P01", "42703"}
-_MISSING_NUMBERS = {1146, 1054}
 
 
 class Failure(click.ClickException):
@@ -43,7 +40,10 @@ def reports_errors(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except WebhooksError as error:
-            raise Failure(error.whole_message) from error
+            # The operator may know what the database said.
+            cause = error.__cause__ if isinstance(error, DatabaseError) else None
+            said = _explain(cause) if isinstance(cause, DBAPIError) else error.whole_message
+            raise Failure(said) from error
         except DBAPIError as error:
             raise Failure(_explain(error)) from error
         except redis.RedisError as error:
@@ -67,14 +67,7 @@ def end_our_command(error: WebhooksError) -> None:
 def _explain(error: DBAPIError) -> str:
     """What to do about a failure of the database."""
     cause = error.orig
-    codes = getattr(cause, "args", ()) or (None,)
-    text = str(cause)
-    if (
-        getattr(cause, "sqlstate", None) in _MISSING_SQLSTATES
-        or codes[0] in _MISSING_NUMBERS
-        or "no such table" in text
-        or "no such column" in text
-    ):
+    if is_missing_table(error):
         return (
             "The tables of Flask-Webhooks are missing or out of date: run your migrations (flask db "
             "upgrade), or create them with: flask webhooks init-db"

@@ -8,7 +8,6 @@ Rows are marked ``sending`` under a random token, which fences off whoever held 
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -365,7 +364,7 @@ class Claimer:
             claim.again = now
             rows = [row for row in rows if row.event_id in events]
         versions = {row.endpoint_id: pick.endpoints[row.endpoint_id].version for row in rows}
-        unreadable = self._targets.load(connection, versions, now=time.time())
+        unreadable = self._targets.load(connection, versions, now=now.timestamp())
         order = {delivery_id: position for position, delivery_id in enumerate(picked)}
         for row in sorted(rows, key=lambda row: order[row.id]):
             claimed = Claimed(

@@ -1,7 +1,7 @@
 """The database's clock, read seldom and carried on by the monotonic one.
 
-Leases are compared by all workers, so they follow one clock: the database's. The local wall clock may
-differ or jump; the monotonic clock does not.
+Leases are compared by all workers, and receivers compare the time of a signature with their own, so both follow
+one clock: the database's. The local wall clock may differ or jump; the monotonic clock does not.
 """
 
 from __future__ import annotations
@@ -50,3 +50,8 @@ class DatabaseClock:
     def now(self) -> datetime:
         """The database's time, without asking it."""
         return self._base + timedelta(seconds=time.monotonic() - self._at)
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which the clock of this machine is ahead of the database's."""
+        return (datetime.now(UTC) - self.now()).total_seconds()

@@ -166,7 +166,7 @@ class Drain:
         # Connecting takes about as long as the rest of the start: let the database begin.
         opening = asyncio.create_task(self._database.run(self._set_clock))
         await asyncio.sleep(0)
-        async with Sender(self.state) as sender:
+        async with Sender(self.state, self._clock) as sender:
             places = self.settings.concurrency - self._claimer.reserve
             self._flight = Flight(sender, self._clock, self._wake.set, places)
             # The first claim waits for neither of them, and has the processor for itself.

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from ..attempt_errors import STOPPED
 from ..formats import Target
@@ -137,7 +137,7 @@ class Flight:
         if left < self._sender.deadline(target) + LEASE_MARGIN:
             self._released.append(Released(claimed))
             return
-        started_at = datetime.now(UTC)
+        started_at = self._clock.now()
         began = time.monotonic()
         try:
             result = await self._sender.send(claimed, target)

@@ -32,11 +32,13 @@ def beat(
     sign: Sign,
     now: datetime,
     worker_name: str | None = None,
+    skew: float | None = None,
 ) -> None:
     """Give a sign of life, and forget those who have been silent for long.
 
     :param worker_name: of the worker whose job this is. It gives no sign itself while it waits for us; where it
         is none of ours it is not on the list.
+    :param skew: seconds by which the clock of the machine is ahead of the database's.
     """
     table = state.table("Heartbeat")
     with connection.begin():
@@ -45,7 +47,7 @@ def beat(
                 sa.update(table).where(table.c.name == worker_name).values(seen_at=now)
             )
         seen = connection.execute(
-            sa.update(table).where(table.c.name == sign.name).values(seen_at=now)
+            sa.update(table).where(table.c.name == sign.name).values(seen_at=now, clock_skew=skew)
         ).rowcount
         if not seen:
             connection.execute(
@@ -56,6 +58,7 @@ def beat(
                     pid=sign.pid,
                     started_at=now,
                     seen_at=now,
+                    clock_skew=skew,
                 )
             )
             connection.execute(

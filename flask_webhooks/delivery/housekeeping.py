@@ -111,7 +111,8 @@ class House:
         with reading(connection):
             now = self._clock.read(connection)
         self._forget()
-        heartbeat.beat(state, connection, self._sign, now, self._worker_name)
+        skew = self._clock.skew
+        heartbeat.beat(state, connection, self._sign, now, self._worker_name, skew)
         while recover_expired(state, connection, now, BATCH, tell=self._tell) >= BATCH:
             pass
         release_stragglers(state, connection, now)

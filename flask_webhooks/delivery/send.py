@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 
 import aiohttp
@@ -27,6 +27,7 @@ from ..headers import product_token
 from ..health import Hold
 from ..retry import usable_wait
 from ..state import State
+from .clock import DatabaseClock
 from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
 from .outcome import Claimed, Outcome, Released, Sent
 from .resolver import ThreadResolver, Trouble
@@ -45,11 +46,15 @@ OWN_TROUBLE_DELAY = 60.0
 
 
 class Sender:
-    """An HTTP session for one drain. Use it as an async context manager."""
+    """An HTTP session for one drain. Use it as an async context manager.
 
-    def __init__(self, state: State) -> None:
+    :param clock: by which requests are signed and attempts recorded; by default the machine's.
+    """
+
+    def __init__(self, state: State, clock: DatabaseClock | None = None) -> None:
         self._state = state
         self._settings = state.settings
+        self._clock = clock or DatabaseClock()
         self._default_agent = default_user_agent(state.settings.product_name)
 
     async def __aenter__(self) -> Sender:
@@ -95,7 +100,7 @@ class Sender:
 
     async def send(self, claimed: Claimed, target: Target) -> Sent | Released:
         """Make the attempt. Trouble of ours gives the delivery back without spending an attempt."""
-        started_at = datetime.now(UTC)
+        started_at = self._clock.now()
         try:
             style = self._state.formats[target.format]
         except InvalidEndpoint as error:

@@ -30,6 +30,7 @@ _TITLES: Final = {
     413: "The body is too large.",
     415: "The request does not say Content-Type: application/json.",
     422: "A value cannot be accepted; `errors` tells of all of them.",
+    503: "The database does not answer, is busy, or refuses.",
 }
 
 _FILTERS: Final[dict[str, Schema]] = {
@@ -119,7 +120,7 @@ def _operation(
     # A tenant, or an endpoint to filter by, may not be there either.
     refused = {
         str(status): _problem(_TITLES[status], "Refusal" if status == 422 else "Problem")
-        for status in (401, 403, 404, 422, *problems)
+        for status in (401, 403, 404, 422, 503, *problems)
     }
     found: dict[str, Any] = {
         "operationId": name,
