@@ -41,6 +41,8 @@ KINDS = {
     "bind_key": "text, or `None`",
     "base_template": "template name, or `None`",
     "allowed_networks": "list of CIDRs",
+    "denied_networks": "list of CIDRs",
+    "allowed_ports": "list of ports",
     "encryption_keys": "list of Fernet keys",
     "default_format": "name of a format",
     "max_endpoints": "whole number, 1 to 1,000,000, or `None`",
