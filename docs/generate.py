@@ -41,6 +41,8 @@ KINDS = {
     "bind_key": "text, or `None`",
     "base_template": "template name, or `None`",
     "allowed_networks": "list of CIDRs",
+    "denied_networks": "list of CIDRs",
+    "allowed_ports": "list of ports",
     "encryption_keys": "list of Fernet keys",
     "default_format": "name of a format",
     "validate_data": '`"raise"`, `"log"` or `None`',

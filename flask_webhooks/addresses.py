@@ -10,8 +10,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from .errors import ConfigurationError
@@ -76,7 +76,107 @@ _SPECIAL_IPV6 = (
     ("ff00::/8", "multicast address"),
 )
 
+#: Ports from 1024 up where services listen that are no web servers: databases, caches, queues, remote control.
+#: Some of them do what a line of text says, whatever the protocol.
+SERVICE_PORTS = frozenset(
+    {
+        *(
+            1080,
+            1099,
+            1433,
+            1434,
+            1521,
+            1723,
+            1883,
+            2049,
+            2181,
+            2375,
+            2376,
+            2379,
+            2380,
+            3128,
+            3268,
+            3269,
+        ),
+        *(
+            3306,
+            3389,
+            3690,
+            4369,
+            4444,
+            4505,
+            4506,
+            5060,
+            5061,
+            5432,
+            5433,
+            5601,
+            5671,
+            5672,
+            5900,
+            5901,
+        ),
+        *(
+            5902,
+            5903,
+            5984,
+            5985,
+            5986,
+            6000,
+            6001,
+            6379,
+            6380,
+            6432,
+            6443,
+            6660,
+            6661,
+            6662,
+            6663,
+            6664,
+        ),
+        *(
+            6665,
+            6666,
+            6667,
+            6668,
+            6669,
+            6697,
+            7199,
+            7474,
+            7687,
+            8086,
+            8125,
+            8200,
+            8300,
+            8301,
+            8302,
+            8500,
+        ),
+        *(
+            8600,
+            9042,
+            9092,
+            9100,
+            9160,
+            9200,
+            9300,
+            10250,
+            10255,
+            10256,
+            11211,
+            15672,
+            16379,
+            25672,
+            26257,
+        ),
+        *(26379, 27017, 27018, 27019, 28015, 28017, 29015, 33060),
+    }
+)
+_WEB_PORTS = frozenset({80, 443})
+
 _NAT64 = IPv6Network("64:ff9b::/96")
+#: Of a block for documentation, which no machine on the internet has.
+_UNASSIGNED = "203.0.113.1"
 _MAPPED = IPv6Network("::ffff:0:0/96")
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
@@ -89,24 +189,61 @@ def _compiled(table: Iterable[tuple[str, str]]) -> tuple[tuple[int, int, str], .
 _SPECIAL = {4: _compiled(_SPECIAL_IPV4), 6: _compiled(_SPECIAL_IPV6)}
 
 
+def is_own(address: Address) -> bool:
+    """Tell whether an address belongs to an interface of this machine, by asking the system for a socket there."""
+    family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+        if not _binds_anything():
+            return True
+        # Nothing is sent. To itself the machine speaks from the very same address.
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((str(address), 9))
+            return str(probe.getsockname()[0]) == str(address)
+    except OSError:
+        return False
+
+
+def _binds_anything() -> bool:
+    """Tell whether the system gives out sockets at addresses of others (``ip_nonlocal_bind``)."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((_UNASSIGNED, 0))
+    except OSError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkPolicy:
-    """Which addresses may be connected to: global unicast, and what the operator allows."""
+    """Which addresses and ports may be connected to: global unicast, web servers, and what the operator allows."""
 
     #: Networks that may be reached although they are private.
     allowed_networks: tuple[Network, ...] = ()
+    #: Networks that are never reached, whatever is allowed.
+    denied_networks: tuple[Network, ...] = ()
+    #: Ports that may be reached beside those of web servers.
+    allowed_ports: frozenset[int] = frozenset()
+    #: Whether an address is one of this machine's.
+    is_own: Callable[[Address], bool] = field(default=is_own, compare=False, repr=False)
 
     @classmethod
-    def from_config(cls, networks: Iterable[str]) -> NetworkPolicy:
-        """The policy for ``WEBHOOKS_ALLOWED_NETWORKS``.
+    def from_config(
+        cls,
+        networks: Iterable[str],
+        denied_networks: Iterable[str] = (),
+        allowed_ports: Iterable[int] = (),
+    ) -> NetworkPolicy:
+        """The policy for ``WEBHOOKS_ALLOWED_NETWORKS``, ``WEBHOOKS_DENIED_NETWORKS`` and ``WEBHOOKS_ALLOWED_PORTS``.
 
-        :raises ConfigurationError: one of them is not a CIDR.
+        :raises ConfigurationError: one of the networks is not a CIDR.
         """
-        if isinstance(networks, str):
-            raise ConfigurationError(
-                f'WEBHOOKS_ALLOWED_NETWORKS must be a list: write ["{networks}"].'
-            )
-        return cls(tuple(_network(cidr) for cidr in networks))
+        return cls(
+            _networks("WEBHOOKS_ALLOWED_NETWORKS", networks),
+            _networks("WEBHOOKS_DENIED_NETWORKS", denied_networks),
+            frozenset(allowed_ports),
+        )
 
     def refusal(self, address: str | Address) -> str | None:
         """Why this address must not be connected to, in plain words, or ``None`` if it may be.
@@ -114,6 +251,9 @@ class NetworkPolicy:
         An IPv4-mapped address (RFC 4291, 2.5.5.2) is judged as the IPv4 address that the system
         would connect to, against the allowed networks too. An operator whose network is IPv6 only
         allows ``64:ff9b::/96``; the IPv4 address inside is then judged as such.
+
+        An address of the machine's own interfaces is refused unless it is allowed by itself: services that
+        listen on all interfaces would answer there, behind the back of the firewall.
         """
         if isinstance(address, str):
             try:
@@ -124,20 +264,40 @@ class NetworkPolicy:
             if address.scope_id is not None and not address.is_link_local:
                 return Text("address with a zone")
             address = address.ipv4_mapped or address
+        if any(address in network for network in self.denied_networks):
+            return Text("network that the operator denies")
         if any(address in network for network in self.allowed_networks):
             if address in _NAT64:
                 return self.refusal(IPv4Address(int(address) & 0xFFFFFFFF))
+        elif (reason := _special_purpose(address)) is not None:
+            return reason
+        alone = any(
+            address in network and network.num_addresses == 1 for network in self.allowed_networks
+        )
+        if not alone and not address.is_loopback and self.is_own(address):
+            return Text("address of this server")
+        return None
+
+    def port_refusal(self, port: int) -> str | None:
+        """Why this port must not be connected to, in plain words, or ``None`` if it may be."""
+        if port in _WEB_PORTS or port in self.allowed_ports:
             return None
-        return _special_purpose(address)
+        if port < 1024:
+            return Text("port of a system service")
+        return Text("port of a well-known service") if port in SERVICE_PORTS else None
 
 
-def _network(cidr: str) -> Network:
+def _networks(key: str, networks: Iterable[str]) -> tuple[Network, ...]:
+    if isinstance(networks, str):
+        raise ConfigurationError(f'{key} must be a list: write ["{networks}"].')
+    return tuple(_network(key, cidr) for cidr in networks)
+
+
+def _network(key: str, cidr: str) -> Network:
     try:
         network = ipaddress.ip_network(cidr)
     except (ValueError, TypeError):
-        raise ConfigurationError(
-            f"WEBHOOKS_ALLOWED_NETWORKS: {cidr!r} is not a network. {_suggestion(cidr)}"
-        ) from None
+        raise ConfigurationError(f"{key}: {cidr!r} is not a network. {_suggestion(cidr)}") from None
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         start = IPv4Address(int(network.network_address) & 0xFFFFFFFF)
         return IPv4Network((start, network.prefixlen - _MAPPED.prefixlen))

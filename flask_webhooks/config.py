@@ -43,6 +43,10 @@ class Settings:
     bind_key: str | None = None
     #: Networks (CIDR) that may be reached although they are private.
     allowed_networks: tuple[str, ...] = ()
+    #: Networks (CIDR) that are never reached, such as your own public addresses behind a router.
+    denied_networks: tuple[str, ...] = ()
+    #: Ports that may be reached beside 80, 443 and those from 1024 up that belong to no well-known service.
+    allowed_ports: tuple[int, ...] = ()
     #: Refuse ``http://`` URLs. On, unless the application is in debug or testing mode.
     require_https: bool = True
     #: Deadline for one whole request: DNS, connect, TLS, headers and body.
@@ -160,11 +164,13 @@ class Settings:
                 f"WEBHOOKS_PROBE_INTERVAL ({self.probe_interval:g} s) must not exceed "
                 f"WEBHOOKS_MAX_PROBE_INTERVAL ({self.max_probe_interval:g} s)."
             )
-        NetworkPolicy.from_config(self.allowed_networks)
+        self.network_policy()
 
     def network_policy(self) -> NetworkPolicy:
-        """Which addresses may be reached."""
-        return NetworkPolicy.from_config(self.allowed_networks)
+        """Which addresses and ports may be reached."""
+        return NetworkPolicy.from_config(
+            self.allowed_networks, self.denied_networks, self.allowed_ports
+        )
 
     def vault(self, config: Mapping[str, Any]) -> Vault:
         """The keys for encryption at rest.
@@ -230,6 +236,15 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise ConfigurationError(f"{key} must be a list, such as [{value!r}], not {value!r}.")
     return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in value)
+
+
+def _ports(key: str, value: Any) -> tuple[int, ...]:
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        raise ConfigurationError(
+            f"{key} must be a list of ports, such as [25, 8500], not {value!r}."
+        )
+    check = _whole(1, 65535)
+    return tuple(check(f"{key}[{position}]", port) for position, port in enumerate(value))
 
 
 def _whole(low: int, high: int) -> Check:
@@ -336,6 +351,8 @@ _CHECKS: dict[str, Check] = {
     "subdomain": _nullable(_subdomain),
     "bind_key": _nullable(_text),
     "allowed_networks": _texts,
+    "denied_networks": _texts,
+    "allowed_ports": _ports,
     "require_https": _boolean,
     "timeout": _number(0.1, 120),
     "retry_schedule": _schedule,

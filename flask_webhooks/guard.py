@@ -182,7 +182,7 @@ class _BoundedResolver(AbstractResolver):
 def _vetted_socket(policy: NetworkPolicy, info: AddrInfoType) -> socket.socket:
     family, kind, protocol, _, destination = info
     address = str(destination[0])
-    reason = policy.refusal(address)
+    reason = policy.refusal(address) or policy.port_refusal(int(destination[1]))
     exchange = current_exchange.get()
     if reason is not None:
         if exchange is not None:

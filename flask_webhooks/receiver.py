@@ -12,6 +12,7 @@ import functools
 import hashlib
 import hmac
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,10 @@ from .errors import (
 
 __all__ = ["SIGNED_FORMATS", "verified", "verify"]
 
-#: The largest body that is parsed to find out whether it was written again.
-_MAX_EXAMINED = 1024 * 1024
+#: The largest body that is parsed to find out whether it was written again: a forged one must not cost much.
+_MAX_EXAMINED = 32 * 1024
+#: Signatures of each kind that are looked at. A sender makes one by each live secret.
+_MAX_SIGNATURES = 16
 _SIGNATURE_BYTES = {"v1": 32, "v1a": 64}
 
 
@@ -64,10 +67,18 @@ def verify(
     :param now: Unix seconds, by default of this machine's clock.
     :raises VerificationError: one of its children, which says what is wrong.
     :raises InvalidSecret: a secret is empty, or not of the format's form.
-    :raises ConfigurationError: there is no such signed format.
+    :raises ConfigurationError: there is no such signed format, or `tolerance` or `now` is not a number of seconds.
     """
+    _check_tolerance(tolerance)
+    if now is not None and not -math.inf < now < math.inf:
+        raise ConfigurationError(f"now must be Unix seconds, not {now!r}.")
     if isinstance(body, str):
-        body = body.encode()
+        try:
+            body = body.encode()
+        except UnicodeEncodeError:
+            raise VerificationError(
+                "The body holds half of a surrogate pair: it is not what was sent. Verify the raw bytes."
+            ) from None
     if not isinstance(body, bytes | bytearray | memoryview):
         raise TypeError(
             f"The body must be the raw bytes of the request, not {type(body).__name__}: in Flask "
@@ -81,7 +92,9 @@ def verify(
             f"There is no signed format {format!r}. Choose one of: {', '.join(_SCHEMES)}."
         ) from None
     secrets = [secret] if isinstance(secret, str) else list(secret)
-    if not secrets or not all(isinstance(item, str) and item.strip() for item in secrets):
+    if not secrets or not all(
+        isinstance(item, str) and item.strip() and _is_encodable(item) for item in secrets
+    ):
         raise InvalidSecret("Give the secret of the endpoint: text, or a list of texts.")
     secrets = [scheme.secret(item) for item in secrets]
     given = {name.lower(): value for name, value in headers.items()}
@@ -113,6 +126,8 @@ def verified(
 
     :param secret: as for `verify`, or a function that returns it, called for each request.
     """
+
+    _check_tolerance(tolerance)
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         from flask import Response, request
@@ -147,14 +162,21 @@ class _Request:
     now: float
 
     def header(self, name: str) -> str:
-        """:raises MissingHeader: there is none of this name."""
+        """The value of a header.
+
+        :raises MissingHeader: there is none of this name.
+        :raises MalformedSignature: it is no text, or holds what no header can.
+        """
         try:
-            return self.headers[name.lower()].strip()
+            value: object = self.headers[name.lower()]
         except KeyError:
             raise MissingHeader(
                 f"The request has no header {name}. Is this the URL of an endpoint of this format?",
                 header=name,
             ) from None
+        if not isinstance(value, str) or (value and not _is_encodable(value)):
+            raise MalformedSignature(f"{name} is not the text of a header.", header=name)
+        return value.strip()
 
 
 @dataclass(frozen=True)
@@ -230,6 +252,9 @@ class _Standard(_Scheme):
 
     def prepare(self, request: _Request) -> _Fits:
         message_id = request.header("webhook-id")
+        if "." in message_id:
+            # Dots stand between what is signed: with one in the id, other ids and bodies have the same signature.
+            raise MalformedSignature("webhook-id holds a dot, as no id does.", header="webhook-id")
         timestamp = request.header("webhook-timestamp")
         symmetric, asymmetric = self._signatures(request.header(self.header))
         _check_time(timestamp, request.tolerance, request.now)
@@ -280,7 +305,7 @@ class _Standard(_Scheme):
         found: dict[str, list[bytes]] = {"v1": [], "v1a": []}
         for part in text.split():
             version, comma, encoded = part.partition(",")
-            if not comma or version not in found:
+            if not comma or version not in found or len(found[version]) == _MAX_SIGNATURES:
                 continue
             try:
                 signature = base64.b64decode(encoded, validate=True)
@@ -294,6 +319,26 @@ class _Standard(_Scheme):
                 header=self.header,
             )
         return found["v1"], found["v1a"]
+
+
+def _is_encodable(text: str) -> bool:
+    """Tell whether a text is there and has a form in UTF-8: half of a surrogate pair has none."""
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _check_tolerance(tolerance: float | None) -> None:
+    # Chained comparison also refuses NaN, within which every age lies.
+    if tolerance is not None and (
+        isinstance(tolerance, bool)
+        or not isinstance(tolerance, int | float)
+        or not 0 <= tolerance < math.inf
+    ):
+        raise ConfigurationError(
+            f"tolerance must be a number of seconds such as 300, or None to not look at the time, not {tolerance!r}."
+        )
 
 
 def _check_time(timestamp: str, tolerance: float | None, now: float) -> None:

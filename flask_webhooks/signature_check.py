@@ -11,6 +11,7 @@ import base64
 import binascii
 import contextlib
 import hmac
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ TOLERANCE = 300
 #: The most of a pasted request that is read.
 MAX_HEADERS = 20_000
 MAX_BODY = 2_000_000
+#: Signatures in one header that are looked at.
+MAX_SIGNATURES = 16
 
 #: Where the format ``authon`` has its secret.
 SECRET_HEADER = "x-webhook-secret"
@@ -128,6 +131,8 @@ def check(
     :param secrets: of the endpoint, newest first.
     :param sent: what was recorded of attempts under the same ``webhook-id``, or ``[]``.
     """
+    headers = {name: _encodable(value) for name, value in headers.items()}
+    body = _encodable(body)
     scheme: type[_Scheme] = _Hex
     if any(name in headers for name in _Standard.NAMES):
         scheme = _Standard
@@ -231,7 +236,7 @@ class _Standard(_Scheme):
         self.timestamp = self.headers[f"{prefix}-timestamp"]
         self.age, self.unreadable_time = _age(self.timestamp, self.now)
         self.header = f"{prefix}-signature"
-        self.given = list(_signatures(self.headers[self.header]))
+        self.given = list(itertools.islice(_signatures(self.headers[self.header]), MAX_SIGNATURES))
         return self.compare() if self.given else self.says(Finding.MALFORMED)
 
     def fits(self, body: bytes, secret: str) -> bool:
@@ -338,8 +343,11 @@ def _age(timestamp: str, now: datetime) -> tuple[float | None, bool]:
 
 
 def _first(value: object) -> str:
-    text = str(value[0]) if isinstance(value, list) and value else str(value)
-    # JSON can write half a character, which no text in UTF-8 holds.
+    return _encodable(str(value[0]) if isinstance(value, list) and value else str(value))
+
+
+def _encodable(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can write and no text in UTF-8 holds."""
     return text.encode("utf-8", "replace").decode()
 
 

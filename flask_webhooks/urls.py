@@ -58,6 +58,7 @@ def check_url(
         )
     host = _check_host(host, policy)
     usual_port = {"http": 80, "https": 443}[scheme]
+    _check_port(port or usual_port, policy)
     colon_port = f":{port}" if port and port != usual_port else ""
     slash = "" if tail.startswith("/") else "/"
     tail = _NOT_IN_URL.sub(lambda found: quote(found[0], safe=""), tail)
@@ -147,6 +148,18 @@ def _check_host(typed: str, policy: NetworkPolicy) -> str:
         )
     _check_name(name, policy)
     return name
+
+
+def _check_port(port: int, policy: NetworkPolicy) -> None:
+    reason = policy.port_refusal(port)
+    if reason is not None:
+        raise BlockedAddress(
+            "Webhooks cannot be sent to port %(port)s (%(why)s). Use port 443 or another one from 1024 up, or have "
+            "the operator add it to WEBHOOKS_ALLOWED_PORTS.",
+            port=port,
+            why=word(reason),
+            reason=reason,
+        )
 
 
 def _check_address(address: Address, policy: NetworkPolicy) -> str:

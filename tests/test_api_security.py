@@ -21,7 +21,7 @@ from flask_webhooks.models import Endpoint
 from flask_webhooks.state import state_of
 
 from .api_calls import PREFIX, PROBLEM, Api, make_app, rules, template
-from .delivering import webhooks_of
+from .delivering import deliveries, drain, emit, webhooks_of
 from .helpers import URL, accessing, add_delivery, add_endpoint, close
 from .helpers import make_app as make_bare_app
 from .pages import HOSTILE, World, contents, populate
@@ -328,7 +328,6 @@ def test_a_secret_that_is_sent_in_the_open_goes_to_no_other_server(app: Flask, a
     webhooks_of(app).authorize(_without_secret)
     for url in (ELSEWHERE, URL.replace("https:", "http:"), URL.replace(".com", ".com:8443")):
         assert api.patch(path, {"url": url}, 422)["field"] == "url", url
-    assert api.patch(path, {"url": f"{URL}/other"})["url"] == f"{URL}/other"
     webhooks_of(app).authorize(lambda action, endpoint: True)
     assert api.patch(path, {"url": ELSEWHERE})["url"] == ELSEWHERE
 
@@ -348,6 +347,44 @@ def test_a_url_that_is_a_secret_is_not_shown_by_another_format(app: Flask, api: 
     assert api.patch(path, {"format": "aureva"})["url"] == whole
 
 
+@pytest.mark.parametrize("url", [f"{URL}/other", f"{URL}?to=other", URL.replace("/in", "/")])
+def test_values_of_headers_go_to_no_other_path_of_a_shared_host(
+    app: Flask, api: Api, url: str
+) -> None:
+    added = add_endpoint(app, headers={"Authorization": "Bearer one"})
+    authon = add_endpoint(app, format="authon")
+    path = f"/endpoints/{added.id}"
+    webhooks_of(app).authorize(_without_secret)
+    before = contents(app)
+    for headers in ({}, {"headers": {"authorization": None}}):
+        problem = api.patch(path, {"url": url, **headers}, 422)
+        assert (problem["code"], problem["field"]) == ("invalid_header", "headers")
+    assert api.patch(f"/endpoints/{authon.id}", {"url": url}, 422)["field"] == "url"
+    assert contents(app) == before
+    # The same URL in other words is no move.
+    api.patch(path, {"url": URL.replace("https://", "HTTPS://").replace(".com/", ".com:443/")})
+    webhooks_of(app).authorize(lambda action, endpoint: True)
+    assert api.patch(path, {"url": url})["url"] == url
+    assert api.patch(f"/endpoints/{authon.id}", {"url": url})["url"] == url
+
+
+def test_a_refused_address_is_shown_to_operators_only(
+    app: Flask, api: Api, receiver: Receiver
+) -> None:
+    """A customer could else ask by names of their own what lies inside."""
+    add_endpoint(app, receiver.url("/status/204"), tenant="app_1")
+    with app.app_context():
+        emit(app, tenant="app_1")
+    drain(app, allowed_networks=())
+    [delivery] = deliveries(app)
+    path = f"/deliveries/{delivery.id}"
+    [attempt] = api.get(path)["attempts"]
+    assert (attempt["outcome"], attempt["address"]) == ("blocked", "127.0.0.1")
+    webhooks_of(app).hooks.current_tenant = lambda: "app_1"
+    [attempt] = api.get(path)["attempts"]
+    assert (attempt["outcome"], attempt["address"]) == ("blocked", None)
+
+
 def test_values_of_headers_go_to_no_other_server(app: Flask, api: Api) -> None:
     added = add_endpoint(app, headers={"X-Key": "one", "X-Team": "two"})
     path = f"/endpoints/{added.id}"
@@ -357,7 +394,6 @@ def test_values_of_headers_go_to_no_other_server(app: Flask, api: Api) -> None:
         problem = api.patch(path, {"url": ELSEWHERE, **headers}, 422)
         assert (problem["code"], problem["field"]) == ("invalid_header", "headers")
         assert contents(app) == before
-    assert api.patch(path, {"url": f"{URL}/other"})["url"] == f"{URL}/other"
     api.patch(path, {"url": ELSEWHERE, "headers": {"X-Key": "new"}})
     assert api.get(path)["header_names"] == ["X-Key"]
     api.patch(path, {"url": URL, "headers": {}})

@@ -30,7 +30,7 @@ def work(app: Flask) -> None:
 
 
 def test_recover_says_how_many_asks_and_starts(app: Flask) -> None:
-    endpoint_id = add_endpoint(app, "https://127.0.0.1:1/in").id
+    endpoint_id = add_endpoint(app, "https://127.0.0.1:1025/in").id
     update(app, "Endpoint", endpoint_id, state="paused")
     failed(app, endpoint_id, 2)
     arguments = ["webhooks", "endpoints", "recover", endpoint_id, "--since", "2d"]
@@ -63,7 +63,7 @@ def test_a_dry_run_starts_nothing(app: Flask) -> None:
 def test_replay_tells_where_the_history_begins(app: Flask) -> None:
     actions.pause_endpoint(accessing(app), add_endpoint(app).id)
     emit(app, 3)
-    late = add_endpoint(app, "https://127.0.0.1:1/in")
+    late = add_endpoint(app, "https://127.0.0.1:1025/in")
     result = run(app, "endpoints", "replay", late.id, "--since", "2020-01-01", "--yes")
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()

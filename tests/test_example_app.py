@@ -61,7 +61,7 @@ def app(database_url: str) -> Iterator[Flask]:
     )
     with app.app_context():
         db.create_all()
-        webhooks.create_endpoint("http://127.0.0.1:9/", events=None)
+        webhooks.create_endpoint("http://127.0.0.1:1025/", events=None)
     yield app
     with app.app_context():
         _check_schemas()

@@ -773,7 +773,7 @@ def test_flood_of_addresses_does_not_keep_the_loop_busy(run: Run) -> None:
 def test_dns_without_an_answer_is_an_ordinary_failure(run: Run, answer: list[str]) -> None:
     async def scenario() -> None:
         async with sending(LOOPBACK, resolver=Answers(answer)) as session:
-            exchange, error = await post(session, "http://hooks.example.com:1/")
+            exchange, error = await post(session, "http://hooks.example.com:1025/")
             assert isinstance(error, aiohttp.ClientConnectorError)
             assert isinstance(error, aiohttp.ClientConnectorDNSError) is (not answer)
             assert exchange.refused is None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import json
 import time
+import timeit
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask import Flask
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_webhooks import signing
@@ -242,6 +244,121 @@ def test_nothing_but_a_typed_refusal_comes_of_anything(
     for secret in (SECRET, PUBLIC) if format in STANDARD else (SECRET,):
         with pytest.raises(VerificationError):
             verify(headers, body, secret, format, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"{}," * 349_000 + b"{}]",
+        b"[" + b"1e9," * 262_000 + b"0]",
+        b'"' + "\u00e9".encode() * 520_000 + b'"',
+    ],
+    ids=["objects", "numbers", "text"],
+)
+@pytest.mark.parametrize("format", ["standard", "akuworks"])
+def test_a_forged_large_body_is_refused_at_once(body: bytes, format: str) -> None:
+    headers = signed(b"{}", format)
+    one_hash = min(timeit.repeat(lambda: hmac.digest(b"k", body, "sha256"), number=1, repeat=5))
+
+    def refuse() -> None:
+        with pytest.raises(NoMatchingSignature):
+            verify(headers, body, SECRET, format, now=NOW)
+
+    assert min(timeit.repeat(refuse, number=1, repeat=5)) < 5 * one_hash + 0.02
+
+
+def test_many_forged_signatures_cost_no_more_than_a_few() -> None:
+    other = signing.private_key(signing.generate_private_key()).sign(BODY)
+
+    def taken(count: int) -> float:
+        forged = " ".join([f"v1a,{base64.b64encode(other).decode()}"] * count)
+        headers = signed() | {"webhook-signature": forged}
+
+        def refuse() -> None:
+            with pytest.raises(NoMatchingSignature):
+                verify(headers, BODY, PUBLIC, now=NOW)
+
+        return min(timeit.repeat(refuse, number=1, repeat=7))
+
+    assert taken(250) < 4 * taken(16)
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "evt_1\udfff", "é\ud83d"])
+@pytest.mark.parametrize("format", SIGNED_FORMATS)
+def test_half_a_character_in_a_header_is_a_refusal(format: str, odd: str) -> None:
+    for name in signed(format=format):
+        if format in STANDARD or name != "webhook-id":
+            with pytest.raises(VerificationError):
+                verify(signed(format=format) | {name: odd}, BODY, SECRET, format, now=NOW)
+
+
+@pytest.mark.parametrize("odd", [None, 7, b"evt_1", ["evt_1"]])
+def test_a_header_that_is_no_text_is_a_refusal(odd: Any) -> None:
+    for name in signed():
+        with pytest.raises(MalformedSignature):
+            verify(signed() | {name: odd}, BODY, SECRET, now=NOW)
+
+
+def test_half_a_character_in_body_or_secret_is_told() -> None:
+    with pytest.raises(VerificationError, match="surrogate"):
+        verify(signed(), "\ud800", SECRET, now=NOW)
+    for format in SIGNED_FORMATS:
+        with pytest.raises(InvalidSecret):
+            verify(signed(format=format), BODY, "\ud800" * 40, format, now=NOW)
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), float("inf"), -1, True, "300"])
+def test_a_tolerance_that_is_no_time_is_a_mistake(tolerance: Any) -> None:
+    with pytest.raises(ConfigurationError, match="tolerance must be"):
+        verify(signed(at=5), BODY, SECRET, tolerance=tolerance, now=NOW)
+    with pytest.raises(ConfigurationError, match="tolerance must be"):
+        verified(SECRET, tolerance=tolerance)
+
+
+def test_a_clock_that_is_no_number_is_a_mistake() -> None:
+    for now in (float("nan"), float("inf")):
+        with pytest.raises(ConfigurationError, match="now must be"):
+            verify(signed(at=5), BODY, SECRET, now=now)
+
+
+@pytest.mark.parametrize("tolerance", [None, 300])
+def test_a_signature_stands_for_one_id_time_and_body(tolerance: float | None) -> None:
+    """The three are signed with dots between them, and a body may begin with a number and a dot."""
+    body = f"{NOW}.5".encode()
+    assert verify(signed(body), body, SECRET, now=NOW)
+    shifted = signed(body) | {"webhook-id": f"evt_1.{NOW}", "webhook-timestamp": str(NOW)}
+    with pytest.raises(MalformedSignature, match="webhook-id"):
+        verify(shifted, b"5", SECRET, tolerance=tolerance, now=NOW)
+
+
+#: With halves of surrogate pairs, which servers make of bytes that are no UTF-8.
+anything = st.text(max_size=60) | st.text(st.sampled_from("aé0.\ud800"), max_size=60)
+
+
+@settings(deadline=None)
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(["Webhook-Id", "webhook-timestamp", "webhook-signature"])
+        | st.sampled_from([name for name, _ in HEX.values()] + ["x-webhook-secret"]),
+        anything
+        | st.sampled_from(["v1,", "v1a,AAAA", str(NOW), "sha256=" + "0" * 64, "v1," + "A" * 44]),
+    ),
+    body=st.binary(max_size=60) | anything,
+    secret=st.sampled_from([SECRET, PUBLIC, PAIR]) | anything,
+    format=st.sampled_from(SIGNED_FORMATS),
+    tolerance=st.none() | st.floats(),
+)
+def test_whatever_comes_in_the_outcome_is_one_that_is_documented(
+    headers: dict[str, str],
+    body: bytes | str,
+    secret: str,
+    format: str,
+    tolerance: float | None,
+) -> None:
+    with contextlib.suppress(VerificationError, InvalidSecret, ConfigurationError):
+        verify(headers, body, secret, format, tolerance, now=NOW)
+        # By a secret that stands in the request, or in none.
+        assert format == "authon"
 
 
 def test_comparisons_are_all_made_by_compare_digest(monkeypatch: pytest.MonkeyPatch) -> None:

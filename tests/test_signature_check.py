@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import timeit
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -195,9 +197,32 @@ def test_half_a_character_is_no_text() -> None:
     assert check(parse_headers(text), BODY, [SECRET], [], NOW).finding == Finding.WRONG_SECRET
 
 
-@given(st.text(), st.text(), st.text())
+#: With halves of surrogate pairs.
+anything = st.text() | st.text(st.sampled_from("aé0.\ud800"))
+
+
+@given(anything, anything, anything)
 def test_anything_can_be_pasted(headers: str, body: str, signature: str) -> None:
     check(parse_headers(headers), body, [SECRET], SENT, NOW)
     check(signed() | {"webhook-signature": signature}, body, [SECRET, "short"], SENT, NOW)
     check(signed() | {"webhook-timestamp": signature or "x"}, body, [SECRET], SENT, NOW)
+    check(signed() | {"webhook-id": signature or "x"}, body, [SECRET], SENT, NOW)
     check({"x-signature": signature}, body, [SECRET], SENT, NOW)
+    check({"x-webhook-secret": signature}, body, [SECRET], SENT, NOW)
+    parse_headers("{" + headers)
+
+
+def test_many_forged_signatures_cost_no_more_than_a_few() -> None:
+    other = signing.private_key(signing.generate_private_key()).sign(b"x")
+    pair = signing.generate_private_key()
+
+    def taken(count: int) -> float:
+        forged = " ".join([f"v1a,{base64.b64encode(other).decode()}"] * count)
+
+        def tell() -> None:
+            found = verdict(signed() | {"webhook-signature": forged}, secrets=(pair,))
+            assert found.finding == Finding.WRONG_SECRET
+
+        return min(timeit.repeat(tell, number=1, repeat=7))
+
+    assert taken(200) < 4 * taken(16)

@@ -194,7 +194,7 @@ def update_endpoint(
 ) -> Endpoint:
     """Change some settings of an endpoint; what is not named stays.
 
-    A new URL or format starts with a clean record: it is tried at once. What is secret goes to another server only
+    A new URL or format starts with a clean record: it is tried at once. What is secret goes to another URL only
     if ``secret`` is allowed; without, the values of custom headers have to be written again.
 
     :raises InvalidInput: as for `create_endpoint`; nothing was changed then.

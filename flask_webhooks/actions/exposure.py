@@ -7,18 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..formats import Format
 from ..rendering import EXAMPLE_SECRET, render_example
 from ..state import State
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-def elsewhere(before: str | None, after: str) -> bool:
-    """Whether requests go to another server now; ``None`` is one that is not known any more."""
-    return before is None or _origin(before) != _origin(after)
 
 
 def shows_secret(state: State, wire: Format, options: Mapping[str, Any], url: str) -> bool:
@@ -51,8 +43,3 @@ def kept_headers(given: Any, stored: Mapping[str, str]) -> list[str]:
         if isinstance(pair, tuple) and pair[1:] == (None,)
     }
     return [name for name in stored if name.lower() in kept]
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)

@@ -31,7 +31,7 @@ class Revision:
         self.state = state
         self.endpoint = endpoint
         self.knows_secrets = knows_secrets
-        #: Requests will go to another server.
+        #: Requests will go to another URL. Its path counts, too: on a shared host another path is another customer's.
         self.moved = False
         #: New values by column.
         self.values: dict[str, Any] = {}
@@ -106,8 +106,8 @@ class Revision:
         if not names or not self.moved or self.knows_secrets:
             return
         raise InvalidHeader(
-            "The URL leads to another server: write the values of %(names)s again, or take them out. Only "
-            "who may change the secret can send stored values elsewhere.",
+            "The URL changes: write the values of %(names)s again, or take them out. Only who may change the "
+            "secret can send stored values elsewhere.",
             names=", ".join(names),
             header=names[0],
             part="value",
@@ -137,7 +137,7 @@ class Revision:
         kept = None if reformatted else self.endpoint.options
         options = checks.options(wire, changes.get("options", kept), url)
         self._set("options", options)
-        self.moved = exposure.elsewhere(before, url)
+        self.moved = url != before
         if self.endpoint.secrets_sealed is not None and (reformatted or self.moved):
             self._check_secrets_stay(wire, options or {}, url, reformatted)
         if url == before and not reformatted:
@@ -172,7 +172,7 @@ class Revision:
         if not self.knows_secrets:
             raise InvalidURL(
                 "%(format)s sends the secret itself with every request, and only who may change the secret "
-                "can send it to another server: add another endpoint.",
+                "can send it to another URL: add another endpoint.",
                 format=wire.label,
             )
 

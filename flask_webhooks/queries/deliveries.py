@@ -12,7 +12,9 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from ..access import Access, find_delivery, find_endpoint, is_id, no_delivery
 from ..conditions import check_status, created_between
+from ..delivery.outcome import Outcome
 from ..models import Attempt, Delivery, Endpoint, EndpointHealth, Event
+from ..state import AllTenants
 from .pages import (
     Page,
     check_limit,
@@ -46,7 +48,7 @@ class DeliveryDetail:
     #: The endpoint's: what it waits for.
     health: EndpointHealth
     #: The newest, in the order in which they were made. Bodies are ``None`` for those who may not
-    #: ``view_payload``.
+    #: ``view_payload``, and so are refused addresses for those who do not see all tenants.
     attempts: list[Attempt]
     #: How many were made before those.
     older_attempts: int
@@ -170,6 +172,11 @@ def get_delivery(
         raise no_delivery(delivery_id)
     event, health = found
     shown = [attempt for attempt, _ in reversed(newest)]
+    if not isinstance(access.tenant, AllTenants):
+        # A customer could ask by names of their own what lies inside.
+        for attempt in shown:
+            if attempt.outcome == Outcome.BLOCKED:
+                set_committed_value(attempt, "address", None)
     older = newest[0][1] - len(newest) if newest else 0
     if not payload_visible:
         set_committed_value(event, "data", None)

@@ -233,7 +233,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "status": value("integer?"),
             "error": optional_text("What went wrong, for people."),
             "url": text(),
-            "address": optional_text("That the connection went to."),
+            "address": optional_text(
+                "That the connection went to. A refused one is shown to those who see all tenants only."
+            ),
             "request_headers": _HEADERS,
             "request_body": optional_text(),
             "response_headers": _HEADERS,
