@@ -24,6 +24,7 @@ from .resolver import is_temporary
 
 MAX_ERROR_LENGTH = 500
 _SPACE = re.compile(r"\s+")
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 #: Errors of this machine: it has run out of something.
@@ -113,10 +114,10 @@ def _timed_out(exchange: Exchange, host: str, answered: bool, timeout: float) ->
         return Failure(Outcome.TIMEOUT, told(errors.INCOMPLETE_IN_TIME, seconds=seconds))
     if exchange.peer is not None:
         return Failure(Outcome.TIMEOUT, told(errors.NO_ANSWER_IN_TIME, seconds=seconds))
-    if exchange.tried_address is not None:
+    if exchange.hanging_address is not None:
         return Failure(
             Outcome.TIMEOUT,
-            told(errors.NO_CONNECTION_IN_TIME, address=exchange.tried_address, seconds=seconds),
+            told(errors.NO_CONNECTION_IN_TIME, address=exchange.hanging_address, seconds=seconds),
         )
     return Failure(
         Outcome.DNS_FAILED,
@@ -148,4 +149,7 @@ def _text(error: BaseException) -> str:
             return without_stop(clean(cause.strerror or "no answer"))
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
             return without_stop(os.strerror(cause.errno))
+        if isinstance(cause, OSError) and (numbers := _ERRNO.findall(str(cause))):
+            # One for each address that was tried; the message names the last.
+            return without_stop(os.strerror(int(numbers[-1])))
     return type(error).__name__

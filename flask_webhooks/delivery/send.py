@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 import aiohttp
+from aiohttp.helpers import is_ip_address
 from multidict import CIMultiDict
 from yarl import URL
 
 from .. import attempt_errors
+from ..answer_bounds import MAX_HEAD, MAX_HEADERS
 from ..attempt_errors import told
 from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
@@ -38,6 +40,8 @@ MASK = "••••"
 MAX_RESPONSE_HEADERS = 16 * 1024
 #: Bytes above which a body is written piece by piece.
 LARGE_BODY = 512 * 1024
+#: What it takes to be believed is a fresh connection to where the name leads now: it disables an endpoint.
+GONE = 410
 #: Characters from which on a part of a chat's URL may be a secret.
 SECRET_PIECE = 12
 #: Seconds after which a delivery is tried again when the trouble is ours.
@@ -74,7 +78,10 @@ class Sender:
             resolver=self._resolver,
             limit=0,
             limit_per_host=0,
+            max_body=self._settings.max_response_bytes,
             force_close=force_close,
+            # A fresh connection is for what an earlier one cannot be believed in.
+            use_dns_cache=not force_close,
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -84,6 +91,8 @@ class Sender:
             # A small compressed body could become gigabytes.
             auto_decompress=False,
             trust_env=False,
+            max_field_size=MAX_HEAD,
+            max_headers=MAX_HEADERS,
         )
 
     def deadline(self, target: Target) -> float:
@@ -125,6 +134,7 @@ class Sender:
             async with asyncio.timeout(deadline):
                 await self._post(request, exchange, answer)
         except Exception as error:
+            answer.keep_status(exchange.status)
             failure = _explained(error, exchange, url, answer, deadline)
             if failure.ours or failure.error == attempt_errors.UNEXPECTED:
                 logger.error("Delivery %s could not be sent", claimed.delivery_id, exc_info=error)
@@ -186,14 +196,21 @@ class Sender:
 
     async def _post(self, request: _Request, exchange: Exchange, answer: _Answer) -> None:
         try:
+            failed: aiohttp.ClientError | None = None
             try:
                 await self._request(self._session, request, answer)
-            except aiohttp.ClientConnectionError:
-                # The receiver closed an idle connection just as we wrote to it. aiohttp does not try
-                # again by itself, since a POST is not idempotent; ours are, by their webhook-id.
-                if not exchange.reused or answer.status is not None:
-                    raise
+            except aiohttp.ClientError as error:
+                failed = error
+                answer.keep_status(exchange.status)
+            # The receiver closed an idle connection just as we wrote to it, or the end of an earlier answer
+            # came late. aiohttp does not try again by itself, since a POST is not idempotent; ours are, by
+            # their webhook-id.
+            stale = exchange.reused and failed is not None and answer.status is None
+            if stale or (answer.status == GONE and _may_be_elsewhere(exchange, request.url)):
+                answer.clear()
                 await self._request(self._fresh, request, answer)
+            elif failed is not None:
+                raise failed
         except BaseException:
             exchange.abort()
             raise
@@ -251,6 +268,18 @@ class _Answer:
     #: When its head was complete, by `time.perf_counter`.
     at: float | None = None
 
+    def clear(self) -> None:
+        """Forget an answer that is not believed."""
+        self.status = self.headers = self.at = None
+        self.body.clear()
+        self.cut = False
+
+    def keep_status(self, status: int | None) -> None:
+        """Take the status of an answer that could not be read to its end."""
+        if self.status is None and status is not None:
+            self.status, self.headers = status, []
+        self.cut = self.status is not None
+
     def shown_headers(self) -> list[list[str]] | None:
         """As much as is kept."""
         if self.headers is None:
@@ -302,7 +331,8 @@ def _judge(
         wait = Format.retry_after(style, seen, now, settings.max_retry_after)
         succeeded = Format.succeeded(style, seen)
     retry_after = usable_wait(wait, settings.max_retry_after)
-    if failure is not None:
+    taken = 200 <= seen.status < 300
+    if failure is not None and taken and (not succeeded or settings.require_whole_answer):
         return _Verdict(failure.outcome, failure.error, retry_after)
     if succeeded:
         return _Verdict(Outcome.SUCCEEDED, retry_after=retry_after)
@@ -325,6 +355,12 @@ def _explained(
         return Failure(Outcome.BROKEN, attempt_errors.UNEXPECTED, ours=not made)
 
 
+def _may_be_elsewhere(exchange: Exchange, url: URL) -> bool:
+    """Whether an answer may be another server's than the one that the name leads to now."""
+    looked_up = exchange.dns_ms is not None or is_ip_address(url.raw_host)
+    return exchange.reused or not looked_up
+
+
 def _one_text(explanation: object) -> str | None:
     """The text of a format's explanation, which may be one of the host's own."""
     return None if explanation is None else str(explanation)
@@ -332,7 +368,7 @@ def _one_text(explanation: object) -> str | None:
 
 def _plain_outcome(answer: _Answer, failure: Failure | None) -> Outcome:
     """The outcome where the answer cannot be judged in any other way than by its status."""
-    if failure is not None:
+    if failure is not None and answer.status is None:
         return failure.outcome
     taken = answer.status is not None and 200 <= answer.status < 300
     return Outcome.SUCCEEDED if taken else Outcome.REFUSED
