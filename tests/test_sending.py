@@ -415,13 +415,8 @@ def assert_given_back(app: Flask, hold_reason: str | None = None) -> None:
     assert (found.hold_reason, found.consecutive_failures) == (hold_reason, 0)
 
 
-def test_name_that_does_not_exist(app: Flask) -> None:
-    """Through the system's own resolver: RFC 6761, 6.4 says that there are no such names."""
-    try:
-        socket.getaddrinfo("flask-webhooks.invalid", 80)
-    except socket.gaierror as error:
-        if error.errno == socket.EAI_AGAIN:
-            pytest.skip("this machine has no resolver")
+def test_name_that_does_not_exist(app: Flask, names: Names) -> None:
+    names[resolver.CONTROL_NAME] = "198.41.0.4"
     webhooks_of(app).create_endpoint("http://flask-webhooks.invalid/")
     emit(app)
     drain(app)
@@ -480,6 +475,32 @@ def test_name_that_hangs_is_a_failure_while_other_names_have_an_answer(
     assert by_outcome["dns_failed"].error == (
         "The name hangs.example.com could not be resolved within 0.3 s."
     )
+
+
+def test_machine_that_knows_no_name_at_all_spends_no_attempt(
+    app: Flask, receiver: Receiver, names: Names
+) -> None:
+    """Offline, some systems say of every name that there is none."""
+    webhooks_of(app).create_endpoint(receiver.url(host="hooks.example.com"))
+    emit(app)
+    drain(app)
+    assert_given_back(app, hold_reason="no_dns")
+    names["hooks.example.com"] = "127.0.0.1"
+    make_due(app)
+    drain(app)
+    assert states(app) == {"succeeded": 1}
+
+
+def test_name_that_does_not_exist_is_a_failure_while_others_are_found(
+    app: Flask, receiver: Receiver, names: Names
+) -> None:
+    names["fine.example.com"] = "127.0.0.1"
+    webhooks_of(app).create_endpoint(receiver.url(host="fine.example.com"))
+    emit(app)
+    webhooks_of(app).create_endpoint("http://gone.example.com/")
+    emit(app)
+    drain(app, concurrency=1)
+    assert {item.outcome for item in attempts(app)} == {"succeeded", "dns_failed"}
 
 
 @pytest.mark.parametrize("hanging", [False, True])
@@ -1026,7 +1047,10 @@ class Undecided(Custom):
         raise RuntimeError("a bug of the host")
 
 
-def test_secret_url_and_headers_are_nowhere_in_the_record(app: Flask, receiver: Receiver) -> None:
+def test_secret_url_and_headers_are_nowhere_in_the_record(
+    app: Flask, receiver: Receiver, names: Names
+) -> None:
+    names[resolver.CONTROL_NAME] = "198.41.0.4"
     webhooks_of(app).add_format(Custom())
     paths = [path for path in ANSWERS if path not in ("/never", "/drip", "/early-stuck")]
     with socket.create_server(("127.0.0.1", 0)) as server:

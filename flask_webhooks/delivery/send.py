@@ -29,9 +29,10 @@ from ..headers import product_token
 from ..health import Hold
 from ..retry import usable_wait
 from ..state import State
+from . import machine
 from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
 from .outcome import Claimed, Outcome, Released, Sent
-from .resolver import ThreadResolver, Trouble
+from .resolver import ThreadResolver, Trouble, zone_of
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -44,6 +45,8 @@ LARGE_BODY = 512 * 1024
 GONE = 410
 #: Characters from which on a part of a chat's URL may be a secret.
 SECRET_PIECE = 12
+#: Zones with certificates of unknown issuers from which on, without a single known one, the trouble is ours.
+UNTRUSTED_ZONES = 3
 #: Seconds after which a delivery is tried again when the trouble is ours.
 OWN_TROUBLE_DELAY = 60.0
 
@@ -55,6 +58,11 @@ class Sender:
         self._state = state
         self._settings = state.settings
         self._default_agent = default_user_agent(state.settings.product_name)
+        #: Trouble of ours that the log tells of already.
+        self._told: set[Hold] = set()
+        #: A certificate was fine; and zones with certificates of issuers that we do not trust.
+        self._verified = False
+        self._untrusted: set[str] = set()
 
     async def __aenter__(self) -> Sender:
         self._resolver = ThreadResolver()
@@ -141,13 +149,12 @@ class Sender:
         finally:
             current_exchange.reset(token)
         duration = round((time.perf_counter() - began) * 1000, 3)
-        if failure is not None and failure.unanswered_lookup:
-            trouble = await self._resolver.trouble(url.raw_host or "")
-            if trouble is not None:
-                reason = Hold.NO_DNS if trouble == Trouble.NO_DNS else None
-                return Released(claimed, OWN_TROUBLE_DELAY, reason)
-        if failure is not None and failure.ours:
-            return Released(claimed, OWN_TROUBLE_DELAY)
+        if failure is not None and answer.status is None:
+            released = await self._released(claimed, url, failure)
+            if released is not None:
+                return released
+        elif url.scheme == "https":
+            self._verified = True
         # From here on the request counts as made: whatever happens, an attempt is recorded.
         attempt = Sent(
             claimed=claimed,
@@ -176,6 +183,32 @@ class Sender:
             logger.exception("The answer to delivery %s could not be read", claimed.delivery_id)
             succeeded = attempt.outcome == Outcome.SUCCEEDED
             return replace(attempt, error=None if succeeded else attempt_errors.UNEXPECTED)
+
+    async def _released(self, claimed: Claimed, url: URL, failure: Failure) -> Released | None:
+        """Give a delivery back whose request failed through trouble of ours; ``None``: it is the receiver's."""
+        host = url.raw_host or ""
+        reason: Hold | None = None
+        if failure.ours or failure.unanswered_lookup or failure.unknown_name:
+            reason = Hold.NO_DESCRIPTORS if machine.out_of_descriptors() else None
+        if reason is None and failure.unanswered_lookup:
+            trouble = await self._resolver.trouble(host)
+            if trouble == Trouble.NO_ROOM:
+                return Released(claimed, OWN_TROUBLE_DELAY)
+            reason = Hold.NO_DNS if trouble == Trouble.NO_DNS else None
+        elif reason is None and failure.unknown_name:
+            reason = None if await self._resolver.finds_names() else Hold.NO_DNS
+        elif failure.untrusted_issuer:
+            self._untrusted.add(zone_of(host))
+            alone = not self._verified and len(self._untrusted) >= UNTRUSTED_ZONES
+            reason = Hold.NO_CERTIFICATES if alone or machine.trust_store_is_empty() else None
+        elif failure.unreachable:
+            reason = None if machine.has_route() else Hold.NO_ROUTE
+        if reason is None:
+            return Released(claimed, OWN_TROUBLE_DELAY) if failure.ours else None
+        if reason not in self._told:
+            self._told.add(reason)
+            logger.error("Deliveries wait, and spend no attempt. %s", machine.ADVICE[reason])
+        return Released(claimed, OWN_TROUBLE_DELAY, reason)
 
     def _headers(self, url: URL, target: Target, rendered: Rendered) -> CIMultiDict[str]:
         """All that are sent but for ``Connection``: the format's own win over the customer's."""
