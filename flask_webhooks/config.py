@@ -80,6 +80,9 @@ class Settings:
     max_data_bytes: int = 256 * 1024
     #: How much of a response body is read and kept.
     max_response_bytes: int = 16 * 1024
+    #: Take a 2xx whose headers or body break off, or do not come in time, for a failure, and send again. Otherwise
+    #: its status counts: the receiver has the event.
+    require_whole_answer: bool = False
     #: Events, deliveries and attempts are removed after this many days.
     retention_days: int = 30
     #: Fernet keys, newest first. Empty: derived from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
@@ -363,6 +366,7 @@ _CHECKS: dict[str, Check] = {
     "keep_unmatched": _boolean,
     "validate_data": _nullable(_validation),
     "max_data_bytes": _whole(1024, 8 * 1024 * 1024),
+    "require_whole_answer": _boolean,
     "max_response_bytes": _whole(0, 1024 * 1024),
     "retention_days": _whole(1, 36_500),
     "encryption_keys": _keys,

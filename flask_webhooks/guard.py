@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType, Connection
+from aiohttp.helpers import is_ip_address
 
 from .addresses import NetworkPolicy, literal_address
+from .answer_bounds import BoundedHandler
 
 if TYPE_CHECKING:
     from aiohttp.tracing import Trace
@@ -35,6 +37,10 @@ __all__ = [
 
 #: aiohttp works off n addresses in n² / 2 steps; a hostile DNS server can answer with thousands.
 MAX_ADDRESSES = 16
+#: Seconds for which an answer of the resolver is used.
+LOOKUP_AGE = 10
+#: Seconds for which a connection to a name is used, however busy it is: the name may have moved since.
+CONNECTION_AGE = 40.0
 
 
 class AddressRefused(OSError):
@@ -67,16 +73,26 @@ class Exchange:
     refused_address: str | None = None
     #: The last address that was fine and tried, also if it did not answer.
     tried_address: str | None = None
+    #: The first address that was tried and neither failed nor answered before the next one was tried.
+    hanging_address: str | None = None
     #: The DNS lookup, unless the answer was cached or fetched by another request.
     dns_ms: float | None = None
     #: Waiting for a slot, DNS, TCP and TLS, also if that failed; ``None`` for a reused connection.
     connect_ms: float | None = None
     #: The connection that is used.
     transport: asyncio.Transport | None = field(default=None, repr=False, compare=False)
+    #: What reads from it.
+    handler: BoundedHandler | None = field(default=None, repr=False, compare=False)
+    _socket: socket.socket | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def status(self) -> int | None:
+        """The status that the answer begins with, if it came so far."""
+        return None if self.handler is None else self.handler.status
 
     def restart(self) -> None:
         """Forget everything: aiohttp connects anew."""
-        self.transport = None
+        self.transport = self.handler = self._socket = self.hanging_address = None
         self.peer = self.refused = self.refused_address = self.tried_address = None
         self.dns_ms = self.connect_ms = None
         self.reused = False
@@ -91,9 +107,12 @@ class Exchange:
         if self.transport is not None:
             self.transport.abort()
 
-    def accept(self, address: str) -> None:
-        """Note an address that may be connected to."""
-        self.tried_address = address
+    def accept(self, address: str, opened: socket.socket) -> None:
+        """Note an address that may be connected to, and the socket for it."""
+        pending = self._socket is not None and self._socket.fileno() >= 0
+        if self.hanging_address is None or not pending:
+            self.hanging_address = self.tried_address if pending else address
+        self.tried_address, self._socket = address, opened
         self.refused = self.refused_address = None
 
 
@@ -104,18 +123,29 @@ current_exchange: ContextVar[Exchange | None] = ContextVar("flask_webhooks_excha
 class GuardedConnector(aiohttp.TCPConnector):
     """A connector that opens sockets only to addresses that `policy` allows.
 
-    Takes what :class:`aiohttp.TCPConnector` takes except for `socket_factory`. Refusals reach the
-    caller as :class:`aiohttp.ClientConnectorError`; the reason stands in the :class:`Exchange`.
+    Takes what :class:`aiohttp.TCPConnector` takes except for `socket_factory` and `ttl_dns_cache`. Refusals reach
+    the caller as :class:`aiohttp.ClientConnectorError`; the reason stands in the :class:`Exchange`.
+
+    :param max_body: bytes of an answer's body that are wanted.
     """
 
     def __init__(
-        self, *, policy: NetworkPolicy, resolver: AbstractResolver | None = None, **kwargs: Any
+        self,
+        *,
+        policy: NetworkPolicy,
+        resolver: AbstractResolver | None = None,
+        max_body: int = 1024 * 1024,
+        **kwargs: Any,
     ) -> None:
         self._policy = policy
         super().__init__(
-            resolver=_BoundedResolver(resolver or aiohttp.ThreadedResolver()),
+            resolver=_BoundedResolver(resolver or aiohttp.ThreadedResolver(), policy),
             socket_factory=functools.partial(_vetted_socket, policy),
+            ttl_dns_cache=LOOKUP_AGE,
             **kwargs,
+        )
+        self._factory = functools.partial(  # type: ignore[assignment]
+            BoundedHandler, self._loop, max_body
         )
 
     async def connect(
@@ -128,10 +158,9 @@ class GuardedConnector(aiohttp.TCPConnector):
         exchange = current_exchange.get()
         if exchange is None:
             return await super().connect(req, traces, timeout)
-        exchange.restart()
         started = time.perf_counter()
         try:
-            connection = await super().connect(req, traces, timeout)
+            connection = await self._usable(req, traces, timeout, exchange)
         except aiohttp.InvalidURL:
             self._explain_odd_literal(req.url.raw_host or "", exchange)
             raise
@@ -144,6 +173,29 @@ class GuardedConnector(aiohttp.TCPConnector):
         if not exchange.reused:
             exchange.connect_ms = _milliseconds_since(started)
         return connection
+
+    async def _usable(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,
+        exchange: Exchange,
+    ) -> Connection:
+        """A new connection, or an earlier one that is silent and not too old."""
+        moves = not is_ip_address(req.url.raw_host)
+        while True:
+            exchange.restart()
+            connection = await super().connect(req, traces, timeout)
+            handler = connection.protocol
+            if not isinstance(handler, BoundedHandler):
+                return connection
+            exchange.handler = handler
+            if exchange.tried_address is not None:
+                return connection
+            old = moves and time.monotonic() - handler.opened_at > CONNECTION_AGE
+            if not old and handler.quiet:
+                return connection
+            connection.close()
 
     def _explain_odd_literal(self, host: str, exchange: Exchange) -> None:
         """aiohttp itself refuses ``127.1`` and the like, without a word on what they mean."""
@@ -159,8 +211,9 @@ class GuardedConnector(aiohttp.TCPConnector):
 class _BoundedResolver(AbstractResolver):
     """Passes on a usable number of addresses, and times the lookup."""
 
-    def __init__(self, resolver: AbstractResolver) -> None:
+    def __init__(self, resolver: AbstractResolver, policy: NetworkPolicy) -> None:
         self._resolver = resolver
+        self._policy = policy
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -173,7 +226,9 @@ class _BoundedResolver(AbstractResolver):
                 exchange.dns_ms = _milliseconds_since(started)
         if not answer:  # aiohttp would fail with an error that looks like ours
             raise OSError(errno.EADDRNOTAVAIL, "the name has no address")
-        return answer[:MAX_ADDRESSES]
+        # Refused ones beside others would take their places, and their share of the blame.
+        allowed = [item for item in answer if self._policy.refusal(item["host"]) is None]
+        return (allowed or answer)[:MAX_ADDRESSES]
 
     async def close(self) -> None:
         await self._resolver.close()
@@ -188,9 +243,10 @@ def _vetted_socket(policy: NetworkPolicy, info: AddrInfoType) -> socket.socket:
         if exchange is not None:
             exchange.refuse(address, reason)
         raise AddressRefused(address, reason)
+    opened = socket.socket(family, kind, protocol)
     if exchange is not None:
-        exchange.accept(address)
-    return socket.socket(family, kind, protocol)
+        exchange.accept(address, opened)
+    return opened
 
 
 def _peer(connection: Connection) -> str | None:

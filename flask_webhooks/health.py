@@ -37,6 +37,16 @@ class Hold(enum.StrEnum):
     UNKNOWN_FORMAT = "unknown_format"
     #: Our resolver answers for no name at all.
     NO_DNS = "no_dns"
+    #: We have no certificates of authorities to verify by.
+    NO_CERTIFICATES = "no_certificates"
+    #: Our worker can open no more files and sockets.
+    NO_DESCRIPTORS = "no_descriptors"
+    #: Our machine has no route to any network.
+    NO_ROUTE = "no_route"
+
+
+#: Trouble of ours, which operators have to do something about.
+OURS = (Hold.NO_DNS, Hold.NO_CERTIFICATES, Hold.NO_DESCRIPTORS, Hold.NO_ROUTE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 
 from . import jobs
 from .config import Settings
-from .delivery import heartbeat
+from .delivery import heartbeat, machine
 from .delivery.clock import DatabaseClock
 from .delivery.rehearsal import freeze, rehearse
 from .delivery.retention import prune
@@ -186,6 +186,8 @@ class Worker(rq.Worker):
 
     def _warm_up(self) -> None:
         """Do once what each fork would do anew."""
+        for trouble in machine.troubles(self._webhooks.settings.concurrency):
+            self.log.error("Worker %s: %s", self.name, trouble)
         try:
             rehearse(self._webhooks)
             with self._webhooks.own_engine.connect() as connection:

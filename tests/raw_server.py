@@ -78,9 +78,14 @@ class RawServer:
             ).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError, ValueError), connection:
-            if self._tls is not None:
+        if self._tls is not None:
+            try:
                 connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                connection.close()
+                return
+            self._open.append(connection)
+        with contextlib.suppress(OSError, ValueError), connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             stream = connection.makefile("rb")
             while head := _head(stream.readline):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +18,7 @@ from flask_webhooks import formats
 from flask_webhooks.formats import Answer, OutgoingEvent, Rendered, Target
 from flask_webhooks.models import Attempt
 
-from .delivering import attempts, deliveries, drain, emit, health, states, webhooks_of
+from .delivering import attempts, deliveries, drain, emit, endpoint, health, states, webhooks_of
 from .raw_server import RawServer
 
 #: No retry falls due while a test runs, however busy the machine is.
@@ -165,3 +169,206 @@ def test_format_that_renders_nonsense_makes_no_request(
     assert (delivery.state, delivery.attempt_count, attempts(app)) == ("pending", 0, [])
     assert delivery.due_at is not None
     assert delivery.due_at > datetime.now(UTC)
+
+
+# -- answers without an end ----------------------------------------------------------------------------
+
+
+def endless(start: bytes, again: bytes) -> Callable[[int], Iterator[bytes]]:
+    """A beginning, and then the same bytes until the connection is closed."""
+
+    def script(number: int) -> Iterator[bytes]:
+        yield start
+        block = again * (64 * 1024 // len(again))
+        # More than a client must put up with, and few enough for a test.
+        for _ in range(2000):
+            yield block
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("start", "again", "status"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", None),
+        (b"", b"HTTP/1.1 100 Continue\r\nLink: </x>\r\n\r\n", None),
+        (b"", b"HTTP/1.1 100 X\n\n", None),
+        (b"", b"\r\n", None),
+        (b"HTTP/1.1 500 X\r\n", b"X-Header: value\r\n", 500),
+        (b"HTTP/1.1 500 X\r\nX-Header: ", b"x" * 1024, 500),
+        (b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n1;x=", b"x" * 1024, 500),
+        (
+            b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n",
+            b"X-Trailer: value\r\n",
+            500,
+        ),
+        (b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 500),
+        (b"HTTP/1.1 500 X\r\n\r\n", b"x" * 1024, 500),
+    ],
+    ids=[
+        "103",
+        "100 with a header",
+        "bare line feeds",
+        "empty lines",
+        "headers",
+        "one header",
+        "chunk extension",
+        "trailers",
+        "small chunks",
+        "body",
+    ],
+)
+def test_endless_answer_takes_neither_time_nor_memory(
+    app: Flask, start: bytes, again: bytes, status: int | None
+) -> None:
+    """Ten of them beside a receiver that answers at once."""
+    timeout = 5.0
+    with RawServer(endless(start, again)) as server, RawServer(OK) as fine:
+        for number in range(10):
+            webhooks_of(app).create_endpoint(server.url(f"/{number}"))
+        webhooks_of(app).create_endpoint(fine.url())
+        emit(app)
+        tracemalloc.start()
+        began = time.monotonic()
+        try:
+            assert drain(app, timeout=timeout, lease=60.0, retry_schedule=LATER) == 11
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    # Many more seconds than it takes, for a busy machine.
+    assert time.monotonic() - began < 30
+    assert peak < 40 * 1024 * 1024
+    by_outcome = Counter((item.outcome, item.status) for item in attempts(app))
+    assert by_outcome.pop(("succeeded", 200)) == 1
+    assert {found for _, found in by_outcome} == {status}
+    assert sum(by_outcome.values()) == 10
+
+
+def test_some_interim_answers_are_no_harm(app: Flask) -> None:
+    interim = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 X\r\nLink: </x>\r\n\r\n"
+    attempt = answered(app, interim * 5 + OK)
+    assert (attempt.outcome, attempt.status, attempt.response_body) == ("succeeded", 200, "{}")
+
+
+# -- bytes after a complete answer ---------------------------------------------------------------------
+
+STRAY = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("after", [b"a body\r\n\r\n", STRAY], ids=["body", "answer"])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 8\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        OK,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ],
+    ids=["204", "204 with a length", "no length", "length", "chunked"],
+)
+def test_bytes_after_an_answer_harm_neither_it_nor_the_next_one(
+    app: Flask, head: bytes, late: bool, after: bytes
+) -> None:
+    pieces: list[bytes | float] = [head, 0.02, after] if late else [head + after]
+    with RawServer(lambda number: pieces) as server:
+        created = webhooks_of(app).create_endpoint(server.url(), ["license.*"])
+        emit(app, 5)
+        drain(app, endpoint_concurrency=1, retry_schedule=LATER)
+    assert states(app) == {"succeeded": 5}
+    assert {(item.number, item.outcome) for item in attempts(app)} == {(1, "succeeded")}
+    assert endpoint(app, created.endpoint.id).state == "active"
+
+
+def test_gone_of_an_earlier_request_disables_nothing(app: Flask) -> None:
+    """It comes when the next request has been made."""
+
+    def script(number: int) -> list[bytes | float]:
+        return [OK] if number != 2 else [STRAY, OK]
+
+    with RawServer(script) as server:
+        created = webhooks_of(app).create_endpoint(server.url(), ["license.*"])
+        emit(app, 3)
+        drain(app, endpoint_concurrency=1, retry_schedule=LATER)
+        assert endpoint(app, created.endpoint.id).state == "active"
+    assert states(app) == {"succeeded": 3}
+
+
+def test_gone_that_is_meant_disables_also_on_a_kept_connection(app: Flask) -> None:
+    with RawServer(lambda number: [OK if number == 1 else STRAY]) as server:
+        created = webhooks_of(app).create_endpoint(server.url(), ["license.*"])
+        emit(app, 2)
+        drain(app, endpoint_concurrency=1, retry_schedule=LATER)
+    assert endpoint(app, created.endpoint.id).state == "disabled"
+    assert [item.status for item in attempts(app)] == [200, 410]
+
+
+# -- a clear status, and trouble after it --------------------------------------------------------------
+
+
+def _head(status: int, *headers: bytes) -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 %d X" % status, *headers, b"", b""])
+
+
+EMPTY = b"Content-Length: 0"
+#: What follows the first line of an answer, and whether that can be read.
+TROUBLES = {
+    "a long header": ((b"X-Policy: " + b"x" * 8200, EMPTY), b""),
+    "a longer header": ((b"X-Policy: " + b"x" * 30_000, EMPTY), b""),
+    "many headers": ((*(b"Set-Cookie: a%d=b" % number for number in range(150)), EMPTY), b""),
+    "a control character": ((b"X-Bad: a\x01b", EMPTY), b""),
+    "no header": ((b"this is no header", EMPTY), b""),
+    "two lengths": ((b"Content-Length: 2", b"Transfer-Encoding: chunked"), b"2\r\n{}\r\n0\r\n\r\n"),
+    "a huge header": ((b"X-Policy: " + b"x" * 600_000, EMPTY), b""),
+    "a body cut short": ((b"Content-Length: 1000",), b"half"),
+    "a chunk cut short": ((b"Transfer-Encoding: chunked",), b"40\r\nhalf"),
+    "no chunk": ((b"Transfer-Encoding: chunked",), b"this is no chunk\r\n"),
+    "an upgrade": ((b"Upgrade: h2c", b"Connection: Upgrade", EMPTY), b""),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_clear_status_is_kept_whatever_follows(app: Flask, trouble: str) -> None:
+    headers, body = TROUBLES[trouble]
+    outcomes = {200: "succeeded", 302: "redirected", 403: "refused", 410: "refused"}
+    with contextlib.ExitStack() as stack:
+        for status in outcomes:
+            server = RawServer(_head(status, *headers) + body, close=True)
+            url = stack.enter_context(server).url(f"/{status}")
+            webhooks_of(app).create_endpoint(url, ["license.*"])
+        emit(app)
+        drain(app, timeout=5.0, retry_schedule=LATER)
+    assert {item.status: item.outcome for item in attempts(app)} == outcomes
+    assert {item.status: item.error for item in attempts(app)} == {
+        200: None,
+        302: "The receiver answered 302; redirects are not followed.",
+        403: "The receiver answered 403.",
+        410: "The receiver answered 410.",
+    }
+    assert {row.last_status: row.state for row in deliveries(app)} == {
+        200: "succeeded",
+        302: "pending",
+        403: "pending",
+        410: "failed",
+    }
+
+
+def test_retry_after_is_believed_though_the_body_breaks_off(app: Flask) -> None:
+    answered(app, _head(429, b"Retry-After: 100", b"Content-Length: 1000") + b"half")
+    [delivery] = deliveries(app)
+    assert health(app, delivery.endpoint_id).hold_reason == "retry_after"
+
+
+def test_host_may_want_the_whole_answer(app: Flask) -> None:
+    answer = _head(200, b"Content-Length: 1000") + b"half"
+    attempt = answered(app, answer, require_whole_answer=True)
+    assert (attempt.outcome, attempt.status, attempt.response_body) == ("broken", 200, "half")
+    assert attempt.error == "The connection broke in the middle of the answer's body."
+
+
+def test_error_names_the_header_that_is_too_long(app: Flask) -> None:
+    answer = _head(200, b"X-Fine: 1", b"X-Policy: " + b"x" * 600_000)
+    attempt = answered(app, answer, require_whole_answer=True)
+    assert (attempt.outcome, attempt.status) == ("broken", 200)
+    assert "X-Policy" in (attempt.error or "")

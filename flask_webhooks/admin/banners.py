@@ -7,11 +7,13 @@ from datetime import timedelta
 
 from ..access import Access
 from ..errors import Forbidden
+from ..health import Hold
 from ..queries import MOST_COUNTED, Backlog, EngineReport, backlog, engine, silent_workers
 from ..state import AllTenants
 from .display import count, duration
 from .i18n import gettext as _
 from .i18n import ngettext
+from .wording import hold_text
 
 #: Seconds without a sign of life after which a worker is taken for dead; our Worker gives one each sweep.
 SILENCE = 30.0
@@ -77,6 +79,8 @@ def from_report(
     :param engine: what RQ says, for an operator.
     """
     banners = _of_workers(report, operator, silence, engine)
+    if operator and report.trouble is not None:
+        banners.append(_trouble(report.trouble))
     if engine is None:
         return banners
     if not engine.reachable:
@@ -134,6 +138,20 @@ def _no_worker() -> Banner:
             "Nothing is due, so a plain rq worker may be idle. Otherwise start one with: flask webhooks worker"
         ),
     )
+
+
+def _trouble(trouble: str) -> Banner:
+    advice = {
+        Hold.NO_DNS: _("Check the name servers of the worker's machine."),
+        Hold.NO_CERTIFICATES: _(
+            "Install the certificates of the public authorities (ca-certificates) on the worker's machine, or name "
+            "them in SSL_CERT_FILE, and start the worker again."
+        ),
+        Hold.NO_DESCRIPTORS: _("Raise the worker's limit of open files (ulimit -n)."),
+        Hold.NO_ROUTE: _("Check the network of the worker's machine."),
+    }
+    text = f"{advice[Hold(trouble)]} {_('No attempt is spent meanwhile.')}"
+    return Banner("bad", "alert", hold_text(trouble), text)
 
 
 def _no_redis() -> Banner:

@@ -152,6 +152,9 @@ def hold_text(reason: str | None) -> str:
         "unreadable_secret": _("Its secret, a header or its URL cannot be decrypted."),
         "unknown_format": _("The application no longer has its format."),
         "no_dns": _("Our name server does not answer, so everything waits."),
+        "no_certificates": _("We have no certificates to verify others by, so everything waits."),
+        "no_descriptors": _("Our worker can open no more connections, so everything waits."),
+        "no_route": _("Our worker has no network, so everything waits."),
     }
     return words.get(reason, reason) if reason else ""
 

@@ -19,13 +19,17 @@ from .. import attempt_errors as errors
 from ..attempt_errors import told
 from ..guard import Exchange
 from ..logs import without_stop
+from .machine import is_unreachable
 from .outcome import Outcome
 from .resolver import is_temporary
 
 MAX_ERROR_LENGTH = 500
 _SPACE = re.compile(r"\s+")
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
+#: What OpenSSL calls an issuer that it cannot find, or does not trust.
+_ISSUER = frozenset({2, 18, 19, 20, 21})
 #: Errors of this machine: it has run out of something.
 _OUR_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -38,6 +42,12 @@ class Failure:
     error: str
     #: The lookup of the name got no answer: whose fault it is depends on whether others get one.
     unanswered_lookup: bool = False
+    #: The answer to the lookup was that there is no such name; a machine without a network says so of all.
+    unknown_name: bool = False
+    #: The certificate's issuer is none that we trust.
+    untrusted_issuer: bool = False
+    #: There is no way to the address.
+    unreachable: bool = False
     #: It is our own trouble, and says nothing about the receiver.
     ours: bool = False
 
@@ -62,12 +72,14 @@ def diagnose(
     # The innermost first: aiohttp's exceptions derive from those of `ssl` too, without their reasons.
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLError):
-            return Failure(Outcome.TLS_FAILED, _tls(cause))
+            code = getattr(cause, "verify_code", None)
+            return Failure(Outcome.TLS_FAILED, _tls(cause), untrusted_issuer=code in _ISSUER)
         if isinstance(cause, socket.gaierror):
             return Failure(
                 Outcome.DNS_FAILED,
                 told(errors.UNRESOLVED, host=host, why=_text(cause)),
                 unanswered_lookup=is_temporary(cause),
+                unknown_name=not is_temporary(cause),
             )
     match error:
         case TimeoutError():
@@ -75,7 +87,11 @@ def diagnose(
         case aiohttp.ClientConnectorDNSError():
             return Failure(Outcome.DNS_FAILED, told(errors.UNRESOLVED, host=host, why=_text(error)))
         case aiohttp.ClientConnectorError():
-            return Failure(Outcome.CONNECT_FAILED, _no_connection(exchange, _text(error)))
+            return Failure(
+                Outcome.CONNECT_FAILED,
+                _no_connection(exchange, _text(error)),
+                unreachable=any(is_unreachable(cause) for cause in causes),
+            )
         case aiohttp.ClientResponseError():
             # The parser's message, which quotes what came.
             said = clean(error.message).rstrip(".^ ")
@@ -113,10 +129,10 @@ def _timed_out(exchange: Exchange, host: str, answered: bool, timeout: float) ->
         return Failure(Outcome.TIMEOUT, told(errors.INCOMPLETE_IN_TIME, seconds=seconds))
     if exchange.peer is not None:
         return Failure(Outcome.TIMEOUT, told(errors.NO_ANSWER_IN_TIME, seconds=seconds))
-    if exchange.tried_address is not None:
+    if exchange.hanging_address is not None:
         return Failure(
             Outcome.TIMEOUT,
-            told(errors.NO_CONNECTION_IN_TIME, address=exchange.tried_address, seconds=seconds),
+            told(errors.NO_CONNECTION_IN_TIME, address=exchange.hanging_address, seconds=seconds),
         )
     return Failure(
         Outcome.DNS_FAILED,
@@ -148,4 +164,7 @@ def _text(error: BaseException) -> str:
             return without_stop(clean(cause.strerror or "no answer"))
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
             return without_stop(os.strerror(cause.errno))
+        if isinstance(cause, OSError) and (numbers := _ERRNO.findall(str(cause))):
+            # One for each address that was tried; the message names the last.
+            return without_stop(os.strerror(int(numbers[-1])))
     return type(error).__name__

@@ -52,6 +52,8 @@ CONTROL_NAME = "a.root-servers.net."
 CONTROL_TIMEOUT = 2.0
 #: Seconds for which an answer for any name proves that names can be resolved.
 PROOF = 5.0
+#: Seconds for which a name that was found proves that names that are said not to exist do not.
+PROOF_OF_NAMES = 60.0
 #: Seconds between two warnings that there is no room.
 WARN_INTERVAL = 60.0
 
@@ -132,7 +134,8 @@ class ThreadResolver(AbstractResolver):
     """`getaddrinfo` in threads that nothing else uses; the event loop's own pool has a handful."""
 
     def __init__(self) -> None:
-        self._answered_at = float("-inf")
+        #: When any lookup got an answer, and when a name was found.
+        self._answered_at = self._found_at = float("-inf")
         self._warned_at = float("-inf")
         self._lookups: dict[_Key, _Lookup] = {}
         self._waiting: dict[_Lookup, None] = {}
@@ -183,6 +186,10 @@ class ThreadResolver(AbstractResolver):
         if self._control is not None:
             self._control.cancel()
         self._waiting.clear()
+
+    async def finds_names(self) -> bool:
+        """Return whether any name is found: without a network, some systems say of each that there is none."""
+        return await self._works(found=True)
 
     # -- lookups ------------------------------------------------------------------------------------
 
@@ -264,15 +271,22 @@ class ThreadResolver(AbstractResolver):
         else:
             self._slow.pop(key, None)
         if infos is not None:
+            self._found_at = now
             _remember(self._answers, key, (infos, now))
         elif not unanswered:
             self._answers.pop(key, None)
 
     # -- the control --------------------------------------------------------------------------------
 
-    async def _works(self) -> bool:
-        """Whether names can be looked up at all just now."""
-        if time.monotonic() - self._answered_at < PROOF:
+    async def _works(self, *, found: bool = False) -> bool:
+        """Whether names can be looked up at all just now.
+
+        :param found: an answer is not enough, it has to be an address.
+        """
+        now = time.monotonic()
+        if now - self._found_at < (PROOF_OF_NAMES if found else PROOF):
+            return True
+        if not found and now - self._answered_at < PROOF:
             return True
         if self._control is None or self._control.done():
             self._control = self._ask_for_control_name()
@@ -280,7 +294,7 @@ class ThreadResolver(AbstractResolver):
             async with asyncio.timeout(CONTROL_TIMEOUT):
                 await asyncio.shield(self._control)
         except socket.gaierror as error:
-            works = not is_temporary(error)
+            works = not found and not is_temporary(error)
         except OSError:  # TimeoutError is one
             works = False
         else:
@@ -296,6 +310,8 @@ class ThreadResolver(AbstractResolver):
         def end(infos: _Infos | None, error: BaseException | None) -> None:
             if not (isinstance(error, socket.gaierror) and is_temporary(error)):
                 self._answered_at = time.monotonic()
+            if infos is not None:
+                self._found_at = time.monotonic()
             _settle(answer, infos, error)
 
         _start(CONTROL_NAME, socket.AF_UNSPEC, end)

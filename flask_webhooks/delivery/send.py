@@ -14,10 +14,12 @@ from datetime import datetime
 from types import TracebackType
 
 import aiohttp
+from aiohttp.helpers import is_ip_address
 from multidict import CIMultiDict
 from yarl import URL
 
 from .. import attempt_errors
+from ..answer_bounds import MAX_HEAD, MAX_HEADERS
 from ..attempt_errors import told
 from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
@@ -27,10 +29,11 @@ from ..headers import product_token
 from ..health import Hold
 from ..retry import usable_wait
 from ..state import State
+from . import machine
 from .clock import DatabaseClock
 from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
 from .outcome import Claimed, Outcome, Released, Sent
-from .resolver import ThreadResolver, Trouble
+from .resolver import ThreadResolver, Trouble, zone_of
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -39,8 +42,12 @@ MASK = "••••"
 MAX_RESPONSE_HEADERS = 16 * 1024
 #: Bytes above which a body is written piece by piece.
 LARGE_BODY = 512 * 1024
+#: What it takes to be believed is a fresh connection to where the name leads now: it disables an endpoint.
+GONE = 410
 #: Characters from which on a part of a chat's URL may be a secret.
 SECRET_PIECE = 12
+#: Zones with certificates of unknown issuers from which on, without a single known one, the trouble is ours.
+UNTRUSTED_ZONES = 3
 #: Seconds after which a delivery is tried again when the trouble is ours.
 OWN_TROUBLE_DELAY = 60.0
 
@@ -56,6 +63,11 @@ class Sender:
         self._settings = state.settings
         self._clock = clock or DatabaseClock()
         self._default_agent = default_user_agent(state.settings.product_name)
+        #: Trouble of ours that the log tells of already.
+        self._told: set[Hold] = set()
+        #: A certificate was fine; and zones with certificates of issuers that we do not trust.
+        self._verified = False
+        self._untrusted: set[str] = set()
 
     async def __aenter__(self) -> Sender:
         self._resolver = ThreadResolver()
@@ -79,7 +91,10 @@ class Sender:
             resolver=self._resolver,
             limit=0,
             limit_per_host=0,
+            max_body=self._settings.max_response_bytes,
             force_close=force_close,
+            # A fresh connection is for what an earlier one cannot be believed in.
+            use_dns_cache=not force_close,
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -89,6 +104,8 @@ class Sender:
             # A small compressed body could become gigabytes.
             auto_decompress=False,
             trust_env=False,
+            max_field_size=MAX_HEAD,
+            max_headers=MAX_HEADERS,
         )
 
     def deadline(self, target: Target) -> float:
@@ -130,19 +147,19 @@ class Sender:
             async with asyncio.timeout(deadline):
                 await self._post(request, exchange, answer)
         except Exception as error:
+            answer.keep_status(exchange.status)
             failure = _explained(error, exchange, url, answer, deadline)
             if failure.ours or failure.error == attempt_errors.UNEXPECTED:
                 logger.error("Delivery %s could not be sent", claimed.delivery_id, exc_info=error)
         finally:
             current_exchange.reset(token)
         duration = round((time.perf_counter() - began) * 1000, 3)
-        if failure is not None and failure.unanswered_lookup:
-            trouble = await self._resolver.trouble(url.raw_host or "")
-            if trouble is not None:
-                reason = Hold.NO_DNS if trouble == Trouble.NO_DNS else None
-                return Released(claimed, OWN_TROUBLE_DELAY, reason)
-        if failure is not None and failure.ours:
-            return Released(claimed, OWN_TROUBLE_DELAY)
+        if failure is not None and answer.status is None:
+            released = await self._released(claimed, url, failure)
+            if released is not None:
+                return released
+        elif url.scheme == "https":
+            self._verified = True
         # From here on the request counts as made: whatever happens, an attempt is recorded.
         attempt = Sent(
             claimed=claimed,
@@ -173,6 +190,32 @@ class Sender:
             succeeded = attempt.outcome == Outcome.SUCCEEDED
             return replace(attempt, error=None if succeeded else attempt_errors.UNEXPECTED)
 
+    async def _released(self, claimed: Claimed, url: URL, failure: Failure) -> Released | None:
+        """Give a delivery back whose request failed through trouble of ours; ``None``: it is the receiver's."""
+        host = url.raw_host or ""
+        reason: Hold | None = None
+        if failure.ours or failure.unanswered_lookup or failure.unknown_name:
+            reason = Hold.NO_DESCRIPTORS if machine.out_of_descriptors() else None
+        if reason is None and failure.unanswered_lookup:
+            trouble = await self._resolver.trouble(host)
+            if trouble == Trouble.NO_ROOM:
+                return Released(claimed, OWN_TROUBLE_DELAY)
+            reason = Hold.NO_DNS if trouble == Trouble.NO_DNS else None
+        elif reason is None and failure.unknown_name:
+            reason = None if await self._resolver.finds_names() else Hold.NO_DNS
+        elif failure.untrusted_issuer:
+            self._untrusted.add(zone_of(host))
+            alone = not self._verified and len(self._untrusted) >= UNTRUSTED_ZONES
+            reason = Hold.NO_CERTIFICATES if alone or machine.trust_store_is_empty() else None
+        elif failure.unreachable:
+            reason = None if machine.has_route() else Hold.NO_ROUTE
+        if reason is None:
+            return Released(claimed, OWN_TROUBLE_DELAY) if failure.ours else None
+        if reason not in self._told:
+            self._told.add(reason)
+            logger.error("Deliveries wait, and spend no attempt. %s", machine.ADVICE[reason])
+        return Released(claimed, OWN_TROUBLE_DELAY, reason)
+
     def _headers(self, url: URL, target: Target, rendered: Rendered) -> CIMultiDict[str]:
         """All that are sent but for ``Connection``: the format's own win over the customer's."""
         headers = CIMultiDict(
@@ -192,14 +235,21 @@ class Sender:
 
     async def _post(self, request: _Request, exchange: Exchange, answer: _Answer) -> None:
         try:
+            failed: aiohttp.ClientError | None = None
             try:
                 await self._request(self._session, request, answer)
-            except aiohttp.ClientConnectionError:
-                # The receiver closed an idle connection just as we wrote to it. aiohttp does not try
-                # again by itself, since a POST is not idempotent; ours are, by their webhook-id.
-                if not exchange.reused or answer.status is not None:
-                    raise
+            except aiohttp.ClientError as error:
+                failed = error
+                answer.keep_status(exchange.status)
+            # The receiver closed an idle connection just as we wrote to it, or the end of an earlier answer
+            # came late. aiohttp does not try again by itself, since a POST is not idempotent; ours are, by
+            # their webhook-id.
+            stale = exchange.reused and failed is not None and answer.status is None
+            if stale or (answer.status == GONE and _may_be_elsewhere(exchange, request.url)):
+                answer.clear()
                 await self._request(self._fresh, request, answer)
+            elif failed is not None:
+                raise failed
         except BaseException:
             exchange.abort()
             raise
@@ -257,6 +307,18 @@ class _Answer:
     #: When its head was complete, by `time.perf_counter`.
     at: float | None = None
 
+    def clear(self) -> None:
+        """Forget an answer that is not believed."""
+        self.status = self.headers = self.at = None
+        self.body.clear()
+        self.cut = False
+
+    def keep_status(self, status: int | None) -> None:
+        """Take the status of an answer that could not be read to its end."""
+        if self.status is None and status is not None:
+            self.status, self.headers = status, []
+        self.cut = self.status is not None
+
     def shown_headers(self) -> list[list[str]] | None:
         """As much as is kept."""
         if self.headers is None:
@@ -311,7 +373,8 @@ def _judge(
         wait = Format.retry_after(style, seen, now, settings.max_retry_after)
         succeeded = Format.succeeded(style, seen)
     retry_after = usable_wait(wait, settings.max_retry_after)
-    if failure is not None:
+    taken = 200 <= seen.status < 300
+    if failure is not None and taken and (not succeeded or settings.require_whole_answer):
         return _Verdict(failure.outcome, failure.error, retry_after)
     if succeeded:
         return _Verdict(Outcome.SUCCEEDED, retry_after=retry_after)
@@ -335,6 +398,12 @@ def _explained(
         return Failure(Outcome.BROKEN, attempt_errors.UNEXPECTED, ours=not made)
 
 
+def _may_be_elsewhere(exchange: Exchange, url: URL) -> bool:
+    """Whether an answer may be another server's than the one that the name leads to now."""
+    looked_up = exchange.dns_ms is not None or is_ip_address(url.raw_host)
+    return exchange.reused or not looked_up
+
+
 def _one_text(explanation: object) -> str | None:
     """The text of a format's explanation, which may be one of the host's own."""
     return None if explanation is None else str(explanation)
@@ -342,7 +411,7 @@ def _one_text(explanation: object) -> str | None:
 
 def _plain_outcome(answer: _Answer, failure: Failure | None) -> Outcome:
     """The outcome where the answer cannot be judged in any other way than by its status."""
-    if failure is not None:
+    if failure is not None and answer.status is None:
         return failure.outcome
     taken = answer.status is not None and 200 <= answer.status < 300
     return Outcome.SUCCEEDED if taken else Outcome.REFUSED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ..access import Access, find_endpoint
 from ..columns import utc_now
 from ..conditions import created_between, holds, of_tenant
+from ..health import OURS
 from ..models import ON_DEMAND, Activity, DeliveryState, EndpointState, Heartbeat
 from ..narrow import unicode_trouble
 from ..state import AllTenants
@@ -41,6 +42,8 @@ class Backlog:
     #: the oldest one's time.
     due: int
     oldest_due_at: datetime | None
+    #: Trouble of ours for which endpoints in scope wait, as in `health.OURS`.
+    trouble: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ def backlog(access: Access) -> Backlog:
     """
     access.require("view")
     with access.read() as session:
-        return Backlog(*session.execute(_backlog(access)).one())
+        *found, trouble = session.execute(_backlog(access)).one()
+    return Backlog(*found, trouble=trouble)
 
 
 def health(access: Access) -> HealthReport:
@@ -84,9 +88,18 @@ def health(access: Access) -> HealthReport:
                     sa.select(table).order_by(table.seen_at.desc()).limit(MAX_HEARTBEATS)
                 )
             )
-    now, last_seen_at, due, oldest_due_at = found
+    now, last_seen_at, due, oldest_due_at, trouble = found
     return HealthReport(
-        now, last_seen_at, due, oldest_due_at, heartbeats, pending, sending, held, history_since
+        now,
+        last_seen_at,
+        due,
+        oldest_due_at,
+        heartbeats,
+        pending,
+        sending,
+        held,
+        history_since,
+        trouble=trouble,
     )
 
 
@@ -250,6 +263,9 @@ def _backlog(access: Access) -> sa.Executable:
         sa.select(sa.func.max(models.Heartbeat.seen_at)).scalar_subquery(),
         _count_of(counted),
         sa.select(sa.func.min(firsts.c.due_at)).scalar_subquery(),
+        by_endpoint.where(its_health.hold_until > moment, its_health.hold_reason.in_(OURS))
+        .with_only_columns(sa.func.min(its_health.hold_reason))
+        .scalar_subquery(),
     )
 
 
