@@ -78,9 +78,8 @@ def ends_transaction(error: BaseException, engine: sa.Engine) -> bool:
     original: Any = error.orig
     match engine.dialect.name:
         case "postgresql":
-            # Deadlocks and serialization failures. Psycopg 2 has another name for it.
-            code = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-            return str(code).startswith("40")
+            # Deadlocks and serialization failures.
+            return _sqlstate(error).startswith("40")
         case "mysql" | "mariadb":
             number = original.args[0] if original.args else None
             if number == _MYSQL_LOCK_WAIT:
@@ -89,6 +88,17 @@ def ends_transaction(error: BaseException, engine: sa.Engine) -> bool:
         case "sqlite":
             return getattr(original, "sqlite_errorcode", 0) & 0xFF in _SQLITE_ENDS
     return False
+
+
+def is_conflict(error: DBAPIError) -> bool:
+    """Return whether PostgreSQL could not serialize a transaction with others."""
+    return _sqlstate(error) == "40001"
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    # Psycopg 2 has another name for it.
+    code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return str(code or "")
 
 
 def _rolls_back_on_timeout(engine: sa.Engine) -> bool:

@@ -41,7 +41,7 @@ def reading(state: State) -> Iterator[Session]:
             yield session
         return
     with (
-        state.engine.connect().execution_options(**{READ_ONLY: True}) as connection,
+        state.own_engine.connect().execution_options(**{READ_ONLY: True}) as connection,
         Session(connection, autoflush=False) as session,
     ):
         yield session
