@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.orm import Session
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidInput
 
 #: MySQL and MariaDB roll the whole transaction back: deadlock, lock table full, record changed since the
 #: snapshot (MariaDB), connection killed (MariaDB).
@@ -35,10 +36,33 @@ def check_engine(engine: sa.Engine, app_name: str) -> None:
         )
 
 
-def check_connection(connection: sa.Connection) -> None:
+def connection_of(session: Session, mapper: Any) -> sa.Connection:
+    """Return the connection of a session whose transaction an event is to ride in.
+
+    :param mapper: of the event, which says to which database it goes.
+    :raises InvalidInput: that transaction is over; says what to do instead.
+    :raises ConfigurationError: there are no transactions.
+    """
+    try:
+        # A plain connection: a query through the session would flush the host's half-built objects.
+        connection = session.connection(bind_arguments={"mapper": mapper})
+    except InvalidRequestError as error:
+        # Those of the kinds below it say something else, such as that an error of the host's came before.
+        if type(error) is not InvalidRequestError:
+            raise
+        raise InvalidInput(
+            "The transaction is committed already, or about to be, so no event can ride in it: send the event "
+            "before the commit, not from after_commit or models_committed. Where that cannot be, call emit() with "
+            "transactional=False: the event is then written after the commit."
+        ) from error
+    _check_connection(connection)
+    return connection
+
+
+def _check_connection(connection: sa.Connection) -> None:
     """Refuse a connection that commits each statement, by whatever that was set.
 
-    :raises ConfigurationError: it does; says what to do instead.
+    :raises ConfigurationError: it does.
     """
     if _commits_each_statement(connection):
         raise ConfigurationError(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, scoped_session
 from . import ids
 from .encoding import encode_data
 from .errors import ConfigurationError, InvalidInput
-from .host_transaction import check_connection, is_conflict
+from .host_transaction import connection_of, is_conflict
 from .models import Event
 from .records import Draft, as_event, insert, insert_deliveries, insert_event, repeated_event
 from .sessions import (
@@ -68,9 +68,7 @@ def emit(
 
 
 def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> Event | None:
-    # A plain connection: a query through the session would flush the host's half-built objects.
-    connection = session.connection(bind_arguments={"mapper": sa.inspect(state.models.Event)})
-    check_connection(connection)
+    connection = connection_of(session, sa.inspect(state.models.Event))
     try:
         with savepoint(connection, wanted=shielded or draft.idempotency_key is not None):
             event = insert(state, connection, draft)
