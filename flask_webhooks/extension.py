@@ -209,13 +209,13 @@ class Webhooks:
         self,
         signal: blinker.Signal,
         event_type: str,
-        build: Callable[..., Mapping[str, Any] | tuple[Mapping[str, Any], str | None] | None],
+        build: Callable[..., Mapping[str, Any] | tuple[Any, ...] | None],
     ) -> None:
         """Turn a signal of the host's, or of another extension, into an event.
 
-        :param build: called as ``build(sender, **kw)``; returns the data, or the data and the tenant, or
-            ``None`` for no event. What it raises is logged and does not reach the sender, but for database
-            errors that have ended the transaction, such as a deadlock.
+        :param build: called as ``build(sender, **kw)``; returns the data, or the data and the tenant, or these
+            two and a session of the host's own, or ``None`` for no event. What it raises is logged and does
+            not reach the sender, but for database errors that have ended the transaction, such as a deadlock.
         :raises UnknownEventType: the catalogue has no such event type.
         """
         self.catalog[event_type]
@@ -229,8 +229,9 @@ class Webhooks:
                 built = build(sender, **values)
                 if built is None:
                     return
-                data, tenant = built if isinstance(built, tuple) else (built, None)
-                outbox.emit(state, event_type, data, tenant=tenant, shielded=True)
+                parts = built if isinstance(built, tuple) else (built,)
+                data, tenant, session = parts + (None,) * (3 - len(parts))
+                outbox.emit(state, event_type, data, tenant=tenant, session=session, shielded=True)
             except Exception as error:
                 _raise_or_log(
                     "The event %s could not be made from a signal", event_type, error, state
@@ -373,6 +374,9 @@ class Webhooks:
         return function
 
 
+_UNRECORDED = "The event %s could not be recorded"
+
+
 def _state_for(sender: Any) -> State | None:
     """The application that a signal speaks of: its sender, else the current one.
 
@@ -396,19 +400,19 @@ def _receive(event_type: str) -> Callable[..., None]:
         tenant: str | None = None,
         idempotency_key: str | None = None,
         occurred_at: datetime | None = None,
+        session: Session | scoped_session[Any] | None = None,
         **others: Any,
     ) -> None:
-        state = None
         try:
             state = _state_for(sender)
-            if state is None:
-                return
-            if others:
-                ours = zip(
-                    signals.KEYWORDS, (data, tenant, idempotency_key, occurred_at), strict=True
-                )
-                given = {name for name, value in ours if value is not None}
-                _warn_of_keywords(event_type, given.union(others))
+        except Exception as error:
+            # There is no application, or a proxy for it that knows none.
+            _raise_or_log(_UNRECORDED, event_type, error, None)
+            return
+        if state is None:
+            return
+        signals.check_keywords(event_type, others)
+        try:
             outbox.emit(
                 state,
                 event_type,
@@ -416,11 +420,12 @@ def _receive(event_type: str) -> Callable[..., None]:
                 tenant=tenant,
                 idempotency_key=idempotency_key,
                 occurred_at=occurred_at,
+                session=session,
                 shielded=True,
             )
         except Exception as error:
             # A fault of ours, or in the data, must not break the login that it reports.
-            _raise_or_log("The event %s could not be recorded", event_type, error, state)
+            _raise_or_log(_UNRECORDED, event_type, error, state)
 
     return receive
 
@@ -440,17 +445,6 @@ def _raise_or_log(message: str, event_type: str, error: Exception, state: State 
         logger.error(f"{message}: %s", event_type, error)  # noqa: G004
     else:
         log_failure(logger, message, event_type, error=error)
-
-
-def _warn_of_keywords(event_type: str, given: set[str]) -> None:
-    warning = signals.keyword_warning(event_type, given)
-    if warning is not None and (event_type, warning) not in _warned:
-        _warned.add((event_type, warning))
-        logger.warning("The signal %s %s", event_type.replace(".", "_"), warning)
-
-
-#: Warnings that were given: a misspelt call comes with each login.
-_warned: set[tuple[str, str]] = set()
 
 
 # Once for the process, not for each application: receivers are found by application when a signal comes.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.orm import Session
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidInput
 
 #: MySQL and MariaDB roll the whole transaction back: deadlock, lock table full, record changed since the
 #: snapshot (MariaDB), connection killed (MariaDB).
@@ -35,10 +36,33 @@ def check_engine(engine: sa.Engine, app_name: str) -> None:
         )
 
 
-def check_connection(connection: sa.Connection) -> None:
+def connection_of(session: Session, mapper: Any) -> sa.Connection:
+    """Return the connection of a session whose transaction an event is to ride in.
+
+    :param mapper: of the event, which says to which database it goes.
+    :raises InvalidInput: that transaction is over; says what to do instead.
+    :raises ConfigurationError: there are no transactions.
+    """
+    try:
+        # A plain connection: a query through the session would flush the host's half-built objects.
+        connection = session.connection(bind_arguments={"mapper": mapper})
+    except InvalidRequestError as error:
+        # Those of the kinds below it say something else, such as that an error of the host's came before.
+        if type(error) is not InvalidRequestError:
+            raise
+        raise InvalidInput(
+            "The transaction is committed already, or about to be, so no event can ride in it: send the event "
+            "before the commit, not from after_commit or models_committed. Where that cannot be, call emit() with "
+            "transactional=False: the event is then written after the commit."
+        ) from error
+    _check_connection(connection)
+    return connection
+
+
+def _check_connection(connection: sa.Connection) -> None:
     """Refuse a connection that commits each statement, by whatever that was set.
 
-    :raises ConfigurationError: it does; says what to do instead.
+    :raises ConfigurationError: it does.
     """
     if _commits_each_statement(connection):
         raise ConfigurationError(
@@ -78,9 +102,8 @@ def ends_transaction(error: BaseException, engine: sa.Engine) -> bool:
     original: Any = error.orig
     match engine.dialect.name:
         case "postgresql":
-            # Deadlocks and serialization failures. Psycopg 2 has another name for it.
-            code = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-            return str(code).startswith("40")
+            # Deadlocks and serialization failures.
+            return _sqlstate(error).startswith("40")
         case "mysql" | "mariadb":
             number = original.args[0] if original.args else None
             if number == _MYSQL_LOCK_WAIT:
@@ -89,6 +112,17 @@ def ends_transaction(error: BaseException, engine: sa.Engine) -> bool:
         case "sqlite":
             return getattr(original, "sqlite_errorcode", 0) & 0xFF in _SQLITE_ENDS
     return False
+
+
+def is_conflict(error: DBAPIError) -> bool:
+    """Return whether PostgreSQL could not serialize a transaction with others."""
+    return _sqlstate(error) == "40001"
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    # Psycopg 2 has another name for it.
+    code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return str(code or "")
 
 
 def _rolls_back_on_timeout(engine: sa.Engine) -> bool:

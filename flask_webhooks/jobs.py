@@ -69,7 +69,7 @@ def sweep(state: State) -> bool:
     :raises sqlalchemy.exc.DBAPIError: the database does not answer.
     :raises redis.RedisError: Redis does not answer.
     """
-    with state.engine.connect() as connection:
+    with state.own_engine.connect() as connection:
         with reading(connection):
             now = DatabaseClock().read(connection)
             due = Claimer(state).anything_due(connection, now)

@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
 from . import ids
 from .catalog import EventType
 from .encoding import encode_data, with_zone
 from .errors import ConfigurationError, InvalidData, InvalidInput
-from .host_transaction import check_connection
+from .host_transaction import connection_of, is_conflict
 from .models import Event
-from .records import Draft, as_event, insert, insert_deliveries, insert_event
+from .records import Draft, as_event, insert, insert_deliveries, insert_event, repeated_event
 from .sessions import (
     Later,
     given_connection,
@@ -80,11 +81,16 @@ def emit(
 
 
 def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> Event | None:
-    # A plain connection: a query through the session would flush the host's half-built objects.
-    connection = session.connection(bind_arguments={"mapper": sa.inspect(state.models.Event)})
-    check_connection(connection)
-    with savepoint(connection, wanted=shielded):
-        event = insert(state, connection, draft)
+    connection = connection_of(session, sa.inspect(state.models.Event))
+    try:
+        with savepoint(connection, wanted=shielded or draft.idempotency_key is not None):
+            event = insert(state, connection, draft)
+    except DBAPIError as error:
+        # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
+        first = repeated_event(state, draft) if is_conflict(error) else None
+        if first is None:
+            raise
+        event = first
     if event is not None and event.id == draft.id:
         # The first event of a repeated key stands and falls with another transaction, or was noted before.
         pending_of(session).add(state, connection, draft.type)

@@ -256,6 +256,14 @@ def _first_event(state: State, connection: sa.Connection, draft: Draft) -> Event
     return None if row is None else state.models.Event(**row._mapping)
 
 
+def repeated_event(state: State, draft: Draft) -> Event | None:
+    """Return the event that another transaction has committed with the same key, if one has."""
+    if draft.idempotency_key is None:
+        return None
+    with state.own_engine.connect() as connection:
+        return _first_event(state, connection, draft)
+
+
 def as_event(state: State, draft: Draft) -> Event:
     """The event as the host gets to see it; it belongs to no session."""
     return state.models.Event(

@@ -285,7 +285,8 @@ def _warn_of_dropped(types: set[str]) -> None:
     if types:
         logger.warning(
             "Webhook events were dropped: the session was closed with neither commit nor rollback (%s). "
-            "Commit after sending the signal, or emit with transactional=False.",
+            "Commit after sending the signal, or emit with transactional=False. What happens in a session of your "
+            "own is sent with session=that_session.",
             ", ".join(sorted(types)),
         )
 

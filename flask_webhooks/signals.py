@@ -10,12 +10,12 @@ underscores where the event type has dots. The host sends it where the thing hap
 :param tenant: whose endpoints get it besides the whole server's; left out: only the latter.
 :param idempotency_key: a repeat with the same key and tenant makes no second event.
 :param occurred_at: a time, in UTC where it has no zone; left out: now.
+:param session: the host's own session that the event rides in; left out: ``db.session``.
 
-Other keywords are left to receivers of the host's own. Only where one looks like a slip of the pen
-(``tennant``), or like a member of the data beside an empty ``data``, is it logged as a warning, once
-for each signal and keyword, since the event would go out without it. It is never raised: that would
-break the login or the payment that the signal tells of. Send a signal
-inside the transaction that makes it true, before its commit. Events of types that describe a
+A keyword that is none of these is a mistake in the call, and raises `InvalidInput`: the event would go out
+without what it was meant to say. Faults of ours or in the data are logged and never raised: they would break
+the login or the payment that the signal tells of. What has ended the host's transaction, such as a deadlock,
+is raised. Send a signal inside the transaction that makes it true, before its commit. Events of types that describe a
 refusal (``transactional=False`` in the catalogue) are written whatever becomes of the transaction.
 
 **Signals out.** Flask-Webhooks sends these from the process that made the attempt, once what they
@@ -33,12 +33,13 @@ from collections.abc import Collection
 from blinker import NamedSignal, Namespace
 
 from .catalog import builtin_catalog
+from .errors import InvalidInput
 
 _namespace = Namespace()
 _catalog = builtin_catalog()
 
 #: What Flask-Webhooks takes from a signal in.
-KEYWORDS = ("data", "tenant", "idempotency_key", "occurred_at")
+KEYWORDS = ("data", "tenant", "idempotency_key", "occurred_at", "session")
 
 #: The signals in, by the name of their event type.
 SIGNALS: dict[str, NamedSignal] = {}
@@ -52,22 +53,28 @@ def _inbound(event_type: str) -> NamedSignal:
     return SIGNALS[event_type]
 
 
-def keyword_warning(event_type: str, given: Collection[str]) -> str | None:
-    """What to write instead, where keywords of a signal were probably meant for Flask-Webhooks.
+def check_keywords(event_type: str, unknown: Collection[str]) -> None:
+    """Refuse keywords that a signal does not take.
 
-    :param given: the names of all keywords that were sent.
+    :param unknown: the names of all that it does not know.
+    :raises InvalidInput: there are any; says what to write instead.
     """
-    unknown = sorted(set(given) - set(KEYWORDS))
-    missing = [name for name in KEYWORDS if name not in given]
-    for name in unknown:
-        close = difflib.get_close_matches(name, missing, n=1, cutoff=0.8)
-        if close:
-            return f"has the keyword {name!r}, which Flask-Webhooks does not know. Did you mean {close[0]!r}?"
-    if "data" in missing:
-        stray = [name for name in unknown if name in _catalog[event_type].schema["properties"]]
-        if stray:
-            return f"has {stray[0]!r} as a keyword of its own. Write data={{{stray[0]!r}: ...}}."
-    return None
+    if not unknown:
+        return
+    name = sorted(unknown)[0]
+    close = difflib.get_close_matches(name, KEYWORDS, n=1, cutoff=0.8)
+    if close:
+        instead = f"Did you mean {close[0]!r}?"
+    elif name in _catalog[event_type].schema["properties"]:
+        instead = f"Write data={{{name!r}: ...}}."
+    elif name == "transactional":
+        instead = "Call webhooks.emit() instead, which does."
+    else:
+        instead = (
+            f"It takes {', '.join(KEYWORDS)}. What receivers of your own need can stand in data."
+        )
+    signal = event_type.replace(".", "_")
+    raise InvalidInput(f"The signal {signal} does not take {name!r}. {instead}", field=name)
 
 
 # -- signals in ------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def run(installation: str, hops: int = 0) -> None:
             clock = Slice(state, client, stopping)
             while not clock.over() and run_next(state, clock.over):
                 pass
-        with state.engine.connect() as connection, reading(connection):
+        with state.own_engine.connect() as connection, reading(connection):
             more = anything_waiting(state, connection)
         if more:
             _call_again(state, client)

@@ -53,7 +53,7 @@ def reading(state: State) -> Iterator[Session]:
         return
     with (
         told_as_messages(),
-        state.engine.connect().execution_options(**{READ_ONLY: True}) as connection,
+        state.own_engine.connect().execution_options(**{READ_ONLY: True}) as connection,
         limited(connection, seconds),
         Session(connection, autoflush=False) as session,
     ):

@@ -191,13 +191,13 @@ class Worker(rq.Worker):
         try:
             rehearse(self._webhooks)
             with self._webhooks.own_engine.connect() as connection:
-                trouble = unicode_trouble(self._webhooks, connection)
+                narrow = unicode_trouble(self._webhooks, connection)
         except DBAPIError as error:
             self.log.warning("The database cannot be used yet: %s", safe_text(error))
         else:
             self._rehearsed = True
-            if trouble is not None:
-                self.log.warning("%s", trouble)
+            if narrow is not None:
+                self.log.warning("%s", narrow)
         self._close_connections()
         freeze()
 

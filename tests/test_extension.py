@@ -384,7 +384,7 @@ def test_sender_of_another_kind_speaks_of_the_current_application(
 
 def test_signal_carries_everything_that_emit_takes(app: Flask) -> None:
     for _ in range(2):
-        send(app, app, data=DATA, tenant="app_1", idempotency_key="k", extra="is for the host")
+        send(app, app, data=DATA, tenant="app_1", idempotency_key="k")
     (event,) = events(app)
     assert (event.tenant, event.idempotency_key, event.data) == ("app_1", "k", DATA)
     send(app, app)

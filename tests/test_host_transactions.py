@@ -13,11 +13,13 @@ import blinker
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from flask_sqlalchemy.track_modifications import models_committed
 from sqlalchemy import orm
 from sqlalchemy.exc import OperationalError
 
 from flask_webhooks import signals
-from flask_webhooks.errors import ConfigurationError
+from flask_webhooks.columns import utc_now
+from flask_webhooks.errors import ConfigurationError, InvalidInput
 from flask_webhooks.state import state_of
 
 from . import mariadb
@@ -246,3 +248,43 @@ def test_lock_wait_that_leaves_the_transaction_whole_is_logged(
     assert (notes(server_app), types(server_app)) == ([1, 0], [])
     [complaint] = complaints(caplog)
     assert "could not be recorded" in complaint
+
+
+# -- when it is too late ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", ["after_commit", "models_committed"])
+def test_event_after_the_commit_is_refused_with_what_to_do(
+    app: Flask, hook: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    webhooks_of(app).create_endpoint(URL)
+    session, raised = db_of(app).session(), []
+    sent: list[bool] = []
+
+    def committed(*_: object, **__: object) -> None:
+        if sent:
+            return
+        sent.append(True)
+        send_signal(app)
+        with pytest.raises(InvalidInput, match=r"committed already.*before") as caught:
+            webhooks_of(app).emit(CREATED, DATA)
+        raised.append(caught.value)
+        signals.user_login_failed.send(app, data={"reason": "password"})
+
+    if hook == "after_commit":
+        sa.event.listen(session, "after_commit", committed)
+    else:
+        # Flask-SQLAlchemy sends it from a listener of this kind.
+        sa.event.listen(session, "after_commit", lambda _: models_committed.send(app, changes=()))
+        models_committed.connect(committed, app)
+    session.execute(sa.text("SELECT 1"))
+    session.add(models_of(app).Event(type="license.renewed", data={}, occurred_at=utc_now()))
+    session.commit()
+    models_committed.disconnect(committed, app)
+    assert len(raised) == 1
+    [complaint] = complaints(caplog)
+    assert "committed already" in complaint
+    assert [record.exc_info for record in caplog.records if record.levelno >= logging.WARNING] == [
+        None
+    ]
+    assert types(app) == ["license.renewed", REFUSED]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
+from psycopg import IsolationLevel
+from sqlalchemy import orm
+from sqlalchemy.exc import DBAPIError
 
-from flask_webhooks import actions
+from flask_webhooks import actions, jobs, queries, signals
+from flask_webhooks.delivery.rehearsal import rehearse
 from flask_webhooks.errors import EndpointLimitReached
-from flask_webhooks.state import state_of
+from flask_webhooks.state import State, state_of
 
-from .delivering import close, drain, emit, make_app, states, webhooks_of
-from .helpers import URL, as_tenant, at_once
+from .delivering import close, db_of, drain, emit, make_app, models_of, states, webhooks_of
+from .helpers import URL, accessing, as_tenant, at_once
 from .receiver import Receiver
+
+CREATED = "license.created"
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -72,3 +79,76 @@ def test_connections_of_the_host_keep_their_level(app: Flask, level: str) -> Non
         driver: Any = connection.connection.dbapi_connection
         assert driver.autocommit is False
         assert connection.get_isolation_level() == level
+
+
+# -- keys that repeat, and what we read ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_signal", [False, True], ids=["emit", "signal"])
+def test_key_that_another_transaction_used_since_ours_began_is_recognised(
+    app: Flask, by_signal: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Our snapshot does not show the first event, and PostgreSQL refuses to pass over a row that it hides."""
+    webhooks_of(app).create_endpoint(URL)
+    session, models = db_of(app).session, models_of(app)
+    session.execute(sa.update(models.table("Endpoint")).values(name="changed by the host"))
+    with orm.Session(db_of(app).engine) as other:
+        first = webhooks_of(app).emit(
+            CREATED, {"license_id": "1"}, idempotency_key="k", session=other
+        )
+        assert first is not None
+        other.commit()
+    if by_signal:
+        signals.license_created.send(app, data={"license_id": "2"}, idempotency_key="k")
+    else:
+        again = webhooks_of(app).emit(CREATED, {"license_id": "2"}, idempotency_key="k")
+        assert again is not None
+        assert again.id == first.id
+    session.commit()
+    assert [record.getMessage() for record in caplog.records if record.levelname != "INFO"] == []
+    assert states(app) == {"pending": 1}
+    [endpoint] = queries.list_endpoints(accessing(app))
+    assert endpoint.endpoint.name == "changed by the host"
+
+
+def test_other_conflict_of_an_event_with_a_key_is_raised(app: Flask) -> None:
+    """The endpoint was deleted since our snapshot: the event cannot refer to it."""
+    endpoint = webhooks_of(app).create_endpoint(URL).endpoint
+    session, table = db_of(app).session, models_of(app).table("Endpoint")
+    session.execute(sa.select(sa.func.count()).select_from(table)).scalar()
+    with state_of(app).own_engine.begin() as other:
+        other.execute(sa.delete(models_of(app).table("EndpointHealth")))
+        other.execute(sa.delete(table).where(table.c.id == endpoint.id))
+    with pytest.raises(DBAPIError):
+        webhooks_of(app).emit(CREATED, {"license_id": "1"}, idempotency_key="k")
+    session.rollback()
+    assert states(app) == {}
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        rehearse,
+        jobs.sweep,
+        lambda state: queries.list_endpoints(accessing(state.app)),
+        lambda state: jobs.drain(state.settings.installation),
+    ],
+    ids=["rehearsal", "sweep", "page", "drain"],
+)
+def test_what_we_read_is_no_conflict_of_the_hosts(
+    app: Flask, work: Callable[[State], object]
+) -> None:
+    engine = state_of(app).engine
+    levels: set[Any] = set()
+
+    def look(connection: sa.Connection, *_: Any) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        levels.add(driver.isolation_level)
+
+    webhooks_of(app).create_endpoint(URL)
+    sa.event.listen(engine, "before_cursor_execute", look)
+    try:
+        work(state_of(app))
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", look)
+    assert levels == {IsolationLevel.READ_COMMITTED}

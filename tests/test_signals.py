@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+import time
+from typing import Any
 
+import blinker
 import pytest
+import sqlalchemy as sa
 from blinker import NamedSignal
 from flask import Flask
+from sqlalchemy import orm
 
-from flask_webhooks import extension, signals
+from flask_webhooks import signals
 from flask_webhooks.catalog import EventType, builtin_catalog
+from flask_webhooks.errors import InvalidInput
 
-from .delivering import db_of, deliveries
+from .delivering import db_of, deliveries, models_of, webhooks_of
 from .helpers import add_endpoint
 
 SENT_BY_THE_HOST = [
@@ -102,54 +108,67 @@ def test_outgoing_signal_is_not_mistaken_for_an_event_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("keyword", "says"),
     [
-        ({"data", "tennant"}, "Did you mean 'tenant'?"),
-        ({"data", "tenant", "idempotency"}, "Did you mean 'idempotency_key'?"),
-        ({"data", "occured_at"}, "Did you mean 'occurred_at'?"),
-        ({"dta", "tenant"}, "Did you mean 'data'?"),
-        ({"license_id"}, "Write data={'license_id': ...}."),
+        ("tennant", "Did you mean 'tenant'?"),
+        ("idempotency", "Did you mean 'idempotency_key'?"),
+        ("occured_at", "Did you mean 'occurred_at'?"),
+        ("sesion", "Did you mean 'session'?"),
+        ("license_id", "Write data={'license_id': ...}."),
+        ("transactional", "Call webhooks.emit()"),
+        ("request_id", "It takes data, tenant, idempotency_key, occurred_at, session."),
     ],
 )
-def test_keyword_that_was_meant_for_us_is_noticed(given: set[str], says: str) -> None:
-    warning = signals.keyword_warning("license.activated", given)
-    assert warning is not None
-    assert says in warning
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"data"},
-        {"data", "tenant", "idempotency_key", "occurred_at"},
-        {"data", "request_id", "license", "user"},
-        # Both: then one of them is the host's own.
-        {"data", "tenant", "tenants"},
-        {"data", "license_id"},
-        {"user"},
-        set(),
-    ],
-)
-def test_keyword_of_the_hosts_own_is_left_alone(given: set[str]) -> None:
-    assert signals.keyword_warning("license.activated", given) is None
-
-
-def test_misspelt_keyword_is_logged_once_and_breaks_nothing(
-    app: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_keyword_that_a_signal_does_not_know_is_refused(
+    app: Flask, keyword: str, says: str
 ) -> None:
-    monkeypatch.setattr(extension, "_warned", set())
     add_endpoint(app)
-    for _ in range(3):
-        signals.license_activated.send(app, data={"license_id": "lic_1"}, tennant="app_1", extra=1)
+    values: dict[str, Any] = {"data": {"license_id": "lic_1"}, keyword: "app_1"}
+    with pytest.raises(InvalidInput) as caught:
+        signals.license_activated.send(app, **values)
+    assert says in str(caught.value)
+    assert caught.value.field == keyword
     db_of(app).session.commit()
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "The signal license_activated has the keyword 'tennant', which Flask-Webhooks does not know. "
-        "Did you mean 'tenant'?"
+    assert deliveries(app) == []
+
+
+def test_signal_rides_in_a_session_of_the_hosts_own(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_endpoint(app)
+    for event_type in ("license_activated", "user_login_failed"):
+        for commit in (True, False):
+            with orm.Session(db_of(app).engine) as own:
+                own.execute(sa.update(models_of(app).table("EndpointHealth")).values(warned=0))
+                before, began = len(deliveries(app)), time.monotonic()
+                getattr(signals, event_type).send(app, data={}, tenant=str(commit), session=own)
+                assert time.monotonic() - began < 2
+                assert len(deliveries(app)) == before
+                own.commit() if commit else own.rollback()
+    # The refusal is there whatever became of the transaction.
+    assert sorted(row.event_type for row in deliveries(app)) == [
+        "license.activated",
+        *["user.login_failed"] * 2,
     ]
-    assert len(deliveries(app)) == 3
+    assert [record for record in caplog.records if record.name == "flask_webhooks.outbox"] == []
+
+
+def test_connected_signal_rides_in_the_session_that_its_function_names(app: Flask) -> None:
+    add_endpoint(app)
+    signal = blinker.Signal()
+
+    def build(sender: object, session: orm.Session) -> tuple[dict[str, str], None, orm.Session]:
+        return {"license_id": "lic_1"}, None, session
+
+    webhooks_of(app).connect(signal, "license.activated", build)
+    with orm.Session(db_of(app).engine) as own:
+        signal.send(app, session=own)
+        own.commit()
+    assert len(deliveries(app)) == 1
 
 
 def test_signal_carries_data_tenant_and_what_else_the_host_sends() -> None:
+    """One without Flask-Webhooks takes what it likes."""
     app, heard = Flask("licences"), []
 
     def receiver(sender: Flask, **keywords: object) -> None:

@@ -43,7 +43,7 @@ def rehearse(state: State) -> None:
     # A machine may have no loopback; then the first request of each drain takes longer.
     with asyncio.Runner(loop_factory=loop_factory()) as runner, contextlib.suppress(OSError):
         runner.run(_rehearse_sending(state))
-    with state.engine.connect() as connection:
+    with state.own_engine.connect() as connection:
         for _ in range(TIMES):
             with reading(connection):
                 now = DatabaseClock().read(connection)
