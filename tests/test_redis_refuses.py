@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 import redis
+import trustme
 from rq import Queue
 
-from example_app.services import HOST, RedisServer
+from example_app.services import HOST, RedisServer, ServiceError, free_port
 from flask_webhooks.protocol import Keys, hash_tag
 from flask_webhooks.state import state_of
 
@@ -302,3 +303,52 @@ def lock_key() -> str:
 
 def lock(client: redis.Redis) -> object:
     return client.get(lock_key())
+
+
+class EncryptedServer(RedisServer):
+    """A Redis that speaks TLS, with a certificate for another name or of an unknown authority."""
+
+    def __init__(self, authority: trustme.CA) -> None:
+        super().__init__()
+        certificate = authority.issue_cert("redis.invalid")
+        certificate.private_key_pem.write_to_path(str(self.directory / "key.pem"))
+        certificate.cert_chain_pems[0].write_to_path(str(self.directory / "cert.pem"))
+        authority.cert_pem.write_to_path(str(self.directory / "ca.pem"))
+        self.tls_port = free_port()
+
+    def _command(self) -> Sequence[str | Path]:
+        files = {name: self.directory / f"{name}.pem" for name in ("key", "cert", "ca")}
+        options = ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
+        options += ["--tls-key-file", str(files["key"]), "--tls-cert-file", str(files["cert"])]
+        return [*super()._command(), *options, "--tls-ca-cert-file", str(files["ca"])]
+
+
+def test_certificate_that_is_not_trusted_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = EncryptedServer(trustme.CA())
+    try:
+        server.start()
+    except ServiceError:
+        # The one of a wheel is built without TLS.
+        server.close()
+        pytest.skip("this Redis was built without TLS")
+    with server:
+        url = f"rediss://{HOST}:{server.tls_port}/0"
+        app = make_app(f"sqlite:///{tmp_path / 'db'}", url)
+        with app.app_context():
+            assert state_of(app).alarm.wake() is False
+        wait_until(lambda: "The encrypted connection to Redis fails" in caplog.text, 10)
+        assert "certificate verify failed" in caplog.text
+        page = Browser(app).get("/health")
+        assert "The encrypted connection to Redis fails" in page.text
+        assert "certificate verify failed" in page.text
+        close(app)
+        ca = server.directory / "ca.pem"
+        app = make_app(
+            f"sqlite:///{tmp_path / 'db'}",
+            f"{url}?ssl_ca_certs={ca}&ssl_check_hostname=false",
+        )
+        with app.app_context():
+            assert state_of(app).alarm.wake() is True
+        close(app)
