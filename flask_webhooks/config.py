@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 
@@ -308,17 +309,66 @@ def _subdomain(key: str, value: Any) -> str:
     return subdomain
 
 
+#: Options in the URL of Redis that we set ourselves: what stands there is for other clients of the host.
+_OWN_REDIS_OPTIONS = {
+    "decode_responses",
+    "encoding",
+    "encoding_errors",
+    "health_check_interval",
+    "legacy_responses",
+    "max_connections",
+    "retry_on_error",
+    "retry_on_timeout",
+    "socket_connect_timeout",
+    "socket_read_size",
+    "socket_timeout",
+}
+#: Options that say how to reach it; those that begin with ``ssl_`` belong to them.
+_REDIS_OPTIONS = {"client_name", "db", "password", "protocol", "socket_keepalive", "username"}
+
+
 def _redis_url(key: str, value: Any) -> str:
+    instead = " If REDIS_URL has to stay, set WEBHOOKS_REDIS_URL." if key == "REDIS_URL" else ""
     try:
         redis.ConnectionPool.from_url(value)
+        options = parse_qsl(urlsplit(value).query)
     except (ValueError, TypeError, AttributeError):
         # The value may hold a password, and so may what was raised.
         raise ConfigurationError(
             f"{key} must be a URL such as 'redis://localhost:6379/0' (or rediss://, unix://), with the "
-            "special characters of a password percent-encoded."
-            + (" If REDIS_URL has to stay, set WEBHOOKS_REDIS_URL." if key == "REDIS_URL" else "")
+            f"special characters of a password percent-encoded.{instead}"
         ) from None
-    return str(value)
+    for name, _ in options:
+        if name not in _OWN_REDIS_OPTIONS | _REDIS_OPTIONS and not name.startswith("ssl_"):
+            raise ConfigurationError(
+                f"{key} has the option {name!r}, which cannot be set there: take it out. Options are "
+                f"{', '.join(sorted(_REDIS_OPTIONS))} and those that begin with ssl_.{instead}"
+            )
+    kept = [(name, text) for name, text in options if name not in _OWN_REDIS_OPTIONS]
+    url = str(value)
+    if kept != options:
+        url = url.partition("?")[0] + ("?" + urlencode(kept) if kept else "")
+    _make_connection(key, url, [name for name, _ in kept], instead)
+    return url
+
+
+def _make_connection(key: str, url: str, options: list[str], instead: str) -> None:
+    """Make a connection, without connecting: only then redis-py looks at most of the options."""
+    try:
+        redis.ConnectionPool.from_url(url).make_connection()
+    except Exception as error:
+        named = [name for name in options if name in str(error)] or [
+            name for name in options if name != "password"
+        ]
+        hint = (
+            " Options that begin with ssl_ go with rediss://."
+            if isinstance(error, TypeError) and any(name.startswith("ssl_") for name in named)
+            else ""
+        )
+        raise ConfigurationError(
+            f"{key} has an option that cannot be used ({', '.join(named)}): correct it, or take it out.{hint}"
+            f"{instead}"
+        ) from None
 
 
 def _keys(key: str, value: Any) -> tuple[str, ...]:

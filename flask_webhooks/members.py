@@ -286,6 +286,7 @@ def health_members(
         and {
             "name": engine.queue,
             "reachable": engine.reachable,
+            "trouble": None if engine.trouble is None else str(engine.trouble),
             "suspended": engine.suspended,
             "scheduler": engine.scheduler,
             "workers": engine.workers,

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import redis
 from redis import exceptions
 
 from .logs import without_stop
@@ -139,8 +138,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def is_away(error: redis.RedisError) -> bool:
-    """Whether Redis gave no answer, rather than one that refuses."""
-    return not explain(error).answered

@@ -16,6 +16,8 @@ from .bulk.calling import anything_waiting, enqueue, others_wait, put
 from .bulk.runner import run_next
 from .delivery.locks import reading
 from .jobs import after_fork, find_app, pass_on
+from .logs import without_stop
+from .redis_trouble import explain
 from .state import State, state_of
 
 logger = logging.getLogger("flask_webhooks.tasks")
@@ -101,4 +103,6 @@ def _call_again(state: State, client: redis.Redis) -> None:
     try:
         enqueue(state, client)
     except redis.RedisError as error:
-        logger.warning("Redis does not answer (%s); the next sweep goes on with the tasks", error)
+        logger.warning(
+            "%s. The next sweep goes on with the tasks", without_stop(str(explain(error)))
+        )

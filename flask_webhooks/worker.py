@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -33,6 +34,7 @@ from .delivery.retention import prune
 from .errors import WebhooksError
 from .logs import safe_text
 from .narrow import unicode_trouble
+from .redis_trouble import explain
 from .state import State, state_of
 
 logger = logging.getLogger("flask_webhooks.worker")
@@ -75,10 +77,13 @@ class Worker(rq.Worker):
         if not _named("queues"):
             connection = kwargs.get("connection") or (queues[0].connection if queues else None)
             queues = [rq.Queue(self._webhooks.settings.queue, connection=connection)]
-        super().__init__(queues, *args, **kwargs)
+        with _refusal_in_one_line():
+            super().__init__(queues, *args, **kwargs)
+            self._webhooks.alarm.check(self.connection)
         self.job_monitoring_interval = min(self.job_monitoring_interval, 5)
         self._swept_at = float("-inf")
         self._rehearsed = False
+        self._burst = False
         self._ended = threading.Event()
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
@@ -89,6 +94,7 @@ class Worker(rq.Worker):
         self._warm_up()
         self._ended.clear()
         kwargs["with_scheduler"] = True
+        self._burst = bool(kwargs.get("burst") or args)
         bounded = any(kwargs.get(name) for name in ("burst", "max_jobs", "max_idle_time"))
         worked = False
         try:
@@ -96,7 +102,7 @@ class Worker(rq.Worker):
                 try:
                     worked |= super().work(*args, **kwargs)
                 except RedisError as error:
-                    self.log.warning("Worker %s: Redis does not answer: %s", self.name, error)
+                    self._log_trouble(error)
                 if bounded or args or not self._wait_for_redis():
                     return worked
                 self.log.info("Worker %s: going on", self.name)
@@ -117,6 +123,7 @@ class Worker(rq.Worker):
         super().heartbeat(timeout, pipeline)
         if pipeline is None and not self.is_horse and not self.horse_pid:
             self._register_again()
+            self._take_up_scheduling()
             self._sweep()
 
     def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
@@ -164,6 +171,19 @@ class Worker(rq.Worker):
                 return
         process.kill()
         process.join()
+
+    def _take_up_scheduling(self) -> None:
+        """Start a scheduler once its lock is free: RQ tries again after ten minutes.
+
+        A worker that was killed holds the lock for a minute.
+        """
+        scheduler: Any = self.scheduler
+        if (
+            not self._burst
+            and scheduler
+            and not (scheduler._process and scheduler._process.is_alive())
+        ):
+            scheduler.acquire_locks(auto_start=True)
 
     def _wait_for_redis(self) -> bool:
         """Wait until Redis is back; returns whether to go on, which is not so once told to stop."""
@@ -236,7 +256,10 @@ class Worker(rq.Worker):
                 safe_text(error),
             )
         except RedisError as error:
-            self.log.warning("Redis does not answer: %s", error)
+            self._log_trouble(error)
+
+    def _log_trouble(self, error: RedisError) -> None:
+        self.log.warning("Worker %s: %s", self.name, explain(error))
 
     def teardown(self) -> None:
         super().teardown()  # type: ignore[no-untyped-call]
@@ -244,6 +267,19 @@ class Worker(rq.Worker):
             return
         with contextlib.suppress(DBAPIError), self._webhooks.own_engine.connect() as connection:
             heartbeat.end(self._webhooks, connection, self.name)
+
+
+@contextlib.contextmanager
+def _refusal_in_one_line() -> Iterator[None]:
+    """End RQ's command with one line where Redis refuses what a worker needs; RQ would show a traceback."""
+    try:
+        yield
+    except RedisError as error:
+        trouble = explain(error)
+        if _rq_command() is None or not trouble.answered:
+            raise
+        click.ClickException(f"{trouble}.").show()
+        raise SystemExit(1) from error
 
 
 def _lives(pid: int) -> bool:
@@ -270,6 +306,8 @@ def adopt_redis() -> None:
     """Point ``rq worker`` to the application's Redis where the command line names none.
 
     RQ's command connects before it makes the worker, but after it has imported the worker's class.
+
+    :raises click.ClickException: there is no application, or Redis refuses what a worker needs.
     """
     context = _rq_command()
     if context is None or _named("url") or _named("config"):
@@ -277,9 +315,18 @@ def adopt_redis() -> None:
     if any(os.environ.get(name) for name in _REDIS_VARIABLES):
         return
     try:
-        os.environ["REDIS_URL"] = state_of(jobs.find_app()).settings.redis_url
+        alarm = state_of(jobs.find_app()).alarm
     except WebhooksError as error:
         raise click.ClickException(error.message) from error
+    os.environ["REDIS_URL"] = alarm.settings.redis_url
+    with contextlib.closing(alarm.connect()) as client:
+        try:
+            # Before RQ's command asks for the first time, which would end in a traceback.
+            alarm.check(client)
+        except RedisError as error:
+            trouble = explain(error)
+            if trouble.answered:
+                raise click.ClickException(f"{trouble}.") from error
 
 
 def _rq_command() -> click.Context | None:

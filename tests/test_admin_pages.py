@@ -17,6 +17,7 @@ from flask_webhooks.admin import banners, display, wording
 from flask_webhooks.delivery.heartbeat import Sign, beat
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.queries import Backlog, EngineReport
+from flask_webhooks.redis_trouble import Kind, RedisTrouble
 from flask_webhooks.rendering import EXAMPLE_SECRET
 from flask_webhooks.state import state_of
 
@@ -370,6 +371,10 @@ def test_the_catalogue_with_each_formats_name_and_example(app: Flask, browser: B
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+SILENT = RedisTrouble(Kind.SILENT, "Connection refused")
+REPLICA = RedisTrouble(Kind.REPLICA, "You can't write against a read only replica")
+
+
 def engine(**values: object) -> EngineReport:
     known = {"queue": "webhooks", "reachable": True, "scheduler": True, "workers": 1, **values}
     return EngineReport(**known)  # type: ignore[arg-type]
@@ -379,9 +384,22 @@ def engine(**values: object) -> EngineReport:
     ("seen", "late", "given", "expected"),
     [
         (5, None, engine(), []),
-        (5, None, engine(scheduler=False), ["No scheduler is running."]),
+        (5, None, engine(scheduler=False), []),
         (5, None, engine(suspended=True), ["The queue is suspended."]),
-        (5, None, engine(reachable=False, workers=0), ["Redis does not answer."]),
+        (5, None, engine(reachable=False, workers=0, trouble=SILENT), ["Redis does not answer."]),
+        (
+            5,
+            None,
+            engine(trouble=REPLICA),
+            ["Redis is a replica, which takes no writes."],
+        ),
+        (
+            None,
+            300,
+            engine(reachable=False, workers=0, trouble=REPLICA),
+            ["Redis is a replica, which takes no writes."],
+        ),
+        (None, None, engine(scheduler=False), ["No scheduler is running."]),
         (None, None, engine(), []),
         (None, None, engine(workers=0), ["No worker shows a sign of life."]),
         (None, None, engine(workers=0, scheduler=False), ["No worker shows a sign of life."]),
@@ -389,7 +407,7 @@ def engine(**values: object) -> EngineReport:
         (
             None,
             300,
-            engine(reachable=False, workers=0),
+            engine(reachable=False, workers=0, trouble=SILENT),
             ["No worker is running.", "Redis does not answer."],
         ),
     ],

@@ -146,6 +146,12 @@ BAD = [
     ("redis_url", 6379, "redis://localhost:6379/0"),
     ("redis_url", "redis://:pass/word@localhost:6379/0", "percent-encoded"),
     ("redis_url", "redis://localhost:6379/0?socket_timeout=soon", "redis://localhost:6379/0"),
+    ("redis_url", "redis://localhost/0?timeout=5", "has the option 'timeout'"),
+    ("redis_url", "redis://localhost/0?retry=1", "has the option 'retry'"),
+    ("redis_url", "redis://localhost/0?protocol=9", "cannot be used (protocol)"),
+    ("redis_url", "redis://localhost/0?ssl_cert_reqs=none", "go with rediss://"),
+    ("redis_url", "rediss://localhost/0?ssl_cert_reqs=maybe", "cannot be used (ssl_cert_reqs)"),
+    ("redis_url", "rediss://localhost/0?ssl_certs=x", "cannot be used (ssl_certs)"),
     ("queue", "", "a text that is not empty"),
     ("queue", "a\nb", "a text that is not empty"),
     ("queue", 7, "a text that is not empty, not 7"),
@@ -262,6 +268,18 @@ def test_https_is_required_unless_in_debug_or_testing_mode(
     assert Settings.from_config({}, debug=debug, testing=testing).require_https is required
     explicit = Settings.from_config({"WEBHOOKS_REQUIRE_HTTPS": True}, debug=True)
     assert explicit.require_https is True
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["decode_responses=True", "decode_responses=False", "max_connections=1", "encoding=utf-16"],
+)
+def test_options_of_the_redis_url_that_we_rely_on_are_our_own(options: str) -> None:
+    """A host may write them for its other clients."""
+    url = f"redis://:p%40ss@localhost:6379/0?client_name=shop&{options}"
+    assert read(redis_url=url).redis_url == "redis://:p%40ss@localhost:6379/0?client_name=shop"
+    url = f"unix:///run/redis.sock?{options}&db=1"
+    assert read(redis_url=url).redis_url == "unix:///run/redis.sock?db=1"
 
 
 def test_redis_url_falls_back_to_that_of_the_host() -> None:

@@ -9,10 +9,11 @@ from ..access import Access
 from ..errors import Forbidden
 from ..health import Hold
 from ..queries import MOST_COUNTED, Backlog, EngineReport, backlog, engine, silent_workers
+from ..redis_trouble import RedisTrouble
 from ..state import AllTenants
 from .display import count, duration
 from .i18n import gettext as _
-from .i18n import ngettext
+from .i18n import ngettext, translated
 from .wording import hold_text
 
 #: Seconds without a sign of life after which a worker is taken for dead; our Worker gives one each sweep.
@@ -83,11 +84,12 @@ def from_report(
         banners.append(_trouble(report.trouble))
     if engine is None:
         return banners
-    if not engine.reachable:
-        return [*banners, _no_redis()]
+    if engine.trouble is not None:
+        banners.append(_of_redis(engine.trouble))
     if engine.suspended:
         banners.append(_suspended(engine.queue))
-    if engine.workers and not engine.scheduler:
+    # A worker of ours looks for due retries itself, and starts a scheduler as soon as RQ lets it.
+    if engine.workers and not engine.scheduler and not _seen(report, silence):
         banners.append(_no_scheduler())
     return banners
 
@@ -98,11 +100,18 @@ def _seen(report: Backlog, silence: float) -> bool:
     return seen is not None and report.now - seen <= timedelta(seconds=silence)
 
 
+def _refused(engine: EngineReport | None) -> bool:
+    return engine is not None and engine.trouble is not None and engine.trouble.answered
+
+
 def _of_workers(
     report: Backlog, operator: bool, silence: float, engine: EngineReport | None
 ) -> list[Banner]:
     # A plain rq worker gives a sign only while it delivers, but RQ knows of it.
     alive = _seen(report, silence) or (engine is not None and engine.workers > 0)
+    if operator and not alive and _refused(engine):
+        # One more worker would be refused, too.
+        return []
     late = 0.0
     if report.oldest_due_at is not None:
         late = (report.now - report.oldest_due_at).total_seconds()
@@ -154,16 +163,12 @@ def _trouble(trouble: str) -> Banner:
     return Banner("bad", "alert", hold_text(trouble), text)
 
 
-def _no_redis() -> Banner:
-    return Banner(
-        "warn",
-        "alert",
-        _("Redis does not answer."),
-        _(
-            "Nothing is lost: events, tests and resends are saved, and are sent when Redis is back. Workers that "
-            "run go on by themselves only now and then."
-        ),
-    )
+def _of_redis(trouble: RedisTrouble) -> Banner:
+    kind = trouble.kind
+    if not trouble.answered:
+        return Banner("warn", "alert", translated(kind.title), translated(kind.advice))
+    cause = _("It says: %(cause)s.", cause=trouble.cause)
+    return Banner("bad", "alert", translated(kind.title), f"{cause} {translated(kind.advice)}")
 
 
 def _suspended(queue: str) -> Banner:

@@ -76,7 +76,7 @@ def task(task_id: str) -> Response:
     waits = row.task.state == TaskState.WAITING
     # Tenants are told nothing of Redis, nor is who may see single endpoints only.
     engine = banners.engine_of(access) if waits and access.may("view", None) else None
-    return render("task.html", row=row, unreachable=engine is not None and not engine.reachable)
+    return render("task.html", row=row, trouble=engine and engine.trouble)
 
 
 def task_stop(task_id: str) -> Response:

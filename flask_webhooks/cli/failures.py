@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..database_errors import is_missing_table
 from ..errors import DatabaseError, WebhooksError
+from ..redis_trouble import explain
 from .output import first_line
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,8 +48,11 @@ def reports_errors(function: F) -> F:
         except DBAPIError as error:
             raise Failure(_explain(error)) from error
         except redis.RedisError as error:
+            trouble = explain(error)
+            if trouble.answered:
+                raise Failure(f"{trouble}.") from error
             raise Failure(
-                f"Redis does not answer ({first_line(error)}). Start it, or set WEBHOOKS_REDIS_URL."
+                f"Redis does not answer ({trouble.cause}). Start it, or set WEBHOOKS_REDIS_URL."
             ) from error
 
     return run  # type: ignore[return-value]

@@ -19,6 +19,8 @@ import redis
 from redis.exceptions import RedisError
 
 from ..alarm import PATIENCE, Alarm
+from ..logs import without_stop
+from ..redis_trouble import Kind, RedisTrouble, explain
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -67,9 +69,9 @@ class Errands:
             async with asyncio.timeout(PATIENCE):
                 answer = await future
         except TimeoutError:
-            self.failed(f"no answer within {PATIENCE:g} s")
+            self.failed(RedisTrouble(Kind.SILENT, f"no answer within {PATIENCE:g} s"))
         except (RedisError, OSError) as error:
-            self.failed(str(error))
+            self.failed(explain(error))
         else:
             self._answered()
             return answer
@@ -86,12 +88,12 @@ class Errands:
         """End the thread, once it has nothing left to do."""
         self._requests.put(None)
 
-    def failed(self, why: str) -> None:
+    def failed(self, trouble: RedisTrouble) -> None:
         """Leave Redis alone for a while."""
         self._skip_until = time.monotonic() + self._pause
         if not self._failing:
             self._failing = True
-            logger.warning("Redis does not answer (%s); looking for work by the clock", why)
+            logger.warning("%s. Looking for work by the clock", without_stop(str(trouble)))
 
     def _answered(self) -> None:
         if self._failing:

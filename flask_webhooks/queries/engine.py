@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from rq import Worker
 from rq.registry import FailedJobRegistry, ScheduledJobRegistry
 from rq.scheduler import RQScheduler
 from rq.suspension import WORKERS_SUSPENDED
@@ -19,12 +16,11 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 from ..access import Access
 from ..alarm import Alarm
 from ..errors import Forbidden
+from ..redis_trouble import RedisTrouble, explain
 from ..state import AllTenants
 
 #: Seconds that an answer is good for: pages ask again and again.
 FRESH = 3.0
-#: Seconds that Redis is given, to connect and for each answer.
-PATIENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +28,7 @@ class EngineReport:
     """RQ's own registries, as far as our queue is concerned."""
 
     queue: str
-    #: Whether Redis answered; if not, the rest is unknown and empty.
+    #: Whether Redis said how things are; if not, the rest is unknown and empty, but for `trouble`.
     reachable: bool
     #: ``rq suspend`` was called: workers take no jobs.
     suspended: bool = False
@@ -46,6 +42,8 @@ class EngineReport:
     failed: int = 0
     #: The names of those workers.
     names: frozenset[str] = frozenset()
+    #: Why Redis cannot be used as it should; it may answer all the same.
+    trouble: RedisTrouble | None = None
 
 
 def engine(access: Access) -> EngineReport:
@@ -64,56 +62,50 @@ def engine(access: Access) -> EngineReport:
 
 
 class _Watch:
-    """Asks Redis now and then; whoever comes while somebody asks gets the answer before."""
+    """Asks Redis now and then, within the bound of a wake-up."""
 
-    def __init__(self, alarm: Alarm, clock: Callable[[], float] = time.monotonic) -> None:
-        settings = alarm.settings
-        self._queue = settings.queue
-        self._clock = clock
-        self._asking = threading.Lock()
+    def __init__(self, alarm: Alarm) -> None:
+        # The alarm is the key under which this is kept, and must not be held by it.
+        self._alarm = weakref.ref(alarm)
         self._known: tuple[float, EngineReport] | None = None
-        self._client = redis.Redis.from_url(
-            settings.redis_url,
-            socket_timeout=PATIENCE,
-            socket_connect_timeout=PATIENCE,
-            retry=Retry(NoBackoff(), 0),
-        )
 
     def report(self) -> EngineReport:
         known = self._known
-        if known is not None and self._clock() - known[0] < FRESH:
+        if known is not None and time.monotonic() - known[0] < FRESH:
             return known[1]
-        # Only the very first ones wait for each other.
-        if not self._asking.acquire(blocking=known is None):
-            assert known is not None
-            return known[1]
-        try:
-            answer = self._ask()
-            self._known = (self._clock(), answer)
-        finally:
-            self._asking.release()
+        alarm = self._alarm()
+        assert alarm is not None
+        answer = alarm.host.read(self._ask)
+        if isinstance(answer, RedisTrouble):
+            answer = EngineReport(alarm.settings.queue, reachable=False, trouble=answer)
+        elif answer.trouble is None and alarm.host.trouble is not None:
+            # A wake-up of this process met what only it asks for.
+            answer = replace(answer, trouble=alarm.host.trouble)
+        self._known = (time.monotonic(), answer)
         return answer
 
-    def _ask(self) -> EngineReport:
-        name, client = self._queue, self._client
-        try:
-            with client.pipeline(transaction=False) as pipeline:
-                pipeline.exists(WORKERS_SUSPENDED)
-                pipeline.exists(RQScheduler.get_locking_key(name))
-                pipeline.smembers(WORKERS_BY_QUEUE_KEY % name)
-                pipeline.llen(f"rq:queue:{name}")
-                for registry in (ScheduledJobRegistry, FailedJobRegistry):
-                    pipeline.zcard(registry(name, connection=client).key)
-                suspended, scheduler, registered, *counts = pipeline.execute()
-            # RQ takes one that was killed off its list only when another one looks after it.
-            names = self._living(registered)
-        except redis.RedisError:
-            # A connection from before a restart of Redis must not be used once more.
-            client.connection_pool.disconnect()
-            return EngineReport(name, reachable=False)
+    def _ask(self, client: redis.Redis) -> EngineReport:
+        alarm = self._alarm()
+        assert alarm is not None
+        queue = alarm.queue(client)
+        with client.pipeline(transaction=False) as pipeline:
+            pipeline.exists(WORKERS_SUSPENDED)
+            pipeline.exists(RQScheduler.get_locking_key(queue.name))
+            pipeline.smembers(WORKERS_BY_QUEUE_KEY % queue.name)
+            pipeline.llen(queue.key)
+            for registry in (ScheduledJobRegistry, FailedJobRegistry):
+                pipeline.zcard(registry(queue=queue).key)
+            suspended, scheduler, registered, *counts = pipeline.execute()
         waiting, scheduled, failed = map(int, counts)
+        # RQ takes one that was killed off its list only when another one looks after it.
+        names = _living(client, [key.decode(errors="replace") for key in registered])
+        trouble = None
+        try:
+            alarm.check(client)
+        except redis.ResponseError as error:
+            trouble = explain(error)
         return EngineReport(
-            name,
+            queue.name,
             True,
             bool(suspended),
             bool(scheduler),
@@ -122,19 +114,18 @@ class _Watch:
             scheduled,
             failed,
             names,
+            trouble,
         )
 
-    def _living(self, keys: Iterable[bytes | str]) -> frozenset[str]:
-        """Names of those workers whose record has not run out."""
-        # Text where the URL asks for that.
-        known = [key if isinstance(key, str) else key.decode(errors="replace") for key in keys]
-        if not known:
-            return frozenset()
-        with self._client.pipeline(transaction=False) as pipeline:
-            for key in known:
-                pipeline.exists(key)
-            found = zip(known, pipeline.execute(), strict=True)
-        return frozenset(key.removeprefix("rq:worker:") for key, there in found if there)
+
+def _living(client: redis.Redis, keys: list[str]) -> frozenset[str]:
+    """Names of those workers whose record has not run out."""
+    with client.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.exists(key)
+        found = zip(keys, pipeline.execute(), strict=True)
+    prefix = Worker.redis_worker_namespace_prefix
+    return frozenset(key.removeprefix(prefix) for key, there in found if there)
 
 
 _watches: weakref.WeakKeyDictionary[Alarm, _Watch] = weakref.WeakKeyDictionary()

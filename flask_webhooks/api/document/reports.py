@@ -116,6 +116,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
                     {
                         "name": text(),
                         "reachable": flag("Redis answers."),
+                        "trouble": optional_text("Why Redis cannot be used as it should."),
                         "suspended": flag("Workers take no jobs."),
                         "scheduler": flag("Somebody runs RQ's scheduler for it."),
                         "workers": whole(),
