@@ -79,6 +79,7 @@ def endpoint_detail_members(
     """An endpoint with what there is of secrets and headers, but not their values."""
     return {
         **endpoint_row_members(detail),
+        **({} if detail.url is None else {"url": detail.url, "url_masked": False}),
         "header_names": None if detail.header_names is None else list(detail.header_names),
         "secrets": [{"expires_at": iso(end)} for end in detail.secrets_until],
         "public_keys": [{"key": key.text, "expires_at": iso(key.expires_at)} for key in keys],

@@ -121,9 +121,9 @@ class Endpoint(Row):
     tenant: Mapped[str | None] = mapped_column(_TENANT)
     name: Mapped[str] = mapped_column(String(200), default="")
     description: Mapped[str] = mapped_column(String(2000), default="")
-    #: What people see: the URL, or its masked form where the URL itself is a secret.
+    #: What people see: the URL, or its masked form where it holds a secret.
     url_shown: Mapped[str] = mapped_column(String(2048))
-    #: The whole URL where it is a secret (chat services), else ``None``.
+    #: The whole URL where it holds a secret, else ``None``.
     url_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     format: Mapped[str] = mapped_column(String(64))
     #: Subscribed names and ``license.*`` patterns; ``None`` is everything, also future types.

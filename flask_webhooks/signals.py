@@ -317,7 +317,7 @@ endpoint_disabled = _namespace.signal(
     :param endpoint_id: the endpoint.
     :param tenant: its tenant; ``None`` for the whole server.
     :param url: its URL, masked where the URL is a secret.
-    :param reason: ``failing`` (it failed for too long) or ``gone`` (it answered 410).
+    :param reason: ``failing`` (it failed for too long) or ``gone`` (it answered 410 or refused for good).
     :param failing_since: time of the first failure since the last success, or ``None``.
     """,
 )

@@ -56,6 +56,8 @@ def check_url(
             "Leave out the # and what follows: it is never sent. "
             "Write %23 if it belongs to the path or the query."
         )
+    if "&amp;" in tail.partition("?")[2]:
+        raise InvalidURL("Write & instead of &amp; in the URL: it was copied out of HTML.")
     host = _check_host(host, policy)
     usual_port = {"http": 80, "https": 443}[scheme]
     _check_port(port or usual_port, policy)

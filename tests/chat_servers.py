@@ -190,7 +190,9 @@ def discord_problems(message: Any) -> list[str]:
 
 
 def _discord_problems(message: Any) -> Iterator[str]:
-    yield from _unknown(message, "content embeds allowed_mentions username avatar_url", "message")
+    yield from _unknown(
+        message, "content embeds allowed_mentions username avatar_url thread_name", "message"
+    )
     if not message.get("content") and not message.get("embeds"):
         yield "Cannot send an empty message"
     if message.get("allowed_mentions") != {"parse": []}:

@@ -129,10 +129,11 @@ def wire_format(state: State, name: Any, endpoint_url: str) -> Format:
 
 
 def sealed_url(state: State, wire: Format, endpoint_url: str) -> tuple[str, Sealed | None]:
-    """The URL as it may be shown, and the whole one encrypted where that is a secret."""
-    if not wire.secret_url:
+    """The URL as it may be shown, and the whole one encrypted where it holds a secret."""
+    shown = wire.mask_url(endpoint_url)
+    if shown == endpoint_url and not wire.secret_url:
         return endpoint_url, None
-    return wire.mask_url(endpoint_url), state.vault.seal(endpoint_url)
+    return shown, state.vault.seal(endpoint_url)
 
 
 def whole_url(state: State, endpoint: Endpoint) -> str:

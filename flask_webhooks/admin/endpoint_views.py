@@ -67,6 +67,8 @@ def endpoint(endpoint_id: str) -> Response:
     detail = queries.get_endpoint(access, endpoint_id)
     return render(
         "endpoint.html",
+        # A whole URL may be a secret.
+        no_store=detail.url is not None,
         detail=detail,
         now=datetime.now(UTC),
         series=queries.statistics(access, endpoint_id, request.args.get("period", "24h")),

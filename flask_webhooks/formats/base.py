@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypedDict
 
 from ..errors import InvalidEndpoint, InvalidSecret, InvalidSubscription, InvalidURL
 from ..retry import HOLDING_STATUSES, parse_retry_after
+from .url_masks import mask_secrets
 
 
 @dataclass(frozen=True)
@@ -243,8 +244,8 @@ class Format:
         return read_common_export(item)
 
     def mask_url(self, url: str) -> str:
-        """The URL as it may be shown."""
-        return url
+        """The URL as it may be shown. What this leaves out of it is stored encrypted."""
+        return mask_secrets(url)
 
 
 _ACTIVE_MEMBERS = ("active", "is_active", "enabled")

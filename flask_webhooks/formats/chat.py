@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 from ..errors import InvalidEndpoint
 from .base import Answer, Format, OutgoingEvent, Refusal, Target
@@ -205,6 +205,19 @@ def seconds_of(value: Any, longest: float) -> float | None:
         return None
     # Not a number fails both comparisons.
     return min(seconds, longest) if seconds >= 0 else None
+
+
+def query_value(url: str, name: str) -> str | None:
+    """The first value of a name in the query; ``None`` where it is not there or empty."""
+    return parse_qs(urlsplit(url).query).get(name, [None])[0]
+
+
+def without_query(url: str, names: Iterable[str]) -> str:
+    """The URL without some members of its query; the others stay as they were written."""
+    address, _, query = url.partition("?")
+    kept = [pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) not in names]
+    rest = "&".join(kept)
+    return f"{address}?{rest}" if rest else address
 
 
 def masked_url(url: str, path: str, shown: Iterable[str] = ()) -> str:

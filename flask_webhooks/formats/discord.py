@@ -24,17 +24,22 @@ from .chat import (
     compose,
     json_of,
     masked_url,
+    query_value,
     seconds_of,
+    without_query,
 )
 from .chat_members import MASK
 from .chat_text import Markup
 
 _HOSTS = ("discord.com", "discordapp.com")
 _PATH = re.compile(
-    r"(?P<start>.*/api(?:/v\d+)?/webhooks/(?P<id>[^/]+))/(?P<token>[^/]+)(?P<more>/.*)?"
+    r"(?P<start>.*/api(?:/v\d+)?/webhooks/(?P<id>[^/]+))/(?P<token>[^/]+)(?P<more>/.*)?",
+    re.IGNORECASE,
 )
 #: Unknown channel or thread, unknown webhook, invalid token of a webhook.
 _FOR_GOOD = (10003, 10015, 50027)
+#: Characters of the name of a post in a forum.
+MAX_THREAD_NAME = 100
 MAX_TITLE = 256
 #: Of the 6,000 in all, after title, text and footer.
 FIELDS_ROOM = 5000
@@ -64,15 +69,33 @@ class Discord(ChatFormat):
         parts = urlsplit(url)
         host = parts.hostname or ""
         known = any(host == name or host.endswith("." + name) for name in _HOSTS)
-        return known and re.match(r"/api(/v\d+)?/webhooks/", parts.path) is not None
+        return known and re.match(r"/api(/v\d+)?/webhooks/", parts.path, re.I) is not None
 
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
         found = _PATH.fullmatch(urlsplit(url).path)
-        if found and found["more"] in ("/slack", "/github"):
+        if found and (found["more"] or "").lower() in ("/slack", "/github"):
             raise InvalidEndpoint(
                 "Leave out %(ending)s at the end of the URL: that address takes what %(service)s sends.",
                 ending=found["more"],
                 service=found["more"][1:].title(),
+                field="url",
+            )
+        thread, name = query_value(url, "thread_id"), query_value(url, "thread_name")
+        if thread is not None and not re.fullmatch(r"[0-9]{1,20}", thread):
+            raise InvalidEndpoint(
+                "Write the thread_id in the URL as a number: copy the id of the thread or post in Discord.",
+                field="url",
+            )
+        if name is not None and not 0 < len(name.strip()) <= MAX_THREAD_NAME:
+            raise InvalidEndpoint(
+                "Write a thread_name of 1 to %(most)s characters in the URL, or leave it out.",
+                most=MAX_THREAD_NAME,
+                field="url",
+            )
+        if thread is not None and name is not None:
+            raise InvalidEndpoint(
+                "Leave out either thread_id or thread_name in the URL: messages go to one thread, or each "
+                "makes a new post of that name.",
                 field="url",
             )
         return super().check_options(options, url)
@@ -96,8 +119,12 @@ class Discord(ChatFormat):
         # Discord shows a footer as it is, without markdown.
         embed["footer"] = {"text": message.footer or "Webhook"}
         embed["timestamp"] = message.occurred_at.isoformat(timespec="milliseconds")
-        body = {"embeds": [embed], "allowed_mentions": {"parse": []}}
-        return Rendered(url=target.url, headers={}, body=as_body(body))
+        body: dict[str, Any] = {"embeds": [embed], "allowed_mentions": {"parse": []}}
+        if (name := query_value(target.url, "thread_name")) is not None:
+            # Discord reads it from the body only.
+            body["thread_name"] = name.strip()
+        url = without_query(target.url, {"thread_name"})
+        return Rendered(url=url, headers={}, body=as_body(body))
 
     def retry_after(self, answer: Answer, now: datetime, longest: float) -> float | None:
         """429: the body's ``retry_after``, else the header. A success that was the last for now: until the reset."""
@@ -131,4 +158,4 @@ class Discord(ChatFormat):
     def mask_url(self, url: str) -> str:
         found = _PATH.fullmatch(urlsplit(url).path)
         path = f"{found['start']}/{MASK}" if found else f"/{MASK}"
-        return masked_url(url, path, ("thread_id", "wait"))
+        return masked_url(url, path, ("thread_id", "thread_name", "wait"))

@@ -19,7 +19,7 @@ from .chat import MAX_PLAIN_ANSWER, MAX_TEXT, ChatFormat, Message, as_body, comp
 from .chat_members import MASK
 from .chat_text import Markup, utf16_units
 
-_HOST = "hooks.slack.com"
+_HOSTS = ("hooks.slack.com", "hooks.slack-gov.com")
 MAX_HEADER = 150
 #: Labels and values that one section holds: five lines.
 MAX_SECTION_FIELDS = 10
@@ -46,10 +46,10 @@ class Slack(ChatFormat):
     example_url = "https://hooks.slack.com/services/T1/B1/example"
 
     def matches(self, url: str) -> bool:
-        return urlsplit(url).hostname == _HOST
+        return urlsplit(url).hostname in _HOSTS
 
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
-        if re.match(r"/(workflows|triggers)/", urlsplit(url).path):
+        if re.match(r"/(workflows|triggers)/", urlsplit(url).path, re.IGNORECASE):
             raise InvalidEndpoint(
                 "This URL starts a Slack workflow, which takes no messages. Add an incoming webhook in "
                 "Slack, whose URL begins with https://hooks.slack.com/services/.",

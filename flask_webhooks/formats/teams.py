@@ -33,9 +33,19 @@ from .chat import (
 from .chat_members import MASK
 from .chat_text import Markup, utf16_units
 
-#: Workflows had addresses below the first until November 2025, and have them below the second now.
-_HOSTS = (".logic.azure.com", ".powerplatform.com")
-_PATH = re.compile(r".*/workflows/[^/]+/triggers/[^/]+/paths/invoke/?")
+#: Workflows had addresses below the first until November 2025, and have them below the second now. The others
+#: are those of the clouds for governments and for China.
+_HOSTS = (
+    *(".logic.azure.com", ".powerplatform.com"),
+    *(".logic.azure.us", ".powerplatform.microsoft.us", ".appsplatform.us"),
+    *(".logic.azure.cn", ".powerplatform.partner.microsoftonline.cn"),
+)
+_PATH = re.compile(r".*/workflows/[^/]+/triggers/[^/]+/paths/invoke/?", re.IGNORECASE)
+#: Connectors, which came before workflows.
+_CONNECTOR = re.compile(
+    r"(.+\.webhook\.office\.com/webhookb2|outlook\.office(365)?\.com/webhook(b2)?)/.+",
+    re.IGNORECASE,
+)
 MAX_TITLE = 150
 _FAILED = b"Microsoft Teams endpoint returned HTTP error"
 #: Units of two bytes for labels and values.
@@ -80,11 +90,10 @@ class Teams(ChatFormat):
 
     def matches(self, url: str) -> bool:
         parts = urlsplit(url)
-        known = (parts.hostname or "").endswith(_HOSTS)
-        return known and _PATH.fullmatch(parts.path) is not None
+        return _is_workflow(url) or bool(_CONNECTOR.fullmatch(f"{parts.hostname}{parts.path}"))
 
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
-        if self.matches(url) and "sig" not in parse_qs(urlsplit(url).query):
+        if _is_workflow(url) and "sig" not in parse_qs(urlsplit(url).query):
             raise InvalidEndpoint(
                 "Copy the whole URL of the workflow: it ends with sig= and a signature. A workflow that "
                 "has none must let anyone trigger it.",
@@ -132,6 +141,12 @@ class Teams(ChatFormat):
     def mask_url(self, url: str) -> str:
         path = urlsplit(url).path
         return masked_url(url, path if _PATH.fullmatch(path) else f"/{MASK}", ("api-version",))
+
+
+def _is_workflow(url: str) -> bool:
+    parts = urlsplit(url)
+    known = (parts.hostname or "").endswith(_HOSTS)
+    return known and _PATH.fullmatch(parts.path) is not None
 
 
 def _elements(message: Message) -> Iterator[dict[str, Any]]:

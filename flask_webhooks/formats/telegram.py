@@ -11,11 +11,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidEndpoint
 from .base import Answer, Move, OutgoingEvent, Refusal, Rendered, Target
-from .chat import MAX_TEXT, ChatFormat, as_body, compose, json_of, masked_url, seconds_of
+from .chat import (
+    MAX_TEXT,
+    ChatFormat,
+    as_body,
+    compose,
+    json_of,
+    masked_url,
+    query_value,
+    seconds_of,
+    without_query,
+)
 from .chat_members import MASK
 from .chat_text import Markup, utf16_units
 
@@ -63,7 +73,7 @@ class Telegram(ChatFormat):
         rest = dict(options)
         taken: dict[str, Any] = {}
         for name, check in (("chat_id", _chat_id), ("message_thread_id", _thread_id)):
-            given, in_url = rest.pop(name, None), _in_query(url, name)
+            given, in_url = rest.pop(name, None), query_value(url, name)
             given = None if given == "" else given
             if in_url is not None and given is not None and check(given) != check(in_url):
                 raise InvalidEndpoint(
@@ -75,7 +85,7 @@ class Telegram(ChatFormat):
                 check(in_url)
             elif given is not None:
                 taken[name] = check(given)
-        if "chat_id" not in taken and _in_query(url, "chat_id") is None:
+        if "chat_id" not in taken and query_value(url, "chat_id") is None:
             raise InvalidEndpoint(
                 "Say which chat: end the URL with ?chat_id= and the chat's number or @name.",
                 field="chat_id",
@@ -99,7 +109,7 @@ class Telegram(ChatFormat):
         footer = " · ".join(part for part in (message.footer, message.time) if part)
         lines.append(f"<i>{TEXT.cut(footer, MAX_FOOTER)}</i>")
         body: dict[str, Any] = {}
-        chat = _in_query(target.url, "chat_id") or target.options.get("chat_id")
+        chat = query_value(target.url, "chat_id") or target.options.get("chat_id")
         if chat is not None:
             body["chat_id"] = _number(chat)
         body |= {
@@ -107,12 +117,12 @@ class Telegram(ChatFormat):
             "parse_mode": "HTML",
             "link_preview_options": {"is_disabled": True},
         }
-        thread = _in_query(target.url, "message_thread_id") or target.options.get(
+        thread = query_value(target.url, "message_thread_id") or target.options.get(
             "message_thread_id"
         )
         if thread is not None:
             body["message_thread_id"] = _number(thread)
-        return Rendered(url=_without_query(target.url, _IN_BODY), headers={}, body=as_body(body))
+        return Rendered(url=without_query(target.url, _IN_BODY), headers={}, body=as_body(body))
 
     def succeeded(self, answer: Answer) -> bool:
         """2xx and ``"ok": true``."""
@@ -152,14 +162,14 @@ class Telegram(ChatFormat):
 
     def moved(self, url: str, options: Mapping[str, Any], moved_to: int) -> Move | None:
         """Only a group becomes a supergroup, and a supergroup becomes nothing else."""
-        in_url = _in_query(url, "chat_id")
+        in_url = query_value(url, "chat_id")
         before = _number(options.get("chat_id") if in_url is None else in_url)
         if _kind_of(before) != "group":
             return None
         changes = {"chat_id": [before, moved_to]}
         if in_url is None:
             return Move(url, {**options, "chat_id": moved_to}, changes)
-        address = _without_query(url, {"chat_id"})
+        address = without_query(url, {"chat_id"})
         joint = "&" if "?" in address else "?"
         return Move(f"{address}{joint}chat_id={moved_to}", options, changes)
 
@@ -174,18 +184,6 @@ def _kind_of(chat: Any) -> str | None:
     if not isinstance(chat, int) or isinstance(chat, bool) or not -(10**13) < chat < 0:
         return None
     return "supergroup" if chat < -(10**12) else "group"
-
-
-def _in_query(url: str, name: str) -> str | None:
-    return parse_qs(urlsplit(url).query).get(name, [None])[0]
-
-
-def _without_query(url: str, names: set[str]) -> str:
-    """The URL without some members of its query; the others stay as they were written."""
-    address, _, query = url.partition("?")
-    kept = [pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) not in names]
-    rest = "&".join(kept)
-    return f"{address}?{rest}" if rest else address
 
 
 def _number(value: Any) -> Any:

@@ -82,6 +82,9 @@ class EndpointDetail(EndpointRow):
     secrets_until: tuple[datetime | None, ...]
     #: A secret, a header or the URL was encrypted with a key that is gone: nothing can be sent.
     unreadable: bool
+    #: The whole URL where only a part of it is shown to those who may not ``secret``; ``None`` for them, and where
+    #: the format shows it to nobody.
+    url: str | None
     #: What it waits for though nothing holds it by itself.
     wait: Wait | None
 
@@ -201,6 +204,7 @@ def get_endpoint(
         header_names=header_names,
         secrets_until=secrets_until,
         unreadable=unreadable,
+        url=None if unreadable else _whole_url(access, endpoint),
         wait=None if health.hold_until is not None and health.hold_until > moment else wait,
     )
 
@@ -355,6 +359,17 @@ def _opened(
         tuple(None if end is None else datetime.fromtimestamp(end, UTC) for end in live),
         unreadable,
     )
+
+
+def _whole_url(access: Access, endpoint: Endpoint) -> str | None:
+    formats = access.state.formats
+    sealed = endpoint.url_sealed
+    if sealed is None or endpoint.format not in formats or formats[endpoint.format].secret_url:
+        return None
+    if not access.may("secret", endpoint):
+        return None
+    whole: str = access.state.vault.open(sealed)
+    return whole
 
 
 def _is_tenant(value: object) -> bool:

@@ -40,7 +40,10 @@ _ENDPOINT: Final[dict[str, Schema]] = {
     "tenant": TENANT,
     "name": text(),
     "description": text(),
-    "url": text("Masked where the URL itself is a secret, as those of chats are."),
+    "url": text(
+        "Masked where it holds a secret: always for chats, else what looks random, for those who may not `secret`. "
+        "Lists show the masked form to everyone."
+    ),
     "url_masked": flag("Whether `url` is masked."),
     "format": text("Chosen, or recognised from the URL when the endpoint was created."),
     "options": value("object", "What is set of the format."),
