@@ -40,6 +40,7 @@ KINDS = {
     "subdomain": "text, or `None`",
     "bind_key": "text, or `None`",
     "base_template": "template name, or `None`",
+    "base_block": "name of a block",
     "allowed_networks": "list of CIDRs",
     "encryption_keys": "list of Fernet keys",
     "default_format": "name of a format",
