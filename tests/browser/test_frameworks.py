@@ -13,7 +13,7 @@ from tests.helpers import accessing, close
 from tests.pages import World, make_app, populate
 from tests.receiver import Receiver
 
-from .chromium import SCHEMES, Watched, served, violations
+from .chromium import AXE_OPTIONS, SCHEMES, Watched, served, violations
 from .conftest import apart
 from .frameworks import (
     FRAMEWORKS,
@@ -27,10 +27,12 @@ from .states import menus_and_dialogs
 
 pytestmark = pytest.mark.slow
 
-#: Of axe's rules those that styles can break, but for the contrast, for which ours is stricter and quicker.
+#: Pages with every kind of element.
+PAGES = ("/", "/endpoints/new", "/deliveries", "/health", "/event-types")
+#: What all of axe looks at.
+AUDITED = {*PAGES, "a menu", "the dialog Add webhook", "the dialog Delete all"}
+#: For the others what styles can break, but for the contrast, for which ours is stricter and quicker.
 AXE_OF_STYLES = {"runOnly": ["link-in-text-block", "scrollable-region-focusable", "target-size"]}
-#: What has every kind of element, for all of axe.
-AUDITED = {"/", "/endpoints/new", "/deliveries", "/health", "/event-types"}
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +81,22 @@ def test_pages_and_dialogs_are_readable_in_the_host(
     watched: Watched, host: Host, world: World, name: str
 ) -> None:
     """Each element looks as it does without any style of the host's, but for the font; axe finds nothing."""
-    found = []
+    found: list[str] = []
+
+    def look(what: str, scheme: str) -> None:
+        faults = poor_contrasts(watched.page)
+        if scheme == "light" or what in AUDITED:
+            faults += changed_styles(watched.page)
+            faults += violations(watched, ".wh", AXE_OPTIONS if what in AUDITED else AXE_OF_STYLES)
+        found.extend(f"{scheme} {what}: {fault}" for fault in faults)
+
     for scheme in SCHEMES:
         host.wear(name, scheme)
         for path in kinds(world.paths()):
-            page = watched.open(path)
-            found += poor_contrasts(page)
-            found += changed_styles(page)
-            if path in AUDITED:
-                found += violations(watched, ".wh")
-            elif scheme == "light":
-                found += violations(watched, ".wh", AXE_OF_STYLES)
+            watched.open(path)
+            look(path, scheme)
         for state in menus_and_dialogs(watched, host.app, world):
-            page = watched.page
-            found += [f"{state}: {fault}" for fault in poor_contrasts(page) + changed_styles(page)]
-            if scheme == "light":
-                found += [f"{state}: {fault}" for fault in violations(watched, ".wh")]
+            look(state, scheme)
     assert found == []
 
 
@@ -107,7 +109,7 @@ def test_pages_are_readable_where_the_host_is_dark_and_does_not_say_so(
     host.templates["host.html"] = host.templates["host.html"].replace('data-theme="light"', "")
     watched.page.emulate_media(color_scheme="dark")
     found = []
-    for path in sorted(AUDITED):
+    for path in PAGES:
         found += poor_contrasts(watched.open(path))
     ground = watched.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert ground == "rgb(20, 22, 26)"
