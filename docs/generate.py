@@ -40,6 +40,7 @@ KINDS = {
     "subdomain": "text, or `None`",
     "bind_key": "text, or `None`",
     "base_template": "template name, or `None`",
+    "base_block": "name of a block",
     "allowed_networks": "list of CIDRs",
     "denied_networks": "list of CIDRs",
     "allowed_ports": "list of ports",

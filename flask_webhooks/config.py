@@ -92,6 +92,8 @@ class Settings:
     product_name: str = "Flask-Webhooks"
     #: Template that pages extend, to put them into the host's layout. ``None``: our own layout.
     base_template: str | None = None
+    #: The block of that template that the pages fill.
+    base_block: str = "content"
     #: Requests that one worker keeps in flight.
     concurrency: int = 256
     #: Requests in flight to one endpoint, over all workers.
@@ -309,6 +311,19 @@ def _subdomain(key: str, value: Any) -> str:
     return subdomain
 
 
+def _block(key: str, value: Any) -> str:
+    block = _text(key, value)
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", block):
+        raise ConfigurationError(
+            f"{key} must be the name of a block, such as 'content' for {{% block content %}}, not {value!r}."
+        )
+    if block == "title" or block.startswith("wh_"):
+        raise ConfigurationError(
+            f"{key} must be a block of its own: pages fill {block!r} otherwise."
+        )
+    return block
+
+
 #: Options in the URL of Redis that we set ourselves: what stands there is for other clients of the host.
 _OWN_REDIS_OPTIONS = {
     "decode_responses",
@@ -422,6 +437,7 @@ _CHECKS: dict[str, Check] = {
     "encryption_keys": _keys,
     "product_name": _text,
     "base_template": _nullable(_text),
+    "base_block": _block,
     "concurrency": _whole(1, 4096),
     "endpoint_concurrency": _whole(1, 4096),
     "lease": _number(1, HOUR),

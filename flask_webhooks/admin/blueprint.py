@@ -28,6 +28,7 @@ from . import (
     task_views,
 )
 from .i18n import gettext, ngettext
+from .layouts import layout_of
 from .page import FRAGMENT_HEADER, Toolbox, is_fragment
 
 NAME: Final = "flask_webhooks"
@@ -56,6 +57,8 @@ def create_blueprint(state: State) -> Blueprint:
         static_folder="static",
         static_url_path="/static",
     )
+    # Of the application, not only of these pages: so that the log of its start tells.
+    blueprint.before_app_request(_look_at_layout)
     blueprint.before_request(_open_access)
     blueprint.after_request(_set_headers)
     blueprint.context_processor(_context)
@@ -86,6 +89,10 @@ def _is_static() -> bool:
 
 def _is_public() -> bool:
     return request.endpoint is not None and request.endpoint.endswith((".static", ".key_document"))
+
+
+def _look_at_layout() -> None:
+    layout_of(state_of())
 
 
 def _open_access() -> None:

@@ -17,6 +17,7 @@ from flask import (
     session,
     url_for,
 )
+from jinja2 import Template
 from markupsafe import Markup
 
 from .. import queries
@@ -27,6 +28,7 @@ from ..formats.chat import ChatFormat
 from ..models import Attempt, Endpoint
 from ..state import AllTenants, State
 from . import advice, banners, charts, display, findings, forms, i18n, task_wording, wording
+from .layouts import template_of
 
 #: Our messages do not go through `flask.flash`: the host's layout may show those a second time.
 _NOTICES_KEY = "flask_webhooks_notices"
@@ -136,8 +138,11 @@ class Toolbox:
         self.host_layout = state.settings.base_template
         #: Only the part that can still change is asked for.
         self.fragment = is_fragment()
-        layout = self.host_layout or "flask_webhooks/layout.html"
-        self.base_template = "flask_webhooks/_fragment.html" if self.fragment else layout
+
+    @property
+    def base_template(self) -> Template | str:
+        """What page.html extends."""
+        return "flask_webhooks/_fragment.html" if self.fragment else template_of(self._state)
 
     @property
     def language(self) -> str:

@@ -24,7 +24,9 @@ SIZES = {"desktop": (1280, 900), "phone": (375, 740)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 #: WCAG 2.2 AA, and what axe calls best practice.
-AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+AXE_OPTIONS: dict[str, Any] = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+}
 
 
 def find_chromium() -> str | None:
@@ -114,11 +116,13 @@ class Watched:
         dialog.dismiss()
 
 
-def violations(watched: Watched) -> list[str]:
+def violations(
+    watched: Watched, within: str = "html", options: dict[str, Any] = AXE_OPTIONS
+) -> list[str]:
     """What axe finds on the page, in words."""
     watched.page.evaluate(axe_source())
     found: dict[str, Any] = watched.page.evaluate(
-        "options => axe.run(document, options)", AXE_OPTIONS
+        "([within, options]) => axe.run(within, options)", [within, options]
     )
     return [
         f"{watched.page.url} {item['id']}: {item['help']}: {node['target']} {node.get('failureSummary')}"

@@ -37,7 +37,7 @@ def every_state(watched: Watched, app: Flask, world: World, server: RedisServer)
     :param server: the application's Redis, which is out of order for a while.
     """
     yield from _answers_of_forms(watched, world)
-    yield from _menus_and_dialogs(watched, app, world)
+    yield from menus_and_dialogs(watched, app, world)
     yield from _of_others(watched, app, world)
     yield from _faults(watched, app, world)
     yield from _banners(watched, app, server)
@@ -107,7 +107,7 @@ def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
     yield "an overlap"
 
 
-def _menus_and_dialogs(watched: Watched, app: Flask, world: World) -> Iterator[str]:
+def menus_and_dialogs(watched: Watched, app: Flask, world: World) -> Iterator[str]:
     def prepare() -> str:
         paused = add_endpoint(app, name="paused", active=False)
         add_delivery(app, paused, "held")

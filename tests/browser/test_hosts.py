@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.helpers import add_delivery, add_endpoint, update
 from tests.hosts import Host, running
 from tests.pages import World, populate
 from tests.receiver import Receiver
@@ -124,6 +125,64 @@ def test_pages_in_the_layout_of_the_host_are_accessible(
             watched.open(path)
             found += violations(watched)
         assert found == []
+
+
+#: With everything that our script looks for in pages, before ours.
+BUSY = """<!doctype html>
+<html lang="en">
+<head><title>{% block title %}{% endblock %}</title></head>
+<body>
+  <header>
+    <h1>Submitting changes</h1>
+    <form method="post" action="/own" id="own" data-wh-asks><input name="own" data-wh-focus><button>Send</button></form>
+    <div id="wh-types"><fieldset>Not ours</fieldset></div>
+    <p id="wh-secret">not ours</p>
+    <p id="wh-part-state" data-wh-part>not ours</p>
+    <a href="/own" data-wh-dialog>Own</a>
+    <button data-wh-copy="own" hidden>Not ours</button>
+  </header>
+  <main>{% block content %}{% endblock %}</main>
+</body>
+</html>"""
+
+
+@pytest.mark.timeout(300)
+def test_script_looks_for_nothing_outside_of_the_pages(
+    chromium: Browser, tmp_path: Path, redis_url: str
+) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/base.html").write_text(BUSY)
+    settings = {"WEBHOOKS_BASE_TEMPLATE": "base.html"}
+    with opened(chromium, "nonces.py", tmp_path, redis_url, **settings) as (host, watched):
+        endpoint = apart(add_endpoint, host.app)
+        delivery = apart(add_delivery, host.app, endpoint)
+        page = watched.open("/endpoints/new")
+        assert page.evaluate("document.activeElement.name") != "own"
+        assert page.is_hidden("header button[data-wh-copy]")
+        page = watched.open("/event-types")
+        page.fill("#wh-find", "banned")
+        expect(page.get_by_text("license.created")).to_be_hidden()
+        assert page.is_visible("header fieldset")
+        # A dialog has the title and the form of our page.
+        page = watched.open(f"/endpoints/{endpoint.id}")
+        page.get_by_role("link", name="Delete", exact=True).click()
+        dialog = page.get_by_role("dialog", name="Delete webhook")
+        expect(dialog).to_be_visible()
+        assert dialog.get_by_role("button", name="Delete webhook").is_visible()
+        # What refreshes itself is ours, too.
+        page = watched.open(f"/deliveries/{delivery}")
+        update(host.app, "Delivery", delivery, state="succeeded", due_at=None)
+        expect(page.locator("main #wh-part-state")).to_contain_text("Succeeded", timeout=30_000)
+        assert page.inner_text("header #wh-part-state") == "not ours"
+        # Links and forms of the host's are the host's.
+        page.evaluate("""document.getElementById("own").addEventListener(
+            "submit", (event) => { event.preventDefault(); window.sent = (window.sent ?? 0) + 1; })""")
+        for _ in range(2):
+            page.click("header form button")
+        assert page.evaluate("window.sent") == 2
+        with page.expect_navigation():
+            page.click("header a")
+        assert page.url.endswith("/own")
 
 
 @pytest.mark.slow

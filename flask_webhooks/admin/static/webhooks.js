@@ -1,14 +1,19 @@
-// Niceties only: every page is complete without this file.
+// Niceties only: every page is complete without this file. The host's part of the page is none of its business.
+
+const root = document.querySelector(".wh");
 
 const REFRESH_FIRST = 1500;
 const REFRESH_THEN = 5000;
 
+/** The element with an id, of ours. */
+const ours = (id, inside = root) => inside.querySelector(`#${CSS.escape(id)}`);
+
 /** Copy buttons; without a clipboard (plain HTTP) the text is selected instead. */
 function offerCopying() {
-  for (const button of document.querySelectorAll("[data-wh-copy]")) {
+  for (const button of root.querySelectorAll("[data-wh-copy]")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
-      const source = document.getElementById(button.dataset.whCopy);
+      const source = ours(button.dataset.whCopy);
       try {
         await navigator.clipboard.writeText(source.textContent.trim());
       } catch {
@@ -28,9 +33,9 @@ function offerCopying() {
 /** A second click on a button that sends a form does nothing. */
 function sendOnce() {
   let sent = new WeakSet();
-  document.addEventListener("submit", (event) => {
+  root.addEventListener("submit", (event) => {
     const form = event.target;
-    if (form.method !== "post" || !form.closest(".wh")) return;
+    if (form.method !== "post") return;
     if (sent.has(form)) event.preventDefault();
     sent.add(form);
   });
@@ -38,9 +43,9 @@ function sendOnce() {
 }
 
 /** Hide what does not match; what is checked stays. */
-function offerFilter(root = document) {
-  for (const box of root.querySelectorAll("[data-wh-filter]")) {
-    const list = document.getElementById(box.dataset.whFilter);
+function offerFilter(inside) {
+  for (const box of inside.querySelectorAll("[data-wh-filter]")) {
+    const list = ours(box.dataset.whFilter, inside);
     box.hidden = false;
     box.querySelector("input").addEventListener("input", (event) => {
       const wanted = event.target.value.trim().toLowerCase();
@@ -59,9 +64,9 @@ function offerFilter(root = document) {
 
 /** Choosing an event type loads its sample, unless somebody has edited the one that is there. */
 function offerSamples() {
-  const select = document.querySelector("[data-wh-loads]");
+  const select = root.querySelector("[data-wh-loads]");
   if (!select) return;
-  const area = document.getElementById(select.dataset.whLoads);
+  const area = ours(select.dataset.whLoads);
   let loaded = area.value;
   select.addEventListener("change", async () => {
     if (area.value !== loaded) return;
@@ -70,7 +75,7 @@ function offerSamples() {
     url.searchParams.set("event_type", wanted);
     try {
       const page = await request(url);
-      const fresh = page.document.getElementById(area.id).value;
+      const fresh = ours(area.id, page.root).value;
       // Answers may come in another order than they were asked for.
       if (select.value === wanted && area.value === loaded) area.value = loaded = fresh;
     } catch {
@@ -93,13 +98,13 @@ function closeWith(link, dialog) {
 
 /** A page that asks before it does something opens as a dialog; its link leads to the page all the same. */
 function offerDialogs() {
-  document.addEventListener("click", async (event) => {
+  root.addEventListener("click", async (event) => {
     const link = event.target.closest("a[data-wh-dialog]");
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
     try {
-      const page = (await request(link.href)).document;
-      const form = document.adoptNode(page.querySelector("[data-wh-asks]") ?? page.querySelector(".wh form[method=post]"));
+      const page = (await request(link.href)).root;
+      const form = document.adoptNode(page.querySelector("[data-wh-asks]") ?? page.querySelector("form[method=post]"));
       const title = document.createElement("h2");
       title.className = "wh-heading";
       title.id = "wh-dialog-title";
@@ -112,7 +117,7 @@ function offerDialogs() {
       closeWith(form.querySelector("[data-wh-cancel]"), dialog);
       dialog.addEventListener("close", () => dialog.remove());
       dialog.append(title, form);
-      document.querySelector(".wh").append(dialog);
+      root.append(dialog);
       offerFilter(dialog);
       dialog.showModal();
     } catch {
@@ -121,7 +126,7 @@ function offerDialogs() {
   });
 }
 
-/** A page of ours, or null for one that is still the same. */
+/** Our part of a page, or null for one that is still the same. */
 function request(url, headers = {}) {
   // XMLHttpRequest parses HTML without running it, also under Trusted Types.
   return new Promise((resolve, reject) => {
@@ -131,8 +136,9 @@ function request(url, headers = {}) {
     request.responseType = "document";
     request.timeout = 10000;
     request.onload = () => {
-      if (request.status !== 304 && (request.status !== 200 || !request.response)) return reject(request.status);
-      resolve({ document: request.status === 304 ? null : request.response, etag: request.getResponseHeader("ETag") });
+      const found = request.response?.querySelector(".wh") ?? null;
+      if (request.status !== 304 && (request.status !== 200 || !found)) return reject(request.status);
+      resolve({ root: found, etag: request.getResponseHeader("ETag") });
     };
     request.onerror = request.ontimeout = reject;
     request.send();
@@ -147,7 +153,7 @@ async function fetchLive() {
   if (etag) headers["If-None-Match"] = etag;
   const page = await request(location.href, headers);
   etag = page.etag ?? etag;
-  return page.document;
+  return page.root;
 }
 
 /** Put fresh content into one part; open details and the focus stay as they are. */
@@ -156,13 +162,13 @@ function replacePart(old, fresh) {
   if (!fresh || old.textContent === fresh.textContent) return;
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   // What has the focus must not vanish under somebody's fingers.
-  if (focused && !(focused.id && fresh.querySelector(`#${CSS.escape(focused.id)}`))) return;
+  if (focused && !(focused.id && ours(focused.id, fresh))) return;
   for (const details of fresh.querySelectorAll("details[id]")) {
-    const known = document.getElementById(details.id);
+    const known = ours(details.id);
     if (known) details.open = known.open;
   }
   old.replaceChildren(...fresh.childNodes);
-  if (focused) document.getElementById(focused.id).focus({ preventScroll: true });
+  if (focused) ours(focused.id).focus({ preventScroll: true });
 }
 
 /** Refresh what can still change, while it can and somebody looks. */
@@ -174,8 +180,8 @@ function keepFresh() {
       const page = await fetchLive();
       if (page) {
         changes = page.querySelector("[data-wh-live]") !== null;
-        for (const part of document.querySelectorAll("[data-wh-part]")) {
-          replacePart(part, page.getElementById(part.id));
+        for (const part of root.querySelectorAll("[data-wh-part]")) {
+          replacePart(part, ours(part.id, page));
         }
       }
     } catch (status) {
@@ -200,11 +206,11 @@ function keepFresh() {
 
 offerCopying();
 sendOnce();
-offerFilter();
+offerFilter(root);
 offerSamples();
 offerDialogs();
-if (document.querySelector("[data-wh-live]")) keepFresh();
-document.querySelector("[data-wh-focus]")?.focus();
+if (root.querySelector("[data-wh-live]")) keepFresh();
+root.querySelector("[data-wh-focus]")?.focus();
 // Reloading the page with the secret must not send its form again.
-const target = document.querySelector("[data-wh-replace]")?.dataset.whReplace;
+const target = root.querySelector("[data-wh-replace]")?.dataset.whReplace;
 if (target) history.replaceState(null, "", target);

@@ -1,0 +1,130 @@
+"""The layout around the pages: a template of the host's, and the block of it that takes them in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from jinja2 import Environment, Template, TemplateError, TemplateNotFound, nodes
+
+from ..errors import ConfigurationError
+from ..state import State, logger, prepared
+
+_OURS = "flask_webhooks/layout.html"
+#: What a page would miss if the block that it fills replaced it.
+_SURROUNDINGS = re.compile(r"<(header|nav|aside|footer|main)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What page.html extends: a template between page and layout, for a block's name cannot be a variable."""
+
+    template: Template
+    #: Of the layout.
+    name: str
+    block: str
+    #: It has a place for pages.
+    fits: bool
+
+
+@prepared
+def layout_of(state: State) -> Layout:
+    """The layout of an application, looked at once; what is wrong with it is logged."""
+    name, block = _OURS, "content"
+    fits = True
+    environment = state.app.jinja_env
+    if state.settings.base_template is not None:
+        name, block = state.settings.base_template, state.settings.base_block
+        try:
+            _check(environment, name, block)
+        except ConfigurationError as error:
+            logger.error("%s", error)
+            fits = False
+        except TemplateError:
+            # A page of ours will say it; the host's other pages may do without this template.
+            pass
+    template = environment.from_string(
+        f"{{% extends {name!r} %}}"
+        f"{{% block {block} %}}{{% block wh_page %}}{{% endblock %}}{{% endblock %}}"
+    )
+    return Layout(template, name, block, fits)
+
+
+def template_of(state: State) -> Template:
+    """The template that pages extend.
+
+    :raises ConfigurationError: there is no such template, or it has no place for them.
+    """
+    layout = layout_of(state)
+    if not layout.fits:
+        # Looked at again: templates can be mended while the application runs.
+        _check(state.app.jinja_env, layout.name, layout.block)
+    return layout.template
+
+
+def _check(environment: Environment, name: str, block: str) -> None:
+    blocks = _blocks(environment, name)
+    if blocks is None:
+        # It extends what only a request can tell.
+        return
+    if block not in blocks:
+        known = ", ".join(sorted(blocks)) or "none; write {% block content %}{% endblock %} into it"
+        raise ConfigurationError(
+            f"The template {name!r} of WEBHOOKS_BASE_TEMPLATE shows no block {block!r}, so pages would be empty. "
+            f"Set WEBHOOKS_BASE_BLOCK to the block that is to hold them. Its blocks: {known}."
+        )
+    if _has_surroundings(blocks[block]):
+        logger.warning(
+            "The block %r of the template %r has content of its own, such as a header or a menu, and pages replace "
+            "it. Set WEBHOOKS_BASE_BLOCK to a block inside of it, or WEBHOOKS_BASE_TEMPLATE to a template that "
+            "extends %r, repeats what should stay and has a block for the pages.",
+            block,
+            name,
+            name,
+        )
+
+
+def _blocks(environment: Environment, name: str) -> dict[str, nodes.Block] | None:
+    """The blocks that a template shows, its ancestors' among them; ``None`` if those are not known before."""
+    tree = _parsed(environment, name)
+    extends = tree.find(nodes.Extends)
+    if extends is None:
+        return {block.name: block for block in tree.find_all(nodes.Block)}
+    if not isinstance(extends.template, nodes.Const):
+        return None
+    shown = _blocks(environment, extends.template.value)
+    if shown is None:
+        return None
+    for block in tree.body:
+        # Outside of its ancestor's blocks, a template shows nothing.
+        if isinstance(block, nodes.Block) and block.name in shown:
+            if not _calls_super(block):
+                for lost in shown[block.name].find_all(nodes.Block):
+                    shown.pop(lost.name, None)
+            shown |= {item.name: item for item in (block, *block.find_all(nodes.Block))}
+    return shown
+
+
+def _parsed(environment: Environment, name: str) -> nodes.Template:
+    try:
+        assert environment.loader is not None
+        source = environment.loader.get_source(environment, name)[0]
+    except TemplateNotFound:
+        raise ConfigurationError(
+            f"There is no template {name!r}, which WEBHOOKS_BASE_TEMPLATE names or leads to. Put it into the "
+            "folder of templates, or correct the name."
+        ) from None
+    return environment.parse(source, name)
+
+
+def _calls_super(block: nodes.Block) -> bool:
+    return any(
+        isinstance(call.node, nodes.Name) and call.node.name == "super"
+        for call in block.find_all(nodes.Call)
+    )
+
+
+def _has_surroundings(block: nodes.Block) -> bool:
+    text = "".join(data.data for data in block.find_all(nodes.TemplateData))
+    inside = (nodes.Block, nodes.Include)
+    return bool(_SURROUNDINGS.search(text)) or any(block.find_all(inside)) or _calls_super(block)
