@@ -19,7 +19,7 @@ from .catalog import Catalog, EventType, builtin_catalog
 from .config import Settings
 from .errors import ConfigurationError
 from .formats import Format, Formats, builtin_formats
-from .logs import log_failure
+from .logs import log_without_locals
 from .models import Event, Models, build_models
 from .state import EXTENSION, AllTenants, Hooks, State, state_of, unwrap
 
@@ -228,7 +228,7 @@ class Webhooks:
                 data, tenant = built if isinstance(built, tuple) else (built, None)
                 outbox.emit(state, event_type, data, tenant=tenant, shielded=True)
             except Exception as error:
-                log_failure(
+                log_without_locals(
                     logger, "The event %s could not be made from a signal", event_type, error=error
                 )
 
@@ -414,7 +414,9 @@ def _receive(event_type: str) -> Callable[..., None]:
             )
         except Exception as error:
             # A fault of ours, or in the data, must not break the login that it reports.
-            log_failure(logger, "The event %s could not be recorded", event_type, error=error)
+            log_without_locals(
+                logger, "The event %s could not be recorded", event_type, error=error
+            )
 
     return receive
 

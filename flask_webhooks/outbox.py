@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, scoped_session
 from . import ids
 from .encoding import encode_data
 from .errors import ConfigurationError, InvalidInput
+from .logs import hidden_data
 from .models import Event
 from .records import Draft, as_event, insert, insert_deliveries, insert_event
 from .sessions import (
@@ -68,7 +69,7 @@ def emit(
 def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> Event | None:
     # A plain connection: a query through the session would flush the host's half-built objects.
     connection = session.connection(bind_arguments={"mapper": sa.inspect(state.models.Event)})
-    with savepoint(connection, wanted=shielded):
+    with hidden_data(), savepoint(connection, wanted=shielded):
         event = insert(state, connection, draft)
     if event is not None and event.id == draft.id:
         # The first event of a repeated key stands and falls with another transaction, or was noted before.

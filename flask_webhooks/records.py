@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,9 +29,9 @@ class Draft:
     type: str
     tenant: str | None
     #: Compact JSON text.
-    data: str
+    data: str = field(repr=False)
     occurred_at: datetime
-    idempotency_key: str | None = None
+    idempotency_key: str | None = field(default=None, repr=False)
 
     @property
     def idempotency_digest(self) -> str | None:

@@ -27,7 +27,7 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import Pool
 
-from .logs import log_failure
+from .logs import log_without_locals
 from .models import Event
 from .records import Draft, insert
 from .state import State, unwrap
@@ -79,7 +79,7 @@ def write(later: Later) -> Event | None:
     try:
         return later.write()
     except Exception as error:
-        log_failure(
+        log_without_locals(
             logger, "The event %s could not be recorded and is lost", later.draft.type, error=error
         )
         return None

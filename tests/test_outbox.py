@@ -595,7 +595,7 @@ def test_signal_for_another_application_than_the_current_one_touches_no_database
     with host.app_context():
         assert types(host) == []
     assert len(complaints(caplog)) == 2
-    assert "with app.app_context()" in str(caplog.records[0].exc_info)
+    assert "with app.app_context()" in caplog.records[0].getMessage()
     close(other)
 
 

@@ -6,10 +6,9 @@ import asyncio
 import functools
 import io
 import logging
-import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
 
@@ -25,6 +24,8 @@ from ..formats import Answer, Format, Rendered, Target
 from ..guard import Exchange, GuardedConnector, current_exchange
 from ..headers import product_token
 from ..health import Hold
+from ..logs import log_without_locals
+from ..redaction import MASK, Redactor, secrets_of
 from ..state import State
 from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
 from .outcome import Claimed, Outcome, Released, Sent
@@ -32,13 +33,10 @@ from .resolver import ThreadResolver, Trouble
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
-MASK = "••••"
 #: How much of all response headers together is kept.
 MAX_RESPONSE_HEADERS = 16 * 1024
 #: Bytes above which a body is written piece by piece.
 LARGE_BODY = 512 * 1024
-#: Characters from which on a part of a chat's URL may be a secret.
-SECRET_PIECE = 12
 #: Seconds after which a delivery is tried again when the trouble is ours.
 OWN_TROUBLE_DELAY = 60.0
 
@@ -104,9 +102,16 @@ class Sender:
             rendered = style.render(claimed.event, target, started_at)
             url = _parsed(rendered.url)
             headers = self._headers(url, target, rendered)
-        except Exception:
-            logger.exception("Delivery %s could not be rendered", claimed.delivery_id)
+        except Exception as error:
+            log_without_locals(
+                logger,
+                "Delivery %s could not be rendered",
+                claimed.delivery_id,
+                error=error,
+                redact=target.redactor.text,
+            )
             return Released(claimed, OWN_TROUBLE_DELAY)
+        redactor = _redactor(target, rendered)
         deadline = self.deadline(target)
         exchange = Exchange()
         token = current_exchange.set(exchange)
@@ -125,7 +130,13 @@ class Sender:
                 timeout=deadline,
             )
             if failure.ours:
-                logger.error("Delivery %s could not be sent", claimed.delivery_id, exc_info=error)
+                log_without_locals(
+                    logger,
+                    "Delivery %s could not be sent",
+                    claimed.delivery_id,
+                    error=error,
+                    redact=redactor.text,
+                )
         finally:
             current_exchange.reset(token)
         duration = (time.perf_counter() - began) * 1000
@@ -136,7 +147,7 @@ class Sender:
                 return Released(claimed, OWN_TROUBLE_DELAY, reason)
         if failure is not None and failure.ours:
             return Released(claimed, OWN_TROUBLE_DELAY)
-        verdict = _judge(style, url, answer, failure, started_at, self._settings)
+        verdict = _judge(style, answer, failure, started_at, self._settings, redactor)
         return Sent(
             claimed=claimed,
             target=target,
@@ -144,12 +155,14 @@ class Sender:
             started_at=started_at,
             duration_ms=round(duration, 3),
             status=answer.status,
-            error=None if verdict.error is None else clean(verdict.error)[:MAX_ERROR_LENGTH],
+            error=None if verdict.error is None else _error_text(verdict.error, redactor),
             address=exchange.peer or exchange.tried_address or exchange.refused_address,
-            request_headers=_shown_headers(headers, target, rendered),
+            request_headers=redactor.pairs(_shown_headers(headers, target, rendered)),
             request_body=_text(rendered.body),
-            response_headers=answer.shown_headers(),
-            response_body=None if answer.status is None else _text(bytes(answer.body)),
+            response_headers=answer.shown_headers(redactor),
+            response_body=None
+            if answer.status is None
+            else redactor.text(_text(bytes(answer.body)), cut=answer.cut),
             response_cut=answer.cut,
             timings=_timings(exchange, answer, began, duration),
             retry_after=verdict.retry_after,
@@ -226,14 +239,14 @@ class _Answer:
     """What has come back so far."""
 
     status: int | None = None
-    headers: list[tuple[str, str]] | None = None
-    body: bytearray = field(default_factory=bytearray)
+    headers: list[tuple[str, str]] | None = field(default=None, repr=False)
+    body: bytearray = field(default_factory=bytearray, repr=False)
     cut: bool = False
     #: When its head was complete, by `time.perf_counter`.
     at: float | None = None
 
-    def shown_headers(self) -> list[list[str]] | None:
-        """As much as is kept."""
+    def shown_headers(self, redactor: Redactor) -> list[list[str]] | None:
+        """As much as is kept, without secrets that the receiver repeats."""
         if self.headers is None:
             return None
         shown: list[list[str]] = []
@@ -243,7 +256,7 @@ class _Answer:
             if room < 0:
                 break
             shown.append([clean(name), clean(value)])
-        return shown
+        return redactor.pairs(shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +270,11 @@ class _Verdict:
 
 def _judge(
     style: Format,
-    url: URL,
     answer: _Answer,
     failure: Failure | None,
     now: datetime,
     settings: Settings,
+    redactor: Redactor,
 ) -> _Verdict:
     if answer.status is None:
         assert failure is not None
@@ -276,10 +289,17 @@ def _judge(
         retry_after = style.retry_after(seen, now, settings.max_retry_after)
         succeeded = style.succeeded(seen)
         if not succeeded:
-            explanation = style.explanation(seen)
-    except Exception:
+            # Masked first, as the explanation may be cut in the middle of a secret.
+            explanation = style.explanation(replace(seen, body=redactor.body(seen.body)))
+    except Exception as fault:
         # A format of the host's own. The request was made, so it must not be made again for this.
-        logger.exception("The format %s could not judge an answer", style.name)
+        log_without_locals(
+            logger,
+            "The format %s could not judge an answer",
+            style.name,
+            error=fault,
+            redact=redactor.text,
+        )
         retry_after = Format.retry_after(style, seen, now, settings.max_retry_after)
         succeeded = Format.succeeded(style, seen)
     if failure is not None:
@@ -289,22 +309,35 @@ def _judge(
     if 300 <= seen.status < 400:
         error = told(attempt_errors.REDIRECTED, status=seen.status)
         return _Verdict(Outcome.REDIRECTED, error, retry_after)
-    return _Verdict(Outcome.REFUSED, _refusal(style, url, seen.status, explanation), retry_after)
+    return _Verdict(Outcome.REFUSED, _refusal(seen.status, explanation), retry_after)
 
 
-def _refusal(style: Format, url: URL, status: int, explanation: str | None) -> str:
+def _refusal(status: int, explanation: str | None) -> str:
     taken = 200 <= status < 300
-    if not explanation or (style.secret_url and _repeats(explanation, url)):
+    if not explanation:
         plain = attempt_errors.NOT_TAKEN if taken else attempt_errors.REFUSED
         return told(plain, status=status)
     explained = attempt_errors.NOT_TAKEN_WITH if taken else attempt_errors.REFUSED_WITH
     return told(explained, status=status, said=explanation)
 
 
-def _repeats(text: str, url: URL) -> bool:
-    """Whether a text holds some of a URL that is a secret: servers repeat what they do not know."""
-    pieces = re.split("[/?&=]", f"{url.raw_path_qs}/{url.path_qs}")
-    return any(len(piece) >= SECRET_PIECE and piece in text for piece in pieces)
+def _error_text(error: str, redactor: Redactor) -> str:
+    """As much of it as is kept. Masked before it is cut, or the start of a secret could be left."""
+    return redactor.text(clean(error))[:MAX_ERROR_LENGTH]
+
+
+def _redactor(target: Target, rendered: Rendered) -> Redactor:
+    """What masks the secrets that a request carried."""
+    known = {*target.secrets, *target.headers.values()}
+    more = {
+        name: value
+        for name, value in rendered.headers.items()
+        if name.lower() in rendered.secret_headers and value not in known
+    }
+    if not more:
+        return target.redactor
+    headers = {**target.headers, **more}
+    return Redactor(secrets_of(target.secrets, headers, target.url, target.url_shown))
 
 
 def default_user_agent(product_name: str) -> str:
