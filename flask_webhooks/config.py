@@ -65,6 +65,11 @@ class Settings:
     max_retry_after: float = DAY
     #: Endpoints that one tenant may have. The whole server's own endpoints are not limited. ``None``: no limit.
     max_endpoints: int | None = 5
+    #: Tests, resends and bulk tasks that one tenant may ask for in an hour. Who sees every tenant is not limited.
+    #: ``None``: no limit.
+    max_sends_per_hour: int | None = 120
+    #: Data of events that these tests and resends may send, and so store, in a day. ``None``: no limit.
+    max_send_bytes_per_day: int | None = 10 * 1024 * 1024
     #: Format of a new endpoint whose URL does not tell.
     default_format: str = "standard"
     #: Keep events that no endpoint subscribes to, for the record.
@@ -75,6 +80,10 @@ class Settings:
     max_response_bytes: int = 16 * 1024
     #: Events, deliveries and attempts are removed after this many days.
     retention_days: int = 30
+    #: What the audit log says is removed after this many days.
+    audit_retention_days: int = 365
+    #: Webhooks in a row, each of which has led to the next, after which `emit` ends the loop.
+    max_hops: int = 3
     #: Fernet keys, newest first. Empty: derived from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
     encryption_keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     #: Named in the User-Agent, in test events and on pages.
@@ -305,7 +314,15 @@ def _format(key: str, value: Any) -> str:
     return _text(key, value).lower()
 
 
-_NULLABLE = {"url_prefix", "subdomain", "bind_key", "base_template", "max_endpoints"}
+_NULLABLE = {
+    "url_prefix",
+    "subdomain",
+    "bind_key",
+    "base_template",
+    "max_endpoints",
+    "max_sends_per_hour",
+    "max_send_bytes_per_day",
+}
 
 _CHECKS: dict[str, Check] = {
     "redis_url": _redis_url,
@@ -320,11 +337,15 @@ _CHECKS: dict[str, Check] = {
     "retry_jitter": _number(0, 0.9, "share"),
     "max_retry_after": _number(0, 30 * DAY),
     "max_endpoints": _nullable(_whole(1, 1_000_000)),
+    "max_sends_per_hour": _nullable(_whole(1, 1_000_000)),
+    "max_send_bytes_per_day": _nullable(_whole(1024, 1_000_000_000)),
     "default_format": _format,
     "keep_unmatched": _boolean,
     "max_data_bytes": _whole(1024, 8 * 1024 * 1024),
     "max_response_bytes": _whole(0, 1024 * 1024),
     "retention_days": _whole(1, 36_500),
+    "audit_retention_days": _whole(1, 36_500),
+    "max_hops": _whole(1, 100),
     "encryption_keys": _keys,
     "product_name": _text,
     "base_template": _nullable(_text),

@@ -15,6 +15,7 @@
     │   ├── InvalidSecret
     │   └── InvalidEndpoint
     ├── EndpointLimitReached                 .limit
+    ├── SendLimitReached                     .limit, .retry_after
     ├── InvalidTransition                    .state
     ├── NotFound (LookupError)
     ├── Forbidden
@@ -211,6 +212,26 @@ class EndpointLimitReached(WebhooksError):
     ) -> None:
         super().__init__(message, **values)
         self.limit = limit
+
+
+class SendLimitReached(WebhooksError):
+    """The tenant has asked for as many tests and resends as it may within an hour, or for as much data as within a day.
+
+    :ivar limit: how many, or how many bytes, or ``None`` when whoever raised it did not say.
+    :ivar retry_after: seconds until there is room again.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        limit: int | None = None,
+        retry_after: int | None = None,
+        **values: object,
+    ) -> None:
+        super().__init__(message, **values)
+        self.limit = limit
+        self.retry_after = retry_after
 
 
 class InvalidTransition(WebhooksError):

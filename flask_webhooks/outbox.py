@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session, scoped_session
 from . import ids
 from .encoding import encode_data
 from .errors import ConfigurationError, InvalidInput
+from .hops import Hop, current_hop
 from .logs import hidden_data
 from .models import Event
 from .records import Draft, as_event, insert, insert_deliveries, insert_event
@@ -26,6 +28,8 @@ from .sessions import (
     write,
 )
 from .state import AllTenants, State
+
+logger = logging.getLogger("flask_webhooks.outbox")
 
 __all__ = ["Draft", "emit", "insert", "insert_deliveries", "insert_event"]
 
@@ -52,18 +56,42 @@ def emit(
             f"{event_type!r} is sent by Flask-Webhooks itself; emit another event type.",
             field="event_type",
         )
+    owner = _check_tenant(tenant)
+    hop = current_hop(state.vault, owner)
+    looped = hop is not None and hop.count >= state.settings.max_hops
     draft = Draft(
         id=ids.new_id("evt"),
         type=known.name,
-        tenant=_check_tenant(tenant),
+        tenant=owner,
         data=encode_data(data, state.settings.max_data_bytes),
         occurred_at=_check_time(occurred_at),
         idempotency_key=_check_key(idempotency_key),
+        hops=0 if hop is None else hop.count,
+        whole_server_only=looped,
     )
+    if hop is not None and looped:
+        _warn_of_loop(state, draft, hop)
+        if hop.tenant is None:
+            return None
     own = _session(state, session)
     if transactional if transactional is not None else known.transactional:
         return _emit_now(state, draft, own, shielded)
     return _emit_later(state, draft, own)
+
+
+def _warn_of_loop(state: State, draft: Draft, hop: Hop) -> None:
+    endpoints = (
+        "any endpoint"
+        if hop.tenant is None
+        else f"the endpoints of its tenant {hop.tenant!r}, only to those of the whole server"
+    )
+    logger.warning(
+        "The event %s is not sent to %s: the request that emits it is itself a webhook, the %d. in a row "
+        "(WEBHOOKS_MAX_HOPS). See which endpoint has a URL that leads back to this application.",
+        draft.type,
+        endpoints,
+        hop.count,
+    )
 
 
 def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> Event | None:

@@ -38,6 +38,7 @@ ERRORS = (
     "InvalidTransition",
     "InvalidURL",
     "NotFound",
+    "SendLimitReached",
     "Text",
     "UnknownEventType",
     "UnreadableSecret",

@@ -14,6 +14,7 @@ from ..errors import (
     InvalidInput,
     InvalidTransition,
     NotFound,
+    SendLimitReached,
     UnreadableSecret,
     WebhooksError,
 )
@@ -41,7 +42,10 @@ def _show(error: WebhooksError) -> Response:
         # For the developer: an error page of the host's, and a traceback in the log.
         raise error
     failure = _failure(error)
-    return render("error.html", failure.status, failure=failure, message=translated(error.text))
+    answer = render("error.html", failure.status, failure=failure, message=translated(error.text))
+    if isinstance(error, SendLimitReached) and error.retry_after is not None:
+        answer.headers["Retry-After"] = str(error.retry_after)
+    return answer
 
 
 def _show_stale(error: CSRFError) -> Response:
@@ -61,6 +65,8 @@ def _failure(error: WebhooksError) -> Failure:
             return Failure(404, _("Not found"))
         case InvalidTransition() | EndpointLimitReached() | UnreadableSecret():
             return Failure(409, _("That is not possible now"))
+        case SendLimitReached():
+            return Failure(429, _("That was too often"))
         case InvalidInput():
             return Failure(422, _("That was not understood"))
         case _:

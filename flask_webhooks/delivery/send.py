@@ -16,7 +16,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from .. import attempt_errors
+from .. import attempt_errors, hops
 from ..attempt_errors import told
 from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
@@ -102,6 +102,9 @@ class Sender:
             rendered = style.render(claimed.event, target, started_at)
             url = _parsed(rendered.url)
             headers = self._headers(url, target, rendered)
+            headers[hops.HEADER] = hops.header_value(
+                self._state.vault, claimed.event.hops + 1, target.tenant, started_at.timestamp()
+            )
         except Exception as error:
             log_without_locals(
                 logger,

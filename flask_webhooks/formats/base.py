@@ -26,6 +26,8 @@ class OutgoingEvent:
     data_json: str = field(repr=False)
     #: The tenant's name for people, from the host's hook; its id where there is none.
     tenant_name: str | None = None
+    #: Webhooks in a row that have led to it.
+    hops: int = 0
 
     @cached_property
     def data(self) -> Any:
