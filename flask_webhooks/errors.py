@@ -15,6 +15,7 @@
     │   ├── InvalidSecret
     │   └── InvalidEndpoint
     ├── EndpointLimitReached                 .limit
+    ├── DuplicateEndpoint                    .endpoint_id
     ├── SendLimitReached                     .limit, .retry_after
     ├── InvalidTransition                    .state
     ├── NotFound (LookupError)
@@ -212,6 +213,19 @@ class EndpointLimitReached(WebhooksError):
     ) -> None:
         super().__init__(message, **values)
         self.limit = limit
+
+
+class DuplicateEndpoint(WebhooksError):
+    """The tenant has an endpoint with the same URL, format and event types already.
+
+    :ivar endpoint_id: of that one, or ``None`` when whoever raised it did not say.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, endpoint_id: str | None = None, **values: object
+    ) -> None:
+        super().__init__(message, **values)
+        self.endpoint_id = endpoint_id
 
 
 class SendLimitReached(WebhooksError):

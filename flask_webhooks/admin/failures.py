@@ -9,6 +9,7 @@ from flask_wtf.csrf import CSRFError
 
 from ..errors import (
     ConfigurationError,
+    DuplicateEndpoint,
     EndpointLimitReached,
     Forbidden,
     InvalidInput,
@@ -63,7 +64,9 @@ def _failure(error: WebhooksError) -> Failure:
             return Failure(403, _("Not allowed"))
         case NotFound():
             return Failure(404, _("Not found"))
-        case InvalidTransition() | EndpointLimitReached() | UnreadableSecret():
+        case (
+            InvalidTransition() | EndpointLimitReached() | DuplicateEndpoint() | UnreadableSecret()
+        ):
             return Failure(409, _("That is not possible now"))
         case SendLimitReached():
             return Failure(429, _("That was too often"))

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from ..errors import (
     ConfigurationError,
+    DuplicateEndpoint,
     EndpointLimitReached,
     Forbidden,
     InvalidInput,
@@ -26,7 +27,7 @@ from ..errors import (
 MEDIA_TYPE: Final = "application/problem+json"
 
 #: What else an exception tells a program.
-_MEMBERS: Final = ("field", "state", "limit", "retry_after")
+_MEMBERS: Final = ("field", "state", "limit", "retry_after", "endpoint_id")
 #: Headers that belong to the page which the answer replaces.
 _OF_PAGES: Final = ("content-type", "content-length")
 
@@ -66,7 +67,9 @@ def status_of(error: WebhooksError) -> HTTPStatus:
             return HTTPStatus.FORBIDDEN
         case NotFound():
             return HTTPStatus.NOT_FOUND
-        case InvalidTransition() | EndpointLimitReached() | UnreadableSecret():
+        case (
+            InvalidTransition() | EndpointLimitReached() | DuplicateEndpoint() | UnreadableSecret()
+        ):
             return HTTPStatus.CONFLICT
         case SendLimitReached():
             return HTTPStatus.TOO_MANY_REQUESTS
