@@ -48,6 +48,8 @@ KINDS = {
     "default_format": "name of a format",
     "validate_data": '`"raise"`, `"log"` or `None`',
     "max_endpoints": "whole number, 1 to 1,000,000, or `None`",
+    "max_sends_per_hour": "whole number, 1 to 1,000,000, or `None`",
+    "max_send_bytes_per_day": "whole number, 1,024 to 1,000,000,000, or `None`",
 }
 
 

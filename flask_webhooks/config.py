@@ -70,6 +70,11 @@ class Settings:
     max_retry_after: float = DAY
     #: Endpoints that one tenant may have. The whole server's own endpoints are not limited. ``None``: no limit.
     max_endpoints: int | None = 5
+    #: Tests, resends and bulk tasks that one tenant may ask for in an hour. Who sees every tenant is not limited.
+    #: ``None``: no limit.
+    max_sends_per_hour: int | None = 120
+    #: Data of events that these tests and resends may send, and so store, in a day. ``None``: no limit.
+    max_send_bytes_per_day: int | None = 10 * 1024 * 1024
     #: Format of a new endpoint whose URL does not tell.
     default_format: str = "standard"
     #: Keep events that no endpoint subscribes to, for the record.
@@ -86,6 +91,10 @@ class Settings:
     require_whole_answer: bool = False
     #: Events, deliveries and attempts are removed after this many days.
     retention_days: int = 30
+    #: What the audit log says is removed after this many days.
+    audit_retention_days: int = 365
+    #: Webhooks in a row, each of which has led to the next, after which `emit` ends the loop.
+    max_hops: int = 3
     #: Fernet keys, newest first. Empty: derived from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
     encryption_keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     #: Named in the User-Agent, in test events and on pages.
@@ -410,6 +419,8 @@ _NULLABLE = {
     "base_template",
     "max_endpoints",
     "validate_data",
+    "max_sends_per_hour",
+    "max_send_bytes_per_day",
 }
 
 _CHECKS: dict[str, Check] = {
@@ -427,6 +438,8 @@ _CHECKS: dict[str, Check] = {
     "retry_jitter": _number(0, 0.9, "share"),
     "max_retry_after": _number(0, 30 * DAY),
     "max_endpoints": _nullable(_whole(1, 1_000_000)),
+    "max_sends_per_hour": _nullable(_whole(1, 1_000_000)),
+    "max_send_bytes_per_day": _nullable(_whole(1024, 1_000_000_000)),
     "default_format": _format,
     "keep_unmatched": _boolean,
     "validate_data": _nullable(_validation),
@@ -434,6 +447,8 @@ _CHECKS: dict[str, Check] = {
     "require_whole_answer": _boolean,
     "max_response_bytes": _whole(0, 1024 * 1024),
     "retention_days": _whole(1, 36_500),
+    "audit_retention_days": _whole(1, 36_500),
+    "max_hops": _whole(1, 100),
     "encryption_keys": _keys,
     "product_name": _text,
     "base_template": _nullable(_text),

@@ -15,6 +15,8 @@
     │   ├── InvalidSecret
     │   └── InvalidEndpoint
     ├── EndpointLimitReached                 .limit
+    ├── DuplicateEndpoint                    .endpoint_id
+    ├── SendLimitReached                     .limit, .retry_after
     ├── InvalidTransition                    .state
     ├── NotFound (LookupError)
     ├── Forbidden
@@ -212,6 +214,39 @@ class EndpointLimitReached(WebhooksError):
     ) -> None:
         super().__init__(message, **values)
         self.limit = limit
+
+
+class DuplicateEndpoint(WebhooksError):
+    """The tenant has an endpoint with the same URL, format and event types already.
+
+    :ivar endpoint_id: of that one, or ``None`` when whoever raised it did not say.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, endpoint_id: str | None = None, **values: object
+    ) -> None:
+        super().__init__(message, **values)
+        self.endpoint_id = endpoint_id
+
+
+class SendLimitReached(WebhooksError):
+    """The tenant has asked for as many tests and resends as it may within an hour, or for as much data as within a day.
+
+    :ivar limit: how many, or how many bytes, or ``None`` when whoever raised it did not say.
+    :ivar retry_after: seconds until there is room again.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        limit: int | None = None,
+        retry_after: int | None = None,
+        **values: object,
+    ) -> None:
+        super().__init__(message, **values)
+        self.limit = limit
+        self.retry_after = retry_after
 
 
 class InvalidTransition(WebhooksError):

@@ -17,10 +17,10 @@ from .access import system_access
 from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
 from .config import Settings
-from .errors import ConfigurationError, InvalidData, WebhooksError
+from .errors import ConfigurationError, InvalidData
 from .formats import Format, Formats, builtin_formats
 from .host_transaction import check_engine, ends_transaction
-from .logs import log_failure
+from .logs import log_without_locals
 from .models import Event, Models, build_models
 from .state import EXTENSION, AllTenants, Hooks, State, state_of, unwrap
 
@@ -440,11 +440,7 @@ def _raise_or_log(message: str, event_type: str, error: Exception, state: State 
         and isinstance(error, InvalidData)
     ):
         raise error
-    if isinstance(error, WebhooksError):
-        # It says what to do, and its traceback holds nothing but our own lines.
-        logger.error(f"{message}: %s", event_type, error)  # noqa: G004
-    else:
-        log_failure(logger, message, event_type, error=error)
+    log_without_locals(logger, message, event_type, error=error)
 
 
 # Once for the process, not for each application: receivers are found by application when a signal comes.

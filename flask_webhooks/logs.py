@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
+
+from .errors import WebhooksError
 
 
 def without_stop(text: str) -> str:
@@ -28,8 +33,52 @@ def _said(error: BaseException) -> str:
 
 
 def log_failure(logger: logging.Logger, message: str, *args: Any, error: BaseException) -> None:
-    """Log an unexpected error, with its traceback unless that would show the parameters of a statement."""
-    if isinstance(error, StatementError):
+    """Log an error: an unexpected one with its traceback, and in one line what says what it is by itself."""
+    if isinstance(error, _KNOWN):
         logger.error(f"{message} (%s)", *args, safe_text(error))  # noqa: G004
     else:
         logger.error(message, *args, exc_info=error)
+
+
+def log_without_locals(
+    logger: logging.Logger,
+    message: str,
+    *args: Any,
+    error: BaseException,
+    redact: Callable[[str], str] = str,
+) -> None:
+    """The same where local variables hold secrets or the data of events: the traceback is text.
+
+    Tools that report errors read the variables of each frame from a live traceback.
+
+    :param redact: masks the secrets in what is logged.
+    """
+    if isinstance(error, _KNOWN):
+        logger.error(f"{message} (%s)", *args, redact(safe_text(error)))  # noqa: G004
+    else:
+        text = "".join(traceback.format_exception(error)).rstrip()
+        logger.error(f"{message}\n%s", *args, redact(text))  # noqa: G004
+
+
+@contextmanager
+def hidden_data() -> Iterator[None]:
+    """Let no database error out of the block with what was to be written: hosts log it, and report it."""
+    try:
+        yield
+    except StatementError as error:
+        error.hide_parameters = True
+        error.params = None
+        if isinstance(error, DBAPIError) and error.orig is not None:
+            # The lines after the first quote the row.
+            error.orig.args = tuple(
+                part.partition("\n")[0] if isinstance(part, str) else part
+                for part in error.orig.args
+            )
+            error.args = tuple(
+                part.partition("\n")[0] if isinstance(part, str) else part for part in error.args
+            )
+        raise
+
+
+#: Errors whose text says what to do, or whose traceback shows the parameters of a statement.
+_KNOWN = (StatementError, WebhooksError)

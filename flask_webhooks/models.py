@@ -221,6 +221,8 @@ class Event(Row):
     data: Mapped[Any] = mapped_column(JsonText)
     occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    #: Webhooks in a row that have led to it; see `hops`.
+    hops: Mapped[int] = mapped_column(default=0, server_default="0")
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     #: Digest of tenant and key: NULL tenants would not be equal to each other in a unique constraint.
     idempotency_digest: Mapped[str | None] = mapped_column(String(64))

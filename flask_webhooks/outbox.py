@@ -15,7 +15,9 @@ from . import ids
 from .catalog import EventType
 from .encoding import encode_data, with_zone
 from .errors import ConfigurationError, InvalidData, InvalidInput
+from .hops import Hop, current_hop
 from .host_transaction import connection_of, is_conflict
+from .logs import hidden_data
 from .models import Event
 from .records import Draft, as_event, insert, insert_deliveries, insert_event, repeated_event
 from .sessions import (
@@ -32,12 +34,12 @@ from .sessions import (
 from .state import AllTenants, State
 from .texts import Text
 
-logger = logging.getLogger("flask_webhooks")
-
 _ABSENT = (
     "The data of %(type)s lacks what every event of this type has: %(members)s. An id that the database gives is there "
     "after db.session.flush()."
 )
+
+logger = logging.getLogger("flask_webhooks.outbox")
 
 __all__ = ["Draft", "emit", "insert", "insert_deliveries", "insert_event"]
 
@@ -66,31 +68,56 @@ def emit(
         )
     if state.settings.validate_data is not None and isinstance(data, Mapping):
         _check_members(state, known, data)
+    owner = _check_tenant(tenant)
+    hop = current_hop(state.vault, owner)
+    looped = hop is not None and hop.count >= state.settings.max_hops
     draft = Draft(
         id=ids.new_id("evt"),
         type=known.name,
-        tenant=_check_tenant(tenant),
+        tenant=owner,
         data=encode_data(data, state.settings.max_data_bytes),
         occurred_at=_check_time(occurred_at),
         idempotency_key=_check_key(idempotency_key),
+        hops=0 if hop is None else hop.count,
+        whole_server_only=looped,
     )
+    if hop is not None and looped:
+        _warn_of_loop(state, draft, hop)
+        if hop.tenant is None:
+            return None
     own = _session(state, session)
     if transactional if transactional is not None else known.transactional:
         return _emit_now(state, draft, own, shielded)
     return _emit_later(state, draft, own)
 
 
+def _warn_of_loop(state: State, draft: Draft, hop: Hop) -> None:
+    endpoints = (
+        "any endpoint"
+        if hop.tenant is None
+        else f"the endpoints of its tenant {hop.tenant!r}, only to those of the whole server"
+    )
+    logger.warning(
+        "The event %s is not sent to %s: the request that emits it is itself a webhook, the %d. in a row "
+        "(WEBHOOKS_MAX_HOPS). See which endpoint has a URL that leads back to this application.",
+        draft.type,
+        endpoints,
+        hop.count,
+    )
+
+
 def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> Event | None:
     connection = connection_of(session, sa.inspect(state.models.Event))
-    try:
-        with savepoint(connection, wanted=shielded or draft.idempotency_key is not None):
-            event = insert(state, connection, draft)
-    except DBAPIError as error:
-        # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
-        first = repeated_event(state, draft) if is_conflict(error) else None
-        if first is None:
-            raise
-        event = first
+    with hidden_data():
+        try:
+            with savepoint(connection, wanted=shielded or draft.idempotency_key is not None):
+                event = insert(state, connection, draft)
+        except DBAPIError as error:
+            # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
+            first = repeated_event(state, draft) if is_conflict(error) else None
+            if first is None:
+                raise
+            event = first
     if event is not None and event.id == draft.id:
         # The first event of a repeated key stands and falls with another transaction, or was noted before.
         pending_of(session).add(state, connection, draft.type)

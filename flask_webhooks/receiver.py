@@ -15,7 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from . import signing
@@ -156,8 +156,8 @@ class _Request:
     """What came, and what it is held against."""
 
     #: Names in lower case.
-    headers: Mapping[str, str]
-    secrets: Sequence[str]
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: Sequence[str] = field(repr=False)
     tolerance: float | None
     now: float
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,9 +29,13 @@ class Draft:
     type: str
     tenant: str | None
     #: Compact JSON text.
-    data: str
+    data: str = field(repr=False)
     occurred_at: datetime
-    idempotency_key: str | None = None
+    idempotency_key: str | None = field(default=None, repr=False)
+    #: Webhooks in a row that have led to it.
+    hops: int = 0
+    #: Leave out the tenant's endpoints, which would go on with a loop.
+    whole_server_only: bool = False
 
     @property
     def idempotency_digest(self) -> str | None:
@@ -67,6 +71,7 @@ class _Statements:
             return {column: sa.bindparam(name) for column, name in names.items()}
 
         event = given(id="its_id", type="its_type", tenant="its_tenant", occurred_at="its_time")
+        event |= given(hops="its_hops")
         row = given(id="own_id", event_id="its_id", endpoint_id="to", tenant="to_tenant")
         row |= given(event_type="its_type", trigger="why")
         recorded = sa.insert(state.table("Event")).values(data=_DATA_TEXT, **event).cte("recorded")
@@ -103,7 +108,7 @@ def insert(state: State, connection: sa.Connection, draft: Draft) -> Event | Non
         and unmatched events are not kept.
     """
     statements = _statements(state)
-    if draft.tenant is None:
+    if draft.tenant is None or draft.whole_server_only:
         rows = connection.execute(statements.endpoints_of_all)
     else:
         rows = connection.execute(statements.endpoints, {"tenant": draft.tenant})
@@ -169,6 +174,7 @@ def _insert_event_and_delivery(
             "its_type": draft.type,
             "its_tenant": draft.tenant,
             "its_time": draft.occurred_at,
+            "its_hops": draft.hops,
             "data_text": draft.data,
             "own_id": ids.new_id("dlv"),
             "to": endpoint_id,
@@ -224,6 +230,7 @@ def _insert_event(state: State, connection: sa.Connection, draft: Draft) -> bool
         "tenant": draft.tenant,
         "data_text": draft.data,
         "occurred_at": draft.occurred_at,
+        "hops": draft.hops,
         "idempotency_key": draft.idempotency_key,
         "idempotency_digest": draft.idempotency_digest,
     }
@@ -273,6 +280,7 @@ def as_event(state: State, draft: Draft) -> Event:
         data=json.loads(draft.data),
         occurred_at=draft.occurred_at,
         created_at=datetime.now(UTC),
+        hops=draft.hops,
         idempotency_key=draft.idempotency_key,
         idempotency_digest=draft.idempotency_digest,
     )

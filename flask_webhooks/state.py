@@ -104,10 +104,11 @@ class State:
         nobody off.
         """
         if self._own_engine is None:
-            own = self.engine
+            # It shares the pool, and what listens to the host's hears it, too.
+            own = self.engine.execution_options()
+            # Parameters are the data of events, and errors and logs would show them.
+            own.hide_parameters = True
             if own.dialect.name == "postgresql":
-                # It shares the pool, and what listens to the host's hears it, too.
-                own = own.execution_options()
                 sa_event.listen(own, "engine_connect", _read_committed)
             self._own_engine = own
         return self._own_engine

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from .logs import log_failure
+from .logs import log_without_locals
 
 logger = logging.getLogger("flask_webhooks.outbox")
 
@@ -105,7 +105,7 @@ class Unwritten:
             f"{self.lost} lost so far",
         )
         if isinstance(why, BaseException):
-            log_failure(logger, f"{message} (%s)", event_type, count, error=why)
+            log_without_locals(logger, f"{message} (%s)", event_type, count, error=why)
         else:
             logger.error(f"{message}: %s (%s)", event_type, why, count)  # noqa: G004
 

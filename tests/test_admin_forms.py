@@ -173,10 +173,10 @@ def test_a_private_key_that_was_brought_is_not_taken_for_a_secret(
     assert "You gave a private key." in page.text
     assert page.one("code", id="wh-secret").text == signing.public_key(key)
     assert key not in page.response.text
-    page = add(browser, 200, secret=key)
+    page = add(browser, 200, url=f"{URL}/2", secret=key)
     assert "You gave a private key." in page.text
     # One that was made by us needs no such words.
-    page = add(browser, 200, signing="key_pair")
+    page = add(browser, 200, url=f"{URL}/3", signing="key_pair")
     assert page.heading == "Give your receiver its public key"
     assert "You gave" not in page.text
 

@@ -64,17 +64,22 @@ def test_default_is_what_the_check_would_take(name: str) -> None:
     assert getattr(read(**{name: default}), name) == default
 
 
+NULLABLE = {
+    "url_prefix",
+    "subdomain",
+    "bind_key",
+    "base_template",
+    "max_endpoints",
+    "max_sends_per_hour",
+    "max_send_bytes_per_day",
+    "validate_data",
+}
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_none_is_the_default_or_a_value_of_its_own(name: str) -> None:
     found = getattr(read(**{name: None}), name)
-    if name in {
-        "url_prefix",
-        "subdomain",
-        "bind_key",
-        "base_template",
-        "max_endpoints",
-        "validate_data",
-    }:
+    if name in NULLABLE:
         assert found is None
         assert "None" in COMMENTS[name]
     else:
@@ -132,6 +137,10 @@ GOOD = [
     ("retry_schedule", (), ()),
     ("retry_jitter", 0, 0.0),
     ("max_endpoints", 1, None),
+    ("max_sends_per_hour", 1, None),
+    ("max_send_bytes_per_day", 1024, None),
+    ("max_hops", 1, None),
+    ("audit_retention_days", 1, None),
     ("default_format", "Discord", "discord"),
     ("encryption_keys", [FERNET, FERNET.encode()], (FERNET, FERNET)),
     ("product_name", "Keymaster 3000", None),
@@ -181,6 +190,8 @@ BAD = [
     ("retry_schedule", [1] * 51, "has 51 delays; write at most 50"),
     ("retry_jitter", 1, "a share from 0 to 0.9"),
     ("max_endpoints", 0, "a whole number from 1"),
+    ("max_sends_per_hour", 0, "a whole number from 1"),
+    ("max_hops", 0, "a whole number from 1"),
     ("max_endpoints", 2.5, "a whole number from 1"),
     ("max_endpoints", True, "a whole number from 1"),
     ("default_format", 7, "a text that is not empty"),

@@ -431,7 +431,9 @@ def test_fault_in_a_signal_never_reaches_its_sender(
     send(app, app, **values)
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    assert record.getMessage().startswith("The event license.created could not be recorded: ")
+    said = record.getMessage()
+    assert re.match(r"The event license\.created could not be recorded \(Invalid\w+: ", said)
+    # The message says it all; the variables of a traceback would show the data.
     assert record.exc_info is None
     assert types(app) == []
 

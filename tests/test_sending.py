@@ -25,9 +25,10 @@ from flask_webhooks import actions, formats
 from flask_webhooks.access import system_access
 from flask_webhooks.delivery import resolver
 from flask_webhooks.delivery.diagnosis import clean
-from flask_webhooks.delivery.send import MASK, default_user_agent
+from flask_webhooks.delivery.send import default_user_agent
 from flask_webhooks.formats import Answer, OutgoingEvent, Rendered, Target
 from flask_webhooks.models import Attempt
+from flask_webhooks.redaction import MASK
 from flask_webhooks.state import state_of
 
 from .delivering import (

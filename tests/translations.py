@@ -27,6 +27,7 @@ METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
 #: What is raised for people, whose pages show it; the rest is for developers, or for receivers.
 ERRORS = (
     "BlockedAddress",
+    "DuplicateEndpoint",
     "EndpointLimitReached",
     "Forbidden",
     "InvalidData",
@@ -38,6 +39,7 @@ ERRORS = (
     "InvalidTransition",
     "InvalidURL",
     "NotFound",
+    "SendLimitReached",
     "Text",
     "UnknownEventType",
     "UnreadableSecret",

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access
+from ..audit import bounded
 from ..bulk.calling import call
 from ..bulk.looking import Plan, Preview, find_task, plan, preview, right_of
 from ..bulk.pruning import forget_old
@@ -17,6 +18,7 @@ from ..columns import utc_now
 from ..errors import InvalidInput, InvalidTransition
 from ..models import UNFINISHED, Endpoint, Task, TaskKind, TaskState
 from ..texts import Text, word
+from . import limits
 
 
 def start_task(
@@ -32,6 +34,7 @@ def start_task(
     :param endpoint_id: ``None``: all endpoints in scope; a replay needs one.
     :param filter: which deliveries, of a replay which events; see `bulk.selection.TaskFilter`.
     :raises InvalidInput: a value makes no sense; `field` names it.
+    :raises SendLimitReached: the tenant has had as much sent as it may.
     :raises InvalidTransition: such a task is not over yet, or the state of the endpoint does not allow it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
@@ -54,6 +57,7 @@ def start_task(
     )
     with access.write(alone=f"task {wish.kind} {endpoint_id} {wish.tenant}") as session:
         _check_alone(session, access, wish)
+        limits.check_sends(session, access, wish.tenant)
         forget_old(session.connection(), access.state)
         session.add(task)
         session.flush()
@@ -143,7 +147,7 @@ def _record(session: Session, access: Access, action: str, task: Task, **changes
             action=action,
             tenant=task.tenant,
             endpoint_id=task.endpoint_id,
-            changes={"task": task.id, "kind": str(task.kind), **changes},
+            changes=bounded({"task": task.id, "kind": str(task.kind), **changes}),
         )
     )
 

@@ -20,6 +20,7 @@ from ..outbox import Draft, insert_deliveries, insert_event
 from ..rendering import sample_data
 from ..state import State
 from ..texts import word
+from . import limits
 from .trail import locked, record
 
 TEST = "test"
@@ -37,6 +38,7 @@ def send_test(
     :param data: ``None`` is the example of the type.
     :raises UnknownEventType: the catalogue has none of this name.
     :raises InvalidData: the data is too large or not JSON.
+    :raises SendLimitReached: the tenant has had as much sent as it may.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -46,7 +48,9 @@ def send_test(
     if event_type is None and target.format in state.formats:
         event_type = state.formats[target.format].test_event
     kind, text = _sample(state, event_type, data)
-    with access.write() as session:
+    size = len(text.encode())
+    with access.write(alone=limits.lock_name(access, target.tenant)) as session:
+        limits.check_sends(session, access, target.tenant, size)
         endpoint = locked(session, access, endpoint_id)
         draft = Draft(
             id=ids.new_id("evt"),
@@ -71,7 +75,7 @@ def send_test(
             "endpoint.tested",
             endpoint,
             delivery_id=delivery_id,
-            changes={"event_type": kind},
+            changes={"event_type": kind, limits.BYTES: size},
         )
         delivery = session.get_one(state.models.Delivery, delivery_id)
     state.alarm.wake()
@@ -82,6 +86,7 @@ def resend(access: Access, delivery_id: str) -> Delivery:
     """Send a delivery again, now: the same event and ``webhook-id``, the schedule from its start.
 
     :raises InvalidTransition: it is being sent, or its endpoint was deleted.
+    :raises SendLimitReached: the tenant has had as much sent as it may.
     :raises NotFound: there is no such delivery in scope.
     :raises Forbidden: not allowed.
     """
@@ -94,7 +99,9 @@ def resend(access: Access, delivery_id: str) -> Delivery:
         )
     # A test stays one: it must neither be retried nor count against the endpoint.
     trigger = Trigger.TEST if delivery.trigger == Trigger.TEST else Trigger.MANUAL
-    with access.write() as session:
+    with access.write(alone=limits.lock_name(access, endpoint.tenant)) as session:
+        size = _data_size(session, access.state, delivery.event_id)
+        limits.check_sends(session, access, endpoint.tenant, size)
         endpoint = locked(session, access, endpoint.id)
         reopened = _move(
             session,
@@ -105,7 +112,14 @@ def resend(access: Access, delivery_id: str) -> Delivery:
         )
         if not reopened:
             raise _being_sent()
-        record(session, access, "delivery.resent", endpoint, delivery_id=delivery_id)
+        record(
+            session,
+            access,
+            "delivery.resent",
+            endpoint,
+            delivery_id=delivery_id,
+            changes={limits.BYTES: size},
+        )
         changed = session.get_one(access.state.models.Delivery, delivery_id)
     access.state.alarm.wake()
     return changed
@@ -145,6 +159,13 @@ def cancel(access: Access, delivery_id: str) -> Delivery:
             )
         record(session, access, "delivery.cancelled", endpoint, delivery_id=delivery_id)
     return delivery
+
+
+def _data_size(session: Session, state: State, event_id: str) -> int:
+    """How much data an event has, about, in bytes."""
+    event = state.table("Event").c
+    data = sa.type_coerce(event.data, sa.Text())
+    return session.scalar(sa.select(sa.func.length(data)).where(event.id == event_id)) or 0
 
 
 def _being_sent() -> InvalidTransition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from ..models import Endpoint, EndpointState
 from ..narrow import unicode_trouble, with_plain_signs
 from ..state import State
 from ..texts import Text
-from . import checks, repeats
+from . import checks, duplicates, repeats
 from .revision import Revision, seal
 from .settings import EndpointChanges, NewEndpoint, check_names
 from .switches import forget_failures
@@ -28,6 +29,10 @@ from .trail import locked, record
 
 #: Endpoints that one statement deletes; databases limit the length of a list.
 _CHUNK = 500
+#: Changes that can make an endpoint equal to another.
+_DECISIVE = frozenset({"url", "format", "options", "events"})
+
+logger = logging.getLogger("flask_webhooks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +53,19 @@ def create_endpoint(
     url: str,
     *,
     idempotency_key: str | None = None,
+    allow_duplicate: bool = True,
     **settings: Unpack[NewEndpoint],
 ) -> CreatedEndpoint:
     """Add an endpoint.
 
     :param idempotency_key: repeat it with the same URL, format and event types, and nothing is made: the
         endpoint of the first time is returned, without its secret.
+    :param allow_duplicate: with one that is equal to another, go on, with a warning in the log.
     :param settings: see `NewEndpoint`; each has a default.
     :raises InvalidInput: one of its children, whose `field` is the parameter at fault; its `errors` tell of
         all that are.
     :raises EndpointLimitReached: the tenant has ``WEBHOOKS_MAX_ENDPOINTS`` already.
+    :raises DuplicateEndpoint: there is an equal one, and that is not allowed.
     :raises Forbidden: not allowed, or not for this tenant.
     """
     access.require("manage")
@@ -66,13 +74,17 @@ def create_endpoint(
     endpoint, owner = drafted.endpoint, drafted.endpoint.tenant
     repeats.mark(endpoint, idempotency_key, drafted.whole_url)
     limit = state.endpoint_limit(owner)
-    # One after another for each tenant: two at once would both find room for one.
-    alone = repeats.lock_name(endpoint) if limit is None else f"endpoints of {owner}"
-    with access.write(alone=alone) as session:
+    # One after another for each tenant: two at once would both find room for one, and neither the other.
+    with access.write(alone=f"endpoints of {owner}") as session:
         first = repeats.find_first(session, state, endpoint)
         if first is not None:
             return CreatedEndpoint(first, None, repeated=True)
         check_quota(session, state, owner, limit)
+        equal = None
+        if allow_duplicate:
+            equal = duplicates.find_equal(session, state, endpoint, drafted.whole_url)
+        else:
+            duplicates.refuse_equal(session, state, endpoint, drafted.whole_url)
         endpoint.url_shown = storable_url(session, state, endpoint.url_shown)
         drafted.changes["url"] = [None, endpoint.url_shown]
         session.add(endpoint)
@@ -80,6 +92,12 @@ def create_endpoint(
         session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))
         record(session, access, "endpoint.created", endpoint, changes=drafted.changes)
         session.refresh(endpoint)
+    if equal is not None:
+        logger.warning(
+            "The new endpoint %s has the same URL, format and event types as %s: each event arrives there twice",
+            endpoint.id,
+            equal.id,
+        )
     return drafted.created()
 
 
@@ -190,14 +208,20 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
 
 
 def update_endpoint(
-    access: Access, endpoint_id: str, **changes: Unpack[EndpointChanges]
+    access: Access,
+    endpoint_id: str,
+    *,
+    allow_duplicate: bool = True,
+    **changes: Unpack[EndpointChanges],
 ) -> Endpoint:
     """Change some settings of an endpoint; what is not named stays.
 
     A new URL or format starts with a clean record: it is tried at once. What is secret goes to another URL only
     if ``secret`` is allowed; without, the values of custom headers have to be written again.
 
+    :param allow_duplicate: whether it may become equal to another one.
     :raises InvalidInput: as for `create_endpoint`; nothing was changed then.
+    :raises DuplicateEndpoint: it would be equal to another one, and that is not allowed.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -218,6 +242,9 @@ def update_endpoint(
         if revision.differences:
             for name, value in revision.values.items():
                 setattr(endpoint, name, value)
+            if not allow_duplicate and revision.differences.keys() & _DECISIVE:
+                whole_url = checks.whole_url(state, endpoint)
+                duplicates.refuse_equal(session, state, endpoint, whole_url)
             endpoint.version += 1
             endpoint.updated_at = utc_now()
             if revision.fresh_start:

@@ -37,12 +37,6 @@ def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:
     )
 
 
-def lock_name(endpoint: Endpoint) -> str | None:
-    """What two requests with the same key must not do at once."""
-    key = endpoint.idempotency_digest
-    return None if key is None else f"endpoint {key}"
-
-
 def find_first(session: Session, state: State, endpoint: Endpoint) -> Endpoint | None:
     """The endpoint that was created by the first request with this key, if this is not the first.
 

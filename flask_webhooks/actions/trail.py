@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, no_endpoint
+from ..audit import bounded
 from ..models import Endpoint
 
 
@@ -32,7 +33,7 @@ def record(
             tenant=endpoint.tenant,
             endpoint_id=endpoint.id,
             delivery_id=delivery_id,
-            changes=changes,
+            changes=bounded(changes),
         )
     )
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from .. import actions, queries
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
-from ..errors import InvalidInput, NotFound
+from ..errors import InvalidInput, NotFound, SendLimitReached
 from ..formats import Format
 from ..rendering import sample_data
 from ..state import AllTenants
@@ -98,6 +98,10 @@ def endpoint_test(endpoint_id: str) -> Response:
     except InvalidInput as error:
         form.refuse(error)
         return _show_test(access, detail, form, 422)
+    except SendLimitReached as error:
+        # What was typed stays.
+        form.refuse(error)
+        return _show_test(access, detail, form, 429)
     notify(_("The test event is queued."))
     return redirect_to("delivery", delivery_id=delivery.id)
 

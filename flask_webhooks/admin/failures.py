@@ -11,11 +11,13 @@ from ..database_errors import log_cause
 from ..errors import (
     ConfigurationError,
     DatabaseError,
+    DuplicateEndpoint,
     EndpointLimitReached,
     Forbidden,
     InvalidInput,
     InvalidTransition,
     NotFound,
+    SendLimitReached,
     UnreadableSecret,
     WebhooksError,
 )
@@ -45,7 +47,10 @@ def _show(error: WebhooksError) -> Response:
     if isinstance(error, DatabaseError):
         log_cause(error)
     failure = _failure(error)
-    return render("error.html", failure.status, failure=failure, message=translated(error.text))
+    answer = render("error.html", failure.status, failure=failure, message=translated(error.text))
+    if isinstance(error, SendLimitReached) and error.retry_after is not None:
+        answer.headers["Retry-After"] = str(error.retry_after)
+    return answer
 
 
 def _show_stale(error: CSRFError) -> Response:
@@ -63,8 +68,12 @@ def _failure(error: WebhooksError) -> Failure:
             return Failure(403, _("Not allowed"))
         case NotFound():
             return Failure(404, _("Not found"))
-        case InvalidTransition() | EndpointLimitReached() | UnreadableSecret():
+        case (
+            InvalidTransition() | EndpointLimitReached() | DuplicateEndpoint() | UnreadableSecret()
+        ):
             return Failure(409, _("That is not possible now"))
+        case SendLimitReached():
+            return Failure(429, _("That was too often"))
         case InvalidInput():
             return Failure(422, _("That was not understood"))
         case _:

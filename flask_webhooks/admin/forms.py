@@ -22,6 +22,7 @@ from wtforms import (
 )
 
 from ..errors import (
+    DuplicateEndpoint,
     EndpointLimitReached,
     InvalidData,
     InvalidHeader,
@@ -210,6 +211,8 @@ class EndpointForm(SecretForm):
     rate_limit = StringField()
     ordered = BooleanField()
     paused = BooleanField()
+    #: Shown once it was refused for being equal to another.
+    allow_duplicate = BooleanField()
     #: ``all`` or ``chosen``.
     scope = StringField(default="all")
     events = SelectMultipleField(choices=[], validate_choice=False)
@@ -251,6 +254,8 @@ class EndpointForm(SecretForm):
                     return str(row.form[error.part].name)
         if isinstance(error, EndpointLimitReached) and (self.tenant.data or "").strip():
             return "tenant"
+        if isinstance(error, DuplicateEndpoint):
+            return "allow_duplicate"
         return super().place_of(error)
 
     def custom_headers(self, stored: tuple[str, ...] = ()) -> list[tuple[str, str | None]]:

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..access import Access
-from ..errors import EndpointLimitReached, Faults, InvalidInput
+from ..errors import DuplicateEndpoint, EndpointLimitReached, Faults, InvalidInput
 from ..formats.custom import Custom
 from ..headers import MAX_HEADERS
 from ..queries import EndpointDetail
@@ -55,7 +55,7 @@ def endpoint_new() -> Response:
     except InvalidInput as error:
         form.refuse(error)
         return _show_form(access, form, 422)
-    except EndpointLimitReached as error:
+    except (EndpointLimitReached, DuplicateEndpoint) as error:
         form.refuse(error)
         return _show_form(access, form, 409)
     once.remember(form.once.data, created.endpoint.id)
@@ -83,10 +83,18 @@ def endpoint_edit(endpoint_id: str) -> Response:
     if form.preview.data:
         return _show_preview(access, form, detail=detail)
     try:
-        actions.update_endpoint(access, endpoint_id, **_changes(access, form, detail))
+        actions.update_endpoint(
+            access,
+            endpoint_id,
+            allow_duplicate=bool(form.allow_duplicate.data),
+            **_changes(access, form, detail),
+        )
     except InvalidInput as error:
         form.refuse(error)
         return _show_form(access, form, 422, detail=detail)
+    except DuplicateEndpoint as error:
+        form.refuse(error)
+        return _show_form(access, form, 409, detail=detail)
     notify(_("The changes were saved."))
     return redirect_to("endpoint", endpoint_id=endpoint_id)
 
@@ -117,7 +125,8 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
         # What else is wrong is told along with it.
         faults.check(actions.draft_endpoint, access, url, **values)
     faults.finish()
-    return actions.create_endpoint(access, url, secret=secret, **values)
+    allowed = bool(form.allow_duplicate.data)
+    return actions.create_endpoint(access, url, secret=secret, allow_duplicate=allowed, **values)
 
 
 def _changes(access: Access, form: EndpointForm, detail: EndpointDetail) -> actions.EndpointChanges:

@@ -289,6 +289,7 @@ def _change_text(name: str) -> str:
         "overlap_seconds": _("Overlap in seconds"),
         "ended_secrets": _("Older secrets"),
         "event_type": _("Event type"),
+        "bytes": _("Bytes of data"),
     }
     return words.get(name, name.replace("_", " "))
 

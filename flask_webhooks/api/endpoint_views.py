@@ -73,13 +73,20 @@ def endpoint_create(access: Access) -> Response:
     """Add an endpoint; the answer has its secret, this once."""
     access.require("manage")
     body: Any = read_body(
-        access.state, **_SETTINGS, tenant=text, secret=_own_secret, key_pair=boolean, active=boolean
+        access.state,
+        **_SETTINGS,
+        tenant=text,
+        secret=_own_secret,
+        key_pair=boolean,
+        active=boolean,
+        allow_duplicate=boolean,
     )
     body["dialect"] = dialect_of_new(access.state, body)
     created = actions.create_endpoint(
         access,
         body.pop("url", ""),
         idempotency_key=request.headers.get("Idempotency-Key"),
+        allow_duplicate=body.pop("allow_duplicate", False),
         **body,
     )
     members = {
@@ -93,9 +100,11 @@ def endpoint_create(access: Access) -> Response:
 
 def endpoint_update(access: Access, endpoint_id: str) -> Response:
     """Change what is named; the rest stays."""
-    body: Any = read_body(access.state, **_SETTINGS)
+    body: Any = read_body(access.state, **_SETTINGS, allow_duplicate=boolean)
     body["dialect"] = dialect_of_change(access.state, body)
-    return answer(endpoint_members(actions.update_endpoint(access, endpoint_id, **body)))
+    allowed = body.pop("allow_duplicate", False)
+    changed = actions.update_endpoint(access, endpoint_id, allow_duplicate=allowed, **body)
+    return answer(endpoint_members(changed))
 
 
 def endpoint_delete(access: Access, endpoint_id: str) -> Response:

@@ -15,11 +15,13 @@ from ..database_errors import log_cause
 from ..errors import (
     ConfigurationError,
     DatabaseError,
+    DuplicateEndpoint,
     EndpointLimitReached,
     Forbidden,
     InvalidInput,
     InvalidTransition,
     NotFound,
+    SendLimitReached,
     UnreadableSecret,
     WebhooksError,
 )
@@ -27,7 +29,7 @@ from ..errors import (
 MEDIA_TYPE: Final = "application/problem+json"
 
 #: What else an exception tells a program.
-_MEMBERS: Final = ("field", "state", "limit")
+_MEMBERS: Final = ("field", "state", "limit", "retry_after", "endpoint_id")
 #: Headers that belong to the page which the answer replaces.
 _OF_PAGES: Final = ("content-type", "content-length")
 
@@ -67,8 +69,12 @@ def status_of(error: WebhooksError) -> HTTPStatus:
             return HTTPStatus.FORBIDDEN
         case NotFound():
             return HTTPStatus.NOT_FOUND
-        case InvalidTransition() | EndpointLimitReached() | UnreadableSecret():
+        case (
+            InvalidTransition() | EndpointLimitReached() | DuplicateEndpoint() | UnreadableSecret()
+        ):
             return HTTPStatus.CONFLICT
+        case SendLimitReached():
+            return HTTPStatus.TOO_MANY_REQUESTS
         case InvalidInput():
             return HTTPStatus.UNPROCESSABLE_ENTITY
         case _:
@@ -92,7 +98,10 @@ def _refused(error: WebhooksError) -> Response:
     }
     if isinstance(error, InvalidInput):
         members["errors"] = [{"field": each.field, "detail": each.message} for each in error.errors]
-    return problem(status_of(error), code_of(error), error.message, **members)
+    answer = problem(status_of(error), code_of(error), error.message, **members)
+    if isinstance(error, SendLimitReached) and error.retry_after is not None:
+        answer.headers["Retry-After"] = str(error.retry_after)
+    return answer
 
 
 def _fault(error: Exception) -> ResponseReturnValue:

@@ -11,6 +11,7 @@ from flask.cli import AppGroup
 
 from .. import actions, queries
 from ..access import Access
+from ..errors import DuplicateEndpoint
 from ..members import delivery_row_members, endpoint_row_members
 from ..models import AT_REST, DeliveryState
 from ..narrow import unicode_trouble
@@ -134,6 +135,9 @@ def list_endpoints(search: str | None, as_json: bool) -> None:
 @click.option("--timeout", type=float, metavar="SECONDS", help="For a whole request.")
 @click.option("--rate-limit", type=float, metavar="NUMBER", help="Requests a second, at most.")
 @click.option("--ordered", is_flag=True, help="One after another, in the order of the events.")
+@click.option(
+    "--force", is_flag=True, help="Also if there is an equal one: each event comes twice."
+)
 @reports_errors
 def add_endpoint(
     url: str,
@@ -150,27 +154,35 @@ def add_endpoint(
     timeout: float | None,
     rate_limit: float | None,
     ordered: bool,
+    force: bool,
 ) -> None:
     """Add an endpoint and print its secret, this once."""
     if no_secret and secret is not None:
         raise Misuse("Give either --secret or --no-secret.")
-    created = actions.create_endpoint(
-        current_access(),
-        url,
-        events=events or None,
-        dialect=format_ or state_of().settings.default_format,
-        tenant=tenant,
-        format=format_,
-        name=name,
-        headers=_parse_headers(headers),
-        user_agent=user_agent,
-        secret=False if no_secret else secret,
-        key_pair=key_pair,
-        options=parse_options(options),
-        timeout=timeout,
-        rate_limit=rate_limit,
-        ordered=ordered,
-    )
+    try:
+        created = actions.create_endpoint(
+            current_access(),
+            url,
+            events=events or None,
+            dialect=format_ or state_of().settings.default_format,
+            tenant=tenant,
+            format=format_,
+            name=name,
+            headers=_parse_headers(headers),
+            user_agent=user_agent,
+            secret=False if no_secret else secret,
+            key_pair=key_pair,
+            options=parse_options(options),
+            timeout=timeout,
+            rate_limit=rate_limit,
+            ordered=ordered,
+            allow_duplicate=force,
+        )
+    except DuplicateEndpoint as error:
+        raise Failure(
+            f"The endpoint {error.endpoint_id} has the same URL, format and event types, so each event would "
+            "arrive there twice. Add --force if you want both."
+        ) from error
     endpoint = created.endpoint
     click.echo(f"Added {endpoint.id} ({endpoint.format}): {endpoint.url_shown}")
     if created.secret is not None:

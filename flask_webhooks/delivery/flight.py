@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ..attempt_errors import STOPPED
 from ..formats import Target
-from ..logs import log_failure
+from ..logs import log_without_locals
 from . import rates
 from .clock import DatabaseClock
 from .outcome import Claimed, Outcome, Released, Sent, Unsettled
@@ -191,7 +191,7 @@ class Flight:
             # Cancelled before it began.
             self._released.append(Released(claimed))
         elif (error := task.exception()) is not None:
-            log_failure(logger, "A delivery task failed", error=error)
+            log_without_locals(logger, "A delivery task failed", error=error)
             self._released.append(Released(claimed, OWN_TROUBLE_DELAY))
         self._fill_places()
         self._landed()

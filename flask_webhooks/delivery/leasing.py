@@ -42,8 +42,8 @@ def read_events(
     """Events as formats see them. One that many endpoints get is read but once."""
     rows = connection.execute(_events(state), ids_parameter(state, sorted(set(event_ids))))
     return {
-        id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant_name=tenant)
-        for id_, name, tenant, occurred_at, data_json in rows
+        id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant_name=tenant, hops=hops)
+        for id_, name, tenant, occurred_at, data_json, hops in rows
     }
 
 
@@ -113,4 +113,5 @@ def _events(state: State) -> sa.Select[Any]:
         event.tenant,
         event.occurred_at,
         sa.type_coerce(event.data, sa.Text()),
+        event.hops,
     ).where(among(state, event.id))

@@ -80,10 +80,10 @@ class Sent:
     status: int | None = None
     error: str | None = None
     address: str | None = None
-    request_headers: list[list[str]] = field(default_factory=list)
-    request_body: str | None = ""
-    response_headers: list[list[str]] | None = None
-    response_body: str | None = None
+    request_headers: list[list[str]] = field(default_factory=list, repr=False)
+    request_body: str | None = field(default="", repr=False)
+    response_headers: list[list[str]] | None = field(default=None, repr=False)
+    response_body: str | None = field(default=None, repr=False)
     response_cut: bool = False
     timings: dict[str, float] | None = None
     #: Seconds for which the receiver wants nothing more.

@@ -64,7 +64,8 @@ def prune(state: State, connection: sa.Connection, now: datetime, budget: float 
     """Remove old events with their deliveries and attempts, a batch at a time; returns how many events.
 
     An event stays for as long as one of its deliveries is not at rest, and an endpoint that was deleted
-    for as long as there is a delivery to tell of it. The audit trail stays.
+    for as long as there is a delivery to tell of it. Of the audit log goes what is older than
+    ``WEBHOOKS_AUDIT_RETENTION_DAYS``.
 
     :param now: the database's time.
     :param budget: seconds after which no further batch is begun.
@@ -96,7 +97,8 @@ class Pruning:
             event_ids = self._removable(connection, looked_at)
             endpoint_ids = connection.execute(self._old_endpoints()).scalars().all()
             hour = self._oldest_hour(connection)
-        if event_ids or endpoint_ids or hour is not None:
+            activity_ids = connection.execute(self._old_activities()).scalars().all()
+        if event_ids or endpoint_ids or hour is not None or activity_ids:
             with connection.begin():
                 take_write_lock(state, connection)
                 self.removed += remove_events(state, connection, event_ids)
@@ -104,12 +106,16 @@ class Pruning:
                 if hour is not None:
                     statistic = state.table("Statistic")
                     connection.execute(sa.delete(statistic).where(statistic.c.hour == hour))
+                if activity_ids:
+                    activity = state.table("Activity")
+                    connection.execute(sa.delete(activity).where(activity.c.id.in_(activity_ids)))
         if len(event_ids) == BATCH:
             self._looked_up_to = event_ids[-1]
             return True
         if looked_at:
             self._looked_up_to = looked_at[-1]
-        return len(looked_at) == WINDOW or len(endpoint_ids) == BATCH or hour is not None
+        full = BATCH in (len(endpoint_ids), len(activity_ids))
+        return len(looked_at) == WINDOW or full or hour is not None
 
     def _window(self) -> sa.Select[Any]:
         event = self._state.table("Event").c
@@ -146,6 +152,16 @@ class Pruning:
                 endpoint.deleted_at < self._cutoff,
                 ~sa.exists().where(delivery.endpoint_id == endpoint.id),
             )
+            .limit(BATCH)
+        )
+
+    def _old_activities(self) -> sa.Select[Any]:
+        activity = self._state.table("Activity").c
+        since = self._now - timedelta(days=self._state.settings.audit_retention_days)
+        return (
+            sa.select(activity.id)
+            .where(activity.id < ids.lowest_id("act", since))
+            .order_by(activity.id)
             .limit(BATCH)
         )
 

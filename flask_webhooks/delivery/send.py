@@ -6,7 +6,6 @@ import asyncio
 import functools
 import io
 import logging
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from aiohttp.helpers import is_ip_address
 from multidict import CIMultiDict
 from yarl import URL
 
-from .. import attempt_errors
+from .. import attempt_errors, hops
 from ..answer_bounds import MAX_HEAD, MAX_HEADERS
 from ..attempt_errors import told
 from ..config import LEASE_RESERVE, Settings
@@ -27,6 +26,8 @@ from ..formats import Answer, Format, Refusal, Rendered, Target
 from ..guard import Exchange, GuardedConnector, current_exchange
 from ..headers import product_token
 from ..health import Hold
+from ..logs import log_without_locals
+from ..redaction import MASK, Redactor, secrets_of
 from ..retry import usable_wait
 from ..state import State
 from . import machine
@@ -37,15 +38,12 @@ from .resolver import ThreadResolver, Trouble, zone_of
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
-MASK = "••••"
 #: How much of all response headers together is kept.
 MAX_RESPONSE_HEADERS = 16 * 1024
 #: Bytes above which a body is written piece by piece.
 LARGE_BODY = 512 * 1024
 #: What it takes to be believed is a fresh connection to where the name leads now: it disables an endpoint.
 GONE = 410
-#: Characters from which on a part of a chat's URL may be a secret.
-SECRET_PIECE = 12
 #: Zones with certificates of unknown issuers from which on, without a single known one, the trouble is ours.
 UNTRUSTED_ZONES = 3
 #: Seconds after which a delivery is tried again when the trouble is ours.
@@ -127,15 +125,25 @@ class Sender:
             rendered = style.render(claimed.event, target, started_at)
             url = _parsed(rendered.url)
             headers = self._headers(url, target, rendered)
+            headers[hops.HEADER] = hops.header_value(
+                self._state.vault, claimed.event.hops + 1, target.tenant, started_at.timestamp()
+            )
+            redactor = _redactor(target, rendered)
             request = _Request(
                 url=url,
                 headers=headers,
                 body=rendered.body,
-                shown_headers=_shown_headers(headers, target, rendered),
+                shown_headers=redactor.pairs(_shown_headers(headers, target, rendered)),
                 shown_body=_text(rendered.body),
             )
-        except Exception:
-            logger.exception("Delivery %s could not be rendered", claimed.delivery_id)
+        except Exception as error:
+            log_without_locals(
+                logger,
+                "Delivery %s could not be rendered",
+                claimed.delivery_id,
+                error=error,
+                redact=target.redactor.text,
+            )
             return Released(claimed, OWN_TROUBLE_DELAY)
         deadline = self.deadline(target)
         exchange = Exchange()
@@ -148,9 +156,15 @@ class Sender:
                 await self._post(request, exchange, answer)
         except Exception as error:
             answer.keep_status(exchange.status)
-            failure = _explained(error, exchange, url, answer, deadline)
+            failure = _explained(error, exchange, url, answer, deadline, redactor)
             if failure.ours or failure.error == attempt_errors.UNEXPECTED:
-                logger.error("Delivery %s could not be sent", claimed.delivery_id, exc_info=error)
+                log_without_locals(
+                    logger,
+                    "Delivery %s could not be sent",
+                    claimed.delivery_id,
+                    error=error,
+                    redact=redactor.text,
+                )
         finally:
             current_exchange.reset(token)
         duration = round((time.perf_counter() - began) * 1000, 3)
@@ -172,21 +186,29 @@ class Sender:
             request_body=request.shown_body,
         )
         try:
-            verdict = _judge(style, url, answer, failure, started_at, self._settings)
+            verdict = _judge(style, answer, failure, started_at, self._settings, redactor)
             return replace(
                 attempt,
                 outcome=verdict.outcome,
-                error=None if verdict.error is None else clean(verdict.error)[:MAX_ERROR_LENGTH],
+                error=None if verdict.error is None else _error_text(verdict.error, redactor),
                 address=exchange.peer or exchange.tried_address or exchange.refused_address,
-                response_headers=answer.shown_headers(),
-                response_body=None if answer.status is None else _text(bytes(answer.body)),
+                response_headers=answer.shown_headers(redactor),
+                response_body=None
+                if answer.status is None
+                else redactor.text(_text(bytes(answer.body)), cut=answer.cut),
                 response_cut=answer.cut,
                 timings=_timings(exchange, answer, began, duration),
                 retry_after=verdict.retry_after,
                 refusal=verdict.refusal,
             )
-        except Exception:
-            logger.exception("The answer to delivery %s could not be read", claimed.delivery_id)
+        except Exception as error:
+            log_without_locals(
+                logger,
+                "The answer to delivery %s could not be read",
+                claimed.delivery_id,
+                error=error,
+                redact=redactor.text,
+            )
             succeeded = attempt.outcome == Outcome.SUCCEEDED
             return replace(attempt, error=None if succeeded else attempt_errors.UNEXPECTED)
 
@@ -289,11 +311,11 @@ def _parsed(url: str) -> URL:
 class _Request:
     """A request that is ready to be made, and what is recorded of it."""
 
-    url: URL
-    headers: CIMultiDict[str]
-    body: bytes
-    shown_headers: list[list[str]]
-    shown_body: str
+    url: URL = field(repr=False)
+    headers: CIMultiDict[str] = field(repr=False)
+    body: bytes = field(repr=False)
+    shown_headers: list[list[str]] = field(repr=False)
+    shown_body: str = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -301,8 +323,8 @@ class _Answer:
     """What has come back so far."""
 
     status: int | None = None
-    headers: list[tuple[str, str]] | None = None
-    body: bytearray = field(default_factory=bytearray)
+    headers: list[tuple[str, str]] | None = field(default=None, repr=False)
+    body: bytearray = field(default_factory=bytearray, repr=False)
     cut: bool = False
     #: When its head was complete, by `time.perf_counter`.
     at: float | None = None
@@ -319,8 +341,8 @@ class _Answer:
             self.status, self.headers = status, []
         self.cut = self.status is not None
 
-    def shown_headers(self) -> list[list[str]] | None:
-        """As much as is kept."""
+    def shown_headers(self, redactor: Redactor) -> list[list[str]] | None:
+        """As much as is kept, without secrets that the receiver repeats."""
         if self.headers is None:
             return None
         shown: list[list[str]] = []
@@ -330,7 +352,7 @@ class _Answer:
             if room < 0:
                 break
             shown.append([clean(name), clean(value)])
-        return shown
+        return redactor.pairs(shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,11 +367,11 @@ class _Verdict:
 
 def _judge(
     style: Format,
-    url: URL,
     answer: _Answer,
     failure: Failure | None,
     now: datetime,
     settings: Settings,
+    redactor: Redactor,
 ) -> _Verdict:
     if answer.status is None:
         assert failure is not None
@@ -365,11 +387,19 @@ def _judge(
         wait = style.retry_after(seen, now, settings.max_retry_after)
         succeeded = style.succeeded(seen)
         if not succeeded:
-            explanation = _one_text(style.explanation(seen))
+            # Masked first, as the explanation may be cut in the middle of a secret.
+            masked = replace(seen, body=redactor.body(seen.body))
+            explanation = _one_text(style.explanation(masked))
             refusal = style.refusal(seen)
-    except Exception:
+    except Exception as fault:
         # A format of the host's own. The request was made, so it must not be made again for this.
-        logger.exception("The format %s could not judge an answer", style.name)
+        log_without_locals(
+            logger,
+            "The format %s could not judge an answer",
+            style.name,
+            error=fault,
+            redact=redactor.text,
+        )
         wait = Format.retry_after(style, seen, now, settings.max_retry_after)
         succeeded = Format.succeeded(style, seen)
     retry_after = usable_wait(wait, settings.max_retry_after)
@@ -381,19 +411,26 @@ def _judge(
     if 300 <= seen.status < 400:
         error = told(attempt_errors.REDIRECTED, status=seen.status)
         return _Verdict(Outcome.REDIRECTED, error, retry_after)
-    refused = _refusal(style, url, seen.status, explanation)
+    refused = _refusal(seen.status, explanation)
     return _Verdict(Outcome.REFUSED, refused, retry_after, refusal)
 
 
 def _explained(
-    error: Exception, exchange: Exchange, url: URL, answer: _Answer, timeout: float
+    error: Exception,
+    exchange: Exchange,
+    url: URL,
+    answer: _Answer,
+    timeout: float,
+    redactor: Redactor,
 ) -> Failure:
     """The cause of a failed request; also where the diagnosis itself fails, for an attempt has to be recorded."""
     answered = answer.status is not None
     try:
         return diagnose(error, exchange, host=url.host or "", answered=answered, timeout=timeout)
-    except Exception:
-        logger.exception("A failed request could not be explained")
+    except Exception as fault:
+        log_without_locals(
+            logger, "A failed request could not be explained", error=fault, redact=redactor.text
+        )
         made = answered or exchange.peer is not None
         return Failure(Outcome.BROKEN, attempt_errors.UNEXPECTED, ours=not made)
 
@@ -417,19 +454,32 @@ def _plain_outcome(answer: _Answer, failure: Failure | None) -> Outcome:
     return Outcome.SUCCEEDED if taken else Outcome.REFUSED
 
 
-def _refusal(style: Format, url: URL, status: int, explanation: str | None) -> str:
+def _refusal(status: int, explanation: str | None) -> str:
     taken = 200 <= status < 300
-    if not explanation or (style.secret_url and _repeats(explanation, url)):
+    if not explanation:
         plain = attempt_errors.NOT_TAKEN if taken else attempt_errors.REFUSED
         return told(plain, status=status)
     explained = attempt_errors.NOT_TAKEN_WITH if taken else attempt_errors.REFUSED_WITH
     return told(explained, status=status, said=explanation)
 
 
-def _repeats(text: str, url: URL) -> bool:
-    """Whether a text holds some of a URL that is a secret: servers repeat what they do not know."""
-    pieces = re.split("[/?&=]", f"{url.raw_path_qs}/{url.path_qs}")
-    return any(len(piece) >= SECRET_PIECE and piece in text for piece in pieces)
+def _error_text(error: str, redactor: Redactor) -> str:
+    """As much of it as is kept. Masked before it is cut, or the start of a secret could be left."""
+    return redactor.text(clean(error))[:MAX_ERROR_LENGTH]
+
+
+def _redactor(target: Target, rendered: Rendered) -> Redactor:
+    """What masks the secrets that a request carried."""
+    known = {*target.secrets, *target.headers.values()}
+    more = {
+        name: value
+        for name, value in rendered.headers.items()
+        if name.lower() in rendered.secret_headers and value not in known
+    }
+    if not more:
+        return target.redactor
+    headers = {**target.headers, **more}
+    return Redactor(secrets_of(target.secrets, headers, target.url, target.url_shown))
 
 
 def default_user_agent(product_name: str) -> str:

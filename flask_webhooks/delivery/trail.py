@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
+from ..audit import bounded
 from ..state import State
 
 #: Who does what nobody has asked for, as shown in the trail and beside states.
@@ -20,6 +21,8 @@ def record(
 
     :param values: further columns.
     """
+    if "changes" in values:
+        values["changes"] = bounded(values["changes"])
     connection.execute(
         sa.insert(state.table("Activity")).values(
             id=ids.new_id("act"), actor=actor, action=action, **values

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, ClassVar, TypedDict
 
 from ..errors import InvalidEndpoint, InvalidSecret, InvalidSubscription, InvalidURL
+from ..redaction import Redactor, secrets_of
 from ..retry import HOLDING_STATUSES, parse_retry_after
 from .url_masks import mask_secrets
 
@@ -23,9 +24,11 @@ class OutgoingEvent:
     tenant: str | None
     occurred_at: datetime
     #: The data as compact JSON text, just as it was stored.
-    data_json: str
+    data_json: str = field(repr=False)
     #: The tenant's name for people, from the host's hook; its id where there is none.
     tenant_name: str | None = None
+    #: Webhooks in a row that have led to it.
+    hops: int = 0
 
     @cached_property
     def data(self) -> Any:
@@ -56,14 +59,19 @@ class Target:
     def __repr__(self) -> str:
         return f"<Target {self.id}>"
 
+    @cached_property
+    def redactor(self) -> Redactor:
+        """What masks this endpoint's secrets in text that others wrote."""
+        return Redactor(secrets_of(self.secrets, self.headers, self.url, self.url_shown))
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """The request to make. The body is what is signed, and what is sent."""
 
-    url: str
-    headers: dict[str, str]
-    body: bytes
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     #: Lower-case names of headers whose values must not be shown.
     secret_headers: frozenset[str] = frozenset()
 
@@ -74,9 +82,9 @@ class Answer:
 
     status: int
     #: Names in lower case; of a repeated name the last value.
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     #: The first part of the body.
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

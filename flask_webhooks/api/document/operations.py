@@ -29,9 +29,13 @@ _TITLES: Final = {
     411: "The length of the body is not told.",
     413: "The body is too large.",
     415: "The request does not say Content-Type: application/json.",
+    429: "The tenant has had as many tests and resends sent as it may; `Retry-After` says when there is room again.",
     422: "A value cannot be accepted; `errors` tells of all of them.",
     503: "The database does not answer, is busy, or refuses.",
 }
+
+#: What a tenant may do so often only.
+_LIMITED: Final = frozenset({"endpoint_test", "delivery_resend", "task_start"})
 
 _FILTERS: Final[dict[str, Schema]] = {
     "endpoint_id": text("Only of this endpoint."),
@@ -95,7 +99,8 @@ def write(
         found["headers"] = {
             "Location": {"description": "Where it is.", "schema": value("string"), "required": True}
         }
-    operation = _operation(name, summary, {str(status): found}, path, [], 400, 409, 411, 413, 415)
+    problems = [400, 409, 411, 413, 415, *([429] if name in _LIMITED else [])]
+    operation = _operation(name, summary, {str(status): found}, path, [], *problems)
     if body is not None:
         operation["requestBody"] = {
             "required": True,

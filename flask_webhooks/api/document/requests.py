@@ -32,6 +32,10 @@ from .parts import (
 
 _TENANT: Final = optional_text("Only this tenant's.", maxLength=MAX_TENANT_LENGTH)
 
+_ALLOW_DUPLICATE: Final = flag(
+    "Take it though another endpoint has the same URL, format, options and event types."
+)
+
 _ALL_TENANTS: Final = flag(
     "Everybody's, and the whole server's. Who sees all tenants has to say so, or name a tenant; a preview and what "
     "is about one endpoint need neither."
@@ -59,10 +63,11 @@ def bodies(formats: Sequence[str]) -> dict[str, Schema]:
                 },
                 "key_pair": flag("Sign by a new ed25519 key pair, where the format can."),
                 "active": flag("False: it is paused from the start."),
+                "allow_duplicate": _ALLOW_DUPLICATE,
             },
             "url",
         ),
-        "EndpointChanges": body(settings),
+        "EndpointChanges": body({**settings, "allow_duplicate": _ALLOW_DUPLICATE}),
         "Pause": body(
             {"reason": optional_text("For people.", maxLength=MAX_REASON_LENGTH)},
         ),

@@ -1,0 +1,117 @@
+"""How much one tenant may have sent on demand: tests and resends, each of which reaches a third party at once.
+
+They are counted in the audit log, which has a row for each, so that the limits hold over all processes. People who
+see every tenant are not limited.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from .. import ids
+from ..access import Access
+from ..errors import SendLimitReached
+from ..state import AllTenants
+
+#: What is counted, by its name in the audit log.
+COUNTED = ("endpoint.tested", "delivery.resent", "task.started")
+#: The member of its `changes` that says how much data was sent.
+BYTES = "bytes"
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """One that was asked for."""
+
+    at: datetime
+    size: int
+
+
+def lock_name(access: Access, tenant: str | None) -> str | None:
+    """What two requests of one tenant must not do at once: both would find that there is room for one."""
+    return f"sends of {tenant}" if _is_limited(access, tenant) else None
+
+
+def check_sends(session: Session, access: Access, tenant: str | None, size: int = 0) -> None:
+    """Refuse one that would be too many, within the transaction that does it.
+
+    :param tenant: of the endpoint.
+    :param size: how much data it sends.
+    :raises SendLimitReached: says when there is room again.
+    """
+    if not _is_limited(access, tenant):
+        return
+    settings = access.state.settings
+    now = datetime.now(UTC)
+    sent = _sent_since(session, access, tenant, now - DAY)
+    most = settings.max_sends_per_hour
+    if most is not None:
+        recent = [item for item in sent if item.at > now - HOUR]
+        if len(recent) >= most:
+            wait = recent[-most].at + HOUR - now
+            raise SendLimitReached(
+                "At most %(most)s tests and resends may be sent in an hour. Try again in %(minutes)s min.",
+                most=most,
+                minutes=_minutes(wait),
+                limit=most,
+                retry_after=_seconds(wait),
+            )
+    room = settings.max_send_bytes_per_day
+    if room is not None and sum(item.size for item in sent) + size > room:
+        wait = _until_room(sent, room - size, now)
+        raise SendLimitReached(
+            "Tests and resends may send %(most)s KB of data in a day. Try again in %(minutes)s min., or "
+            "with less data.",
+            most=room // 1024,
+            minutes=_minutes(wait),
+            limit=room,
+            retry_after=_seconds(wait),
+        )
+
+
+def _is_limited(access: Access, tenant: str | None) -> bool:
+    return tenant is not None and not isinstance(access.tenant, AllTenants)
+
+
+def _sent_since(
+    session: Session, access: Access, tenant: str | None, since: datetime
+) -> list[_Sent]:
+    """The oldest first. Ids sort by time, so the index of the tenant's rows finds them."""
+    row = access.state.table("Activity").c
+    found = session.execute(
+        sa.select(row.at, row.changes)
+        .where(
+            row.tenant == tenant,
+            row.id >= ids.lowest_id("act", since),
+            row.action.in_(COUNTED),
+        )
+        .order_by(row.id)
+    )
+    return [_Sent(at, (changes or {}).get(BYTES, 0)) for at, changes in found]
+
+
+def _until_room(sent: Sequence[_Sent], room: int, now: datetime) -> timedelta:
+    """How long until those of the last day leave so much room."""
+    used = sum(item.size for item in sent)
+    for item in sent:
+        used -= item.size
+        if used <= room:
+            return item.at + DAY - now
+    return DAY
+
+
+def _seconds(wait: timedelta) -> int:
+    return max(math.ceil(wait.total_seconds()), 1)
+
+
+def _minutes(wait: timedelta) -> int:
+    return max(math.ceil(wait.total_seconds() / 60), 1)

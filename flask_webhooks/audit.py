@@ -1,0 +1,39 @@
+"""What the audit log keeps of a change: enough to recognise it, and never as much as somebody may write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+#: Characters of a text, members of a list or an object, and how deep they may be nested.
+MAX_TEXT = 500
+MAX_MEMBERS = 50
+MAX_DEPTH = 4
+
+_MORE = "…"
+
+
+def bounded(changes: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The changes with long values cut; what was cut ends with ``…``."""
+    if changes is None:
+        return None
+    return {name: _bounded(value, MAX_DEPTH) for name, value in changes.items()}
+
+
+def _bounded(value: Any, depth: int) -> Any:
+    match value:
+        case str():
+            return value if len(value) <= MAX_TEXT else value[: MAX_TEXT - 1] + _MORE
+        case dict() | list() | tuple() if depth == 0:
+            return _MORE
+        case dict():
+            kept = {
+                _bounded(name, depth): _bounded(item, depth - 1)
+                for name, item in list(value.items())[:MAX_MEMBERS]
+            }
+            return kept if len(value) <= MAX_MEMBERS else {**kept, _MORE: _MORE}
+        case list() | tuple():
+            kept_items = [_bounded(item, depth - 1) for item in value[:MAX_MEMBERS]]
+            return kept_items if len(value) <= MAX_MEMBERS else [*kept_items, _MORE]
+        case _:
+            return value
