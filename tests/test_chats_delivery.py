@@ -183,7 +183,11 @@ def test_telegram_that_says_no_with_200_is_a_failure(
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
-        (404, '{"description":"Route POST:/bot%s/sendMessage not found"}', "answered 404."),
+        (
+            404,
+            '{"description":"Route POST:/bot%s/sendMessage not found"}',
+            "answered 404: Route POST:/••••/sendMessage not found",
+        ),
         (400, '{"ok":false,"description":"<b>\\u202eno"}', "answered 400: <b>no"),
         (400, '{"ok":false,"description":"%s"}' % ("x" * 5000), "answered 400: " + "x" * 199 + "…"),
     ],
