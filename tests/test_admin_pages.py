@@ -494,7 +494,7 @@ def test_worker_of_ours_that_was_killed_is_not_believed(
 
 
 def test_pages_work_without_redis(tmp_path: Path) -> None:
-    app = make_app(f"sqlite:///{tmp_path / 'alone.sqlite'}", "redis://127.0.0.1:9/0")
+    app = make_app(f"sqlite:///{tmp_path / 'alone.sqlite'}", "redis://127.0.0.1:1025/0")
     browser = Browser(app)
     page = browser.get("/")
     assert "Redis does not answer." in page.text

@@ -479,7 +479,7 @@ def test_tasks_are_on_the_page_of_their_webhook_and_on_the_health_page(
 
 
 def test_without_redis_the_task_is_saved_and_the_page_says_so(database_url: str) -> None:
-    app = make_app(database_url, "redis://127.0.0.1:9/0")
+    app = make_app(database_url, "redis://127.0.0.1:1025/0")
     browser = Browser(app)
     endpoint = add_endpoint(app)
     failed(app, endpoint)

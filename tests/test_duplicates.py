@@ -17,7 +17,7 @@ from .api_calls import PREFIX, Api
 from .delivering import endpoint, webhooks_of
 from .pages import Browser
 
-URL = "http://127.0.0.1:9/webhooks"
+URL = "http://127.0.0.1:1025/webhooks"
 TELEGRAM = "https://api.telegram.org/bot123456:AAExampleToken/sendMessage"
 
 

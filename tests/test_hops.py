@@ -126,10 +126,10 @@ def emitted_with(app: Flask, header: str, **values: Any) -> bool:
 def test_header_that_is_repeated_elsewhere_silences_no_other_tenant(loop: Loop) -> None:
     header = received_at_the_end(loop)
     app = loop.app
-    webhooks_of(app).create_endpoint("http://127.0.0.1:9/", tenant="app_2")
+    webhooks_of(app).create_endpoint("http://127.0.0.1:1025/", tenant="app_2")
     assert not emitted_with(app, header, tenant=TENANT)
     assert emitted_with(app, header, tenant="app_2")
-    webhooks_of(app).create_endpoint("http://127.0.0.1:9/")
+    webhooks_of(app).create_endpoint("http://127.0.0.1:1025/")
     assert emitted_with(app, header)
     assert emitted_with(app, header, tenant=TENANT)
     assert [item.tenant for item in deliveries(app)[-1:]] == [None]
@@ -175,12 +175,12 @@ def test_header_counts_for_minutes_only_and_by_this_installation(state: State) -
     ],
 )
 def test_header_that_makes_no_sense_is_none(app: Flask, state: State, value: str) -> None:
-    webhooks_of(app).create_endpoint("http://127.0.0.1:9/", tenant=TENANT)
+    webhooks_of(app).create_endpoint("http://127.0.0.1:1025/", tenant=TENANT)
     assert read_value(state.vault, value, TENANT, time.time()) is None
 
 
 def test_forged_count_is_not_believed(app: Flask, state: State) -> None:
-    webhooks_of(app).create_endpoint("http://127.0.0.1:9/", tenant=TENANT)
+    webhooks_of(app).create_endpoint("http://127.0.0.1:1025/", tenant=TENANT)
     count, rest = header_value(state.vault, 1, TENANT, time.time()).split(".", 1)
     assert count == "1"
     assert emitted_with(app, f"9.{rest}", tenant=TENANT)

@@ -45,7 +45,7 @@ def of_tenant(app: Flask, tenant: str = TENANT) -> Access:
 
 
 def add(app: Flask, tenant: str | None = TENANT) -> str:
-    created = webhooks_of(app).create_endpoint("http://127.0.0.1:9/", tenant=tenant)
+    created = webhooks_of(app).create_endpoint("http://127.0.0.1:1025/", tenant=tenant)
     return created.endpoint.id
 
 

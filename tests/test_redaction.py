@@ -251,7 +251,7 @@ def refusing(app: Flask) -> Flask:
 
 
 def subscribe(app: Flask) -> None:
-    webhooks_of(app).create_endpoint("http://127.0.0.1:9/")
+    webhooks_of(app).create_endpoint("http://127.0.0.1:1025/")
 
 
 def test_database_error_of_emit_carries_no_data(refusing: Flask) -> None:
@@ -279,7 +279,7 @@ def test_own_transactions_log_no_parameters(app: Flask, caplog: pytest.LogCaptur
     engine = state_of(app).own_engine
     with caplog.at_level(logging.INFO, "sqlalchemy.engine"):
         logging.getLogger("sqlalchemy.engine.Engine")
-        created = webhooks_of(app).create_endpoint("http://127.0.0.1:9/", secret=SECRET)
+        created = webhooks_of(app).create_endpoint("http://127.0.0.1:1025/", secret=SECRET)
         actions.send_test(
             system_access(state_of(app), "test"),
             created.endpoint.id,
