@@ -603,7 +603,7 @@ def test_every_public_function_says_what_it_is() -> None:
 LAYERS = [
     {"models"},
     {"state"},
-    {"records"},
+    {"narrow", "records"},
     {"sessions"},
     {"outbox"},
     {"delivery"},
