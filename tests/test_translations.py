@@ -17,7 +17,11 @@ from flask_babel import Babel
 
 from flask_webhooks import actions
 from flask_webhooks.admin import display, i18n, wording
+from flask_webhooks.attempt_errors import WITHOUT_BODIES
 from flask_webhooks.errors import EndpointLimitReached, Forbidden, InvalidInput, InvalidTransition
+from flask_webhooks.health import Hold
+from flask_webhooks.redis_trouble import Kind
+from flask_webhooks.state import state_of
 from flask_webhooks.texts import Text, word
 
 from .delivering import attempts, drain, emit, webhooks_of
@@ -92,7 +96,10 @@ def test_compiled_catalogue_holds_the_written_texts(language: str) -> None:
 @pytest.fixture
 def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
     app = make_app(
-        f"sqlite:///{tmp_path / 'database.sqlite'}", redis_url, WEBHOOKS_MAX_ENDPOINTS=20
+        f"sqlite:///{tmp_path / 'database.sqlite'}",
+        redis_url,
+        WEBHOOKS_MAX_ENDPOINTS=20,
+        WEBHOOKS_REQUIRE_WHOLE_ANSWER=True,
     )
     Babel(app, locale_selector=lambda: request.accept_languages.best_match(["en", "de", "fr"]))
     yield app
@@ -251,6 +258,35 @@ def test_what_workers_wrote_into_the_trail_is_in_the_language_of_the_person(app:
             "Er schlug mehr als 5 Tage lang fehl.",
             "Verwerfen",
         ]
+
+
+def test_an_attempt_without_bodies_is_told_in_the_language_of_the_person(app: Flask) -> None:
+    note = (
+        "Die Datenbank konnte die Inhalte dieses Versuchs nicht speichern, daher ist er ohne sie "
+        "festgehalten."
+    )
+    with app.test_request_context(headers={"Accept-Language": "de"}):
+        assert wording.error_text(WITHOUT_BODIES) == note
+        assert (
+            wording.error_text(f"The receiver answered 503. {WITHOUT_BODIES}")
+            == f"Der Empfänger hat mit 503 geantwortet. {note}"
+        )
+
+
+def test_troubles_are_in_the_language_of_the_person(app: Flask) -> None:
+    texts = [text for kind in Kind for text in (kind.title, kind.advice)]
+    english = [*texts, *map(wording.hold_text, Hold)]
+    with app.test_request_context(headers={"Accept-Language": "de"}):
+        german = [*map(i18n.translated, texts), *map(wording.hold_text, Hold)]
+    assert set(english).isdisjoint(german)
+    assert "Redis antwortet nicht." in german
+
+
+def test_refusals_of_the_database_are_in_the_language_of_the_person(app: Flask) -> None:
+    with app.app_context():
+        state_of(app).models.metadata.drop_all(state_of(app).engine)
+    page = Browser(app, headers={"Accept-Language": "de"}).get("/overview", 503)
+    assert "Die Tabellen von Flask-Webhooks fehlen oder sind veraltet" in page.text
 
 
 def said(browser: Browser, delivery_id: str) -> str:

@@ -27,6 +27,7 @@ METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
 #: What is raised for people, whose pages show it; the rest is for developers, or for receivers.
 ERRORS = (
     "BlockedAddress",
+    "DatabaseError",
     "DuplicateEndpoint",
     "EndpointLimitReached",
     "Forbidden",
@@ -43,6 +44,7 @@ ERRORS = (
     "Text",
     "UnknownEventType",
     "UnreadableSecret",
+    "WebhooksError",
     "_refusal",
 )
 #: Where it is raised.
@@ -54,11 +56,17 @@ RAISING = [
     "attempt_errors.py",
     "bulk/*.py",
     "catalog.py",
+    "conditions.py",
+    "database_errors.py",
     "encoding.py",
     "formats/*.py",
     "headers.py",
+    "narrow.py",
     "queries/*.py",
+    "redis_trouble.py",
     "signing.py",
+    "time_limit.py",
+    "transactions.py",
     "urls.py",
     "vault.py",
 ]

@@ -159,8 +159,8 @@ def _trouble(trouble: str) -> Banner:
         Hold.NO_DESCRIPTORS: _("Raise the worker's limit of open files (ulimit -n)."),
         Hold.NO_ROUTE: _("Check the network of the worker's machine."),
     }
-    text = f"{advice[Hold(trouble)]} {_('No attempt is spent meanwhile.')}"
-    return Banner("bad", "alert", hold_text(trouble), text)
+    meanwhile = _("No attempt is spent meanwhile.")
+    return Banner("bad", "alert", hold_text(trouble), f"{advice[Hold(trouble)]} {meanwhile}")
 
 
 def _of_redis(trouble: RedisTrouble) -> Banner:

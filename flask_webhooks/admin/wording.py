@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..attempt_errors import recognised
+from ..attempt_errors import WITHOUT_BODIES, recognised
 from ..models import ON_DEMAND, Delivery, Endpoint, EndpointHealth, Trigger
 from .display import count
 from .i18n import gettext as _
@@ -109,6 +109,9 @@ def state_reason(reason: str) -> str:
 
 def error_text(error: str) -> str:
     """What went wrong with a request: where it is a sentence of ours, in the language of the page."""
+    first = error.removesuffix(f" {WITHOUT_BODIES}")
+    if first != error:
+        return f"{error_text(first)} {translated(WITHOUT_BODIES)}"
     sentence = recognised(error)
     return error if sentence is None else translated(sentence)
 
@@ -290,6 +293,7 @@ def _change_text(name: str) -> str:
         "ended_secrets": _("Older secrets"),
         "event_type": _("Event type"),
         "bytes": _("Bytes of data"),
+        "chat_id": _("Chat"),
     }
     return words.get(name, name.replace("_", " "))
 
