@@ -22,6 +22,7 @@ from flask_webhooks.catalog import EventType, builtin_catalog
 from flask_webhooks.cli import webhooks
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.formats import Answer, Format, builtin_formats
+from flask_webhooks.formats.chat import ENDINGS, Tone
 from flask_webhooks.rendering import render_example
 
 FOLDER = Path(__file__).resolve().parent
@@ -72,6 +73,7 @@ def _part(kind: str, *arguments: str) -> str:
         "command": command,
         "format": format_,
         "examples": examples,
+        "colours": colours,
     }
     return parts[kind](*arguments).strip()
 
@@ -293,6 +295,15 @@ def examples(name: str) -> str:
 
 
 # -- commands --------------------------------------------------------------------------------------
+
+
+def colours() -> str:
+    names = {Tone.GOOD: "green", Tone.BAD: "red", Tone.WARNING: "orange", Tone.NEW: "blue"}
+    rows = [
+        (names[tone], " ".join(f"`{ending}`" for ending in sorted(endings.split())))
+        for tone, endings in ENDINGS.items()
+    ]
+    return _table(("Colour", "Endings"), rows)
 
 
 def command(*names: str) -> str:

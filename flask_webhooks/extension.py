@@ -411,7 +411,7 @@ def _receive(event_type: str) -> Callable[..., None]:
             return
         if state is None:
             return
-        signals.check_keywords(event_type, others)
+        _report_keywords(state, event_type, others)
         try:
             outbox.emit(
                 state,
@@ -428,6 +428,20 @@ def _receive(event_type: str) -> Callable[..., None]:
             _raise_or_log(_UNRECORDED, event_type, error, state)
 
     return receive
+
+
+def _report_keywords(state: State, event_type: str, unknown: Iterable[str]) -> None:
+    """Raise for keywords that a signal does not take in development, else log each of them once.
+
+    A login that works must not break in production because of the signal that tells of it.
+    """
+    for name in sorted(unknown):
+        error = signals.unknown_keyword(event_type, name)
+        if state.settings.validate_data == "raise":
+            raise error
+        if (event_type, name) not in state.reported_keywords:
+            state.reported_keywords.add((event_type, name))
+            logger.error("%s The event is recorded without it.", error)
 
 
 def _raise_or_log(message: str, event_type: str, error: Exception, state: State | None) -> None:

@@ -12,11 +12,13 @@ underscores where the event type has dots. The host sends it where the thing hap
 :param occurred_at: a time, in UTC where it has no zone; left out: now.
 :param session: the host's own session that the event rides in; left out: ``db.session``.
 
-A keyword that is none of these is a mistake in the call, and raises `InvalidInput`: the event would go out
-without what it was meant to say. Faults of ours or in the data are logged and never raised: they would break
-the login or the payment that the signal tells of. What has ended the host's transaction, such as a deadlock,
-is raised. Send a signal inside the transaction that makes it true, before its commit. Events of types that describe a
-refusal (``transactional=False`` in the catalogue) are written whatever becomes of the transaction.
+A keyword that is none of these is a mistake in the call: the event goes out without what it was meant to say.
+Where ``WEBHOOKS_VALIDATE_DATA`` is ``"raise"``, as in debug and testing mode, it raises `InvalidInput`; elsewhere
+it is logged as an error, once for each signal and keyword, and the event is recorded without it. Faults of ours or
+in the data are logged and never raised: they would break the login or the payment that the signal tells of. What
+has ended the host's transaction, such as a deadlock, is raised. Send a signal inside the transaction that makes it
+true, before its commit. Events of types that describe a refusal (``transactional=False`` in the catalogue) are
+written whatever becomes of the transaction.
 
 **Signals out.** Flask-Webhooks sends these from the process that made the attempt, once what they
 tell of is committed: with the Flask application as sender, inside its application context, and with
@@ -28,7 +30,6 @@ Blinker holds receivers weakly: connect a function of a module, or pass ``weak=F
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
 
 from blinker import NamedSignal, Namespace
 
@@ -53,15 +54,8 @@ def _inbound(event_type: str) -> NamedSignal:
     return SIGNALS[event_type]
 
 
-def check_keywords(event_type: str, unknown: Collection[str]) -> None:
-    """Refuse keywords that a signal does not take.
-
-    :param unknown: the names of all that it does not know.
-    :raises InvalidInput: there are any; says what to write instead.
-    """
-    if not unknown:
-        return
-    name = sorted(unknown)[0]
+def unknown_keyword(event_type: str, name: str) -> InvalidInput:
+    """Return an error for a keyword that a signal does not take; it says what to write instead."""
     close = difflib.get_close_matches(name, KEYWORDS, n=1, cutoff=0.8)
     if close:
         instead = f"Did you mean {close[0]!r}?"
@@ -74,7 +68,7 @@ def check_keywords(event_type: str, unknown: Collection[str]) -> None:
             f"It takes {', '.join(KEYWORDS)}. What receivers of your own need can stand in data."
         )
     signal = event_type.replace(".", "_")
-    raise InvalidInput(f"The signal {signal} does not take {name!r}. {instead}", field=name)
+    return InvalidInput(f"The signal {signal} does not take {name!r}. {instead}", field=name)
 
 
 # -- signals in ------------------------------------------------------------------------------------

@@ -13,12 +13,14 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from flask import current_app, has_app_context
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
+from .columns import utc_now
 from .database_errors import told_as_messages
 from .delivery.locks import take_write_lock
 from .errors import WebhooksError
@@ -58,6 +60,11 @@ def reading(state: State) -> Iterator[Session]:
         Session(connection, autoflush=False) as session,
     ):
         yield session
+
+
+def database_time(session: Session) -> datetime:
+    """Return the time by the database's clock, which is that of all workers."""
+    return session.execute(sa.select(utc_now())).scalar_one()
 
 
 @contextmanager

@@ -682,6 +682,46 @@ def test_what_an_import_could_not_take_is_reported(app: Flask, tmp_path: Path) -
     assert len(queries.list_endpoints(accessing(app))) == 2
 
 
+@pytest.mark.parametrize(
+    ("style", "item", "says"),
+    [
+        ("authvaultix", {"endpoint_url": "https://example.com/1"}, 'It has no "secret"'),
+        ("aureva", {"url": "https://example.com/1", "secret": "s"}, 'It has no "events"'),
+        ("standard", {"url": "https://example.com/1", "active": 7}, "neither true nor false"),
+        ("authon", {"data": {"url": "https://example.com/1"}}, 'It has no "events"'),
+    ],
+)
+def test_entry_that_cannot_be_read_is_named_by_its_url(
+    app: Flask, tmp_path: Path, style: str, item: dict[str, Any], says: str
+) -> None:
+    file = tmp_path / "export.json"
+    chat = item | {"url": "https://discord.com/api/webhooks/1/hush", "events": 7}
+    file.write_text(json.dumps([item, chat] if style == "standard" else [item]))
+    lines = run(app, "import", str(file), "--format", style).stdout.splitlines()
+    assert lines[0].startswith("1. https://example.com/1: not taken: ")
+    assert says in lines[0]
+    if style == "standard":
+        assert lines[1].startswith("2. https://discord.com/api/webhooks/1/••••: not taken")
+
+
+def test_wrong_format_of_an_import_has_a_hint_of_its_own(app: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "export.json"
+    file.write_text("not JSON")
+    line = refused(run(app, "import", str(file), "--format", "keyauth"))
+    assert line.startswith("There is no format 'keyauth'. --format names the service")
+    assert "Did you mean" not in line
+    assert "aureva" in line
+    line = refused(run(app, "import", str(file), "--format", "Aureva"))
+    assert "Did you mean 'aureva'?" in line
+    line = refused(run(app, "import", str(file)), 2)
+    assert "license_id" not in line
+    assert '[{"url": "https://' in line
+
+    file.write_text(json.dumps([{"endpoint_url": "https://example.com/1", "secret": "s"}]))
+    [line] = run(app, "import", str(file), "--format", "aureva").stdout.splitlines()
+    assert line.endswith("It is no entry of Aureva, but one of AuthVaultix: choose that format.")
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", "7", '"text"', '{"url":', "[NaN"])
 def test_a_file_that_is_no_export(app: Flask, tmp_path: Path, text: str) -> None:
     file = tmp_path / "export.json"

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from example_app.services import PostgresServer
+from flask_webhooks import actions, queries
+from flask_webhooks.access import system_access
 from flask_webhooks.delivery.clock import DatabaseClock
 from flask_webhooks.state import state_of
 
@@ -66,6 +68,30 @@ def test_deliveries_are_signed_and_recorded_by_the_clock_of_the_database(
     [hour] = statistics(behind)
     assert hour.hour <= attempt.started_at < hour.hour + timedelta(hours=1)
     assert made.secret
+
+
+@pytest.mark.parametrize("key_pair", [False, True])
+def test_old_secret_ends_by_the_clock_of_the_database(
+    behind: Flask, receiver: Receiver, key_pair: bool
+) -> None:
+    made = webhooks_of(behind).create_endpoint(receiver.url(), key_pair=key_pair).endpoint
+    access = system_access(state_of(behind), "test")
+    actions.rotate(access, made.id, overlap_seconds=BEHIND / 2, key_pair=key_pair)
+    emit(behind)
+    drain(behind)
+    [request] = receiver.requests
+    assert len(request.headers["webhook-signature"].split()) == 2
+    newest, old = queries.get_endpoint(access, made.id).secrets_until
+    assert newest is None
+    assert old is not None
+    assert seconds_from_right(old - timedelta(seconds=BEHIND / 2)) < 30
+    assert len(queries.public_keys(access, made.id)) == (2 if key_pair else 0)
+
+    actions.rotate(access, made.id, overlap_seconds=0.1, key_pair=key_pair)
+    time.sleep(0.2)
+    # It has ended for the workers, so it is not shown, or served, as one that signs.
+    assert queries.get_endpoint(access, made.id).secrets_until == (None,)
+    assert len(queries.public_keys(access, made.id)) == (1 if key_pair else 0)
 
 
 def test_health_page_shows_how_wrong_the_clock_of_a_worker_is(

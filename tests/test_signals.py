@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import time
 from typing import Any
@@ -18,8 +19,10 @@ from flask_webhooks import signals
 from flask_webhooks.catalog import EventType, builtin_catalog
 from flask_webhooks.errors import InvalidInput
 
-from .delivering import db_of, deliveries, models_of, webhooks_of
+from .delivering import close, db_of, deliveries, make_app, models_of, webhooks_of
 from .helpers import add_endpoint
+
+ACTIVATED = {"license_id": "lic_1", "license_key": "K7QF", "status": "active"}
 
 SENT_BY_THE_HOST = [
     event_type
@@ -119,17 +122,43 @@ def test_outgoing_signal_is_not_mistaken_for_an_event_type() -> None:
         ("request_id", "It takes data, tenant, idempotency_key, occurred_at, session."),
     ],
 )
-def test_keyword_that_a_signal_does_not_know_is_refused(
-    app: Flask, keyword: str, says: str
+def test_unknown_keyword_raises_in_development(
+    keyword: str, says: str, database_url: str, redis_url: str
 ) -> None:
-    add_endpoint(app)
-    values: dict[str, Any] = {"data": {"license_id": "lic_1"}, keyword: "app_1"}
-    with pytest.raises(InvalidInput) as caught:
-        signals.license_activated.send(app, **values)
-    assert says in str(caught.value)
-    assert caught.value.field == keyword
-    db_of(app).session.commit()
-    assert deliveries(app) == []
+    app = make_app(database_url, redis_url, WEBHOOKS_VALIDATE_DATA="raise")
+    values: dict[str, Any] = {"data": ACTIVATED, keyword: "app_1"}
+    with app.app_context():
+        add_endpoint(app)
+        with pytest.raises(InvalidInput) as caught:
+            signals.license_activated.send(app, **values)
+        assert says in str(caught.value)
+        assert caught.value.field == keyword
+        db_of(app).session.commit()
+        assert deliveries(app) == []
+        close(app)
+
+
+@pytest.mark.parametrize("validate", ["log", None])
+def test_unknown_keyword_is_logged_once_in_production(
+    validate: str | None, database_url: str, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(database_url, redis_url, WEBHOOKS_VALIDATE_DATA=validate)
+    with app.app_context():
+        add_endpoint(app)
+        for _ in range(3):
+            signals.license_activated.send(app, data=ACTIVATED, tennant="app_1", request_id="r-81")
+        signals.user_logged_in.send(app, data={"user_id": "u", "username": "ann"}, tennant="app_1")
+        db_of(app).session.commit()
+        assert len(deliveries(app)) == 4
+        close(app)
+    errors = [line for line in caplog.records if line.levelno == logging.ERROR]
+    said = [line.getMessage() for line in errors]
+    assert [line.exc_info for line in errors] == [None] * 3
+    assert "license_activated does not take 'request_id'." in said[0]
+    assert "license_activated does not take 'tennant'. Did you mean 'tenant'?" in said[1]
+    assert "user_logged_in does not take 'tennant'." in said[2]
+    assert all("recorded without it" in line for line in said)
+    assert "r-81" not in caplog.text
 
 
 def test_signal_rides_in_a_session_of_the_hosts_own(

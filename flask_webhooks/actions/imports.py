@@ -9,8 +9,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ..access import Access
-from ..errors import Forbidden, InvalidEndpoint, UnreadableSecret, WebhooksError
+from ..errors import Forbidden, InvalidEndpoint, InvalidInput, UnreadableSecret, WebhooksError
+from ..formats import ExportedEndpoint, Format
 from ..models import Endpoint
+from ..state import State
 from . import checks
 from .endpoints import check_quota, create_endpoint, draft_endpoint
 
@@ -68,7 +70,7 @@ def _import(
         try:
             if not isinstance(item, Mapping):
                 raise InvalidEndpoint("It is not a JSON object.")
-            label = _printable(item.get("name"))
+            label = _shown_url(access.state, item, source) or _printable(item.get("name"))
             values = _values(access, item, source)
             wire = access.state.formats[values["format"]]
             label = wire.mask_url(values["url"])
@@ -99,7 +101,7 @@ def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, A
     :raises InvalidInput: the entry cannot be read.
     """
     state = access.state
-    exported = state.formats[source].read_export(item)
+    exported = _read(state, item, source)
     url = checks.url(state, exported.get("url"))
     wire = state.formats.detect(url, source)
     secret: str | Literal[False] | None = exported.get("secret") or None
@@ -119,6 +121,46 @@ def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, A
         "description": exported.get("description", ""),
         "user_agent": exported.get("user_agent"),
     }
+
+
+def _read(state: State, item: Mapping[str, Any], source: str) -> ExportedEndpoint:
+    """Return the members of an entry.
+
+    :raises InvalidInput: it cannot be read; names the service that it looks to be from, if that is another one.
+    """
+    style = state.formats[source]
+    try:
+        return style.read_export(item)
+    except InvalidInput:
+        if _url_of(style, item) is None:
+            for other in state.formats:
+                if _url_of(other, item) is not None:
+                    raise InvalidEndpoint(
+                        "It is no entry of %(format)s, but one of %(other)s: choose that format.",
+                        format=style.label,
+                        other=other.label,
+                        field="format",
+                    ) from None
+        raise
+
+
+def _url_of(style: Format, item: Mapping[str, Any]) -> str | None:
+    """Return what an entry of a service has where its URL stands."""
+    answer = item.get("data")
+    for place in (item, answer if isinstance(answer, Mapping) else {}):
+        for name in style.url_members:
+            if isinstance(place.get(name), str) and place[name]:
+                return str(place[name])
+    return None
+
+
+def _shown_url(state: State, item: Mapping[str, Any], source: str) -> str:
+    """Return the URL of an entry as it may be shown; nothing where it is none."""
+    try:
+        url = checks.url(state, _url_of(state.formats[source], item))
+        return state.formats.detect(url, source).mask_url(url)
+    except InvalidInput:
+        return ""
 
 
 def _known(access: Access, owner: str | None) -> set[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,7 @@ from ..columns import utc_now
 from ..errors import Faults, InvalidEndpoint, InvalidInput, InvalidSecret, UnreadableSecret
 from ..models import Endpoint
 from ..state import State
+from ..transactions import database_time
 from . import checks
 from .switches import forget_failures
 from .trail import locked, record
@@ -82,7 +82,7 @@ def rotate(
             raise InvalidEndpoint(
                 "%(format)s does not sign, so there is no secret to rotate.", format=wire.label
             )
-        now = time.time()
+        now = database_time(session).timestamp()
         old = _live_secrets(state, endpoint, now)
         if old is None:
             # Workers hold an endpoint whose secrets they cannot decrypt.
@@ -118,7 +118,7 @@ def end_overlap(access: Access, endpoint_id: str) -> int:
     state = access.state
     with access.write() as session:
         endpoint = locked(session, access, endpoint_id)
-        live = _live_secrets(state, endpoint, time.time())
+        live = _live_secrets(state, endpoint, database_time(session).timestamp())
         if live is None:
             raise UnreadableSecret(
                 "The secrets of this endpoint cannot be decrypted any more: rotate to a new one."
@@ -150,7 +150,7 @@ def remove_secret(access: Access, endpoint_id: str) -> None:
         if endpoint.secrets_sealed is None:
             return
         # Workers hold an endpoint whose secrets they cannot decrypt.
-        unreadable = _live_secrets(state, endpoint, time.time()) is None
+        unreadable = _live_secrets(state, endpoint, database_time(session).timestamp()) is None
         if unreadable:
             forget_failures(session, state, endpoint.id)
         endpoint.secrets_sealed = None
@@ -173,7 +173,10 @@ def _check_overlap(seconds: float) -> float:
 
 
 def _live_secrets(state: State, endpoint: Endpoint, now: float) -> list[dict[str, Any]] | None:
-    """Secrets that still sign, newest first; ``None`` if they cannot be decrypted."""
+    """Secrets that still sign, newest first; ``None`` if they cannot be decrypted.
+
+    :param now: Unix seconds by the database's clock, which decides for the workers.
+    """
     if endpoint.secrets_sealed is None:
         return []
     try:

@@ -8,12 +8,14 @@ from typing import Any, TextIO
 import click
 
 from .. import actions, queries
+from ..access import Access
 from .failures import Failure, Misuse, reports_errors
 from .output import first_line, plain, shown_time
 from .parsing import current_access, parse_json, parse_object
 
 #: Members under which services put the list of their endpoints.
 _LISTS = ("webhooks", "endpoints", "data", "items")
+_EXAMPLE = """'[{"url": "https://example.com/webhooks"}]'"""
 
 
 @click.command()
@@ -57,10 +59,12 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
 
     Ends with status 1 if an endpoint was not taken. What was taken stays; the command can be repeated.
     """
+    access = current_access()
+    _check_service(access, format_)
     items = _entries(_read(file))
     missed = 0
     for done in actions.import_endpoints(
-        current_access(), items, format=format_, tenant=tenant, dry_run=dry_run
+        access, items, format=format_, tenant=tenant, dry_run=dry_run
     ):
         name = f"{done.number}. {plain(done.label)}".rstrip()
         endpoint = done.endpoint
@@ -107,6 +111,19 @@ def parse_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
+def _check_service(access: Access, name: str | None) -> None:
+    """Refuse a format that there is not, before the file is looked at."""
+    formats = access.state.formats
+    if name is not None and name not in formats:
+        close = formats.close_to(name)
+        hint = "" if close is None else f" Did you mean {close!r}?"
+        raise Failure(
+            f"There is no format {plain(repr(name))}.{hint} --format names the service that the export comes "
+            f"from: {', '.join(item.name for item in formats)}. Leave it out for an export in the format of "
+            "WEBHOOKS_DEFAULT_FORMAT."
+        )
+
+
 def _read(file: TextIO) -> str:
     try:
         return file.read()
@@ -121,7 +138,7 @@ def _entries(text: str) -> list[Any]:
     except (ValueError, RecursionError):
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
-            document = parse_json(text, "The file")
+            document = parse_json(text, "The file", _EXAMPLE)
         else:
             return [_line(line) for line in lines]
     if isinstance(document, dict):
@@ -130,7 +147,9 @@ def _entries(text: str) -> list[Any]:
                 return list(document[name])
         return [document]
     if not isinstance(document, list):
-        raise Misuse("The file must hold a list of endpoints, as JSON objects.")
+        raise Misuse(
+            f"The file must hold a list of endpoints, as JSON objects, such as {_EXAMPLE}."
+        )
     return document
 
 

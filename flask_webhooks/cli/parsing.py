@@ -22,8 +22,11 @@ def current_access() -> Access:
     return system_access(state_of(), f"cli:{user}")
 
 
-def parse_json(text: str, what: str) -> Any:
-    """:raises Misuse: it is not JSON."""
+_EXAMPLE = """'{"license_id": "lic_1"}'"""
+
+
+def parse_json(text: str, what: str, example: str = _EXAMPLE) -> Any:
+    """:param example: what is written instead. :raises Misuse: it is not JSON."""
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"JSON has no {constant}")
@@ -32,8 +35,7 @@ def parse_json(text: str, what: str) -> Any:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise Misuse(
-            f"{what} is not JSON ({first_line(error)}). Write an object, such as "
-            """'{"license_id": "lic_1"}'.""",
+            f"{what} is not JSON ({first_line(error)}). Write JSON, such as {example}."
         ) from error
 
 
@@ -41,5 +43,5 @@ def parse_object(text: str, what: str) -> dict[str, Any]:
     """:raises Misuse: it is not a JSON object."""
     value = parse_json(text, what)
     if not isinstance(value, dict):
-        raise Misuse(f"""{what} must be a JSON object, such as '{{"license_id": "lic_1"}}'.""")
+        raise Misuse(f"{what} must be a JSON object, such as {_EXAMPLE}.")
     return value

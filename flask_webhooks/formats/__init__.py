@@ -62,8 +62,8 @@ class Formats:
         try:
             return self._formats[name]
         except KeyError:
-            close = difflib.get_close_matches(name, self._formats, n=1)
-            hint = Text(" Did you mean %(names)s?", names=repr(close[0])) if close else ""
+            close = self.close_to(name)
+            hint = "" if close is None else Text(" Did you mean %(names)s?", names=repr(close))
             raise InvalidEndpoint(
                 "There is no format %(name)s.%(hint)s Choose one of: %(choices)s.",
                 name=repr(name),
@@ -71,6 +71,12 @@ class Formats:
                 choices=", ".join(self._formats),
                 field="format",
             ) from None
+
+    def close_to(self, name: str) -> str | None:
+        """Return the name that this may have been meant to be."""
+        return next(
+            iter(difflib.get_close_matches(name.lower(), self._formats, n=1, cutoff=0.7)), None
+        )
 
     def __contains__(self, name: object) -> bool:
         return name in self._formats

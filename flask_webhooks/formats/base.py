@@ -136,6 +136,8 @@ class Format:
     secret_optional: ClassVar[bool] = False
     #: Whether the URL itself is a secret and shown masked only.
     secret_url: ClassVar[bool] = False
+    #: What an export of the service calls the URL; the first is the one that errors name.
+    url_members: ClassVar[tuple[str, ...]] = ("url",)
     #: Seconds that its receivers are given for a whole request; ``None`` is ``WEBHOOKS_TIMEOUT``.
     timeout: ClassVar[float | None] = None
     #: The event type that a test sends where nobody chose one.

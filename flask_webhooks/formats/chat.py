@@ -44,24 +44,36 @@ class Tone(Enum):
     NEUTRAL = "⚪"
 
 
-#: What an event type says after its last dot, or its last word. Given are green for a login, red for a
-#: ban and blue for a registration.
-_ENDINGS: dict[Tone, str] = {
-    Tone.GOOD: "activated validated renewed reinstated logged_in unbanned bound succeeded recovered",
-    Tone.BAD: "rejected revoked login_failed banned mismatched failed alert disabled",
-    Tone.WARNING: "expired suspended deleted exceeded failing reset",
-    Tone.NEW: "created registered uploaded added",
+#: What an event type says at its end, in as many words as stand here. Given are green for a login, red for a
+#: ban and blue for a registration. The second lines are for event types of hosts.
+ENDINGS: dict[Tone, str] = {
+    Tone.GOOD: "activated validated renewed reinstated logged_in unbanned bound succeeded recovered "
+    "accepted approved completed confirmed delivered enabled finished fulfilled paid passed reactivated resolved "
+    "restored resumed unblocked unlocked unsuspended verified",
+    Tone.BAD: "rejected revoked login_failed banned mismatched failed alert disabled "
+    "aborted attacked blocked breached broken compromised crash crashed declined denied disputed error errored "
+    "leaked lost refused stolen terminated",
+    Tone.WARNING: "expired suspended deleted exceeded failing reset "
+    "abandoned canceled cancelled degraded delayed downgraded expiring flagged limited locked overdue paused "
+    "refunded skipped throttled timed_out timeout unbound warning",
+    Tone.NEW: "created registered uploaded added "
+    "imported invited issued joined opened ordered placed published received released requested started submitted",
 }
-_TONES = {ending: tone for tone, endings in _ENDINGS.items() for ending in endings.split()}
+_TONES = {ending: tone for tone, endings in ENDINGS.items() for ending in endings.split()}
 #: Where the last word alone would mislead.
 _TONES_OF_TYPES: dict[str, Tone] = {"blacklist.added": Tone.BAD, "session.created": Tone.GOOD}
 
 
 def tone_of(event_type: str) -> Tone:
     """The tone of an event type, also of one of the host's own."""
-    last = event_type.rpartition(".")[2]
-    tone = _TONES_OF_TYPES.get(event_type) or _TONES.get(last)
-    return tone or _TONES.get(last.rpartition("_")[2], Tone.NEUTRAL)
+    if event_type in _TONES_OF_TYPES:
+        return _TONES_OF_TYPES[event_type]
+    ending = event_type.rpartition(".")[2]
+    while ending not in _TONES and ending:
+        first, _, ending = ending.partition("_")
+        if first == "not":
+            return Tone.NEUTRAL
+    return _TONES.get(ending, Tone.NEUTRAL)
 
 
 @dataclass(frozen=True, slots=True)

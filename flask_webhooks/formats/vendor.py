@@ -34,8 +34,6 @@ class Vendor(HexSigned):
     members_by_type: ClassVar[Mapping[str, Members]] = {}
     #: Whether an export of the service names the events of each endpoint.
     exports_events: ClassVar[bool] = True
-    #: What an export calls the URL; the first is the one that errors name.
-    url_members: ClassVar[tuple[str, ...]] = ("url",)
 
     def required_secret(self, target: Target) -> str:
         """The secret that goes with this request.

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint, is_id, no_endpoint
+from ..columns import utc_now
 from ..conditions import holds, of_tenant
 from ..delivery import rates
 from ..errors import UnreadableSecret
@@ -176,10 +177,9 @@ def get_endpoint(
     access.require("view", find_endpoint(access, endpoint_id, deleted=include_deleted))
     state = access.state
     models = state.models
-    moment = now or datetime.now(UTC)
     with access.read() as session:
-        endpoint, health, free_at = session.execute(
-            sa.select(models.Endpoint, models.EndpointHealth, models.Bucket.free_at)
+        endpoint, health, free_at, database_now = session.execute(
+            sa.select(models.Endpoint, models.EndpointHealth, models.Bucket.free_at, utc_now())
             .join_from(
                 models.Endpoint,
                 models.EndpointHealth,
@@ -191,6 +191,7 @@ def get_endpoint(
             )
             .where(models.Endpoint.id == endpoint_id)
         ).one()
+        moment = now or database_now
         counts = _counts(session, state, models.Endpoint.id == endpoint_id, moment)
         wait = None
         if free_at is not None and free_at > moment + rates.HORIZON:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from ..access import Access, find_endpoint
 from ..errors import UnreadableSecret
 from ..models import Endpoint
+from ..transactions import database_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,12 @@ def public_keys(
         items = state.vault.open(endpoint.secrets_sealed)
     except UnreadableSecret:
         return ()
-    moment = (now or datetime.now(UTC)).timestamp()
+    if now is None and any(item["expires_at"] is not None for item in items):
+        with access.read() as session:
+            now = database_time(session)
     return tuple(
         PublicKey(text, None if end is None else datetime.fromtimestamp(end, UTC))
         for item in items
-        if ((end := item["expires_at"]) is None or end > moment)
+        if ((end := item["expires_at"]) is None or now is None or end > now.timestamp())
         and (text := style.public_key(item["secret"])) is not None
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from ..access import Access, find_endpoint, is_id
 from ..models import Attempt
 from ..signature_check import Sent, Verdict, check, parse_headers
+from ..transactions import database_time
 
 #: Attempts of one delivery that a request is compared with; the latest ones.
 COMPARED = 20
@@ -28,7 +29,10 @@ def check_signature(
     """
     endpoint = find_endpoint(access, endpoint_id)
     access.require("secret", endpoint)
-    moment = now or datetime.now(UTC)
+    if now is None:
+        # Workers sign by this clock.
+        with access.read() as session:
+            now = database_time(session)
     given = parse_headers(headers)
     secrets: list[str] = []
     if endpoint.secrets_sealed is not None:
@@ -36,7 +40,7 @@ def check_signature(
         secrets = [item["secret"] for item in stored]
     event_id = next((given[name] for name in _ID_HEADERS if name in given), "")
     sent = _sent(access, endpoint_id, event_id) if is_id(event_id) and event_id else []
-    return check(given, body, secrets, sent, moment)
+    return check(given, body, secrets, sent, now)
 
 
 def _sent(access: Access, endpoint_id: str, event_id: str) -> list[Sent]:
