@@ -1,16 +1,22 @@
-"""The bare loop: what aiohttp alone does with the same bytes, without a database and without checks."""
+"""The bare loops: what aiohttp and libcurl alone do with the same bytes, without a database."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
+from flask_webhooks.addresses import NetworkPolicy
+
 from .counting import Receiver
+from .libcurl.client import Client
+from .libcurl.exchange import Request
 from .workers import BenchmarkError
 
 
@@ -29,17 +35,52 @@ class Sample:
 def bare_rate(
     receiver: Receiver, sample: Sample, path: str, deliveries: int, endpoints: int, concurrency: int
 ) -> float:
-    """Requests per second of one session on the same kind of loop as the worker's.
+    """Requests per second of one session of aiohttp on the same kind of loop as the worker's.
 
     :raises BenchmarkError: the receiver did not get each of them once.
     """
+    with _counted(receiver, path, deliveries):
+        return _run(_send_all(receiver.url + path, sample, deliveries, endpoints, concurrency))
+
+
+def libcurl_rate(
+    receiver: Receiver, sample: Sample, path: str, deliveries: int, endpoints: int, concurrency: int
+) -> float:
+    """Requests per second of a client on libcurl, which vets addresses and bounds answers.
+
+    :raises BenchmarkError: the receiver did not get each of them once.
+    """
+    urls = [f"{receiver.url}{path}/{number}" for number in range(endpoints)]
+    width = len(sample.webhook_id) - 4
+    requests = (
+        Request(
+            url=urls[number % endpoints],
+            headers=[*(sample.headers | {"webhook-id": f"evt_{number:0{width}}"}).items()],
+            body=sample.body,
+            timeout=60.0,
+        )
+        for number in range(deliveries)
+    )
+    client = Client(NetworkPolicy.from_config(["127.0.0.0/8"]), 16 * 1024)
+    with _counted(receiver, path, deliveries), contextlib.closing(client):
+        began = time.perf_counter()
+        for request in itertools.islice(requests, concurrency):
+            client.start(request)
+        while len(client):
+            for _ in client.perform(60.0):
+                for request in itertools.islice(requests, 1):
+                    client.start(request)
+        return deliveries / (time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def _counted(receiver: Receiver, path: str, deliveries: int) -> Iterator[None]:
+    """A block in which the receiver gets so many requests, each once."""
     receiver.reset()
-    kind = path.split("/")[1]
-    rate = _run(_send_all(receiver.url + path, sample, deliveries, endpoints, concurrency))
-    seen = receiver.seen(kind)
+    yield
+    seen = receiver.seen(path.split("/")[1])
     if (seen.requests, seen.distinct) != (deliveries, deliveries):
         raise BenchmarkError(f"The receiver counted {seen} of {deliveries} requests")
-    return rate
 
 
 async def _send_all(

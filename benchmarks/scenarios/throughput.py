@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ..bare import bare_rate
+from ..bare import bare_rate, libcurl_rate
 from ..bench import Bench, Scale
 from ..host import Host
 from ..peering import peer_rate
@@ -59,10 +59,11 @@ def _measure(
     sample = host.sample(tenant)
     deliveries = size.events * ENDPOINTS
     account = Account()
-    ours, bare, jobs = in_turns(
+    ours, bare, libcurl, jobs = in_turns(
         size.rounds,
         lambda: host.drain_rate(kind, size.events, deliveries, account, tenant),
         lambda: bare_rate(bench.receiver, sample, path, deliveries, ENDPOINTS, host.concurrency),
+        lambda: libcurl_rate(bench.receiver, sample, path, deliveries, ENDPOINTS, host.concurrency),
         lambda: peer_rate(bench.receiver, host, peer, sample, path, size.jobs),
     )
     name = f"throughput, receiver at {latency} ms" if latency else "throughput"
@@ -78,4 +79,5 @@ def _measure(
         possible = host.concurrency / (latency / 1000)
         yield result(f"{name}: concurrency ÷ latency", theirs=possible, goal=_POSSIBLE_GOAL)
     yield result(f"{name}: bare loop", theirs=bare, goal=None if latency else _BARE_GOAL[database])
+    yield result(f"{name}: bare loop of libcurl", theirs=libcurl)
     yield result(f"{name}: a job each", theirs=jobs, goal=None if latency else _JOB_GOAL)
