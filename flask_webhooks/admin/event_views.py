@@ -19,8 +19,9 @@ def register(blueprint: Blueprint) -> None:
 def event_list() -> Response:
     """Events in scope, newest first; filters stand in the URL."""
     filters = Filters(request.args, "type", "id", "tenant", "since", "until")
+    access = current_access()
     page = queries.list_events(
-        current_access(),
+        access,
         filters.get("type"),
         before=filters.before,
         since=filters.moment("since"),
@@ -28,8 +29,13 @@ def event_list() -> Response:
         id=filters.get("id"),
         tenant=filters.get("tenant"),
     )
-    settings = current_access().state.settings
-    return render("event_list.html", page=page, filters=filters, settings=settings)
+    return render(
+        "event_list.html",
+        page=page,
+        filters=filters,
+        settings=access.state.settings,
+        unknown=None if page.items else queries.unknown_tenant(access, filters.get("tenant")),
+    )
 
 
 def event(event_id: str) -> Response:
