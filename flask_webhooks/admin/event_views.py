@@ -69,6 +69,9 @@ def event_subscribe(event_id: str, endpoint_id: str) -> Response:
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("manage", detail.endpoint)
     access.require("send", detail.endpoint)
+    form = ConfirmForm()
+    if request.method == "POST":
+        form.check_csrf()
     event = queries.get_event(access, event_id).event
     subscribed = matches(detail.endpoint.events, event.type)
 
@@ -78,8 +81,9 @@ def event_subscribe(event_id: str, endpoint_id: str) -> Response:
 
     return ask(
         "subscribe.html",
-        ConfirmForm(),
+        form,
         subscribe,
+        no_store=True,
         detail=detail,
         event=event,
         subscribed=subscribed,
