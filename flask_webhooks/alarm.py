@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,15 +32,22 @@ from .protocol import FORGET_PAST, SCHEDULE, SUMMON, WAKE, Keys, hash_tag
 JOB = "flask_webhooks.jobs.drain"
 #: Seconds that RQ keeps a failed drain job for people to look at.
 FAILURE_TTL = 24 * 3600
+#: Seconds after which a job of an application in testing mode is gone, if no worker takes it.
+TEST_TTL = 60
 #: Seconds that the worker side waits for Redis to accept, and then for an answer.
 PATIENCE = 1.0
 
 
 class Alarm:
-    """Wakes the workers of one application."""
+    """Wakes the workers of one application.
 
-    def __init__(self, settings: Settings) -> None:
+    :param testing: whether the application is in testing mode now. Each test may have a database, and so an
+        installation, of its own, whose jobs no worker ever takes.
+    """
+
+    def __init__(self, settings: Settings, testing: Callable[[], bool] = lambda: False) -> None:
         self.settings = settings
+        self._testing = testing
         # In a cluster, scripts reach the keys of one slot only: ours share the slot of RQ's.
         self.keys = Keys(settings.installation, hash_tag(Queue.redis_queue_namespace_prefix))
         #: What the host's requests ask of Redis, bounded in time.
@@ -123,7 +131,10 @@ class Alarm:
             return False
         # RQ leaves fractions of a second out; woken before its time, a drain would find nothing.
         moment = datetime.fromtimestamp(math.ceil(at.timestamp()), UTC)
-        rq_queue.enqueue_at(moment, JOB, **self._job_options(), job_id=job_id)
+        options = self._job_options()
+        if options["ttl"] is not None:
+            options["ttl"] += max(0, math.ceil(at.timestamp() - time.time()))
+        rq_queue.enqueue_at(moment, JOB, **options, job_id=job_id)
         return True
 
     def forget_past(self, client: redis.Redis) -> int:
@@ -135,14 +146,26 @@ class Alarm:
         arguments = [str(int(time.time())), self._alarm_prefix, Job.key_for("")]
         return int(client.eval(FORGET_PAST, 1, *keys, *arguments))
 
-    def enqueue(self, client: redis.Redis, hops: int = 0, installation: str | None = None) -> None:
+    @property
+    def job_ttl(self) -> int | None:
+        """Seconds that a job of ours may wait for a worker; ``None`` is for ever."""
+        return TEST_TTL if self._testing() else None
+
+    def enqueue(
+        self,
+        client: redis.Redis,
+        hops: int = 0,
+        installation: str | None = None,
+        ttl: int | None = None,
+    ) -> None:
         """Enqueue a drain without asking whether it is needed.
 
         :param hops: how often workers of other installations passed it on.
         :param installation: whose it is; our own when not given.
+        :param ttl: that of the job which is passed on.
         :raises redis.RedisError: Redis did not do it.
         """
-        options = self._job_options(hops, installation)
+        options = self._job_options(hops, installation, ttl)
         self.queue(client).enqueue(JOB, **options)
 
     def _enqueue_if(
@@ -170,8 +193,11 @@ class Alarm:
             pipeline.delete(self.keys.entering)
             pipeline.execute()
 
-    def _job_options(self, hops: int = 0, installation: str | None = None) -> dict[str, Any]:
+    def _job_options(
+        self, hops: int = 0, installation: str | None = None, ttl: int | None = None
+    ) -> dict[str, Any]:
         return {
+            "ttl": self.job_ttl if installation is None else ttl,
             "args": (installation or self.settings.installation, hops),
             # RQ raises in the middle of the event loop when this runs out; a drain ends long before. Its last
             # requests take no longer than a lease, whatever their endpoints ask for.

@@ -115,7 +115,7 @@ class Webhooks:
             catalog=self.catalog,
             formats=self.formats,
             hooks=self.hooks,
-            alarm=Alarm(settings),
+            alarm=Alarm(settings, lambda: app.testing),
         )
         app.extensions[EXTENSION] = state
         app.teardown_appcontext(lambda error: sessions.end_context(state))

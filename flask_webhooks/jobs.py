@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
@@ -26,6 +27,8 @@ logger = logging.getLogger("flask_webhooks.jobs")
 
 #: How often workers of other installations pass a job on before it is dropped.
 MAX_HOPS = 20
+#: The same for jobs of test suites, of which there may be many.
+MAX_HOPS_OF_TESTS = 2
 #: Seconds that we leave the queue to the workers of the other installation.
 HOP_PAUSE = (0.05, 0.5)
 
@@ -44,8 +47,9 @@ def drain(installation: str, hops: int = 0) -> int:
     after_fork(state)
     if installation != state.settings.installation:
         with contextlib.closing(state.alarm.connect()) as client:
-            enqueue = state.alarm.enqueue
-            pass_on(state, installation, hops, lambda: enqueue(client, hops + 1, installation))
+            enqueue, ttl = state.alarm.enqueue, current_ttl()
+            again = partial(enqueue, client, hops + 1, installation, ttl)
+            pass_on(state, installation, hops, again, ttl)
         return 0
     job = get_current_job()
     if job is None:
@@ -149,12 +153,28 @@ def engines(state: State) -> list[sa.Engine]:
         return list(state.db.engines.values())
 
 
-def pass_on(state: State, installation: str, hops: int, again: Callable[[], object]) -> None:
+def current_ttl() -> int | None:
+    """Return the seconds that the current job may wait; ``None`` is for ever."""
+    job = get_current_job()
+    return None if job is None else job.ttl
+
+
+def pass_on(
+    state: State,
+    installation: str,
+    hops: int,
+    again: Callable[[], object],
+    ttl: int | None = None,
+) -> None:
     """Put another host's job back into the queue that we share with it.
 
     :param hops: how often it met workers of other installations.
     :param again: enqueues it once more.
+    :param ttl: of the job; only those of test suites have one.
     """
+    if ttl is not None and hops >= MAX_HOPS_OF_TESTS:
+        logger.debug("Dropped a job of a test suite (installation %s)", installation)
+        return
     if hops >= MAX_HOPS:
         logger.error(
             "Dropped a job of installation %s: no worker of it takes jobs from queue %r. Give each host a "

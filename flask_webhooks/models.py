@@ -388,7 +388,7 @@ class Heartbeat(Row):
     __tablename__ = "webhooks_heartbeat"
 
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
-    #: ``worker`` or ``drain``.
+    #: ``worker`` or ``drain``, or ``stopped`` for the last one of these that ended in good order.
     kind: Mapped[str] = mapped_column(String(16))
     host: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int] = mapped_column()

@@ -29,6 +29,7 @@ from .sessions import (
     pending_of,
     savepoint,
     wake,
+    wake_at_checkin,
     write,
 )
 from .state import AllTenants, State
@@ -121,6 +122,9 @@ def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> E
     if event is not None and event.id == draft.id:
         # The first event of a repeated key stands and falls with another transaction, or was noted before.
         pending_of(session).add(state, connection, draft.type)
+        if given_connection(state, session) is not None:
+            # Such a session may be dropped without an end, and the host commits the connection's transaction.
+            wake_at_checkin(state, connection)
     return event
 
 

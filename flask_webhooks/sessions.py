@@ -161,12 +161,20 @@ def wake(written: Sequence[tuple[State, sa.Connection | None]]) -> None:
     now = []
     for state, connection in written:
         if connection is None or not _goes_on(connection):
+            if connection is not None and not connection.closed:
+                waiting = connection.info.get(_KEY, [])
+                waiting[:] = [known for known in waiting if known is not state]
             now.append(state)
         else:
-            waiting = connection.info.setdefault(_KEY, [])
-            waiting[:] = _distinct([*waiting, state])
+            wake_at_checkin(state, connection)
     for state in _distinct(now):
         state.alarm.wake()
+
+
+def wake_at_checkin(state: State, connection: sa.Connection) -> None:
+    """Wake the workers once the host is done with a connection of its own."""
+    waiting = connection.info.setdefault(_KEY, [])
+    waiting[:] = _distinct([*waiting, state])
 
 
 def given_connection(state: State, session: Session) -> sa.Connection | None:

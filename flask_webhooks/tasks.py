@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import redis
@@ -15,7 +16,7 @@ import redis
 from .bulk.calling import anything_waiting, enqueue, others_wait, put
 from .bulk.runner import run_next
 from .delivery.locks import reading
-from .jobs import after_fork, find_app, pass_on
+from .jobs import after_fork, current_ttl, find_app, pass_on
 from .logs import without_stop
 from .redis_trouble import explain
 from .state import State, state_of
@@ -40,7 +41,9 @@ def run(installation: str, hops: int = 0) -> None:
     client = state.alarm.connect()
     try:
         if installation != state.settings.installation:
-            pass_on(state, installation, hops, lambda: put(state, client, installation, hops + 1))
+            ttl = current_ttl()
+            again = partial(put, state, client, installation, hops + 1, ttl)
+            pass_on(state, installation, hops, again, ttl)
             return
         with told_to_stop() as stopping:
             clock = Slice(state, client, stopping)

@@ -286,6 +286,7 @@ class World:
             "/events?type=file.updated",
             *(f"/events/{id_}" for id_ in self.events.values()),
             *(f"/events/{id_}?webhook=good" for id_ in self.events.values()),
+            *(f"/events/{id_}/subscribe/{one[0]}" for id_ in self.events.values()),
             "/event-types",
             "/event-types/license.created",
             "/event-types/test",
@@ -471,6 +472,8 @@ def spoil(app: Flask) -> int:
     state = state_of(app)
     count = 0
     with state.engine.begin() as connection:
+        # One of each: their names will be equal.
+        connection.execute(sa.delete(state.table("Heartbeat")))
         connection.execute(
             sa.insert(state.table("Heartbeat")).values(
                 name="w", kind="worker", host="h", pid=1, started_at=utc_now(), seen_at=utc_now()

@@ -597,6 +597,7 @@ def report(seen: float | None = None, late: float | None = None, due: int = 3) -
         now=NOW,
         heartbeats=[],
         last_seen_at=None if seen is None else NOW - timedelta(seconds=seen),
+        alive_at=None if seen is None else NOW - timedelta(seconds=seen),
         pending=due,
         sending=0,
         held=0,

@@ -420,6 +420,7 @@ def test_banners_from_the_registries_of_rq(
         None if seen is None else NOW - timedelta(seconds=seen),
         3 if late else 0,
         None if late is None else NOW - timedelta(seconds=late),
+        alive_at=None if seen is None else NOW - timedelta(seconds=seen),
     )
     with app.app_context():
         shown = banners.from_report(report, operator=True, engine=given)

@@ -242,7 +242,10 @@ def test_each_post_without_its_token_is_refused(
     endpoint = add_endpoint(app)
     task = actions.start_task(accessing(app), "discard", endpoint.id)
     world = World(
-        {"good": endpoint.id}, {"pending": add_delivery(app, endpoint)}, {}, {"waiting": task.id}
+        {"good": endpoint.id},
+        {"pending": add_delivery(app, endpoint)},
+        {"emitted": "evt_none"},
+        {"waiting": task.id},
     )
     browser = Browser(app)
     before = contents(app)

@@ -14,13 +14,16 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
+from flask_webhooks import queries
+from flask_webhooks.admin import banners
 from flask_webhooks.delivery.heartbeat import FORGET_AFTER, Sign, beat, end
+from flask_webhooks.members import health_members
 from flask_webhooks.models import Heartbeat
 from flask_webhooks.signals import attempt_recorded
 from flask_webhooks.state import state_of
 
 from .delivering import drain, emit, models_of, webhooks_of
-from .helpers import database_time
+from .helpers import accessing, database_time
 from .processes import OURS, WorkerProcess, config_of, wait_until
 from .receiver import Receiver
 
@@ -98,14 +101,46 @@ def test_silent_processes_are_forgotten_when_another_one_comes(app: Flask) -> No
     assert [found.name for found in signs(app)] == ["worker-2", "worker-3"]
 
 
-def test_process_that_ends_takes_itself_off_the_list(app: Flask) -> None:
+def test_process_that_ends_is_remembered_until_another_one_ends(app: Flask) -> None:
+    state = state_of(app)
+    now = database_time(app)
+    access = accessing(app)
+    other = replace(SIGN, name="worker-2")
+    with state.engine.connect() as connection:
+        beat(state, connection, SIGN, now)
+        beat(state, connection, other, now)
+        end(state, connection, "somebody else")
+        assert [found.kind for found in signs(app)] == ["worker", "worker"]
+        end(state, connection, SIGN.name)
+        assert [(found.name, found.kind) for found in signs(app)] == [
+            ("worker-1", "stopped"),
+            ("worker-2", "worker"),
+        ]
+        assert queries.backlog(access).alive_at == now
+        end(state, connection, other.name)
+        assert [(found.name, found.kind) for found in signs(app)] == [("worker-2", "stopped")]
+        report = queries.health(access)
+        assert (report.last_seen_at, report.alive_at) == (now, None)
+        # It starts again under the same name.
+        again = replace(other, pid=7)
+        later = now + timedelta(seconds=5)
+        beat(state, connection, again, later)
+    [found] = signs(app)
+    assert (found.kind, found.pid, found.started_at) == ("worker", 7, later)
+
+
+def test_last_worker_that_stopped_is_told_of_as_that(app: Flask, redis_url: str) -> None:
+    """By the page, the API and the command alike, and not as one that is alive."""
     state = state_of(app)
     with state.engine.connect() as connection:
-        beat(state, connection, SIGN, database_time(app))
-        end(state, connection, "somebody else")
-        assert len(signs(app)) == 1
+        beat(state, connection, SIGN, database_time(app) - timedelta(seconds=77))
         end(state, connection, SIGN.name)
-    assert signs(app) == []
+    access = accessing(app)
+    [row] = health_members(queries.health(access), None)["heartbeats"]
+    assert (row["name"], row["kind"]) == (SIGN.name, "stopped")
+    assert [banner.title for banner in banners.current(access)] == [
+        "No worker shows a sign of life."
+    ]
 
 
 def test_drain_is_on_the_list_while_it_runs(app: Flask, receiver: Receiver) -> None:
@@ -120,4 +155,4 @@ def test_drain_is_on_the_list_while_it_runs(app: Flask, receiver: Receiver) -> N
         drain(app)
     [found] = seen
     assert (found.kind, found.pid) == ("drain", os.getpid())
-    assert signs(app) == []
+    assert [sign.kind for sign in signs(app)] == ["stopped"]

@@ -15,6 +15,8 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 
 from flask_webhooks import Worker, jobs
+from flask_webhooks.alarm import TEST_TTL
+from flask_webhooks.bulk import calling
 from flask_webhooks.delivery.claim import Room
 from flask_webhooks.delivery.rehearsal import rehearse
 from flask_webhooks.errors import ConfigurationError
@@ -119,6 +121,32 @@ def test_a_foreign_job_that_nobody_takes_is_dropped_in_the_end(
     assert jobs.drain("somebody-else", jobs.MAX_HOPS) == 0
     assert jobs_of(client) == []
     assert "WEBHOOKS_QUEUE" in caplog.text
+
+
+def test_jobs_of_a_test_suite_on_a_shared_redis_do_not_stay(
+    app: Flask, receiver: Receiver, client: redis.Redis
+) -> None:
+    """The worker of another installation has no trouble with them, and they go by themselves."""
+    webhooks_of(app).create_endpoint(receiver.url())
+    emit(app)
+    (job,) = jobs_of(client)
+    assert client.ttl(job.key) == -1
+    client.flushall()
+    app.testing = True
+    emit(app)
+    calling.call(state_of(app))
+    found = jobs_of(client)
+    assert len(found) == 2
+    assert all(0 < int(client.ttl(job.key)) <= TEST_TTL for job in found)
+    config = config_of(app) | {"WEBHOOKS_INSTALLATION": "developing"}
+    _, output = rq_worker(
+        *("--burst", "--url", str(app.config["WEBHOOKS_REDIS_URL"]), "webhooks"),
+        config=config,
+        FLASK_APP="tests.hostapp:create_app",
+    )
+    assert "Dropped" not in output
+    assert "ERROR" not in output
+    assert jobs_of(client) == []
 
 
 def test_sweep_wakes_nobody_when_nothing_is_due(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import gc
 import logging
 import shutil
 import threading
@@ -681,6 +682,30 @@ def test_joined_session_that_is_only_closed_has_dropped_nothing(
     assert types(app) == [CREATED]
     assert wake_ups(app) == 1
     assert complaints(caplog) == []
+
+
+@on_every_database
+@pytest.mark.parametrize("outer", [True, False])
+def test_joined_session_that_is_dropped_unclosed_wakes(app: Flask, outer: bool) -> None:
+    with db_of(app).engine.connect() as connection:
+        if outer:
+            connection.begin()
+        webhooks_of(app).emit(CREATED, DATA, session=orm.Session(connection))
+        gc.collect()
+        assert wake_ups(app) == 0
+        connection.commit()
+    assert types(app) == [CREATED]
+    assert wake_ups(app) == 1
+
+
+@on_every_database
+def test_joined_session_that_commits_by_itself_wakes_once(app: Flask) -> None:
+    with db_of(app).engine.connect() as connection:
+        with orm.Session(connection) as session:
+            webhooks_of(app).emit(CREATED, DATA, session=session)
+            session.commit()
+        assert wake_ups(app) == 1
+    assert wake_ups(app) == 1
 
 
 @on_every_database

@@ -17,6 +17,7 @@ from .endpoints import (
 from .imports import Imported, import_endpoints
 from .secrets import Rotated, end_overlap, remove_secret, rotate, rotate_secret
 from .settings import EndpointChanges, NewEndpoint
+from .subscribing import subscribe_and_replay
 from .switches import pause_endpoint, resume_endpoint
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "send_test",
     "start_task",
     "stop_task",
+    "subscribe_and_replay",
     "update_endpoint",
 ]

@@ -96,7 +96,7 @@ def from_report(
 
 def _seen(report: Backlog, silence: float) -> bool:
     """Whether anybody who delivers gave a sign of life lately."""
-    seen = report.last_seen_at
+    seen = report.alive_at
     return seen is not None and report.now - seen <= timedelta(seconds=silence)
 
 

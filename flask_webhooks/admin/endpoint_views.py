@@ -47,7 +47,8 @@ def endpoint_list() -> Response:
     )
     older = rows[_LISTED - 1].endpoint.id if len(rows) > _LISTED else None
     rows = rows[:_LISTED]
-    used, limit = (0, None) if tenant is None else queries.quota(access, tenant)
+    unknown = None if rows else queries.unknown_tenant(access, tenant)
+    used, limit = (0, None) if tenant is None or unknown else queries.quota(access, tenant)
     return render(
         "endpoint_list.html",
         rows=rows,
@@ -55,6 +56,7 @@ def endpoint_list() -> Response:
         before=before,
         older=older,
         tenant=tenant if _operates(access) else None,
+        unknown=unknown,
         used=used,
         limit=limit,
         show_tenants=_operates(access) and any(row.endpoint.tenant is not None for row in rows),

@@ -6,21 +6,31 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request
 
-from .. import queries
+from .. import actions, queries
+from ..catalog import matches
+from .asking import ask, done
 from .filters import Filters
+from .forms import ConfirmForm
+from .i18n import gettext as _
 from .page import current_access, render
 
 
 def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/events", view_func=event_list)
     blueprint.add_url_rule("/events/<event_id>", view_func=event)
+    blueprint.add_url_rule(
+        "/events/<event_id>/subscribe/<endpoint_id>",
+        view_func=event_subscribe,
+        methods=["GET", "POST"],
+    )
 
 
 def event_list() -> Response:
     """Events in scope, newest first; filters stand in the URL."""
     filters = Filters(request.args, "type", "id", "tenant", "since", "until")
+    access = current_access()
     page = queries.list_events(
-        current_access(),
+        access,
         filters.get("type"),
         before=filters.before,
         since=filters.moment("since"),
@@ -28,8 +38,13 @@ def event_list() -> Response:
         id=filters.get("id"),
         tenant=filters.get("tenant"),
     )
-    settings = current_access().state.settings
-    return render("event_list.html", page=page, filters=filters, settings=settings)
+    return render(
+        "event_list.html",
+        page=page,
+        filters=filters,
+        settings=access.state.settings,
+        unknown=None if page.items else queries.unknown_tenant(access, filters.get("tenant")),
+    )
 
 
 def event(event_id: str) -> Response:
@@ -45,4 +60,32 @@ def event(event_id: str) -> Response:
         most_explained=queries.EXPLAINED,
         routings=queries.explain_routing(access, detail, search),
         now=datetime.now(UTC),
+    )
+
+
+def event_subscribe(event_id: str, endpoint_id: str) -> Response:
+    """Subscribe a webhook to the type of an event that it did not get, and send it this one."""
+    access = current_access()
+    detail = queries.get_endpoint(access, endpoint_id)
+    access.require("manage", detail.endpoint)
+    access.require("send", detail.endpoint)
+    form = ConfirmForm()
+    if request.method == "POST":
+        form.check_csrf()
+    event = queries.get_event(access, event_id).event
+    subscribed = matches(detail.endpoint.events, event.type)
+
+    def subscribe() -> Response:
+        delivery = actions.subscribe_and_replay(access, endpoint_id, event_id)
+        return done(_("The event is queued for the webhook."), "delivery", delivery_id=delivery.id)
+
+    return ask(
+        "subscribe.html",
+        form,
+        subscribe,
+        no_store=True,
+        detail=detail,
+        event=event,
+        subscribed=subscribed,
+        heading=_("Send the event") if subscribed else _("Subscribe and send the event"),
     )

@@ -98,5 +98,6 @@ def activity() -> Response:
         endpoints=endpoints,
         filters=filters,
         actions=wording.action_texts(),
+        unknown=None if page.items else queries.unknown_tenant(access, filters.get("tenant")),
         endpoint=None if wanted is None else find_endpoint(access, wanted, deleted=True),
     )

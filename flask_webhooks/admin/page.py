@@ -92,6 +92,7 @@ class Toolbox:
     shown_headers = display.SHOWN_HEADERS
 
     delivery_status = staticmethod(wording.delivery_status)
+    state_words = staticmethod(wording.state_words)
     endpoint_status = staticmethod(wording.endpoint_status)
     outcome_status = staticmethod(wording.outcome_status)
     state_reason = staticmethod(wording.state_reason)

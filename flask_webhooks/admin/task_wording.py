@@ -11,7 +11,7 @@ from ..models import TaskKind
 from .display import count
 from .i18n import gettext as _
 from .i18n import ngettext
-from .wording import Status, delivery_status
+from .wording import Status, state_words
 
 
 def task_status(state: str) -> Status:
@@ -136,7 +136,7 @@ def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | da
         if name in ("since", "until"):
             value = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
         elif name == "state":
-            value = delivery_status(value).word
+            value = state_words(value)
         elif value == "none":
             value = _("No answer")
         found.append((label, value))

@@ -52,6 +52,11 @@ def delivery_status(state: str, attempts: int = 0, trigger: str = Trigger.RETRY)
             return Status(other, "off", "dot")
 
 
+def state_words(state: str) -> str:
+    """Return the words that rows have for deliveries in a state, for filters."""
+    return _("Queued or retrying") if state == "pending" else delivery_status(state).word
+
+
 def endpoint_status(state: str, *, failing: bool = False) -> Status:
     """An endpoint's state, or that it is failing while it is active."""
     match state:
@@ -208,6 +213,7 @@ def action_texts() -> dict[str, str]:
         "endpoint.secret_removed": _("removed the secret"),
         "endpoint.disabled": _("disabled the webhook"),
         "delivery.resent": _("resent a delivery"),
+        "event.replayed": _("sent an event of the past to the webhook"),
         "delivery.cancelled": _("cancelled a delivery"),
         "task.started": _("started a task"),
         "task.stopped": _("stopped a task"),

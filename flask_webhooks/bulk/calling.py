@@ -48,7 +48,7 @@ def enqueue(state: State, client: redis.Redis) -> bool:
     # Not a look into the queue, which may be long.
     if _waits(client, client.get(key)):
         return False
-    job_id = put(state, client, state.settings.installation)
+    job_id = put(state, client, state.settings.installation, ttl=state.alarm.job_ttl)
     client.set(key, job_id, ex=BELIEVED)
     return True
 
@@ -63,11 +63,18 @@ def _waits(client: redis.Redis, job_id: Any) -> bool:
     return job.get_status(refresh=False) == JobStatus.QUEUED
 
 
-def put(state: State, client: redis.Redis, installation: str, hops: int = 0) -> str:
+def put(
+    state: State,
+    client: redis.Redis,
+    installation: str,
+    hops: int = 0,
+    ttl: int | None = None,
+) -> str:
     """Enqueue a job without asking whether it is needed; returns its id.
 
     :param installation: whose tasks it is for.
     :param hops: how often workers of other installations passed it on.
+    :param ttl: seconds that it may wait for a worker.
     :raises redis.RedisError: Redis did not do it.
     """
     job_id = f"webhooks-task-{uuid.uuid4().hex}"
@@ -76,6 +83,7 @@ def put(state: State, client: redis.Redis, installation: str, hops: int = 0) -> 
         args=(installation, hops),
         job_id=job_id,
         job_timeout=JOB_TIMEOUT,
+        ttl=ttl,
         result_ttl=0,
         failure_ttl=FAILURE_TTL,
         description="work on bulk tasks",

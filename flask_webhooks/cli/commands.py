@@ -27,7 +27,7 @@ from .output import (
     shown_time,
     tell_of_more,
 )
-from .parsing import current_access, parse_json
+from .parsing import current_access, note_of_tenant, parse_json
 
 webhooks = AppGroup("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
 endpoints = AppGroup("endpoints", help="Where webhooks go.")
@@ -159,9 +159,11 @@ def add_endpoint(
     """Add an endpoint and print its secret, this once."""
     if no_secret and secret is not None:
         raise Misuse("Give either --secret or --no-secret.")
+    access = current_access()
+    note_of_tenant(access, tenant)
     try:
         created = actions.create_endpoint(
-            current_access(),
+            access,
             url,
             events=events or None,
             dialect=format_ or state_of().settings.default_format,

@@ -11,7 +11,7 @@ from .. import actions, queries
 from ..access import Access
 from .failures import Failure, Misuse, reports_errors
 from .output import first_line, plain, shown_time
-from .parsing import current_access, parse_json, parse_object
+from .parsing import current_access, note_of_tenant, parse_json, parse_object
 
 #: Members under which services put the list of their endpoints.
 _LISTS = ("webhooks", "endpoints", "data", "items")
@@ -62,6 +62,7 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
     access = current_access()
     _check_service(access, format_)
     items = _entries(_read(file))
+    note_of_tenant(access, tenant)
     missed = 0
     for done in actions.import_endpoints(
         access, items, format=format_, tenant=tenant, dry_run=dry_run

@@ -7,10 +7,13 @@ import getpass
 import json
 from typing import Any, NoReturn
 
+import click
+
+from .. import queries
 from ..access import Access, system_access
 from ..state import state_of
 from .failures import Misuse
-from .output import first_line
+from .output import first_line, plain
 
 
 def current_access() -> Access:
@@ -23,6 +26,17 @@ def current_access() -> Access:
 
 
 _EXAMPLE = """'{"license_id": "lic_1"}'"""
+
+
+def note_of_tenant(access: Access, tenant: str | None) -> None:
+    """Say on standard error that a tenant's name stands where its id belongs; call it before a change."""
+    unknown = queries.unknown_tenant(access, tenant)
+    if unknown is not None and unknown.meant:
+        click.echo(
+            f"Note: --tenant takes an id, and no webhook or event belongs to {plain(repr(tenant))}. A tenant of "
+            f"this name has the id {plain(', '.join(unknown.meant[:10]))}.",
+            err=True,
+        )
 
 
 def parse_json(text: str, what: str, example: str = _EXAMPLE) -> Any:

@@ -11,6 +11,8 @@ from ..state import State
 
 #: Seconds after which a silent process is forgotten.
 FORGET_AFTER = 3600
+#: The kind of the process that was the last one to end in good order.
+STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,13 @@ def beat(
                 sa.update(table).where(table.c.name == worker_name).values(seen_at=now)
             )
         seen = connection.execute(
-            sa.update(table).where(table.c.name == sign.name).values(seen_at=now, clock_skew=skew)
+            sa.update(table)
+            .where(table.c.name == sign.name, table.c.kind == sign.kind)
+            .values(seen_at=now, clock_skew=skew)
         ).rowcount
         if not seen:
+            # It may have ended before, under the same name.
+            connection.execute(sa.delete(table).where(table.c.name == sign.name))
             connection.execute(
                 sa.insert(table).values(
                     name=sign.name,
@@ -67,7 +73,20 @@ def beat(
 
 
 def end(state: State, connection: sa.Connection, name: str) -> None:
-    """Take a process off the list, as it ends in good order."""
+    """Take a process off the list of those that live, as it ends in good order.
+
+    The last one that did so stays as `STOPPED`, so that it is known when a worker was seen last.
+    """
     table = state.table("Heartbeat")
     with connection.begin():
-        connection.execute(sa.delete(table).where(table.c.name == name))
+        ended = connection.execute(
+            sa.update(table).where(table.c.name == name).values(kind=STOPPED)
+        ).rowcount
+        if not ended:
+            return
+        before = connection.scalars(
+            sa.select(table.c.name).where(table.c.kind == STOPPED, table.c.name != name)
+        ).all()
+        if before:
+            # By the key: on MySQL, a search would wait for the rows of others that end now.
+            connection.execute(sa.delete(table).where(table.c.name.in_(before)))

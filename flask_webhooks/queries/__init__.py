@@ -45,6 +45,7 @@ from .system import (
     silent_workers,
 )
 from .tasks import TaskRow, get_task, list_tasks, preview_task, pruning_rests_until
+from .tenants import UnknownTenant, unknown_tenant
 
 __all__ = [
     "EXPLAINED",
@@ -71,6 +72,7 @@ __all__ = [
     "Routing",
     "Series",
     "TaskRow",
+    "UnknownTenant",
     "Why",
     "backlog",
     "check_signature",
@@ -98,4 +100,5 @@ __all__ = [
     "quota",
     "silent_workers",
     "statistics",
+    "unknown_tenant",
 ]

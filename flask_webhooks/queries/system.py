@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ..access import Access, find_endpoint
 from ..columns import utc_now
 from ..conditions import created_between, holds, of_tenant
+from ..delivery.heartbeat import STOPPED
 from ..health import OURS
 from ..models import ON_DEMAND, Activity, DeliveryState, EndpointState, Heartbeat
 from ..narrow import unicode_trouble
@@ -44,6 +45,8 @@ class Backlog:
     oldest_due_at: datetime | None
     #: Trouble of ours for which endpoints in scope wait, as in `health.OURS`.
     trouble: str | None = field(default=None, kw_only=True)
+    #: The latest sign of life of a worker that has not ended since; ``None`` if there is none.
+    alive_at: datetime | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,8 @@ def backlog(access: Access) -> Backlog:
     """
     access.require("view")
     with access.read() as session:
-        *found, trouble = session.execute(_backlog(access)).one()
-    return Backlog(*found, trouble=trouble)
+        *found, trouble, alive_at = session.execute(_backlog(access)).one()
+    return Backlog(*found, trouble=trouble, alive_at=alive_at)
 
 
 def health(access: Access) -> HealthReport:
@@ -88,7 +91,7 @@ def health(access: Access) -> HealthReport:
                     sa.select(table).order_by(table.seen_at.desc()).limit(MAX_HEARTBEATS)
                 )
             )
-    now, last_seen_at, due, oldest_due_at, trouble = found
+    now, last_seen_at, due, oldest_due_at, trouble, alive_at = found
     return HealthReport(
         now,
         last_seen_at,
@@ -100,6 +103,7 @@ def health(access: Access) -> HealthReport:
         held,
         history_since,
         trouble=trouble,
+        alive_at=alive_at,
     )
 
 
@@ -265,6 +269,9 @@ def _backlog(access: Access) -> sa.Executable:
         sa.select(sa.func.min(firsts.c.due_at)).scalar_subquery(),
         by_endpoint.where(its_health.hold_until > moment, its_health.hold_reason.in_(OURS))
         .with_only_columns(sa.func.min(its_health.hold_reason))
+        .scalar_subquery(),
+        sa.select(sa.func.max(models.Heartbeat.seen_at))
+        .where(models.Heartbeat.kind != STOPPED)
         .scalar_subquery(),
     )
 

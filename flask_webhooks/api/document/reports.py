@@ -88,7 +88,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Health": members(
         {
             "now": time("By the database's clock."),
-            "last_seen_at": optional_time("The latest sign of life of any worker."),
+            "last_seen_at": optional_time(
+                "The latest sign of life of any worker, also of one that has stopped since."
+            ),
             "due": whole("Deliveries that are due and that nothing holds back."),
             "oldest_due_at": optional_time(),
             "pending": whole(),
@@ -102,7 +104,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 members(
                     {
                         "name": text(),
-                        "kind": text(),
+                        "kind": text("worker, drain, or stopped: the last of these that ended."),
                         "host": text(),
                         "pid": whole(),
                         "started_at": time(),

@@ -1,0 +1,80 @@
+"""Give an endpoint an event that it was not subscribed to, and those of this type from now on."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from ..access import Access, find_endpoint, is_id, shown
+from ..catalog import matches
+from ..columns import utc_now
+from ..errors import InvalidTransition, NotFound
+from ..models import Delivery, Trigger
+from ..outbox import Draft, insert_deliveries
+from .trail import locked, record
+
+
+def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Delivery:
+    """Subscribe an endpoint to the type of an event, unless it is, and send it this one.
+
+    The delivery waits for a paused endpoint, as those of new events do.
+
+    :raises InvalidTransition: the endpoint has the event already, or cannot be subscribed to it.
+    :raises NotFound: there is no such endpoint or event in scope.
+    :raises Forbidden: not allowed to ``manage`` the endpoint and to ``send``.
+    """
+    target = find_endpoint(access, endpoint_id)
+    access.require("manage", target)
+    access.require("send", target)
+    state = access.state
+    events, deliveries = state.models.Event, state.models.Delivery
+    with access.write() as session:
+        endpoint = locked(session, access, endpoint_id)
+        event = None
+        if is_id(event_id):
+            event = session.scalars(
+                sa.select(events).where(events.id == event_id, access.scope(events.tenant))
+            ).one_or_none()
+        if event is None:
+            raise NotFound("There is no event %(id)s.", id=shown(event_id))
+        type_ = state.catalog[event.type]
+        if not type_.subscribable or endpoint.tenant not in (None, event.tenant):
+            raise InvalidTransition("This webhook cannot be subscribed to such an event.")
+        if session.scalar(
+            sa.select(deliveries.id)
+            .where(deliveries.event_id == event.id, deliveries.endpoint_id == endpoint.id)
+            .limit(1)
+        ):
+            raise InvalidTransition("The webhook has this event already: resend its delivery.")
+        if not matches(endpoint.events, event.type):
+            before = list(endpoint.events or ())
+            endpoint.events = [*before, event.type]
+            endpoint.version += 1
+            endpoint.updated_at = utc_now()
+            record(
+                session,
+                access,
+                "endpoint.updated",
+                endpoint,
+                changes={"events": [before, endpoint.events]},
+            )
+            session.flush()
+        draft = Draft(event.id, event.type, event.tenant, "", event.occurred_at)
+        [delivery_id] = insert_deliveries(
+            state,
+            session.connection(),
+            draft,
+            [(endpoint.id, endpoint.tenant, endpoint.state)],
+            trigger=Trigger.REPLAY,
+            actor=access.actor,
+        )
+        record(
+            session,
+            access,
+            "event.replayed",
+            endpoint,
+            delivery_id=delivery_id,
+            changes={"event_type": event.type},
+        )
+        delivery = session.get_one(deliveries, delivery_id)
+    state.alarm.wake()
+    return delivery
