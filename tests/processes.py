@@ -93,6 +93,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the worker and its work-horses at once, with no chance to tidy up."""
+        # A stopped worker starts no other work-horse while its own is ended.
+        self.process.send_signal(signal.SIGSTOP)
         # RQ puts each work-horse into a process group of its own.
         for pid in [*children(self.process.pid), self.process.pid]:
             try:
