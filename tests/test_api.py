@@ -822,7 +822,7 @@ def test_it_can_be_mounted_anywhere_and_twice(database_url: str, redis_url: str)
     app.register_blueprint(blueprint, url_prefix="/hooks", name="second")
     client = app.test_client()
     for prefix in (PREFIX, "/hooks"):
-        response = client.post(f"{prefix}/endpoints", json={"url": URL})
+        response = client.post(f"{prefix}/endpoints", json={"url": URL + prefix})
         assert response.location == f"{prefix}/endpoints/{response.get_json()['id']}"
         document = client.get(f"{prefix}/openapi.json").get_json()
         assert document["servers"] == [{"url": prefix}]

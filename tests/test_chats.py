@@ -554,7 +554,7 @@ def test_markup_and_mentions_of_the_data_are_plain_text(name: str, text: str) ->
 @each_chat
 def test_title_of_a_type_of_the_hosts_own_is_plain_text(name: str) -> None:
     sent = message(name, {}, "my_app.order_2.paid")
-    assert title(name, sent).removeprefix("⚪ ") == "My app order 2 paid"
+    assert title(name, sent).removeprefix("🟢 ") == "My app order 2 paid"
 
 
 @pytest.mark.parametrize(

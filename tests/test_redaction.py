@@ -24,7 +24,7 @@ from flask_webhooks.records import Draft
 from flask_webhooks.redaction import MASK, Redactor, secrets_of
 from flask_webhooks.state import state_of
 
-from .delivering import attempts, drain, emit, models_of, webhooks_of
+from .delivering import attempts, db_of, drain, emit, models_of, webhooks_of
 from .receiver import Receiver
 
 BEARER = "Bearer sk_live/4eC39HqLyjWDarjtT1+zdp7dc=="
@@ -258,6 +258,7 @@ def test_database_error_of_emit_carries_no_data(refusing: Flask) -> None:
     subscribe(refusing)
     with pytest.raises(sa.exc.IntegrityError) as caught:
         emit(refusing, data={"license_key": "AAAA-BBBB"})
+    db_of(refusing).session.rollback()
     shown: list[Any] = [caught.value, caught.value.params, caught.value.args, caught.value.orig]
     shown += [caught.value.__cause__, repr(caught.value.orig)]
     assert "AAAA-BBBB" not in " ".join(map(str, shown))

@@ -80,13 +80,13 @@ def create_endpoint(
         if first is not None:
             return CreatedEndpoint(first, None, repeated=True)
         check_quota(session, state, owner, limit)
+        endpoint.url_shown = storable_url(session, state, endpoint.url_shown)
+        drafted.changes["url"] = [None, endpoint.url_shown]
         equal = None
         if allow_duplicate:
             equal = duplicates.find_equal(session, state, endpoint, drafted.whole_url)
         else:
             duplicates.refuse_equal(session, state, endpoint, drafted.whole_url)
-        endpoint.url_shown = storable_url(session, state, endpoint.url_shown)
-        drafted.changes["url"] = [None, endpoint.url_shown]
         session.add(endpoint)
         session.flush()
         session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))

@@ -81,7 +81,7 @@ def test_tables_are_cards_on_a_phone(watched: Watched, world: World) -> None:
 
 
 def test_the_card_of_a_webhook_has_what_is_needed(watched: Watched, app: Flask) -> None:
-    url = f"https://hooks.example.com/{'x' * 60}"
+    url = f"https://hooks.example.com{'/orders' * 10}"
     apart(lambda: add_endpoint(app, url, name="Shop", user_agent="Shop/1.0"))
     watched.page.set_viewport_size({"width": 375, "height": 740})
     page = watched.open("/")
