@@ -60,12 +60,13 @@ class ServiceError(RuntimeError):
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nothing listens on and no outgoing connection will be given."""
     for port in random.SystemRandom().sample(_PORTS, 200):
-        if _is_free(port):
+        if is_free(port):
             return port
     raise ServiceError(f"No port is free between {_PORTS.start} and {_PORTS.stop}.")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether nothing listens on a port of 127.0.0.1."""
     with socket.socket() as probe:
         try:
             probe.bind((HOST, port))
@@ -142,7 +143,7 @@ class Server(ABC):
             if self._launch(command):
                 self._was_ready = True
                 return self
-            if self._was_ready or _is_free(self.port):
+            if self._was_ready or is_free(self.port):
                 break
             self.port = free_port()  # somebody was faster
         raise ServiceError(f"{command[0]} did not start: {_last_words(self.log)}")

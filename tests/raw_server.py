@@ -89,10 +89,14 @@ class RawServer:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             stream = connection.makefile("rb")
             while head := _head(stream.readline):
+                # Without it, the client went away in the middle of the head.
                 length = next(
-                    int(line.split(":")[1])
-                    for line in head.lower().splitlines()
-                    if line.startswith("content-length:")
+                    (
+                        int(line.split(":")[1])
+                        for line in head.lower().splitlines()
+                        if line.startswith("content-length:")
+                    ),
+                    0,
                 )
                 stream.read(length)
                 with self._lock:

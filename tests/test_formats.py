@@ -506,7 +506,8 @@ def test_rendering_takes_a_bounded_time_whatever_the_template_names(shape: str) 
     event = event_of(content)
     once = min(timeit.repeat(lambda: json.dumps(content), number=1, repeat=5))
     taken = min(timeit.repeat(lambda: Custom().render(event, target, NOW), number=1, repeat=3))
-    assert taken < 40 * once
+    # It was some thousand times as long; a busy machine alone makes this 50.
+    assert taken < 150 * once
 
 
 @given(

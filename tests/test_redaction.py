@@ -27,6 +27,9 @@ from flask_webhooks.state import state_of
 from .delivering import attempts, db_of, drain, emit, models_of, webhooks_of
 from .receiver import Receiver
 
+#: Seconds until a retry: none within a test.
+LATER = (3600.0, 3600.0)
+
 BEARER = "Bearer sk_live/4eC39HqLyjWDarjtT1+zdp7dc=="
 TOKEN = BEARER.removeprefix("Bearer ")
 PASSWORD = 'pa"ss<wörd>&1'.replace("ö", "o")
@@ -106,7 +109,7 @@ def test_header_values_that_a_receiver_repeats_are_masked(
         headers={"Authorization": BEARER, "X-Api-Key": PASSWORD, "X-Other": BASIC},
     )
     emit(app)
-    drain(app)
+    drain(app, retry_schedule=LATER)
     kept = stored(app)
     assert MASK in kept
     for secret in (BEARER, TOKEN, PASSWORD, BASIC):
@@ -123,7 +126,7 @@ def test_secret_that_is_sent_as_a_header_is_masked_where_it_comes_back(
         f"{echo}/500/plain/x", format="authon", secret="a secret of authon"
     )
     emit(app)
-    drain(app)
+    drain(app, retry_schedule=LATER)
     assert created.secret == "a secret of authon"
     assert created.secret not in stored(app)
 
@@ -149,7 +152,7 @@ def test_token_of_a_chat_is_masked_in_location_body_and_error(
     token = "AAExample-Token_of:a%20chat"
     webhooks_of(app).create_endpoint(f"{echo}/{status}/plain/{token}", format="loopback")
     emit(app)
-    drain(app)
+    drain(app, retry_schedule=LATER)
     kept = stored(app)
     assert f"next=/{status}/plain/{MASK}".lower() in kept
     for form in (token, "AAExample-Token_of", "AAExample-Token_of:a chat", quote(token)):
@@ -164,7 +167,7 @@ def test_start_of_a_secret_at_the_end_of_a_cut_answer_is_masked(app: Flask, echo
         f"{echo}/200/plain/x", headers={"Authorization": "Bearer " + "s3cr3t" * 20}
     )
     emit(app)
-    drain(app, max_response_bytes=120)
+    drain(app, max_response_bytes=120, retry_schedule=LATER)
     [attempt] = attempts(app)
     assert attempt.response_cut
     assert "s3cr3t" not in (attempt.response_body or "")
@@ -204,7 +207,7 @@ def test_error_of_a_format_is_logged_without_secrets_and_without_live_frames(
     webhooks_of(app).add_format(Leaking())
     webhooks_of(app).create_endpoint(receiver.url(), format="leaking")
     emit(app)
-    drain(app)
+    drain(app, retry_schedule=LATER)
     [record] = [item for item in caplog.records if "could not be rendered" in item.getMessage()]
     assert record.exc_info is None
     # The developer still sees where it is.

@@ -17,7 +17,7 @@ import redis
 import trustme
 from rq import Queue
 
-from example_app.services import HOST, RedisServer, ServiceError, free_port
+from example_app.services import HOST, RedisServer, ServiceError, free_port, is_free
 from flask_webhooks.protocol import Keys, hash_tag
 from flask_webhooks.state import state_of
 
@@ -44,8 +44,17 @@ RIGHTS = [
 ]
 
 
+#: The nodes of a cluster talk to each other so many ports above their own.
+CLUSTER_BUS = 10_000
+
+
 class Cluster(RedisServer):
     """A cluster of one node."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        while not is_free(self.port + CLUSTER_BUS):
+            self.port = free_port()
 
     def _command(self) -> Sequence[str | Path]:
         return [*super()._command(), "--cluster-enabled", "yes"]
