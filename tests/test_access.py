@@ -212,6 +212,8 @@ ON_ENDPOINT: Calls = [
     ("secret", actions.remove_secret, {"endpoint_id": "ID"}),
     ("send", actions.send_test, {"endpoint_id": "ID"}),
     ("send", actions.start_task, {"endpoint_id": "ID", **RECOVER}),
+    ("manage", actions.subscribe_and_replay, {"endpoint_id": "ID", "event_id": "evt_1"}),
+    ("send", actions.subscribe_and_replay, {"endpoint_id": "ID", "event_id": "evt_1"}),
 ]
 ON_DELIVERY: Calls = [
     ("view", queries.get_delivery, {"delivery_id": "ID"}),
@@ -226,6 +228,7 @@ ON_TASK: Calls = [
 #: What is about everything in scope. Those that take nothing else and need ``view`` are found by themselves.
 ON_ALL: Calls = [
     ("view", queries.quota, {"tenant": "app_1"}),
+    ("view", queries.unknown_tenant, {"tenant": "app_1"}),
     ("view", queries.find_endpoints, {"limit": 5}),
     ("view", queries.name_endpoints, {"endpoint_ids": ["ep_1"]}),
     ("view", queries.silent_workers, {"names": ["w"], "before": datetime(2026, 1, 1, tzinfo=UTC)}),

@@ -215,6 +215,7 @@ def test_an_operator_sees_how_much_of_its_limit_a_tenant_uses(app: Flask, browse
     page = add(browser, 409, url=f"{URL}/6", tenant="app_1")
     assert faulty(page) == ["#wh-tenant"]
     assert "5 of 5 endpoints are used" in page.one(id="wh-tenant-error").text
+    actions.delete_endpoint(accessing(app), add_endpoint(app, tenant="app_3").id)
     assert "app_3 has no webhooks." in browser.get("/?tenant=app_3").text
 
 
@@ -238,6 +239,7 @@ def test_events_of_one_tenant(app: Flask, browser: Browser) -> None:
         actions.send_test(accessing(app), item.id, "license.created")
     page = browser.send(browser.get("/events"), "/events", {"tenant": "app_1"})
     assert [row.text for row in page.all("td", data_label="Tenant")] == ["app_1"]
+    add_endpoint(app, tenant="app_3")
     page = browser.get("/events?tenant=app_3")
     assert "No event matches." in page.text
     assert "is not recorded" in page.text

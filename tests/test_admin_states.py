@@ -54,7 +54,7 @@ def test_a_new_webhook_has_a_page_with_nothing_on_it(app: Flask) -> None:
     ("path", "words"),
     [
         ("/?q=nothing", "No webhook matches “nothing”."),
-        ("/?tenant=nobody", "nobody has no webhooks."),
+        ("/?tenant=nobody", "belongs to a tenant with the id “nobody”"),
         ("/?before=ep_0", "There are no older webhooks."),
         ("/deliveries?status=404", "No delivery matches."),
         ("/events?id=evt_nothing", "No event matches."),
