@@ -196,6 +196,7 @@ def pages(app: Flask, tenant: str) -> list[str]:
         "/events",
         "/events?type=license.created",
         f"/events/{event_id}",
+        f"/events/{event_id}/subscribe/{endpoint_id}",
         "/event-types",
         "/event-types/license.created",
         "/activity",

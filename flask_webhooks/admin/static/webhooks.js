@@ -136,8 +136,11 @@ function request(url, headers = {}) {
     request.responseType = "document";
     request.timeout = 10000;
     request.onload = () => {
-      const found = request.response?.querySelector(".wh") ?? null;
-      if (request.status !== 304 && (request.status !== 200 || !found)) return reject(request.status);
+      // Of a 304 the browser would make a page of its own that says what is wrong with nothing, in styles that
+      // the policy forbids.
+      const answered = request.status === 200 ? request.response : null;
+      const found = answered?.querySelector(".wh") ?? null;
+      if (request.status !== 304 && !found) return reject(request.status);
       resolve({ root: found, etag: request.getResponseHeader("ETag") });
     };
     request.onerror = request.ontimeout = reject;
