@@ -1,4 +1,4 @@
-"""What the audit log keeps of a change: enough to recognise it, and never as much as somebody may write."""
+"""What the audit log keeps of a change: enough to recognise it, and never more than a bound."""
 
 from __future__ import annotations
 

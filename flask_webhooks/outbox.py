@@ -33,7 +33,6 @@ from .sessions import (
     write,
 )
 from .state import AllTenants, State
-from .texts import Text
 
 _ABSENT = (
     "The data of %(type)s lacks what every event of this type has: %(members)s. An id that the database gives is there "
@@ -165,11 +164,12 @@ def _check_members(state: State, event_type: EventType, data: Mapping[str, Any])
     absent = event_type.absent(data)
     if not absent:
         return
+    error = InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
     if state.settings.validate_data == "raise":
-        raise InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
+        raise error
     if (event_type.name, *absent) not in state.reported_absent:
         state.reported_absent.add((event_type.name, *absent))
-        logger.warning("%s", Text(_ABSENT, type=event_type.name, members=", ".join(absent)))
+        logger.warning("%s", error)
 
 
 def _check_tenant(tenant: Any) -> str | None:

@@ -136,8 +136,8 @@ function request(url, headers = {}) {
     request.responseType = "document";
     request.timeout = 10000;
     request.onload = () => {
-      // Of a 304 the browser would make a page of its own that says what is wrong with nothing, in styles that
-      // the policy forbids.
+      // From the empty body of a 304, Chromium would make a page about a parser error, with inline styles that the
+      // policy forbids.
       const answered = request.status === 200 ? request.response : null;
       const found = answered?.querySelector(".wh") ?? null;
       if (request.status !== 304 && !found) return reject(request.status);
