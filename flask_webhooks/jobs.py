@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import sqlalchemy as sa
@@ -34,6 +34,8 @@ HOP_PAUSE = (0.05, 0.5)
 
 _app: Flask | None = None
 _clock: DatabaseClock | None = None
+#: Keys of the queues that our Worker serves, where its drains stay as long as no job waits in them.
+_queues: tuple[str, ...] = ()
 
 
 def drain(installation: str, hops: int = 0) -> int:
@@ -56,7 +58,14 @@ def drain(installation: str, hops: int = 0) -> int:
         return Drain(state, other=Neglected(state)).run()
     # RQ names the job in the environment of a work-horse, but not where it runs jobs in the worker itself.
     parent = os.getppid() if os.environ.get("RQ_JOB_ID") == job.id else None
-    running = Drain(state, job.worker_name, parent, clock=_clock, other=Neglected(state))
+    running = Drain(
+        state,
+        job.worker_name,
+        parent,
+        other=Neglected(state),
+        clock=_clock,
+        queues=() if parent is None else _queues,
+    )
     delivered = running.run()
     if parent is not None and running.cut_off:
         # All is written that matters. RQ would wait for Redis, and again, long after we must be gone.
@@ -100,6 +109,15 @@ def use_app(app: Flask, clock: DatabaseClock | None = None) -> None:
     """
     global _app, _clock
     _app, _clock = app, clock
+
+
+def let_drains_stay(queues: Sequence[str]) -> None:
+    """Have the drains of this process's forks stay, until a job waits in one of these queues.
+
+    :param queues: their keys in Redis; none has drains leave when they have lingered.
+    """
+    global _queues
+    _queues = tuple(queues)
 
 
 def find_app() -> Flask:

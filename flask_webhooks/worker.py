@@ -29,8 +29,8 @@ from . import jobs
 from .config import Settings
 from .delivery import heartbeat, machine
 from .delivery.clock import DatabaseClock
-from .delivery.rehearsal import freeze, rehearse
 from .delivery.retention import prune
+from .delivery.warmup import freeze, warm_up
 from .errors import WebhooksError
 from .logs import safe_text
 from .narrow import unicode_trouble
@@ -82,7 +82,7 @@ class Worker(rq.Worker):
             self._webhooks.alarm.check(self.connection)
         self.job_monitoring_interval = min(self.job_monitoring_interval, 5)
         self._swept_at = float("-inf")
-        self._rehearsed = False
+        self._warm = False
         self._burst = False
         self._ended = threading.Event()
 
@@ -96,6 +96,7 @@ class Worker(rq.Worker):
         kwargs["with_scheduler"] = True
         self._burst = bool(kwargs.get("burst") or args)
         bounded = any(kwargs.get(name) for name in ("burst", "max_jobs", "max_idle_time"))
+        jobs.let_drains_stay(() if bounded else [queue.key for queue in self.queues])
         worked = False
         try:
             while True:
@@ -209,13 +210,13 @@ class Worker(rq.Worker):
         for trouble in machine.troubles(self._webhooks.settings.concurrency):
             self.log.error("Worker %s: %s", self.name, trouble)
         try:
-            rehearse(self._webhooks)
+            warm_up(self._webhooks)
             with self._webhooks.own_engine.connect() as connection:
                 narrow = unicode_trouble(self._webhooks, connection)
         except DBAPIError as error:
             self.log.warning("The database cannot be used yet: %s", safe_text(error))
         else:
-            self._rehearsed = True
+            self._warm = True
             if narrow is not None:
                 self.log.warning("%s", narrow)
         self._close_connections()
@@ -247,7 +248,7 @@ class Worker(rq.Worker):
                 heartbeat.beat(self._webhooks, connection, sign, now, skew=self._clock.skew)
                 # A job that comes meanwhile waits; drains have longer for this.
                 prune(self._webhooks, connection, now, budget=PRUNE_BUDGET)
-            if not self._rehearsed:
+            if not self._warm:
                 self._warm_up()
         except DBAPIError as error:
             self.log.warning(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import logging
@@ -14,8 +13,10 @@ import textwrap
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -27,8 +28,10 @@ from rq.registry import ScheduledJobRegistry
 from example_app.services import HOST, RedisServer, free_port
 from flask_webhooks.alarm import JOB, Alarm
 from flask_webhooks.config import Settings
-from flask_webhooks.delivery import bell as bell_module
-from flask_webhooks.delivery.bell import Bell
+from flask_webhooks.delivery import listener as listener_module
+from flask_webhooks.delivery import redis_thread
+from flask_webhooks.delivery.listener import Listener
+from flask_webhooks.delivery.redis_thread import RedisThread
 from flask_webhooks.host_side import HostSide
 from flask_webhooks.protocol import Keys
 from flask_webhooks.redis_trouble import RedisTrouble
@@ -43,12 +46,30 @@ from .test_outbox import CREATED, DATA, types
 TIMEOUT, SLACK = 0.25, 0.75
 #: The pause between two attempts after a failure.
 PAUSE = 0.1
+#: The deadline where speed is not what a test is about.
+LONG = 60.0
 
 
-def make_alarm(url: str, installation: str = "one", pause: float = PAUSE) -> Alarm:
+def make_alarm(
+    url: str, installation: str = "one", pause: float = PAUSE, timeout: float = TIMEOUT
+) -> Alarm:
     return Alarm(
-        Settings(redis_url=url, installation=installation, wake_timeout=TIMEOUT, wake_pause=pause)
+        Settings(redis_url=url, installation=installation, wake_timeout=timeout, wake_pause=pause)
     )
+
+
+class PatientAlarm(Alarm):
+    """One whose clients wait for an answer, however long the machine takes for it."""
+
+    def connect(self, patience: float = LONG) -> redis.Redis:
+        return super().connect(LONG)
+
+
+@pytest.fixture
+def patient(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Alarm:
+    """For what is promised while Redis answers, be it late: nothing gives up on it."""
+    monkeypatch.setattr(redis_thread, "PATIENCE", LONG)
+    return PatientAlarm(make_alarm(redis_url, timeout=LONG).settings)
 
 
 @pytest.fixture
@@ -308,7 +329,8 @@ def test_password_is_not_logged(redis_url: str, caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.DEBUG)
     port = redis_url.rpartition(":")[2]
     for address in (port, f"{free_port()}/0"):
-        alarm = make_alarm(f"redis://someone:pass-word@{HOST}:{address}")
+        # With a long pause: its thread would find other trouble in the next tests, and log it there.
+        alarm = make_alarm(f"redis://someone:pass-word@{HOST}:{address}", pause=600.0)
         assert alarm.wake() is False
     assert len(caplog.records) == 2
     assert "pass-word" not in caplog.text
@@ -501,16 +523,47 @@ def test_drain_that_says_nothing_any_more_is_not_relied_on(
     assert jobs(alarm, client) == 1
 
 
-def test_drain_without_room_does_not_listen(alarm: Alarm, client: redis.Redis) -> None:
-    async def work() -> None:
-        bell = Bell(alarm, "d1")
-        await bell.present(room=True)
-        assert alarm.ring(client) is False
-        await bell.present(room=False)
-        assert alarm.ring(client) is True
-        bell.close()
+class Notified:
+    """As a drain appears to its listener."""
 
-    asyncio.run(work())
+    def __init__(self) -> None:
+        self.capacity = True
+        #: It was told to look for work.
+        self.told = threading.Event()
+
+    def has_capacity(self) -> bool:
+        return self.capacity
+
+    def busy(self) -> bool:
+        return False
+
+    def look(self) -> None:
+        self.told.set()
+
+    def stop(self) -> None:
+        raise AssertionError("nobody asked it to stop")
+
+    def make_way(self, jobs_wait: bool) -> None:
+        raise AssertionError("it serves no queue")
+
+
+@contextlib.contextmanager
+def listener_of(alarm: Alarm, drain: Notified | None = None, id: str = "d1") -> Iterator[Listener]:
+    """One that gives signs of life only when the test says so. It hears wake-ups for a given drain."""
+    listener = Listener(alarm, id, drain or Notified(), worker_name="somebody")
+    listener._redis.start()
+    if drain is not None:
+        threading.Thread(target=listener._wait_for_wake_ups, daemon=True).start()
+    yield listener
+    listener.close()
+
+
+def test_drain_without_capacity_does_not_listen(alarm: Alarm, client: redis.Redis) -> None:
+    with listener_of(alarm) as listener:
+        listener.present(capacity=True)
+        assert alarm.ring(client) is False
+        listener.present(capacity=False)
+        assert alarm.ring(client) is True
 
 
 def test_each_wake_up_rings_another_drain_until_all_are_rung(
@@ -527,30 +580,50 @@ def test_each_wake_up_rings_another_drain_until_all_are_rung(
     assert jobs(alarm, client) == 0
 
 
-def test_wake_up_that_is_passed_on_reaches_another_drain(alarm: Alarm, client: redis.Redis) -> None:
-    listen(alarm, client, "idle")
+def test_wake_up_that_is_passed_on_reaches_another_drain(
+    patient: Alarm, client: redis.Redis
+) -> None:
+    listen(patient, client, "idle", milliseconds=600_000)
+    drain = Notified()
+    with listener_of(patient, drain, "full") as listener:
+        assert listener.arrive() is True
 
-    async def work() -> None:
-        rung = asyncio.Event()
-        bell = Bell(alarm, "full")
-        bell.listen(rung.set)
-        assert await bell.arrive() is True
-        client.zadd(alarm.keys.listening, {"full": int(time.time() * 1000) + 60_000})
-        assert alarm.ring(client) is False
-        await asyncio.wait_for(rung.wait(), 30)
-        assert not client.exists(alarm.keys.bell("idle"))
-        bell.pass_on()
-        while not client.exists(alarm.keys.bell("idle")):
-            await asyncio.sleep(0.01)
-        assert bell.passed_on
-        # As soon as there is room it is told to look once more.
-        assert await bell.present(room=True) is True
-        assert await bell.present(room=True) is False
-        assert not bell.passed_on
-        bell.close()
+        def ring_it() -> None:
+            client.zadd(patient.keys.listening, {"full": int(time.time() * 1000) + 900_000})
+            assert patient.ring(client) is False
+            assert drain.told.wait(30)
+            drain.told.clear()
 
-    asyncio.run(asyncio.wait_for(work(), 60))
-    assert jobs(alarm, client) == 0
+        ring_it()
+        assert not client.exists(patient.keys.bell("idle"))
+        assert not listener.passed_on
+        drain.capacity = False
+        ring_it()
+        assert listener.passed_on
+        wait_until(lambda: client.exists(patient.keys.bell("idle")) == 1, 30)
+        # As soon as there is capacity it is told to look once more.
+        assert listener.present(capacity=True) is True
+        assert listener.present(capacity=True) is False
+        assert not listener.passed_on
+    assert jobs(patient, client) == 0
+
+
+def test_wake_up_whose_message_is_lost_on_the_way_makes_the_drain_look(
+    redis_url: str, client: redis.Redis
+) -> None:
+    """Redis has taken it off the list by then, and a drain that stays would not see the mark for minutes."""
+    drain = Notified()
+    with Forgetful(int(redis_url.rpartition(":")[2].partition("/")[0])) as firewall:
+        alarm = make_alarm(firewall.url)
+        with listener_of(alarm, drain) as listener:
+            assert listener.arrive()
+            wait_until(lambda: bool(client.info("clients")["blocked_clients"]), 30)
+            # How the answer to BLPOP begins.
+            firewall.last_word = b"*2\r\n$"
+            assert alarm.ring(client) is False
+            assert drain.told.wait(30)
+            assert firewall.last_word is None
+            assert not client.exists(alarm.keys.bell("d1"))
 
 
 @pytest.mark.parametrize("trouble", [refused, hanging])
@@ -559,81 +632,168 @@ def test_drain_waits_for_redis_once_and_then_for_some_seconds_not_at_all(
     redis_server: RedisServer,
     redis_url: str,
 ) -> None:
-    alarm = make_alarm(redis_url, pause=2.0)
-
-    async def work() -> None:
-        bell = Bell(alarm, "d1")
-        assert await bell.arrive()
+    with listener_of(make_alarm(redis_url, pause=2.0)) as listener:
+        assert listener.arrive()
         with trouble(redis_server):
             began = time.monotonic()
-            await bell.present(room=True)
-            assert bell.away
+            listener.present(capacity=True)
+            assert listener.away
             for _ in range(500):
-                await bell.present(room=True)
-                bell.summon()
-            await bell.hand_over(to_others=True)
+                listener.present(capacity=True)
+                listener.request_worker()
+            listener.hand_over(to_others=True)
             assert time.monotonic() - began < 1.9
-        while bell.away:
-            await asyncio.sleep(0.1)
-            await bell.stop_requested("somebody")
-        bell.close()
 
-    asyncio.run(asyncio.wait_for(work(), 20))
+        def answered() -> bool:
+            listener._must_stop()
+            return not listener.away
+
+        wait_until(answered, 30)
 
 
-@pytest.mark.parametrize("farewell", [Bell.leave, Bell.vanish])
-def test_drain_that_has_left_gives_no_further_sign_of_life(
-    alarm: Alarm, client: redis.Redis, farewell: Callable[[Bell], Awaitable[object]]
+def test_redis_that_answers_too_late_is_left_alone_all_the_same(
+    redis_server: RedisServer, redis_url: str
 ) -> None:
-    """It says so every second from a task of its own: wake-ups would ring at a door with nobody behind."""
+    """A drain pauses while Redis is away. It would look without end if it took it for back, and skipped it."""
+    redis = RedisThread(make_alarm(redis_url, pause=60.0))
+    redis.start()
+    went_on, late = threading.Event(), threading.Event()
 
-    async def work() -> None:
-        bell = Bell(alarm, "d1")
-        await bell.present(room=True)
-        await asyncio.gather(bell.present(room=True), farewell(bell), bell.present(room=True))
-        await bell.present(room=True)
-        bell.close()
+    def call(_: object) -> None:
+        assert went_on.wait(30)
 
+    assert redis.call(call) is None
+    assert redis.away
+    redis._requests.put((lambda _: None, Answer(late), float("inf"), None))
+    went_on.set()
+    assert late.wait(30)
+    assert redis.away
+    redis.close()
+
+
+class Answer(Future[None]):
+    """Tells that the thread has come to it."""
+
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__()
+        self.add_done_callback(lambda _: event.set())
+
+
+def test_submitted_call_that_was_skipped_is_not_taken_for_one_under_way(
+    redis_server: RedisServer, redis_url: str, client: redis.Redis
+) -> None:
+    thread = RedisThread(make_alarm(redis_url))
+    thread.start()
+    go_on, made = threading.Event(), threading.Event()
+
+    def failing(client: redis.Redis) -> None:
+        assert go_on.wait(30)
+        client.ping()
+
+    redis_server.stop()
+    thread.submit("fails", failing)
+    thread.submit("is skipped", lambda _: made.set())
+    go_on.set()
+    wait_until(lambda: thread._requests.empty() and thread.away, 30)
+    assert not made.is_set()
+    redis_server.start()
+
+    def again() -> bool:
+        thread.submit("is skipped", lambda _: made.set())
+        return made.wait(0.05)
+
+    wait_until(again, 30)
+    thread.close()
+
+
+def test_listener_that_never_began_does_not_wait_to_sign_off(
+    alarm: Alarm, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The database was away from the first moment on."""
+    listener = Listener(alarm, "d1", Notified())
+    listener.vanish()
+    listener.close()
+    assert not listener.away
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("farewell", [Listener.leave, Listener.vanish])
+def test_drain_that_has_left_gives_no_further_sign_of_life(
+    patient: Alarm, client: redis.Redis, farewell: Callable[[Listener], object]
+) -> None:
+    """The thread says it every second by itself: wake-ups would go to a drain that is no more."""
     for _ in range(20):
-        asyncio.run(work())
-        assert alarm.ring(client) is True
-        alarm.queue(client).empty()  # type: ignore[no-untyped-call]
-        client.delete(alarm.keys.dirty)
+        with listener_of(patient) as listener:
+            _in_turn(
+                listener._redis,
+                partial(listener.present, capacity=True),
+                partial(farewell, listener),
+                partial(listener.present, capacity=True),
+            )
+            listener.present(capacity=True)
+        assert patient.ring(client) is True
+        patient.queue(client).empty()  # type: ignore[no-untyped-call]
+        client.delete(patient.keys.dirty)
+
+
+def _in_turn(thread: RedisThread, *calls: Callable[[], object]) -> None:
+    """Make calls in threads of their own, while the one that carries them out is busy."""
+    go_on, requests = threading.Event(), thread._requests
+    thread.submit("wait", lambda _: go_on.wait(30))
+    wait_until(requests.empty, 30)
+    threads = [threading.Thread(target=call) for call in calls]
+    for number, caller in enumerate(threads):
+        caller.start()
+        wait_until(lambda number=number: requests.qsize() > number, 30)  # type: ignore[misc]
+    go_on.set()
+    for caller in threads:
+        caller.join(30)
 
 
 def test_drain_that_gets_no_answer_stays_while_others_count_on_it(
     redis_server: RedisServer, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bell_module, "PRESENCE", 2500)
-    alarm = make_alarm(redis_url)
-
-    async def work() -> None:
-        bell = Bell(alarm, "d1")
-        assert await bell.arrive()
+    monkeypatch.setattr(listener_module, "PRESENCE", 2500)
+    with listener_of(make_alarm(redis_url)) as listener:
+        assert listener.arrive()
         counted_on = time.monotonic() + 2.5
         redis_server.pause()
-        assert await bell.leave() is False
-        assert await bell.leave() is False
+        assert listener.leave() is False
+        assert listener.leave() is False
         while time.monotonic() <= counted_on:
-            await asyncio.sleep(0.05)
-        assert await bell.leave() is True
-        bell.close()
-
-    asyncio.run(work())
+            time.sleep(0.05)
+        assert listener.leave() is True
 
 
-def test_drain_that_was_kept_from_leaving_still_listens(alarm: Alarm, client: redis.Redis) -> None:
-    async def work() -> None:
-        bell = Bell(alarm, "d1")
-        await bell.present(room=True)
+def test_drain_stays_where_its_arrival_got_no_answer_and_may_be_done_all_the_same(
+    redis_server: RedisServer, redis_url: str, client: redis.Redis
+) -> None:
+    """Redis does it once it goes on; then wake-ups come to us."""
+    alarm = make_alarm(redis_url)
+    with listener_of(alarm) as listener:
+        # Connects.
+        assert listener._must_stop() is False
+        redis_server.pause()
+        assert listener.present(capacity=True) is False
+        assert listener.leave() is False
+        redis_server.resume()
+        wait_until(lambda: client.zcard(alarm.keys.listening) == 1, 30)
         assert alarm.ring(client) is False
-        assert await bell.leave() is False
-        await bell.clear()
-        await bell.present(room=True)
-        assert alarm.ring(client) is False
-        bell.close()
+        assert listener.leave() is False
+        wait_until(listener.leave, 30)
+        assert alarm.ring(client) is True
 
-    asyncio.run(work())
+
+def test_drain_that_was_kept_from_leaving_still_listens(
+    patient: Alarm, client: redis.Redis
+) -> None:
+    with listener_of(patient) as listener:
+        listener.present(capacity=True)
+        assert patient.ring(client) is False
+        assert listener.leave() is False
+        assert not client.exists(patient.keys.dirty), "it looks for work now, once"
+        listener.present(capacity=True)
+        assert patient.ring(client) is False
 
 
 @pytest.mark.parametrize(("somebody_listens", "calls"), [(True, (1, 0)), (False, (1, 1))])
@@ -662,8 +822,9 @@ def test_wake_after_everything_was_flushed(alarm: Alarm, client: redis.Redis) ->
 
 
 def test_wake_over_a_connection_from_before_a_restart(
-    alarm: Alarm, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+    redis_url: str, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    alarm = make_alarm(redis_url, timeout=LONG)
     assert alarm.wake()
     redis_server.restart()
     assert alarm.wake()
@@ -677,7 +838,7 @@ def test_wake_over_a_connection_that_breaks_when_it_is_used(
 ) -> None:
     """As a firewall does that has forgotten an idle connection: nothing shows it before."""
     with Forgetful(int(redis_url.rpartition(":")[2].partition("/")[0])) as firewall:
-        alarm = make_alarm(firewall.url)
+        alarm = make_alarm(firewall.url, timeout=LONG)
         assert alarm.wake()
         firewall.forget()
         assert alarm.wake()
@@ -688,7 +849,7 @@ def test_connection_that_breaks_between_the_decision_and_the_job_makes_the_job_a
     redis_url: str, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Forgetful(int(redis_url.rpartition(":")[2].partition("/")[0])) as firewall:
-        alarm = make_alarm(firewall.url)
+        alarm = make_alarm(firewall.url, timeout=LONG)
         firewall.last_word = b"MULTI"
         assert alarm.wake()
         assert firewall.last_word is None
@@ -761,12 +922,11 @@ class Workers:
     when it looks.
     """
 
-    def __init__(self, alarm: Alarm, url: str, count: int) -> None:
+    def __init__(self, alarm: Alarm, count: int) -> None:
         self.alarm = alarm
         self.committed = 0
         self.delivered = 0
         self.drains = 0
-        self._url = url
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._threads = [threading.Thread(target=self._work) for _ in range(count)]
@@ -796,66 +956,65 @@ class Workers:
             return found
 
     def _work(self) -> None:
-        with redis.Redis.from_url(self._url) as client:
+        with self.alarm.connect() as client:
             key = self.alarm.queue(client).key
             while not self._done.is_set():
                 if client.blpop([key], timeout=0.1):
-                    asyncio.run(self._drain())
+                    self._drain()
 
-    async def _drain(self) -> None:
+    def _drain(self) -> None:
         self.drains += 1
-        bell, rung = Bell(self.alarm, uuid.uuid4().hex), asyncio.Event()
-        bell.listen(rung.set)
-        await bell.arrive()
-        while True:
-            rung.clear()
-            if self._look():
-                # It lingers a moment, or not at all.
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(rung.wait(), 0.002)
-                continue
-            if await bell.leave():
-                break
-            await bell.clear()
-        await bell.vanish()
-        bell.close()
+        drain = Notified()
+        with listener_of(self.alarm, drain, uuid.uuid4().hex) as listener:
+            listener.arrive()
+            while True:
+                drain.told.clear()
+                if self._look():
+                    # It lingers a moment, or not at all.
+                    drain.told.wait(0.002)
+                elif listener.leave():
+                    break
+            listener.vanish()
 
 
 def test_wake_up_that_meets_a_leaving_drain_is_not_lost(
-    redis_url: str, client: redis.Redis
+    patient: Alarm, client: redis.Redis
 ) -> None:
     """Thousands of commits by three hosts, with pauses such that drains are just about to leave."""
-    alarm, threads, commits = make_alarm(redis_url), 3, 300
-    with Workers(alarm, redis_url, 2) as workers:
+    threads, commits = 3, 300
+    with Workers(patient, 2) as workers:
 
         def host(seed: int) -> None:
-            with redis.Redis.from_url(redis_url) as own:
+            with patient.connect() as own:
                 for number in range(commits):
                     workers.commit()
-                    alarm.ring(own)
+                    patient.ring(own)
                     time.sleep((number * 7 + seed) % 11 / 1500)
 
         hosts = [threading.Thread(target=host, args=(seed,)) for seed in range(threads)]
         for thread in hosts:
             thread.start()
         for thread in hosts:
-            thread.join(30)
+            thread.join(LONG)
         assert workers.committed == threads * commits
-        wait_until(workers.idle, 30, "nobody came for what was committed last")
+        wait_until(workers.idle, LONG, "nobody came for what was committed last")
         # Each time that all was quiet, somebody had left: there were many chances to lose one.
         assert workers.drains > 10
-    assert jobs(alarm, client) <= 1
+    assert jobs(patient, client) <= 1
 
 
-def test_single_wake_up_is_never_lost(redis_url: str) -> None:
+def test_single_wake_up_is_never_lost(patient: Alarm) -> None:
     """One commit at a time, each when the drain of the one before is leaving: nothing else repairs a loss."""
-    alarm = make_alarm(redis_url)
-    with Workers(alarm, redis_url, 1) as workers, redis.Redis.from_url(redis_url) as client:
+    with Workers(patient, 1) as workers, patient.connect() as client:
         for number in range(300):
             workers.commit()
-            alarm.ring(client)
-            wait_until(workers.idle, 30, f"commit {number} was not noticed")
-            time.sleep(number % 9 / 2000)
+            patient.ring(client)
+            deadline = time.monotonic() + LONG
+            # In smaller steps than the drain takes to leave, which it does 2 ms later.
+            while not workers.idle():
+                assert time.monotonic() < deadline, f"commit {number} was not noticed"
+                time.sleep(0.0002)
+            time.sleep(number % 41 / 10_000)
 
 
 # -- hosts that share a Redis -----------------------------------------------------------------------------

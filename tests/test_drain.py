@@ -15,10 +15,10 @@ from rq import Queue
 
 from example_app.services import RedisServer
 from flask_webhooks.columns import utc_now
-from flask_webhooks.delivery import housekeeping
+from flask_webhooks.delivery import maintenance
 from flask_webhooks.delivery.clock import DatabaseClock
 from flask_webhooks.delivery.drain import SETTLE_PAUSE, Drain
-from flask_webhooks.delivery.send import Sender
+from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.signals import delivery_succeeded
 from flask_webhooks.state import state_of
 from tests.delivering import (
@@ -124,21 +124,21 @@ def test_first_request_is_a_few_statements_away(
 ) -> None:
     """With the worker's clock no more than a claim needs; BEGIN, which only SQLite shows, is not counted."""
     # On a busy machine it would come in between.
-    monkeypatch.setattr(housekeeping, "FIRST", 60.0)
+    monkeypatch.setattr(maintenance, "FIRST", 60.0)
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app)
     clock = DatabaseClock()
     with state_of(app).engine.connect() as connection:
         clock.read(connection)
     before: list[list[str]] = []
-    send = Sender.send
+    start = Client.start
     with statements(app) as executed:
 
-        async def note(*arguments: Any) -> Any:
+        def note(*arguments: Any) -> Any:
             before.append([item for item in executed if item.split()[0] != "BEGIN"])
-            return await send(*arguments)
+            return start(*arguments)
 
-        monkeypatch.setattr(Sender, "send", note)
+        monkeypatch.setattr(Client, "start", note)
         assert Drain(state_of(app), clock=clock).run() == 1
     [needed] = before
     # Look, lock, terms, in flight, pick, lease, endpoint; on SQLite one that takes the lock, one that reads.

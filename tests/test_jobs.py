@@ -18,7 +18,7 @@ from flask_webhooks import Worker, jobs
 from flask_webhooks.alarm import TEST_TTL
 from flask_webhooks.bulk import calling
 from flask_webhooks.delivery.claim import Room
-from flask_webhooks.delivery.rehearsal import rehearse
+from flask_webhooks.delivery.warmup import warm_up
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.state import state_of
 from tests.delivering import drain, emit, make_due, states, webhooks_of
@@ -188,12 +188,12 @@ def test_find_app_outside_of_everything(monkeypatch: pytest.MonkeyPatch) -> None
         jobs.find_app()
 
 
-def test_rehearsal_leaves_nothing_to_compile_for_the_first_claim(
+def test_warm_up_leaves_nothing_to_compile_for_the_first_claim(
     app: Flask, worker: ClaimingWorker, receiver: Receiver
 ) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app, 2)
-    rehearse(state_of(app))
+    warm_up(state_of(app))
     assert states(app) == {"pending": 2}
     compiled = state_of(app).engine._compiled_cache
     assert compiled is not None

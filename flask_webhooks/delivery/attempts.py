@@ -13,7 +13,7 @@ from ..attempt_errors import WITHOUT_BODIES
 from ..columns import compact_json
 from ..narrow import in_ascii, with_plain_signs
 from ..state import State, prepared
-from .diagnosis import MAX_ERROR_LENGTH
+from .http.errors import MAX_ERROR_LENGTH
 from .outcome import Outcome, Sent
 
 

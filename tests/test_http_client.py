@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pycurl
 import pytest
 import trustme
 
-from benchmarks.libcurl import certificates
-from benchmarks.libcurl.certificates import NoCertificates
-from benchmarks.libcurl.client import Client
-from benchmarks.libcurl.exchange import Exchange, Request
-from benchmarks.libcurl.transfer import MAX_INTERIM_RESPONSES
 from flask_webhooks.addresses import NetworkPolicy
-from tests.raw_server import RawServer
+from flask_webhooks.delivery.http import certificates, resolver
+from flask_webhooks.delivery.http.certificates import certificate_options
+from flask_webhooks.delivery.http.client import Client
+from flask_webhooks.delivery.http.exchange import Exchange, Request
+from flask_webhooks.delivery.http.transfer import MAX_INTERIM_RESPONSES
+
+from .helpers import trust
+from .raw_server import RawServer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MAX_BODY = 16 * 1024
@@ -37,11 +43,45 @@ def client() -> Iterator[Client]:
     client.close()
 
 
-def request(
-    url: str, addresses: tuple[str, ...] = (), *, timeout: float = 5.0, body: bytes = b"{}"
-) -> Request:
+class Names(dict[str, list[str]]):
+    """Stands in for DNS: the addresses that names lead to."""
+
+    def __init__(self) -> None:
+        super().__init__({resolver.CONTROL_NAME: ["198.41.0.4"]})
+        self.asked: list[str] = []
+
+    def lookup(self, host: str, port: int, family: int) -> list[Any]:
+        self.asked.append(host)
+        if host not in self:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for address in self[host]]
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Names:
+    """Names that are looked up for each request."""
+    names = Names()
+    monkeypatch.setattr(resolver, "_lookup", names.lookup)
+    monkeypatch.setattr(resolver, "FRESH", 0.0)
+    return names
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    return stand_in(monkeypatch)
+
+
+def request(url: str, *, timeout: float = 5.0, body: bytes = b"{}") -> Request:
     headers = [("Host", url.split("/")[2]), ("Content-Length", str(len(body)))]
-    return Request(url, headers, body, timeout, addresses)
+    host = urlsplit(url).hostname or ""
+    return Request(url, headers, body, timeout, None if is_address(host) else host)
+
+
+def is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def perform(client: Client, *requests: Request) -> list[Exchange]:
@@ -51,16 +91,15 @@ def perform(client: Client, *requests: Request) -> list[Exchange]:
     deadline = time.monotonic() + 20
     while len(ended) < len(started):
         assert time.monotonic() < deadline
-        ended += client.perform(1.0)
+        client.run(1.0)
+        ended += client.take_ended()
     assert {id(item) for item in ended} == {id(item) for item in started}
     assert len(client) == 0
     return started
 
 
-def post(
-    client: Client, url: str, addresses: tuple[str, ...] = (), *, timeout: float = 5.0
-) -> Exchange:
-    (exchange,) = perform(client, request(url, addresses, timeout=timeout))
+def post(client: Client, url: str, *, timeout: float = 5.0) -> Exchange:
+    (exchange,) = perform(client, request(url, timeout=timeout))
     return exchange
 
 
@@ -201,8 +240,36 @@ def test_deadline_holds_whatever_arrives(client: Client, script: list[bytes | fl
     with RawServer(lambda _: script) as server:
         began = time.monotonic()
         exchange = post(client, server.url(), timeout=0.5)
-        assert exchange.error == pycurl.E_OPERATION_TIMEDOUT
+        assert exchange.timed_out
+        assert exchange.error
         assert 0.4 < time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("until_it_arrives", [False, True], ids=["connecting", "waiting"])
+def test_time_that_the_process_lost_is_not_taken_from_requests(
+    client: Client, until_it_arrives: bool
+) -> None:
+    with RawServer(lambda _: [2.0, OK]) as server:
+        client.run(0.0)
+        client.start(request(server.url(), timeout=2.5))
+        while until_it_arrives and not server.requests:
+            client.run(0.1)
+        time.sleep(0.6 if until_it_arrives else 3.0)
+        ended: list[Exchange] = []
+        while not ended:
+            client.run(0.1)
+            ended = client.take_ended()
+        assert [(item.status, item.timed_out) for item in ended] == [(200, False)]
+        assert len(server.requests) == 1
+
+
+def test_time_that_was_lost_before_a_request_is_not_given_to_it(client: Client) -> None:
+    with RawServer(lambda _: [60.0]) as server:
+        client.run(0.0)
+        time.sleep(1.5)
+        began = time.monotonic()
+        assert post(client, server.url(), timeout=0.5).timed_out
+        assert 0.4 < time.monotonic() - began < 1.2
 
 
 # -- connections --------------------------------------------------------------------------------------
@@ -215,12 +282,13 @@ def test_connection_that_the_receiver_closed_meanwhile_costs_no_failure(client: 
             time.sleep(0.05)
 
 
-def test_every_address_is_vetted_before_its_socket_exists(client: Client) -> None:
+def test_every_address_is_vetted_before_its_socket_exists(client: Client, names: Names) -> None:
+    names["shop.example"] = ["10.0.0.1", "127.0.0.1"]
+    names["other.example"] = ["10.0.0.1", "192.168.0.1"]
     with RawServer(OK) as server:
-        url = server.url(host="shop.example")
-        exchange = post(client, url, ("10.0.0.1", "127.0.0.1"))
+        exchange = post(client, server.url(host="shop.example"))
         assert (exchange.status, exchange.refused) == (200, None)
-        exchange = post(client, url.replace("shop", "other"), ("10.0.0.1", "192.168.0.1"))
+        exchange = post(client, server.url(host="other.example"))
         assert exchange.status is None
         assert (exchange.refused, exchange.refused_address) == ("private network", "10.0.0.1")
     exchange = post(client, "http://127.0.0.1:25/")
@@ -235,31 +303,73 @@ def test_every_address_is_vetted_before_its_socket_exists(client: Client) -> Non
     strict.close()
 
 
-@pytest.mark.parametrize("host", ["localhost", "shop.example", "0x7f.1", "2130706433", "127.1"])
-def test_name_is_never_looked_up_by_the_client_itself(client: Client, host: str) -> None:
-    with pytest.raises(ValueError, match=r".*"):
-        client.start(request(f"http://{host}:1025/"))
-    assert len(client) == 0
+@pytest.mark.parametrize("host", ["localhost", "shop.example"])
+def test_name_is_looked_up_by_the_resolver_and_never_by_libcurl(
+    client: Client, names: Names, host: str
+) -> None:
+    with RawServer(OK) as own, RawServer(OK, address="127.0.0.2", port=own.port) as server:
+        exchange = post(client, server.url(host=host))
+        assert isinstance(exchange.lookup_error, socket.gaierror)
+        assert (exchange.status, exchange.address, exchange.no_names) == (None, None, False)
+        names[host] = ["127.0.0.2"]
+        exchange = post(client, server.url(host=host))
+        assert (exchange.status, exchange.address) == (200, f"127.0.0.2:{server.port}")
+        assert exchange.timings["dns"] > 0
+        assert names.asked.count(host) == 2
+        assert own.connections == 0
 
 
-def test_kept_connection_ends_when_its_name_leads_elsewhere(client: Client) -> None:
+@pytest.mark.parametrize("host", ["0x7f.1", "2130706433", "127.1"])
+def test_address_that_libcurl_reads_out_of_a_name_is_no_way_around_the_resolver(
+    client: Client, names: Names, host: str
+) -> None:
+    with RawServer(OK) as server:
+        exchange = post(client, server.url(host=host))
+        assert exchange.lookup_error is not None
+        names[host] = ["127.0.0.2"]
+        exchange = post(client, server.url(host=host), timeout=1.0)
+        assert exchange.status is None
+        assert not exchange.timed_out
+        assert server.connections <= 2
+        assert server.requests == []
+
+
+def test_kept_connection_ends_when_its_name_leads_elsewhere(client: Client, names: Names) -> None:
     with (
         RawServer(OK) as old,
         RawServer(OK, address="127.0.0.2", port=old.port) as new,
     ):
         url = old.url(host="shop.example")
-        assert post(client, url, ("127.0.0.1",)).address == f"127.0.0.1:{old.port}"
-        assert post(client, url, ("127.0.0.1",)).reused
-        exchange = post(client, url, ("127.0.0.2",))
+        names["shop.example"] = ["127.0.0.1"]
+        assert post(client, url).address == f"127.0.0.1:{old.port}"
+        assert post(client, url).reused
+        names["shop.example"] = ["127.0.0.2"]
+        exchange = post(client, url)
         assert exchange.address == f"127.0.0.2:{old.port}"
         assert (exchange.status, exchange.reused) == (200, False)
-        assert post(client, url, ("127.0.0.2",)).reused
+        assert post(client, url).reused
     assert (len(old.requests), len(new.requests)) == (2, 2)
 
 
-def test_second_address_is_tried_where_the_first_does_not_answer(client: Client) -> None:
+def test_request_that_is_made_again_goes_where_its_name_leads_now(
+    client: Client, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "FRESH", 60.0)
+    names["shop.example"] = ["127.0.0.1"]
+    with RawServer(lambda number: [OK if number == 1 else b"junk\r\n"]) as server:
+        assert post(client, server.url(host="shop.example")).status == 200
+        names["shop.example"] = ["10.0.0.1"]
+        exchange = post(client, server.url(host="shop.example"))
+        assert (exchange.status, exchange.refused) == (None, "private network")
+        assert (exchange.refused_address, exchange.address) == ("10.0.0.1", None)
+
+
+def test_second_address_is_tried_where_the_first_does_not_answer(
+    client: Client, names: Names
+) -> None:
+    names["shop.example"] = ["127.0.0.9", "127.0.0.1"]
     with RawServer(OK) as server:
-        exchange = post(client, server.url(host="shop.example"), ("127.0.0.9", "127.0.0.1"))
+        exchange = post(client, server.url(host="shop.example"))
     assert (exchange.status, exchange.address) == (200, f"127.0.0.1:{server.port}")
 
 
@@ -291,25 +401,52 @@ def test_line_break_in_a_header_is_refused(client: Client) -> None:
     for value in ("a\r\nX-Other: b", "a\nb", "a\0b"):
         with pytest.raises(ValueError, match="line break"):
             client.start(Request("http://127.0.0.1:1025/", [("X", value)], b"", 1.0))
+    assert len(client) == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://shop.example/tür",
+        "http://shop.example/\0",
+        "http://shop.example/\ud800",
+        "http://bücher.example/",
+        "http://\uff11\uff12\uff17.0.0.1/",
+        "http://shop.example:99999/",
+        "ftp://shop.example/",
+    ],
+    ids=ascii,
+)
+def test_url_that_cannot_be_sent_is_refused_before_its_name_is_looked_up(
+    client: Client, names: Names, url: str
+) -> None:
+    """Afterwards it would be all requests that fail with it."""
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
+            client.start(request(url))
+    assert names.asked == []
+    assert len(client) == 0
 
 
 def test_requests_that_are_broken_off_tell_how_far_they_came(client: Client) -> None:
     with RawServer(lambda _: [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", 30.0]) as server:
         client.start(request(server.url()))
         while not server.requests:
-            client.perform(0.1)
-        client.perform(0.3)
+            client.run(0.1)
+        client.run(0.3)
         (exchange,) = client.abort()
         assert (exchange.status, exchange.body) == (200, b"ab")
         assert exchange.error
         assert len(client) == 0
-        assert client.perform(0.0) == []
+        client.run(0.0)
+        assert client.take_ended() == []
 
 
 def test_another_thread_ends_the_wait(client: Client) -> None:
     threading.Timer(0.1, client.wake).start()
     began = time.monotonic()
-    assert client.perform(10.0) == []
+    client.run(10.0)
+    assert client.take_ended() == []
     assert 0.05 < time.monotonic() - began < 5
 
 
@@ -317,7 +454,7 @@ def test_idle_client_waits_without_turning(client: Client) -> None:
     with RawServer(OK) as server:
         post(client, server.url())
         spent = time.process_time()
-        client.perform(0.5)
+        client.run(0.5)
         assert time.process_time() - spent < 0.1
 
 
@@ -326,9 +463,9 @@ def test_idle_client_waits_without_turning(client: Client) -> None:
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """The only one that clients trust which are made from now on."""
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "authorities.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authorities.pem"))
+    trust(monkeypatch, tmp_path, authority)
     return authority
 
 
@@ -338,33 +475,53 @@ def tls(authority: trustme.CA, name: str) -> ssl.SSLContext:
     return context
 
 
-def test_certificate_has_to_be_of_the_host(authority: trustme.CA) -> None:
+def test_certificate_has_to_be_of_the_host(authority: trustme.CA, names: Names) -> None:
+    names["shop.example"] = names["other.example"] = ["127.0.0.1"]
     client = make_client()
     with RawServer(OK, tls=tls(authority, "shop.example")) as server:
-        exchange = post(client, server.url(host="shop.example"), ("127.0.0.1",))
+        exchange = post(client, server.url(host="shop.example"))
         assert (exchange.status, exchange.error) == (200, 0)
         assert exchange.timings["tls"] > 0
-        assert post(client, server.url(host="shop.example"), ("127.0.0.1",)).reused
-        exchange = post(client, server.url(host="other.example"), ("127.0.0.1",))
+        assert post(client, server.url(host="shop.example")).reused
+        exchange = post(client, server.url(host="other.example"))
         assert (exchange.status, exchange.error) == (None, pycurl.E_PEER_FAILED_VERIFICATION)
+        assert (exchange.refused, exchange.address) == (None, f"127.0.0.1:{server.port}")
+    assert len(server.requests) == 2
     client.close()
 
 
-def test_unknown_authority_is_refused(authority: trustme.CA) -> None:
+def test_unknown_authority_is_refused(authority: trustme.CA, names: Names) -> None:
+    names["shop.example"] = ["127.0.0.1"]
     client = make_client()
     with RawServer(OK, tls=tls(trustme.CA(), "shop.example")) as server:
-        exchange = post(client, server.url(host="shop.example"), ("127.0.0.1",))
+        exchange = post(client, server.url(host="shop.example"))
     assert (exchange.status, exchange.error) == (None, pycurl.E_PEER_FAILED_VERIFICATION)
+    assert server.requests == []
     client.close()
 
 
-def test_machine_without_certificates_is_told_at_the_start(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("told", [True, False], ids=["told where", "not told where"])
+def test_machine_without_certificates_trusts_no_receiver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: Names, told: bool
 ) -> None:
     (tmp_path / "empty.pem").touch()
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "empty.pem"))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    monkeypatch.setattr(certificates, "_CERTIFICATE_FILES", ())
+    nowhere = ssl.DefaultVerifyPaths("", "", "", "", "", "")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
+    monkeypatch.setattr(certificates, "_FILES", (str(tmp_path / "empty.pem"),))
     monkeypatch.setitem(sys.modules, "certifi", None)
-    with pytest.raises(NoCertificates, match="ca-certificates"):
-        make_client()
+    for name, path in (("SSL_CERT_FILE", "empty.pem"), ("SSL_CERT_DIR", ".")):
+        if told:
+            monkeypatch.setenv(name, str(tmp_path / path))
+        else:
+            monkeypatch.delenv(name, raising=False)
+    assert certificate_options() == []
+    names["shop.example"] = ["127.0.0.1"]
+    client = make_client()
+    with RawServer(OK, tls=tls(trustme.CA(), "shop.example")) as server:
+        exchange = post(client, server.url(host="shop.example"))
+        assert exchange.status is None
+        assert exchange.error in (pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE)
+        assert server.requests == []
+    with RawServer(OK) as server:
+        assert post(client, server.url(host="shop.example")).status == 200
+    client.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import queue
@@ -18,15 +17,15 @@ logger = logging.getLogger("flask_webhooks.delivery")
 MOST_WAITING = 20_000
 
 
-class Teller:
+class SignalDispatcher:
     """Sends the signals of one drain, which does not wait for them.
 
-    :param told: called in the thread each time that nothing waits any more.
+    :param sent: called in the thread each time that nothing waits any more.
     """
 
-    def __init__(self, announcer: Announcer, told: Callable[[], None]) -> None:
+    def __init__(self, announcer: Announcer, sent: Callable[[], None]) -> None:
         self._announcer = announcer
-        self._told = told
+        self._sent = sent
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -41,7 +40,7 @@ class Teller:
         """Whether signals wait, or one is being sent."""
         return not self._idle.is_set()
 
-    def tell(self, settled: Settled) -> None:
+    def dispatch(self, settled: Settled) -> None:
         """Have the signals of a committed batch sent. From any thread."""
         messages = self._announcer.messages(settled)
         if not messages:
@@ -62,13 +61,10 @@ class Teller:
                 )
                 self._thread.start()
 
-    async def close(self, seconds: float) -> None:
-        """Wait until all is told, but not for longer than so many seconds."""
+    def close(self, seconds: float) -> None:
+        """Wait until all are sent, but not for longer than so many seconds."""
         self._messages.put(None)
-        step = 0.01
-        while self.busy and seconds > 0:
-            await asyncio.sleep(step)
-            seconds -= step
+        self._idle.wait(seconds)
         self._given_up = True
         if (left := self._waiting) > 0:
             logger.error("%d signals were not sent: a receiver of the host is too slow", left)
@@ -92,4 +88,4 @@ class Teller:
                 self._waiting -= 1
                 if not self._waiting:
                     self._idle.set()
-                    self._told()
+                    self._sent()

@@ -1,8 +1,7 @@
-"""What a drain does beside delivering, soon after it starts and every few seconds."""
+"""What a drain does beside delivering: soon after it starts and every few seconds."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import socket
@@ -32,11 +31,11 @@ SHORTEST_PAUSE = 1.0
 BATCH = 500
 
 
-class House:
-    """One drain's.
+class Maintenance:
+    """The periodic work of one drain.
 
-    :param tell: takes what came of lost attempts, for the host's signals.
-    :param forget: called in the database's thread: a secret that the drain knows may have expired.
+    :param dispatch: takes what came of lost attempts, for the host's signals.
+    :param forget: a secret that the drain knows may have expired.
     :param worker_name: the worker whose job the drain is; it is alive as long as we are.
     """
 
@@ -46,7 +45,7 @@ class House:
         drain_id: str,
         database: Database,
         clock: DatabaseClock,
-        tell: Callable[[Settled], None],
+        dispatch: Callable[[Settled], None],
         forget: Callable[[], None],
         worker_name: str | None = None,
     ) -> None:
@@ -54,51 +53,48 @@ class House:
         self._sign = heartbeat.Sign(drain_id, "drain", socket.gethostname(), os.getpid())
         self._database = database
         self._clock = clock
-        self._tell = tell
+        self._dispatch = dispatch
         self._forget = forget
         self._worker_name = worker_name
-        #: Whether it was kept, or is being kept, for the first time.
-        self.kept = False
+        self._interval = max(state.settings.sweep_interval, SHORTEST_PAUSE)
+        #: When it is due next, by `time.monotonic`.
+        self.due = time.monotonic() + FIRST
+        self._pruning: Pruning | None = None
+        self._prune_until = 0.0
+        #: It was done once.
+        self.done = False
 
-    async def keep(self) -> None:
+    def run_due(self) -> bool:
+        """Do what is due; returns whether anything was, after which there may be something to deliver."""
+        now = time.monotonic()
+        if now >= self.due:
+            if self.done:
+                self._pruning = Pruning(self._state, self._clock.now())
+                self._prune_until = now + BUDGET
+            self.run()
+            return True
+        if self._pruning is not None:
+            self._prune()
+        return False
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is more to remove, batch by batch between whatever else the database has to do."""
+        return self._pruning is not None
+
+    def run(self) -> None:
         """Give a sign of life, put right what others left behind, and remove what is old."""
-        self.kept = True
+        self.done = True
         try:
-            await self._database.run(self._keep, patient=False)
+            self._database.run(self._run, patient=False)
         except Exception as error:
-            log_failure(logger, "Housekeeping failed; deliveries go on", error=error)
+            log_failure(logger, "Maintenance failed; deliveries go on", error=error)
+        self.due = time.monotonic() + self._interval
 
-    async def keep_now_and_then(self, kept: Callable[[], None]) -> None:
-        """Until cancelled.
-
-        :param kept: called each time afterwards: there may be something due.
-        """
-        await asyncio.sleep(FIRST)
-        if not self.kept:
-            await self.keep()
-            kept()
-        while True:
-            await asyncio.sleep(max(self._state.settings.sweep_interval, SHORTEST_PAUSE))
-            await self.keep()
-            kept()
-
-    async def prune_now_and_then(self) -> None:
-        """Until cancelled, remove what is old, batch by batch between whatever else the database has to do."""
-        while True:
-            await asyncio.sleep(max(self._state.settings.sweep_interval, SHORTEST_PAUSE))
-            pruning = Pruning(self._state, self._clock.now())
-            deadline = time.monotonic() + BUDGET
-            try:
-                while time.monotonic() < deadline:
-                    if not await self._database.run(pruning.step, patient=False):
-                        break
-            except Exception as error:
-                log_failure(logger, "Old events could not be removed", error=error)
-
-    async def sign_off(self) -> None:
+    def sign_off(self) -> None:
         """Take the drain off the list of those that live."""
         try:
-            await self._database.run(
+            self._database.run(
                 lambda connection: heartbeat.end(self._state, connection, self._sign.name),
                 patient=False,
             )
@@ -106,15 +102,25 @@ class House:
             # After a while it is forgotten anyway.
             logger.debug("The drain could not be taken off the list")
 
-    def _keep(self, connection: sa.Connection) -> None:
+    def _run(self, connection: sa.Connection) -> None:
         state = self._state
         with reading(connection):
             now = self._clock.read(connection)
         self._forget()
         skew = self._clock.skew
         heartbeat.beat(state, connection, self._sign, now, self._worker_name, skew)
-        while recover_expired(state, connection, now, BATCH, tell=self._tell) >= BATCH:
+        while recover_expired(state, connection, now, BATCH, tell=self._dispatch) >= BATCH:
             pass
         release_stragglers(state, connection, now)
         # One batch, for drains too short for more; deliveries wait for this.
         prune(state, connection, now, budget=0.0)
+
+    def _prune(self) -> None:
+        assert self._pruning is not None
+        more = False
+        try:
+            more = self._database.run(self._pruning.step, patient=False)
+        except Exception as error:
+            log_failure(logger, "Old events could not be removed", error=error)
+        if not more or time.monotonic() >= self._prune_until:
+            self._pruning = None

@@ -7,11 +7,11 @@ on them.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 import gc
 import socket
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 from ..addresses import LOOPBACK, NetworkPolicy
@@ -21,10 +21,11 @@ from ..models import Trigger
 from ..state import State
 from .claim import Claimer
 from .clock import DatabaseClock
-from .drain import Drain, loop_factory
+from .drain import Drain
+from .http.client import Client
+from .in_flight import InFlight
 from .locks import reading
 from .outcome import Claimed
-from .send import Sender
 
 #: How often, so that Python has adapted its bytecode.
 TIMES = 10
@@ -35,20 +36,18 @@ LIMIT = 2.0
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-def rehearse(state: State) -> None:
+def warm_up(state: State) -> None:
     """Go through claim and send with nothing to deliver; writes nothing, and sends to nobody but itself.
 
     :raises sqlalchemy.exc.DBAPIError: the database does not answer, or has no tables.
     """
-    # A machine may have no loopback; then the first request of each drain takes longer.
-    with asyncio.Runner(loop_factory=loop_factory()) as runner, contextlib.suppress(OSError):
-        runner.run(_rehearse_sending(state))
+    _warm_up_sending(state)
     with state.own_engine.connect() as connection:
         for _ in range(TIMES):
             with reading(connection):
                 now = DatabaseClock().read(connection)
             Claimer(state).rehearse(connection, now)
-    Drain(state)
+    Drain(state).discard()
 
 
 def freeze() -> None:
@@ -57,25 +56,41 @@ def freeze() -> None:
     gc.freeze()
 
 
-async def _rehearse_sending(state: State) -> None:
+def _warm_up_sending(state: State) -> None:
     # Loads the system's resolver.
     socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
-    server = await asyncio.start_server(_answer, "127.0.0.1", 0)
-    async with server, asyncio.timeout(LIMIT):
-        port = server.sockets[0].getsockname()[1]
+    try:
+        server = socket.create_server(("127.0.0.1", 0))
+    except OSError:
+        # A machine without loopback; then the first request of each drain takes longer.
+        return
+    with server:
+        server.settimeout(LIMIT)
+        thread = threading.Thread(target=_answer, args=(server,), daemon=True)
+        thread.start()
         alone = dataclasses.replace(state, policy=NetworkPolicy(LOOPBACK))
-        for _ in range(TIMES):
-            await _send(alone, f"http://127.0.0.1:{port}/")
+        client = Client(alone.policy, state.settings.max_response_bytes)
+        try:
+            _send(alone, client, f"http://127.0.0.1:{server.getsockname()[1]}/")
+        finally:
+            client.close()
+        thread.join(LIMIT)
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"{}")
-    writer.write(_ANSWER)
-    await writer.drain()
-    writer.close()
+def _answer(server: socket.socket) -> None:
+    for _ in range(TIMES):
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(LIMIT)
+                while b"{}" not in connection.recv(4096):
+                    pass
+                connection.sendall(_ANSWER)
+        except OSError:
+            return
 
 
-async def _send(state: State, url: str) -> None:
+def _send(state: State, client: Client, url: str) -> None:
     style = Standard()
     secret = state.vault.open(state.vault.seal(style.generate_secret()))
     target = Target("ep", None, url, url, style.name, (secret,), {}, None, 1)
@@ -92,5 +107,10 @@ async def _send(state: State, url: str) -> None:
         token="",
         lease_until=now + timedelta(seconds=60),
     )
-    async with Sender(state) as sender:
-        await sender.send(claimed, target)
+    in_flight = InFlight(state, client, DatabaseClock())
+    until = time.monotonic() + LIMIT
+    for _ in range(TIMES):
+        in_flight.launch(claimed, target)
+        while len(in_flight) and time.monotonic() < until:
+            client.run(LIMIT)
+            in_flight.advance()
