@@ -16,14 +16,13 @@ from dataclasses import dataclass
 import aiohttp
 
 from .. import attempt_errors as errors
-from ..attempt_errors import told
+from ..attempt_errors import AttemptError, told
 from ..guard import Exchange
 from ..logs import without_stop
 from .machine import is_unreachable
 from .outcome import Outcome
 from .resolver import is_temporary
 
-MAX_ERROR_LENGTH = 500
 _SPACE = re.compile(r"\s+")
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -39,7 +38,7 @@ class Failure:
     """Why there is no complete answer."""
 
     outcome: Outcome
-    error: str
+    error: AttemptError
     #: The lookup of the name got no answer: whose fault it is depends on whether others get one.
     unanswered_lookup: bool = False
     #: The answer to the lookup was that there is no such name; a machine without a network says so of all.
@@ -68,7 +67,9 @@ def diagnose(
     if not connected and any(
         isinstance(cause, OSError) and cause.errno in _OUR_ERRORS for cause in causes
     ):
-        return Failure(Outcome.CONNECT_FAILED, f"We could not connect: {_text(error)}.", ours=True)
+        return Failure(
+            Outcome.CONNECT_FAILED, told(errors.NO_CONNECTION, why=_text(error)), ours=True
+        )
     # The innermost first: aiohttp's exceptions derive from those of `ssl` too, without their reasons.
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLError):
@@ -109,13 +110,13 @@ def diagnose(
             return Failure(Outcome.BROKEN, errors.UNEXPECTED, ours=not (connected or answered))
 
 
-def _no_connection(exchange: Exchange, why: str) -> str:
+def _no_connection(exchange: Exchange, why: str) -> AttemptError:
     if exchange.tried_address is None:
         return told(errors.NO_CONNECTION, why=why)
     return told(errors.NO_CONNECTION_TO, address=exchange.tried_address, why=why)
 
 
-def _tls(error: ssl.SSLError) -> str:
+def _tls(error: ssl.SSLError) -> AttemptError:
     said = getattr(error, "verify_message", None)
     if said:
         return told(errors.CERTIFICATE, why=clean(said).rstrip("."))

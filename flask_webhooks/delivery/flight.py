@@ -148,7 +148,7 @@ class Flight:
                 outcome=Outcome.INTERRUPTED,
                 started_at=started_at,
                 duration_ms=round((time.monotonic() - began) * 1000, 3),
-                error=str(STOPPED),
+                error=STOPPED,
             )
         self._note(result)
 

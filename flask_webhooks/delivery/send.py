@@ -19,7 +19,7 @@ from yarl import URL
 
 from .. import attempt_errors, hops
 from ..answer_bounds import MAX_HEAD, MAX_HEADERS
-from ..attempt_errors import told
+from ..attempt_errors import AttemptError, told
 from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
 from ..formats import Answer, Format, Refusal, Rendered, Target
@@ -32,7 +32,7 @@ from ..retry import usable_wait
 from ..state import State
 from . import machine
 from .clock import DatabaseClock
-from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
+from .diagnosis import Failure, clean, diagnose
 from .outcome import Claimed, Outcome, Released, Sent
 from .resolver import ThreadResolver, Trouble, zone_of
 
@@ -190,7 +190,7 @@ class Sender:
             return replace(
                 attempt,
                 outcome=verdict.outcome,
-                error=None if verdict.error is None else _error_text(verdict.error, redactor),
+                error=None if verdict.error is None else _shown_error(verdict.error, redactor),
                 address=exchange.peer or exchange.tried_address or exchange.refused_address,
                 response_headers=answer.shown_headers(redactor),
                 response_body=None
@@ -360,7 +360,7 @@ class _Verdict:
     """What an attempt came to."""
 
     outcome: Outcome
-    error: str | None = None
+    error: AttemptError | None = None
     retry_after: float | None = None
     refusal: Refusal = field(default_factory=Refusal)
 
@@ -454,7 +454,7 @@ def _plain_outcome(answer: _Answer, failure: Failure | None) -> Outcome:
     return Outcome.SUCCEEDED if taken else Outcome.REFUSED
 
 
-def _refusal(status: int, explanation: str | None) -> str:
+def _refusal(status: int, explanation: str | None) -> AttemptError:
     taken = 200 <= status < 300
     if not explanation:
         plain = attempt_errors.NOT_TAKEN if taken else attempt_errors.REFUSED
@@ -463,9 +463,9 @@ def _refusal(status: int, explanation: str | None) -> str:
     return told(explained, status=status, said=explanation)
 
 
-def _error_text(error: str, redactor: Redactor) -> str:
-    """As much of it as is kept. Masked before it is cut, or the start of a secret could be left."""
-    return redactor.text(clean(error))[:MAX_ERROR_LENGTH]
+def _shown_error(error: AttemptError, redactor: Redactor) -> AttemptError:
+    """The error as it is kept: in one line, without secrets that the receiver repeats."""
+    return error.changed(lambda text: redactor.text(clean(text)))
 
 
 def _redactor(target: Target, rendered: Rendered) -> Redactor:
