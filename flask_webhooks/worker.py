@@ -252,8 +252,8 @@ class Worker(rq.Worker):
                 self._warm_up()
         except DBAPIError as error:
             self.log.warning(
-                "The database cannot be used: %s. Where tables are missing, run your migrations or: "
-                "flask webhooks init-db",
+                "The database cannot be used: %s. Where tables are missing or out of date, run your migrations "
+                "or: flask webhooks upgrade-db",
                 safe_text(error),
             )
         except RedisError as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .. import attempt_errors
-from ..attempt_errors import told
+from ..attempt_errors import AttemptError, told
 from ..config import Settings
 from ..formats import Answer, Format, Refusal
 from ..health import Hold
@@ -16,7 +16,7 @@ from ..redaction import Redactor
 from ..retry import usable_wait
 from ..state import State
 from . import machine
-from .http.errors import MAX_ERROR_LENGTH, Failure, clean, diagnose, without_port
+from .http.errors import Failure, clean, diagnose, without_port
 from .http.exchange import Exchange
 from .http.resolver import zone_of
 from .outcome import Outcome, Released, Sent
@@ -67,7 +67,7 @@ class Answers:
             return replace(
                 attempt,
                 outcome=verdict.outcome,
-                error=None if verdict.error is None else _error_text(verdict.error, redactor),
+                error=None if verdict.error is None else _shown_error(verdict.error, redactor),
                 address=_address(exchange),
                 response_headers=_shown_headers(exchange, redactor),
                 response_body=None
@@ -124,7 +124,7 @@ class _Verdict:
     """What an attempt came to."""
 
     outcome: Outcome
-    error: str | None = None
+    error: AttemptError | None = None
     retry_after: float | None = None
     refusal: Refusal = field(default_factory=Refusal)
 
@@ -231,7 +231,7 @@ def _plain_outcome(status: int | None, failure: Failure | None) -> Outcome:
     return Outcome.SUCCEEDED if taken else Outcome.REFUSED
 
 
-def _refusal(status: int, explanation: str | None) -> str:
+def _refusal(status: int, explanation: str | None) -> AttemptError:
     taken = 200 <= status < 300
     if not explanation:
         plain = attempt_errors.NOT_TAKEN if taken else attempt_errors.REFUSED
@@ -240,6 +240,6 @@ def _refusal(status: int, explanation: str | None) -> str:
     return told(explained, status=status, said=explanation)
 
 
-def _error_text(error: str, redactor: Redactor) -> str:
-    """As much of it as is kept. Masked before it is cut, or the start of a secret could be left."""
-    return redactor.text(clean(error))[:MAX_ERROR_LENGTH]
+def _shown_error(error: AttemptError, redactor: Redactor) -> AttemptError:
+    """The error as it is kept: in one line, without secrets that the receiver repeats."""
+    return error.changed(lambda text: redactor.text(clean(text)))

@@ -160,7 +160,7 @@ class InFlight:
                     outcome=Outcome.INTERRUPTED,
                     started_at=outgoing.started_at,
                     duration_ms=exchange.duration_ms,
-                    error=str(STOPPED),
+                    error=STOPPED,
                 )
             )
 
@@ -230,7 +230,7 @@ def _impossible(outgoing: Outgoing) -> Sent:
         outcome=Outcome.BROKEN,
         started_at=outgoing.started_at,
         duration_ms=0.0,
-        error=str(IMPOSSIBLE),
+        error=IMPOSSIBLE,
         request_headers=outgoing.shown_headers,
         request_body=outgoing.shown_body,
     )

@@ -67,7 +67,7 @@ def recover_expired(
             connection,
             rows,
             {endpoint_id: row.url_shown for endpoint_id, row in endpoints.items()},
-            str(LOST),
+            LOST,
         )
         most = state.settings.max_interruptions
         settled.lost = [

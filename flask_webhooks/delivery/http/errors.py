@@ -15,14 +15,13 @@ from typing import Final
 import pycurl
 
 from ... import attempt_errors as errors
-from ...attempt_errors import told
+from ...attempt_errors import AttemptError, told
 from ...logs import without_stop
 from ..machine import is_unreachable
 from ..outcome import Outcome
 from .exchange import Exchange
 from .resolver import Resolver
 
-MAX_ERROR_LENGTH = 500
 _SPACE = re.compile(r"\s+")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 #: What libcurl writes before OpenSSL's reason.
@@ -62,7 +61,7 @@ class Failure:
     """Why there is no complete answer."""
 
     outcome: Outcome
-    error: str
+    error: AttemptError
     #: The lookup of the name got no answer: whose fault it is depends on whether others get one.
     unanswered_lookup: bool = False
     #: The answer to the lookup was that there is no such name; a machine without a network says so of all.
@@ -136,14 +135,14 @@ _TOO_MUCH: Final = {
 def _no_socket(exchange: Exchange, number: int) -> Failure:
     if number in _OUR_ERRORS:
         why = os.strerror(number)
-        return Failure(Outcome.CONNECT_FAILED, f"We could not connect: {why}.", ours=True)
+        return Failure(Outcome.CONNECT_FAILED, told(errors.NO_CONNECTION, why=why), ours=True)
     exchange.errno = number
     return Failure(
         Outcome.CONNECT_FAILED, _no_connection(exchange), unreachable=is_unreachable(number)
     )
 
 
-def _no_connection(exchange: Exchange) -> str:
+def _no_connection(exchange: Exchange) -> AttemptError:
     why = without_stop(os.strerror(exchange.errno)) if exchange.errno else "no answer"
     if exchange.address is None:
         return told(errors.NO_CONNECTION, why=why)
