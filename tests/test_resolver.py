@@ -177,7 +177,7 @@ def test_without_room_no_attempt_is_spent_and_the_endpoint_is_not_held(
     for name in names:
         webhooks_of(app).create_endpoint(f"http://{name}/")
     emit(app)
-    drain(app, timeout=2.0)
+    drain(app, timeout=2.0, retry_schedule=(600.0,))
     rows = deliveries(app)
     spent = [row for row in rows if row.attempt_count]
     assert len(spent) == 6 == len(attempts(app))

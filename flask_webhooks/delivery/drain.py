@@ -26,9 +26,9 @@ from .background import BackgroundRunner, OtherWork
 from .claim import Claim, Claimer, Room
 from .clock import DatabaseClock
 from .database import Database, may_pass
-from .garbage import rarely_collected
 from .http.client import Client
 from .in_flight import LONGEST_WAIT, InFlight
+from .interpreter import often_switched, rarely_collected
 from .listener import STEP, Listener
 from .locks import reading
 from .maintenance import Maintenance
@@ -143,7 +143,7 @@ class Drain:
         """
         self._started = self._active_at = time.monotonic()
         try:
-            with rarely_collected(), on_sigterm(self.stop):
+            with rarely_collected(), often_switched(), on_sigterm(self.stop):
                 try:
                     self._database.run(self._set_clock)
                     self._listener.start()

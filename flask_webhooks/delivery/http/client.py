@@ -8,9 +8,9 @@ socket exists, and a connection is kept only as long as its name leads to it.
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import selectors
+import socket
 import time
 from typing import Any, Final
 
@@ -48,6 +48,8 @@ class Client:
         #: Exchanges whose lookup failed, until it is known whether any name can be resolved.
         self._unexplained: list[Exchange] = []
         self._ended: list[Exchange] = []
+        #: Those of which nothing has gone out: their time begins with the next `run`.
+        self._new: list[Exchange] = []
         #: No deadline is earlier than this.
         self._check_at = float("inf")
         self._ran_at = time.monotonic()
@@ -57,9 +59,10 @@ class Client:
         self._multi.setopt(pycurl.M_MAXCONNECTS, _connections())
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-        self._wake_reader, self._wake_writer = os.pipe()
-        os.set_blocking(self._wake_reader, False)
-        os.set_blocking(self._wake_writer, False)
+        # Sockets rather than a pipe: written to after the end, a closed one raises, and a bare number may be reused.
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
 
     def __len__(self) -> int:
@@ -87,8 +90,7 @@ class Client:
             self._idle.append(transfer)
             raise
         exchange.began = time.monotonic()
-        exchange.deadline = exchange.began + request.timeout
-        self._check_at = min(self._check_at, exchange.deadline)
+        self._new.append(exchange)
         self._resolve(transfer)
         return exchange
 
@@ -102,7 +104,8 @@ class Client:
         """
         now = time.monotonic()
         if now - self._ran_at > STALL:
-            self._postpone_deadlines(now)
+            self._postpone_deadlines(now - self._ran_at)
+        self._begin_time(now)
         if self._ended and also is None:
             timeout = 0.0
         due = min(self._curl_due, self._check_at, self.resolver.due)
@@ -117,7 +120,7 @@ class Client:
         for key, happened in ready:
             if key.fd == also:
                 found = happened
-            elif key.fd == self._wake_reader:
+            elif key.fileobj is self._wake_reader:
                 _drain(self._wake_reader)
             else:
                 # libcurl may have closed it since, on account of another socket.
@@ -142,7 +145,7 @@ class Client:
     def wake(self) -> None:
         """Let `run` return. From any thread, or from a signal handler."""
         with contextlib.suppress(OSError):  # it is awake, or closed
-            os.write(self._wake_writer, b"\0")
+            self._wake_writer.send(b"\0")
 
     def abort(self) -> list[Exchange]:
         """Break off every request; returns their exchanges as they stand."""
@@ -162,8 +165,8 @@ class Client:
         self._multi.close()
         self._selector.close()
         self.resolver.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        self._wake_reader.close()
+        self._wake_writer.close()
 
     # -- names ---------------------------------------------------------------------------------------
 
@@ -298,10 +301,16 @@ class Client:
                 del self._resolving[lookup]
         self._check_at = self._first_deadline()
 
-    def _postpone_deadlines(self, now: float) -> None:
-        """Move the deadlines by the time that passed since the last run, or since the request began."""
+    def _begin_time(self, now: float) -> None:
+        for exchange in self._new:
+            exchange.began = now
+            exchange.deadline = now + exchange.request.timeout
+            self._check_at = min(self._check_at, exchange.deadline)
+        self._new.clear()
+
+    def _postpone_deadlines(self, seconds: float) -> None:
         for exchange in self._under_way():
-            exchange.deadline += now - max(self._ran_at, exchange.began)
+            exchange.deadline += seconds
         self._check_at = self._first_deadline()
 
     def _first_deadline(self) -> float:
@@ -351,7 +360,7 @@ def _as_actions(events: int) -> int:
     return actions
 
 
-def _drain(fd: int) -> None:
+def _drain(reader: socket.socket) -> None:
     with contextlib.suppress(BlockingIOError):
-        while os.read(fd, 4096):
+        while reader.recv(4096):
             pass
