@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
+from flask.globals import app_ctx
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event as sa_event
 
@@ -92,8 +93,7 @@ class State:
     def engine(self) -> sa.Engine:
         """The engine of the database that holds our tables."""
         if self._engine is None:
-            current = has_app_context() and unwrap(current_app) is self.app
-            with nullcontext() if current else self.app.app_context():
+            with nullcontext() if is_current(self) else self.app.app_context():
                 self._engine = self.db.engines[self.settings.bind_key]
         return self._engine
 
@@ -187,6 +187,11 @@ def state_of(app: Flask | None = None) -> State:
             f"Flask-Webhooks is not set up for the application {app.name!r}: call webhooks.init_app(app)."
         )
     return state
+
+
+def is_current(state: State) -> bool:
+    """Return whether we are in the application's context."""
+    return has_app_context() and app_ctx.app is state.app
 
 
 def unwrap(sender: Any) -> Any:

@@ -603,9 +603,8 @@ def test_every_public_function_says_what_it_is() -> None:
 LAYERS = [
     {"models"},
     {"state"},
-    {"narrow", "records"},
-    {"sessions"},
-    {"outbox"},
+    {"db"},
+    {"narrow", "outbox"},
     {"delivery"},
     {"transactions"},
     {"access"},
