@@ -51,11 +51,13 @@ def store(state: State, connection: sa.Connection, event: NewEvent) -> tuple[str
     :return: its id, or that of the first event where its idempotency key repeats, or ``None`` where no endpoint
         subscribes and unmatched events are not kept; and whether it was written.
     """
-    whole = event.tenant is None or event.whole_server_only
+    tenant = None if event.whole_server_only else event.tenant
     targets = [
-        (row[0], row[1], row[2])
-        for row in list_subscriptions(state, connection, [] if whole else [event.tenant])
-        if covers(row[3], event.type)
+        (endpoint_id, owner, endpoint_state)
+        for endpoint_id, owner, endpoint_state, events in connection.execute(
+            _statements(state).subscriptions, {"tenant": tenant}
+        )
+        if covers(events, event.type)
     ]
     if (targets or state.settings.keep_unmatched) and insert_event(
         state, connection, event, targets
@@ -70,7 +72,8 @@ def list_subscriptions(
     state: State, connection: sa.Connection, tenants: Collection[str | None]
 ) -> Sequence[Any]:
     """Read id, tenant, state and subscription of the endpoints of some tenants and of the whole server."""
-    return connection.execute(_statements(state).endpoints, {"tenants": tenants}).all()
+    endpoint = state.table("Endpoint").c
+    return connection.execute(_subscriptions(endpoint, endpoint.tenant.in_(tenants))).all()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -216,18 +219,8 @@ class _Statements:
 
     def __init__(self, state: State) -> None:
         endpoint, delivery = state.table("Endpoint").c, state.table("Delivery")
-        self.endpoints = sa.select(
-            endpoint.id,
-            endpoint.tenant,
-            endpoint.state,
-            sa.type_coerce(endpoint.events, sa.Text()),
-        ).where(
-            endpoint.deleted_at.is_(None),
-            sa.or_(
-                endpoint.tenant.is_(None),
-                endpoint.tenant.in_(sa.bindparam("tenants", expanding=True)),
-            ),
-        )
+        # Not with IN, which costs 0.3 ms more.
+        self.subscriptions = _subscriptions(endpoint, endpoint.tenant == sa.bindparam("tenant"))
         self.pending = sa.insert(delivery).values(due_at=utc_now())
         self.held = sa.insert(delivery)
         table = state.table("Event")
@@ -249,6 +242,20 @@ class _Statements:
 
 
 _statements = prepared(_Statements)
+
+
+def _subscriptions(endpoint: Any, of_tenant: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Return the query for id, tenant, state and subscription of endpoints that get an event of a tenant."""
+    return sa.select(
+        endpoint.id,
+        endpoint.tenant,
+        endpoint.state,
+        sa.type_coerce(endpoint.events, sa.Text()),
+    ).where(
+        # Not as it would be plain: without statistics, PostgreSQL would read all endpoints by that index.
+        sa.func.coalesce(endpoint.deleted_at.is_(None), sa.false()),
+        sa.or_(endpoint.tenant.is_(None), of_tenant),
+    )
 
 
 def _both(event: Any, delivery: sa.Table) -> sa.Select[Any]:
