@@ -16,10 +16,10 @@ from rq import get_current_job
 
 from .bulk import calling, pruning
 from .bulk.neglected import Neglected
+from .db.clock import DatabaseClock
+from .db.locks import reading
 from .delivery.claim import Claimer
-from .delivery.clock import DatabaseClock
 from .delivery.drain import Drain
-from .delivery.locks import reading
 from .errors import ConfigurationError
 from .state import State, state_of, unwrap
 

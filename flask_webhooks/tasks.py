@@ -15,7 +15,7 @@ import redis
 
 from .bulk.calling import anything_waiting, enqueue, others_wait, put
 from .bulk.runner import run_next
-from .delivery.locks import reading
+from .db.locks import reading
 from .jobs import after_fork, current_ttl, find_app, pass_on
 from .logs import without_stop
 from .redis_trouble import explain

@@ -27,8 +27,8 @@ from sqlalchemy.exc import DBAPIError
 
 from . import jobs
 from .config import Settings
+from .db.clock import DatabaseClock
 from .delivery import heartbeat, machine
-from .delivery.clock import DatabaseClock
 from .delivery.rehearsal import freeze, rehearse
 from .delivery.retention import prune
 from .errors import WebhooksError

@@ -15,8 +15,8 @@ from rq import Queue
 
 from example_app.services import RedisServer
 from flask_webhooks.columns import utc_now
+from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import housekeeping
-from flask_webhooks.delivery.clock import DatabaseClock
 from flask_webhooks.delivery.drain import SETTLE_PAUSE, Drain
 from flask_webhooks.delivery.send import Sender
 from flask_webhooks.signals import delivery_succeeded

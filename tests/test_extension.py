@@ -606,7 +606,6 @@ LAYERS = [
     {"db"},
     {"narrow", "outbox"},
     {"delivery"},
-    {"transactions"},
     {"access"},
     {"bulk"},
     {"queries", "actions"},
@@ -629,7 +628,7 @@ PACKAGE = Path(flask_webhooks.__file__).parent
 #: What reads or writes a database: modules, and attributes of connections and sessions.
 SQL = re.compile(
     r"(sqlalchemy|flask_sqlalchemy|sqlite3|psycopg)(\.|$)"
-    r"|(.*\.)?(transactions|sessions|conditions|columns)$"
+    r"|(.*\.)?(transactions|session_events|store|locks|conditions|columns)$"
     r"|\.(execute|scalars?|begin|connect|exec_driver_sql)$"
 )
 

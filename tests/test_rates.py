@@ -17,8 +17,8 @@ import pytest
 import redis
 from flask import Flask
 
+from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import rates
-from flask_webhooks.delivery.clock import DatabaseClock
 from flask_webhooks.delivery.flight import Flight
 from flask_webhooks.delivery.send import Sender
 from flask_webhooks.state import state_of

@@ -7,10 +7,10 @@ from typing import Any
 
 from ..access import Access, find_endpoint
 from ..columns import utc_now
+from ..db.transactions import database_time
 from ..errors import Faults, InvalidEndpoint, InvalidInput, InvalidSecret, UnreadableSecret
 from ..models import Endpoint
 from ..state import State
-from ..transactions import database_time
 from . import checks
 from .switches import forget_failures
 from .trail import locked, record

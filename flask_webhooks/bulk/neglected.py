@@ -12,7 +12,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from ..columns import utc_now
-from ..delivery.locks import reading
+from ..db.locks import reading
 from ..state import State
 from . import pruning
 from .runner import waiting, work_on_next

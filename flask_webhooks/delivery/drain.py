@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ..db.clock import DatabaseClock
+from ..db.locks import reading
 from ..errors import WebhooksError
 from ..logs import log_failure, safe_text
 from ..state import State
@@ -25,12 +27,10 @@ from .aside import Aside, OtherWork
 from .attempts import less_demanding
 from .bell import STEP, Bell
 from .claim import Claim, Claimer, Room
-from .clock import DatabaseClock
 from .database import Database, may_pass
 from .flight import LONGEST_WAIT, Flight
 from .garbage import rarely_collected
 from .housekeeping import House
-from .locks import reading
 from .outcome import Released, Sent, Settled
 from .presence import Presence
 from .send import Sender

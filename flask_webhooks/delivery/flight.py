@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from ..attempt_errors import STOPPED
+from ..db.clock import DatabaseClock
 from ..formats import Target
 from ..logs import log_without_locals
 from . import rates
-from .clock import DatabaseClock
 from .outcome import Claimed, Outcome, Released, Sent, Unsettled
 from .send import OWN_TROUBLE_DELAY, Sender
 

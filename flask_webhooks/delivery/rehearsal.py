@@ -15,14 +15,14 @@ import socket
 from datetime import UTC, datetime, timedelta
 
 from ..addresses import LOOPBACK, NetworkPolicy
+from ..db.clock import DatabaseClock
+from ..db.locks import reading
 from ..formats import OutgoingEvent, Target
 from ..formats.standard import Standard
 from ..models import Trigger
 from ..state import State
 from .claim import Claimer
-from .clock import DatabaseClock
 from .drain import Drain, loop_factory
-from .locks import reading
 from .outcome import Claimed
 from .send import Sender
 

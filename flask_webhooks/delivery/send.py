@@ -21,6 +21,7 @@ from .. import attempt_errors, hops
 from ..answer_bounds import MAX_HEAD, MAX_HEADERS
 from ..attempt_errors import told
 from ..config import LEASE_RESERVE, Settings
+from ..db.clock import DatabaseClock
 from ..errors import InvalidEndpoint
 from ..formats import Answer, Format, Refusal, Rendered, Target
 from ..guard import Exchange, GuardedConnector, current_exchange
@@ -31,7 +32,6 @@ from ..redaction import MASK, Redactor, secrets_of
 from ..retry import usable_wait
 from ..state import State
 from . import machine
-from .clock import DatabaseClock
 from .diagnosis import MAX_ERROR_LENGTH, Failure, clean, diagnose
 from .outcome import Claimed, Outcome, Released, Sent
 from .resolver import ThreadResolver, Trouble, zone_of
