@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session, scoped_session
 
 from . import actions, admin, api, cli, migrations
 from .access import system_access
-from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
 from .config import Settings
 from .errors import ConfigurationError
@@ -26,6 +25,8 @@ from .outbox.host_transaction import check_engine
 from .outbox.session_events import end_context
 from .outbox.store import as_event
 from .state import EXTENSION, AllTenants, Hooks, State, state_of
+from .wakeup.notifier import Notifier
+from .wakeup.worker_queue import WorkerQueue
 
 if TYPE_CHECKING:
     from .models import Endpoint
@@ -105,6 +106,7 @@ class Webhooks:
                 "subdomains: make it with Flask(…, subdomain_matching=True), and set SERVER_NAME to the name "
                 "of the server without the subdomain."
             )
+        worker_queue = WorkerQueue(settings, lambda: app.testing)
         state = State(
             app=app,
             db=self.db,
@@ -118,7 +120,8 @@ class Webhooks:
             catalog=self.catalog,
             formats=self.formats,
             hooks=self.hooks,
-            alarm=Alarm(settings, lambda: app.testing),
+            worker_queue=worker_queue,
+            notifier=Notifier(worker_queue),
         )
         app.extensions[EXTENSION] = state
         app.teardown_appcontext(lambda error: end_context(state))

@@ -18,7 +18,6 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event as sa_event
 
 from .addresses import NetworkPolicy
-from .alarm import Alarm
 from .catalog import Catalog
 from .config import Settings
 from .errors import ConfigurationError
@@ -26,6 +25,8 @@ from .formats import Formats
 from .models import Models
 from .unwritten import Unwritten
 from .vault import Vault
+from .wakeup.notifier import Notifier
+from .wakeup.worker_queue import WorkerQueue
 
 if TYPE_CHECKING:
     from .models import Endpoint
@@ -77,7 +78,8 @@ class State:
     catalog: Catalog
     formats: Formats
     hooks: Hooks
-    alarm: Alarm
+    worker_queue: WorkerQueue
+    notifier: Notifier
     #: The process that this was made in, or last used in; a fork must not use its connections.
     pid: int = field(default_factory=os.getpid, init=False)
     #: Event types, and the members that their events lacked, of which the log has been told.

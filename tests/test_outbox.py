@@ -171,7 +171,7 @@ def types(app: Flask) -> list[str]:
 def wake_ups(app: Flask) -> int:
     """How often Redis was told since it was emptied. No worker runs, so each wake-up is one script."""
     with redis.Redis.from_url(state_of(app).settings.redis_url) as client:
-        if not client.exists(state_of(app).alarm.keys.dirty):
+        if not client.exists(state_of(app).worker_queue.keys.dirty):
             return 0
         calls = client.info("commandstats").get("cmdstat_eval", {"calls": 0})["calls"]
         return int(calls)
@@ -359,7 +359,7 @@ def _check_invariant_1(app: Flask, steps: Steps, exists: bool) -> None:
     assert types(app) == [CREATED] * exists
     assert [delivery.state for delivery in owed(app)] == ["pending"] * exists
     assert wake_ups(app) >= exists
-    assert state_of(app).alarm.queue(redis_of(app)).count == (1 if wake_ups(app) else 0)
+    assert state_of(app).worker_queue.queue(redis_of(app)).count == (1 if wake_ups(app) else 0)
 
 
 def redis_of(app: Flask) -> redis.Redis:
@@ -470,14 +470,14 @@ def test_workers_are_woken_when_others_can_see_the_event(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    alarm = state_of(app).alarm
-    wake = alarm.wake
+    notifier = state_of(app).notifier
+    notify = notifier.notify
 
     def look_and_wake() -> bool:
         seen.append(types(app))
-        return wake()
+        return notify()
 
-    monkeypatch.setattr(alarm, "wake", look_and_wake)
+    monkeypatch.setattr(notifier, "notify", look_and_wake)
     webhooks_of(app).emit(CREATED, DATA)
     db_of(app).session.commit()
     webhooks_of(app).emit(REFUSED, {"reason": "password"})

@@ -79,7 +79,7 @@ def send_test(
             changes={"event_type": kind, limits.BYTES: size},
         )
         delivery = session.get_one(state.models.Delivery, delivery_id)
-    state.alarm.wake()
+    state.notifier.notify()
     return delivery
 
 
@@ -122,7 +122,7 @@ def resend(access: Access, delivery_id: str) -> Delivery:
             changes={limits.BYTES: size},
         )
         changed = session.get_one(access.state.models.Delivery, delivery_id)
-    access.state.alarm.wake()
+    access.state.notifier.notify()
     return changed
 
 

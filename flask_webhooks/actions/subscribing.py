@@ -76,5 +76,5 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             changes={"event_type": event.type},
         )
         delivery = session.get_one(deliveries, delivery_id)
-    state.alarm.wake()
+    state.notifier.notify()
     return delivery

@@ -21,6 +21,13 @@ from .runner import waiting, work_on_next
 NEGLECTED_AFTER = timedelta(seconds=2)
 
 
+def anything_waiting(state: State, connection: sa.Connection) -> bool:
+    """Return whether there is a task that no worker works on. Only reads."""
+    task = state.table("Task").c
+    query = sa.select(task.id).where(waiting(task, utc_now())).limit(1)
+    return connection.execute(query).first() is not None
+
+
 class Neglected:
     """What `delivery.aside` does for a drain."""
 

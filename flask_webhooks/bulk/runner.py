@@ -212,7 +212,7 @@ class Runner:
                 )
             )
         if due:
-            self.state.alarm.wake()
+            self.state.notifier.notify()
         self._busy = time.monotonic() - began
         return True
 

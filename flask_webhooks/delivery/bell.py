@@ -16,8 +16,8 @@ import redis
 import rq
 from redis.exceptions import RedisError
 
-from ..alarm import PATIENCE, Alarm
-from ..protocol import LEAVE, PRESENT
+from ..wakeup.scripts import LEAVE, PRESENT
+from ..wakeup.worker_queue import PATIENCE, WorkerQueue
 from .errands import Errands
 
 #: Milliseconds after which a drain that says nothing is taken for dead.
@@ -29,7 +29,7 @@ STEP = 1.0
 class Bell:
     """One drain's presence in Redis. All calls go through one thread, and so happen in their order."""
 
-    def __init__(self, alarm: Alarm, drain_id: str) -> None:
+    def __init__(self, alarm: WorkerQueue, drain_id: str) -> None:
         self._alarm = alarm
         self._keys = alarm.keys
         self._id = drain_id
@@ -131,7 +131,7 @@ class Bell:
         def call(client: redis.Redis) -> None:
             self._forget(client)
             if to_others:
-                self._alarm.ring(client)
+                self._alarm.notify(client)
             else:
                 self._alarm.enqueue(client)
 
@@ -143,13 +143,13 @@ class Bell:
 
         def call(client: redis.Redis) -> None:
             client.zrem(self._keys.listening, self._id)
-            self._alarm.ring(client)
+            self._alarm.notify(client)
 
         self._errands.post("pass on", call)
 
     def summon(self) -> None:
         """Have one more worker deliver, if there is one."""
-        self._errands.post("summon", self._alarm.summon)
+        self._errands.post("summon", self._alarm.request_worker)
 
     def forget_past(self) -> None:
         """Remove alarms that should have gone off."""

@@ -151,7 +151,7 @@ class Drain:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._claimed = asyncio.Event()
-        self._bell = Bell(self.state.alarm, self.id)
+        self._bell = Bell(self.state.worker_queue, self.id)
         self._presence = Presence(self, self._bell, *self._worker)
         self._teller = Teller(self._settler.announcer, self._signals_are_sent)
         self._house = House(

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import redis
 from redis.exceptions import RedisError
 
-from ..alarm import PATIENCE, Alarm
 from ..logs import without_stop
-from ..redis_trouble import Kind, RedisTrouble, explain
+from ..wakeup.redis_trouble import Kind, RedisTrouble, explain
+from ..wakeup.worker_queue import PATIENCE, WorkerQueue
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -37,7 +37,7 @@ class Errands:
     so the thread is left behind with what it cannot end.
     """
 
-    def __init__(self, alarm: Alarm) -> None:
+    def __init__(self, alarm: WorkerQueue) -> None:
         self._alarm = alarm
         self._pause = alarm.settings.wake_pause
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
@@ -102,7 +102,9 @@ class Errands:
 
 
 def _serve(
-    requests: queue.SimpleQueue[_Request | None], alarm: Alarm, loop: asyncio.AbstractEventLoop
+    requests: queue.SimpleQueue[_Request | None],
+    alarm: WorkerQueue,
+    loop: asyncio.AbstractEventLoop,
 ) -> None:
     with contextlib.closing(alarm.connect()) as client:
         while (request := requests.get()) is not None:

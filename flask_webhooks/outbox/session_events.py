@@ -79,7 +79,7 @@ class Later:
         return self._store(again=True)[0] is not None
 
     def wake(self) -> None:
-        self.state.alarm.wake()
+        self.state.notifier.notify()
 
     def _store(self, *, again: bool = False) -> tuple[str | None, bool]:
         """Store the event and commit, and wait for SQLite's locks only as long as for Redis.
@@ -199,7 +199,7 @@ def wake(written: Iterable[tuple[State, sa.Connection | None]]) -> None:
         if state not in now:
             now.append(state)
     for state in now:
-        state.alarm.wake()
+        state.notifier.notify()
 
 
 def _wake_at_checkin(state: State, connection: sa.Connection) -> None:
@@ -307,4 +307,4 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 def _after_checkin(driver_connection: Any, record: Any) -> None:
     """The host is done with a connection that it had joined a session to."""
     for state in record.info.pop(_KEY, ()):
-        state.alarm.wake()
+        state.notifier.notify()
