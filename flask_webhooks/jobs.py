@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from rq import get_current_job
 
-from .bulk import calling, pruning
-from .bulk.neglected import Neglected
+from .bulk import pruning
+from .bulk.neglected import Neglected, anything_waiting
+from .db.clock import DatabaseClock
+from .db.locks import reading
 from .delivery.claim import Claimer
-from .delivery.clock import DatabaseClock
 from .delivery.drain import Drain
-from .delivery.locks import reading
 from .errors import ConfigurationError
 from .state import State, state_of, unwrap
 
@@ -41,15 +41,15 @@ _queues: tuple[str, ...] = ()
 def drain(installation: str, hops: int = 0) -> int:
     """The RQ job: deliver what is due; returns how many attempts were made.
 
-    :param installation: whose alarm this is.
+    :param installation: whose job this is.
     :param hops: how often it met workers of another installation.
     :raises ConfigurationError: the worker has no application: FLASK_APP is not set.
     """
     state = state_of(find_app())
     after_fork(state)
     if installation != state.settings.installation:
-        with contextlib.closing(state.alarm.connect()) as client:
-            enqueue, ttl = state.alarm.enqueue, current_ttl()
+        with contextlib.closing(state.worker_queue.connect()) as client:
+            enqueue, ttl = state.worker_queue.enqueue, current_ttl()
             again = partial(enqueue, client, hops + 1, installation, ttl)
             pass_on(state, installation, hops, again, ttl)
         return 0
@@ -88,15 +88,15 @@ def sweep(state: State) -> bool:
             due = Claimer(state).anything_due(connection, now)
         pruning.start_if_due(state, connection, now)
         with reading(connection):
-            tasks = calling.anything_waiting(state, connection)
+            tasks = anything_waiting(state, connection)
     if not due and not tasks:
         return False
-    client = state.alarm.connect()
+    client = state.worker_queue.connect()
     try:
         if due:
-            state.alarm.ring(client)
+            state.worker_queue.notify(client)
         if tasks:
-            calling.enqueue(state, client)
+            state.worker_queue.request_task_worker(client)
     finally:
         client.close()
     return True

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
+from flask.globals import app_ctx
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event as sa_event
 
 from .addresses import NetworkPolicy
-from .alarm import Alarm
 from .catalog import Catalog
 from .config import Settings
 from .errors import ConfigurationError
@@ -25,6 +25,8 @@ from .formats import Formats
 from .models import Models
 from .unwritten import Unwritten
 from .vault import Vault
+from .wakeup.notifier import Notifier
+from .wakeup.worker_queue import WorkerQueue
 
 if TYPE_CHECKING:
     from .models import Endpoint
@@ -76,7 +78,8 @@ class State:
     catalog: Catalog
     formats: Formats
     hooks: Hooks
-    alarm: Alarm
+    worker_queue: WorkerQueue
+    notifier: Notifier
     #: The process that this was made in, or last used in; a fork must not use its connections.
     pid: int = field(default_factory=os.getpid, init=False)
     #: Event types, and the members that their events lacked, of which the log has been told.
@@ -92,8 +95,7 @@ class State:
     def engine(self) -> sa.Engine:
         """The engine of the database that holds our tables."""
         if self._engine is None:
-            current = has_app_context() and unwrap(current_app) is self.app
-            with nullcontext() if current else self.app.app_context():
+            with nullcontext() if is_current(self) else self.app.app_context():
                 self._engine = self.db.engines[self.settings.bind_key]
         return self._engine
 
@@ -187,6 +189,11 @@ def state_of(app: Flask | None = None) -> State:
             f"Flask-Webhooks is not set up for the application {app.name!r}: call webhooks.init_app(app)."
         )
     return state
+
+
+def is_current(state: State) -> bool:
+    """Return whether we are in the application's context."""
+    return has_app_context() and app_ctx.app is state.app
 
 
 def unwrap(sender: Any) -> Any:

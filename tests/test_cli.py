@@ -527,7 +527,7 @@ def test_sentences_end_once(redis_url: str, caplog: pytest.LogCaptureFixture) ->
     )
     db = SQLAlchemy(app)
     Webhooks(db, app)
-    state_of(app).alarm.wake()
+    state_of(app).notifier.notify()
     assert "Could not wake the webhook workers: " in caplog.text
     assert ". Nothing is lost" in caplog.text
     assert ".." not in caplog.text

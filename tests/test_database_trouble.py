@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 
 from example_app.services import PostgresServer
-from flask_webhooks.delivery.locks import reading
+from flask_webhooks.db.locks import reading
 from flask_webhooks.errors import DatabaseError
 from flask_webhooks.state import state_of
 

@@ -603,11 +603,9 @@ def test_every_public_function_says_what_it_is() -> None:
 LAYERS = [
     {"models"},
     {"state"},
-    {"narrow", "records"},
-    {"sessions"},
-    {"outbox"},
+    {"db"},
+    {"narrow", "outbox"},
     {"delivery"},
-    {"transactions"},
     {"access"},
     {"bulk"},
     {"queries", "actions"},
@@ -630,7 +628,7 @@ PACKAGE = Path(flask_webhooks.__file__).parent
 #: What reads or writes a database: modules, and attributes of connections and sessions.
 SQL = re.compile(
     r"(sqlalchemy|flask_sqlalchemy|sqlite3|psycopg)(\.|$)"
-    r"|(.*\.)?(transactions|sessions|conditions|columns)$"
+    r"|(.*\.)?(transactions|session_events|store|locks|conditions|columns)$"
     r"|\.(execute|scalars?|begin|connect|exec_driver_sql)$"
 )
 

@@ -16,8 +16,8 @@ import pytest
 import redis
 from flask import Flask
 
+from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import rates
-from flask_webhooks.delivery.clock import DatabaseClock
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.in_flight import InFlight
 from flask_webhooks.state import state_of

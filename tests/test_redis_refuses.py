@@ -20,8 +20,8 @@ import trustme
 from rq import Queue
 
 from example_app.services import HOST, RedisServer, ServiceError, free_port, is_free
-from flask_webhooks.protocol import Keys, hash_tag
 from flask_webhooks.state import state_of
+from flask_webhooks.wakeup.redis_keys import Keys, hash_tag
 
 from .delivering import close, deliveries, emit, webhooks_of
 from .hostapp import DEFAULTS
@@ -144,8 +144,8 @@ def test_refusal_is_told_from_absence(
     with refusing(refuse, title) as url:
         app = make_app(f"sqlite:///{tmp_path / 'db'}", url)
         with app.app_context():
-            assert state_of(app).alarm.wake() is False
-            assert state_of(app).alarm.wake() is False
+            assert state_of(app).notifier.notify() is False
+            assert state_of(app).notifier.notify() is False
         # On a busy machine the first answer may come too late for the one who asked.
         wait_until(lambda: title in caplog.text, 10, what=lambda: caplog.text)
         said = caplog.records[-1].getMessage()
@@ -257,10 +257,10 @@ from flask_webhooks.state import state_of
 
 app = make_app(sys.argv[1], sys.argv[2])
 with app.app_context():
-    client = state_of(app).alarm.connect()
+    client = state_of(app).worker_queue.connect()
     worker = Worker([Queue("webhooks", connection=client)], name="one", connection=client)
     worker.register_birth()
-    assert state_of(app).alarm.wake()
+    assert state_of(app).notifier.notify()
     report = queries.engine(accessing(app))
     print(json.dumps([report.waiting, report.workers, sorted(report.names)]))
 """
@@ -352,7 +352,7 @@ def test_certificate_that_is_not_trusted_is_named(
         url = f"rediss://{HOST}:{server.tls_port}/0"
         app = make_app(f"sqlite:///{tmp_path / 'db'}", url)
         with app.app_context():
-            assert state_of(app).alarm.wake() is False
+            assert state_of(app).notifier.notify() is False
         wait_until(lambda: "The encrypted connection to Redis fails" in caplog.text, 10)
         assert "certificate verify failed" in caplog.text
         page = Browser(app).get("/health")
@@ -365,5 +365,5 @@ def test_certificate_that_is_not_trusted_is_named(
             f"{url}?ssl_ca_certs={ca}&ssl_check_hostname=false",
         )
         with app.app_context():
-            assert state_of(app).alarm.wake() is True
+            assert state_of(app).notifier.notify() is True
         close(app)

@@ -21,9 +21,9 @@ from flask_webhooks.admin import display, i18n, wording
 from flask_webhooks.attempt_errors import REFUSED, WITHOUT_BODIES, told
 from flask_webhooks.errors import EndpointLimitReached, Forbidden, InvalidInput, InvalidTransition
 from flask_webhooks.health import Hold
-from flask_webhooks.redis_trouble import Kind
 from flask_webhooks.state import state_of
 from flask_webhooks.texts import Text, word
+from flask_webhooks.wakeup.redis_trouble import Kind
 
 from .delivering import attempts, drain, emit, webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, close, update

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..database_errors import is_missing_table
 from ..errors import DatabaseError, WebhooksError
-from ..redis_trouble import explain
+from ..wakeup.redis_trouble import explain
 from .output import first_line
 
 F = TypeVar("F", bound=Callable[..., Any])

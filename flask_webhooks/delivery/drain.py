@@ -18,19 +18,19 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ..db.clock import DatabaseClock
+from ..db.locks import reading
 from ..errors import WebhooksError
 from ..logs import log_failure, safe_text
 from ..state import State
 from .attempts import less_demanding
 from .background import BackgroundRunner, OtherWork
 from .claim import Claim, Claimer, Room
-from .clock import DatabaseClock
 from .database import Database, may_pass
 from .http.client import Client
 from .in_flight import LONGEST_WAIT, InFlight
 from .interpreter import often_switched, rarely_collected
 from .listener import STEP, Listener
-from .locks import reading
 from .maintenance import Maintenance
 from .outcome import Released, Sent, Settled
 from .overlap import wait_together
@@ -104,7 +104,7 @@ class Drain:
         self._settler = Settler(state)
         slots = settings.concurrency - self._claimer.reserve
         self._in_flight = InFlight(state, self._client, self._clock, slots)
-        self._listener = Listener(state.alarm, self.id, self, worker_name, parent, queues)
+        self._listener = Listener(state.worker_queue, self.id, self, worker_name, parent, queues)
         self._dispatcher = SignalDispatcher(self._settler.announcer, self._client.wake)
         self._background = None if other is None else BackgroundRunner(state, other, self.active)
         self._maintenance = Maintenance(

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ..attempt_errors import IMPOSSIBLE, STOPPED
+from ..db.clock import DatabaseClock
 from ..formats import Target
 from ..logs import log_without_locals
 from ..state import State
 from . import rates
 from .answers import Answers
-from .clock import DatabaseClock
 from .http.client import Client
 from .http.exchange import Exchange
 from .outcome import Claimed, Outcome, Released, Sent, Unsettled

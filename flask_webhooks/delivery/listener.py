@@ -17,8 +17,8 @@ import redis
 import rq
 from redis.exceptions import RedisError
 
-from ..alarm import PATIENCE, Alarm
-from ..protocol import LEAVE, PRESENT
+from ..wakeup.scripts import LEAVE, PRESENT
+from ..wakeup.worker_queue import PATIENCE, WorkerQueue
 from .redis_thread import RedisThread
 
 #: Milliseconds after which a drain that says nothing is taken for dead.
@@ -53,21 +53,21 @@ class Listener:
 
     def __init__(
         self,
-        alarm: Alarm,
+        worker_queue: WorkerQueue,
         drain_id: str,
         drain: Listening,
         worker_name: str | None = None,
         parent: int | None = None,
         queues: Sequence[str] = (),
     ) -> None:
-        self._alarm = alarm
-        self._keys = alarm.keys
+        self._worker_queue = worker_queue
+        self._keys = worker_queue.keys
         self._id = drain_id
         self._drain = drain
         self._worker_name = worker_name
         self._parent = parent
         self._queues = queues
-        self._redis = RedisThread(alarm)
+        self._redis = RedisThread(worker_queue)
         self._claimed = threading.Event()
         self._arrived = False
         self._gone = False
@@ -131,9 +131,9 @@ class Listener:
         def call(client: redis.Redis) -> None:
             self._forget(client)
             if to_others:
-                self._alarm.ring(client)
+                self._worker_queue.notify(client)
             else:
-                self._alarm.enqueue(client)
+                self._worker_queue.enqueue(client)
 
         self._redis.call(call)
 
@@ -143,17 +143,17 @@ class Listener:
 
         def call(client: redis.Redis) -> None:
             client.zrem(self._keys.listening, self._id)
-            self._alarm.ring(client)
+            self._worker_queue.notify(client)
 
         self._redis.submit("pass on", call)
 
     def request_worker(self) -> None:
         """Have one more worker deliver, if there is one."""
-        self._redis.submit("request worker", self._alarm.summon)
+        self._redis.submit("request worker", self._worker_queue.request_worker)
 
     def schedule(self, at: datetime) -> None:
         """Have a drain started at a time by RQ's clock, the local one."""
-        self._redis.call(lambda client: self._alarm.schedule(client, at))
+        self._redis.call(lambda client: self._worker_queue.schedule(client, at))
 
     def close(self) -> None:
         """End the threads, which they do within a second or two."""
@@ -176,7 +176,7 @@ class Listener:
             ).start()
             if self.arrive():
                 self._drain.look()
-            self._redis.call(self._alarm.forget_past)
+            self._redis.call(self._worker_queue.forget_past)
             return
         if self._must_stop():
             self._drain.stop()
@@ -240,7 +240,7 @@ class Listener:
 
     def _wait_for_wake_ups(self) -> None:
         # Waiting is what it is for: it needs more patience than it waits.
-        with contextlib.closing(self._alarm.connect(patience=2 * PATIENCE)) as client:
+        with contextlib.closing(self._worker_queue.connect(patience=2 * PATIENCE)) as client:
             while not self._closing.is_set():
                 try:
                     if client.blpop([self._keys.bell(self._id)], timeout=1):

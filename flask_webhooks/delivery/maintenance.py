@@ -11,12 +11,12 @@ from collections.abc import Callable
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ..db.clock import DatabaseClock
+from ..db.locks import reading
 from ..logs import log_failure
 from ..state import State
 from . import heartbeat
-from .clock import DatabaseClock
 from .database import Database
-from .locks import reading
 from .outcome import Settled
 from .recovery import recover_expired, release_stragglers
 from .retention import BUDGET, Pruning, prune

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 
 from ..attempt_errors import LOST
 from ..columns import utc_now
+from ..db.locks import in_state, lock_endpoints, reading, take_write_lock
 from ..models import ON_DEMAND, DeliveryState, EndpointState
 from ..state import State
 from .announce import Announcer
 from .attempts import insert_lost_attempts
 from .judge import next_trigger
-from .locks import in_state, lock_endpoints, reading, take_write_lock
 from .outcome import Ended, Outcome, Reason, Settled
 from .waiting import cancel_waiting, divert, hold_pending
 

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import redis
 from redis.exceptions import RedisError
 
-from ..alarm import PATIENCE, Alarm
 from ..logs import without_stop
-from ..redis_trouble import Kind, RedisTrouble, explain
+from ..wakeup.redis_trouble import Kind, RedisTrouble, explain
+from ..wakeup.worker_queue import PATIENCE, WorkerQueue
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
@@ -38,9 +38,9 @@ class RedisThread:
     so the thread is left behind with what it cannot end.
     """
 
-    def __init__(self, alarm: Alarm) -> None:
-        self._alarm = alarm
-        self._pause = alarm.settings.wake_pause
+    def __init__(self, worker_queue: WorkerQueue) -> None:
+        self._worker_queue = worker_queue
+        self._pause = worker_queue.settings.wake_pause
         self._periodic: Callable[[], None] | None = None
         self._interval = 0.0
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
@@ -91,7 +91,7 @@ class RedisThread:
         self._requests.put(None)
 
     def _serve(self) -> None:
-        with contextlib.closing(self._alarm.connect()) as self._client:
+        with contextlib.closing(self._worker_queue.connect()) as self._client:
             due = time.monotonic() if self._periodic is not None else float("inf")
             while True:
                 wait = max(due - time.monotonic(), 0.0) if due < float("inf") else None

@@ -15,16 +15,16 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from ..addresses import LOOPBACK, NetworkPolicy
+from ..db.clock import DatabaseClock
+from ..db.locks import reading
 from ..formats import OutgoingEvent, Target
 from ..formats.standard import Standard
 from ..models import Trigger
 from ..state import State
 from .claim import Claimer
-from .clock import DatabaseClock
 from .drain import Drain
 from .http.client import Client
 from .in_flight import InFlight
-from .locks import reading
 from .outcome import Claimed
 
 #: How often, so that Python has adapted its bytecode.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, StatementError
 from sqlalchemy.orm import Session
 
-from .errors import ConfigurationError, InvalidInput
+from ..errors import ConfigurationError, InvalidInput
+from ..state import State
 
 #: MySQL and MariaDB roll the whole transaction back: deadlock, lock table full, record changed since the
 #: snapshot (MariaDB), connection killed (MariaDB).
@@ -36,16 +37,15 @@ def check_engine(engine: sa.Engine, app_name: str) -> None:
         )
 
 
-def connection_of(session: Session, mapper: Any) -> sa.Connection:
+def connection_of(session: Session, state: State) -> sa.Connection:
     """Return the connection of a session whose transaction an event is to ride in.
 
-    :param mapper: of the event, which says to which database it goes.
     :raises InvalidInput: that transaction is over; says what to do instead.
     :raises ConfigurationError: there are no transactions.
     """
     try:
         # A plain connection: a query through the session would flush the host's half-built objects.
-        connection = session.connection(bind_arguments={"mapper": mapper})
+        connection = session.connection(bind_arguments={"mapper": sa.inspect(state.models.Event)})
     except InvalidRequestError as error:
         # Those of the kinds below it say something else, such as that an error of the host's came before.
         if type(error) is not InvalidRequestError:
@@ -55,21 +55,13 @@ def connection_of(session: Session, mapper: Any) -> sa.Connection:
             "before the commit, not from after_commit or models_committed. Where that cannot be, call emit() with "
             "transactional=False: the event is then written after the commit."
         ) from error
-    _check_connection(connection)
-    return connection
-
-
-def _check_connection(connection: sa.Connection) -> None:
-    """Refuse a connection that commits each statement, by whatever that was set.
-
-    :raises ConfigurationError: it does.
-    """
     if _commits_each_statement(connection):
         raise ConfigurationError(
             "The database connection of this session commits each statement by itself (AUTOCOMMIT), so there is "
             "no transaction for an event to ride in. Send the event in a session whose engine has transactions, "
             "or call emit() with transactional=False."
         )
+    return connection
 
 
 def _commits_each_statement(connection: sa.Connection) -> bool:
@@ -114,12 +106,12 @@ def ends_transaction(error: BaseException, engine: sa.Engine) -> bool:
     return False
 
 
-def is_conflict(error: DBAPIError) -> bool:
+def is_conflict(error: StatementError) -> bool:
     """Return whether PostgreSQL could not serialize a transaction with others."""
     return _sqlstate(error) == "40001"
 
 
-def _sqlstate(error: DBAPIError) -> str:
+def _sqlstate(error: StatementError) -> str:
     # Psycopg 2 has another name for it.
     code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return str(code or "")

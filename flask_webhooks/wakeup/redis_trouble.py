@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from redis import exceptions
 
-from .logs import without_stop
-from .texts import Text
+from ..logs import without_stop
+from ..texts import Text
 
 
 class Kind(enum.Enum):

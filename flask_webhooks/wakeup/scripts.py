@@ -1,47 +1,12 @@
-"""What hosts and drains agree on in Redis: the keys of an installation, and the scripts over them.
+"""What hosts and drains do in Redis in one step: the scripts over the keys of an installation.
 
-A wake-up marks the installation *dirty*. If a drain *listens* (it runs and has room), its *bell* rings;
-otherwise one job is enqueued, unless one is *waiting* in the queue already, or just *entering* it. A drain
-clears the mark before it looks for work and checks it once more, in one step, as it leaves: no wake-up falls
+A wake-up marks the installation *dirty*. If a drain *listens* (it runs and has slots), it is notified over its
+wake-up channel; otherwise one job is enqueued, unless one is *waiting* in the queue already, or just *entering* it.
+A drain clears the mark before it looks for work and checks it once more, in one step, as it leaves: no wake-up falls
 between.
 """
 
 from __future__ import annotations
-
-import re
-
-
-class Keys:
-    """The names of one installation's Redis keys.
-
-    :param tag: the hash tag that they share with other keys; one of their own when not given.
-    """
-
-    def __init__(self, installation: str, tag: str | None = None) -> None:
-        own = f"{{{installation}}}" if tag is None else f"{{{tag}}}:{installation}"
-        base = f"flask_webhooks:{own}:"
-        self.dirty = base + "dirty"
-        self.listening = base + "listening"
-        self.drains = base + "drains"
-        #: Each drain has a bell of its own: what rings for one must not be taken by another.
-        self.bells = base + "bell:"
-        self.waiting = base + "waiting"
-        self.entering = base + "entering"
-        self.alarm = base + "alarm"
-        #: The id of the job that waits to work on tasks.
-        self.task = base + "task"
-        #: Written to see whether Redis takes writes; nothing reads it.
-        self.check = base + "check"
-
-    def bell(self, drain_id: str) -> str:
-        return self.bells + drain_id
-
-
-def hash_tag(key: str) -> str | None:
-    """The part of a key that decides about its slot in a cluster; ``None``: all of it."""
-    found = re.search(r"\{([^}]+)\}", key)
-    return found and found[1]
-
 
 _NOW = """
 local clock = redis.call('TIME')
@@ -51,8 +16,8 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 #: Milliseconds that the others count on a job that was announced and is not in the queue yet.
 _ENTERING = 500
 
-_NOBODY_WAITS = f"""
-local function nobody_waits(waiting, entering, queue, job)
+_NO_JOB_WAITS = f"""
+local function no_job_waits(waiting, entering, queue, job)
     if redis.call('EXISTS', entering) == 1 then
         return 0
     end
@@ -66,40 +31,40 @@ local function nobody_waits(waiting, entering, queue, job)
 end
 """
 
-#: KEYS dirty, listening, waiting, entering, RQ queue; ARGV new job id, how bells begin. Returns 1: enqueue
-#: that job. The drain that spoke last is rung; one that has not answered its bell yet is passed over.
-WAKE = (
+#: KEYS dirty, listening, waiting, entering, RQ queue; ARGV new job id, how channels begin. Returns 1: enqueue
+#: that job. The drain that spoke last is notified; one that has not taken its last notice yet is passed over.
+NOTIFY = (
     _NOW
-    + _NOBODY_WAITS
+    + _NO_JOB_WAITS
     + """
 redis.call('SET', KEYS[1], 1)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 local drains = redis.call('ZREVRANGE', KEYS[2], 0, -1)
 for _, drain in ipairs(drains) do
-    local bell = ARGV[2] .. drain
-    if redis.call('LLEN', bell) == 0 then
-        redis.call('RPUSH', bell, 1)
-        redis.call('EXPIRE', bell, 60)
+    local channel = ARGV[2] .. drain
+    if redis.call('LLEN', channel) == 0 then
+        redis.call('RPUSH', channel, 1)
+        redis.call('EXPIRE', channel, 60)
         return 0
     end
 end
 if #drains > 0 then
     return 0
 end
-return nobody_waits(KEYS[3], KEYS[4], KEYS[5], ARGV[1])
+return no_job_waits(KEYS[3], KEYS[4], KEYS[5], ARGV[1])
 """
 )
 
 #: KEYS drains, RQ's workers of the queue, waiting, entering, RQ queue; ARGV new job id. Returns 1: enqueue it.
-SUMMON = (
+REQUEST_WORKER = (
     _NOW
-    + _NOBODY_WAITS
+    + _NO_JOB_WAITS
     + """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if redis.call('ZCARD', KEYS[1]) >= redis.call('SCARD', KEYS[2]) then
     return 0
 end
-return nobody_waits(KEYS[3], KEYS[4], KEYS[5], ARGV[1])
+return no_job_waits(KEYS[3], KEYS[4], KEYS[5], ARGV[1])
 """
 )
 
@@ -139,7 +104,7 @@ end
 return removed
 """
 
-#: KEYS drains, listening; ARGV id, milliseconds, whether there is room (1 or 0).
+#: KEYS drains, listening; ARGV id, milliseconds, whether it has free slots (1 or 0).
 PRESENT = (
     _NOW
     + """

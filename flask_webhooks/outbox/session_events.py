@@ -15,25 +15,24 @@ until the connection goes back to its pool.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app, g, has_app_context
+from flask import g
 from sqlalchemy import event as sa_event
 from sqlalchemy.exc import DBAPIError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import Pool
 
+from ..logs import safe_text
+from ..sqlite import waiting_at_most
+from ..state import State, is_current
+from ..unwritten import may_pass
 from .host_transaction import ends_transaction
-from .logs import safe_text
-from .models import Event
-from .records import Draft, as_event, insert
-from .sqlite import waiting_at_most
-from .state import State, unwrap
-from .unwritten import may_pass
+from .store import NewEvent, store
 
 logger = logging.getLogger("flask_webhooks.outbox")
 
@@ -46,7 +45,7 @@ class Later:
     """An event to write once the host's transaction is over."""
 
     state: State
-    draft: Draft
+    event: NewEvent
     #: The one that the host gave its session, if it did.
     connection: sa.Connection | None
 
@@ -57,33 +56,33 @@ class Later:
 
     @property
     def type(self) -> str:
-        return self.draft.type
+        return self.event.type
 
     @property
     def size(self) -> int:
-        return len(self.draft.data)
+        return len(self.event.data)
 
-    def write(self) -> Event | None:
-        """Write it in a transaction of our own.
+    def write(self) -> tuple[str | None, bool]:
+        """Write it in a transaction of our own; returns what `store` does.
 
         :raises sqlalchemy.exc.SQLAlchemyError: the database does not take it.
         """
         try:
-            return self._insert()
+            return self._store()
         except DBAPIError as error:
             if not ends_transaction(error, self.state.own_engine):
                 raise
         # The connection was dead, as those in a pool are after a restart of the database, or there was a conflict.
-        return self._insert(again=True)
+        return self._store(again=True)
 
     def write_again(self) -> bool:
-        return self._insert(again=True) is not None
+        return self._store(again=True)[0] is not None
 
     def wake(self) -> None:
-        self.state.alarm.wake()
+        self.state.notifier.notify()
 
-    def _insert(self, *, again: bool = False) -> Event | None:
-        """Insert the event and commit, and wait for SQLite's locks only as long as for Redis.
+    def _store(self, *, again: bool = False) -> tuple[str | None, bool]:
+        """Store the event and commit, and wait for SQLite's locks only as long as for Redis.
 
         :param again: an earlier try may have been committed although the connection broke.
         """
@@ -94,9 +93,9 @@ class Later:
             waiting_at_most(connection, state.settings.wake_timeout / 2),
             connection.begin(),
         ):
-            if again and connection.scalar(sa.select(event.id).where(event.id == self.draft.id)):
-                return as_event(state, self.draft)
-            return insert(state, connection, self.draft)
+            if again and connection.scalar(sa.select(event.id).where(event.id == self.event.id)):
+                return self.event.id, True
+            return store(state, connection, self.event)
 
 
 @dataclass(slots=True)
@@ -112,42 +111,73 @@ class Pending:
     #: Set by commit and by rollback; neither means that the session was just closed.
     outcome: str | None = None
 
-    def add(self, state: State, connection: sa.Connection, event_type: str) -> None:
-        self.types.add(event_type)
-        if not any(known is state and used is connection for known, used in self.written):
-            self.written.append((state, connection))
+
+def wake_after_commit(
+    state: State, session: Session, connection: sa.Connection, event_type: str
+) -> None:
+    """Wake the workers for an event once the root transaction of a session has been committed."""
+    pending = pending_of(session)
+    pending.types.add(event_type)
+    if (state, connection) not in pending.written:
+        pending.written.append((state, connection))
+    if given_connection(state, session) is not None:
+        # Such a session may be dropped without an end, and the host commits the connection's transaction.
+        _wake_at_checkin(state, connection)
 
 
-def write(later: Later) -> tuple[Event | None, bool]:
+def write_after_end(state: State, session: Session, event: NewEvent) -> str | None:
+    """Write an event whatever becomes of the session's transaction: once that is over, or now if there is none.
+
+    A session of the host's own may be left open at the end of the application's context, and only be thrown away.
+
+    :return: its id, or that of the first event with its idempotency key, as far as it is known by now.
+    """
+    later = Later(state, event, given_connection(state, session))
+    busy = session if session.in_transaction() else _in_the_way(state)
+    if busy is None:
+        event_id, written = write(later)
+        if written:
+            wake([(state, later.connection)])
+        return event_id
+    pending_of(busy).later.append(later)
+    if is_current(state):
+        waiting: list[Session] = g.setdefault(_KEY, [])
+        if not any(known is busy for known in waiting):
+            waiting.append(busy)
+    return event.id
+
+
+def write(later: Later) -> tuple[str | None, bool]:
     """Write an event that was kept back. Never raises: the host is past the point of hearing it.
 
-    :return: the event, and whether it is in the database, so that workers have to be woken.
+    :return: its id, or that of the first event with its idempotency key; and whether there is something in the
+        database that workers have to be woken for.
     """
     connection, unwritten = later.connection, later.state.unwritten
     if connection is not None and _goes_on(connection):
-        event = _write_over(connection, later)
-        return event, event is not None
+        event_id = _write_over(connection, later)
+        return event_id, event_id is not None
     reason = "others wait before it"
     if not unwritten.waiting:
         try:
-            event = later.write()
+            event_id, _ = later.write()
         except Exception as error:
             if not may_pass(error):
                 unwritten.lose(later.type, error)
                 return None, False
             reason = safe_text(error)
         else:
-            return event, event is not None
+            return event_id, event_id is not None
     kept = unwritten.keep(later, reason)
     unwritten.write_if_late()
-    return as_event(later.state, later.draft) if kept else None, False
+    return later.event.id if kept else None, False
 
 
-def _write_over(connection: sa.Connection, later: Later) -> Event | None:
+def _write_over(connection: sa.Connection, later: Later) -> str | None:
     """Write an event in the transaction that the host has on a connection of its own."""
     try:
-        with savepoint(connection, wanted=True):
-            return insert(later.state, connection, later.draft)
+        with savepoint(connection):
+            return store(later.state, connection, later.event)[0]
     except Exception as error:
         if ends_transaction(error, later.state.own_engine):
             # The host hears it at its commit, which would else commit nothing.
@@ -156,29 +186,31 @@ def _write_over(connection: sa.Connection, later: Later) -> Event | None:
         return None
 
 
-def wake(written: Sequence[tuple[State, sa.Connection | None]]) -> None:
+def wake(written: Iterable[tuple[State, sa.Connection | None]]) -> None:
     """Wake the workers of each application once: now, or when the host is done with its connection."""
-    now = []
+    now: list[State] = []
     for state, connection in written:
-        if connection is None or not _goes_on(connection):
-            if connection is not None and not connection.closed:
-                waiting = connection.info.get(_KEY, [])
-                waiting[:] = [known for known in waiting if known is not state]
+        if connection is not None and _goes_on(connection):
+            _wake_at_checkin(state, connection)
+            continue
+        if connection is not None and not connection.closed:
+            waiting = connection.info.get(_KEY, [])
+            waiting[:] = [known for known in waiting if known is not state]
+        if state not in now:
             now.append(state)
-        else:
-            wake_at_checkin(state, connection)
-    for state in _distinct(now):
-        state.alarm.wake()
+    for state in now:
+        state.notifier.notify()
 
 
-def wake_at_checkin(state: State, connection: sa.Connection) -> None:
+def _wake_at_checkin(state: State, connection: sa.Connection) -> None:
     """Wake the workers once the host is done with a connection of its own."""
     waiting = connection.info.setdefault(_KEY, [])
-    waiting[:] = _distinct([*waiting, state])
+    if state not in waiting:
+        waiting.append(state)
 
 
 def given_connection(state: State, session: Session) -> sa.Connection | None:
-    """The connection of the host's own that it has joined a session to, if it has."""
+    """Return the connection of the host's own that it has joined a session to, if it has."""
     try:
         bind = session.get_bind(mapper=sa.inspect(state.models.Event))
     except UnboundExecutionError:
@@ -187,46 +219,23 @@ def given_connection(state: State, session: Session) -> sa.Connection | None:
 
 
 def _goes_on(connection: sa.Connection) -> bool:
-    """Whether the connection is in a transaction, which after its session's end is the host's own."""
+    """Return whether the connection is in a transaction, which after its session's end is the host's own."""
     return not connection.closed and connection.in_transaction()
 
 
-def savepoint(connection: sa.Connection, *, wanted: bool) -> AbstractContextManager[Any]:
+def savepoint(connection: sa.Connection) -> AbstractContextManager[Any]:
     """Only on PostgreSQL does one failed statement spoil the whole transaction."""
-    if wanted and connection.dialect.name == "postgresql":
-        return connection.begin_nested()
-    return nullcontext()
+    return connection.begin_nested() if connection.dialect.name == "postgresql" else nullcontext()
 
 
-def in_the_way(state: State) -> Session | None:
-    """This context's own session, if to write now would be to wait for it: SQLite has one writer."""
+def _in_the_way(state: State) -> Session | None:
+    """Return this context's own session, if to write now would be to wait for it: SQLite has one writer."""
     if state.engine.dialect.name != "sqlite" or not is_current(state):
         return None
     if not state.db.session.registry.has():
         return None
     session: Session = state.db.session()
     return session if session.in_transaction() else None
-
-
-def is_current(state: State) -> bool:
-    """Whether we are in the application's context."""
-    return has_app_context() and unwrap(current_app) is state.app
-
-
-def _distinct(states: Iterable[State]) -> list[State]:
-    return list({id(state): state for state in states}.values())
-
-
-def keep_back(state: State, session: Session, later: Later) -> None:
-    """Write an event once the root transaction of a session has ended, or the application's context has.
-
-    A session of the host's own may be left open by then, and only be thrown away.
-    """
-    pending_of(session).later.append(later)
-    if is_current(state):
-        waiting: list[Session] = g.setdefault(_KEY, [])
-        if not any(known is session for known in waiting):
-            waiting.append(session)
 
 
 def end_context(state: State) -> None:
@@ -248,7 +257,7 @@ def end_context(state: State) -> None:
 
 
 def pending_of(session: Session) -> Pending:
-    """What this session owes us so far."""
+    """Return what this session owes us so far."""
     pending: Pending = session.info.setdefault(_KEY, Pending())
     return pending
 
@@ -275,7 +284,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         return
     ready: list[Later] = []
     for later in pending.later:
-        busy = in_the_way(later.state)
+        busy = _in_the_way(later.state)
         (ready if busy is None else pending_of(busy).later).append(later)
     woken: list[tuple[State, sa.Connection | None]] = []
     if pending.outcome == "commit":
@@ -283,24 +292,19 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
     elif pending.outcome is None:
         # On a connection of the host's own they may still be committed.
         woken.extend((state, used) for state, used in pending.written if _goes_on(used))
-        if not woken:
-            _warn_of_dropped(pending.types)
+        if not woken and pending.types:
+            logger.warning(
+                "Webhook events were dropped: the session was closed with neither commit nor rollback (%s). "
+                "Commit after sending the signal, or emit with transactional=False. What happens in a session of "
+                "your own is sent with session=that_session.",
+                ", ".join(sorted(pending.types)),
+            )
     woken.extend((later.state, later.connection) for later in ready if write(later)[1])
     wake(woken)
-
-
-def _warn_of_dropped(types: set[str]) -> None:
-    if types:
-        logger.warning(
-            "Webhook events were dropped: the session was closed with neither commit nor rollback (%s). "
-            "Commit after sending the signal, or emit with transactional=False. What happens in a session of your "
-            "own is sent with session=that_session.",
-            ", ".join(sorted(types)),
-        )
 
 
 @sa_event.listens_for(Pool, "checkin")
 def _after_checkin(driver_connection: Any, record: Any) -> None:
     """The host is done with a connection that it had joined a session to."""
     for state in record.info.pop(_KEY, ()):
-        state.alarm.wake()
+        state.notifier.notify()

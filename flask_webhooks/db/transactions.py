@@ -16,17 +16,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from flask import current_app, has_app_context
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
-from .columns import utc_now
-from .database_errors import told_as_messages
-from .delivery.locks import take_write_lock
-from .errors import WebhooksError
-from .sqlite import READ_ONLY
-from .state import State, unwrap
-from .time_limit import limited
+from ..columns import utc_now
+from ..database_errors import told_as_messages
+from ..errors import WebhooksError
+from ..sqlite import READ_ONLY
+from ..state import State, is_current
+from ..time_limit import limited
+from .locks import take_write_lock
 
 #: How long MySQL and MariaDB wait for a named lock, in seconds.
 LOCK_WAIT = 10
@@ -140,9 +139,9 @@ def _open_on_sqlite(state: State) -> _Host | None:
 
     That is not so while Python's driver, left to itself, has only read.
     """
-    if state.engine.dialect.name != "sqlite" or not has_app_context():
+    if state.engine.dialect.name != "sqlite" or not is_current(state):
         return None
-    if unwrap(current_app) is not state.app or not state.db.session.registry.has():
+    if not state.db.session.registry.has():
         return None
     session: Session = state.db.session()
     for connection in session.info.get(_CONNECTIONS, ()):

@@ -1,4 +1,4 @@
-"""The Redis side: waking workers, never more often than needed and never at the host's expense.
+"""The RQ queue of an installation and what stands around it in Redis, through a client that the caller has.
 
 The database holds the truth; everything here may be lost at any time and only costs time until the next
 sweep. Keys carry the installation's id, so that hosts that share a Redis do not wake each other.
@@ -20,26 +20,33 @@ from redis.backoff import NoBackoff
 from redis.exceptions import WatchError
 from redis.retry import Retry
 from rq import Queue
-from rq.job import Job
+from rq.exceptions import NoSuchJobError
+from rq.job import Job, JobStatus
 from rq.registry import ScheduledJobRegistry
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from .config import Settings
-from .host_side import HostSide
-from .protocol import FORGET_PAST, SCHEDULE, SUMMON, WAKE, Keys, hash_tag
+from ..config import Settings
+from .redis_keys import Keys, hash_tag
+from .scripts import FORGET_PAST, NOTIFY, REQUEST_WORKER, SCHEDULE
 
 #: The job function, by name: the host's processes need not import the delivery side.
 JOB = "flask_webhooks.jobs.drain"
-#: Seconds that RQ keeps a failed drain job for people to look at.
+#: The job function of bulk tasks.
+TASK_JOB = "flask_webhooks.tasks.run"
+#: Seconds after which RQ ends such a job: far longer than it runs, but for one slow statement.
+TASK_TIMEOUT = 600
+#: Seconds for which a job that RQ holds to be queued is believed to be in the queue.
+BELIEVED = 60
+#: Seconds that RQ keeps a failed job for people to look at.
 FAILURE_TTL = 24 * 3600
 #: Seconds after which a job of an application in testing mode is gone, if no worker takes it.
 TEST_TTL = 60
-#: Seconds that the worker side waits for Redis to accept, and then for an answer.
+#: Seconds that workers wait for Redis to accept, and then for an answer.
 PATIENCE = 1.0
 
 
-class Alarm:
-    """Wakes the workers of one application.
+class WorkerQueue:
+    """Wakes the workers of one application, never more often than needed.
 
     :param testing: whether the application is in testing mode now. Each test may have a database, and so an
         installation, of its own, whose jobs no worker ever takes.
@@ -50,24 +57,13 @@ class Alarm:
         self._testing = testing
         # In a cluster, scripts reach the keys of one slot only: ours share the slot of RQ's.
         self.keys = Keys(settings.installation, hash_tag(Queue.redis_queue_namespace_prefix))
-        #: What the host's requests ask of Redis, bounded in time.
-        self.host = HostSide(
-            lambda: self.connect(settings.wake_timeout), settings.wake_timeout, settings.wake_pause
-        )
         self._queue_key = Queue.redis_queue_namespace_prefix + settings.queue
         digest = hashlib.sha256(settings.installation.encode()).hexdigest()[:12]
         #: RQ accepts no other characters in the id of a job.
         self._alarm_prefix = f"webhooks-alarm-{digest}-"
 
-    def wake(self) -> bool:
-        """Tell the workers that there is work due. For the host: bounded in time, never raises.
-
-        :return: whether Redis took it; when not, the next sweep finds the work.
-        """
-        return self.host.submit(self.ring)
-
     def connect(self, patience: float = PATIENCE) -> redis.Redis:
-        """A client for the worker side, which has better things to do than to wait for Redis.
+        """Return a client that waits for Redis only so long.
 
         :param patience: seconds for connecting, and then for each answer.
         """
@@ -79,17 +75,17 @@ class Alarm:
         )
 
     def queue(self, client: redis.Redis) -> Queue:
-        """Our RQ queue."""
+        """Return our RQ queue."""
         return Queue(self.settings.queue, connection=client)
 
-    def ring(self, client: redis.Redis) -> bool:
-        """Wake up through a given client.
+    def notify(self, client: redis.Redis) -> bool:
+        """Tell the workers that there is work due.
 
-        :return: whether a job was enqueued (otherwise somebody listens, or a job is waiting already).
+        :return: whether a job was enqueued (otherwise a drain listens, or a job is waiting already).
         :raises redis.RedisError: Redis did not do it.
         """
         keys = self.keys
-        return self._enqueue_if(client, WAKE, [keys.dirty, keys.listening], [keys.bells])
+        return self._enqueue_if(client, NOTIFY, [keys.dirty, keys.listening], [keys.bells])
 
     def check(self, client: redis.Redis) -> None:
         """Ask Redis whether it would do what a wake-up needs, and do none of it.
@@ -102,18 +98,18 @@ class Alarm:
             # Redis checks each command as it is queued, and then drops all, since a watched key has changed.
             pipeline.set(self.keys.check, 1, px=1000)
             pipeline.multi()
-            pipeline.eval(WAKE, len(keys) + 1, *keys, self._queue_key, "", self.keys.bells)
+            pipeline.eval(NOTIFY, len(keys) + 1, *keys, self._queue_key, "", self.keys.bells)
             self.queue(client).enqueue(JOB, **self._job_options(), pipeline=pipeline)
             with contextlib.suppress(WatchError):
                 pipeline.execute()
 
-    def summon(self, client: redis.Redis) -> bool:
+    def request_worker(self, client: redis.Redis) -> bool:
         """Wake one more worker, if there is one that does not deliver yet.
 
         :raises redis.RedisError: Redis did not do it.
         """
         workers = WORKERS_BY_QUEUE_KEY % self.settings.queue
-        return self._enqueue_if(client, SUMMON, [self.keys.drains, workers])
+        return self._enqueue_if(client, REQUEST_WORKER, [self.keys.drains, workers])
 
     def schedule(self, client: redis.Redis, at: datetime) -> bool:
         """Have RQ's scheduler wake us at a time, or within a second of it, unless it does so sooner anyway.
@@ -167,6 +163,51 @@ class Alarm:
         """
         options = self._job_options(hops, installation, ttl)
         self.queue(client).enqueue(JOB, **options)
+
+    def request_task_worker(self, client: redis.Redis) -> bool:
+        """Enqueue a job for the bulk tasks that wait, unless there is one in the queue; returns whether it did.
+
+        Two that are enqueued at once do no harm: the second one finds nothing to do.
+
+        :raises redis.RedisError: Redis did not do it.
+        """
+        # Not a look into the queue, which may be long.
+        waiting: Any = client.get(self.keys.task)
+        with contextlib.suppress(NoSuchJobError):
+            if waiting is not None:
+                job = Job.fetch(waiting.decode(), connection=client)
+                if job.get_status(refresh=False) == JobStatus.QUEUED:
+                    return False
+        job_id = self.enqueue_task(client, ttl=self.job_ttl)
+        client.set(self.keys.task, job_id, ex=BELIEVED)
+        return True
+
+    def enqueue_task(
+        self,
+        client: redis.Redis,
+        hops: int = 0,
+        installation: str | None = None,
+        ttl: int | None = None,
+    ) -> str:
+        """Enqueue a job for bulk tasks without asking whether it is needed; returns its id.
+
+        :param hops: how often workers of other installations passed it on.
+        :param installation: whose tasks it is for; our own when not given.
+        :param ttl: seconds that it may wait for a worker.
+        :raises redis.RedisError: Redis did not do it.
+        """
+        job_id = f"webhooks-task-{uuid.uuid4().hex}"
+        self.queue(client).enqueue(
+            TASK_JOB,
+            args=(installation or self.settings.installation, hops),
+            job_id=job_id,
+            job_timeout=TASK_TIMEOUT,
+            ttl=ttl,
+            result_ttl=0,
+            failure_ttl=FAILURE_TTL,
+            description="work on bulk tasks",
+        )
+        return job_id
 
     def _enqueue_if(
         self, client: redis.Redis, script: str, keys: list[str], arguments: list[str] | None = None

@@ -10,12 +10,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import redis
 
-from .logs import without_stop
+from ..logs import without_stop
 from .redis_trouble import Kind, RedisTrouble, explain
+from .worker_queue import WorkerQueue
 
 logger = logging.getLogger("flask_webhooks.alarm")
 
@@ -30,14 +32,14 @@ STALE = 10.0
 _OVERDUE = 1.0
 
 
+@dataclass(slots=True)
 class _Request:
     """One caller, waiting for an action that begins after it asked."""
 
-    def __init__(self, action: Action[Any], lasting: bool) -> None:
-        self.action = action
-        self.lasting = lasting
-        self.done = threading.Event()
-        self.outcome: Any = None
+    action: Action[Any]
+    lasting: bool
+    done: threading.Event = field(default_factory=threading.Event)
+    outcome: Any = None
 
 
 class _Process:
@@ -57,27 +59,40 @@ class _Process:
         self.owed: dict[Action[Any], None] = {}
 
 
-class HostSide:
+class Notifier:
     """Makes calls in a thread of its own, because nothing else bounds DNS, connect and answer together.
 
     Callers that ask for the same action while a call is under way share the next one. After a failure no caller
     waits any more: the thread goes on trying by itself, some seconds apart, until a call succeeds.
 
-    :param connect: makes a client; called in the thread.
-    :param timeout: the longest that a caller waits, in seconds.
-    :param pause: seconds between two attempts after a failure.
+    :param queue: its settings say how long a caller waits, and how long the thread does between two attempts after
+        a failure; it makes clients in the thread.
     """
 
-    def __init__(self, connect: Callable[[], redis.Redis], timeout: float, pause: float) -> None:
-        self._connect = connect
-        self._timeout = timeout
-        self.pause = pause
+    def __init__(self, queue: WorkerQueue) -> None:
+        self.queue = queue
+        self._timeout = queue.settings.wake_timeout
+        self.pause = queue.settings.wake_pause
         self._processes: dict[int, _Process] = {}
 
     @property
     def trouble(self) -> RedisTrouble | None:
         """Why actions are not done now; ``None`` where all is well."""
         return self._here.trouble
+
+    def notify(self) -> bool:
+        """Tell the workers that there is work due. Never raises.
+
+        :return: whether Redis took it. What it did not take it gets once it is back, or the next sweep finds the work.
+        """
+        return self.submit(self.queue.notify)
+
+    def request_task_worker(self) -> bool:
+        """Have a worker work on the bulk tasks that wait. Never raises.
+
+        :return: whether Redis took it.
+        """
+        return self.submit(self.queue.request_task_worker)
 
     def submit(self, action: Action[Any]) -> bool:
         """Have an action done, and wait for it unless the last one failed; returns whether it was done.
@@ -160,6 +175,7 @@ class HostSide:
             ]
             if causes:
                 self._fail(here, causes[0])
+                self._expect(here)
             else:
                 if here.trouble is not None:
                     here.trouble = None
@@ -167,7 +183,6 @@ class HostSide:
                 for action in here.owed:
                     here.requests.put(_Request(action, lasting=True))
                 here.owed.clear()
-            self._expect(here)
             for request in requests:
                 request.outcome = outcomes[request.action]
                 request.done.set()
@@ -188,7 +203,7 @@ class HostSide:
 
     def _do(self, here: _Process, action: Action[T]) -> T:
         if here.client is None:
-            here.client = self._connect()
+            here.client = self.queue.connect(self._timeout)
         pool = here.client.connection_pool
         if time.monotonic() - here.used_at > STALE:
             pool.disconnect()
@@ -243,18 +258,18 @@ def _ping(client: redis.Redis) -> None:
     client.ping()
 
 
-def _serve(owner: weakref.ref[HostSide], here: _Process) -> None:
+def _serve(owner: weakref.ref[Notifier], here: _Process) -> None:
     """The thread. It keeps its owner alive only while it works: test suites make many applications."""
     pause = 0.0
     while True:
         asked = _take(here.requests, pause)
-        side = owner()
-        if side is None:
+        notifier = owner()
+        if notifier is None:
             return
         if asked or here.trouble is not None:
-            side.attempt(here, asked)
-        pause = side.pause if here.trouble is not None else _IDLE
-        del side
+            notifier.attempt(here, asked)
+        pause = notifier.pause if here.trouble is not None else _IDLE
+        del notifier
 
 
 def _take(requests: queue.SimpleQueue[_Request], timeout: float) -> list[_Request]:

@@ -25,16 +25,16 @@ from rq import Queue, Worker
 from rq.registry import ScheduledJobRegistry
 
 from example_app.services import HOST, RedisServer, free_port
-from flask_webhooks.alarm import JOB, Alarm
 from flask_webhooks.config import Settings
 from flask_webhooks.delivery import listener as listener_module
 from flask_webhooks.delivery import redis_thread
 from flask_webhooks.delivery.listener import Listener
 from flask_webhooks.delivery.redis_thread import RedisThread
-from flask_webhooks.host_side import HostSide
-from flask_webhooks.protocol import Keys
-from flask_webhooks.redis_trouble import RedisTrouble
 from flask_webhooks.state import state_of
+from flask_webhooks.wakeup.notifier import Notifier
+from flask_webhooks.wakeup.redis_keys import Keys
+from flask_webhooks.wakeup.redis_trouble import RedisTrouble
+from flask_webhooks.wakeup.worker_queue import JOB, WorkerQueue
 
 from .delivering import close, db_of, webhooks_of
 from .helpers import URL, make_app
@@ -49,15 +49,16 @@ PAUSE = 0.1
 LONG = 60.0
 
 
-def make_alarm(
-    url: str, installation: str = "one", pause: float = PAUSE, timeout: float = TIMEOUT
-) -> Alarm:
-    return Alarm(
-        Settings(redis_url=url, installation=installation, wake_timeout=timeout, wake_pause=pause)
+def make_notifier(
+    url: str = "redis://", installation: str = "one", timeout: float = TIMEOUT, pause: float = PAUSE
+) -> Notifier:
+    settings = Settings(
+        redis_url=url, installation=installation, wake_timeout=timeout, wake_pause=pause
     )
+    return Notifier(WorkerQueue(settings))
 
 
-class PatientAlarm(Alarm):
+class PatientQueue(WorkerQueue):
     """One whose clients wait for an answer, however long the machine takes for it."""
 
     def connect(self, patience: float = LONG) -> redis.Redis:
@@ -65,15 +66,15 @@ class PatientAlarm(Alarm):
 
 
 @pytest.fixture
-def patient(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Alarm:
+def patient(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Notifier:
     """For what is promised while Redis answers, be it late: nothing gives up on it."""
     monkeypatch.setattr(redis_thread, "PATIENCE", LONG)
-    return PatientAlarm(make_alarm(redis_url, timeout=LONG).settings)
+    return Notifier(PatientQueue(make_notifier(redis_url, timeout=LONG).queue.settings))
 
 
 @pytest.fixture
-def alarm(redis_url: str) -> Alarm:
-    return make_alarm(redis_url)
+def notifier(redis_url: str) -> Notifier:
+    return make_notifier(redis_url)
 
 
 @pytest.fixture
@@ -93,8 +94,8 @@ def repeat(times: int, call: Callable[[], object]) -> None:
         call()
 
 
-def jobs(alarm: Alarm, client: redis.Redis) -> int:
-    return alarm.queue(client).count
+def jobs(notifier: Notifier, client: redis.Redis) -> int:
+    return notifier.queue.queue(client).count
 
 
 # -- invariant 2: Redis costs the host one short wait ---------------------------------------------------
@@ -189,15 +190,15 @@ def test_invariant_2_redis_in_trouble_costs_the_host_one_short_wait(
             _, first = timed(emit_and_commit)
             assert first < TIMEOUT + SLACK
             # What a busy machine takes for the commits is not the question.
-            alarm, waited = state_of(app).alarm, []
-            wake = alarm.wake
+            notifier, waited = state_of(app).notifier, []
+            notify = notifier.notify
 
             def timed_wake() -> bool:
-                woken, seconds = timed(wake)
+                woken, seconds = timed(notify)
                 waited.append(seconds)
                 return bool(woken)
 
-            monkeypatch.setattr(alarm, "wake", timed_wake)
+            monkeypatch.setattr(notifier, "notify", timed_wake)
             repeat(30, emit_and_commit)
             assert len(waited) == 30
             assert sum(waited) < TIMEOUT
@@ -209,7 +210,7 @@ def test_invariant_2_redis_in_trouble_costs_the_host_one_short_wait(
 def test_invariant_2_a_resolver_that_hangs_is_within_the_deadline_too() -> None:
     """Nothing that `socket` offers bounds DNS; so the deadline must not depend on what the call does."""
     answer = threading.Event()
-    side = HostSide(redis.Redis, TIMEOUT, PAUSE)
+    side = make_notifier(timeout=TIMEOUT, pause=PAUSE)
 
     def call(_: redis.Redis) -> None:
         answer.wait(20)
@@ -236,25 +237,25 @@ def test_redis_that_comes_back_is_told_without_a_further_event(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    alarm = make_alarm(redis_url)
+    notifier = make_notifier(redis_url)
     with trouble(redis_server):
-        assert alarm.wake() is False
-        _, seconds = timed(lambda: repeat(1000, alarm.wake))
+        assert notifier.notify() is False
+        _, seconds = timed(lambda: repeat(1000, notifier.notify))
         assert seconds < 0.5
         time.sleep(3 * PAUSE)
-    wait_until(lambda: jobs(alarm, client) == 1, 30)
-    wait_until(alarm.wake, 30)
-    assert jobs(alarm, client) == 1
+    wait_until(lambda: jobs(notifier, client) == 1, 30)
+    wait_until(notifier.notify, 30)
+    assert jobs(notifier, client) == 1
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
 def test_many_threads_wait_at_the_same_time_and_not_in_turn(
     redis_url: str, redis_server: RedisServer
 ) -> None:
-    alarm, seconds = make_alarm(redis_url), []
+    notifier, seconds = make_notifier(redis_url), []
 
     def commit() -> None:
-        seconds.append(timed(alarm.wake)[1])
+        seconds.append(timed(notifier.notify)[1])
 
     redis_server.pause()
     threads = [threading.Thread(target=commit) for _ in range(20)]
@@ -266,7 +267,7 @@ def test_many_threads_wait_at_the_same_time_and_not_in_turn(
     assert max(seconds) < TIMEOUT + SLACK
     redis_server.resume()
     # What they asked for is not made up for one by one.
-    wait_until(alarm.wake, 30)
+    wait_until(notifier.notify, 30)
 
 
 def test_threads_that_ask_during_a_call_share_the_next_one() -> None:
@@ -278,7 +279,7 @@ def test_threads_that_ask_during_a_call_share_the_next_one() -> None:
         began.set()
         assert go_on.wait(10)
 
-    side, results = HostSide(redis.Redis, 10.0, PAUSE), []
+    side, results = make_notifier(timeout=10.0, pause=PAUSE), []
     threads = [
         threading.Thread(target=lambda: results.append(side.submit(call))) for _ in range(10)
     ]
@@ -303,7 +304,7 @@ def test_caller_that_nobody_let_wait_is_made_up_for() -> None:
         calls.append(time.monotonic())
         assert go_on.wait(10)
 
-    side = HostSide(redis.Redis, 0.05, 60.0)
+    side = make_notifier(timeout=0.05, pause=60.0)
     assert side.submit(call) is False
     assert side.submit(call) is False
     assert len(calls) == 1
@@ -314,7 +315,7 @@ def test_caller_that_nobody_let_wait_is_made_up_for() -> None:
 
 
 def test_call_that_ends_just_after_the_deadline_leaves_no_lasting_mark() -> None:
-    side = HostSide(redis.Redis, 0.01, 0.01)
+    side = make_notifier(timeout=0.01, pause=0.01)
 
     def call(_: redis.Redis) -> None:
         time.sleep(0.01)
@@ -329,8 +330,8 @@ def test_password_is_not_logged(redis_url: str, caplog: pytest.LogCaptureFixture
     port = redis_url.rpartition(":")[2]
     for address in (port, f"{free_port()}/0"):
         # With a long pause: its thread would find other trouble in the next tests, and log it there.
-        alarm = make_alarm(f"redis://someone:pass-word@{HOST}:{address}", pause=600.0)
-        assert alarm.wake() is False
+        notifier = make_notifier(f"redis://someone:pass-word@{HOST}:{address}", pause=600.0)
+        assert notifier.notify() is False
     assert len(caplog.records) == 2
     assert "pass-word" not in caplog.text
     assert "Nothing is lost" in caplog.text
@@ -341,8 +342,8 @@ def test_thread_ends_with_its_application(
     call: Callable[[redis.Redis], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Test suites make an application for each test."""
-    monkeypatch.setattr("flask_webhooks.host_side._IDLE", 0.05)
-    side = HostSide(redis.Redis, TIMEOUT, 0.05)
+    monkeypatch.setattr("flask_webhooks.wakeup.notifier._IDLE", 0.05)
+    side = make_notifier(timeout=TIMEOUT, pause=0.05)
     side.submit(call)
     thread = side._here.thread
     assert thread is not None
@@ -358,7 +359,7 @@ def test_no_thread_to_be_had_is_no_error(
     def start(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    side = HostSide(redis.Redis, TIMEOUT, 0.05)
+    side = make_notifier(timeout=TIMEOUT, pause=0.05)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         assert [side.submit(void), side.submit(void)] == [False, False]
@@ -396,21 +397,24 @@ def test_wake_after_a_fork(redis_url: str) -> None:
     """Pre-forking web servers and RQ fork a process that has woken workers before."""
     program = """
         import os, sys, threading
-        from flask_webhooks.alarm import Alarm
+        from flask_webhooks.wakeup.notifier import Notifier
+        from flask_webhooks.wakeup.worker_queue import WorkerQueue
         from flask_webhooks.config import Settings
 
-        alarm = Alarm(Settings(redis_url=sys.argv[1], installation="one", wake_timeout=30))
-        assert alarm.wake()
+        notifier = Notifier(
+            WorkerQueue(Settings(redis_url=sys.argv[1], installation="one", wake_timeout=30))
+        )
+        assert notifier.notify()
         if sys.argv[2] == "locked":
             # As if another thread were in the middle of a wake-up.
-            alarm.host._here.lock.acquire()
+            notifier._here.lock.acquire()
         child = os.fork()
         if child == 0:
-            os._exit(0 if alarm.wake() and alarm.wake() else 1)
+            os._exit(0 if notifier.notify() and notifier.notify() else 1)
         status = os.waitpid(child, 0)[1]
         if sys.argv[2] == "locked":
-            alarm.host._here.lock.release()
-        print(status, alarm.wake())
+            notifier._here.lock.release()
+        print(status, notifier.notify())
     """
     for lock in ("free", "locked"):
         assert run_python(program, redis_url, lock).split() == ["0", "True"]
@@ -421,19 +425,20 @@ def test_fork_while_redis_is_in_trouble_tries_anew(
 ) -> None:
     program = """
         import os, sys
-        from flask_webhooks.alarm import Alarm
+        from flask_webhooks.wakeup.notifier import Notifier
+        from flask_webhooks.wakeup.worker_queue import WorkerQueue
         from flask_webhooks.config import Settings
 
         settings = Settings(
             redis_url=sys.argv[1], installation="one", wake_timeout=30, wake_pause=600
         )
-        alarm = Alarm(settings)
-        assert not alarm.wake()
+        notifier = Notifier(WorkerQueue(settings))
+        assert not notifier.notify()
         print("forking", flush=True)
         sys.stdin.readline()
         child = os.fork()
         if child == 0:
-            os._exit(0 if alarm.wake() else 1)
+            os._exit(0 if notifier.notify() else 1)
         print(os.waitpid(child, 0)[1])
     """
     redis_server.stop()
@@ -455,71 +460,77 @@ def test_fork_while_redis_is_in_trouble_tries_anew(
 # -- wake-ups neither pile up nor get lost ------------------------------------------------------------------
 
 
-def test_thousand_wake_ups_without_a_worker_make_one_job(alarm: Alarm, client: redis.Redis) -> None:
-    assert all(alarm.wake() for _ in range(1000))
-    (job,) = alarm.queue(client).jobs
+def test_thousand_wake_ups_without_a_worker_make_one_job(
+    notifier: Notifier, client: redis.Redis
+) -> None:
+    assert all(notifier.notify() for _ in range(1000))
+    (job,) = notifier.queue.queue(client).jobs
     assert job.func_name == JOB
     assert job.args == ("one", 0)
     assert job.timeout is not None
-    assert job.timeout > alarm.settings.drain_time + alarm.settings.timeout
-    assert client.exists(alarm.keys.dirty)
+    assert job.timeout > notifier.queue.settings.drain_time + notifier.queue.settings.timeout
+    assert client.exists(notifier.queue.keys.dirty)
 
 
 def test_wake_ups_from_many_processes_at_once_make_one_job(
     redis_url: str, client: redis.Redis
 ) -> None:
-    alarms = [make_alarm(redis_url) for _ in range(8)]
-    start = threading.Barrier(len(alarms))
+    notifiers = [make_notifier(redis_url) for _ in range(8)]
+    start = threading.Barrier(len(notifiers))
 
-    def work(alarm: Alarm) -> None:
+    def work(notifier: Notifier) -> None:
         start.wait(30)
         for _ in range(50):
-            alarm.wake()
+            notifier.notify()
 
-    threads = [threading.Thread(target=work, args=(alarm,)) for alarm in alarms]
+    threads = [threading.Thread(target=work, args=(notifier,)) for notifier in notifiers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert jobs(alarms[0], client) == 1
+    assert jobs(notifiers[0], client) == 1
 
 
-def test_job_that_was_taken_makes_room_for_the_next(alarm: Alarm, client: redis.Redis) -> None:
-    assert alarm.ring(client) is True
-    assert alarm.ring(client) is False
-    assert alarm.queue(client).pop_job_id() is not None
-    assert alarm.ring(client) is True
-    assert jobs(alarm, client) == 1
+def test_job_that_was_taken_makes_room_for_the_next(
+    notifier: Notifier, client: redis.Redis
+) -> None:
+    assert notifier.queue.notify(client) is True
+    assert notifier.queue.notify(client) is False
+    assert notifier.queue.queue(client).pop_job_id() is not None
+    assert notifier.queue.notify(client) is True
+    assert jobs(notifier, client) == 1
 
 
 def test_job_that_was_announced_and_never_came_is_not_relied_on_for_long(
-    alarm: Alarm, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    notifier: Notifier, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process that was to enqueue it was killed in between."""
     with monkeypatch.context() as patch:
         patch.setattr(Queue, "enqueue", lambda *args, **options: fail())
         with pytest.raises(ZeroDivisionError):
-            alarm.ring(client)
-    assert alarm.ring(client) is False
+            notifier.queue.notify(client)
+    assert notifier.queue.notify(client) is False
     time.sleep(0.6)
-    assert alarm.ring(client) is True
-    assert jobs(alarm, client) == 1
+    assert notifier.queue.notify(client) is True
+    assert jobs(notifier, client) == 1
 
 
-def test_listening_drain_is_rung_and_no_job_is_made(alarm: Alarm, client: redis.Redis) -> None:
-    listen(alarm, client, "d1")
-    assert [alarm.ring(client) for _ in range(100)] == [False] * 100
-    assert jobs(alarm, client) == 0
-    assert client.llen(alarm.keys.bell("d1")) == 1
-    assert client.exists(alarm.keys.dirty)
+def test_listening_drain_is_rung_and_no_job_is_made(
+    notifier: Notifier, client: redis.Redis
+) -> None:
+    listen(notifier, client, "d1")
+    assert [notifier.queue.notify(client) for _ in range(100)] == [False] * 100
+    assert jobs(notifier, client) == 0
+    assert client.llen(notifier.queue.keys.bell("d1")) == 1
+    assert client.exists(notifier.queue.keys.dirty)
 
 
 def test_drain_that_says_nothing_any_more_is_not_relied_on(
-    alarm: Alarm, client: redis.Redis
+    notifier: Notifier, client: redis.Redis
 ) -> None:
-    listen(alarm, client, "d1", milliseconds=-1)
-    assert alarm.ring(client) is True
-    assert jobs(alarm, client) == 1
+    listen(notifier, client, "d1", milliseconds=-1)
+    assert notifier.queue.notify(client) is True
+    assert jobs(notifier, client) == 1
 
 
 class Notified:
@@ -547,9 +558,11 @@ class Notified:
 
 
 @contextlib.contextmanager
-def listener_of(alarm: Alarm, drain: Notified | None = None, id: str = "d1") -> Iterator[Listener]:
+def listener_of(
+    notifier: Notifier, drain: Notified | None = None, id: str = "d1"
+) -> Iterator[Listener]:
     """One that gives signs of life only when the test says so. It hears wake-ups for a given drain."""
-    listener = Listener(alarm, id, drain or Notified(), worker_name="somebody")
+    listener = Listener(notifier.queue, id, drain or Notified(), worker_name="somebody")
     listener._redis.start()
     if drain is not None:
         threading.Thread(target=listener._wait_for_wake_ups, daemon=True).start()
@@ -557,30 +570,32 @@ def listener_of(alarm: Alarm, drain: Notified | None = None, id: str = "d1") -> 
     listener.close()
 
 
-def test_drain_without_capacity_does_not_listen(alarm: Alarm, client: redis.Redis) -> None:
-    with listener_of(alarm) as listener:
+def test_drain_without_capacity_does_not_listen(notifier: Notifier, client: redis.Redis) -> None:
+    with listener_of(notifier) as listener:
         listener.present(capacity=True)
-        assert alarm.ring(client) is False
+        assert notifier.queue.notify(client) is False
         listener.present(capacity=False)
-        assert alarm.ring(client) is True
+        assert notifier.queue.notify(client) is True
 
 
 def test_each_wake_up_rings_another_drain_until_all_are_rung(
-    alarm: Alarm, client: redis.Redis
+    notifier: Notifier, client: redis.Redis
 ) -> None:
     """One that does not answer its bell may be dead."""
     for number in range(3):
-        listen(alarm, client, f"d{number}", milliseconds=10_000 + number)
+        listen(notifier, client, f"d{number}", milliseconds=10_000 + number)
     rung = []
     for _ in range(4):
-        assert alarm.ring(client) is False
-        rung.append([int(client.llen(alarm.keys.bell(f"d{number}"))) for number in range(3)])
+        assert notifier.queue.notify(client) is False
+        rung.append(
+            [int(client.llen(notifier.queue.keys.bell(f"d{number}"))) for number in range(3)]
+        )
     assert rung == [[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1]]
-    assert jobs(alarm, client) == 0
+    assert jobs(notifier, client) == 0
 
 
 def test_wake_up_that_is_passed_on_reaches_another_drain(
-    patient: Alarm, client: redis.Redis
+    patient: Notifier, client: redis.Redis
 ) -> None:
     listen(patient, client, "idle", milliseconds=600_000)
     drain = Notified()
@@ -588,18 +603,18 @@ def test_wake_up_that_is_passed_on_reaches_another_drain(
         assert listener.arrive() is True
 
         def ring_it() -> None:
-            client.zadd(patient.keys.listening, {"full": int(time.time() * 1000) + 900_000})
-            assert patient.ring(client) is False
+            client.zadd(patient.queue.keys.listening, {"full": int(time.time() * 1000) + 900_000})
+            assert patient.queue.notify(client) is False
             assert drain.told.wait(30)
             drain.told.clear()
 
         ring_it()
-        assert not client.exists(patient.keys.bell("idle"))
+        assert not client.exists(patient.queue.keys.bell("idle"))
         assert not listener.passed_on
         drain.capacity = False
         ring_it()
         assert listener.passed_on
-        wait_until(lambda: client.exists(patient.keys.bell("idle")) == 1, 30)
+        wait_until(lambda: client.exists(patient.queue.keys.bell("idle")) == 1, 30)
         # As soon as there is capacity it is told to look once more.
         assert listener.present(capacity=True) is True
         assert listener.present(capacity=True) is False
@@ -613,16 +628,16 @@ def test_wake_up_whose_message_is_lost_on_the_way_makes_the_drain_look(
     """Redis has taken it off the list by then, and a drain that stays would not see the mark for minutes."""
     drain = Notified()
     with Forgetful(int(redis_url.rpartition(":")[2].partition("/")[0])) as firewall:
-        alarm = make_alarm(firewall.url)
-        with listener_of(alarm, drain) as listener:
+        notifier = make_notifier(firewall.url)
+        with listener_of(notifier, drain) as listener:
             assert listener.arrive()
             wait_until(lambda: bool(client.info("clients")["blocked_clients"]), 30)
             # How the answer to BLPOP begins.
             firewall.last_word = b"*2\r\n$"
-            assert alarm.ring(client) is False
+            assert notifier.queue.notify(client) is False
             assert drain.told.wait(30)
             assert firewall.last_word is None
-            assert not client.exists(alarm.keys.bell("d1"))
+            assert not client.exists(notifier.queue.keys.bell("d1"))
 
 
 @pytest.mark.parametrize("trouble", [refused, hanging])
@@ -631,7 +646,7 @@ def test_drain_waits_for_redis_once_and_then_for_some_seconds_not_at_all(
     redis_server: RedisServer,
     redis_url: str,
 ) -> None:
-    with listener_of(make_alarm(redis_url, pause=2.0)) as listener:
+    with listener_of(make_notifier(redis_url, pause=2.0)) as listener:
         assert listener.arrive()
         with trouble(redis_server):
             began = time.monotonic()
@@ -652,7 +667,7 @@ def test_drain_waits_for_redis_once_and_then_for_some_seconds_not_at_all(
 
 def test_redis_that_answers_too_late_is_left_alone_all_the_same(redis_url: str) -> None:
     """A drain pauses while Redis is away. It would look without end if it took it for back, and skipped it."""
-    thread = RedisThread(make_alarm(redis_url, pause=60.0))
+    thread = RedisThread(make_notifier(redis_url, pause=60.0).queue)
     thread.start()
     go_on = threading.Event()
     assert thread.call(lambda _: go_on.wait(30)) is None
@@ -666,7 +681,7 @@ def test_redis_that_answers_too_late_is_left_alone_all_the_same(redis_url: str) 
 def test_submitted_call_that_was_skipped_is_not_taken_for_one_under_way(
     redis_server: RedisServer, redis_url: str, client: redis.Redis
 ) -> None:
-    thread = RedisThread(make_alarm(redis_url))
+    thread = RedisThread(make_notifier(redis_url).queue)
     thread.start()
     go_on, made = threading.Event(), threading.Event()
 
@@ -691,10 +706,10 @@ def test_submitted_call_that_was_skipped_is_not_taken_for_one_under_way(
 
 
 def test_listener_that_never_began_does_not_wait_to_sign_off(
-    alarm: Alarm, caplog: pytest.LogCaptureFixture
+    notifier: Notifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The database was away from the first moment on."""
-    listener = Listener(alarm, "d1", Notified())
+    listener = Listener(notifier.queue, "d1", Notified())
     listener.vanish()
     listener.close()
     assert not listener.away
@@ -703,7 +718,7 @@ def test_listener_that_never_began_does_not_wait_to_sign_off(
 
 @pytest.mark.parametrize("farewell", [Listener.leave, Listener.vanish])
 def test_drain_that_has_left_gives_no_further_sign_of_life(
-    patient: Alarm, client: redis.Redis, farewell: Callable[[Listener], object]
+    patient: Notifier, client: redis.Redis, farewell: Callable[[Listener], object]
 ) -> None:
     """The thread says it every second by itself: wake-ups would go to a drain that is no more."""
     for _ in range(20):
@@ -715,9 +730,9 @@ def test_drain_that_has_left_gives_no_further_sign_of_life(
                 partial(listener.present, capacity=True),
             )
             listener.present(capacity=True)
-        assert patient.ring(client) is True
-        patient.queue(client).empty()  # type: ignore[no-untyped-call]
-        client.delete(patient.keys.dirty)
+        assert patient.queue.notify(client) is True
+        patient.queue.queue(client).empty()  # type: ignore[no-untyped-call]
+        client.delete(patient.queue.keys.dirty)
 
 
 def _in_turn(thread: RedisThread, *calls: Callable[[], object]) -> None:
@@ -738,7 +753,7 @@ def test_drain_that_gets_no_answer_stays_while_others_count_on_it(
     redis_server: RedisServer, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener_module, "PRESENCE", 2500)
-    with listener_of(make_alarm(redis_url)) as listener:
+    with listener_of(make_notifier(redis_url)) as listener:
         assert listener.arrive()
         counted_on = time.monotonic() + 2.5
         redis_server.pause()
@@ -753,67 +768,67 @@ def test_drain_stays_where_its_arrival_got_no_answer_and_may_be_done_all_the_sam
     redis_server: RedisServer, redis_url: str, client: redis.Redis
 ) -> None:
     """Redis does it once it goes on; then wake-ups come to us."""
-    alarm = make_alarm(redis_url)
-    with listener_of(alarm) as listener:
+    notifier = make_notifier(redis_url)
+    with listener_of(notifier) as listener:
         # Connects.
         assert listener._must_stop() is False
         redis_server.pause()
         assert listener.present(capacity=True) is False
         assert listener.leave() is False
         redis_server.resume()
-        wait_until(lambda: client.zcard(alarm.keys.listening) == 1, 30)
-        assert alarm.ring(client) is False
+        wait_until(lambda: client.zcard(notifier.queue.keys.listening) == 1, 30)
+        assert notifier.queue.notify(client) is False
         assert listener.leave() is False
         wait_until(listener.leave, 30)
-        assert alarm.ring(client) is True
+        assert notifier.queue.notify(client) is True
 
 
 def test_drain_that_was_kept_from_leaving_still_listens(
-    patient: Alarm, client: redis.Redis
+    patient: Notifier, client: redis.Redis
 ) -> None:
     with listener_of(patient) as listener:
         listener.present(capacity=True)
-        assert patient.ring(client) is False
+        assert patient.queue.notify(client) is False
         assert listener.leave() is False
-        assert not client.exists(patient.keys.dirty), "it looks for work now, once"
+        assert not client.exists(patient.queue.keys.dirty), "it looks for work now, once"
         listener.present(capacity=True)
-        assert patient.ring(client) is False
+        assert patient.queue.notify(client) is False
 
 
 @pytest.mark.parametrize(("somebody_listens", "calls"), [(True, (1, 0)), (False, (1, 1))])
 def test_wake_up_is_one_script_and_a_job_one_transaction_more(
-    alarm: Alarm, client: redis.Redis, somebody_listens: bool, calls: tuple[int, int]
+    notifier: Notifier, client: redis.Redis, somebody_listens: bool, calls: tuple[int, int]
 ) -> None:
     # Connects, and asks for the version of Redis.
-    assert alarm.wake()
+    assert notifier.notify()
     client.flushdb()
     if somebody_listens:
-        listen(alarm, client, "d1")
+        listen(notifier, client, "d1")
     client.config_resetstat()
-    assert alarm.wake()
+    assert notifier.notify()
     stats: dict[str, dict[str, int]] = client.info("commandstats")
     made = [stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "exec")]
     assert tuple(made) == calls
     assert not {"cmdstat_info", "cmdstat_client|setinfo", "cmdstat_auth"} & set(stats)
 
 
-def test_wake_after_everything_was_flushed(alarm: Alarm, client: redis.Redis) -> None:
-    assert alarm.wake()
-    listen(alarm, client, "d1")
+def test_wake_after_everything_was_flushed(notifier: Notifier, client: redis.Redis) -> None:
+    assert notifier.notify()
+    listen(notifier, client, "d1")
     client.flushall()
-    assert alarm.wake()
-    assert jobs(alarm, client) == 1
+    assert notifier.notify()
+    assert jobs(notifier, client) == 1
 
 
 def test_wake_over_a_connection_from_before_a_restart(
     redis_url: str, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    alarm = make_alarm(redis_url, timeout=LONG)
-    assert alarm.wake()
+    notifier = make_notifier(redis_url, timeout=LONG)
+    assert notifier.notify()
     redis_server.restart()
-    assert alarm.wake()
+    assert notifier.notify()
     with redis.Redis.from_url(redis_server.url) as client:
-        assert jobs(alarm, client) == 1
+        assert jobs(notifier, client) == 1
     assert caplog.records == []
 
 
@@ -822,10 +837,10 @@ def test_wake_over_a_connection_that_breaks_when_it_is_used(
 ) -> None:
     """As a firewall does that has forgotten an idle connection: nothing shows it before."""
     with Forgetful(int(redis_url.rpartition(":")[2].partition("/")[0])) as firewall:
-        alarm = make_alarm(firewall.url, timeout=LONG)
-        assert alarm.wake()
+        notifier = make_notifier(firewall.url, timeout=LONG)
+        assert notifier.notify()
         firewall.forget()
-        assert alarm.wake()
+        assert notifier.notify()
     assert caplog.records == []
 
 
@@ -833,12 +848,12 @@ def test_connection_that_breaks_between_the_decision_and_the_job_makes_the_job_a
     redis_url: str, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Forgetful(int(redis_url.rpartition(":")[2].partition("/")[0])) as firewall:
-        alarm = make_alarm(firewall.url, timeout=LONG)
+        notifier = make_notifier(firewall.url, timeout=LONG)
         firewall.last_word = b"MULTI"
-        assert alarm.wake()
+        assert notifier.notify()
         assert firewall.last_word is None
-        assert jobs(alarm, client) == 1
-        assert not client.exists(alarm.keys.entering)
+        assert jobs(notifier, client) == 1
+        assert not client.exists(notifier.queue.keys.entering)
     assert caplog.records == []
 
 
@@ -892,11 +907,11 @@ def close_socket(end: socket.socket) -> None:
     end.close()
 
 
-def listen(alarm: Alarm, client: redis.Redis, drain: str, milliseconds: int = 10_000) -> None:
+def listen(notifier: Notifier, client: redis.Redis, drain: str, milliseconds: int = 10_000) -> None:
     """As a drain does that has room."""
     until = int(time.time() * 1000) + milliseconds
-    client.zadd(alarm.keys.drains, {drain: until})
-    client.zadd(alarm.keys.listening, {drain: until})
+    client.zadd(notifier.queue.keys.drains, {drain: until})
+    client.zadd(notifier.queue.keys.listening, {drain: until})
 
 
 class Workers:
@@ -906,8 +921,8 @@ class Workers:
     when it looks.
     """
 
-    def __init__(self, alarm: Alarm, count: int) -> None:
-        self.alarm = alarm
+    def __init__(self, notifier: Notifier, count: int) -> None:
+        self.notifier = notifier
         self.committed = 0
         self.delivered = 0
         self.drains = 0
@@ -940,8 +955,8 @@ class Workers:
             return found
 
     def _work(self) -> None:
-        with self.alarm.connect() as client:
-            key = self.alarm.queue(client).key
+        with self.notifier.queue.connect() as client:
+            key = self.notifier.queue.queue(client).key
             while not self._done.is_set():
                 if client.blpop([key], timeout=0.1):
                     self._drain()
@@ -949,7 +964,7 @@ class Workers:
     def _drain(self) -> None:
         self.drains += 1
         drain = Notified()
-        with listener_of(self.alarm, drain, uuid.uuid4().hex) as listener:
+        with listener_of(self.notifier, drain, uuid.uuid4().hex) as listener:
             listener.arrive()
             while True:
                 drain.told.clear()
@@ -962,17 +977,17 @@ class Workers:
 
 
 def test_wake_up_that_meets_a_leaving_drain_is_not_lost(
-    patient: Alarm, client: redis.Redis
+    patient: Notifier, client: redis.Redis
 ) -> None:
     """Thousands of commits by three hosts, with pauses such that drains are just about to leave."""
     threads, commits = 3, 300
     with Workers(patient, 2) as workers:
 
         def host(seed: int) -> None:
-            with patient.connect() as own:
+            with patient.queue.connect() as own:
                 for number in range(commits):
                     workers.commit()
-                    patient.ring(own)
+                    patient.queue.notify(own)
                     time.sleep((number * 7 + seed) % 11 / 1500)
 
         hosts = [threading.Thread(target=host, args=(seed,)) for seed in range(threads)]
@@ -987,12 +1002,12 @@ def test_wake_up_that_meets_a_leaving_drain_is_not_lost(
     assert jobs(patient, client) <= 1
 
 
-def test_single_wake_up_is_never_lost(patient: Alarm) -> None:
+def test_single_wake_up_is_never_lost(patient: Notifier) -> None:
     """One commit at a time, each when the drain of the one before is leaving: nothing else repairs a loss."""
-    with Workers(patient, 1) as workers, patient.connect() as client:
+    with Workers(patient, 1) as workers, patient.queue.connect() as client:
         for number in range(300):
             workers.commit()
-            patient.ring(client)
+            patient.queue.notify(client)
             deadline = time.monotonic() + LONG
             # In smaller steps than the drain takes to leave, which it does 2 ms later.
             while not workers.idle():
@@ -1005,23 +1020,25 @@ def test_single_wake_up_is_never_lost(patient: Alarm) -> None:
 
 
 def test_two_installations_do_not_see_each_other(redis_url: str, client: redis.Redis) -> None:
-    one, two = make_alarm(redis_url, "one"), make_alarm(redis_url, "two")
-    names = [set(vars(Keys(alarm.settings.installation)).values()) for alarm in (one, two)]
+    one, two = make_notifier(redis_url, "one"), make_notifier(redis_url, "two")
+    names = [
+        set(vars(Keys(notifier.queue.settings.installation)).values()) for notifier in (one, two)
+    ]
     assert not names[0] & names[1]
     listen(one, client, "d1")
-    assert one.wake()
-    assert two.wake()
-    assert [job.args for job in two.queue(client).jobs] == [("two", 0)]
-    assert not client.exists(two.keys.bell("d1"))
+    assert one.notify()
+    assert two.notify()
+    assert [job.args for job in two.queue.queue(client).jobs] == [("two", 0)]
+    assert not client.exists(two.queue.keys.bell("d1"))
     later = datetime.now(UTC) + timedelta(minutes=5)
-    assert one.schedule(client, later)
-    assert two.schedule(client, later)
+    assert one.queue.schedule(client, later)
+    assert two.queue.schedule(client, later)
 
 
-def test_enqueue_passes_on_whose_job_it_is(alarm: Alarm, client: redis.Redis) -> None:
-    alarm.enqueue(client)
-    alarm.enqueue(client, hops=3, installation="other")
-    assert [job.args for job in alarm.queue(client).jobs] == [("one", 0), ("other", 3)]
+def test_enqueue_passes_on_whose_job_it_is(notifier: Notifier, client: redis.Redis) -> None:
+    notifier.queue.enqueue(client)
+    notifier.queue.enqueue(client, hops=3, installation="other")
+    assert [job.args for job in notifier.queue.queue(client).jobs] == [("one", 0), ("other", 3)]
 
 
 def test_job_has_time_for_the_slowest_request_that_an_endpoint_may_ask_for(
@@ -1033,9 +1050,9 @@ def test_job_has_time_for_the_slowest_request_that_an_endpoint_may_ask_for(
         Settings(drain_time=1.0),
         Settings(drain_time=86_400.0),
     ):
-        alarm = Alarm(dataclasses.replace(settings, redis_url=redis_url))
-        alarm.enqueue(client)
-        [job] = alarm.queue(client).jobs
+        notifier = Notifier(WorkerQueue(dataclasses.replace(settings, redis_url=redis_url)))
+        notifier.queue.enqueue(client)
+        [job] = notifier.queue.queue(client).jobs
         # Claimed at its last moment, with all of its lease, and then settled.
         assert job.timeout is not None
         assert job.timeout > settings.drain_time + settings.lease + 30
@@ -1045,9 +1062,9 @@ def test_job_has_time_for_the_slowest_request_that_an_endpoint_may_ask_for(
 # -- alarms for later, and more workers -------------------------------------------------------------------
 
 
-def scheduled(alarm: Alarm, client: redis.Redis) -> list[float]:
+def scheduled(notifier: Notifier, client: redis.Redis) -> list[float]:
     """Seconds from now, in order."""
-    queue: Queue = alarm.queue(client)
+    queue: Queue = notifier.queue.queue(client)
     registry = ScheduledJobRegistry(queue=queue)  # type: ignore[no-untyped-call]
     return sorted(
         registry.get_scheduled_time(job_id).timestamp() - time.time()
@@ -1060,130 +1077,134 @@ def about(*seconds: float) -> object:
     return pytest.approx(list(seconds), abs=10)
 
 
-def test_schedule_never_moves_a_sooner_alarm_later(alarm: Alarm, client: redis.Redis) -> None:
+def test_schedule_never_moves_a_sooner_alarm_later(notifier: Notifier, client: redis.Redis) -> None:
     def at(seconds: float) -> bool:
-        return alarm.schedule(client, datetime.now(UTC) + timedelta(seconds=seconds))
+        return notifier.queue.schedule(client, datetime.now(UTC) + timedelta(seconds=seconds))
 
     assert at(100)
     assert not at(200)
     assert not at(3600)
     assert not at(101)
-    assert scheduled(alarm, client) == about(100)
+    assert scheduled(notifier, client) == about(100)
     assert at(50)
     assert not at(100)
-    assert scheduled(alarm, client) == about(50), "it takes the place of the later one"
+    assert scheduled(notifier, client) == about(50), "it takes the place of the later one"
 
 
-def test_one_alarm_is_scheduled_however_often_it_is_set(alarm: Alarm, client: redis.Redis) -> None:
+def test_one_alarm_is_scheduled_however_often_it_is_set(
+    notifier: Notifier, client: redis.Redis
+) -> None:
     now = datetime.now(UTC)
     for seconds in (300, 100, 200, 50, 400, 50, 10, 90):
-        alarm.schedule(client, now + timedelta(seconds=seconds))
-    assert scheduled(alarm, client) == about(10)
+        notifier.queue.schedule(client, now + timedelta(seconds=seconds))
+    assert scheduled(notifier, client) == about(10)
     # Nothing of the others is left in Redis.
     assert len(client.keys("rq:job:*")) == 1
 
 
-def test_alarm_whose_job_has_vanished_is_set_again(alarm: Alarm, client: redis.Redis) -> None:
+def test_alarm_whose_job_has_vanished_is_set_again(notifier: Notifier, client: redis.Redis) -> None:
     at = datetime.now(UTC) + timedelta(seconds=100)
-    assert alarm.schedule(client, at)
-    registry = alarm.queue(client).scheduled_job_registry
+    assert notifier.queue.schedule(client, at)
+    registry = notifier.queue.queue(client).scheduled_job_registry
     for job_id in registry.get_job_ids():
         registry.remove(job_id, delete_job=True)
-    assert alarm.schedule(client, at)
-    assert scheduled(alarm, client) == about(100)
+    assert notifier.queue.schedule(client, at)
+    assert scheduled(notifier, client) == about(100)
 
 
 def test_alarms_that_nobody_rang_are_removed(
-    alarm: Alarm, client: redis.Redis, redis_url: str
+    notifier: Notifier, client: redis.Redis, redis_url: str
 ) -> None:
     """A plain worker runs no scheduler."""
     now = datetime.now(UTC)
     for seconds in (5, 4, 3):
-        assert alarm.schedule(client, now - timedelta(seconds=seconds))
-    other = make_alarm(redis_url, "other")
-    assert other.schedule(client, now - timedelta(seconds=5))
-    hosts = alarm.queue(client).enqueue_at(now - timedelta(seconds=5), "time.time")
-    assert alarm.schedule(client, now + timedelta(seconds=100))
-    assert alarm.forget_past(client) == 3
-    assert alarm.forget_past(client) == 0
-    assert scheduled(alarm, client) == about(-5, -5, 100)
+        assert notifier.queue.schedule(client, now - timedelta(seconds=seconds))
+    other = make_notifier(redis_url, "other")
+    assert other.queue.schedule(client, now - timedelta(seconds=5))
+    hosts = notifier.queue.queue(client).enqueue_at(now - timedelta(seconds=5), "time.time")
+    assert notifier.queue.schedule(client, now + timedelta(seconds=100))
+    assert notifier.queue.forget_past(client) == 3
+    assert notifier.queue.forget_past(client) == 0
+    assert scheduled(notifier, client) == about(-5, -5, 100)
     assert client.exists(hosts.key)
     assert len(client.keys("rq:job:*")) == 3
 
 
 def test_alarm_is_set_again_while_the_job_of_the_last_one_runs(
-    alarm: Alarm, client: redis.Redis
+    notifier: Notifier, client: redis.Redis
 ) -> None:
     """RQ deletes a job that has run; under one and the same id the next alarm would go with it."""
-    assert alarm.schedule(client, datetime.now(UTC) + timedelta(seconds=100))
-    queue = alarm.queue(client)
+    assert notifier.queue.schedule(client, datetime.now(UTC) + timedelta(seconds=100))
+    queue = notifier.queue.queue(client)
     registry = queue.scheduled_job_registry
     [job_id] = registry.get_job_ids()
     job = queue.fetch_job(job_id)
     assert job is not None
     registry.remove(job_id)
-    assert alarm.schedule(client, datetime.now(UTC) + timedelta(seconds=200))
+    assert notifier.queue.schedule(client, datetime.now(UTC) + timedelta(seconds=200))
     job.delete()
-    assert scheduled(alarm, client) == about(200)
+    assert scheduled(notifier, client) == about(200)
     assert [queue.fetch_job(job_id) is not None for job_id in registry.get_job_ids()] == [True]
 
 
-def test_alarm_that_has_gone_off_can_be_set_again(alarm: Alarm, client: redis.Redis) -> None:
-    assert alarm.schedule(client, datetime.now(UTC) + timedelta(milliseconds=50))
+def test_alarm_that_has_gone_off_can_be_set_again(notifier: Notifier, client: redis.Redis) -> None:
+    assert notifier.queue.schedule(client, datetime.now(UTC) + timedelta(milliseconds=50))
     time.sleep(0.1)
-    assert alarm.schedule(client, datetime.now(UTC) + timedelta(seconds=100))
-    assert alarm.schedule(client, datetime.now(UTC) - timedelta(seconds=100))
+    assert notifier.queue.schedule(client, datetime.now(UTC) + timedelta(seconds=100))
+    assert notifier.queue.schedule(client, datetime.now(UTC) - timedelta(seconds=100))
 
 
-def test_alarm_may_be_weeks_away_and_in_any_time_zone(alarm: Alarm, client: redis.Redis) -> None:
+def test_alarm_may_be_weeks_away_and_in_any_time_zone(
+    notifier: Notifier, client: redis.Redis
+) -> None:
     at = datetime.now(ZoneInfo("Asia/Tokyo")) + timedelta(days=45)
-    assert alarm.schedule(client, at)
-    assert scheduled(alarm, client) == about(45 * 86400)
-    assert client.ttl(alarm.keys.alarm) == pytest.approx(45 * 86400, abs=10)
+    assert notifier.queue.schedule(client, at)
+    assert scheduled(notifier, client) == about(45 * 86400)
+    assert client.ttl(notifier.queue.keys.alarm) == pytest.approx(45 * 86400, abs=10)
 
 
-def test_schedule_after_a_flush(alarm: Alarm, client: redis.Redis) -> None:
+def test_schedule_after_a_flush(notifier: Notifier, client: redis.Redis) -> None:
     at = datetime.now(UTC) + timedelta(seconds=100)
-    assert alarm.schedule(client, at)
+    assert notifier.queue.schedule(client, at)
     client.flushall()
-    assert alarm.schedule(client, at)
-    assert scheduled(alarm, client) == about(100)
+    assert notifier.queue.schedule(client, at)
+    assert scheduled(notifier, client) == about(100)
 
 
-def test_summon_wakes_as_many_workers_as_there_are(alarm: Alarm, client: redis.Redis) -> None:
-    queue = alarm.queue(client)
-    assert alarm.summon(client) is False
+def test_summon_wakes_as_many_workers_as_there_are(notifier: Notifier, client: redis.Redis) -> None:
+    queue = notifier.queue.queue(client)
+    assert notifier.queue.request_worker(client) is False
     workers = [Worker([queue], connection=client, name=f"w{number}") for number in range(3)]
     for worker in workers:
         worker.register_birth()  # type: ignore[no-untyped-call]
-    listen(alarm, client, "d1")
-    assert alarm.summon(client) is True
-    assert alarm.summon(client) is False, "one is waiting already"
+    listen(notifier, client, "d1")
+    assert notifier.queue.request_worker(client) is True
+    assert notifier.queue.request_worker(client) is False, "one is waiting already"
     queue.pop_job_id()
-    listen(alarm, client, "d2")
-    assert alarm.summon(client) is True
+    listen(notifier, client, "d2")
+    assert notifier.queue.request_worker(client) is True
     queue.pop_job_id()
-    listen(alarm, client, "d3")
-    assert alarm.summon(client) is False, "all three deliver"
-    client.zadd(alarm.keys.drains, {"d3": 1})
-    assert alarm.summon(client) is True, "one of them has died"
+    listen(notifier, client, "d3")
+    assert notifier.queue.request_worker(client) is False, "all three deliver"
+    client.zadd(notifier.queue.keys.drains, {"d3": 1})
+    assert notifier.queue.request_worker(client) is True, "one of them has died"
     for worker in workers:
         worker.register_death()  # type: ignore[no-untyped-call]
 
 
 def test_worker_side_hears_of_trouble(redis_server: RedisServer, redis_url: str) -> None:
-    alarm = make_alarm(redis_url)
+    notifier = make_notifier(redis_url)
     redis_server.stop()
-    client = alarm.connect()
-    for call in (alarm.ring, alarm.summon, alarm.enqueue):
+    client = notifier.queue.connect()
+    for call in (notifier.queue.notify, notifier.queue.request_worker, notifier.queue.enqueue):
         with pytest.raises(redis.RedisError):
             call(client)
     with pytest.raises(redis.RedisError):
-        alarm.schedule(client, datetime.now(UTC))
+        notifier.queue.schedule(client, datetime.now(UTC))
     client.close()
 
 
-def test_wake_is_quick_while_all_is_well(alarm: Alarm) -> None:
-    assert alarm.wake()
-    _, seconds = timed(lambda: repeat(200, alarm.wake))
+def test_wake_is_quick_while_all_is_well(notifier: Notifier) -> None:
+    assert notifier.notify()
+    _, seconds = timed(lambda: repeat(200, notifier.notify))
     assert seconds / 200 < 0.02
