@@ -11,8 +11,8 @@ from flask import Flask
 from rq import SimpleWorker
 
 from flask_webhooks import actions, queries
-from flask_webhooks.cli.bulk import Moment
 from flask_webhooks.cli.failures import Misuse
+from flask_webhooks.cli.options import Moment
 
 from .delivering import deliveries, emit, endpoint, states
 from .helpers import accessing, activity, add_delivery, add_endpoint, database_time, update

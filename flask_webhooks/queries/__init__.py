@@ -12,9 +12,11 @@ from .deliveries import (
     DeliveryDetail,
     DeliveryRow,
     get_delivery,
+    last_errors,
     list_deliveries,
 )
 from .endpoints import (
+    HEALTH,
     EndpointDetail,
     EndpointRow,
     Limit,
@@ -49,6 +51,7 @@ from .tenants import UnknownTenant, unknown_tenant
 
 __all__ = [
     "EXPLAINED",
+    "HEALTH",
     "MAX_LIMIT",
     "MOST_ATTEMPTS",
     "MOST_COUNTED",
@@ -87,6 +90,7 @@ __all__ = [
     "get_event",
     "get_task",
     "health",
+    "last_errors",
     "list_activity",
     "list_deliveries",
     "list_endpoints",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -130,6 +131,30 @@ def list_deliveries(
     page = page_of(rows, limit, lambda row: row[0].id)
     next_before = page.next_before or found.reached
     return Page([DeliveryRow(*row) for row in page.items], next_before, found.searched)
+
+
+def last_errors(access: Access, deliveries: Iterable[Delivery]) -> dict[str, str]:
+    """What went wrong with the last attempt of each delivery, by its id; those without an error are left out.
+
+    One statement.
+
+    :param deliveries: found in scope.
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    models = access.state.models
+    table, attempt = models.Delivery, models.Attempt
+    query = (
+        sa.select(attempt.delivery_id, attempt.error)
+        .join(
+            table,
+            sa.and_(table.id == attempt.delivery_id, table.attempt_count == attempt.number),
+        )
+        .where(attempt.delivery_id.in_([delivery.id for delivery in deliveries]))
+    )
+    with access.read() as session:
+        found = session.execute(query).all()
+    return {delivery_id: error for delivery_id, error in found if error is not None}
 
 
 def get_delivery(
