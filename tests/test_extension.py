@@ -560,7 +560,15 @@ def test_public_names_of_the_extension_object() -> None:
     names = {name for name in dir(Webhooks(SQLAlchemy())) if not name.startswith("_")}
     assert names == {
         *("init_app", "db", "hooks", "catalog", "formats", "models"),
-        *("emit", "connect", "create_endpoint", "add_event_type", "add_format", "api_blueprint"),
+        *(
+            "emit",
+            "connect",
+            "create_endpoint",
+            "add_event_type",
+            "add_format",
+            "api_blueprint",
+            "health_blueprint",
+        ),
         *("authorize", "current_tenant", "current_actor", "tenant_name", "endpoint_limit"),
     }
 

@@ -6,6 +6,7 @@ from . import database, endpoint_settings, events, formats, matching, workers
 from .deliveries import deliveries
 from .endpoints import endpoints, send_test
 from .failures import end_our_command
+from .health import health
 from .tasks import tasks
 
 __all__ = ["end_our_command", "webhooks"]
@@ -18,6 +19,7 @@ database.add_to(webhooks)
 endpoint_settings.add_to(endpoints)
 matching.add_to(endpoints, deliveries)
 webhooks.add_command(events.why)
+webhooks.add_command(health)
 webhooks.add_command(formats.render)
 webhooks.add_command(formats.import_endpoints)
 webhooks.add_command(send_test, "test")

@@ -30,6 +30,7 @@ from .endpoints import (
 from .engine import EngineReport, engine
 from .events import EventDetail, EventRow, get_event, list_events
 from .examples import example
+from .health_check import Readiness, readiness
 from .keys import PublicKey, public_keys
 from .pages import MAX_LIMIT, Page
 from .routing import EXPLAINED, Routing, Why, explain_routing
@@ -72,6 +73,7 @@ __all__ = [
     "Page",
     "Preview",
     "PublicKey",
+    "Readiness",
     "Routing",
     "Series",
     "TaskRow",
@@ -102,6 +104,7 @@ __all__ = [
     "pruning_rests_until",
     "public_keys",
     "quota",
+    "readiness",
     "silent_workers",
     "statistics",
     "unknown_tenant",
