@@ -617,7 +617,7 @@ LAYERS = [
     {"delivery"},
     {"transactions"},
     {"access"},
-    {"bulk"},
+    {"bulk", "stored_secrets"},
     {"queries", "actions"},
     {"jobs"},
     {"worker", "tasks", "members"},

@@ -207,6 +207,7 @@ def action_texts() -> dict[str, str]:
         "endpoint.secret_removed": _("removed the secret"),
         "endpoint.disabled": _("disabled the webhook"),
         "delivery.resent": _("resent a delivery"),
+        "endpoints.reencrypted": _("encrypted the secrets of webhooks with the newest key"),
         "event.replayed": _("sent an event of the past to the webhook"),
         "delivery.cancelled": _("cancelled a delivery"),
         "task.started": _("started a task"),

@@ -4,6 +4,7 @@ from flask.cli import AppGroup
 
 from . import database, endpoint_settings, events, formats, matching, workers
 from .deliveries import deliveries
+from .encryption import reencrypt
 from .endpoints import endpoints, send_test
 from .failures import end_our_command
 from .health import health
@@ -20,6 +21,7 @@ endpoint_settings.add_to(endpoints)
 matching.add_to(endpoints, deliveries)
 webhooks.add_command(events.why)
 webhooks.add_command(health)
+webhooks.add_command(reencrypt)
 webhooks.add_command(formats.render)
 webhooks.add_command(formats.import_endpoints)
 webhooks.add_command(send_test, "test")

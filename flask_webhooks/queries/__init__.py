@@ -31,7 +31,7 @@ from .engine import EngineReport, engine
 from .events import EventDetail, EventRow, get_event, list_events
 from .examples import example
 from .health_check import Readiness, readiness
-from .keys import PublicKey, public_keys
+from .keys import KeyUse, PublicKey, key_use, public_keys
 from .pages import MAX_LIMIT, Page
 from .routing import EXPLAINED, Routing, Why, explain_routing
 from .searching import SEARCHED
@@ -69,6 +69,7 @@ __all__ = [
     "EventRow",
     "Failing",
     "HealthReport",
+    "KeyUse",
     "Limit",
     "Page",
     "Preview",
@@ -92,6 +93,7 @@ __all__ = [
     "get_event",
     "get_task",
     "health",
+    "key_use",
     "last_errors",
     "list_activity",
     "list_deliveries",
