@@ -620,7 +620,7 @@ LAYERS = [
     {"bulk", "stored_secrets"},
     {"queries", "actions"},
     {"jobs"},
-    {"worker", "tasks", "members"},
+    {"worker", "tasks", "members", "doctor"},
     {"admin", "api", "cli", "testing"},
     {"extension"},
     {"__init__"},
@@ -629,6 +629,7 @@ LAYERS = [
 #: Imports within functions: each has its reason where it stands.
 LAZY = {
     ("catalog", "event_types"),
+    ("cli", "doctor"),
     ("cli", "jobs"),
     ("cli", "worker"),
 }

@@ -237,6 +237,7 @@ def test_command_says_what_is_wrong_and_fails(app: Flask) -> None:
     result = run(app, "health")
     assert result.exit_code == 1
     assert "Overdue   since 1 h" in result.stdout
+    assert "flask webhooks doctor" in result.stderr
     result = run(app, "health", "--json")
     assert (result.exit_code, json.loads(result.stdout)["ready"]) == (1, False)
 

@@ -4,6 +4,7 @@ from flask.cli import AppGroup
 
 from . import database, endpoint_settings, events, formats, matching, workers
 from .deliveries import deliveries
+from .doctor import doctor
 from .encryption import reencrypt
 from .endpoints import endpoints, send_test
 from .failures import end_our_command
@@ -21,6 +22,7 @@ endpoint_settings.add_to(endpoints)
 matching.add_to(endpoints, deliveries)
 webhooks.add_command(events.why)
 webhooks.add_command(health)
+webhooks.add_command(doctor)
 webhooks.add_command(reencrypt)
 webhooks.add_command(formats.render)
 webhooks.add_command(formats.import_endpoints)

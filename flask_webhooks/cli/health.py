@@ -9,7 +9,7 @@ from .. import queries
 from ..state import state_of
 from .failures import reports_errors
 from .options import JSON
-from .output import print_fields, print_json, shown_duration
+from .output import print_fields, print_json, say, shown_duration
 
 
 @click.command()
@@ -42,5 +42,7 @@ def health(context: click.Context, as_json: bool) -> None:
                 ("Overdue", f"since {overdue}" if overdue else "nothing"),
             ]
         )
+        if not found.ready:
+            say("What it means, and what to do: flask webhooks doctor", err=True)
     if not found.ready:
         context.exit(1)

@@ -87,35 +87,43 @@ class _Watch:
     def _ask(self, client: redis.Redis) -> EngineReport:
         alarm = self._alarm()
         assert alarm is not None
-        queue = alarm.queue(client)
-        with client.pipeline(transaction=False) as pipeline:
-            pipeline.exists(WORKERS_SUSPENDED)
-            pipeline.exists(RQScheduler.get_locking_key(queue.name))
-            pipeline.smembers(WORKERS_BY_QUEUE_KEY % queue.name)
-            pipeline.llen(queue.key)
-            for registry in (ScheduledJobRegistry, FailedJobRegistry):
-                pipeline.zcard(registry(queue=queue).key)
-            suspended, scheduler, registered, *counts = pipeline.execute()
-        waiting, scheduled, failed = map(int, counts)
-        # RQ takes one that was killed off its list only when another one looks after it.
-        names = _living(client, [key.decode(errors="replace") for key in registered])
-        trouble = None
-        try:
-            alarm.check(client)
-        except redis.ResponseError as error:
-            trouble = explain(error)
-        return EngineReport(
-            queue.name,
-            True,
-            bool(suspended),
-            bool(scheduler),
-            len(names),
-            waiting,
-            scheduled,
-            failed,
-            names,
-            trouble,
-        )
+        return ask(alarm, client)
+
+
+def ask(alarm: Alarm, client: redis.Redis) -> EngineReport:
+    """Ask RQ's registries over a given client.
+
+    :raises redis.RedisError: Redis does not say.
+    """
+    queue = alarm.queue(client)
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.exists(WORKERS_SUSPENDED)
+        pipeline.exists(RQScheduler.get_locking_key(queue.name))
+        pipeline.smembers(WORKERS_BY_QUEUE_KEY % queue.name)
+        pipeline.llen(queue.key)
+        for registry in (ScheduledJobRegistry, FailedJobRegistry):
+            pipeline.zcard(registry(queue=queue).key)
+        suspended, scheduler, registered, *counts = pipeline.execute()
+    waiting, scheduled, failed = map(int, counts)
+    # RQ takes one that was killed off its list only when another one looks after it.
+    names = _living(client, [key.decode(errors="replace") for key in registered])
+    trouble = None
+    try:
+        alarm.check(client)
+    except redis.ResponseError as error:
+        trouble = explain(error)
+    return EngineReport(
+        queue.name,
+        True,
+        bool(suspended),
+        bool(scheduler),
+        len(names),
+        waiting,
+        scheduled,
+        failed,
+        names,
+        trouble,
+    )
 
 
 def _living(client: redis.Redis, keys: list[str]) -> frozenset[str]:
