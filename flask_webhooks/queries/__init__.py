@@ -30,6 +30,7 @@ from .endpoints import (
 from .engine import EngineReport, engine
 from .events import EventDetail, EventRow, get_event, list_events
 from .examples import example
+from .following import Follower
 from .health_check import Readiness, readiness
 from .keys import KeyUse, PublicKey, key_use, public_keys
 from .pages import MAX_LIMIT, Page
@@ -68,6 +69,7 @@ __all__ = [
     "EventDetail",
     "EventRow",
     "Failing",
+    "Follower",
     "HealthReport",
     "KeyUse",
     "Limit",
