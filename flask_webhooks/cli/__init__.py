@@ -9,6 +9,7 @@ from .encryption import reencrypt
 from .endpoints import endpoints, send_test
 from .failures import end_our_command
 from .health import health
+from .listen import listen
 from .tail import tail
 from .tasks import tasks
 
@@ -26,6 +27,7 @@ webhooks.add_command(health)
 webhooks.add_command(doctor)
 webhooks.add_command(reencrypt)
 webhooks.add_command(tail)
+webhooks.add_command(listen)
 webhooks.add_command(formats.render)
 webhooks.add_command(formats.import_endpoints)
 webhooks.add_command(send_test, "test")

@@ -14,6 +14,7 @@ _DANGEROUS = {
     "127.0.0.1": "this machine itself",
     "::1": "this machine itself",
     "169.254.169.254": "the metadata service of a cloud, which hands out credentials",
+    "168.63.129.16": "the metadata service of a cloud",
 }
 
 
