@@ -1,4 +1,4 @@
-"""What is encrypted of endpoints in the database: their secrets, custom headers and secret URLs."""
+"""Encrypted columns of endpoints: their secrets, custom headers and secret URLs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .vault import Sealed
 
 @dataclass(frozen=True, slots=True)
 class EncryptedValues:
-    """What is encrypted of one endpoint, by the names of the columns."""
+    """The encrypted values of one endpoint, by the names of the columns."""
 
     endpoint_id: str
     values: dict[str, Sealed]
@@ -29,7 +29,7 @@ class EncryptedValues:
 def encrypted_values(
     session: Session, access: Access, after: str, limit: int
 ) -> list[EncryptedValues]:
-    """What is encrypted of the next endpoints in scope, in the order of their ids. One statement.
+    """The encrypted values of the next endpoints in scope, in the order of their ids. One statement.
 
     :param after: the id of the last one before them; empty to begin with.
     """

@@ -249,6 +249,22 @@ def test_delivery_is_shown_with_every_attempt(app: Flask) -> None:
     assert [item["number"] for item in found["attempts"]] == [1, 2]
 
 
+def test_activity_is_listed_by_the_filters_of_its_page(app: Flask) -> None:
+    one, two = add_endpoint(app, tenant="app_1"), add_endpoint(app)
+    run(app, "endpoints", "pause", one.id, "--reason", "maintenance")
+
+    def actions_of(*filters: str) -> list[str]:
+        return [item["action"] for item in listed(app, "activity", "list", *filters)]
+
+    assert actions_of() == ["endpoint.paused", "endpoint.created", "endpoint.created"]
+    assert actions_of("--actor", "cli:") == ["endpoint.paused"]
+    assert actions_of("--endpoint", two.id) == ["endpoint.created"]
+    assert actions_of("--tenant", "app_1") == ["endpoint.paused", "endpoint.created"]
+    assert actions_of("--action", "endpoint.paused", "--since", "1h") == ["endpoint.paused"]
+    assert actions_of("--until", "1h") == []
+    assert "maintenance" in run(app, "activity", "list").stdout
+
+
 # -- why ----------------------------------------------------------------------------------------------
 
 

@@ -187,7 +187,7 @@ def test_database_that_hangs_costs_one_thread_and_a_short_wait(
     began = time.monotonic()
     for _ in range(20):
         assert status_of(app) == 503
-    # Nobody waits again for what hangs already.
+    # No caller waits again for what hangs already.
     assert time.monotonic() - began < 1
     running = [item for item in threading.enumerate() if item.name == "flask-webhooks-health"]
     assert len(running) == 1

@@ -1,4 +1,4 @@
-"""``/healthz``: whether webhooks work, for load balancers and monitors. No login, no detail."""
+"""``/healthz``, the health check for load balancers and monitors. No login, no detail."""
 
 from __future__ import annotations
 

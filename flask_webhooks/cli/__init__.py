@@ -3,6 +3,7 @@
 from flask.cli import AppGroup
 
 from . import database, endpoint_settings, events, formats, matching, workers
+from .activity import activity
 from .deliveries import deliveries
 from .doctor import doctor
 from .encryption import reencrypt
@@ -16,7 +17,7 @@ from .tasks import tasks
 __all__ = ["end_our_command", "webhooks"]
 
 webhooks = AppGroup("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
-for group in (endpoints, events.events, deliveries, tasks):
+for group in (endpoints, events.events, deliveries, tasks, activity):
     webhooks.add_command(group)
 workers.add_to(webhooks)
 database.add_to(webhooks)

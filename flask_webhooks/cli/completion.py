@@ -1,4 +1,4 @@
-"""What the shell completes: ids of endpoints, event types and formats."""
+"""Completion by the shell: ids of endpoints, event types and formats."""
 
 from __future__ import annotations
 

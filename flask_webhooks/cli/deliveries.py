@@ -124,7 +124,7 @@ def show_delivery(delivery_id: str, bodies: bool, as_json: bool) -> None:
             ("Endpoint", f"{endpoint.id} {endpoint.name or endpoint.url_shown}"),
             ("Tenant", endpoint.tenant or "the whole server"),
             ("State", delivery.state),
-            ("That is", " ".join(owed_text(delivery, endpoint, detail.health, now))),
+            ("Meaning", " ".join(owed_text(delivery, endpoint, detail.health, now))),
             ("Created", shown_time(delivery.created_at)),
             ("Next attempt", None if delivery.due_at is None else shown_time(delivery.due_at)),
         ]

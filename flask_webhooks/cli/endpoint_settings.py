@@ -201,7 +201,7 @@ def edit(
 
 
 def _plain_changes(given: dict[str, Any], resets: tuple[str, ...]) -> EndpointChanges:
-    """What was given as an option of its own, by the names of the action."""
+    """Return the settings that have an option of their own, by the names of the action."""
     changes: Any = {
         "format" if name == "format_" else name: value
         for name, value in given.items()

@@ -84,6 +84,7 @@ def show_endpoint(endpoint_id: str, as_json: bool) -> None:
         print_json(endpoint_detail_members(detail, keys))
         return
     _print_settings(detail, keys)
+    say()
     _print_health(access, detail)
 
 
@@ -144,7 +145,7 @@ def _print_health(access: Access, detail: queries.EndpointDetail) -> None:
 
 
 def _last_error(access: Access, detail: queries.EndpointDetail) -> str | None:
-    """What went wrong with the newest of its deliveries that went wrong; ``None`` while all is well."""
+    """Return the error of its newest failed attempt; ``None`` while all is well."""
     if not detail.health.consecutive_failures:
         return None
     rows = queries.list_deliveries(access, detail.endpoint.id).items

@@ -114,7 +114,7 @@ def show_event(event_id: str, as_json: bool) -> None:
             )
             for row in detail.deliveries
         ],
-        f"It went to nobody. See: flask webhooks why {event.id} ENDPOINT_ID",
+        f"No endpoint was owed it. See: flask webhooks why {event.id} ENDPOINT_ID",
     )
 
 

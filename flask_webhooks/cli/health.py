@@ -1,4 +1,4 @@
-"""``flask webhooks health``: whether webhooks work, for people and for the probes of containers."""
+"""``flask webhooks health``, the health check for people and for the probes of containers."""
 
 from __future__ import annotations
 

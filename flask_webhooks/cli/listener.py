@@ -30,7 +30,7 @@ _PASSED_BACK = ("content-type", "retry-after")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is answered."""
+    """An answer to a request."""
 
     status: int
     body: bytes = b""

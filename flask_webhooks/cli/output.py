@@ -91,7 +91,7 @@ def plain(text: str) -> str:
 
 
 def shortened(text: str, most: int = LONGEST_QUOTE) -> str:
-    """The beginning of a text that somebody else wrote."""
+    """The beginning of a text that others wrote."""
     return plain(text if len(text) <= most else f"{text[:most]}…")
 
 

@@ -138,5 +138,5 @@ def stop_task(task_id: str) -> None:
 
 
 def noun_of(kind: str) -> str:
-    """What a task of this kind is about."""
+    """The noun for what a task of this kind works on."""
     return "events" if kind in OF_EVENTS else "deliveries"

@@ -51,5 +51,7 @@ def _guarded(area: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
 
 def _unknown(area: str, why: str) -> Finding:
     return Area(area).problem(
-        "This could not be looked at.", why, "Mend what stands above, and run the command again."
+        "This could not be looked at.",
+        why,
+        "Correct what is wrong above, and run the command again.",
     )

@@ -66,13 +66,13 @@ def held_text(state: str) -> Text:
 
 
 def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool:
-    """Whether it waits for its endpoint, which gets nothing for a while but what a person asked for."""
+    """Return ``True`` if it waits for its endpoint, which gets nothing for a while but what a person asked for."""
     until = health.hold_until
     return until is not None and until > now and delivery.trigger not in ON_DEMAND
 
 
 def limited(health: EndpointHealth, now: datetime) -> bool:
-    """Whether a limit lets nothing through to an endpoint yet."""
+    """Return ``True`` if a limit lets nothing through to an endpoint yet."""
     return health.wait_until is not None and health.wait_until > now
 
 

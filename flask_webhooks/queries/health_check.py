@@ -1,4 +1,4 @@
-"""Whether webhooks work at the moment: what a load balancer or a monitor asks each second.
+"""The health check: do webhooks work at the moment? A load balancer or a monitor may ask each second.
 
 Nothing here takes long, whatever hangs: the check runs in a thread of its own, callers wait for it together, and
 its answer is good for a second.
@@ -39,7 +39,7 @@ PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What keeps webhooks from working; all is well where each is ``None``."""
+    """The reasons why webhooks do not work; all is well where each is ``None``."""
 
     #: What is wrong with the database, and with Redis.
     database: str | None = None
