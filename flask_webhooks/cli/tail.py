@@ -42,7 +42,8 @@ def tail(
 ) -> None:
     """Show each new attempt as it is recorded, until stopped by Ctrl-C.
 
-    With --json an object on each line. Where more than a thousand are made at once, some may be left out.
+    With --json an object on each line. Where more than a thousand are made at once, or an old backlog is sent, some
+    may be left out.
     """
     access = within_tenant(current_access(), tenant)
     follower = queries.Follower(access, endpoint_id, event_type, event_id=event_id)
