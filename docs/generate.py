@@ -49,6 +49,7 @@ KINDS = {
     "encryption_keys": "list of Fernet keys",
     "default_format": "name of a format",
     "validate_data": '`"raise"`, `"log"` or `None`',
+    "health_overdue": "seconds, 1 to 2,592,000, or `None`",
     "max_endpoints": "whole number, 1 to 1,000,000, or `None`",
     "max_sends_per_hour": "whole number, 1 to 1,000,000, or `None`",
     "max_send_bytes_per_day": "whole number, 1,024 to 1,000,000,000, or `None`",

@@ -339,6 +339,15 @@ class Webhooks:
         """
         return api.create_blueprint(authenticate)
 
+    def health_blueprint(self) -> Blueprint:
+        """``/healthz`` for load balancers and monitors, without login: ``app.register_blueprint(health)``.
+
+        It answers 200 while database and Redis work and nothing is overdue for longer than
+        ``WEBHOOKS_HEALTH_OVERDUE``, else 503, and tells no more than that. The answer may be a second old and takes
+        two at most.
+        """
+        return api.create_health_blueprint()
+
     def endpoint_limit(self, function: Callable[[str], int | None]) -> Callable[..., int | None]:
         """Register how many endpoints a tenant may have: ``(tenant) -> int | None``; ``None`` is no limit.
 

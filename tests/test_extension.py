@@ -560,7 +560,15 @@ def test_public_names_of_the_extension_object() -> None:
     names = {name for name in dir(Webhooks(SQLAlchemy())) if not name.startswith("_")}
     assert names == {
         *("init_app", "db", "hooks", "catalog", "formats", "models"),
-        *("emit", "connect", "create_endpoint", "add_event_type", "add_format", "api_blueprint"),
+        *(
+            "emit",
+            "connect",
+            "create_endpoint",
+            "add_event_type",
+            "add_format",
+            "api_blueprint",
+            "health_blueprint",
+        ),
         *("authorize", "current_tenant", "current_actor", "tenant_name", "endpoint_limit"),
     }
 
@@ -607,10 +615,10 @@ LAYERS = [
     {"narrow", "outbox"},
     {"delivery"},
     {"access"},
-    {"bulk"},
+    {"bulk", "stored_secrets"},
     {"queries", "actions"},
     {"jobs"},
-    {"worker", "tasks", "members"},
+    {"worker", "tasks", "members", "doctor"},
     {"admin", "api", "cli", "testing"},
     {"extension"},
     {"__init__"},
@@ -619,6 +627,7 @@ LAYERS = [
 #: Imports within functions: each has its reason where it stands.
 LAZY = {
     ("catalog", "event_types"),
+    ("cli", "doctor"),
     ("cli", "jobs"),
     ("cli", "worker"),
 }
