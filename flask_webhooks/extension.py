@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, scoped_session
 
-from . import actions, admin, api, cli, migrations, outbox, sessions, signals
+from . import actions, admin, cli, migrations, outbox, sessions, signals
 from .access import system_access
 from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
@@ -342,7 +342,16 @@ class Webhooks:
             lets the program in, as far as those functions allow; `False` and ``None`` are answered with 401,
             anything else is an error. Without it the host has to sign programs in itself: `authorize` alone
             decides.
+        :raises ConfigurationError: pydantic is not installed.
         """
+        try:
+            from . import api
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] not in ("pydantic", "pydantic_core"):
+                raise
+            raise ConfigurationError(
+                "The JSON API needs pydantic 2. Install it with pip install 'flask-webhooks[api]'."
+            ) from None
         return api.create_blueprint(authenticate)
 
     def endpoint_limit(self, function: Callable[[str], int | None]) -> Callable[..., int | None]:

@@ -6,7 +6,7 @@ from flask import Response
 
 from .. import actions, queries
 from ..access import Access
-from ..members import delivery_detail_members, delivery_members, delivery_row_members
+from ..serializers import DeliveryDetailObject, DeliveryObject, DeliveryRowObject
 from .answering import answer, answer_page
 from .reading import moment, read_body, read_query, scoped, text, whole
 
@@ -27,25 +27,25 @@ def delivery_list(access: Access) -> Response:
         limit=whole,
     )
     page = queries.list_deliveries(scoped(access, query), **query)
-    return answer_page(page, delivery_row_members)
+    return answer_page(page, DeliveryRowObject)
 
 
 def delivery(access: Access, delivery_id: str) -> Response:
     """One delivery and the newest attempts that were made for it."""
     read_query()
-    return answer(delivery_detail_members(queries.get_delivery(access, delivery_id)))
+    return answer(DeliveryDetailObject.serialize(queries.get_delivery(access, delivery_id)))
 
 
 def delivery_resend(access: Access, delivery_id: str) -> Response:
     """Send it again, now."""
     read_body(access.state)
-    return answer(delivery_members(actions.resend(access, delivery_id)), 202)
+    return answer(DeliveryObject.serialize(actions.resend(access, delivery_id)), 202)
 
 
 def delivery_cancel(access: Access, delivery_id: str) -> Response:
     """Give it up."""
     read_body(access.state)
-    return answer(delivery_members(actions.cancel(access, delivery_id)))
+    return answer(DeliveryObject.serialize(actions.cancel(access, delivery_id)))
 
 
 ROUTES = (

@@ -8,13 +8,16 @@ from flask import Response, request
 
 from .. import actions, queries
 from ..access import Access
-from ..members import (
-    delivery_members,
-    endpoint_detail_members,
-    endpoint_members,
-    endpoint_row_members,
-)
 from ..queries.pages import check_limit, page_of
+from ..serializers import (
+    CreatedEndpointObject,
+    DeletedObject,
+    DeliveryObject,
+    EndpointDetailObject,
+    EndpointObject,
+    EndpointRowObject,
+    QuotaObject,
+)
 from ..state import AllTenants
 from .answering import answer, answer_page, location_of
 from .dialects import dialect_of_change, dialect_of_new
@@ -59,14 +62,15 @@ def endpoint_list(access: Access) -> Response:
     rows = queries.list_endpoints(
         access, query.get("search"), before=query.get("before"), limit=limit + 1
     )
-    return answer_page(page_of(rows, limit, lambda row: row.endpoint.id), endpoint_row_members)
+    return answer_page(page_of(rows, limit, lambda row: row.endpoint.id), EndpointRowObject)
 
 
 def endpoint(access: Access, endpoint_id: str) -> Response:
     """One endpoint, and how it is doing."""
     read_query()
     detail = queries.get_endpoint(access, endpoint_id)
-    return answer(endpoint_detail_members(detail, queries.public_keys(access, detail.endpoint)))
+    keys = queries.public_keys(access, detail.endpoint)
+    return answer(EndpointDetailObject.serialize(detail, public_keys=keys))
 
 
 def endpoint_create(access: Access) -> Response:
@@ -89,11 +93,7 @@ def endpoint_create(access: Access) -> Response:
         allow_duplicate=body.pop("allow_duplicate", False),
         **body,
     )
-    members = {
-        **endpoint_members(created.endpoint),
-        "secret": created.secret,
-        "public_key": created.public_key,
-    }
+    members = CreatedEndpointObject.serialize(created)
     where = location_of("endpoint", endpoint_id=created.endpoint.id)
     return answer(members, 200 if created.repeated else 201, location=where)
 
@@ -104,7 +104,7 @@ def endpoint_update(access: Access, endpoint_id: str) -> Response:
     body["dialect"] = dialect_of_change(access.state, body)
     allowed = body.pop("allow_duplicate", False)
     changed = actions.update_endpoint(access, endpoint_id, allow_duplicate=allowed, **body)
-    return answer(endpoint_members(changed))
+    return answer(EndpointObject.serialize(changed))
 
 
 def endpoint_delete(access: Access, endpoint_id: str) -> Response:
@@ -118,7 +118,9 @@ def endpoint_delete_all(access: Access) -> Response:
     """Delete every endpoint in scope."""
     access.require("delete_all")
     body = read_body(access.state, tenant=text, all_tenants=boolean)
-    return answer({"deleted": actions.delete_all_endpoints(scoped_to_many(access, body))})
+    return answer(
+        DeletedObject.serialize(actions.delete_all_endpoints(scoped_to_many(access, body)))
+    )
 
 
 def endpoint_test(access: Access, endpoint_id: str) -> Response:
@@ -126,14 +128,14 @@ def endpoint_test(access: Access, endpoint_id: str) -> Response:
     body = read_body(access.state, event_type=text, data=json_object)
     delivery = actions.send_test(access, endpoint_id, body.get("event_type"), body.get("data"))
     where = location_of("delivery", delivery_id=delivery.id)
-    return answer(delivery_members(delivery), 202, location=where)
+    return answer(DeliveryObject.serialize(delivery), 202, location=where)
 
 
 def quota(access: Access) -> Response:
     """How many endpoints a tenant has and may have."""
     tenant = scoped(access, read_query(tenant=text)).tenant
-    used, limit = queries.quota(access, None if isinstance(tenant, AllTenants) else tenant)
-    return answer({"used": used, "limit": limit})
+    quota = queries.quota(access, None if isinstance(tenant, AllTenants) else tenant)
+    return answer(QuotaObject.serialize(quota))
 
 
 ROUTES = (

@@ -6,7 +6,7 @@ from flask import Response
 
 from .. import queries
 from ..access import Access
-from ..members import event_detail_members, event_row_members, routing_members
+from ..serializers import EventDetailObject, EventRowObject, RoutingObject
 from .answering import answer, answer_all, answer_page
 from .reading import moment, read_query, scoped, text, whole
 
@@ -16,23 +16,21 @@ def event_list(access: Access) -> Response:
     query = read_query(
         event_type=text, since=moment, until=moment, id=text, tenant=text, before=text, limit=whole
     )
-    return answer_page(queries.list_events(scoped(access, query), **query), event_row_members)
+    return answer_page(queries.list_events(scoped(access, query), **query), EventRowObject)
 
 
 def event(access: Access, event_id: str) -> Response:
     """One event and who it went to."""
     read_query()
-    return answer(event_detail_members(queries.get_event(access, event_id)))
+    return answer(EventDetailObject.serialize(queries.get_event(access, event_id)))
 
 
 def event_routing(access: Access, event_id: str) -> Response:
     """Why the endpoints that have no delivery of it have none."""
     query = read_query(search=text)
     detail = queries.get_event(access, event_id)
-    return answer_all(
-        routing_members(item)
-        for item in queries.explain_routing(access, detail, query.get("search"))
-    )
+    found = queries.explain_routing(access, detail, query.get("search"))
+    return answer_all(found, RoutingObject)
 
 
 ROUTES = (

@@ -6,7 +6,12 @@ from flask import Response
 
 from .. import queries
 from ..access import Access
-from ..members import activity_members, bucket_members, failing_members, health_members
+from ..serializers import (
+    ActivityObject,
+    FailingObject,
+    HealthObject,
+    StatisticsObject,
+)
 from ..state import AllTenants
 from .answering import answer, answer_all, answer_page
 from .reading import read_query, scoped, text, whole
@@ -17,32 +22,27 @@ def health(access: Access) -> Response:
     access = scoped(access, read_query(tenant=text))
     operates = isinstance(access.tenant, AllTenants)
     report = queries.health(access)
-    return answer(health_members(report, queries.engine(access) if operates else None))
+    engine = queries.engine(access) if operates else None
+    return answer(HealthObject.serialize(report, queue=engine))
 
 
 def statistics(access: Access) -> Response:
     """Attempts over time, of everything in scope or of one endpoint."""
     query = read_query(endpoint_id=text, period=text, tenant=text)
     series = queries.statistics(scoped(access, query), **query)
-    return answer(
-        {
-            "period": series.period.name,
-            "total": bucket_members(series.total),
-            "buckets": [bucket_members(bucket) for bucket in series.buckets],
-        }
-    )
+    return answer(StatisticsObject.serialize(series))
 
 
 def most_failures(access: Access) -> Response:
     """The endpoints with the most failed attempts of the last 24 hours."""
     access = scoped(access, read_query(tenant=text))
-    return answer_all(map(failing_members, queries.most_failures(access)))
+    return answer_all(queries.most_failures(access), FailingObject)
 
 
 def activity_list(access: Access) -> Response:
     """Who did what to the endpoints in scope, or to one, newest first."""
     query = read_query(endpoint_id=text, tenant=text, before=text, limit=whole)
-    return answer_page(queries.list_activity(scoped(access, query), **query), activity_members)
+    return answer_page(queries.list_activity(scoped(access, query), **query), ActivityObject)
 
 
 ROUTES = (

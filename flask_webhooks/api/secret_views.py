@@ -6,6 +6,7 @@ from flask import Response
 
 from .. import actions
 from ..access import Access
+from ..serializers import EndedOverlapObject, RotatedObject
 from .answering import answer
 from .reading import boolean, number, read_body, text
 
@@ -14,13 +15,13 @@ def endpoint_rotate(access: Access, endpoint_id: str) -> Response:
     """Replace the secret, with an overlap. The answer has the new one."""
     body = read_body(access.state, overlap_seconds=number, secret=text, key_pair=boolean)
     rotated = actions.rotate(access, endpoint_id, **body)
-    return answer({"secret": rotated.secret, "public_key": rotated.public_key})
+    return answer(RotatedObject.serialize(rotated))
 
 
 def endpoint_end_overlap(access: Access, endpoint_id: str) -> Response:
     """Sign with the newest secret only, from now on."""
     read_body(access.state)
-    return answer({"ended": actions.end_overlap(access, endpoint_id)})
+    return answer(EndedOverlapObject.serialize(actions.end_overlap(access, endpoint_id)))
 
 
 def endpoint_remove_secret(access: Access, endpoint_id: str) -> Response:

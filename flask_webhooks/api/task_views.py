@@ -9,7 +9,7 @@ from flask import Response
 
 from .. import actions, queries
 from ..access import Access
-from ..members import preview_members, task_members
+from ..serializers import PreviewObject, TaskObject
 from .answering import answer, answer_page, location_of
 from .reading import (
     Reader,
@@ -40,19 +40,21 @@ _WISH: Final[dict[str, Reader]] = {
 def task_list(access: Access) -> Response:
     """Tasks in scope, newest first."""
     query = read_query(endpoint_id=text, unfinished=boolean, tenant=text, before=text, limit=whole)
-    return answer_page(queries.list_tasks(scoped(access, query), **query), task_members)
+    return answer_page(queries.list_tasks(scoped(access, query), **query), TaskObject)
 
 
 def task(access: Access, task_id: str) -> Response:
     """One task, and how far it is."""
     read_query()
-    return answer(task_members(queries.get_task(access, task_id)))
+    return answer(TaskObject.serialize(queries.get_task(access, task_id)))
 
 
 def task_preview(access: Access) -> Response:
     """What a task would do, without starting it."""
     access, kind, endpoint_id, filter = _wish(access, scoped)
-    return answer(preview_members(queries.preview_task(access, kind, endpoint_id, **filter)))
+    return answer(
+        PreviewObject.serialize(queries.preview_task(access, kind, endpoint_id, **filter))
+    )
 
 
 def task_start(access: Access) -> Response:
@@ -60,13 +62,13 @@ def task_start(access: Access) -> Response:
     access, kind, endpoint_id, filter = _wish(access, scoped_to_many)
     started = actions.start_task(access, kind, endpoint_id, **filter)
     where = location_of("task", task_id=started.id)
-    return answer(task_members(queries.TaskRow(started, None)), 202, location=where)
+    return answer(TaskObject.serialize(queries.TaskRow(started, None)), 202, location=where)
 
 
 def task_stop(access: Access, task_id: str) -> Response:
     """Stop it; what is done stays done."""
     read_body(access.state)
-    return answer(task_members(queries.TaskRow(actions.stop_task(access, task_id), None)))
+    return answer(TaskObject.serialize(queries.TaskRow(actions.stop_task(access, task_id), None)))
 
 
 ROUTES = (

@@ -13,8 +13,8 @@ from flask.cli import AppGroup, with_appcontext
 from .. import actions, queries
 from ..access import Access
 from ..bulk.selection import OF_EVENTS, TaskFilter
-from ..members import task_members
 from ..models import EndpointState, TaskKind
+from ..serializers import TaskObject
 from .failures import Misuse, reports_errors
 from .output import plain, print_json, print_table, shown_time, tell_of_more
 from .parsing import current_access
@@ -223,7 +223,7 @@ def list_tasks(endpoint_id: str | None, unfinished: bool, limit: int, as_json: b
     """List tasks with their progress, newest first."""
     page = queries.list_tasks(current_access(), endpoint_id, unfinished=unfinished, limit=limit)
     if as_json:
-        print_json(task_members(row) for row in page.items)
+        print_json(page.items, TaskObject)
         return
     print_table(
         ("ID", "KIND", "STATE", "DONE", "OF", "BY", "STARTED", "ENDPOINT", "ERROR"),

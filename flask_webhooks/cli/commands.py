@@ -12,9 +12,9 @@ from flask.cli import AppGroup
 from .. import actions, queries
 from ..access import Access
 from ..errors import DuplicateEndpoint
-from ..members import delivery_row_members, endpoint_row_members
 from ..models import AT_REST, DeliveryState
 from ..narrow import unicode_trouble
+from ..serializers import DeliveryRowObject, EndpointRowObject
 from ..state import state_of
 from .failures import Failure, Misuse, reports_errors
 from .formats import import_endpoints, keys, parse_options, render
@@ -90,7 +90,7 @@ def list_endpoints(search: str | None, as_json: bool) -> None:
     """List the endpoints, newest first."""
     rows = queries.list_endpoints(current_access(), search)
     if as_json:
-        print_json(endpoint_row_members(row) for row in rows)
+        print_json(rows, EndpointRowObject)
         return
     print_table(
         ("ID", "TENANT", "STATE", "FORMAT", "URL", "24 H", "PENDING", "HELD", "NAME"),
@@ -241,7 +241,7 @@ def list_deliveries(endpoint_id: str | None, state: str | None, limit: int, as_j
         current_access(), endpoint_id=endpoint_id, state=state, limit=limit
     )
     if as_json:
-        print_json(delivery_row_members(row) for row in page.items)
+        print_json(page.items, DeliveryRowObject)
         return
     print_table(
         ("ID", "EVENT TYPE", "STATE", "REASON", "ATTEMPTS", "STATUS", "CREATED", "ENDPOINT"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,14 +10,15 @@ import click
 
 from .. import queries
 from ..logs import without_stop
+from ..serializers import JsonObject, to_json
 
 #: Characters that are shown of what a receiver answered.
 LONGEST_QUOTE = 300
 
 
-def print_json(items: Iterable[dict[str, Any]]) -> None:
-    """Print a JSON list."""
-    click.echo(json.dumps(list(items), indent=2))
+def print_json(items: Iterable[Any], kind: type[JsonObject]) -> None:
+    """Print a JSON list of objects as the API gives them."""
+    click.echo(to_json([kind.serialize(item) for item in items], indent=2))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:

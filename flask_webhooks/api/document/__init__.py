@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ... import serializers
 from ...formats import Formats
-from . import answers, reports
+from ..json_schema import components
+from ..problems import ProblemObject, RefusalObject
 from .paths import paths
 from .requests import bodies
 
 __all__ = ["document"]
 
+_OBJECTS: Final = (
+    *(
+        serializers.__dict__[name]
+        for name in serializers.__all__
+        if name.endswith("Object") and name != "JsonObject"
+    ),
+    ProblemObject,
+    RefusalObject,
+)
 #: Of the API: the first number grows when something is taken away or means something else.
 VERSION: Final = "1.0"
 
@@ -42,5 +53,5 @@ def document(formats: Formats, *, server: str) -> dict[str, Any]:
         "info": {"title": "Webhooks", "version": VERSION, "description": _DESCRIPTION},
         "servers": [{"url": server or "/"}],
         "paths": paths(names),
-        "components": {"schemas": {**answers.SCHEMAS, **reports.SCHEMAS, **bodies(names)}},
+        "components": {"schemas": {**components(_OBJECTS), **bodies(names)}},
     }

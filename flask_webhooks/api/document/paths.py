@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .operations import answered, chosen, everything, listed, read, write
-from .parts import Schema, members, one_of, reference, text, whole
+from .parts import Schema, one_of, reference, text
 
 
 def paths(formats: Sequence[str]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _endpoint_paths() -> dict[str, Any]:
                 "endpoint_delete_all",
                 "Delete every endpoint in scope",
                 "DeleteAll",
-                members({"deleted": whole("How many.")}),
+                reference("Deleted"),
             )
         },
         "/endpoints/{endpoint_id}": {
@@ -119,7 +119,7 @@ def _endpoint_paths() -> dict[str, Any]:
             "endpoint_end_overlap",
             "Sign with the newest secret only, from now on",
             "Nothing",
-            members({"ended": whole("Older secrets that sign no more.")}),
+            reference("EndedOverlap"),
         ),
         "/endpoints/{endpoint_id}/remove-secret": switch(
             "endpoint_remove_secret", "Go on without a signature", "Nothing", None

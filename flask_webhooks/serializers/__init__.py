@@ -1,0 +1,65 @@
+"""What programs are shown of each thing, by the API and by commands with ``--json``: one definition each.
+
+Nothing here is a secret: those are only in answers that make one.
+"""
+
+from .base import JsonObject, Member, one_of, to_json
+from .catalog import EventTypeObject, ExampleObject, FormatObject
+from .deliveries import (
+    DeliveryDetailObject,
+    DeliveryObject,
+    DeliveryRowObject,
+    EventDetailObject,
+    EventRowObject,
+    RoutingObject,
+)
+from .endpoints import (
+    CreatedEndpointObject,
+    DeletedObject,
+    EndedOverlapObject,
+    EndpointDetailObject,
+    EndpointObject,
+    EndpointRowObject,
+    QuotaObject,
+    RotatedObject,
+)
+from .reports import (
+    ActivityObject,
+    BucketObject,
+    FailingObject,
+    HealthObject,
+    PreviewObject,
+    StatisticsObject,
+    TaskObject,
+)
+
+__all__ = [
+    "ActivityObject",
+    "BucketObject",
+    "CreatedEndpointObject",
+    "DeletedObject",
+    "DeliveryDetailObject",
+    "DeliveryObject",
+    "DeliveryRowObject",
+    "EndedOverlapObject",
+    "EndpointDetailObject",
+    "EndpointObject",
+    "EndpointRowObject",
+    "EventDetailObject",
+    "EventRowObject",
+    "EventTypeObject",
+    "ExampleObject",
+    "FailingObject",
+    "FormatObject",
+    "HealthObject",
+    "JsonObject",
+    "Member",
+    "PreviewObject",
+    "QuotaObject",
+    "RotatedObject",
+    "RoutingObject",
+    "StatisticsObject",
+    "TaskObject",
+    "one_of",
+    "to_json",
+]
