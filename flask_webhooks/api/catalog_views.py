@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response
 
 from .. import queries
@@ -11,13 +13,12 @@ from ..errors import NotFound
 from ..serializers import EventTypeObject, ExampleObject, FormatObject
 from ..state import State
 from .answering import answer, answer_all
-from .reading import read_query, text
+from .parameters import ExampleQuery
+from .routes import AllOf, Route
 
 
 def format_list(access: Access) -> Response:
     """The formats that endpoints can have."""
-    access.require("view")
-    read_query()
     default = access.state.settings.default_format
     items = [
         FormatObject.serialize(item, default=item.name == default) for item in access.state.formats
@@ -26,23 +27,17 @@ def format_list(access: Access) -> Response:
 
 
 def event_type_list(access: Access) -> Response:
-    """The catalogue."""
-    access.require("view")
-    read_query()
+    """The catalogue of event types."""
     return answer_all(access.state.catalog, EventTypeObject)
 
 
 def event_type(access: Access, name: str) -> Response:
     """One event type, with schema and example."""
-    access.require("view")
-    read_query()
     return answer(EventTypeObject.serialize(_known(access.state, name)))
 
 
-def event_type_example(access: Access, name: str) -> Response:
+def event_type_example(access: Access, name: str, query: dict[str, Any]) -> Response:
     """The example of an event type, as an endpoint of a format would get it."""
-    access.require("view")
-    query = read_query(format=text)
     kind = _known(access.state, name)
     default = access.state.settings.default_format
     example = queries.example(access, query.get("format", default), kind.name)
@@ -50,10 +45,17 @@ def event_type_example(access: Access, name: str) -> Response:
 
 
 ROUTES = (
-    ("GET", "/formats", format_list),
-    ("GET", "/event-types", event_type_list),
-    ("GET", "/event-types/<name>", event_type),
-    ("GET", "/event-types/<name>/example", event_type_example),
+    Route("GET", "/formats", format_list, AllOf(FormatObject), requires="view"),
+    Route("GET", "/event-types", event_type_list, AllOf(EventTypeObject), requires="view"),
+    Route("GET", "/event-types/<name>", event_type, EventTypeObject, requires="view"),
+    Route(
+        "GET",
+        "/event-types/<name>/example",
+        event_type_example,
+        ExampleObject,
+        requires="view",
+        query=ExampleQuery,
+    ),
 )
 
 

@@ -9,6 +9,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
+from .request_reader import adapter
+
 Schema = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -26,24 +28,35 @@ class _Generator(GenerateJsonSchema):
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         return _without_title(super().dataclass_schema(schema))
 
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        return _without_title(super().typed_dict_schema(schema))
+
 
 def component_name(name: str) -> str:
-    """Return how the document calls a type: ``DeliveryRow`` for `DeliveryRowObject`."""
-    return name.removesuffix("Object")
+    """Return how the document calls a type: ``DeliveryRow`` for `DeliveryRowObject`, ``Pause`` for `PauseBody`."""
+    return name.removesuffix("Object").removesuffix("Body")
 
 
-def components(objects: Iterable[type]) -> dict[str, Schema]:
+def components(objects: Iterable[type], bodies: Iterable[type]) -> dict[str, Schema]:
     """Return the schemas of these types, and of those within them, by their names.
 
-    :param objects: kinds of `JsonObject`.
+    :param objects: kinds of `JsonObject`. :param bodies: types of `bodies`.
     """
     inputs: list[tuple[type, JsonSchemaMode, TypeAdapter[Any]]] = [
-        (kind, "serialization", TypeAdapter(kind)) for kind in objects
+        *((kind, "serialization", TypeAdapter(kind)) for kind in objects),
+        *((kind, "validation", adapter(kind)) for kind in bodies),
     ]
     _, schemas = TypeAdapter.json_schemas(
         inputs, ref_template=_REFERENCE, schema_generator=_Generator
     )
     found: dict[str, Schema] = schemas["$defs"]
+    return found
+
+
+def properties(query: type) -> dict[str, Schema]:
+    """Return the schemas of the parameters of a query."""
+    schema = adapter(query).json_schema(schema_generator=_Generator)
+    found: dict[str, Schema] = schema["properties"]
     return found
 
 
