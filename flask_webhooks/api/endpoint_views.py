@@ -16,6 +16,7 @@ from ..serializers import (
     EndpointDetailObject,
     EndpointObject,
     EndpointRowObject,
+    PublicKeyObject,
     QuotaObject,
 )
 from ..state import AllTenants
@@ -43,7 +44,8 @@ def endpoint_list(access: Access, query: dict[str, Any]) -> Response:
 def endpoint(access: Access, endpoint_id: str) -> Response:
     """One endpoint, and how it is doing."""
     detail = queries.get_endpoint(access, endpoint_id)
-    keys = queries.public_keys(access, detail.endpoint)
+    found = queries.public_keys(access, detail.endpoint)
+    keys = [PublicKeyObject.serialize(key) for key in found]
     return answer(EndpointDetailObject.serialize(detail, public_keys=keys))
 
 

@@ -12,6 +12,7 @@ from ..serializers import (
     ActivityObject,
     FailingObject,
     HealthObject,
+    QueueObject,
     StatisticsObject,
 )
 from ..state import AllTenants
@@ -26,8 +27,8 @@ def health(access: Access, query: dict[str, Any]) -> Response:
     access = scoped(access, query)
     operates = isinstance(access.tenant, AllTenants)
     report = queries.health(access)
-    engine = queries.engine(access) if operates else None
-    return answer(HealthObject.serialize(report, queue=engine))
+    queue = QueueObject.serialize(queries.engine(access)) if operates else None
+    return answer(HealthObject.serialize(report, queue=queue))
 
 
 def statistics(access: Access, query: dict[str, Any]) -> Response:

@@ -20,6 +20,7 @@ from .endpoints import (
     EndpointDetailObject,
     EndpointObject,
     EndpointRowObject,
+    PublicKeyObject,
     QuotaObject,
     RotatedObject,
 )
@@ -29,6 +30,7 @@ from .reports import (
     FailingObject,
     HealthObject,
     PreviewObject,
+    QueueObject,
     StatisticsObject,
     TaskObject,
 )
@@ -55,6 +57,8 @@ __all__ = [
     "JsonObject",
     "Member",
     "PreviewObject",
+    "PublicKeyObject",
+    "QueueObject",
     "QuotaObject",
     "RotatedObject",
     "RoutingObject",

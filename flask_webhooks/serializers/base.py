@@ -51,10 +51,12 @@ def one_of(choices: Iterable[str], description: str = "") -> Member:
 class JsonObject:
     """The base of all objects. Each member is always there, and later versions may add some."""
 
+    _base: ClassVar[type[JsonObject] | None] = None
     _part: ClassVar[str | None] = None
 
     def __init_subclass__(cls, *, part: str | None = None) -> None:
         """:param part: the attribute of the thing that is serialized which has the inherited members."""
+        cls._base = next((base for base in cls.__bases__ if base is not JsonObject), None)
         cls._part = part
         # None is ever made: pydantic knows the schema of a dataclass.
         dataclass(cls)
@@ -63,24 +65,18 @@ class JsonObject:
     def serialize(cls, thing: Any, /, **given: Any) -> dict[str, Any]:
         """Return the members of a thing, for `to_json`.
 
-        :param given: members that are no attributes of it.
+        :param given: members that the thing does not have, serialized.
         """
-        base = cls.__base__
-        members: dict[str, Any] = {}
-        if base is not JsonObject:
-            assert base is not None
-            assert issubclass(base, JsonObject)
-            members = base.serialize(getattr(thing, cls._part) if cls._part else thing)
-        for name, read, convert in cls._own_members():
-            value = given[name] if name in given else read(thing)
-            members[name] = value if convert is None else convert(value)
-        return members
+        inherited = {}
+        if cls._base is not None:
+            inherited = cls._base.serialize(getattr(thing, cls._part) if cls._part else thing)
+        own = {name: read(thing) for name, read in cls._own_members() if name not in given}
+        return {**inherited, **own, **given}
 
     @classmethod
     @cache
-    def _own_members(cls) -> list[tuple[str, Read, Read | None]]:
-        hints = inspect.get_annotations(cls)
-        return [(name, _source(name, hint), _converter(hint)) for name, hint in hints.items()]
+    def _own_members(cls) -> list[tuple[str, Read]]:
+        return [(name, _reader(name, hint)) for name, hint in inspect.get_annotations(cls).items()]
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -89,14 +85,13 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(value, allow_nan=False, default=iso_milliseconds, indent=indent)
 
 
-def _source(name: str, hint: Any) -> Read:
-    """Return what reads the value of a member."""
-    sources = [item.source for item in _metadata(hint) if isinstance(item, Member) and item.source]
-    return sources[-1] if sources else attrgetter(name)
-
-
-def _metadata(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+def _reader(name: str, hint: Any) -> Read:
+    """Return what makes the value of a member of a thing."""
+    metadata = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    sources = [item.source for item in metadata if isinstance(item, Member) and item.source]
+    read = sources[-1] if sources else attrgetter(name)
+    convert = _converter(hint)
+    return read if convert is None else lambda thing: convert(read(thing))
 
 
 def _converter(hint: Any) -> Read | None:
