@@ -12,7 +12,7 @@ from flask import Blueprint, Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, scoped_session
 
-from . import actions, admin, api, cli, migrations
+from . import actions, admin, cli, healthz, migrations
 from .access import system_access
 from .catalog import Catalog, EventType, builtin_catalog
 from .config import Settings
@@ -336,7 +336,16 @@ class Webhooks:
             lets the program in, as far as those functions allow; `False` and ``None`` are answered with 401,
             anything else is an error. Without it the host has to sign programs in itself: `authorize` alone
             decides.
+        :raises ConfigurationError: pydantic is not installed.
         """
+        try:
+            from . import api
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] not in ("pydantic", "pydantic_core"):
+                raise
+            raise ConfigurationError(
+                "The JSON API needs pydantic 2. Install it with pip install 'flask-webhooks[api]'."
+            ) from None
         return api.create_blueprint(authenticate)
 
     def health_blueprint(self) -> Blueprint:
@@ -346,7 +355,7 @@ class Webhooks:
         ``WEBHOOKS_HEALTH_OVERDUE``, else 503, and tells no more than that. The answer may be a second old and takes
         two at most.
         """
-        return api.create_health_blueprint()
+        return healthz.create_blueprint()
 
     def endpoint_limit(self, function: Callable[[str], int | None]) -> Callable[..., int | None]:
         """Register how many endpoints a tenant may have: ``(tenant) -> int | None``; ``None`` is no limit.

@@ -1,6 +1,5 @@
 """The JSON API: a blueprint over `queries` and `actions`, without SQL of its own, and its OpenAPI document."""
 
 from .blueprint import create_blueprint
-from .health_check import create_health_blueprint
 
-__all__ = ["create_blueprint", "create_health_blueprint"]
+__all__ = ["create_blueprint"]

@@ -1,11 +1,9 @@
 """Refusals and faults as problem details (RFC 9457)."""
 
-from __future__ import annotations
-
 import json
 import re
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
@@ -25,8 +23,34 @@ from ..errors import (
     UnreadableSecret,
     WebhooksError,
 )
+from ..serializers import JsonObject, Member
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+
+class ProblemObject(JsonObject):
+    """Problem details, RFC 9457."""
+
+    type: str
+    title: str
+    status: Annotated[int, Member(minimum=400)]
+    detail: Annotated[str, Member("What to write or do instead.")]
+    code: Annotated[str, Member("A word for programs, such as `invalid_url`.")]
+
+
+class ErrorObject(JsonObject):
+    field: Annotated[str | None, Member("The member, parameter or option at fault.")]
+    detail: Annotated[str, Member("What to write or do instead.", source="message")]
+
+
+class RefusalObject(ProblemObject):
+    """Problem details, RFC 9457, of values that cannot be accepted."""
+
+    status: Annotated[int, Member(minimum=422, maximum=422)]
+    detail: Annotated[str, Member("What to write or do instead, of the first of `errors`.")]
+    code: Annotated[str, Member("Of the first of `errors`.")]
+    errors: Annotated[list[ErrorObject], Member("All that is wrong.")]
+
 
 #: What else an exception tells a program.
 _MEMBERS: Final = ("field", "state", "limit", "retry_after", "endpoint_id")
@@ -97,7 +121,7 @@ def _refused(error: WebhooksError) -> Response:
         name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
     }
     if isinstance(error, InvalidInput):
-        members["errors"] = [{"field": each.field, "detail": each.message} for each in error.errors]
+        members["errors"] = [ErrorObject.serialize(each) for each in error.errors]
     answer = problem(status_of(error), code_of(error), error.message, **members)
     if isinstance(error, SendLimitReached) and error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)

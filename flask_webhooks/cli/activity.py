@@ -9,7 +9,7 @@ import click
 from flask.cli import AppGroup
 
 from .. import queries
-from ..members import activity_members
+from ..serializers import ActivityObject
 from .failures import reports_errors
 from .options import ENDPOINT, JSON, LIMIT, SINCE, TENANT, UNTIL
 from .output import LONGEST_CELL, print_json, print_table, shortened, shown_time, tell_of_more
@@ -49,7 +49,7 @@ def list_activity(
         until=until,
     )
     if as_json:
-        print_json(activity_members(row) for row in page.items)
+        print_json(ActivityObject.serialize(row) for row in page.items)
         return
     print_table(
         ("AT", "BY", "ACTION", "TENANT", "ENDPOINT", "DELIVERY", "CHANGES"),

@@ -8,9 +8,9 @@ import click
 from flask.cli import AppGroup
 
 from .. import actions, queries
-from ..members import delivery_detail_members, delivery_row_members
 from ..models import Attempt
 from ..queries.explanations import owed_text
+from ..serializers import DeliveryDetailObject, DeliveryRowObject
 from .failures import reports_errors
 from .options import (
     DELIVERY_STATE,
@@ -77,7 +77,7 @@ def list_deliveries(
         id=event_id,
     )
     if as_json:
-        print_json(delivery_row_members(row) for row in page.items)
+        print_json(DeliveryRowObject.serialize(row) for row in page.items)
         return
     errors = queries.last_errors(access, [row.delivery for row in page.items])
     print_table(
@@ -113,7 +113,7 @@ def show_delivery(delivery_id: str, bodies: bool, as_json: bool) -> None:
     """Show a delivery, with each attempt and what went wrong with it."""
     detail = queries.get_delivery(current_access(), delivery_id)
     if as_json:
-        print_json(delivery_detail_members(detail))
+        print_json(DeliveryDetailObject.serialize(detail))
         return
     delivery, endpoint = detail.delivery, detail.endpoint
     now = datetime.now(delivery.created_at.tzinfo)

@@ -11,8 +11,8 @@ from .. import actions, queries
 from ..access import Access
 from ..actions.settings import EndpointChanges
 from ..errors import DuplicateEndpoint
-from ..members import endpoint_members
 from ..queries import EndpointDetail
+from ..serializers import EndpointObject
 from ..state import state_of
 from . import completion
 from .failures import Failure, Misuse, reports_errors
@@ -237,7 +237,7 @@ def _update(
         )
     except DuplicateEndpoint as error:
         raise _equal(error) from error
-    was, now = endpoint_members(before.endpoint), endpoint_members(endpoint)
+    was, now = EndpointObject.serialize(before.endpoint), EndpointObject.serialize(endpoint)
     names = [name for name in was if was[name] != now[name] and name != "updated_at"]
     if before.endpoint.headers_sealed != endpoint.headers_sealed:
         names.append("headers")

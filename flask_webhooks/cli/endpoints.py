@@ -10,9 +10,9 @@ from flask.cli import AppGroup
 
 from .. import actions, queries
 from ..access import Access
-from ..members import endpoint_detail_members, endpoint_row_members
 from ..models import AT_REST, DeliveryState
 from ..queries.explanations import hold_text
+from ..serializers import EndpointDetailObject, EndpointRowObject, PublicKeyObject
 from . import completion
 from .failures import Failure, reports_errors
 from .options import ENDPOINT_ARGUMENT, ENDPOINT_STATE, HEALTH, JSON, TENANT, YES
@@ -46,7 +46,7 @@ def list_endpoints(
     access = within_tenant(current_access(), tenant)
     rows = queries.list_endpoints(access, search, state=state, health=health)
     if as_json:
-        print_json(endpoint_row_members(row) for row in rows)
+        print_json(EndpointRowObject.serialize(row) for row in rows)
         return
     filtered = search or tenant or state or health
     print_table(
@@ -81,7 +81,11 @@ def show_endpoint(endpoint_id: str, as_json: bool) -> None:
     detail = queries.get_endpoint(access, endpoint_id)
     keys = queries.public_keys(access, detail.endpoint)
     if as_json:
-        print_json(endpoint_detail_members(detail, keys))
+        print_json(
+            EndpointDetailObject.serialize(
+                detail, public_keys=[PublicKeyObject.serialize(key) for key in keys]
+            )
+        )
         return
     _print_settings(detail, keys)
     say()

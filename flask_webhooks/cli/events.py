@@ -10,9 +10,9 @@ from flask.cli import AppGroup, with_appcontext
 
 from .. import queries
 from ..access import find_endpoint
-from ..members import event_detail_members, event_row_members, routing_members
 from ..models import Event
 from ..queries.explanations import owed_text, routing_text
+from ..serializers import EventDetailObject, EventRowObject, RoutingObject
 from . import completion
 from .failures import reports_errors
 from .options import EVENT, JSON, LIMIT, SINCE, TENANT, TYPE, UNTIL
@@ -57,7 +57,7 @@ def list_events(
         id=event_id,
     )
     if as_json:
-        print_json(event_row_members(row) for row in page.items)
+        print_json(EventRowObject.serialize(row) for row in page.items)
         return
     print_table(
         ("ID", "TYPE", "TENANT", "RECORDED", "DELIVERIES"),
@@ -85,7 +85,7 @@ def show_event(event_id: str, as_json: bool) -> None:
     access = current_access()
     detail = queries.get_event(access, event_id)
     if as_json:
-        print_json(event_detail_members(detail))
+        print_json(EventDetailObject.serialize(detail))
         return
     event = detail.event
     print_fields(
@@ -131,7 +131,7 @@ def why(event_id: str, endpoint_id: str, as_json: bool) -> None:
     find_endpoint(access, endpoint_id, deleted=True)
     [routing] = queries.explain_routing(access, detail, endpoint_id)
     if as_json:
-        print_json(routing_members(routing))
+        print_json(RoutingObject.serialize(routing))
         return
     _print_routing(detail.event, routing)
     if routing.delivery is not None:

@@ -6,7 +6,6 @@ passes through `say`, which takes them out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +14,7 @@ import click
 
 from .. import queries
 from ..logs import without_stop
+from ..serializers import to_json
 
 #: Characters that are shown of what a receiver answered.
 LONGEST_QUOTE = 300
@@ -30,9 +30,9 @@ def say(text: str = "", *, err: bool = False) -> None:
     click.echo("\n".join(plain(line.expandtabs(4)) for line in text.split("\n")), err=err)
 
 
-def print_json(items: Iterable[dict[str, Any]] | dict[str, Any]) -> None:
-    """Print a JSON object, or a list of them."""
-    say(json.dumps(items if isinstance(items, dict) else list(items), indent=2))
+def print_json(found: Iterable[dict[str, Any]] | dict[str, Any]) -> None:
+    """Print a serialized object, or a list of them, as the API gives them."""
+    say(to_json(found if isinstance(found, dict) else list(found), indent=2))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:

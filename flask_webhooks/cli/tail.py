@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import click
@@ -10,8 +9,8 @@ from flask.cli import with_appcontext
 
 from .. import queries
 from ..delivery.outcome import Outcome
-from ..members import attempt_members
 from ..queries.following import NewAttempt
+from ..serializers import AttemptObject, to_json
 from .failures import reports_errors
 from .options import ENDPOINT, EVENT, JSON, TENANT, TYPE
 from .output import plain, say
@@ -54,7 +53,7 @@ def tail(
             for item in follower.look():
                 if failed and item.attempt.outcome == Outcome.SUCCEEDED:
                     continue
-                say(json.dumps(_members(item)) if as_json else _line(item))
+                say(to_json(_members(item)) if as_json else _line(item))
                 if left is not None:
                     left -= 1
                     if not left:
@@ -82,7 +81,7 @@ def _line(item: NewAttempt) -> str:
 
 
 def _members(item: NewAttempt) -> dict[str, object]:
-    members = attempt_members(item.attempt)
+    members = AttemptObject.serialize(item.attempt)
     for name in ("request_headers", "request_body", "response_headers", "response_body"):
         del members[name]
     return {

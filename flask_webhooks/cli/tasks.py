@@ -10,8 +10,8 @@ from flask.cli import AppGroup
 from .. import actions, queries
 from ..access import Access
 from ..bulk.selection import OF_EVENTS, TaskFilter
-from ..members import task_members
 from ..models import EndpointState, TaskKind, TaskState
+from ..serializers import TaskObject
 from .failures import Failure, reports_errors
 from .options import ENDPOINT, JSON, LIMIT, TENANT
 from .output import plain, print_json, print_table, say, shown_time, tell_of_more
@@ -94,7 +94,7 @@ def list_tasks(
     access = within_tenant(current_access(), tenant)
     page = queries.list_tasks(access, endpoint_id, unfinished=unfinished, limit=limit)
     if as_json:
-        print_json(task_members(row) for row in page.items)
+        print_json(TaskObject.serialize(row) for row in page.items)
         return
     print_table(
         ("ID", "KIND", "STATE", "DONE", "OF", "BY", "STARTED", "ENDPOINT", "ERROR"),

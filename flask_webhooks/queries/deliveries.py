@@ -157,7 +157,10 @@ def last_errors(access: Access, deliveries: Iterable[Delivery]) -> dict[str, str
     )
     with access.read() as session:
         rows = session.execute(query).all()
-    errors = {delivery_id: stored_error(*stored) for delivery_id, *stored in rows}
+    errors = {
+        row.delivery_id: stored_error(row.error_code, row.error_params, row.error_stored)
+        for row in rows
+    }
     return {delivery_id: error for delivery_id, error in errors.items() if error is not None}
 
 

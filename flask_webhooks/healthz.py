@@ -6,13 +6,13 @@ from typing import Final
 
 from flask import Blueprint, Response
 
-from .. import queries
-from ..state import state_of
+from . import queries
+from .state import state_of
 
 NAME: Final = "flask_webhooks_health"
 
 
-def create_health_blueprint() -> Blueprint:
+def create_blueprint() -> Blueprint:
     """A blueprint with the one route ``/healthz``, for any number of applications."""
     blueprint = Blueprint(NAME, __name__)
     blueprint.add_url_rule("/healthz", view_func=healthz)

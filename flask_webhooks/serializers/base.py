@@ -1,0 +1,122 @@
+"""How a JSON object is defined: a class whose annotations are its members.
+
+One annotation says the name, the type and the description of a member, and where its value comes from.
+`JsonObject.serialize` makes the values of it, and the API lets pydantic make the schema of it. Nothing here needs
+pydantic: commands print the same objects.
+
+Modules that define objects do without ``from __future__ import annotations``, since annotations hold functions.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Final, Union, get_args, get_origin
+
+from ..formats.standard import iso_milliseconds
+from ..ids import MAX_LENGTH
+
+Read = Callable[[Any], Any]
+
+
+class Member:
+    """What the annotation of a member adds to its type.
+
+    :param description: for the OpenAPI document.
+    :param source: the attribute that has the value, or a function of the thing that is serialized. Without it the
+        attribute has the name of the member.
+    :param schema: more keywords of JSON Schema.
+    """
+
+    def __init__(
+        self, description: str = "", /, *, source: str | Read | None = None, **schema: Any
+    ) -> None:
+        self.source = attrgetter(source) if isinstance(source, str) else source
+        self.schema = {**({"description": description} if description else {}), **schema}
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(core_schema), **self.schema}
+
+
+def one_of(choices: Iterable[str], description: str = "") -> Member:
+    """Text that is one of these."""
+    return Member(description, enum=[str(choice) for choice in choices])
+
+
+class JsonObject:
+    """The base of all objects. Each member is always there, and later versions may add some."""
+
+    _base: ClassVar[type[JsonObject] | None] = None
+    _part: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, *, part: str | None = None) -> None:
+        """:param part: the attribute of the thing that is serialized which has the inherited members."""
+        cls._base = next((base for base in cls.__bases__ if base is not JsonObject), None)
+        cls._part = part
+        # None is ever made: pydantic knows the schema of a dataclass.
+        dataclass(cls)
+
+    @classmethod
+    def serialize(cls, thing: Any, /, **given: Any) -> dict[str, Any]:
+        """Return the members of a thing, for `to_json`.
+
+        :param given: members that the thing does not have, serialized.
+        """
+        inherited = {}
+        if cls._base is not None:
+            inherited = cls._base.serialize(getattr(thing, cls._part) if cls._part else thing)
+        own = {name: read(thing) for name, read in cls._own_members() if name not in given}
+        return {**inherited, **own, **given}
+
+    @classmethod
+    @cache
+    def _own_members(cls) -> list[tuple[str, Read]]:
+        return [(name, _reader(name, hint)) for name, hint in inspect.get_annotations(cls).items()]
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Return serialized objects as JSON text, with times as they are in payloads: ``2026-01-31T12:00:00.250Z``."""
+    # Not by the application's JSON provider, which the host may have changed.
+    return json.dumps(value, allow_nan=False, default=iso_milliseconds, indent=indent)
+
+
+def _reader(name: str, hint: Any) -> Read:
+    """Return what makes the value of a member of a thing."""
+    metadata = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    sources = [item.source for item in metadata if isinstance(item, Member) and item.source]
+    read = sources[-1] if sources else attrgetter(name)
+    convert = _converter(hint)
+    return read if convert is None else lambda thing: convert(read(thing))
+
+
+def _converter(hint: Any) -> Read | None:
+    """Return what serializes the objects within a value of this type; ``None`` where there are none."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(hint, type) and issubclass(hint, JsonObject):
+        return hint.serialize
+    if origin not in (Annotated, list, Union, UnionType):
+        return None
+    convert = _converter(arguments[0])
+    if convert is None or origin is Annotated:
+        return convert
+    if origin is list:
+        return lambda values: [convert(value) for value in values]
+    return lambda value: None if value is None else convert(value)
+
+
+# -- types of members ------------------------------------------------------------------------------
+
+Identifier = Annotated[str, Member(maxLength=MAX_LENGTH)]
+Count = Annotated[int, Member(minimum=0)]
+Share = Annotated[float | None, Member("From 0 to 1; null without attempts.", minimum=0, maximum=1)]
+Tenant = Annotated[str | None, Member("Whose it is; null is the whole server.")]
+
+#: A member that is there though the person may not see it.
+IS_VISIBLE: Final = Member(
+    "Whether data and bodies are there: the action `view_payload` is allowed."
+)
