@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from flask_webhooks.access import Access
 from flask_webhooks.state import ALL_TENANTS, state_of
 
 from .delivering import close, db_of, deliveries, emit, make_app, models_of, webhooks_of
+from .scraping import scrape
+from .working import Worker
 
 NAME = "Zo\N{LATIN SMALL LETTER E WITH DIAERESIS} \N{PARTY POPPER} \N{CHECK MARK}"
 DATA = {"license_id": "lic_1", "license_key": "AAAA-BBBB", "name": NAME}
@@ -80,3 +83,17 @@ def test_tenants_are_told_apart_by_each_character(app: Flask, other: str) -> Non
     assert len(queries.list_endpoints(everything)) == 2
     assert len(queries.list_events(everything, tenant="app_1").items) == 1
     assert queries.list_events(everything, tenant=other).items == []
+
+
+def test_attempts_are_counted_for_metrics(app: Flask) -> None:
+    webhooks_of(app).create_endpoint("https://example.com/hook")
+    emit(app, 6, data=DATA)
+    with closing(Worker(app)) as worker:
+        assert worker.answer_all() == 6
+        emit(app, 2, data=DATA)
+        worker.answer(worker.take_one(), 500)
+        worker.answer(worker.take_one())
+    told = scrape(app, ["endpoint"])
+    assert told.all("up") == {("database",): 1, ("redis",): 1}
+    assert told.all("attempts_total") == {("standard", "succeeded"): 7, ("standard", "refused"): 1}
+    assert told.get("attempt_duration_seconds_sum", format="standard") == pytest.approx(0.1)

@@ -29,6 +29,7 @@ from .engine import EngineReport, engine
 from .events import EventDetail, EventRow, get_event, list_events
 from .examples import example
 from .keys import PublicKey, public_keys
+from .metrics import FAILING, METRIC_LABELS, Metrics, read_metrics
 from .pages import MAX_LIMIT, Page
 from .routing import EXPLAINED, Routing, Why, explain_routing
 from .searching import SEARCHED
@@ -49,7 +50,9 @@ from .tenants import UnknownTenant, unknown_tenant
 
 __all__ = [
     "EXPLAINED",
+    "FAILING",
     "MAX_LIMIT",
+    "METRIC_LABELS",
     "MOST_ATTEMPTS",
     "MOST_COUNTED",
     "PERIODS",
@@ -66,6 +69,7 @@ __all__ = [
     "Failing",
     "HealthReport",
     "Limit",
+    "Metrics",
     "Page",
     "Preview",
     "PublicKey",
@@ -98,6 +102,7 @@ __all__ = [
     "pruning_rests_until",
     "public_keys",
     "quota",
+    "read_metrics",
     "silent_workers",
     "statistics",
     "unknown_tenant",
