@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -76,6 +78,20 @@ def test_answer_that_is_neither_yes_nor_no_lets_nobody_in(app: Flask) -> None:
     app.testing = True
     with pytest.raises(ConfigurationError, match="metrics_blueprint"):
         app.test_client().get("/metrics")
+
+
+def test_page_does_not_load_what_only_workers_need() -> None:
+    code = (
+        "import sys\n"
+        "from tests.hostapp import create_app\n"
+        "app = create_app(SQLALCHEMY_DATABASE_URI='sqlite://')\n"
+        "app.register_blueprint(app.extensions['test_webhooks'].metrics_blueprint())\n"
+        "print('prometheus_client' in sys.modules, 'flask_webhooks.jobs' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]
 
 
 # -- beside a worker ---------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden as ForbiddenPage
 from werkzeug.exceptions import Unauthorized
 
-from .. import jobs
 from ..access import is_yes, request_access
 from ..errors import ConfigurationError, Forbidden
 from ..state import AllTenants, State, state_of
@@ -106,6 +105,9 @@ def _listen(state: State, host: str, port: int, labels: Collection[str]) -> _Ser
 
 def _serve(server: _Server, state: State) -> None:
     """Serve until told to stop, or until the worker is gone; never returns."""
+    # Not above: a host that mounts the page has no use for the worker's side.
+    from .. import jobs
+
     status = 1
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
