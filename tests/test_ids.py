@@ -134,3 +134,12 @@ def test_forks_do_not_go_on_from_the_same_place(monkeypatch: pytest.MonkeyPatch)
     ids._sequence.restart()
     assert len(made) == 400
     assert len({last, *made}) == 401
+
+
+@given(st.lists(st.integers(0, 2**48 - 1)))
+def test_time_of_an_identifier_is_that_at_which_it_was_made(times: list[int]) -> None:
+    made = [
+        ids._written("dlv", milliseconds << 80 | number)
+        for number, milliseconds in enumerate(times)
+    ]
+    assert ids.milliseconds_of(made) == times
