@@ -356,6 +356,7 @@ class Webhooks:
         :param labels: ``"endpoint"``, ``"tenant"`` or both, to tell attempts of the last 24 hours apart by them.
         :raises ConfigurationError: prometheus-client is not installed, or there is no such label.
         """
+        # Not above: prometheus-client is an extra.
         from .metrics import serving
 
         return serving.create_blueprint(self, authenticate, labels)

@@ -603,7 +603,7 @@ def test_every_public_function_says_what_it_is() -> None:
 LAYERS = [
     {"models"},
     {"state"},
-    {"narrow", "records"},
+    {"narrow", "records", "counters"},
     {"sessions"},
     {"outbox"},
     {"delivery"},
@@ -612,7 +612,7 @@ LAYERS = [
     {"bulk"},
     {"queries", "actions"},
     {"jobs"},
-    {"worker", "tasks", "members"},
+    {"worker", "tasks", "members", "metrics"},
     {"admin", "api", "cli", "testing"},
     {"extension"},
     {"__init__"},
@@ -622,7 +622,10 @@ LAYERS = [
 LAZY = {
     ("catalog", "event_types"),
     ("cli", "jobs"),
+    ("cli", "metrics"),
     ("cli", "worker"),
+    ("extension", "metrics"),
+    ("metrics", "jobs"),
 }
 
 PACKAGE = Path(flask_webhooks.__file__).parent

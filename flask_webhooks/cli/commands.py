@@ -77,6 +77,7 @@ def worker(
     state = state_of()
     with ExitStack() as stack:
         if metrics_port is not None:
+            # Not above: prometheus-client is an extra.
             from ..metrics.serving import beside
 
             stack.enter_context(beside(state, metrics_host, metrics_port, metrics_labels))
