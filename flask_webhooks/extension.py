@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -356,6 +356,22 @@ class Webhooks:
         two at most.
         """
         return healthz.create_blueprint()
+
+    def metrics_blueprint(
+        self, authenticate: Callable[[], bool | None] | None = None, *, labels: Collection[str] = ()
+    ) -> Blueprint:
+        """A page ``/metrics`` for Prometheus: ``app.register_blueprint(webhooks.metrics_blueprint(…))``.
+
+        :param authenticate: called in each request; `True` lets the program in, `False` and ``None`` are answered
+            with 401. Without it, `authorize` and `current_tenant` decide: metrics are for those who may ``view`` and
+            see all tenants.
+        :param labels: ``"endpoint"``, ``"tenant"`` or both, to tell attempts of the last 24 hours apart by them.
+        :raises ConfigurationError: prometheus-client is not installed, or there is no such label.
+        """
+        # Not above: prometheus-client is an extra.
+        from .metrics import serving
+
+        return serving.create_blueprint(self, authenticate, labels)
 
     def endpoint_limit(self, function: Callable[[str], int | None]) -> Callable[..., int | None]:
         """Register how many endpoints a tenant may have: ``(tenant) -> int | None``; ``None`` is no limit.

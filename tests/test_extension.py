@@ -612,13 +612,13 @@ LAYERS = [
     {"models"},
     {"state"},
     {"db"},
-    {"narrow", "outbox"},
+    {"narrow", "outbox", "counters"},
     {"delivery"},
     {"access"},
     {"bulk", "stored_secrets"},
     {"queries", "actions"},
     {"jobs"},
-    {"worker", "tasks", "members", "doctor"},
+    {"worker", "tasks", "serializers", "doctor", "metrics"},
     {"admin", "api", "cli", "testing"},
     {"extension"},
     {"__init__"},
@@ -629,7 +629,10 @@ LAZY = {
     ("catalog", "event_types"),
     ("cli", "doctor"),
     ("cli", "jobs"),
+    ("cli", "metrics"),
     ("cli", "worker"),
+    ("extension", "metrics"),
+    ("metrics", "jobs"),
 }
 
 PACKAGE = Path(flask_webhooks.__file__).parent

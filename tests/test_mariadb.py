@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from flask_webhooks.vault import Vault
 
 from .delivering import close, db_of, deliveries, drain, emit, make_app, models_of, webhooks_of
 from .receiver import Receiver
+from .scraping import scrape
 from .test_cli import run
 from .test_vault import NEW
+from .working import Worker
 
 NAME = "Zo\N{LATIN SMALL LETTER E WITH DIAERESIS} \N{PARTY POPPER} \N{CHECK MARK}"
 DATA = {"license_id": "lic_1", "license_key": "AAAA-BBBB", "name": NAME}
@@ -122,3 +125,17 @@ def test_stored_secrets_are_encrypted_anew_here_too(app: Flask) -> None:
     [progress] = actions.reencrypt(access)
     assert (progress.renewed, progress.missed) == (1, 0)
     assert queries.key_use(access).older == ()
+
+
+def test_attempts_are_counted_for_metrics(app: Flask) -> None:
+    webhooks_of(app).create_endpoint("https://example.com/hook")
+    emit(app, 6, data=DATA)
+    with closing(Worker(app)) as worker:
+        assert worker.answer_all() == 6
+        emit(app, 2, data=DATA)
+        worker.answer(worker.take_one(), 500)
+        worker.answer(worker.take_one())
+    told = scrape(app, ["endpoint"])
+    assert told.all("up") == {("database",): 1, ("redis",): 1}
+    assert told.all("attempts_total") == {("standard", "succeeded"): 7, ("standard", "refused"): 1}
+    assert told.get("attempt_duration_seconds_sum", format="standard") == pytest.approx(0.1)

@@ -33,6 +33,7 @@ from .examples import example
 from .following import Follower
 from .health_check import Readiness, readiness
 from .keys import KeyUse, PublicKey, key_use, public_keys
+from .metrics import FAILING, METRIC_LABELS, Metrics, read_metrics
 from .pages import MAX_LIMIT, Page
 from .routing import EXPLAINED, Routing, Why, explain_routing
 from .searching import SEARCHED
@@ -53,8 +54,10 @@ from .tenants import UnknownTenant, unknown_tenant
 
 __all__ = [
     "EXPLAINED",
+    "FAILING",
     "HEALTH",
     "MAX_LIMIT",
+    "METRIC_LABELS",
     "MOST_ATTEMPTS",
     "MOST_COUNTED",
     "PERIODS",
@@ -73,6 +76,7 @@ __all__ = [
     "HealthReport",
     "KeyUse",
     "Limit",
+    "Metrics",
     "Page",
     "Preview",
     "PublicKey",
@@ -108,6 +112,7 @@ __all__ = [
     "pruning_rests_until",
     "public_keys",
     "quota",
+    "read_metrics",
     "readiness",
     "silent_workers",
     "statistics",
