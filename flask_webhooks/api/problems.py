@@ -1,9 +1,11 @@
 """Refusals and faults as problem details (RFC 9457)."""
 
+from __future__ import annotations
+
 import json
 import re
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
@@ -23,7 +25,7 @@ from ..errors import (
     UnreadableSecret,
     WebhooksError,
 )
-from ..serializers import JsonObject, Member
+from ..serializers import JsonObject, member
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -33,23 +35,23 @@ class ProblemObject(JsonObject):
 
     type: str
     title: str
-    status: Annotated[int, Member(minimum=400)]
-    detail: Annotated[str, Member("What to write or do instead.")]
-    code: Annotated[str, Member("A word for programs, such as `invalid_url`.")]
+    status: int = member(minimum=400)
+    detail: str = member("What to write or do instead.")
+    code: str = member("A word for programs, such as `invalid_url`.")
 
 
 class ErrorObject(JsonObject):
-    field: Annotated[str | None, Member("The member, parameter or option at fault.")]
-    detail: Annotated[str, Member("What to write or do instead.", source="message")]
+    field: str | None = member("The member, parameter or option at fault.")
+    detail: str = member("What to write or do instead.", source="message")
 
 
 class RefusalObject(ProblemObject):
     """Problem details, RFC 9457, of values that cannot be accepted."""
 
-    status: Annotated[int, Member(minimum=422, maximum=422)]
-    detail: Annotated[str, Member("What to write or do instead, of the first of `errors`.")]
-    code: Annotated[str, Member("Of the first of `errors`.")]
-    errors: Annotated[list[ErrorObject], Member("All that is wrong.")]
+    status: int = member(minimum=422, maximum=422)
+    detail: str = member("What to write or do instead, of the first of `errors`.")
+    code: str = member("Of the first of `errors`.")
+    errors: list[ErrorObject] = member("All that is wrong.")
 
 
 #: What else an exception tells a program.

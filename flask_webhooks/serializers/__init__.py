@@ -3,7 +3,7 @@
 Nothing here is a secret: those are only in answers that make one.
 """
 
-from .base import JsonObject, Member, one_of, to_json
+from .base import JsonObject, Member, member, one_of, to_json
 from .catalog import EventTypeObject, ExampleObject, FormatObject
 from .deliveries import (
     AttemptObject,
@@ -66,6 +66,7 @@ __all__ = [
     "RoutingObject",
     "StatisticsObject",
     "TaskObject",
+    "member",
     "one_of",
     "to_json",
 ]

@@ -1,10 +1,8 @@
 """How a JSON object is defined: a class whose annotations are its members.
 
-One annotation says the name, the type and the description of a member, and where its value comes from.
+One line says the name, the type and the description of a member, and where its value comes from.
 `JsonObject.serialize` makes the values of it, and the API lets pydantic make the schema of it. Nothing here needs
 pydantic: commands print the same objects.
-
-Modules that define objects do without ``from __future__ import annotations``, since annotations hold functions.
 """
 
 from __future__ import annotations
@@ -12,35 +10,41 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from operator import attrgetter
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Final, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Union, get_args, get_origin, get_type_hints
 
 from ..formats.standard import iso_milliseconds
 from ..ids import MAX_LENGTH
 
 Read = Callable[[Any], Any]
 
+_SOURCE: Final = "source"
+
 
 class Member:
-    """What the annotation of a member adds to its type.
+    """What an annotation says of a member beside its type, as keywords of JSON Schema."""
 
-    :param description: for the OpenAPI document.
-    :param source: the attribute that has the value, or a function of the thing that is serialized. Without it the
-        attribute has the name of the member.
-    :param schema: more keywords of JSON Schema.
-    """
-
-    def __init__(
-        self, description: str = "", /, *, source: str | Read | None = None, **schema: Any
-    ) -> None:
-        self.source = attrgetter(source) if isinstance(source, str) else source
+    def __init__(self, description: str = "", /, **schema: Any) -> None:
         self.schema = {**({"description": description} if description else {}), **schema}
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
         return {**handler(core_schema), **self.schema}
+
+
+def member(description: str = "", /, *, source: str | Read | None = None, **schema: Any) -> Any:
+    """Describe a member of a `JsonObject`.
+
+    :param source: the attribute that has the value, or a function of the thing that is serialized. Without it the
+        attribute has the name of the member.
+    :param schema: more keywords of JSON Schema.
+    """
+    read = attrgetter(source) if isinstance(source, str) else source
+    # Pydantic knows the metadata of that name.
+    extra = Member(description, **schema).schema
+    return field(metadata={_SOURCE: read, "json_schema_extra": extra})
 
 
 def one_of(choices: Iterable[str], description: str = "") -> Member:
@@ -48,6 +52,7 @@ def one_of(choices: Iterable[str], description: str = "") -> Member:
     return Member(description, enum=[str(choice) for choice in choices])
 
 
+@dataclass
 class JsonObject:
     """The base of all objects. Each member is always there, and later versions may add some."""
 
@@ -76,7 +81,11 @@ class JsonObject:
     @classmethod
     @cache
     def _own_members(cls) -> list[tuple[str, Read]]:
-        return [(name, _reader(name, hint)) for name, hint in inspect.get_annotations(cls).items()]
+        hints = get_type_hints(cls, include_extras=True)
+        own = inspect.get_annotations(cls)
+        return [
+            (item.name, _reader(item, hints[item.name])) for item in fields(cls) if item.name in own
+        ]
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -85,11 +94,9 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(value, allow_nan=False, default=iso_milliseconds, indent=indent)
 
 
-def _reader(name: str, hint: Any) -> Read:
+def _reader(item: Field[Any], hint: Any) -> Read:
     """Return what makes the value of a member of a thing."""
-    metadata = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    sources = [item.source for item in metadata if isinstance(item, Member) and item.source]
-    read = sources[-1] if sources else attrgetter(name)
+    read = item.metadata.get(_SOURCE) or attrgetter(item.name)
     convert = _converter(hint)
     return read if convert is None else lambda thing: convert(read(thing))
 

@@ -1,5 +1,7 @@
 """Events, their deliveries and attempts, and why an endpoint has no delivery."""
 
+from __future__ import annotations
+
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ from .base import (
     JsonObject,
     Member,
     Tenant,
+    member,
     one_of,
 )
 from .endpoints import EndpointLabelObject, Patterns
@@ -26,15 +29,15 @@ Headers = Annotated[
 
 class DeliveryObject(JsonObject):
     id: Identifier
-    event_id: Annotated[Identifier, Member("Sent as `webhook-id`.")]
+    event_id: Identifier = member("Sent as `webhook-id`.")
     event_type: str
     endpoint_id: Identifier
     tenant: Tenant
     state: Annotated[str, one_of(DeliveryState)]
-    reason: Annotated[str | None, Member("Why it failed, is held or was cancelled.")]
+    reason: str | None = member("Why it failed, is held or was cancelled.")
     trigger: Annotated[str, one_of(Trigger, "Why the next attempt is made, at rest the last one.")]
-    actor: Annotated[str | None, Member("Who asked for it.")]
-    due_at: Annotated[datetime | None, Member("When the next attempt is due.")]
+    actor: str | None = member("Who asked for it.")
+    due_at: datetime | None = member("When the next attempt is due.")
     attempt_count: Count
     last_attempt_at: datetime | None
     last_status: int | None
@@ -47,37 +50,31 @@ class DeliveryRowObject(DeliveryObject, part="delivery"):
 
 
 class AttemptObject(JsonObject):
-    number: Annotated[int, Member(minimum=1)]
+    number: int = member(minimum=1)
     trigger: Annotated[str, one_of(Trigger)]
     actor: str | None
     started_at: datetime
     duration_ms: float | None
-    timings: Annotated[dict[str, float] | None, Member("Milliseconds by phase.")]
+    timings: dict[str, float] | None = member("Milliseconds by phase.")
     outcome: Annotated[str, one_of(Outcome)]
     status: int | None
-    error: Annotated[str | None, Member("What went wrong, for people.")]
-    error_code: Annotated[
-        str | None,
-        Member(
-            "The same for programs; null after a success, and where an earlier version made the attempt."
-        ),
-    ]
+    error: str | None = member("What went wrong, for people.")
+    error_code: str | None = member(
+        "The same for programs; null after a success, and where an earlier version made the attempt."
+    )
     url: str
-    address: Annotated[
-        str | None,
-        Member(
-            "That the connection went to. A refused one is shown to those who see all tenants only."
-        ),
-    ]
+    address: str | None = member(
+        "That the connection went to. A refused one is shown to those who see all tenants only."
+    )
     request_headers: Headers
     request_body: str | None
     response_headers: Headers
     response_body: str | None
-    response_cut: Annotated[bool, Member("The answer went on after what was kept.")]
+    response_cut: bool = member("The answer went on after what was kept.")
 
 
 class EventObject(JsonObject):
-    id: Annotated[Identifier, Member("Sent as `webhook-id`.")]
+    id: Identifier = member("Sent as `webhook-id`.")
     type: str
     tenant: Tenant
     occurred_at: datetime
@@ -85,7 +82,7 @@ class EventObject(JsonObject):
 
 
 class EventRowObject(EventObject, part="event"):
-    deliveries: Annotated[dict[str, Count], Member("How many are in each state.")]
+    deliveries: dict[str, Count] = member("How many are in each state.")
 
 
 class EventWithDataObject(EventObject):
@@ -94,27 +91,21 @@ class EventWithDataObject(EventObject):
 
 class EventDetailObject(EventObject, part="event"):
     payload_visible: Annotated[bool, IS_VISIBLE]
-    data: Annotated[Data, Member(source="event.data")]
-    deliveries: Annotated[list[DeliveryRowObject], Member(f"At most {MAX_LIMIT}, newest first.")]
-    more: Annotated[
-        bool, Member("There may be more: `GET /deliveries` lists them all by the event's `id`.")
-    ]
+    data: Data = member(source="event.data")
+    deliveries: list[DeliveryRowObject] = member(f"At most {MAX_LIMIT}, newest first.")
+    more: bool = member("There may be more: `GET /deliveries` lists them all by the event's `id`.")
 
 
 class DeliveryDetailObject(DeliveryRowObject):
     payload_visible: Annotated[bool, IS_VISIBLE]
     event: EventWithDataObject
-    attempts: Annotated[
-        list[AttemptObject],
-        Member(f"The newest {MOST_ATTEMPTS}, in the order in which they were made."),
-    ]
-    more: Annotated[
-        bool,
-        Member(
-            "There are older attempts, which are left out.",
-            source=lambda detail: detail.older_attempts > 0,
-        ),
-    ]
+    attempts: list[AttemptObject] = member(
+        f"The newest {MOST_ATTEMPTS}, in the order in which they were made."
+    )
+    more: bool = member(
+        "There are older attempts, which are left out.",
+        source=lambda detail: detail.older_attempts > 0,
+    )
 
 
 class RoutingObject(JsonObject):
@@ -130,13 +121,8 @@ class RoutingObject(JsonObject):
         ),
     ]
     events: Patterns
-    changed_at: Annotated[
-        datetime | None,
-        Member(
-            "When a later change of the event types explains it.",
-            source=lambda routing: routing.change and routing.change.at,
-        ),
-    ]
-    changed_by: Annotated[
-        str | None, Member(source=lambda routing: routing.change and routing.change.actor)
-    ]
+    changed_at: datetime | None = member(
+        "When a later change of the event types explains it.",
+        source=lambda routing: routing.change and routing.change.at,
+    )
+    changed_by: str | None = member(source=lambda routing: routing.change and routing.change.actor)
