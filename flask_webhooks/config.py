@@ -109,9 +109,10 @@ class Settings:
     endpoint_concurrency: int = 16
     #: How long a claimed delivery belongs to its worker. Must exceed the timeout.
     lease: float = 60.0
-    #: How long a worker waits for more after its last delivery, before it gives its place back to RQ.
+    #: How long a drain waits for more after its last delivery, under a plain ``rq worker``. Under our Worker it stays,
+    #: unless another job waits.
     linger: float = 2.0
-    #: How long one RQ job delivers before it hands over to a fresh one.
+    #: How long one drain delivers or stays before it hands over to a fresh one.
     drain_time: float = 300.0
     #: How often our Worker looks for work whose wake-up was lost.
     sweep_interval: float = 5.0
