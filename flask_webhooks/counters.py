@@ -32,7 +32,7 @@ FIRST_REQUEST: Final = "first_request_ms"
 #: Sweeps that had to wake a worker.
 LOST_WAKEUPS: Final = "lost_wakeups"
 
-#: Upper bounds in milliseconds of the buckets of each histogram; what is more than the last one is beyond them.
+#: Upper bounds in milliseconds of the buckets of each histogram; one more bucket takes the values above the last.
 BOUNDS: Final[Mapping[str, tuple[int, ...]]] = {
     DURATION: BUCKETS,
     FIRST_REQUEST: (
@@ -66,7 +66,7 @@ Key = tuple[str, str]
 
 
 class Amounts:
-    """What is to be added to counters, gathered before it is written."""
+    """Increments of counters, gathered before they are written."""
 
     def __init__(self) -> None:
         self.values: dict[Key, float] = {}

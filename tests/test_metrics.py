@@ -1,4 +1,4 @@
-"""Metrics: what is counted, once and for good, and what a scrape tells of how things stand."""
+"""Metrics: counters that only grow, and gauges of the present state."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_page_without_a_function_is_for_those_who_see_everything(app: Flask) -> 
     assert client.get("/internal/metrics").status_code == 403
 
 
-def test_answer_that_is_neither_yes_nor_no_lets_nobody_in(app: Flask) -> None:
+def test_answer_that_is_neither_yes_nor_no_is_an_error(app: Flask) -> None:
     app.register_blueprint(webhooks_of(app).metrics_blueprint(lambda: "no"))  # type: ignore[arg-type,return-value]
     app.testing = True
     with pytest.raises(ConfigurationError, match="metrics_blueprint"):

@@ -163,7 +163,7 @@ CASES: dict[str, tuple[dict[str, str], set[str]]] = {
         {'flask_webhooks_up{job="w",part="database"}': "0x120"},
         {"WebhooksPartUnreadable"},
     ),
-    "nobody works": (
+    "no worker runs": (
         {
             'flask_webhooks_up{job="w",part="redis"}': "1x120",
             'flask_webhooks_workers{job="w"}': "0x120",

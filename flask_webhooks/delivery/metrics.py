@@ -1,4 +1,4 @@
-"""What attempts add to the counters that metrics are read from."""
+"""Count attempts for metrics."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class StateCollector(Base):
         return Families(self._labels).all()
 
     def collect(self) -> Iterable[Metric]:
-        """Read database and Redis. What cannot be read is left out, and ``flask_webhooks_up`` says so."""
+        """Read database and Redis. A part that cannot be read is left out, and its ``flask_webhooks_up`` is 0."""
         families = Families(self._labels)
         for part, read in (
             ("database", families.read_database),

@@ -1,4 +1,4 @@
-"""What Prometheus is told: each metric with its meaning, and where its values come from."""
+"""The metrics: names, meanings, and where their values come from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Families:
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self._labels = labels
-        self.up = _gauge("up", "Whether this part could be read: database or redis.", "part")
+        self.up = _gauge("up", "1 if this part could be read, database or redis; else 0.", "part")
         self._attempts = CounterMetricFamily(
             PREFIX + "attempts",
             "Requests made, by how they ended.",
@@ -82,7 +82,7 @@ class Families:
         return [item for item in families if self._labels or item is not self._recent]
 
     def read_database(self, state: State) -> bool:
-        """Fill in what the database tells."""
+        """Add the values that are in the database."""
         read = read_metrics(system_access(state, "metrics"), self._labels)
         self._add_counters(read.totals)
         self._add_present(read)
@@ -92,7 +92,7 @@ class Families:
         return True
 
     def read_redis(self, state: State) -> bool:
-        """Fill in what Redis tells; returns whether it tells anything."""
+        """Add the values that are in Redis; return False if it does not answer."""
         report = engine(system_access(state, "metrics"))
         if not report.reachable:
             return False

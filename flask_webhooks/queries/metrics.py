@@ -1,4 +1,4 @@
-"""What metrics are made of: counters, and how things stand now. For operators; fast at any size of the history."""
+"""Read the values of all metrics that are in the database. Fast at any size of the history."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..counters import Key, add_up, counters
 from ..models import EndpointState
 from .system import HealthReport, health
 
-#: Of an endpoint or a tenant: so many are told apart at most.
+#: The most rows of `Metrics.recent`.
 MOST_LABELLED = 100
 #: An active endpoint that fails, among the states of endpoints.
 FAILING = "failing"
-#: What rows of `Metrics.recent` can be about.
+#: Labels that rows of `Metrics.recent` can have.
 METRIC_LABELS = ("endpoint", "tenant")
 
 
@@ -48,7 +48,7 @@ class Metrics:
 def read_metrics(access: Access, labels: Collection[str] = ()) -> Metrics:
     """Read everything that is told of the database.
 
-    :param labels: of `METRIC_LABELS`: what attempts of the last hours are told apart by.
+    :param labels: of `METRIC_LABELS`, by which attempts of the last 24 hours are grouped.
     :raises Forbidden: not allowed to ``view``.
     """
     report = health(access)
