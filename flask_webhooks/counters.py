@@ -15,9 +15,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 
 from .columns import compact_json
+from .db.upsert import insert_or_add
 from .models import BUCKETS
 from .state import State, prepared
 
@@ -134,7 +135,7 @@ class Counters:
                 self._look_at = time.monotonic() + RETRY
                 logger.warning(
                     "There is no table %s, so nothing is counted for metrics. Run your migrations or: "
-                    "flask webhooks init-db",
+                    "flask webhooks upgrade-db",
                     table.name,
                 )
         return self._there
@@ -159,18 +160,12 @@ def add_up(rows: Iterable[tuple[str, str, float]]) -> dict[Key, float]:
 
 
 def _adding(table: sa.Table, dialect: str) -> Any:
-    value = table.c.value
-    if dialect not in ("postgresql", "sqlite"):
-        insertion = mysql.insert(table)
-        return insertion.on_duplicate_key_update(value=value + insertion.inserted.value)
-    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(table)
+    unique = [column.name for column in table.primary_key]
+    statement = insert_or_add(table, dialect, unique, ["value"])
     if dialect == "postgresql":
         rows = sa.cast(sa.bindparam("b_rows", type_=sa.String()), postgresql.JSON())
         columns = [sa.column(column.name, column.type) for column in table.c]
         given = sa.func.json_to_recordset(rows).table_valued(*columns, name="given")
         read = sa.select(given.render_derived(with_types=True))
         statement = statement.from_select([column.name for column in table.c], read)
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key), set_={"value": value + statement.excluded.value}
-    )
+    return statement

@@ -377,7 +377,7 @@ def test_database_of_an_earlier_version_is_delivered_from(
     assert told.all("up") == {("database",): 1, ("redis",): 1}
     assert (told.all("attempts_total"), told.get("lost_wakeups_total")) == ({}, 0)
     [record] = [item for item in caplog.records if item.name == "flask_webhooks.counters"]
-    assert (record.levelno, "init-db" in record.getMessage()) == (logging.WARNING, True)
+    assert (record.levelno, "upgrade-db" in record.getMessage()) == (logging.WARNING, True)
     table.create(state_of(app).engine)
     monkeypatch.setattr(counters.counters(state_of(app)), "_look_at", 0.0)
     emit(app, 1)
