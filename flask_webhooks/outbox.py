@@ -39,6 +39,9 @@ _ABSENT = (
     "after db.session.flush()."
 )
 
+#: Faults in data that the log is told of, of which paths could make any number.
+_MOST_REPORTED = 1000
+
 logger = logging.getLogger("flask_webhooks.outbox")
 
 __all__ = ["Draft", "emit", "insert", "insert_deliveries", "insert_event"]
@@ -66,8 +69,6 @@ def emit(
             f"{event_type!r} is sent by Flask-Webhooks itself; emit another event type.",
             field="event_type",
         )
-    if state.settings.validate_data is not None and isinstance(data, Mapping):
-        _check_members(state, known, data)
     owner = _check_tenant(tenant)
     hop = current_hop(state.vault, owner)
     looped = hop is not None and hop.count >= state.settings.max_hops
@@ -75,7 +76,7 @@ def emit(
         id=ids.new_id("evt"),
         type=known.name,
         tenant=owner,
-        data=encode_data(data, state.settings.max_data_bytes),
+        data=_encode(state, known, data),
         occurred_at=_check_time(occurred_at),
         idempotency_key=_check_key(idempotency_key),
         hops=0 if hop is None else hop.count,
@@ -160,15 +161,41 @@ def _session(state: State, given: Session | scoped_session[Any] | None) -> Sessi
 # -- checks -------------------------------------------------------------------------------------------
 
 
-def _check_members(state: State, event_type: EventType, data: Mapping[str, Any]) -> None:
-    absent = event_type.absent(data)
-    if not absent:
-        return
-    error = InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
-    if state.settings.validate_data == "raise":
-        raise error
-    if (event_type.name, *absent) not in state.reported_absent:
-        state.reported_absent.add((event_type.name, *absent))
+def _encode(state: State, event_type: EventType, data: Any) -> str:
+    """Return the data as JSON text, checked against the type as ``WEBHOOKS_VALIDATE_DATA`` says."""
+    if state.settings.validate_data is None:
+        return encode_data(data, state.settings.max_data_bytes)
+
+    def check(plain: Mapping[str, Any]) -> None:
+        try:
+            _check_data(state, event_type, plain)
+        except InvalidData as error:
+            if state.settings.validate_data == "raise":
+                raise
+            _log_once(state, event_type, error)
+
+    return encode_data(data, state.settings.max_data_bytes, check)
+
+
+def _check_data(state: State, event_type: EventType, data: Mapping[str, Any]) -> None:
+    if absent := event_type.absent(data):
+        raise InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
+    try:
+        state.catalog.check_data(event_type.name, data)
+    except InvalidData as error:
+        raise InvalidData(
+            "The data of %(type)s does not fit its schema: %(problem)s",
+            type=event_type.name,
+            problem=error.text,
+            path=error.path,
+        ) from None
+
+
+def _log_once(state: State, event_type: EventType, error: InvalidData) -> None:
+    """Log what is wrong with the data of a type, once for each fault."""
+    fault = (event_type.name, str(error))
+    if fault not in state.reported_data and len(state.reported_data) < _MOST_REPORTED:
+        state.reported_data.add(fault)
         logger.warning("%s", error)
 
 

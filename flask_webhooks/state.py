@@ -79,8 +79,8 @@ class State:
     alarm: Alarm
     #: The process that this was made in, or last used in; a fork must not use its connections.
     pid: int = field(default_factory=os.getpid, init=False)
-    #: Event types, and the members that their events lacked, of which the log has been told.
-    reported_absent: set[tuple[str, ...]] = field(default_factory=set, init=False, repr=False)
+    #: Event types, and what was wrong with their data, of which the log has been told.
+    reported_data: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False)
     #: Event types, and the keywords unknown to their signals, of which the log has been told.
     reported_keywords: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False)
     _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
