@@ -43,11 +43,18 @@ class Alarm:
 
     :param testing: whether the application is in testing mode now. Each test may have a database, and so an
         installation, of its own, whose jobs no worker ever takes.
+    :param muted: whether the host's tests look at events now, for which no worker is to be woken.
     """
 
-    def __init__(self, settings: Settings, testing: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        testing: Callable[[], bool] = lambda: False,
+        muted: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.settings = settings
         self._testing = testing
+        self._muted = muted
         # In a cluster, scripts reach the keys of one slot only: ours share the slot of RQ's.
         self.keys = Keys(settings.installation, hash_tag(Queue.redis_queue_namespace_prefix))
         #: What the host's requests ask of Redis, bounded in time.
@@ -64,7 +71,7 @@ class Alarm:
 
         :return: whether Redis took it; when not, the next sweep finds the work.
         """
-        return self.host.submit(self.ring)
+        return not self._muted() and self.host.submit(self.ring)
 
     def connect(self, patience: float = PATIENCE) -> redis.Redis:
         """A client for the worker side, which has better things to do than to wait for Redis.

@@ -115,7 +115,7 @@ class Webhooks:
             catalog=self.catalog,
             formats=self.formats,
             hooks=self.hooks,
-            alarm=Alarm(settings, lambda: app.testing),
+            alarm=Alarm(settings, lambda: app.testing, lambda: bool(self.hooks.observers)),
         )
         app.extensions[EXTENSION] = state
         app.teardown_appcontext(lambda error: sessions.end_context(state))

@@ -87,9 +87,17 @@ def emit(
         if hop.tenant is None:
             return None
     own = _session(state, session)
-    if transactional if transactional is not None else known.transactional:
-        return _emit_now(state, draft, own, shielded)
-    return _emit_later(state, draft, own)
+    if transactional is None:
+        transactional = known.transactional
+    waits_for: Session | None = own
+    if transactional:
+        event = _emit_now(state, draft, own, shielded)
+    else:
+        event, waits_for = _emit_later(state, draft, own)
+    if event is None or event.id == draft.id:
+        for observe in state.hooks.observers:
+            observe(state, draft, waits_for, transactional)
+    return event
 
 
 def _warn_of_loop(state: State, draft: Draft, hop: Hop) -> None:
@@ -128,16 +136,22 @@ def _emit_now(state: State, draft: Draft, session: Session, shielded: bool) -> E
     return event
 
 
-def _emit_later(state: State, draft: Draft, session: Session) -> Event | None:
+def _emit_later(
+    state: State, draft: Draft, session: Session
+) -> tuple[Event | None, Session | None]:
+    """Write an event once the host's transaction is over.
+
+    :return: the event, and the session whose transaction it waits for, if it does.
+    """
     later = Later(state, draft, given_connection(state, session))
     busy = session if session.in_transaction() else in_the_way(state)
     if busy is not None:
         keep_back(state, busy, later)
-        return as_event(state, draft)
+        return as_event(state, draft), busy
     event, written = write(later)
     if written:
         wake([(state, later.connection)])
-    return event
+    return event, None
 
 
 def _session(state: State, given: Session | scoped_session[Any] | None) -> Session:

@@ -101,22 +101,29 @@ def _covers(events: str | None, event_type: str) -> bool:
     return matches(None if events is None else json.loads(events), event_type)
 
 
+def subscribers(
+    state: State, connection: sa.Connection, draft: Draft
+) -> list[tuple[str, str | None, str]]:
+    """Return the endpoints that an event is owed to: ``(id, tenant, state)`` of each."""
+    statements = _statements(state)
+    if draft.tenant is None or draft.whole_server_only:
+        rows = connection.execute(statements.endpoints_of_all)
+    else:
+        rows = connection.execute(statements.endpoints, {"tenant": draft.tenant})
+    return [
+        (endpoint_id, tenant, endpoint_state)
+        for endpoint_id, tenant, endpoint_state, events in rows
+        if _covers(events, draft.type)
+    ]
+
+
 def insert(state: State, connection: sa.Connection, draft: Draft) -> Event | None:
     """Write an event and the deliveries that it is owed to.
 
     :return: the event; the first one where its idempotency key repeats; ``None`` when nobody subscribes
         and unmatched events are not kept.
     """
-    statements = _statements(state)
-    if draft.tenant is None or draft.whole_server_only:
-        rows = connection.execute(statements.endpoints_of_all)
-    else:
-        rows = connection.execute(statements.endpoints, {"tenant": draft.tenant})
-    targets = [
-        (endpoint_id, tenant, endpoint_state)
-        for endpoint_id, tenant, endpoint_state, events in rows
-        if _covers(events, draft.type)
-    ]
+    targets = subscribers(state, connection, draft)
     if not targets and not state.settings.keep_unmatched:
         return None if draft.idempotency_key is None else _first_event(state, connection, draft)
     if _fits_one_statement(connection, draft, targets):

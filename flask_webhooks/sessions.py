@@ -253,6 +253,14 @@ def pending_of(session: Session) -> Pending:
     return pending
 
 
+def open_events(session: Session) -> list[str]:
+    """Return the types of events that wait for the end of this session's transaction."""
+    pending: Pending | None = session.info.get(_KEY)
+    if pending is None:
+        return []
+    return sorted(pending.types | {later.type for later in pending.later})
+
+
 @sa_event.listens_for(Session, "after_commit")
 def _after_commit(session: Session) -> None:
     # This also fires when a savepoint is released, which commits nothing.

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
@@ -27,7 +27,10 @@ from .unwritten import Unwritten
 from .vault import Vault
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from .models import Endpoint
+    from .records import Draft
 
 EXTENSION = "webhooks"
 
@@ -47,6 +50,18 @@ class AllTenants:
 ALL_TENANTS = AllTenants()
 
 
+class Observer(Protocol):
+    """What is told of emitted events."""
+
+    def __call__(
+        self, state: State, draft: Draft, session: Session | None, transactional: bool
+    ) -> None:
+        """Take note of an event.
+
+        :param session: the one whose transaction has to end before workers see the event; ``None``: it is written.
+        """
+
+
 @dataclass
 class Hooks:
     """Functions that the host gives us; they belong to the extension object, not to one application."""
@@ -61,6 +76,8 @@ class Hooks:
     endpoint_limit: Callable[[str], int | None] | None = None
     #: ``(tenant) -> str``: its name for people. Unset: the id. Workers call it in an app context.
     tenant_name: Callable[[str], str] | None = None
+    #: Told of each event that the host emits, in its tests; see `testing`. While there are any, no worker is woken.
+    observers: list[Observer] = field(default_factory=list)
 
 
 @dataclass

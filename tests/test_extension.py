@@ -623,6 +623,7 @@ LAZY = {
     ("catalog", "event_types"),
     ("cli", "jobs"),
     ("cli", "worker"),
+    ("testing", "testing"),
 }
 
 PACKAGE = Path(flask_webhooks.__file__).parent
