@@ -1072,6 +1072,20 @@ def test_attributes_of_a_format_are_in_the_how_to() -> None:
         assert re.search(rf"\b{name}\b", page), name
 
 
+def test_every_decision_is_a_whole_record() -> None:
+    page = (DOCS / "concepts/decisions.md").read_text()
+    records = [record for part in page.split("\n## ")[1:] for record in part.split("\n### ")[1:]]
+    assert records
+    whole = re.compile(
+        r".+\?\n\n\*\*Decision\.\*\* .+?\n\n\*\*Why\.\*\* .+?\n\n"
+        r"(\*\*Tried\.\*\* .+?\n\n)?\*20\d\d-\d\d-\d\d\*\n*",
+        re.DOTALL,
+    )
+    assert [record.partition("\n")[0] for record in records if not whole.fullmatch(record)] == []
+    titles = [record.partition("\n")[0] for record in records]
+    assert len(set(titles)) == len(titles)
+
+
 def test_every_table_is_named() -> None:
     page = (DOCS / "how-to/migrations.md").read_text()
     models = flask_webhooks.models
