@@ -20,8 +20,13 @@ from flask_sqlalchemy import SQLAlchemy
 from rq import Queue
 from sqlalchemy.orm import Session
 
-from flask_webhooks import Webhooks, signals
-from flask_webhooks.errors import InvalidSubscription, WebhooksError
+from flask_webhooks import Webhooks, signals, testing
+from flask_webhooks.errors import (
+    ConfigurationError,
+    InvalidSecret,
+    InvalidSubscription,
+    WebhooksError,
+)
 from flask_webhooks.signing import public_key
 from flask_webhooks.state import state_of
 from flask_webhooks.testing import Receiver, capture, deliver_now
@@ -42,6 +47,7 @@ def host(database_url: str) -> Iterator[Flask]:
     """A host in testing mode, without Redis and with the settings of production."""
     config: dict[str, Any] = {"WEBHOOKS_ALLOWED_NETWORKS": [], "WEBHOOKS_REQUIRE_HTTPS": True}
     config["SQLITE_IMMEDIATE"] = database_url.startswith("sqlite")
+    config["WEBHOOKS_RETRY_SCHEDULE"] = [60.0]
     app = make_app(database_url, NO_REDIS, TESTING=True, **config)
     with app.app_context():
         yield app
@@ -199,6 +205,7 @@ def test_session_that_is_joined_to_the_transaction_of_a_test(host: Flask) -> Non
             signals.license_activated.send(host, data=DATA, session=own)
             own.commit()
             captured.assert_emitted("license.activated", committed=True)
+            captured.assert_emitted("license.activated", to="https://hooks.example.com/in")
             signals.license_created.send(host, data=DATA, session=own)
             own.rollback()
             captured.assert_not_emitted("license.created")
@@ -291,7 +298,8 @@ def test_capture_in_a_hosts_test_takes_at_most_5_ms(tmp_path: Path) -> None:
     def captured() -> None:
         with capture(app) as events:
             emit_and_commit()
-        events.assert_emitted("license.activated", {"license_id": "lic_1"}, tenant="app_1")
+        event = events.assert_emitted("license.activated", {"license_id": "lic_1"}, tenant="app_1")
+        assert len(event.deliveries) == 1
 
     with app.app_context():
         add_endpoint(app, tenant="app_1")
@@ -444,7 +452,6 @@ def test_receiver_without_secret_records_all_the_same(
 
 
 def test_failed_attempt_waits_for_its_retry(host: Flask, local_receiver: Receiver) -> None:
-    host = with_longer_schedule(host)
     local_receiver.subscribe(host)
     local_receiver.answer(503)
     signals.license_activated.send(host, data=DATA)
@@ -452,12 +459,6 @@ def test_failed_attempt_waits_for_its_retry(host: Flask, local_receiver: Receive
     [attempt] = deliver_now(host)
     assert attempt.status == 503
     assert deliver_now(host) == []
-
-
-def with_longer_schedule(host: Flask) -> Flask:
-    state = state_of(host)
-    object.__setattr__(state.settings, "retry_schedule", (60.0,))
-    return host
 
 
 def add_endpoint_here(host: Flask, url: str) -> None:
@@ -555,6 +556,20 @@ def test_receiver_says_what_is_missing() -> None:
         Receiver().url()
     with (
         Receiver() as receiver,
-        pytest.raises(ValueError, match=r"not signed\. Signed are: standard"),
+        pytest.raises(ValueError, match="no signed format 'slack'"),
     ):
         receiver.add_secret("x", format="slack")
+    with Receiver() as receiver, pytest.raises(InvalidSecret):
+        receiver.add_secret("whsec_no base 64")
+
+
+def test_every_name_can_be_imported() -> None:
+    for name in testing.__all__:
+        assert getattr(testing, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'captured'"):
+        _ = testing.captured
+
+
+def test_application_without_webhooks_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="not set up"), capture(Flask("bare")):
+        pass
