@@ -311,11 +311,12 @@ def test_capture_in_a_hosts_test_takes_at_most_5_ms(tmp_path: Path) -> None:
 
 
 def best(action: Callable[[], None]) -> float:
+    """The least time of the processor: capture waits for nothing, and the machine may be busy."""
     times = []
     for _ in range(20):
-        began = time.perf_counter()
+        began = time.thread_time()
         action()
-        times.append(time.perf_counter() - began)
+        times.append(time.thread_time() - began)
     return min(times)
 
 

@@ -15,8 +15,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .capturing import Capture, CapturedEvent, PlannedDelivery, capture
+    from .capturing import Capture, capture
     from .delivery import deliver_now
+    from .events import CapturedEvent, PlannedDelivery
     from .receiver import Received, Receiver
 
 __all__ = [
@@ -31,8 +32,8 @@ __all__ = [
 
 _MODULES = {
     "Capture": "capturing",
-    "CapturedEvent": "capturing",
-    "PlannedDelivery": "capturing",
+    "CapturedEvent": "events",
+    "PlannedDelivery": "events",
     "Received": "receiver",
     "Receiver": "receiver",
     "capture": "capturing",

@@ -3,104 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from .. import ids
-from ..catalog import matches
-from ..models import EndpointState
-from ..records import Draft, subscribers
+from ..records import Draft
 from ..sessions import given_connection
 from ..state import Hooks, State, state_of
-from ..transactions import reading
-from .matching import differences
+from .events import CapturedEvent
+from .expectation import ANY_TENANT, Expectation
 
 if TYPE_CHECKING:
     from ..catalog import Catalog
     from ..extension import Webhooks
 
-#: Events that a message shows, and characters of the data of each.
-_MOST_SHOWN, _MOST_CHARACTERS = 20, 500
-
-
-class _Any:
-    """The type of what stands for every tenant."""
-
-    def __repr__(self) -> str:
-        return "ANY"
-
-
-_ANY = _Any()
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedDelivery:
-    """An endpoint that an event is owed to."""
-
-    endpoint_id: str
-    #: As it may be shown: a URL that is a secret itself is masked.
-    url: str
-    format: str
-    #: The endpoint's; ``None`` for the whole server.
-    tenant: str | None
-    #: The endpoint is paused or disabled: the event waits until it is resumed.
-    held: bool
-
-
-@dataclass(eq=False)
-class CapturedEvent:
-    """An event that was emitted."""
-
-    #: Sent as ``webhook-id``.
-    id: str
-    type: str
-    tenant: str | None
-    #: As it is sent: plain JSON values.
-    data: dict[str, Any]
-    occurred_at: datetime
-    #: Whether it stands and falls with the application's transaction.
-    transactional: bool
-    #: Whether that transaction has ended, so that workers would see the event. ``False``: it is still open.
-    committed: bool
-    _state: State = field(repr=False)
-    _draft: Draft = field(repr=False)
-    _transaction: SessionTransaction | None = field(default=None, repr=False)
-    _deliveries: tuple[PlannedDelivery, ...] | None = field(default=None, repr=False)
-
-    @property
-    def deliveries(self) -> tuple[PlannedDelivery, ...]:
-        """The endpoints that it would be delivered to, by those that exist when this is first asked for.
-
-        :raises DatabaseError: the database has no tables of Flask-Webhooks.
-        """
-        if self._deliveries is None:
-            model = self._state.models.Endpoint
-            with reading(self._state) as session:
-                found = subscribers(self._state, session.connection(), self._draft)
-                rows = session.scalars(
-                    sa.select(model)
-                    .where(model.id.in_([endpoint_id for endpoint_id, _, _ in found]))
-                    .order_by(model.id)
-                ).all()
-            self._deliveries = tuple(
-                PlannedDelivery(
-                    row.id,
-                    row.url_shown,
-                    row.format,
-                    row.tenant,
-                    row.state != EndpointState.ACTIVE,
-                )
-                for row in rows
-            )
-        return self._deliveries
+#: Events that a message shows.
+_MOST_SHOWN = 20
 
 
 class Capture:
@@ -129,7 +51,7 @@ class Capture:
         event_type: str,
         data: Any = None,
         *,
-        tenant: Any = _ANY,
+        tenant: Any = ANY_TENANT,
         to: str | None = None,
         committed: bool | None = None,
         times: int | None = None,
@@ -146,73 +68,64 @@ class Capture:
         :raises InvalidSubscription: there is no such event type.
         """
         __tracebackhide__ = True
-        found = self._fitting(event_type, data, tenant, to, committed)
+        expected = self._expect(event_type, data, tenant, to, committed)
+        found = self._fitting(expected)
         if not found or times not in (None, len(found)):
-            raise AssertionError(
-                self._complaint(event_type, data, tenant, to, committed, times, len(found))
-            )
+            raise AssertionError(self._complaint(event_type, expected, times, len(found)))
         return found[0]
 
     def assert_not_emitted(
-        self, event_type: str, data: Any = None, *, tenant: Any = _ANY, to: str | None = None
+        self, event_type: str, data: Any = None, *, tenant: Any = ANY_TENANT, to: str | None = None
     ) -> None:
         """Check that no such event was emitted. The parameters are those of `assert_emitted`.
 
         :raises AssertionError: there is one.
         """
         __tracebackhide__ = True
-        if found := self._fitting(event_type, data, tenant, to, None):
-            lines = [f"{event_type} was emitted:", *map(_line, found[:_MOST_SHOWN])]
-            raise AssertionError("\n".join(lines))
+        if found := self._fitting(self._expect(event_type, data, tenant, to)):
+            raise AssertionError("\n".join([f"{event_type} was emitted:", *_lines(found)]))
 
     def clear(self) -> None:
         """Forget what was captured so far."""
         self._events.clear()
         self._rolled_back.clear()
 
-    def _fitting(
-        self, event_type: str, data: Any, tenant: Any, to: str | None, committed: bool | None
-    ) -> list[CapturedEvent]:
-        patterns = self._catalog.check_patterns([event_type])
-        return [
-            event
-            for event in self._events
-            if matches(patterns, event.type)
-            and not any(_misfits(event, data, tenant, to, committed))
-        ]
-
-    def _complaint(
+    def _expect(
         self,
         event_type: str,
         data: Any,
         tenant: Any,
         to: str | None,
-        committed: bool | None,
-        times: int | None,
-        count: int,
+        committed: bool | None = None,
+    ) -> Expectation:
+        return Expectation(self._catalog.check_patterns([event_type]), data, tenant, to, committed)
+
+    def _fitting(self, expected: Expectation) -> list[CapturedEvent]:
+        return [
+            event
+            for event in self._events
+            if expected.is_about(event) and not any(expected.misfits(event))
+        ]
+
+    def _complaint(
+        self, event_type: str, expected: Expectation, times: int | None, count: int
     ) -> str:
-        restricted = tenant is not _ANY or to is not None or not (data is committed is None)
-        what = f"{event_type} as described" if restricted else event_type
+        what = f"{event_type} as described" if expected.says_more_than_the_type else event_type
         if count:
             lines = [f"{what} was emitted {count} times instead of {times}."]
         else:
             lines = [f"{what} was not emitted."]
-            patterns = self._catalog.check_patterns([event_type])
             misfits = [
-                list(_misfits(event, data, tenant, to, committed))
-                for event in self._events
-                if matches(patterns, event.type)
+                list(expected.misfits(event)) for event in self._events if expected.is_about(event)
             ]
             if misfits:
                 lines.append("The closest differs:")
                 lines.extend(f"  {line}" for line in min(misfits, key=len))
         lines.append("Emitted:" if self._events else "No event was emitted.")
-        lines.extend(map(_line, self._events[:_MOST_SHOWN]))
-        if len(self._events) > _MOST_SHOWN:
-            lines.append(f"  … and {len(self._events) - _MOST_SHOWN} more")
+        lines.extend(_lines(self._events))
         if self._rolled_back:
             lines.append("Emitted, and undone since the transaction ended without a commit:")
-            lines.extend(map(_line, self._rolled_back[:_MOST_SHOWN]))
+            lines.extend(_lines(self._rolled_back))
         return "\n".join(lines)
 
     # -- what happens meanwhile --
@@ -294,32 +207,11 @@ def capture(webhooks: Webhooks | Flask) -> Iterator[Capture]:
         yield captured
 
 
-def _misfits(
-    event: CapturedEvent, data: Any, tenant: Any, to: str | None, committed: bool | None
-) -> Iterator[str]:
-    """Yield how an event differs from what is expected of it."""
-    if data is not None:
-        yield from differences(data, event.data)
-    if tenant is not _ANY:
-        wanted = None if tenant is None else ids.host_id(tenant)
-        if event.tenant != wanted:
-            yield f"tenant: expected {wanted!r}, found {event.tenant!r}"
-    if committed is not None and event.committed != committed:
-        yield f"committed: expected {committed}, found {event.committed}"
-    if to is not None and not any(to in (item.endpoint_id, item.url) for item in event.deliveries):
-        found = ", ".join(item.url for item in event.deliveries) or "no endpoint"
-        yield f"to: expected {to}, found {found}"
-
-
-def _line(event: CapturedEvent) -> str:
-    data = json.dumps(event.data, ensure_ascii=False)
-    if len(data) > _MOST_CHARACTERS:
-        data = data[:_MOST_CHARACTERS] + "…"
-    tenant = "" if event.tenant is None else f" of tenant {event.tenant!r}"
-    still_open = (
-        "" if event.committed or event._transaction is None else " (transaction still open)"
-    )
-    return f"  {event.type}{tenant}{still_open}: {data}"
+def _lines(events: Sequence[CapturedEvent]) -> list[str]:
+    lines = [f"  {event.line}" for event in events[:_MOST_SHOWN]]
+    if len(events) > _MOST_SHOWN:
+        lines.append(f"  … and {len(events) - _MOST_SHOWN} more")
+    return lines
 
 
 def _current(session: Session) -> SessionTransaction | None:
