@@ -31,12 +31,12 @@ $(DEMO_INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV), this once ..."
-	$(PIP_INSTALL) '.[demo,speed]'
+	$(PIP_INSTALL) '.[demo]'
 	@touch $@
 
 $(INSTALLED): $(DEMO_INSTALLED)
 	@echo "Installing what the tests need, this once ..."
-	$(PIP_INSTALL) '.[demo,speed,test,dev]'
+	$(PIP_INSTALL) '.[demo,test,dev]'
 	@touch $@
 
 demo: $(DEMO_INSTALLED) ## The whole thing running (DEMO_SECONDS=20 to stop by itself)

@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 
 from flask_webhooks.addresses import NetworkPolicy
+from flask_webhooks.delivery.http.client import Client
+from flask_webhooks.delivery.http.exchange import Request
 
 from .counting import Receiver
-from .libcurl.client import Client
-from .libcurl.exchange import Request
 from .workers import BenchmarkError
 
 
@@ -67,7 +67,8 @@ def libcurl_rate(
         for request in itertools.islice(requests, concurrency):
             client.start(request)
         while len(client):
-            for _ in client.perform(60.0):
+            client.run(60.0)
+            for _ in client.take_ended():
                 for request in itertools.islice(requests, 1):
                     client.start(request)
         return deliveries / (time.perf_counter() - began)

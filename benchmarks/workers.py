@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -59,6 +60,41 @@ class Workers:
         states = [str(worker.get_state()) for worker in rq.Worker.all(queue=queue)]
         missing = len(self.children) - len(states)
         return states + ["starting"] * missing
+
+    def processor_seconds(self) -> float:
+        """Seconds of processor that they and all processes below them have used so far.
+
+        :raises BenchmarkError: there is no ``/proc``.
+        """
+        return sum(
+            _used(pid) + sum(_used(child) for child in descendants(pid)) for pid in self.pids
+        )
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The living processes below one."""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(child) for child in path.read_text().split()]
+        except OSError:  # it has ended
+            continue
+        for child in children:
+            yield child
+            yield from descendants(child)
+
+
+def _used(pid: int) -> float:
+    """Seconds of processor of a process and of those below it that have ended (proc(5), ``/proc/pid/stat``)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError as error:
+        if not Path("/proc/self/stat").exists():
+            raise BenchmarkError(
+                "The processor time of workers stands in /proc: this needs Linux."
+            ) from error
+        return 0.0
+    fields = stat.rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

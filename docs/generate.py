@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from flask_webhooks import config, signals
+from flask_webhooks.attempt_errors import SENTENCES
 from flask_webhooks.catalog import EventType, builtin_catalog
 from flask_webhooks.cli import webhooks
 from flask_webhooks.errors import ConfigurationError
@@ -74,6 +75,7 @@ def _part(kind: str, *arguments: str) -> str:
         "format": format_,
         "examples": examples,
         "colours": colours,
+        "attempt-errors": attempt_errors,
     }
     return parts[kind](*arguments).strip()
 
@@ -304,6 +306,17 @@ def colours() -> str:
         for tone, endings in ENDINGS.items()
     ]
     return _table(("Colour", "Endings"), rows)
+
+
+def attempt_errors() -> str:
+    """Codes of what goes wrong with a request, with their sentences."""
+    return _table(
+        ("`error_code`", "`error`"),
+        [
+            (f"`{code}`", re.sub(r"%\((\w+)\)s", r"*\1*", sentence.template))
+            for code, sentence in SENTENCES.items()
+        ],
+    )
 
 
 def command(*names: str) -> str:

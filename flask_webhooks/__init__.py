@@ -29,7 +29,7 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     # Each when it is asked for: a receiver that imports flask_webhooks.receiver does without the sending side,
-    # and the host's processes without the delivery loop and aiohttp.
+    # and the host's processes without the delivery loop and libcurl.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f".{_MODULES[name]}", __name__)

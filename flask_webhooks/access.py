@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from . import ids
+from .db.transactions import reading, writing
 from .errors import ConfigurationError, Forbidden, NotFound
 from .models import Delivery, Endpoint
 from .state import ALL_TENANTS, AllTenants, State, unwrap
 from .texts import Text
-from .transactions import reading, writing
 
 #: What the host's `authorize` is asked about, and how a refusal names it.
 _MEANINGS: Final[Mapping[str, Text]] = {

@@ -2,7 +2,7 @@
 
 Endpoints' URLs come from customers, who must not be able to make the server talk to itself, to its
 neighbours or to a cloud's metadata service (server-side request forgery). :class:`NetworkPolicy`
-judges concrete addresses; it is what :mod:`flask_webhooks.guard` asks before every connection.
+judges concrete addresses; it is what `delivery.http.transfer` asks before every connection.
 """
 
 from __future__ import annotations

@@ -1,112 +1,180 @@
-"""What goes wrong with a request, as sentences of ours: what stands in `Attempt.error`.
+"""What goes wrong with a request: a code with parameters, which are stored, and the sentence that people read.
 
-It is stored in English, in which programs and logs read it. `recognised` finds the sentence again, with what
-stands in it, so that pages can tell it in another language. What a receiver or the system says within it stays
-as it was said.
+`Attempt.error_code` and `Attempt.error_params` hold an `AttemptError`. Sentences are made where an error is shown:
+in English for programs and logs, in the reader's language on pages. What a receiver or the system says within one
+stays as it was said.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from .texts import Text, word
 
-BLOCKED: Final = Text("The address is not allowed: %(reason)s.")
-UNRESOLVED: Final = Text("The name %(host)s could not be resolved: %(why)s.")
-UNRESOLVED_IN_TIME: Final = Text("The name %(host)s could not be resolved within %(seconds)s s.")
-NO_CONNECTION_IN_TIME: Final = Text("No connection to %(address)s within %(seconds)s s.")
-NO_CONNECTION_TO: Final = Text("No connection to %(address)s: %(why)s.")
-NO_CONNECTION: Final = Text("No connection: %(why)s.")
-CERTIFICATE: Final = Text("The certificate was not accepted: %(why)s.")
-TLS: Final = Text("TLS failed: %(why)s.")
-NO_ANSWER_IN_TIME: Final = Text("Connected, but there was no answer within %(seconds)s s.")
-INCOMPLETE_IN_TIME: Final = Text("The answer's body was not complete within %(seconds)s s.")
-NO_HTTP: Final = Text("The answer could not be read as HTTP: %(why)s.")
-BROKEN_BODY: Final = Text("The connection broke in the middle of the answer's body.")
-CLOSED: Final = Text("The connection was closed without an answer.")
-BROKEN: Final = Text("The connection broke: %(why)s.")
-IMPOSSIBLE: Final = Text("The request could not be made: check URL and headers.")
-UNEXPECTED: Final = Text("Unexpected error.")
-REDIRECTED: Final = Text("The receiver answered %(status)s; redirects are not followed.")
-REFUSED: Final = Text("The receiver answered %(status)s.")
-REFUSED_WITH: Final = Text("The receiver answered %(status)s: %(said)s")
-NOT_TAKEN: Final = Text("The receiver answered %(status)s, but not that it has the event.")
-NOT_TAKEN_WITH: Final = Text(
-    "The receiver answered %(status)s, but not that it has the event: %(said)s"
+#: Characters of an error's English sentence.
+MAX_LENGTH = 500
+
+#: The sentence of each code.
+SENTENCES: Final[dict[str, Text]] = {}
+
+#: The member of stored parameters that names a second sentence.
+_NOTE = "note"
+#: Parameters that are words of ours, which are translated by themselves.
+_WORDS = frozenset({"reason"})
+#: Not among the texts to translate: it has no words.
+_TWO_SENTENCES = "%(error)s %(note)s"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """What went wrong with one request.
+
+    :ivar code: a key of `SENTENCES`, or one of another version.
+    :ivar params: what stands in the sentence.
+    :ivar note: the code of a second sentence.
+    """
+
+    code: str
+    params: Mapping[str, str] = field(default_factory=dict, hash=False)
+    note: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.text)
+
+    @property
+    def text(self) -> Text:
+        """The sentence in English, which pages translate."""
+        first = _text(self.code, self.params)
+        if self.note is None:
+            return first
+        return Text(_TWO_SENTENCES, error=first, note=_text(self.note, {}))
+
+    def changed(self, change: Callable[[str], str]) -> AttemptError:
+        """Change each parameter, and cut the longest until the sentence fits.
+
+        A change that masks secrets comes before the cut, so that no part of one is left.
+        """
+        if not self.params:
+            return self
+        found = replace(self, params={name: change(text) for name, text in self.params.items()})
+        return found._fitting()
+
+    def with_note(self, note: AttemptError) -> AttemptError:
+        """Add a second sentence, one without parameters."""
+        return replace(self, note=note.code)._fitting()
+
+    def _fitting(self) -> AttemptError:
+        params = dict(self.params)
+        while any(params.values()):
+            excess = len(replace(self, params=params).text) - MAX_LENGTH
+            if excess <= 0:
+                break
+            longest = max(params, key=lambda name: len(params[name]))
+            length = len(params[longest])
+            # Not all of it, where another is nearly as long.
+            params[longest] = params[longest][: max(length - excess, length // 2)]
+        return replace(self, params=params)
+
+    def stored_params(self) -> dict[str, str] | None:
+        """What `Attempt.error_params` holds."""
+        note = {} if self.note is None else {_NOTE: self.note}
+        return {**self.params, **note} or None
+
+
+def told(error: AttemptError, **params: object) -> AttemptError:
+    """Return an error of this module with its parameters."""
+    return AttemptError(error.code, {name: str(value) for name, value in params.items()})
+
+
+def stored_error(
+    code: str | None, params: Mapping[str, str] | None, sentence: str | None
+) -> str | None:
+    """Return what went wrong in English, from the columns of an attempt: a `Text` where it can be translated.
+
+    :param sentence: what a version without codes stored.
+    """
+    if code is None:
+        return sentence
+    values = dict(params or {})
+    note = values.pop(_NOTE, None)
+    return AttemptError(code, values, note).text
+
+
+def _text(code: str, params: Mapping[str, str]) -> Text:
+    values = {name: word(text) if name in _WORDS else text for name, text in params.items()}
+    try:
+        return Text(SENTENCES[code].template, **values)
+    except KeyError:
+        # A worker of another version wrote it.
+        plain = ": ".join([code, *params.values()])
+        return Text(plain)
+
+
+def _error(code: str, sentence: Text) -> AttemptError:
+    SENTENCES[code] = sentence
+    return AttemptError(code)
+
+
+BLOCKED: Final = _error("address_blocked", Text("The address is not allowed: %(reason)s."))
+UNRESOLVED: Final = _error(
+    "name_unresolved", Text("The name %(host)s could not be resolved: %(why)s.")
 )
-STOPPED: Final = Text(
-    "The worker was stopped while it waited for an answer. The request may have arrived."
+UNRESOLVED_IN_TIME: Final = _error(
+    "name_timeout", Text("The name %(host)s could not be resolved within %(seconds)s s.")
 )
-LOST: Final = Text(
-    "The worker stopped before it could record an answer. The request may have arrived."
+NO_CONNECTION_IN_TIME: Final = _error(
+    "connect_timeout", Text("No connection to %(address)s within %(seconds)s s.")
+)
+NO_CONNECTION_TO: Final = _error(
+    "address_unreachable", Text("No connection to %(address)s: %(why)s.")
+)
+NO_CONNECTION: Final = _error("unreachable", Text("No connection: %(why)s."))
+CERTIFICATE: Final = _error(
+    "certificate_rejected", Text("The certificate was not accepted: %(why)s.")
+)
+TLS: Final = _error("tls_failed", Text("TLS failed: %(why)s."))
+NO_ANSWER_IN_TIME: Final = _error(
+    "answer_timeout", Text("Connected, but there was no answer within %(seconds)s s.")
+)
+INCOMPLETE_IN_TIME: Final = _error(
+    "body_timeout", Text("The answer's body was not complete within %(seconds)s s.")
+)
+NO_HTTP: Final = _error("not_http", Text("The answer could not be read as HTTP: %(why)s."))
+BROKEN_BODY: Final = _error(
+    "body_broken", Text("The connection broke in the middle of the answer's body.")
+)
+CLOSED: Final = _error("closed", Text("The connection was closed without an answer."))
+BROKEN: Final = _error("broken", Text("The connection broke: %(why)s."))
+IMPOSSIBLE: Final = _error(
+    "request_impossible", Text("The request could not be made: check URL and headers.")
+)
+UNEXPECTED: Final = _error("unexpected", Text("Unexpected error."))
+REDIRECTED: Final = _error(
+    "redirected", Text("The receiver answered %(status)s; redirects are not followed.")
+)
+REFUSED: Final = _error("refused", Text("The receiver answered %(status)s."))
+REFUSED_WITH: Final = _error(
+    "refused_explained", Text("The receiver answered %(status)s: %(said)s")
+)
+NOT_TAKEN: Final = _error(
+    "not_taken", Text("The receiver answered %(status)s, but not that it has the event.")
+)
+NOT_TAKEN_WITH: Final = _error(
+    "not_taken_explained",
+    Text("The receiver answered %(status)s, but not that it has the event: %(said)s"),
+)
+STOPPED: Final = _error(
+    "worker_stopped",
+    Text("The worker was stopped while it waited for an answer. The request may have arrived."),
+)
+LOST: Final = _error(
+    "worker_lost",
+    Text("The worker stopped before it could record an answer. The request may have arrived."),
 )
 #: Follows another sentence where there is one.
-WITHOUT_BODIES: Final = Text(
-    "The database could not hold the bodies of this attempt, so it is recorded without them."
+WITHOUT_BODIES: Final = _error(
+    "without_bodies",
+    Text("The database could not hold the bodies of this attempt, so it is recorded without them."),
 )
-
-#: All of them. Where two could be meant, the narrower one comes first.
-SENTENCES: Final = (
-    BLOCKED,
-    UNRESOLVED,
-    UNRESOLVED_IN_TIME,
-    NO_CONNECTION_IN_TIME,
-    NO_CONNECTION_TO,
-    NO_CONNECTION,
-    CERTIFICATE,
-    TLS,
-    NO_ANSWER_IN_TIME,
-    INCOMPLETE_IN_TIME,
-    NO_HTTP,
-    BROKEN_BODY,
-    CLOSED,
-    BROKEN,
-    IMPOSSIBLE,
-    UNEXPECTED,
-    REDIRECTED,
-    REFUSED,
-    REFUSED_WITH,
-    NOT_TAKEN,
-    NOT_TAKEN_WITH,
-    STOPPED,
-    LOST,
-    WITHOUT_BODIES,
-)
-
-#: Values that are one word; the others may be anything.
-_ONE_WORD: Final = frozenset({"host", "seconds", "address", "status"})
-
-
-def told(sentence: Text, **values: object) -> Text:
-    """One of the sentences, with its values in it."""
-    return Text(sentence.template, **values)
-
-
-def recognised(error: str) -> Text | None:
-    """The sentence that was stored, and what stands in it; ``None`` where it is none of ours.
-
-    It may be one of another version, or one that was too long and cut.
-    """
-    for sentence, pattern in _PATTERNS:
-        found = pattern.fullmatch(error)
-        if found is not None:
-            values: dict[str, object] = found.groupdict()
-            if "reason" in values:
-                # A kind of address, which is a word of ours.
-                values["reason"] = word(found["reason"])
-            return told(sentence, **values)
-    return None
-
-
-def _pattern(sentence: Text) -> re.Pattern[str]:
-    # Text and names of values, in turn.
-    pieces = re.split(r"%\((\w+)\)s", sentence.template)
-    found = re.escape(pieces[0])
-    for name, text in zip(pieces[1::2], pieces[2::2], strict=True):
-        anything = r"[^\s,;]+" if name in _ONE_WORD else ".+"
-        found += f"(?P<{name}>{anything}){re.escape(text)}"
-    return re.compile(found, re.DOTALL)
-
-
-_PATTERNS: Final = [(sentence, _pattern(sentence)) for sentence in SENTENCES]

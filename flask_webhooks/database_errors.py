@@ -17,6 +17,8 @@ logger = logging.getLogger("flask_webhooks")
 _MISSING = {"42P01", "42703", 1146, 1054}
 #: A character that the encoding does not have, or that cannot be compared with it.
 _UNSTORABLE = {"22P05", "22021", 1366, 3988, 1267}
+#: A lock that was not free in time, or a deadlock.
+_LOCKED = {"55P03", "40P01", 1205, 1213}
 #: SQLITE_BUSY; its extended codes hold it in their last byte.
 _SQLITE_BUSY = 5
 
@@ -45,6 +47,11 @@ def is_missing_table(error: DBAPIError) -> bool:
     return bool(_MISSING & _codes(error)) or "no such table" in text or "no such column" in text
 
 
+def is_locked(error: DBAPIError) -> bool:
+    """Return ``True`` if others held what a statement had to lock."""
+    return bool(_LOCKED & _codes(error)) or _sqlite_is_busy(error)
+
+
 def _told(error: DBAPIError | UnicodeEncodeError) -> WebhooksError:
     if isinstance(error, UnicodeEncodeError):
         return InvalidInput(
@@ -60,9 +67,9 @@ def _told(error: DBAPIError | UnicodeEncodeError) -> WebhooksError:
     if is_missing_table(error):
         return DatabaseError(
             "The tables of Flask-Webhooks are missing or out of date: run your migrations (flask db "
-            "upgrade), or create them with: flask webhooks init-db"
+            "upgrade), or without migrations: flask webhooks upgrade-db"
         )
-    if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == _SQLITE_BUSY:
+    if _sqlite_is_busy(error):
         return DatabaseError(
             "The SQLite database is locked: another transaction has been writing for too long. Commit or "
             "roll back open sessions, then try again."
@@ -72,6 +79,10 @@ def _told(error: DBAPIError | UnicodeEncodeError) -> WebhooksError:
             "The database does not answer, or is busy. Try again in a moment; the application's log says more."
         )
     return DatabaseError("The database refused this. The application's log says more.")
+
+
+def _sqlite_is_busy(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == _SQLITE_BUSY
 
 
 def _codes(error: DBAPIError) -> set[object]:

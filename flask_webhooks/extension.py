@@ -8,21 +8,25 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import blinker
-from flask import Blueprint, Flask, current_app, has_app_context
+from flask import Blueprint, Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, scoped_session
 
-from . import actions, admin, api, cli, migrations, outbox, sessions, signals
+from . import actions, admin, api, cli, migrations
 from .access import system_access
-from .alarm import Alarm
 from .catalog import Catalog, EventType, builtin_catalog
 from .config import Settings
-from .errors import ConfigurationError, InvalidData
+from .errors import ConfigurationError
 from .formats import Format, Formats, builtin_formats
-from .host_transaction import check_engine, ends_transaction
-from .logs import log_without_locals
 from .models import Event, Models, build_models
-from .state import EXTENSION, AllTenants, Hooks, State, state_of, unwrap
+from .outbox import signal_receivers
+from .outbox.emit import emit, host_session, load
+from .outbox.host_transaction import check_engine
+from .outbox.session_events import end_context
+from .outbox.store import as_event
+from .state import EXTENSION, AllTenants, Hooks, State, state_of
+from .wakeup.notifier import Notifier
+from .wakeup.worker_queue import WorkerQueue
 
 if TYPE_CHECKING:
     from .models import Endpoint
@@ -102,6 +106,7 @@ class Webhooks:
                 "subdomains: make it with Flask(…, subdomain_matching=True), and set SERVER_NAME to the name "
                 "of the server without the subdomain."
             )
+        worker_queue = WorkerQueue(settings, lambda: app.testing)
         state = State(
             app=app,
             db=self.db,
@@ -115,10 +120,11 @@ class Webhooks:
             catalog=self.catalog,
             formats=self.formats,
             hooks=self.hooks,
-            alarm=Alarm(settings, lambda: app.testing, lambda: bool(self.hooks.observers)),
+            worker_queue=worker_queue,
+            notifier=Notifier(worker_queue, lambda: bool(self.hooks.observers)),
         )
         app.extensions[EXTENSION] = state
-        app.teardown_appcontext(lambda error: sessions.end_context(state))
+        app.teardown_appcontext(lambda error: end_context(state))
         migrations.register()
         app.cli.add_command(cli.webhooks)
         if settings.url_prefix is not None:
@@ -194,16 +200,22 @@ class Webhooks:
             its key repeats.
         :raises InvalidInput: the event type is unknown, or the data cannot be sent; says why.
         """
-        return outbox.emit(
-            self._state(),
+        state = self._state()
+        given = host_session(state, session)
+        emitted = emit(
+            state,
+            given,
             event_type,
             data,
             tenant=tenant,
             idempotency_key=idempotency_key,
             occurred_at=occurred_at,
             transactional=transactional,
-            session=session,
         )
+        if emitted is None:
+            return None
+        event, event_id = emitted
+        return as_event(state, event) if event_id == event.id else load(state, given, event_id)
 
     def connect(
         self,
@@ -219,25 +231,7 @@ class Webhooks:
         :raises UnknownEventType: the catalogue has no such event type.
         """
         self.catalog[event_type]
-
-        def receive(sender: Any, **values: Any) -> None:
-            state = None
-            try:
-                state = _state_for(sender)
-                if state is None or state.hooks is not self.hooks:
-                    return
-                built = build(sender, **values)
-                if built is None:
-                    return
-                parts = built if isinstance(built, tuple) else (built,)
-                data, tenant, session = parts + (None,) * (3 - len(parts))
-                outbox.emit(state, event_type, data, tenant=tenant, session=session, shielded=True)
-            except Exception as error:
-                _raise_or_log(
-                    "The event %s could not be made from a signal", event_type, error, state
-                )
-
-        signal.connect(receive, weak=False)
+        signal.connect(signal_receivers.receiver_of(self.hooks, event_type, build), weak=False)
 
     def create_endpoint(
         self,
@@ -374,89 +368,5 @@ class Webhooks:
         return function
 
 
-_UNRECORDED = "The event %s could not be recorded"
-
-
-def _state_for(sender: Any) -> State | None:
-    """The application that a signal speaks of: its sender, else the current one.
-
-    :return: ``None`` when that one is without Flask-Webhooks.
-    :raises ConfigurationError: the sender is not an application, and there is no current one.
-    """
-    app = unwrap(sender)
-    if not isinstance(app, Flask):
-        if not has_app_context():
-            return state_of()
-        app = unwrap(current_app)
-    state: State | None = app.extensions.get(EXTENSION)
-    return state
-
-
-def _receive(event_type: str) -> Callable[..., None]:
-    def receive(
-        sender: Any,
-        *,
-        data: Mapping[str, Any] | None = None,
-        tenant: str | None = None,
-        idempotency_key: str | None = None,
-        occurred_at: datetime | None = None,
-        session: Session | scoped_session[Any] | None = None,
-        **others: Any,
-    ) -> None:
-        try:
-            state = _state_for(sender)
-        except Exception as error:
-            # There is no application, or a proxy for it that knows none.
-            _raise_or_log(_UNRECORDED, event_type, error, None)
-            return
-        if state is None:
-            return
-        _report_keywords(state, event_type, others)
-        try:
-            outbox.emit(
-                state,
-                event_type,
-                {} if data is None else data,
-                tenant=tenant,
-                idempotency_key=idempotency_key,
-                occurred_at=occurred_at,
-                session=session,
-                shielded=True,
-            )
-        except Exception as error:
-            # A fault of ours, or in the data, must not break the login that it reports.
-            _raise_or_log(_UNRECORDED, event_type, error, state)
-
-    return receive
-
-
-def _report_keywords(state: State, event_type: str, unknown: Iterable[str]) -> None:
-    """Raise for keywords that a signal does not take in development, else log each of them once.
-
-    A login that works must not break in production because of the signal that tells of it.
-    """
-    for name in sorted(unknown):
-        error = signals.unknown_keyword(event_type, name)
-        if state.settings.validate_data == "raise":
-            raise error
-        if (event_type, name) not in state.reported_keywords:
-            state.reported_keywords.add((event_type, name))
-            logger.error("%s The event is recorded without it.", error)
-
-
-def _raise_or_log(message: str, event_type: str, error: Exception, state: State | None) -> None:
-    """Log why a signal made no event. What has ended the host's transaction is raised: it has to repeat that."""
-    if state is not None and ends_transaction(error, state.own_engine):
-        raise error
-    if (
-        state is not None
-        and state.settings.validate_data == "raise"
-        and isinstance(error, InvalidData)
-    ):
-        raise error
-    log_without_locals(logger, message, event_type, error=error)
-
-
-# Once for the process, not for each application: receivers are found by application when a signal comes.
-for _name, _signal in signals.SIGNALS.items():
-    _signal.connect(_receive(_name), weak=False)
+# Once for the process, not for each application: receivers find the application when a signal comes.
+signal_receivers.connect_builtin()

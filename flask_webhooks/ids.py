@@ -10,11 +10,12 @@ Tenants have ids of the host's, which come in many types and are text here.
 from __future__ import annotations
 
 import os
-import secrets
+import struct
 import threading
 import time
 from datetime import datetime
 from enum import Enum
+from itertools import accumulate
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 #: Length of the part after the underscore.
@@ -23,6 +24,9 @@ LENGTH = 26
 MAX_LENGTH = 32
 
 _RANDOM_BITS = 80
+#: Two characters for ten bits, and where each ten bits begin.
+_PAIRS = [one + two for one in ALPHABET for two in ALPHABET]
+_SHIFTS = range(120, -1, -10)
 
 
 class _Sequence:
@@ -32,14 +36,18 @@ class _Sequence:
         self._lock = threading.Lock()
         self._last = 0
 
-    def next(self, milliseconds: int) -> int:
-        number = (milliseconds << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
+    def take(self, milliseconds: int, count: int) -> list[int]:
+        """Return the next numbers, in their order."""
+        random = os.urandom(_RANDOM_BITS // 8 + 4 * count)
+        number = (milliseconds << _RANDOM_BITS) | int.from_bytes(random[4 * count :])
+        # A random step keeps numbers of one millisecond apart from those of other processes.
+        steps = [1 + step for step in struct.unpack_from(f"{count}I", random)]
         with self._lock:
             if number <= self._last and self._last >> _RANDOM_BITS >= milliseconds:
-                # A random step keeps numbers of one millisecond apart from those of other processes.
-                number = self._last + 1 + secrets.randbits(32)
-            self._last = number
-        return number
+                number = self._last + steps[0]
+            numbers = list(accumulate(steps[1:], initial=number))
+            self._last = numbers[-1]
+        return numbers
 
     def restart(self) -> None:
         self.__init__()  # type: ignore[misc]
@@ -56,9 +64,14 @@ def new_id(prefix: str, milliseconds: int | None = None) -> str:
     :param prefix: short noun without underscore, ``evt``.
     :param milliseconds: Unix time in milliseconds; the current time when not given.
     """
+    return new_ids(prefix, 1, milliseconds)[0]
+
+
+def new_ids(prefix: str, count: int, milliseconds: int | None = None) -> list[str]:
+    """Make so many identifiers, at least one, in their order."""
     if milliseconds is None:
         milliseconds = time.time_ns() // 1_000_000
-    return _written(prefix, _sequence.next(milliseconds))
+    return [_written(prefix, number) for number in _sequence.take(milliseconds, count)]
 
 
 def lowest_id(prefix: str, moment: datetime) -> str:
@@ -67,8 +80,7 @@ def lowest_id(prefix: str, moment: datetime) -> str:
 
 
 def _written(prefix: str, number: int) -> str:
-    characters = [ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)]
-    return f"{prefix}_{''.join(characters)}"
+    return f"{prefix}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
 
 def host_id(value: object) -> str | None:

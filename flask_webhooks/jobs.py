@@ -7,19 +7,19 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from rq import get_current_job
 
-from .bulk import calling, pruning
-from .bulk.neglected import Neglected
+from .bulk import pruning
+from .bulk.neglected import Neglected, anything_waiting
+from .db.clock import DatabaseClock
+from .db.locks import reading
 from .delivery.claim import Claimer
-from .delivery.clock import DatabaseClock
 from .delivery.drain import Drain
-from .delivery.locks import reading
 from .errors import ConfigurationError
 from .state import State, state_of, unwrap
 
@@ -34,20 +34,22 @@ HOP_PAUSE = (0.05, 0.5)
 
 _app: Flask | None = None
 _clock: DatabaseClock | None = None
+#: Keys of the queues that our Worker serves, where its drains stay as long as no job waits in them.
+_queues: tuple[str, ...] = ()
 
 
 def drain(installation: str, hops: int = 0) -> int:
     """The RQ job: deliver what is due; returns how many attempts were made.
 
-    :param installation: whose alarm this is.
+    :param installation: whose job this is.
     :param hops: how often it met workers of another installation.
     :raises ConfigurationError: the worker has no application: FLASK_APP is not set.
     """
     state = state_of(find_app())
     after_fork(state)
     if installation != state.settings.installation:
-        with contextlib.closing(state.alarm.connect()) as client:
-            enqueue, ttl = state.alarm.enqueue, current_ttl()
+        with contextlib.closing(state.worker_queue.connect()) as client:
+            enqueue, ttl = state.worker_queue.enqueue, current_ttl()
             again = partial(enqueue, client, hops + 1, installation, ttl)
             pass_on(state, installation, hops, again, ttl)
         return 0
@@ -56,7 +58,14 @@ def drain(installation: str, hops: int = 0) -> int:
         return Drain(state, other=Neglected(state)).run()
     # RQ names the job in the environment of a work-horse, but not where it runs jobs in the worker itself.
     parent = os.getppid() if os.environ.get("RQ_JOB_ID") == job.id else None
-    running = Drain(state, job.worker_name, parent, clock=_clock, other=Neglected(state))
+    running = Drain(
+        state,
+        job.worker_name,
+        parent,
+        other=Neglected(state),
+        clock=_clock,
+        queues=() if parent is None else _queues,
+    )
     delivered = running.run()
     if parent is not None and running.cut_off:
         # All is written that matters. RQ would wait for Redis, and again, long after we must be gone.
@@ -79,15 +88,15 @@ def sweep(state: State) -> bool:
             due = Claimer(state).anything_due(connection, now)
         pruning.start_if_due(state, connection, now)
         with reading(connection):
-            tasks = calling.anything_waiting(state, connection)
+            tasks = anything_waiting(state, connection)
     if not due and not tasks:
         return False
-    client = state.alarm.connect()
+    client = state.worker_queue.connect()
     try:
         if due:
-            state.alarm.ring(client)
+            state.worker_queue.notify(client)
         if tasks:
-            calling.enqueue(state, client)
+            state.worker_queue.request_task_worker(client)
     finally:
         client.close()
     return True
@@ -100,6 +109,15 @@ def use_app(app: Flask, clock: DatabaseClock | None = None) -> None:
     """
     global _app, _clock
     _app, _clock = app, clock
+
+
+def let_drains_stay(queues: Sequence[str]) -> None:
+    """Have the drains of this process's forks stay, until a job waits in one of these queues.
+
+    :param queues: their keys in Redis; none has drains leave when they have lingered.
+    """
+    global _queues
+    _queues = tuple(queues)
 
 
 def find_app() -> Flask:

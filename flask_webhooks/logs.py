@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
@@ -60,24 +59,18 @@ def log_without_locals(
         logger.error(f"{message}\n%s", *args, redact(text))  # noqa: G004
 
 
-@contextmanager
-def hidden_data() -> Iterator[None]:
-    """Let no database error out of the block with what was to be written: hosts log it, and report it."""
-    try:
-        yield
-    except StatementError as error:
-        error.hide_parameters = True
-        error.params = None
-        if isinstance(error, DBAPIError) and error.orig is not None:
-            # The lines after the first quote the row.
-            error.orig.args = tuple(
-                part.partition("\n")[0] if isinstance(part, str) else part
-                for part in error.orig.args
-            )
-            error.args = tuple(
-                part.partition("\n")[0] if isinstance(part, str) else part for part in error.args
-            )
-        raise
+def hide_data(error: StatementError) -> None:
+    """Take what was to be written out of a database error: hosts log it, and report it."""
+    error.hide_parameters = True
+    error.params = None
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        # The lines after the first quote the row.
+        error.orig.args = tuple(
+            part.partition("\n")[0] if isinstance(part, str) else part for part in error.orig.args
+        )
+        error.args = tuple(
+            part.partition("\n")[0] if isinstance(part, str) else part for part in error.args
+        )
 
 
 #: Errors whose text says what to do, or whose traceback shows the parameters of a statement.

@@ -151,6 +151,7 @@ def attempt_members(attempt: Attempt) -> dict[str, Any]:
         "outcome": attempt.outcome,
         "status": attempt.status,
         "error": attempt.error,
+        "error_code": attempt.error_code,
         "url": attempt.url,
         "address": attempt.address,
         "request_headers": attempt.request_headers,

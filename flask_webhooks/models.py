@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.util import OrderedSet
 
 from . import ids
+from .attempt_errors import stored_error
 from .columns import JsonText, LongText, SealedText, TenantId, UtcDateTime, utc_now
 from .errors import ConfigurationError
 from .vault import Sealed
@@ -331,8 +332,11 @@ class Attempt(Row):
     #: An `Outcome` of `delivery.outcome`.
     outcome: Mapped[str] = mapped_column(String(32))
     status: Mapped[int | None] = mapped_column()
-    #: What went wrong, for people; never holds a secret.
-    error: Mapped[str | None] = mapped_column(String(500))
+    #: What went wrong, as a code of `attempt_errors` and what stands in its sentence; never holds a secret.
+    error_code: Mapped[str | None] = mapped_column(String(32))
+    error_params: Mapped[dict[str, str] | None] = mapped_column(JsonText)
+    #: The sentence itself, where a worker without codes wrote it.
+    error_stored: Mapped[str | None] = mapped_column("error", String(500))
     #: The URL as shown, and the address that the connection went to.
     url: Mapped[str] = mapped_column(String(2048))
     address: Mapped[str | None] = mapped_column(String(64))
@@ -345,6 +349,11 @@ class Attempt(Row):
     response_cut: Mapped[bool] = mapped_column(default=False)
     #: Milliseconds by phase (``connect``, ``wait``, ``read``), where they were measured.
     timings: Mapped[dict[str, float] | None] = mapped_column(JsonText)
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, in English for people; a `Text` where it can be translated."""
+        return stored_error(self.error_code, self.error_params, self.error_stored)
 
 
 #: Upper bounds in milliseconds of the response time buckets; slower ones go to the last bucket.

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
+from flask.globals import app_ctx
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event as sa_event
 
 from .addresses import NetworkPolicy
-from .alarm import Alarm
 from .catalog import Catalog
 from .config import Settings
 from .errors import ConfigurationError
@@ -25,12 +25,14 @@ from .formats import Formats
 from .models import Models
 from .unwritten import Unwritten
 from .vault import Vault
+from .wakeup.notifier import Notifier
+from .wakeup.worker_queue import WorkerQueue
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from .models import Endpoint
-    from .records import Draft
+    from .outbox.store import NewEvent
 
 EXTENSION = "webhooks"
 
@@ -54,7 +56,7 @@ class Observer(Protocol):
     """What is told of emitted events."""
 
     def __call__(
-        self, state: State, draft: Draft, session: Session | None, transactional: bool
+        self, state: State, event: NewEvent, session: Session | None, transactional: bool
     ) -> None:
         """Take note of an event.
 
@@ -93,7 +95,8 @@ class State:
     catalog: Catalog
     formats: Formats
     hooks: Hooks
-    alarm: Alarm
+    worker_queue: WorkerQueue
+    notifier: Notifier
     #: The process that this was made in, or last used in; a fork must not use its connections.
     pid: int = field(default_factory=os.getpid, init=False)
     #: Event types, and what was wrong with their data, of which the log has been told.
@@ -109,8 +112,7 @@ class State:
     def engine(self) -> sa.Engine:
         """The engine of the database that holds our tables."""
         if self._engine is None:
-            current = has_app_context() and unwrap(current_app) is self.app
-            with nullcontext() if current else self.app.app_context():
+            with nullcontext() if is_current(self) else self.app.app_context():
                 self._engine = self.db.engines[self.settings.bind_key]
         return self._engine
 
@@ -204,6 +206,11 @@ def state_of(app: Flask | None = None) -> State:
             f"Flask-Webhooks is not set up for the application {app.name!r}: call webhooks.init_app(app)."
         )
     return state
+
+
+def is_current(state: State) -> bool:
+    """Return whether we are in the application's context."""
+    return has_app_context() and app_ctx.app is state.app
 
 
 def unwrap(sender: Any) -> Any:

@@ -13,13 +13,13 @@ from typing import Any
 
 import redis
 
-from .bulk.calling import anything_waiting, enqueue, others_wait, put
+from .bulk.neglected import anything_waiting
 from .bulk.runner import run_next
-from .delivery.locks import reading
+from .db.locks import reading
 from .jobs import after_fork, current_ttl, find_app, pass_on
 from .logs import without_stop
-from .redis_trouble import explain
 from .state import State, state_of
+from .wakeup.redis_trouble import explain
 
 logger = logging.getLogger("flask_webhooks.tasks")
 
@@ -38,11 +38,11 @@ def run(installation: str, hops: int = 0) -> None:
     """
     state = state_of(find_app())
     after_fork(state)
-    client = state.alarm.connect()
+    client = state.worker_queue.connect()
     try:
         if installation != state.settings.installation:
-            ttl = current_ttl()
-            again = partial(put, state, client, installation, hops + 1, ttl)
+            enqueue, ttl = state.worker_queue.enqueue_task, current_ttl()
+            again = partial(enqueue, client, hops + 1, installation, ttl)
             pass_on(state, installation, hops, again, ttl)
             return
         with told_to_stop() as stopping:
@@ -74,7 +74,7 @@ class Slice:
         if spent < SHORT_SLICE:
             return False
         try:
-            return others_wait(self._state, self._client)
+            return bool(self._state.worker_queue.queue(self._client).count)
         except redis.RedisError:
             return False
 
@@ -104,7 +104,7 @@ def told_to_stop() -> Iterator[threading.Event]:
 
 def _call_again(state: State, client: redis.Redis) -> None:
     try:
-        enqueue(state, client)
+        state.worker_queue.request_task_worker(client)
     except redis.RedisError as error:
         logger.warning(
             "%s. The next sweep goes on with the tasks", without_stop(str(explain(error)))

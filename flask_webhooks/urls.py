@@ -1,7 +1,7 @@
 """What a customer may type as the URL of an endpoint.
 
 This judges early and with words that help. It resolves no names, so it is a courtesy to people and not the
-protection: that is :mod:`flask_webhooks.guard`, at the socket.
+protection: that is `delivery.http.transfer`, at the socket.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def check_url(
     tail = _NOT_IN_URL.sub(lambda found: quote(found[0], safe=""), tail)
     normal = f"{scheme}://{host}{colon_port}{slash}{tail}"
     _check_length(normal, max_length)
-    _check_same_to_client(normal, scheme, host, port or usual_port)
+    _check_same_to_others(normal, scheme, host, port or usual_port)
     return normal
 
 
@@ -134,7 +134,7 @@ def _split_authority(authority: str) -> tuple[str, int | None]:
 def _check_host(typed: str, policy: NetworkPolicy) -> str:
     host = unquote(typed)
     try:
-        # yarl maps international names (and full-width digits) just as it will when we send.
+        # yarl maps international names (and full-width digits) to what is sent.
         ascii_host = host if host.startswith("[") else URL.build(scheme="https", host=host).raw_host
         address = literal_address(ascii_host or "")
     except ValueError:
@@ -203,8 +203,8 @@ def _blocked(host: str, reason: str, address: str = "") -> BlockedAddress:
     )
 
 
-def _check_same_to_client(url: str, scheme: str, host: str, port: int) -> None:
-    """Hold that aiohttp will read out of the URL what was vetted: parsers differ, and change."""
+def _check_same_to_others(url: str, scheme: str, host: str, port: int) -> None:
+    """Hold that another parser reads out of the URL what was vetted: parsers differ, and change."""
     try:
         seen = [URL(url), URL(url, encoded=True)]
         parts = {(each.scheme, each.user, each.host_subcomponent, each.port) for each in seen}

@@ -27,15 +27,15 @@ from sqlalchemy.exc import DBAPIError
 
 from . import jobs
 from .config import Settings
+from .db.clock import DatabaseClock
 from .delivery import heartbeat, machine
-from .delivery.clock import DatabaseClock
-from .delivery.rehearsal import freeze, rehearse
 from .delivery.retention import prune
+from .delivery.warmup import freeze, warm_up
 from .errors import WebhooksError
 from .logs import safe_text
 from .narrow import unicode_trouble
-from .redis_trouble import explain
 from .state import State, state_of
+from .wakeup.redis_trouble import explain
 
 logger = logging.getLogger("flask_webhooks.worker")
 
@@ -79,10 +79,10 @@ class Worker(rq.Worker):
             queues = [rq.Queue(self._webhooks.settings.queue, connection=connection)]
         with _refusal_in_one_line():
             super().__init__(queues, *args, **kwargs)
-            self._webhooks.alarm.check(self.connection)
+            self._webhooks.worker_queue.check(self.connection)
         self.job_monitoring_interval = min(self.job_monitoring_interval, 5)
         self._swept_at = float("-inf")
-        self._rehearsed = False
+        self._warm = False
         self._burst = False
         self._ended = threading.Event()
 
@@ -96,6 +96,7 @@ class Worker(rq.Worker):
         kwargs["with_scheduler"] = True
         self._burst = bool(kwargs.get("burst") or args)
         bounded = any(kwargs.get(name) for name in ("burst", "max_jobs", "max_idle_time"))
+        jobs.let_drains_stay(() if bounded else [queue.key for queue in self.queues])
         worked = False
         try:
             while True:
@@ -209,13 +210,13 @@ class Worker(rq.Worker):
         for trouble in machine.troubles(self._webhooks.settings.concurrency):
             self.log.error("Worker %s: %s", self.name, trouble)
         try:
-            rehearse(self._webhooks)
+            warm_up(self._webhooks)
             with self._webhooks.own_engine.connect() as connection:
                 narrow = unicode_trouble(self._webhooks, connection)
         except DBAPIError as error:
             self.log.warning("The database cannot be used yet: %s", safe_text(error))
         else:
-            self._rehearsed = True
+            self._warm = True
             if narrow is not None:
                 self.log.warning("%s", narrow)
         self._close_connections()
@@ -247,12 +248,12 @@ class Worker(rq.Worker):
                 heartbeat.beat(self._webhooks, connection, sign, now, skew=self._clock.skew)
                 # A job that comes meanwhile waits; drains have longer for this.
                 prune(self._webhooks, connection, now, budget=PRUNE_BUDGET)
-            if not self._rehearsed:
+            if not self._warm:
                 self._warm_up()
         except DBAPIError as error:
             self.log.warning(
-                "The database cannot be used: %s. Where tables are missing, run your migrations or: "
-                "flask webhooks init-db",
+                "The database cannot be used: %s. Where tables are missing or out of date, run your migrations "
+                "or: flask webhooks upgrade-db",
                 safe_text(error),
             )
         except RedisError as error:
@@ -299,7 +300,7 @@ def run(state: State, *, burst: bool = False, name: str | None = None) -> None:
     jobs.use_app(state.app)
     # RQ waits for jobs over it, and sets the time that it may take.
     client = redis.Redis.from_url(state.settings.redis_url)
-    Worker([state.alarm.queue(client)], name=name, connection=client).work(burst=burst)
+    Worker([state.worker_queue.queue(client)], name=name, connection=client).work(burst=burst)
 
 
 def adopt_redis() -> None:
@@ -315,14 +316,14 @@ def adopt_redis() -> None:
     if any(os.environ.get(name) for name in _REDIS_VARIABLES):
         return
     try:
-        alarm = state_of(jobs.find_app()).alarm
+        queue = state_of(jobs.find_app()).worker_queue
     except WebhooksError as error:
         raise click.ClickException(error.message) from error
-    os.environ["REDIS_URL"] = alarm.settings.redis_url
-    with contextlib.closing(alarm.connect()) as client:
+    os.environ["REDIS_URL"] = queue.settings.redis_url
+    with contextlib.closing(queue.connect()) as client:
         try:
             # Before RQ's command asks for the first time, which would end in a traceback.
-            alarm.check(client)
+            queue.check(client)
         except RedisError as error:
             trouble = explain(error)
             if trouble.answered:

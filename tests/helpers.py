@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import pytest
 import sqlalchemy as sa
+import trustme
 from flask import Flask
 
 from flask_webhooks import actions, ids
@@ -165,3 +167,11 @@ def at_once(*functions: Callable[[], T]) -> list[T | Exception]:
 
     with ThreadPoolExecutor(len(functions)) as pool:
         return list(pool.map(run, functions))
+
+
+def trust(monkeypatch: pytest.MonkeyPatch, directory: Path, *authorities: trustme.CA) -> None:
+    """Have workers trust these authorities and no others."""
+    file = directory / "authorities.pem"
+    file.write_bytes(b"".join(authority.cert_pem.bytes() for authority in authorities))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)

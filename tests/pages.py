@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from flask_webhooks import actions
 from flask_webhooks.access import Access
+from flask_webhooks.attempt_errors import REFUSED_WITH
 from flask_webhooks.columns import JsonText, LongText, SealedText, utc_now
 from flask_webhooks.state import state_of
 
@@ -432,7 +433,8 @@ def _answer_with(app: Flask, endpoint_id: str, text: str) -> None:
                 response_body=text,
                 response_cut=True,
                 response_headers=[["X-Answer", text], [text, "x"]],
-                error=text,
+                error_code=REFUSED_WITH.code,
+                error_params={"status": "200", "said": text},
                 actor=text,
                 url=f"https://example.com/{text}",
             )
@@ -454,13 +456,14 @@ def _attempted(app: Flask) -> dict[str, str]:
 
 #: Columns that decide what a page shows, or which rows belong together: only our own code writes them.
 _DECIDING = {
-    *("id", "kind", "state", "trigger", "outcome", "format", "bucket"),
+    *("id", "kind", "state", "trigger", "outcome", "error_code", "format", "bucket"),
     # Of a task.
     *("filter", "cursor", "bound"),
 }
 #: What stands in columns of JSON.
 _JSON: dict[str, Any] = {
     "events": [HOSTILE],
+    "error_params": {"status": HOSTILE, "said": HOSTILE},
     "request_headers": [[HOSTILE, HOSTILE]],
     "response_headers": [[HOSTILE, HOSTILE]],
     "changes": {HOSTILE: [HOSTILE, HOSTILE], "events": [None, [HOSTILE]]},

@@ -91,7 +91,7 @@ def awake(app: Flask) -> bool:
     """Whether the workers were told that there is something to do, since the last time asked."""
     state = state_of(app)
     with redis.Redis.from_url(state.settings.redis_url) as client:
-        return bool(client.delete(state.alarm.keys.dirty))
+        return bool(client.delete(state.worker_queue.keys.dirty))
 
 
 # -- create -------------------------------------------------------------------------------------------

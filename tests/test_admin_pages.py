@@ -17,9 +17,9 @@ from flask_webhooks.admin import banners, display, wording
 from flask_webhooks.delivery.heartbeat import Sign, beat
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.queries import Backlog, EngineReport
-from flask_webhooks.redis_trouble import Kind, RedisTrouble
 from flask_webhooks.rendering import EXAMPLE_SECRET
 from flask_webhooks.state import state_of
+from flask_webhooks.wakeup.redis_trouble import Kind, RedisTrouble
 
 from .delivering import deliveries, drain, emit, webhooks_of
 from .helpers import (
@@ -429,7 +429,7 @@ def test_banners_from_the_registries_of_rq(
 
 def test_health_of_an_installation_at_work(app: Flask, browser: Browser, redis_url: str) -> None:
     add_delivery(app, add_endpoint(app), due_at=datetime(2026, 1, 1, tzinfo=UTC))
-    client = state_of(app).alarm.connect()
+    client = state_of(app).worker_queue.connect()
     client.sadd("rq:workers:webhooks", "rq:worker:one", "rq:worker:killed-long-ago")
     client.hset("rq:worker:one", "queues", "webhooks")
     client.set("rq:scheduler-lock:webhooks", "one")
@@ -482,7 +482,7 @@ def test_worker_of_ours_that_was_killed_is_not_believed(
     app: Flask, browser: Browser, registered: list[str], shown: bool
 ) -> None:
     state = state_of(app)
-    client = state.alarm.connect()
+    client = state.worker_queue.connect()
     for name in registered:
         client.sadd("rq:workers:webhooks", f"rq:worker:{name}")
         client.hset(f"rq:worker:{name}", "queues", "webhooks")

@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -16,13 +16,13 @@ from flask import Flask
 
 from flask_webhooks import actions
 from flask_webhooks.access import system_access
+from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import drain as drain_module
-from flask_webhooks.delivery import flight as flight_module
+from flask_webhooks.delivery import in_flight as flight_module
 from flask_webhooks.delivery.claim import Claim, Claimer, Room
-from flask_webhooks.delivery.clock import DatabaseClock
-from flask_webhooks.delivery.flight import Flight
+from flask_webhooks.delivery.http.client import Client
+from flask_webhooks.delivery.in_flight import InFlight
 from flask_webhooks.delivery.outcome import Released, Sent, Unsettled
-from flask_webhooks.delivery.send import Sender
 from flask_webhooks.delivery.settle import Settler
 from flask_webhooks.models import EndpointState
 from flask_webhooks.state import state_of
@@ -182,34 +182,37 @@ def test_endpoint_with_nothing_in_flight_does_not_wait_behind_what_was_claimed_a
 # -- what waits ----------------------------------------------------------------------------------------
 
 
+@contextmanager
+def in_flight(app: Flask, slots: int = 1) -> Iterator[tuple[InFlight, Client, DatabaseClock]]:
+    """The requests of a drain, and the client that makes them."""
+    state = state_of(app)
+    clock = DatabaseClock()
+    with state.engine.connect() as connection:
+        clock.read(connection)
+    client = Client(state.policy, state.settings.max_response_bytes)
+    try:
+        yield InFlight(state, client, clock, slots), client, clock
+    finally:
+        client.close()
+
+
 def fly(
     app: Flask,
     waiting: Sequence[Flying],
-    then: Callable[[Flight], None] = lambda flight: None,
-    places: int = 1,
+    then: Callable[[InFlight], None] = lambda flight: None,
+    slots: int = 1,
 ) -> tuple[list[Sent], list[Released]]:
-    """Let deliveries wait for places, and what ends for the settlement."""
-
-    async def run() -> Flight:
-        landed = asyncio.Event()
-        state = state_of(app)
-        clock = DatabaseClock()
-        with state.engine.connect() as connection:
-            clock.read(connection)
-        async with Sender(state) as sender:
-            flight = Flight(sender, clock, landed.set, places)
-            for claimed, target in waiting:
-                flight.wait(claimed, target)
-            then(flight)
-            while len(flight):
-                await landed.wait()
-                landed.clear()
-                assert len(flight) <= places
-        return flight
-
-    flight = asyncio.run(run())
-    assert flight.waiting == 0
-    return flight.take_outcomes(1000)
+    """Let deliveries wait for slots, and what ends for the settlement."""
+    with in_flight(app, slots) as (flight, client, _):
+        for claimed, target in waiting:
+            flight.wait(claimed, target)
+        then(flight)
+        while len(flight):
+            client.run(1.0)
+            flight.advance()
+            assert len(flight) <= slots
+        assert flight.waiting == 0
+        return flight.take_outcomes(1000)
 
 
 def ids_of(items: Sequence[Sent | Released]) -> list[str]:
@@ -286,7 +289,7 @@ def test_what_waits_too_long_is_given_back(
     waiting = worker.take()
     fresh: list[int] = []
 
-    def look(flight: Flight) -> None:
+    def look(flight: InFlight) -> None:
         flight.release_overdue()
         fresh.append(flight.waiting)
         monkeypatch.setattr(flight_module, "LONGEST_WAIT", -1.0)
@@ -303,11 +306,11 @@ def test_what_waits_is_given_back_at_a_stop(app: Flask, worker: Worker, receiver
     add_endpoint(app, receiver.url("/slow/0.2"))
     emit(app, 4)
 
-    def stop(flight: Flight) -> None:
+    def stop(flight: InFlight) -> None:
         flight.close()
         flight.release_waiting()
 
-    sent, released = fly(app, worker.take(), stop, places=2)
+    sent, released = fly(app, worker.take(), stop, slots=2)
     assert (len(sent), len(released)) == (2, 2)
 
 
@@ -318,20 +321,15 @@ def test_request_that_was_answered_after_its_lease_frees_no_place(
     emit(app, 2)
     flying = worker.take()
     found: list[Unsettled] = []
-
-    async def run() -> None:
-        clock = DatabaseClock()
-        async with Sender(state_of(app)) as sender:
-            flight = Flight(sender, clock, lambda: None, places=2)
-            for claimed, target in flying:
-                flight.wait(claimed, target)
-            while len(flight):
-                await asyncio.sleep(0.01)
-            found.append(flight.unsettled())
-            clock._base += timedelta(minutes=5)
-            found.append(flight.unsettled())
-
-    asyncio.run(run())
+    with in_flight(app, slots=2) as (flight, client, clock):
+        for claimed, target in flying:
+            flight.wait(claimed, target)
+        while len(flight):
+            client.run(1.0)
+            flight.advance()
+        found.append(flight.unsettled())
+        clock._base += timedelta(minutes=5)
+        found.append(flight.unsettled())
     assert [item.answered for item in found] == [{endpoint_id: 2}, {}]
 
 
@@ -343,15 +341,15 @@ def test_drain_sends_ahead_and_keeps_every_cap(app: Flask, receiver: Receiver) -
         add_endpoint(app, receiver.url(f"/ok/{number}"))
     emit(app, 150)
     waited: list[int] = []
-    fill = Flight._fill_places
+    fill = InFlight._fill_slots
 
-    def look(flight: Flight) -> None:
+    def look(flight: InFlight) -> None:
         waited.append(flight.waiting)
         assert len(flight) <= 40
         fill(flight)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Flight, "_fill_places", look)
+        patch.setattr(InFlight, "_fill_slots", look)
         assert drain(app, concurrency=40, endpoint_concurrency=16) == 900
     assert max(waited) > 0
     assert states(app) == {"succeeded": 900}
@@ -365,7 +363,7 @@ def test_drain_that_stops_gives_back_what_waits(app: Flask, receiver: Receiver) 
     emit(app, 200)
     thread = DrainThread(app, concurrency=32, endpoint_concurrency=16)
     thread.start()
-    wait_until(lambda: hasattr(thread.drain, "_flight") and thread.drain._flight.waiting > 4, 20)
+    wait_until(lambda: thread.drain._in_flight.waiting > 4, 20)
     thread.drain.stop()
     thread.join(8)
     assert not thread.is_alive()
@@ -479,7 +477,9 @@ def test_what_was_claimed_while_its_endpoint_said_goodbye_is_not_sent(
         found = claim_as_ever(self, *arguments)
         if found.claimed and receiver.requests:
             receiver._loop.call_soon_threadsafe(leave.set)
-            wait_until(lambda: thread.drain._flight.unsettled().troubled)
+            # As while it waits for PostgreSQL.
+            client = thread.drain._client
+            wait_until(lambda: client.run(0.1) or client._ended)
         return found
 
     monkeypatch.setattr(Receiver, "_answer", gone)

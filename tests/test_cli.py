@@ -417,11 +417,11 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_missing_tables_end_with_what_to_run(bare_app: Flask, command: list[str]) -> None:
     line = refused(run(bare_app, *command))
-    assert "flask webhooks init-db" in line
+    assert "flask webhooks upgrade-db" in line
     assert "flask db upgrade" in line
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, ["init-db"]])
+@pytest.mark.parametrize("command", [*COMMANDS, ["init-db"], ["upgrade-db"]])
 @pytest.mark.parametrize(
     "url",
     ["sqlite:////nowhere/at/all.sqlite", "postgresql+psycopg://ann:hush@127.0.0.1:1/nothing"],
@@ -459,7 +459,7 @@ def test_a_process_ends_without_traceback(config: dict[str, Any]) -> None:
     result = flask(config, "endpoints", "list")
     assert (result.returncode, result.stdout) == (1, "")
     [line] = result.stderr.splitlines()
-    assert "init-db" in line
+    assert "flask webhooks upgrade-db" in line
 
 
 @pytest.mark.parametrize("command", [["worker"], ["endpoints", "list"], ["--help"]])
@@ -527,7 +527,7 @@ def test_sentences_end_once(redis_url: str, caplog: pytest.LogCaptureFixture) ->
     )
     db = SQLAlchemy(app)
     Webhooks(db, app)
-    state_of(app).alarm.wake()
+    state_of(app).notifier.notify()
     assert "Could not wake the webhook workers: " in caplog.text
     assert ". Nothing is lost" in caplog.text
     assert ".." not in caplog.text

@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 
 from example_app.services import PostgresServer
-from flask_webhooks.delivery.locks import reading
+from flask_webhooks.db.locks import reading
 from flask_webhooks.errors import DatabaseError
 from flask_webhooks.state import state_of
 
@@ -151,10 +151,10 @@ def test_missing_tables_are_a_message_on_pages_and_in_answers(
     )
     app.register_blueprint(webhooks_of(app).api_blueprint(), url_prefix=PREFIX)
     for path in ("/", "/endpoints/new", "/deliveries", "/events", "/overview", "/health", "/tasks"):
-        assert "flask webhooks init-db" in Browser(app).get(path, 503).text
+        assert "flask webhooks upgrade-db" in Browser(app).get(path, 503).text
     for path in ("/endpoints", "/deliveries", "/events", "/health"):
         assert Api(app).get(path, 503)["code"] == "database_error"
-    with app.app_context(), pytest.raises(DatabaseError, match="flask webhooks init-db"):
+    with app.app_context(), pytest.raises(DatabaseError, match="flask webhooks upgrade-db"):
         webhooks_of(app).create_endpoint("https://example.com/hook")
     assert "A request to the database failed" in caplog.text
     assert "SELECT" not in caplog.text

@@ -15,10 +15,10 @@ from rq import Queue
 
 from example_app.services import RedisServer
 from flask_webhooks.columns import utc_now
-from flask_webhooks.delivery import housekeeping
-from flask_webhooks.delivery.clock import DatabaseClock
+from flask_webhooks.db.clock import DatabaseClock
+from flask_webhooks.delivery import maintenance
 from flask_webhooks.delivery.drain import SETTLE_PAUSE, Drain
-from flask_webhooks.delivery.send import Sender
+from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.signals import delivery_succeeded
 from flask_webhooks.state import state_of
 from tests.delivering import (
@@ -52,7 +52,7 @@ def listening(app: Flask, redis_url: str) -> set[str]:
     """The drains that wake-ups go to."""
     with redis.Redis.from_url(redis_url) as client:
         now = client.time()[0] * 1000
-        found = client.zrangebyscore(state_of(app).alarm.keys.listening, now, "+inf")
+        found = client.zrangebyscore(state_of(app).worker_queue.keys.listening, now, "+inf")
         return {item.decode() for item in found}
 
 
@@ -124,21 +124,21 @@ def test_first_request_is_a_few_statements_away(
 ) -> None:
     """With the worker's clock no more than a claim needs; BEGIN, which only SQLite shows, is not counted."""
     # On a busy machine it would come in between.
-    monkeypatch.setattr(housekeeping, "FIRST", 60.0)
+    monkeypatch.setattr(maintenance, "FIRST", 60.0)
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app)
     clock = DatabaseClock()
     with state_of(app).engine.connect() as connection:
         clock.read(connection)
     before: list[list[str]] = []
-    send = Sender.send
+    start = Client.start
     with statements(app) as executed:
 
-        async def note(*arguments: Any) -> Any:
+        def note(*arguments: Any) -> Any:
             before.append([item for item in executed if item.split()[0] != "BEGIN"])
-            return await send(*arguments)
+            return start(*arguments)
 
-        monkeypatch.setattr(Sender, "send", note)
+        monkeypatch.setattr(Client, "start", note)
         assert Drain(state_of(app), clock=clock).run() == 1
     [needed] = before
     # Look, lock, terms, in flight, pick, lease, endpoint; on SQLite one that takes the lock, one that reads.
@@ -170,7 +170,7 @@ def test_a_full_drain_summons_another_worker(
     with redis.Redis.from_url(redis_url) as client:
         queue = Queue("webhooks", connection=client)
         client.delete(queue.key)
-        client.delete(state_of(app).alarm.keys.waiting)
+        client.delete(state_of(app).worker_queue.keys.waiting)
         # Two workers are there; one of them runs this drain.
         client.sadd("rq:workers:webhooks", "rq:worker:one", "rq:worker:two")
         drain(app, concurrency=4, endpoint_concurrency=4)
@@ -337,7 +337,7 @@ def test_a_full_drain_leaves_wake_ups_to_one_that_is_idle(
     idle.start()
     wait_until(lambda: idle.drain.id in listening(app, redis_url))
     with redis.Redis.from_url(redis_url) as client:
-        keys = state_of(app).alarm.keys
+        keys = state_of(app).worker_queue.keys
         for count in range(3, 8):
             # As if it had room still: the last to say so is the first to be rung.
             client.zadd(keys.listening, {full.drain.id: int(time.time() * 1000) + 60_000})

@@ -5,37 +5,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import pickle
 import random
 import socket
-import ssl
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from ipaddress import ip_address
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
+from ipaddress import IPv4Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import pytest
-import trustme
-from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from flask_webhooks import addresses
-from flask_webhooks.addresses import literal_address
+from flask_webhooks.addresses import NetworkPolicy, literal_address
+from flask_webhooks.delivery.http import resolver, transfer
+from flask_webhooks.delivery.http.client import Client
+from flask_webhooks.delivery.http.exchange import Exchange
+from flask_webhooks.delivery.http.transfer import MAX_ADDRESSES
 from flask_webhooks.errors import BlockedAddress, ConfigurationError, InvalidURL
-from flask_webhooks.guard import (
-    AddressRefused,
-    Exchange,
-    GuardedConnector,
-    NetworkPolicy,
-    current_exchange,
-)
 from flask_webhooks.urls import check_url
+
+from .raw_server import RawServer
+from .test_http_client import MAX_BODY, OK, Names, perform, post, request, stand_in
 
 DEFAULT = NetworkPolicy()
 LOOPBACK = NetworkPolicy.from_config(["127.0.0.0/8", "::1"])
@@ -484,8 +478,9 @@ def test_url_into_an_allowed_network_may_be_saved(allowed: str, host: str, passe
             checked(f"http://{host}:8000/hook", policy)
 
 
-def test_parsers_agree_on_the_host_of_whatever_is_accepted() -> None:
-    """Pieces that parsers are known to differ on, put together at random."""
+@cache
+def accepted_urls() -> list[tuple[str, str]]:
+    """What was typed, and what became of it: pieces that parsers are known to differ on, put together at random."""
     syntax = ["http:", "https:", "//", "//", "/", "\\", "@", ":", ":80", ":443", "?", "#", "[", "]"]
     hosts = ["[::1]", "[2606::1]", "127.0.0.1", "8.8.8.8", "127.1", "0x7f.1", "localhost"]
     names = ["a.example", "b.example", ".", "user", "::", "-", "_", "xn--", "xn--a", "HTTPS:"]
@@ -493,15 +488,19 @@ def test_parsers_agree_on_the_host_of_whatever_is_accepted() -> None:
     odd = ["\t", " ", "\u200b", ";", "&", "=", "{", "|"]
     pieces = syntax + hosts + names + encoded + odd
     chance = random.Random(2024)
-    accepted = 0
+    accepted = []
     for _ in range(40_000):
         prefix = chance.choice(["", "http://", "https://"])
         typed = prefix + "".join(chance.choices(pieces, k=chance.randint(1, 7)))
         try:
-            result = checked(typed)
+            accepted.append((typed, checked(typed)))
         except InvalidURL:
             continue
-        accepted += 1
+    return accepted
+
+
+def test_parsers_agree_on_the_host_of_whatever_is_accepted() -> None:
+    for typed, result in accepted_urls():
         host = urlsplit(result).hostname
         assert host, typed
         for seen in (URL(result), URL(result, encoded=True)):
@@ -511,95 +510,51 @@ def test_parsers_agree_on_the_host_of_whatever_is_accepted() -> None:
         address = literal_address(host)
         assert address is None or DEFAULT.refusal(address) is None, typed
         assert checked(result) == result
-    assert accepted > 500
+    assert len(accepted_urls()) > 500
+
+
+def test_libcurl_connects_to_what_was_read_out_of_the_url(names: Names) -> None:
+    """Names lead to an address where nothing listens, and all others are refused."""
+    others = IPv4Network("0.0.0.0/0").address_exclude(IPv4Network("127.0.0.9/32"))
+    policy = NetworkPolicy.from_config(["127.0.0.9"], ["::/0", *map(str, others)])
+    urls = sorted({result for _, result in accepted_urls()})
+    hosts = [urlsplit(url).hostname or "" for url in urls]
+    assert len(set(hosts)) > 20
+    for host in hosts:
+        names[host] = ["127.0.0.9"]
+    client = Client(policy, MAX_BODY)
+    with closing(client):
+        for url, host in zip(urls, hosts, strict=True):
+            exchange = post(client, url)
+            literal = literal_address(host)
+            port = urlsplit(url).port or {"http": 80, "https": 443}[urlsplit(url).scheme]
+            expected = f"127.0.0.9:{port}" if literal is None else None
+            refused = None if literal is None else str(literal)
+            assert (exchange.address, exchange.refused_address) == (expected, refused), url
 
 
 # --- Connections ---------------------------------------------------------------------------------
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    return stand_in(monkeypatch)
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    if request.param == "uvloop":
-        return pytest.importorskip("uvloop").run  # type: ignore[no-any-return]
-    return asyncio.run
+def sent(policy: NetworkPolicy, *urls: str, timeout: float = 5.0) -> list[Exchange]:
+    """The exchanges of requests that one client makes one after another."""
+    client = Client(policy, MAX_BODY)
+    with closing(client):
+        return [post(client, url, timeout=timeout) for url in urls]
 
 
-@dataclass
-class Receiver:
-    """A real server, and what reached it."""
-
-    port: int = 0
-    connections: int = 0
-    hosts: list[str] = field(default_factory=list)
-
-
-@asynccontextmanager
-async def receiving(
-    host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-
-    async def answer(request: web.BaseRequest) -> web.Response:
-        await request.read()
-        receiver.hosts.append(request.host)
-        return web.Response(text="thank you")
-
-    server = web.Server(answer)
-
-    def accept() -> asyncio.BaseProtocol:
-        receiver.connections += 1
-        return server()
-
-    listener = await asyncio.get_running_loop().create_server(accept, host, port, ssl=tls)
-    receiver.port = listener.sockets[0].getsockname()[1]
-    try:
-        yield receiver
-    finally:
-        listener.close()
-        await server.shutdown(1)
-
-
-class Answers(AbstractResolver):
-    """A resolver whose owner decides, lookup by lookup, what a name means."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = iter(answers)
-        self.last: list[str] = []
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        self.last = next(self.answers, self.last)
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
-            for address in self.last
-        ]
-
-    async def close(self) -> None: ...
-
-
-def sending(
-    policy: NetworkPolicy, *, trust: ssl.SSLContext | bool = True, **options: Any
-) -> aiohttp.ClientSession:
-    connector = GuardedConnector(policy=policy, ssl=trust, **options)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-
-async def post(
-    session: aiohttp.ClientSession, url: str | URL, **options: Any
-) -> tuple[Exchange, int | Exception]:
-    exchange = Exchange()
-    token = current_exchange.set(exchange)
-    try:
-        async with session.post(url, data=b"{}", allow_redirects=False, **options) as response:
-            await response.read()
-            return exchange, response.status
-    except aiohttp.ClientError as error:
-        return exchange, error
-    finally:
-        current_exchange.reset(token)
+def has_no_connection(exchange: Exchange) -> bool:
+    """Whether there was no connection, and nothing tells of one."""
+    return (
+        (exchange.status, exchange.address, exchange.body) == (None, None, b"")
+        and not (exchange.connected or exchange.reused or exchange.timed_out)
+        and not exchange.headers
+    )
 
 
 @pytest.mark.parametrize(
@@ -614,317 +569,220 @@ async def post(
         "017700000001",
         "[::ffff:127.0.0.1]",
         "[::ffff:7f00:1]",
-        "１２７.０.０.１",
         "0.0.0.0",
         "0",
     ],
 )
-def test_loopback_cannot_be_reached_however_it_is_written(run: Run, host: str) -> None:
-    async def scenario() -> None:
-        async with receiving() as receiver, sending(DEFAULT) as session:
-            url = URL(f"http://{host}:{receiver.port}/")
-            exchange, error = await post(session, url)
-            assert isinstance(error, aiohttp.ClientError)
-            # aiohttp 3.12 hands 127.1 on unread, later versions refuse it themselves.
-            reasons = ("loopback address", "unspecified address", "not an IP address")
-            assert exchange.refused in reasons
-            assert exchange.refused_address is not None
-            assert (exchange.peer, exchange.tried_address, exchange.reused) == (None, None, False)
-            assert receiver.connections == 0
-
-    run(scenario())
+def test_loopback_cannot_be_reached_however_it_is_written(host: str) -> None:
+    with RawServer(OK) as server:
+        [exchange] = sent(DEFAULT, f"http://{host}:{server.port}/")
+        assert exchange.refused in ("loopback address", "unspecified address")
+        assert exchange.refused_address is not None
+        assert exchange.error
+        assert has_no_connection(exchange)
+        assert server.connections == 0
 
 
-def test_ipv6_literals_are_vetted_too(run: Run) -> None:
-    async def scenario() -> None:
-        try:
-            async with receiving("::1") as receiver, sending(DEFAULT) as session:
-                for host in ("[::1]", "[0:0:0:0:0:0:0:1]", "[::]", "[::1%25lo]"):
-                    url = URL(f"http://{host}:{receiver.port}/", encoded=True)
-                    exchange, error = await post(session, url)
-                    assert isinstance(error, aiohttp.ClientError), host
-                    assert exchange.refused is not None, host
-                assert receiver.connections == 0
-            async with receiving("::1") as receiver, sending(LOOPBACK) as session:
-                exchange, status = await post(session, f"http://[::1]:{receiver.port}/")
-                assert (status, exchange.peer) == (200, f"[::1]:{receiver.port}")
-        except OSError as error:
-            pytest.skip(f"no IPv6 on this machine: {error}")
+@pytest.mark.parametrize("host", ["0x7f.1", "127.1", "2130706433", "0"])
+def test_odd_literal_is_vetted_also_where_it_is_taken_for_an_address(host: str) -> None:
+    with RawServer(OK) as server, closing(Client(DEFAULT, MAX_BODY)) as client:
+        plain = request(f"http://127.0.0.1:{server.port}/")
+        odd = replace(request(f"http://{host}:{server.port}/"), name=None)
+        exchanges = perform(client, plain, odd)
+        assert all(item.refused and has_no_connection(item) for item in exchanges)
+        assert server.connections == 0
 
-    run(scenario())
+
+def test_ipv6_literals_are_vetted_too() -> None:
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as error:
+        pytest.skip(f"no IPv6 on this machine: {error}")
+    port = listener.getsockname()[1]
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(OK)
+
+    with listener:
+        for host in ("[::1]", "[0:0:0:0:0:0:0:1]", "[::]", "[::1%25lo]"):
+            [exchange] = sent(DEFAULT, f"http://{host}:{port}/")
+            assert exchange.refused is not None, host
+            assert has_no_connection(exchange), host
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        listener.setblocking(True)
+        threading.Thread(target=answer, daemon=True).start()
+        [exchange] = sent(LOOPBACK, f"http://[::1]:{port}/")
+        assert (exchange.status, exchange.address) == (200, f"[::1]:{port}")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "[::ffff:127.0.0.1]"])
-def test_allowed_network_can_be_reached(run: Run, host: str) -> None:
+def test_allowed_network_can_be_reached(host: str) -> None:
     policy = NetworkPolicy.from_config(["127.0.0.0/8"])
-
-    async def scenario() -> None:
-        async with receiving() as receiver, sending(policy) as session:
-            exchange, status = await post(session, f"http://{host}:{receiver.port}/")
-            assert status == 200
-            assert exchange.refused is None
-            assert exchange.peer is not None
-            assert exchange.peer.endswith(f":{receiver.port}")
-            assert exchange.connect_ms is not None
-            assert exchange.connect_ms > 0
-
-    run(scenario())
+    with RawServer(OK) as server:
+        [exchange] = sent(policy, f"http://{host}:{server.port}/")
+        assert (exchange.status, exchange.refused) == (200, None)
+        assert exchange.address is not None
+        assert exchange.address.endswith(f":{server.port}")
+        assert exchange.timings["connect"] > 0
 
 
-def test_public_name_that_resolves_to_loopback_is_refused(run: Run) -> None:
-    async def scenario() -> None:
-        resolver = Answers(["127.0.0.1", "::1", "10.0.0.1"])
-        async with receiving() as receiver, sending(DEFAULT, resolver=resolver) as session:
-            exchange, error = await post(session, f"http://hooks.example.com:{receiver.port}/")
-            assert isinstance(error, aiohttp.ClientConnectorError)
-            assert isinstance(error.os_error, OSError)
-            assert exchange.refused == "loopback address"
-            assert exchange.refused_address == "127.0.0.1"
-            assert exchange.dns_ms is not None
-            assert receiver.connections == 0
-
-    run(scenario())
+def test_public_name_that_resolves_to_loopback_is_refused(names: Names) -> None:
+    names["hooks.example.com"] = ["127.0.0.1", "::1", "10.0.0.1"]
+    with RawServer(OK) as server:
+        [exchange] = sent(DEFAULT, server.url(host="hooks.example.com"))
+        assert exchange.refused == "loopback address"
+        assert exchange.refused_address == "127.0.0.1"
+        assert exchange.timings["dns"] > 0
+        assert has_no_connection(exchange)
+        assert server.connections == 0
 
 
-def test_name_that_is_rebound_between_two_requests_is_refused(run: Run) -> None:
+@pytest.mark.parametrize("close", [True, False], ids=["new connection", "kept connection"])
+def test_name_that_is_rebound_between_two_requests_is_refused(names: Names, close: bool) -> None:
     """127.0.0.1 plays the public address here, 127.0.0.2 the internal one."""
     policy = NetworkPolicy.from_config(["127.0.0.1/32"])
-
-    async def scenario() -> None:
-        resolver = Answers(["127.0.0.1"], ["127.0.0.2"])
-        async with (
-            receiving("127.0.0.1") as public,
-            receiving("127.0.0.2", public.port) as internal,
-            sending(policy, resolver=resolver, use_dns_cache=False, force_close=True) as session,
-        ):
-            url = f"http://hooks.example.com:{public.port}/"
-            first, status = await post(session, url)
-            assert (status, first.peer) == (200, f"127.0.0.1:{public.port}")
-            second, error = await post(session, url)
-            assert isinstance(error, aiohttp.ClientConnectorError)
-            assert (second.refused, second.refused_address) == ("loopback address", "127.0.0.2")
-            assert second.peer is None
-            assert internal.connections == 0
-
-    run(scenario())
+    with (
+        RawServer(OK, close=close) as public,
+        RawServer(OK, address="127.0.0.2", port=public.port) as internal,
+        closing(Client(policy, MAX_BODY)) as client,
+    ):
+        url = public.url(host="hooks.example.com")
+        names["hooks.example.com"] = ["127.0.0.1"]
+        first = post(client, url)
+        assert (first.status, first.address) == (200, f"127.0.0.1:{public.port}")
+        names["hooks.example.com"] = ["127.0.0.2"]
+        second = post(client, url)
+        assert (second.refused, second.refused_address) == ("loopback address", "127.0.0.2")
+        assert has_no_connection(second)
+        assert internal.connections == 0
+        assert len(public.requests) == 1
 
 
-def test_resolver_that_answers_with_another_name_is_refused(run: Run) -> None:
-    """asyncio itself would resolve what is no address, behind the guard's back."""
-
-    async def scenario() -> None:
-        resolver = Answers(["localhost"])
-        async with receiving() as receiver, sending(LOOPBACK, resolver=resolver) as session:
-            exchange, error = await post(session, f"http://hooks.example.com:{receiver.port}/")
-            assert isinstance(error, aiohttp.ClientConnectorError)
-            assert exchange.refused == "not an IP address"
-            assert receiver.connections == 0
-
-    run(scenario())
+@pytest.mark.parametrize("answer", ["localhost", "127.1", "", "fe80::1%lo"])
+def test_answer_that_is_no_address_is_refused(names: Names, answer: str) -> None:
+    """libcurl reads none of these as the address of a name, and would fail with no word of why."""
+    names["hooks.example.com"] = [answer]
+    policy = NetworkPolicy.from_config(["127.0.0.0/8", "::1", "fe80::/10"])
+    with RawServer(OK) as server:
+        url = server.url(host="hooks.example.com")
+        [exchange] = sent(policy, url)
+        assert exchange.refused in ("not an IP address", "address with a zone")
+        assert exchange.refused_address == answer
+        assert server.connections == 0
+        names["hooks.example.com"] = [answer, "127.0.0.1"]
+        [exchange] = sent(policy, url)
+        assert (exchange.status, exchange.refused) == (200, None)
 
 
 @pytest.mark.parametrize("order", [["10.0.0.1", "127.0.0.1"], ["127.0.0.1", "10.0.0.1"]])
-def test_fine_address_is_used_beside_refused_ones(run: Run, order: list[str]) -> None:
-    async def scenario() -> None:
-        resolver = Answers([*order, "fd00::1"])
-        async with (
-            receiving() as receiver,
-            # What one address is given before the next one is tried.
-            sending(LOOPBACK, resolver=resolver, happy_eyeballs_delay=60.0) as session,
-        ):
-            started = time.monotonic()
-            exchange, status = await post(session, f"http://hooks.example.com:{receiver.port}/")
-            assert (status, exchange.refused) == (200, None)
-            assert exchange.peer == f"127.0.0.1:{receiver.port}"
-            assert time.monotonic() - started < 30
-
-    run(scenario())
+def test_fine_address_is_used_beside_refused_ones(names: Names, order: list[str]) -> None:
+    names["hooks.example.com"] = [*order, "fd00::1"]
+    with RawServer(OK) as server:
+        started = time.monotonic()
+        # Half of the time would be what one address is given before the next one is tried.
+        [exchange] = sent(LOOPBACK, server.url(host="hooks.example.com"), timeout=60.0)
+        assert (exchange.status, exchange.refused) == (200, None)
+        assert exchange.address == f"127.0.0.1:{server.port}"
+        assert time.monotonic() - started < 10
 
 
-def test_failure_of_a_fine_address_is_no_refusal(run: Run) -> None:
-    async def scenario() -> None:
-        async with receiving() as receiver:
-            closed_port = receiver.port
-        resolver = Answers(["10.0.0.1", "127.0.0.1", "10.0.0.2"])
-        async with sending(LOOPBACK, resolver=resolver) as session:
-            exchange, error = await post(session, f"http://hooks.example.com:{closed_port}/")
-            assert isinstance(error, aiohttp.ClientConnectorError)
-            assert exchange.refused is None
-            assert exchange.tried_address == "127.0.0.1"
-            assert exchange.peer is None
-            assert exchange.connect_ms is not None
-
-    run(scenario())
+def test_failure_of_a_fine_address_is_no_refusal(names: Names) -> None:
+    with RawServer(OK) as server:
+        url = server.url(host="hooks.example.com")
+    names["hooks.example.com"] = ["10.0.0.1", "127.0.0.1", "10.0.0.2"]
+    [exchange] = sent(LOOPBACK, url)
+    assert exchange.error
+    assert (exchange.refused, exchange.refused_address) == (None, None)
+    assert exchange.address == f"127.0.0.1:{server.port}"
+    assert (exchange.status, exchange.connected) == (None, False)
 
 
-def test_flood_of_addresses_does_not_keep_the_loop_busy(run: Run) -> None:
-    async def scenario() -> None:
-        resolver = Answers([f"10.{number >> 8}.{number & 255}.1" for number in range(4000)])
-        async with sending(DEFAULT, resolver=resolver) as session:
-            started = time.monotonic()
-            exchange, _ = await post(session, "http://hooks.example.com/")
-            assert exchange.refused == "private network"
-            assert time.monotonic() - started < 1
-
-    run(scenario())
+def test_flood_of_addresses_does_not_keep_the_others_waiting(names: Names) -> None:
+    flood = [f"10.{number >> 8}.{number & 255}.1" for number in range(4000)]
+    names["hooks.example.com"] = flood
+    started = time.monotonic()
+    [exchange] = sent(DEFAULT, "http://hooks.example.com/")
+    assert exchange.refused == "private network"
+    assert time.monotonic() - started < 1
 
 
-@pytest.mark.parametrize("answer", [[], ["127.0.0.1"]], ids=["no address", "closed port"])
-def test_dns_without_an_answer_is_an_ordinary_failure(run: Run, answer: list[str]) -> None:
-    async def scenario() -> None:
-        async with sending(LOOPBACK, resolver=Answers(answer)) as session:
-            exchange, error = await post(session, "http://hooks.example.com:1025/")
-            assert isinstance(error, aiohttp.ClientConnectorError)
-            assert isinstance(error, aiohttp.ClientConnectorDNSError) is (not answer)
-            assert exchange.refused is None
-
-    run(scenario())
-
-
-def test_kept_alive_connection_is_reused_and_its_peer_recorded(run: Run) -> None:
-    async def scenario() -> None:
-        resolver = Answers(["127.0.0.1"], ["10.0.0.1"])
-        async with receiving() as receiver, sending(LOOPBACK, resolver=resolver) as session:
-            url = f"http://hooks.example.com:{receiver.port}/"
-            first, _ = await post(session, url)
-            second, status = await post(session, url)
-            assert status == 200
-            assert (first.reused, second.reused) == (False, True)
-            assert first.peer == second.peer == f"127.0.0.1:{receiver.port}"
-            assert first.dns_ms is not None
-            assert second.dns_ms is None
-            assert first.connect_ms is not None
-            assert second.connect_ms is None
-            assert receiver.connections == 1
-
-    run(scenario())
-
-
-def test_record_that_is_used_twice_tells_of_the_last_request_only(run: Run) -> None:
-    async def scenario() -> None:
-        resolver = Answers(["127.0.0.1"])
-        async with receiving() as receiver, sending(LOOPBACK, resolver=resolver) as session:
-            exchange = Exchange()
-            current_exchange.set(exchange)
-            async with session.post(f"http://127.0.0.1:{receiver.port}/") as response:
-                await response.read()
-            assert exchange.peer
-            with pytest.raises(aiohttp.ClientConnectorError):
-                await session.post("http://10.0.0.1/")
-            assert exchange == Exchange(
-                refused="private network",
-                refused_address="10.0.0.1",
-                connect_ms=exchange.connect_ms,
-            )
-
-    run(scenario())
-
-
-def test_requests_at_the_same_time_keep_their_own_records(run: Run) -> None:
-    async def scenario() -> None:
-        async with receiving() as receiver, sending(LOOPBACK) as session:
-            hosts = ["127.0.0.1", "10.0.0.1", "192.168.0.1"] * 10
-            results = await asyncio.gather(
-                *(post(session, f"http://{host}:{receiver.port}/") for host in hosts)
-            )
-            for host, (exchange, _) in zip(hosts, results, strict=True):
-                refused = None if host == "127.0.0.1" else host
-                assert exchange.refused_address == refused
-                assert (exchange.peer is None) is (refused is not None)
-
-    run(scenario())
-
-
-def test_guard_holds_without_a_record(run: Run) -> None:
-    async def scenario() -> None:
-        async with receiving() as receiver:
-            url = f"http://127.0.0.1:{receiver.port}/"
-            async with sending(DEFAULT) as session:
-                with pytest.raises(aiohttp.ClientConnectorError) as caught:
-                    await session.post(url)
-                assert isinstance(caught.value.os_error, AddressRefused)
-                assert caught.value.os_error.reason == "loopback address"
-                assert receiver.connections == 0
-            async with sending(LOOPBACK) as session, session.post(url) as response:
-                assert response.status == 200
-
-    run(scenario())
-
-
-def test_proxy_is_refused(run: Run) -> None:
-    async def scenario() -> None:
-        async with receiving() as receiver, sending(LOOPBACK) as session:
-            proxy = f"http://127.0.0.1:{receiver.port}"
-            _, error = await post(session, "http://10.0.0.1/", proxy=proxy)
-            assert isinstance(error, aiohttp.ClientOSError)
-            assert "proxies are not used" in str(error)
-            assert receiver.connections == 0
-
-    run(scenario())
-
-
-def test_socket_factory_cannot_be_replaced() -> None:
-    async def scenario() -> None:
-        with pytest.raises(TypeError, match="socket_factory"):
-            GuardedConnector(policy=DEFAULT, socket_factory=lambda info: socket.socket())
-
-    asyncio.run(scenario())
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("hooks.example.com").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-def test_tls_is_verified_for_the_name_and_kept_alive(
-    run: Run, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+def test_flood_of_addresses_that_are_fine_is_tried_within_bounds(
+    names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scenario() -> None:
-        async with (
-            receiving(tls=server_tls) as receiver,
-            sending(LOOPBACK, trust=client_tls, resolver=Answers(["127.0.0.1"])) as session,
-        ):
-            url = f"https://hooks.example.com:{receiver.port}/"
-            first, status = await post(session, url)
-            assert (status, first.peer) == (200, f"127.0.0.1:{receiver.port}")
-            second, status = await post(session, url)
-            assert (status, second.peer, second.reused) == (200, first.peer, True)
-            assert receiver.hosts == [f"hooks.example.com:{receiver.port}"] * 2
-            other, error = await post(session, f"https://other.example.com:{receiver.port}/")
-            assert isinstance(error, aiohttp.ClientConnectorCertificateError)
-            assert (other.refused, other.tried_address) == (None, "127.0.0.1")
+    names["hooks.example.com"] = [f"127.1.{number >> 8}.{number & 255}" for number in range(4000)]
+    opened: list[str] = []
+    real = transfer.open_socket
 
-    run(scenario())
+    def open_socket(address: Any) -> socket.socket:
+        opened.append(address.addr[0])
+        return real(address)
 
-
-def test_unknown_certificate_authority_is_not_trusted(run: Run, server_tls: ssl.SSLContext) -> None:
-    async def scenario() -> None:
-        resolver = Answers(["127.0.0.1"])
-        async with (
-            receiving(tls=server_tls) as receiver,
-            sending(LOOPBACK, resolver=resolver) as session,
-        ):
-            _, error = await post(session, f"https://hooks.example.com:{receiver.port}/")
-            assert isinstance(error, aiohttp.ClientConnectorCertificateError)
-
-    run(scenario())
+    monkeypatch.setattr(transfer, "open_socket", open_socket)
+    with RawServer(OK) as server:
+        url = server.url(host="hooks.example.com")
+    started = time.monotonic()
+    [exchange] = sent(LOOPBACK, url)
+    assert exchange.error
+    assert opened == names["hooks.example.com"][:MAX_ADDRESSES]
+    assert time.monotonic() - started < 2
 
 
-def test_refusal_survives_pickling() -> None:
-    refusal = pickle.loads(pickle.dumps(AddressRefused("10.0.0.1", "private network")))
-    assert (refusal.address, refusal.reason) == ("10.0.0.1", "private network")
-    assert str(refusal) == "[Errno 13] 10.0.0.1 is refused: private network"
+def test_dns_without_an_answer_is_an_ordinary_failure(names: Names) -> None:
+    names["empty.example.com"] = []
+    names["closed.example.com"] = ["127.0.0.1"]
+    with RawServer(OK) as server:
+        port = server.port
+    urls = [f"http://{name}.example.com:{port}/" for name in ("empty", "unknown", "closed")]
+    empty, unknown, closed = sent(LOOPBACK, *urls)
+    for exchange in (empty, unknown):
+        assert isinstance(exchange.lookup_error, socket.gaierror)
+        assert exchange.no_names is False
+        assert has_no_connection(exchange)
+    assert closed.lookup_error is None
+    assert closed.error
+    assert [item.refused for item in (empty, unknown, closed)] == [None, None, None]
+
+
+def test_kept_alive_connection_is_reused_and_its_peer_recorded(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "FRESH", 60.0)
+    names["hooks.example.com"] = ["127.0.0.1"]
+    with RawServer(OK) as server, closing(Client(LOOPBACK, MAX_BODY)) as client:
+        url = server.url(host="hooks.example.com")
+        first = post(client, url)
+        names["hooks.example.com"] = ["10.0.0.1"]
+        second = post(client, url)
+        assert second.status == 200
+        assert (first.reused, second.reused) == (False, True)
+        assert first.address == second.address == f"127.0.0.1:{server.port}"
+        assert (first.looked_up, second.looked_up) == (True, False)
+        assert {"dns", "connect"} <= first.timings.keys()
+        assert not {"dns", "connect"} & second.timings.keys()
+        assert server.connections == 1
+
+
+def test_handle_that_is_used_again_tells_of_the_last_request_only() -> None:
+    with RawServer(OK) as server:
+        first, second, third = sent(LOOPBACK, server.url(), "http://10.0.0.1/", server.url())
+        assert (first.status, first.body) == (200, b"ok")
+        assert (second.refused, second.refused_address) == ("private network", "10.0.0.1")
+        assert has_no_connection(second)
+        assert (third.status, third.body, third.refused, third.error) == (200, b"ok", None, 0)
+
+
+def test_requests_at_the_same_time_keep_their_own_records(names: Names) -> None:
+    names["inside.example.com"] = ["172.16.0.1"]
+    led = {"127.0.0.1": None, "10.0.0.1": "10.0.0.1", "inside.example.com": "172.16.0.1"}
+    hosts = [*led] * 10
+    with RawServer(OK) as server, closing(Client(LOOPBACK, MAX_BODY)) as client:
+        exchanges = perform(client, *(request(server.url(host=host)) for host in hosts))
+        for host, exchange in zip(hosts, exchanges, strict=True):
+            assert exchange.refused_address == led[host]
+            assert (exchange.address is None) is (led[host] is not None)
+        assert len(server.requests) == 10

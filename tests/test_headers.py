@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
+from flask_webhooks.addresses import NetworkPolicy
+from flask_webhooks.delivery.http.client import Client
+from flask_webhooks.delivery.http.exchange import Request
 from flask_webhooks.errors import InvalidHeader
 from flask_webhooks.headers import check_header, check_headers, product_token
+
+from .raw_server import RawServer
 
 
 @pytest.mark.parametrize(
@@ -147,25 +149,16 @@ def test_what_is_neither_a_mapping_nor_pairs_is_refused(given: Any) -> None:
 def test_every_character_that_is_let_through_reaches_the_receiver_unchanged() -> None:
     name = "!#$%&'*+-.^_`|~09azAZ"
     value = "".join(map(chr, range(0x21, 0x7F))) + " ."
-    received: list[str | None] = []
-
-    async def receive(request: web.BaseRequest) -> web.Response:
-        received.append(request.headers.get(name))
-        return web.Response()
-
-    async def send() -> None:
-        server = web.Server(receive)
-        listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
-        async with aiohttp.ClientSession() as session:
-            headers = check_headers({name: value})
-            async with session.post(f"http://127.0.0.1:{port}/", headers=headers) as response:
-                await response.read()
-        listener.close()
-        await server.shutdown(1)
-
-    asyncio.run(send())
-    assert received == [value]
+    client = Client(NetworkPolicy.from_config(["127.0.0.0/8"]), 1000)
+    with RawServer(b"HTTP/1.1 204 No Content\r\n\r\n") as server:
+        headers = [("Host", "h"), ("Content-Length", "0"), *check_headers({name: value}).items()]
+        exchange = client.start(Request(server.url(), headers, b"", 30.0))
+        while not client.take_ended():
+            client.run(1.0)
+    client.close()
+    assert exchange.status == 204
+    [head] = server.requests
+    assert f"\r\n{name}: {value}\r\n" in head
 
 
 @pytest.mark.parametrize(

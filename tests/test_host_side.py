@@ -15,15 +15,14 @@ from flask import Flask
 from rq import Queue
 
 from example_app.services import HOST, RedisServer
-from flask_webhooks import host_side
-from flask_webhooks.bulk import calling
 from flask_webhooks.state import state_of
+from flask_webhooks.wakeup import notifier as notifier_module
 
 from .delivering import close
 from .helpers import make_app
 from .middlebox import Middlebox
 from .processes import wait_until
-from .test_alarm import SLACK, TIMEOUT, jobs, make_alarm, timed
+from .test_notifier import SLACK, TIMEOUT, jobs, make_notifier, timed
 
 
 @pytest.fixture
@@ -37,16 +36,16 @@ def host(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
 def test_connection_that_a_middlebox_forgot_is_not_used_again(
     redis_server: RedisServer, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_side, "STALE", 0.3)
+    monkeypatch.setattr(notifier_module, "STALE", 0.3)
     with Middlebox(redis_server.port) as box:
-        alarm = make_alarm(f"redis://{HOST}:{box.port}/0")
-        assert alarm.wake()
-        assert alarm.wake()
+        notifier = make_notifier(f"redis://{HOST}:{box.port}/0")
+        assert notifier.notify()
+        assert notifier.notify()
         assert box.connections == 1
         for _ in range(3):
             time.sleep(0.4)
             box.forget()
-            assert alarm.wake()
+            assert notifier.notify()
 
 
 def test_call_to_tasks_does_not_read_the_queue(host: Flask, redis_url: str) -> None:
@@ -55,13 +54,13 @@ def test_call_to_tasks_does_not_read_the_queue(host: Flask, redis_url: str) -> N
         queue = Queue("webhooks", connection=client)
         client.rpush(queue.key, *range(1000))
         client.config_resetstat()
-        assert calling.call(state)
-        assert calling.call(state)
+        assert state.notifier.request_task_worker()
+        assert state.notifier.request_task_worker()
         assert queue.count == 1001, "once, however often it is called"
         assert not {"cmdstat_lrange", "cmdstat_lpos"} & client.info("commandstats").keys()
         # The job is taken: the next call makes another one.
         queue.fetch_job(queue.job_ids[-1]).delete()  # type: ignore[union-attr]
-        assert calling.call(state)
+        assert state.notifier.request_task_worker()
         assert queue.count == 1001
 
 
@@ -76,14 +75,14 @@ def test_call_to_tasks_has_the_bound_of_a_wake_up(
         return resolve(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    called, seconds = timed(lambda: calling.call(state))
+    called, seconds = timed(lambda: state.notifier.request_task_worker())
     assert called is False
     assert seconds < TIMEOUT + SLACK
     # One trouble, whoever meets it: a wake-up does not wait for the same Redis again.
-    woken, seconds = timed(state.alarm.wake)
+    woken, seconds = timed(state.notifier.notify)
     assert woken is False
     assert seconds < TIMEOUT / 2
     assert [record.name for record in caplog.records] == ["flask_webhooks.alarm"]
     answer.set()
     with redis.Redis.from_url(redis_url) as client:
-        wait_until(lambda: jobs(state.alarm, client) == 2, 30, "both are made up for")
+        wait_until(lambda: jobs(state.notifier, client) == 2, 30, "both are made up for")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_webhooks import ids
-from flask_webhooks.ids import ALPHABET, LENGTH, MAX_LENGTH, new_id
+from flask_webhooks.ids import ALPHABET, LENGTH, MAX_LENGTH, new_id, new_ids
 
 #: Far ahead of the real clock, so that what other tests make does not come in between.
 FUTURE = int(time.time() * 1000) + 10**9
@@ -134,3 +134,11 @@ def test_forks_do_not_go_on_from_the_same_place(monkeypatch: pytest.MonkeyPatch)
     ids._sequence.restart()
     assert len(made) == 400
     assert len({last, *made}) == 401
+
+
+def test_many_at_once_are_in_order_and_after_those_before() -> None:
+    first = new_id("dlv", FUTURE)
+    many = new_ids("dlv", 5000, FUTURE)
+    made = [first, *many, new_id("dlv", FUTURE)]
+    assert made == sorted(made)
+    assert len(set(made)) == 5002

@@ -14,7 +14,7 @@ from sqlalchemy import orm
 from sqlalchemy.exc import DBAPIError
 
 from flask_webhooks import actions, jobs, queries, signals
-from flask_webhooks.delivery.rehearsal import rehearse
+from flask_webhooks.delivery.warmup import warm_up
 from flask_webhooks.errors import EndpointLimitReached
 from flask_webhooks.state import State, state_of
 
@@ -128,12 +128,12 @@ def test_other_conflict_of_an_event_with_a_key_is_raised(app: Flask) -> None:
 @pytest.mark.parametrize(
     "work",
     [
-        rehearse,
+        warm_up,
         jobs.sweep,
         lambda state: queries.list_endpoints(accessing(state.app)),
         lambda state: jobs.drain(state.settings.installation),
     ],
-    ids=["rehearsal", "sweep", "page", "drain"],
+    ids=["warm-up", "sweep", "page", "drain"],
 )
 def test_what_we_read_is_no_conflict_of_the_hosts(
     app: Flask, work: Callable[[State], object]

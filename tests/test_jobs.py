@@ -15,12 +15,11 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 
 from flask_webhooks import Worker, jobs
-from flask_webhooks.alarm import TEST_TTL
-from flask_webhooks.bulk import calling
 from flask_webhooks.delivery.claim import Room
-from flask_webhooks.delivery.rehearsal import rehearse
+from flask_webhooks.delivery.warmup import warm_up
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.state import state_of
+from flask_webhooks.wakeup.worker_queue import TEST_TTL
 from tests.delivering import drain, emit, make_due, states, webhooks_of
 from tests.processes import ROOT, config_of
 from tests.receiver import Receiver
@@ -134,7 +133,7 @@ def test_jobs_of_a_test_suite_on_a_shared_redis_do_not_stay(
     client.flushall()
     app.testing = True
     emit(app)
-    calling.call(state_of(app))
+    state_of(app).notifier.request_task_worker()
     found = jobs_of(client)
     assert len(found) == 2
     assert all(0 < int(client.ttl(job.key)) <= TEST_TTL for job in found)
@@ -188,12 +187,12 @@ def test_find_app_outside_of_everything(monkeypatch: pytest.MonkeyPatch) -> None
         jobs.find_app()
 
 
-def test_rehearsal_leaves_nothing_to_compile_for_the_first_claim(
+def test_warm_up_leaves_nothing_to_compile_for_the_first_claim(
     app: Flask, worker: ClaimingWorker, receiver: Receiver
 ) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app, 2)
-    rehearse(state_of(app))
+    warm_up(state_of(app))
     assert states(app) == {"pending": 2}
     compiled = state_of(app).engine._compiled_cache
     assert compiled is not None

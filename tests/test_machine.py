@@ -20,11 +20,12 @@ import trustme
 from flask import Flask
 
 from flask_webhooks.admin import banners
-from flask_webhooks.delivery import machine, resolver
-from flask_webhooks.delivery.send import UNTRUSTED_ZONES
+from flask_webhooks.delivery import machine
+from flask_webhooks.delivery.answers import UNTRUSTED_ZONES
+from flask_webhooks.delivery.http import resolver
 
 from .delivering import attempts, deliveries, drain, emit, health, make_due, states, webhooks_of
-from .helpers import accessing, missing
+from .helpers import accessing, missing, trust
 from .processes import OURS, WorkerProcess, config_of, wait_until
 from .raw_server import RawServer
 
@@ -51,11 +52,6 @@ def no_authorities(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without certificates, as of a small container."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    trust(monkeypatch, ssl.create_default_context())
-
-
-def trust(monkeypatch: pytest.MonkeyPatch, context: ssl.SSLContext) -> None:
-    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", context)
 
 
 def assert_given_back(app: Flask, reason: str) -> None:
@@ -72,6 +68,7 @@ def test_empty_trust_store_spends_no_attempt_and_is_told_of(
     server: RawServer,
     authority: trustme.CA,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for number in range(3):
@@ -85,9 +82,7 @@ def test_empty_trust_store_spends_no_attempt_and_is_told_of(
         shown = banners.current(accessing(app))
     assert "We have no certificates" in " ".join(banner.title for banner in shown)
     # They are installed, and a worker is started.
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    trust(monkeypatch, context)
+    trust(monkeypatch, tmp_path, authority)
     make_due(app)
     drain(app)
     assert states(app) == {"succeeded": 3}
@@ -96,11 +91,9 @@ def test_empty_trust_store_spends_no_attempt_and_is_told_of(
 
 
 def test_one_unknown_issuer_is_the_receivers_fault(
-    app: Flask, server: RawServer, monkeypatch: pytest.MonkeyPatch
+    app: Flask, server: RawServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    context = ssl.create_default_context()
-    trustme.CA().configure_trust(context)
-    trust(monkeypatch, context)
+    trust(monkeypatch, tmp_path, trustme.CA())
     webhooks_of(app).create_endpoint(server.url())
     emit(app)
     drain(app)
@@ -108,11 +101,9 @@ def test_one_unknown_issuer_is_the_receivers_fault(
 
 
 def test_issuers_that_are_unknown_everywhere_are_our_own_trouble(
-    app: Flask, server: RawServer, monkeypatch: pytest.MonkeyPatch
+    app: Flask, server: RawServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    context = ssl.create_default_context()
-    trustme.CA().configure_trust(context)
-    trust(monkeypatch, context)
+    trust(monkeypatch, tmp_path, trustme.CA())
     monkeypatch.setattr(resolver, "_lookup", to_loopback)
     for number in range(5):
         webhooks_of(app).create_endpoint(server.url(host=f"hooks.example{number}.com"))
@@ -134,7 +125,7 @@ def test_network_that_is_gone_spends_no_attempt(
     def unreachable(*args: Any) -> socket.socket:
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
-    monkeypatch.setattr("flask_webhooks.guard._vetted_socket", unreachable)
+    monkeypatch.setattr("flask_webhooks.delivery.http.transfer.open_socket", unreachable)
     monkeypatch.setattr(machine, "_FAR_AWAY", ())
     webhooks_of(app).create_endpoint("http://127.0.0.1/")
     emit(app)
@@ -148,7 +139,7 @@ def test_address_without_a_way_is_the_receivers_fault_while_there_is_a_network(
     def unreachable(*args: Any) -> socket.socket:
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
-    monkeypatch.setattr("flask_webhooks.guard._vetted_socket", unreachable)
+    monkeypatch.setattr("flask_webhooks.delivery.http.transfer.open_socket", unreachable)
     monkeypatch.setattr(machine, "_FAR_AWAY", ((socket.AF_INET, "127.0.0.1"),))
     webhooks_of(app).create_endpoint("http://127.0.0.1/")
     emit(app)

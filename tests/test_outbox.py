@@ -171,7 +171,7 @@ def types(app: Flask) -> list[str]:
 def wake_ups(app: Flask) -> int:
     """How often Redis was told since it was emptied. No worker runs, so each wake-up is one script."""
     with redis.Redis.from_url(state_of(app).settings.redis_url) as client:
-        if not client.exists(state_of(app).alarm.keys.dirty):
+        if not client.exists(state_of(app).worker_queue.keys.dirty):
             return 0
         calls = client.info("commandstats").get("cmdstat_eval", {"calls": 0})["calls"]
         return int(calls)
@@ -359,7 +359,7 @@ def _check_invariant_1(app: Flask, steps: Steps, exists: bool) -> None:
     assert types(app) == [CREATED] * exists
     assert [delivery.state for delivery in owed(app)] == ["pending"] * exists
     assert wake_ups(app) >= exists
-    assert state_of(app).alarm.queue(redis_of(app)).count == (1 if wake_ups(app) else 0)
+    assert state_of(app).worker_queue.queue(redis_of(app)).count == (1 if wake_ups(app) else 0)
 
 
 def redis_of(app: Flask) -> redis.Redis:
@@ -470,14 +470,14 @@ def test_workers_are_woken_when_others_can_see_the_event(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    alarm = state_of(app).alarm
-    wake = alarm.wake
+    notifier = state_of(app).notifier
+    notify = notifier.notify
 
     def look_and_wake() -> bool:
         seen.append(types(app))
-        return wake()
+        return notify()
 
-    monkeypatch.setattr(alarm, "wake", look_and_wake)
+    monkeypatch.setattr(notifier, "notify", look_and_wake)
     webhooks_of(app).emit(CREATED, DATA)
     db_of(app).session.commit()
     webhooks_of(app).emit(REFUSED, {"reason": "password"})
@@ -1210,7 +1210,7 @@ def test_event_costs_three_statements_for_any_number_of_endpoints(
         write_note(host)
         with statements(host) as sent:
             webhooks_of(host).emit(CREATED, DATA)
-        at_once = endpoints == 1 and state_of(host).engine.dialect.name == "postgresql"
+        at_once = state_of(host).engine.dialect.name == "postgresql"
         assert sent == {"SELECT": 1, **({"WITH": 1} if at_once else {"INSERT": 2})}
         db_of(host).session.commit()
         assert len(owed(host)) == endpoints
@@ -1218,7 +1218,7 @@ def test_event_costs_three_statements_for_any_number_of_endpoints(
 
 @on_every_database
 def test_delivery_is_the_same_row_however_many_there_are(app: Flask) -> None:
-    """On PostgreSQL a single one is written together with its event."""
+    """Also where the database makes the rows out of lists."""
     webhooks_of(app).emit(CREATED, DATA, tenant="app_1")
     db_of(app).session.commit()
     subscribe(app)
@@ -1236,6 +1236,33 @@ def test_delivery_is_the_same_row_however_many_there_are(app: Flask) -> None:
             assert alike == [alike[0]] * count
             assert all(row["created_at"] is not None for row in rows)
         assert all(row["due_at"] is not None for row in rows)
+
+
+@on_every_database
+def test_each_delivery_has_the_tenant_and_the_state_of_its_endpoint(app: Flask) -> None:
+    endpoints = {
+        subscribe(app, tenant=tenant): (tenant, state)
+        for tenant in (None, 'app, "1"', "app_2")
+        for state in ("active", "paused", "disabled")
+    }
+    table = models_of(app).table("Endpoint")
+    with state_of(app).engine.begin() as connection:
+        for endpoint_id, (_, state) in endpoints.items():
+            connection.execute(
+                sa.update(table).where(table.c.id == endpoint_id).values(state=state)
+            )
+    webhooks_of(app).emit(CREATED, DATA, tenant='app, "1"')
+    db_of(app).session.commit()
+    found = {row.endpoint_id: (row.tenant, row.state, row.due_at is None) for row in owed(app)}
+    assert found == {
+        endpoint_id: (tenant, "pending", False) if state == "active" else (tenant, "held", True)
+        for endpoint_id, (tenant, state) in endpoints.items()
+        if tenant != "app_2"
+    } | {
+        delivery.endpoint_id: (None, "pending", False)
+        for delivery in owed(app)
+        if delivery.endpoint_id not in endpoints
+    }
 
 
 @on_postgresql

@@ -86,7 +86,7 @@ def test_pages_work_from_the_wheel_alone(wheel: zipfile.Path, tmp_path: Path) ->
 
 
 def test_everything_that_is_imported_is_required() -> None:
-    """Also what comes with something else comes: aiohttp brings multidict, Flask brings Werkzeug."""
+    """Also what comes with something else comes: Flask brings Werkzeug."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     declared = {

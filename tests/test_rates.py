@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import math
 from collections import Counter
@@ -17,10 +16,10 @@ import pytest
 import redis
 from flask import Flask
 
+from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import rates
-from flask_webhooks.delivery.clock import DatabaseClock
-from flask_webhooks.delivery.flight import Flight
-from flask_webhooks.delivery.send import Sender
+from flask_webhooks.delivery.http.client import Client
+from flask_webhooks.delivery.in_flight import InFlight
 from flask_webhooks.state import state_of
 
 from .delivering import attempts, deliveries, drain, emit, health, states, webhooks_of
@@ -215,14 +214,12 @@ def test_request_that_misses_its_turn_gives_it_back(app: Flask, worker: Worker) 
     claimed, target = worker.take_one()
     missed = datetime.now(UTC) - timedelta(seconds=2 * rates.TOLERANCE)
     late = dataclasses.replace(claimed, not_before=missed, lease_until=missed + 60 * SECOND)
-    flight = Flight(Sender(state_of(app)), DatabaseClock(), landed=lambda: None)
-
-    async def launch() -> None:
-        flight.launch(late, target)
-        while len(flight):
-            await asyncio.sleep(0)
-
-    asyncio.run(launch())
+    state = state_of(app)
+    client = Client(state.policy, 0)
+    flight = InFlight(state, client, DatabaseClock())
+    flight.launch(late, target)
+    flight.advance()
+    client.close()
     sent, released = flight.take_outcomes(1)
     assert (sent, [item.claimed for item in released]) == ([], [late])
     worker.settle(released=released)

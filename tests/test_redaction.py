@@ -20,7 +20,7 @@ from flask import Flask
 from flask_webhooks import actions, formats
 from flask_webhooks.access import system_access
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
-from flask_webhooks.records import Draft
+from flask_webhooks.outbox.store import NewEvent
 from flask_webhooks.redaction import MASK, Redactor, secrets_of
 from flask_webhooks.state import state_of
 
@@ -229,7 +229,7 @@ def test_representations_hold_neither_secrets_nor_data(app: Flask, receiver: Rec
     )  # fmt: skip
     rendered = state_of(app).formats["standard"].render(event, target, now)
     answer = formats.Answer(200, {"x": BEARER}, BEARER.encode())
-    draft = Draft("evt_1", "license.created", None, data, now)
+    draft = NewEvent("evt_1", "license.created", None, data, now)
     for item in (created, event, target, target.redactor, rendered, answer, draft):
         text = repr(item)
         for secret in (TOKEN, SECRET, "AAAA-BBBB"):

@@ -13,6 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,9 +24,9 @@ from standardwebhooks import Webhook
 
 from flask_webhooks import actions, formats
 from flask_webhooks.access import system_access
-from flask_webhooks.delivery import resolver
-from flask_webhooks.delivery.diagnosis import clean
-from flask_webhooks.delivery.send import default_user_agent
+from flask_webhooks.delivery.http import resolver
+from flask_webhooks.delivery.http.errors import clean
+from flask_webhooks.delivery.outgoing import default_user_agent
 from flask_webhooks.formats import Answer, OutgoingEvent, Rendered, Target
 from flask_webhooks.models import Attempt
 from flask_webhooks.redaction import MASK
@@ -42,7 +43,7 @@ from .delivering import (
     states,
     webhooks_of,
 )
-from .helpers import update
+from .helpers import trust, update
 from .processes import wait_until
 from .raw_server import RawServer
 from .receiver import BOMB, MEGABYTE, Receiver
@@ -74,8 +75,12 @@ ANSWERS: dict[str, tuple[str, int | None, str | None]] = {
     "/early-stuck": ("timeout", None, r"Connected, but there was no answer within 0\.4 s\."),
     "/close": ("broken", None, r"The connection was closed without an answer\."),
     "/half": ("succeeded", 200, None),
-    "/early-reset": ("broken", None, r"The connection broke: Connection reset by peer\."),
-    "/garbage": ("broken", None, r"could not be read as HTTP: .*this is not HTTP"),
+    "/early-reset": (
+        "broken",
+        None,
+        r"The connection (broke: Connection reset by peer|was closed without an answer)\.",
+    ),
+    "/garbage": ("broken", None, r"could not be read as HTTP: no status line\."),
     "/endless-headers": ("succeeded", 200, None),
     "/large-header": ("succeeded", 200, None),
     "/both-lengths": ("succeeded", 200, None),
@@ -117,9 +122,8 @@ def test_whole_answer_can_be_demanded(app: Flask, receiver: Receiver) -> None:
     expected = {
         "/drip": ("timeout", r"The answer's body was not complete within 0\.4 s\."),
         "/half": ("broken", r"The connection broke in the middle of the answer's body\."),
-        "/endless-headers": ("broken", r"could not be read as HTTP: .*header"),
-        "/large-header": ("broken", r"could not be read as HTTP: .*more than \d+ bytes"),
-        "/both-lengths": ("broken", r"could not be read as HTTP: .*Content-Length"),
+        "/endless-headers": ("broken", r"could not be read as HTTP: its head is too long\."),
+        "/large-header": ("broken", r"could not be read as HTTP: its head is too long\."),
     }
     for path in expected:
         webhooks_of(app).create_endpoint(receiver.url(path))
@@ -131,13 +135,8 @@ def test_whole_answer_can_be_demanded(app: Flask, receiver: Receiver) -> None:
         assert re.search(error, found[path].error or ""), found[path].error
 
 
-@pytest.mark.parametrize("fast_loop", [True, False])
-def test_body_that_is_never_read_does_not_hold_up_the_end(
-    app: Flask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, fast_loop: bool
-) -> None:
+def test_body_that_is_never_read_does_not_hold_up_the_end(app: Flask, receiver: Receiver) -> None:
     """It is larger than the buffers of a connection: closed in good order, that would wait for ever."""
-    if not fast_loop:
-        monkeypatch.setattr("flask_webhooks.delivery.drain.loop_factory", lambda: None)
     webhooks_of(app).create_endpoint(receiver.url("/early-stuck"))
     [event_id] = emit(app)
     padding = {"padding": "x" * 8 * MEGABYTE}
@@ -373,7 +372,7 @@ def test_no_file_descriptor_left_is_our_own_trouble(
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app)
     with monkeypatch.context() as patch:
-        patch.setattr("flask_webhooks.guard._vetted_socket", exhausted)
+        patch.setattr("flask_webhooks.delivery.http.transfer.open_socket", exhausted)
         drain(app)
     assert_given_back(app)
     make_due(app)
@@ -639,8 +638,7 @@ def test_error_names_the_address_that_does_not_answer(app: Flask, names: Names) 
 def test_name_that_moves_is_followed_under_steady_traffic(
     app: Flask, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_webhooks.guard.LOOKUP_AGE", 0)
-    monkeypatch.setattr("flask_webhooks.guard.CONNECTION_AGE", 0.3)
+    monkeypatch.setattr(resolver, "FRESH", 0.3)
     ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     names["hooks.example.com"] = "127.0.0.1"
 
@@ -713,11 +711,9 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def trusted(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+def trusted(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Makes the system trust our authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", context)
+    trust(monkeypatch, tmp_path, authority)
 
 
 @pytest.fixture
@@ -751,7 +747,7 @@ def test_certificates_that_are_not(app: Flask, secure: Callable[..., Receiver]) 
     expired = secure(
         "127.0.0.1", not_before=now - timedelta(days=9), not_after=now - timedelta(days=1)
     )
-    mismatch = "IP address mismatch, certificate is not valid for '127.0.0.1'"
+    mismatch = "hostname mismatch, certificate is not valid for '127.0.0.1'"
     expected = [
         (secure("127.0.0.1", trustme.CA()), "unable to get local issuer certificate"),
         (secure("127.0.0.2"), mismatch),

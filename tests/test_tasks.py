@@ -15,10 +15,11 @@ from flask import Flask
 from rq import Queue, SimpleWorker
 
 from flask_webhooks import actions, jobs, queries, tasks
-from flask_webhooks.bulk import calling, runner
+from flask_webhooks.bulk import runner
 from flask_webhooks.bulk.neglected import Neglected
 from flask_webhooks.models import Task
 from flask_webhooks.state import state_of
+from flask_webhooks.wakeup.worker_queue import TASK_JOB
 
 from .delivering import add_backlog, attempts, deliveries, emit, states, webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, database_time, update
@@ -250,7 +251,7 @@ def test_without_redis_a_task_is_saved_and_the_sweep_calls_a_worker(
     assert tasks_in_queue(client) == []
     assert jobs.sweep(state) is True
     assert jobs.sweep(state) is True
-    assert tasks_in_queue(client) == [calling.JOB], "once, however often it is swept"
+    assert tasks_in_queue(client) == [TASK_JOB], "once, however often it is swept"
     SimpleWorker(["webhooks"], connection=client).work(burst=True)
     assert task_of(app, task.id).state == "finished"
     assert jobs.sweep(state) is False
@@ -268,7 +269,7 @@ def test_a_foreign_job_is_passed_on_and_dropped_in_the_end(
 ) -> None:
     tasks.run("somebody-else")
     [job] = Queue("webhooks", connection=client).get_jobs()
-    assert (job.func_name, job.args) == (calling.JOB, ("somebody-else", 1))
+    assert (job.func_name, job.args) == (TASK_JOB, ("somebody-else", 1))
     client.flushall()
     tasks.run("somebody-else", jobs.MAX_HOPS)
     assert tasks_in_queue(client) == []
@@ -289,7 +290,7 @@ def test_a_long_task_lets_a_waiting_delivery_go_first(
     left = task_of(app, task.id)
     assert (left.state, left.done) == ("waiting", 1)
     # The first batch has woken the drain.
-    assert tasks_in_queue(client) == ["flask_webhooks.jobs.drain", calling.JOB]
+    assert tasks_in_queue(client) == ["flask_webhooks.jobs.drain", TASK_JOB]
 
 
 @pytest.mark.slow_on_postgresql
@@ -313,7 +314,7 @@ def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
         wait_until(finished, what=worker.output)
         receiver.wait_for(len(sent))
         # Perhaps behind a job for the drain, which asks for help when all its places are taken.
-        assert calling.JOB in tasks_in_queue(client), "nobody came for it"
+        assert TASK_JOB in tasks_in_queue(client), "nobody came for it"
     assert counts(app, paused.id) == {"held": 600}
     assert receiver.ids() == Counter(sent)
 

@@ -11,18 +11,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from babel.messages.catalog import Catalog
 from flask import Flask, request
 from flask_babel import Babel
 
 from flask_webhooks import actions
 from flask_webhooks.admin import display, i18n, wording
-from flask_webhooks.attempt_errors import WITHOUT_BODIES
+from flask_webhooks.attempt_errors import REFUSED, WITHOUT_BODIES, told
 from flask_webhooks.errors import EndpointLimitReached, Forbidden, InvalidInput, InvalidTransition
 from flask_webhooks.health import Hold
-from flask_webhooks.redis_trouble import Kind
 from flask_webhooks.state import state_of
 from flask_webhooks.texts import Text, word
+from flask_webhooks.wakeup.redis_trouble import Kind
 
 from .delivering import attempts, drain, emit, webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, close, update
@@ -238,7 +239,7 @@ def test_what_went_wrong_with_a_request_is_in_the_language_of_the_person(
     for attempt in attempts(app):
         path = attempt.url.removeprefix(receiver.url(""))
         found[path] = said(german, attempt.delivery_id)
-        # Programs and logs read what is stored.
+        # Programs and logs read English.
         assert said(english, attempt.delivery_id) == attempt.error
     assert found == wanted | {
         "/lost": "Der Worker hielt an, bevor er eine Antwort festhalten konnte. Die Anfrage kann angekommen sein."
@@ -266,11 +267,27 @@ def test_an_attempt_without_bodies_is_told_in_the_language_of_the_person(app: Fl
         "festgehalten."
     )
     with app.test_request_context(headers={"Accept-Language": "de"}):
-        assert wording.error_text(WITHOUT_BODIES) == note
-        assert (
-            wording.error_text(f"The receiver answered 503. {WITHOUT_BODIES}")
-            == f"Der Empfänger hat mit 503 geantwortet. {note}"
-        )
+        assert wording.error_text(WITHOUT_BODIES.text) == note
+        error = told(REFUSED, status=503).with_note(WITHOUT_BODIES)
+        assert wording.error_text(error.text) == f"Der Empfänger hat mit 503 geantwortet. {note}"
+
+
+def test_a_sentence_of_a_version_without_codes_is_told_as_it_was_stored(
+    app: Flask, receiver: Receiver
+) -> None:
+    add_endpoint(app, receiver.url("/status/503"), events=["license.*"])
+    with app.app_context():
+        emit(app)
+    drain(app)
+    state = state_of(app)
+    table, stored = state.table("Attempt"), "The receiver answered 503."
+    with state.engine.begin() as connection:
+        old = {"error_code": None, "error_params": None, "error": stored}
+        connection.execute(sa.update(table).values(old))
+    [attempt] = attempts(app)
+    assert attempt.error == stored
+    german = Browser(app, headers={"Accept-Language": "de"})
+    assert said(german, attempt.delivery_id) == stored
 
 
 def test_troubles_are_in_the_language_of_the_person(app: Flask) -> None:

@@ -88,9 +88,9 @@ def test_refusals_are_kept_while_the_database_is_away(
 ) -> None:
     caplog.set_level(logging.INFO, "flask_webhooks.outbox")
     woken: list[bool] = []
-    alarm = state_of(postgres_app).alarm
-    wake = alarm.wake
-    alarm.wake = lambda: woken.append(wake()) or True  # type: ignore[method-assign, func-returns-value]
+    notifier = state_of(postgres_app).notifier
+    wake = notifier.notify
+    notifier.notify = lambda: woken.append(wake()) or True  # type: ignore[method-assign, func-returns-value]
     postgres_server.stop()
     event = webhooks_of(postgres_app).emit(REFUSED, {"reason": "0"})
     assert event is not None

@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 
 from flask_webhooks.catalog import builtin_catalog
-from flask_webhooks.delivery.send import Sender
+from flask_webhooks.delivery.outgoing import deadline
 from flask_webhooks.errors import InvalidSecret
 from flask_webhooks.formats import Answer
 from flask_webhooks.state import state_of
@@ -644,10 +644,10 @@ def test_akuworks_waits_five_seconds_and_the_others_as_set() -> None:
 
 def test_request_to_akuworks_receivers_takes_five_seconds_at_most(app: Flask) -> None:
     for timeout in (2.0, 30.0):
-        sender = Sender(with_settings(state_of(app), timeout=timeout, lease=60.0))
-        assert sender.deadline(target_of("akuworks")) == 5
-        assert sender.deadline(target_of("authforge")) == timeout
-        assert sender.deadline(target_of("akuworks", timeout=8.0)) == 8
+        state = with_settings(state_of(app), timeout=timeout, lease=60.0)
+        assert deadline(state, target_of("akuworks")) == 5
+        assert deadline(state, target_of("authforge")) == timeout
+        assert deadline(state, target_of("akuworks", timeout=8.0)) == 8
 
 
 def test_akuworks_answer_of_204_is_a_failure(app: Flask, receiver: Receiver) -> None:

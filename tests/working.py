@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
+from flask_webhooks.attempt_errors import REFUSED, told
 from flask_webhooks.delivery.claim import Claim, Claimer, Room
 from flask_webhooks.delivery.outcome import Claimed, Outcome, Released, Sent, Settled
 from flask_webhooks.delivery.recovery import recover_expired, release_stragglers
@@ -114,7 +115,7 @@ def ended(flying: Flying, status: int | None = 200, **values: Any) -> Sent:
         "started_at": datetime.now(UTC),
         "duration_ms": 12.5,
         "status": status,
-        "error": None if outcome == Outcome.SUCCEEDED else f"The receiver answered {status}.",
+        "error": None if outcome == Outcome.SUCCEEDED else told(REFUSED, status=status),
         "request_body": "{}",
         **values,
     }

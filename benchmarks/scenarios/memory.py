@@ -11,7 +11,7 @@ from pathlib import Path
 from ..bench import Bench, Scale
 from ..filling import fill
 from ..results import Account, Result, at_most, in_turns
-from ..workers import BenchmarkError
+from ..workers import BenchmarkError, descendants
 
 ENDPOINTS = 20
 
@@ -95,19 +95,8 @@ class _PeakWatch:
     def _watch(self) -> None:
         while not self._over.wait(0.05):
             for pid in self._pids:
-                for child in _descendants(pid):
+                for child in descendants(pid):
                     self._kibibytes = max(self._kibibytes, _high_water(child))
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(child) for child in path.read_text().split()]
-        except OSError:  # it has ended
-            continue
-        for child in children:
-            yield child
-            yield from _descendants(child)
 
 
 def _high_water(pid: int) -> int:

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from .. import ids
 from ..access import Access
 from ..audit import bounded
-from ..bulk.calling import call
 from ..bulk.looking import Plan, Preview, find_task, plan, preview, right_of
 from ..bulk.pruning import forget_old
 from ..bulk.selection import OF_EVENTS, TaskFilter
@@ -63,7 +62,7 @@ def start_task(
         session.flush()
         _record(session, access, "task.started", task, filter=task.filter, count=seen.text)
         session.refresh(task)
-    call(access.state)
+    access.state.notifier.request_task_worker()
     return task
 
 

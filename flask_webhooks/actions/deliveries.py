@@ -16,7 +16,7 @@ from ..columns import utc_now
 from ..encoding import encode_data
 from ..errors import InvalidTransition, UnknownEventType
 from ..models import AT_REST, Delivery, DeliveryState, Trigger
-from ..outbox import Draft, insert_deliveries, insert_event
+from ..outbox.store import NewEvent, insert_deliveries, insert_event
 from ..rendering import sample_data
 from ..state import State
 from ..texts import word
@@ -52,7 +52,7 @@ def send_test(
     with access.write(alone=limits.lock_name(access, target.tenant)) as session:
         limits.check_sends(session, access, target.tenant, size)
         endpoint = locked(session, access, endpoint_id)
-        draft = Draft(
+        event = NewEvent(
             id=ids.new_id("evt"),
             type=kind,
             tenant=endpoint.tenant,
@@ -60,11 +60,12 @@ def send_test(
             occurred_at=datetime.now(UTC),
         )
         connection = session.connection()
-        insert_event(state, connection, draft)
+        insert_event(state, connection, event, [])
         [delivery_id] = insert_deliveries(
             state,
             connection,
-            draft,
+            event.id,
+            event.type,
             [(endpoint.id, endpoint.tenant, endpoint.state)],
             trigger=Trigger.TEST,
             actor=access.actor,
@@ -78,7 +79,7 @@ def send_test(
             changes={"event_type": kind, limits.BYTES: size},
         )
         delivery = session.get_one(state.models.Delivery, delivery_id)
-    state.alarm.wake()
+    state.notifier.notify()
     return delivery
 
 
@@ -121,7 +122,7 @@ def resend(access: Access, delivery_id: str) -> Delivery:
             changes={limits.BYTES: size},
         )
         changed = session.get_one(access.state.models.Delivery, delivery_id)
-    access.state.alarm.wake()
+    access.state.notifier.notify()
     return changed
 
 

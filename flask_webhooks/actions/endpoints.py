@@ -253,7 +253,7 @@ def update_endpoint(
             session.flush()
         session.refresh(endpoint)
     if revision.fresh_start:
-        state.alarm.wake()
+        state.notifier.notify()
     return endpoint
 
 

@@ -9,10 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..errors import InvalidInput
+from ..idempotency import MAX_KEY_LENGTH, is_key, key_digest
 from ..models import Endpoint
 from ..state import State
-
-MAX_KEY_LENGTH = 255
 
 
 def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:
@@ -23,18 +22,16 @@ def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:
     """
     if key is None:
         return
-    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+    if not is_key(key):
         raise InvalidInput(
             "The idempotency key must be a text of 1 to %(most)s printable characters.",
             most=MAX_KEY_LENGTH,
             field="idempotency_key",
         )
-    scope = "" if endpoint.tenant is None else f"={endpoint.tenant}"
-    endpoint.idempotency_digest = _digest(f"{scope}\0{key}")
+    endpoint.idempotency_digest = key_digest(endpoint.tenant, key)
     # Neither secrets nor headers: a digest would let others try what they might be.
-    endpoint.idempotency_request = _digest(
-        json.dumps([whole_url, endpoint.format, endpoint.events])
-    )
+    request = json.dumps([whole_url, endpoint.format, endpoint.events])
+    endpoint.idempotency_request = hashlib.sha256(request.encode()).hexdigest()
 
 
 def find_first(session: Session, state: State, endpoint: Endpoint) -> Endpoint | None:
@@ -62,7 +59,3 @@ def find_first(session: Session, state: State, endpoint: Endpoint) -> Endpoint |
             field="idempotency_key",
         )
     return first
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -7,10 +7,10 @@ from typing import Any
 
 from ..access import Access, find_endpoint
 from ..columns import utc_now
+from ..db.transactions import database_time
 from ..errors import Faults, InvalidEndpoint, InvalidInput, InvalidSecret, UnreadableSecret
 from ..models import Endpoint
 from ..state import State
-from ..transactions import database_time
 from . import checks
 from .switches import forget_failures
 from .trail import locked, record
@@ -101,7 +101,7 @@ def rotate(
             changes={"overlap_seconds": overlap},
         )
     if old is None:
-        state.alarm.wake()
+        state.notifier.notify()
     public_key = wire.public_key(new)
     return Rotated(None, public_key) if public_key is not None else Rotated(new)
 
@@ -158,7 +158,7 @@ def remove_secret(access: Access, endpoint_id: str) -> None:
         endpoint.updated_at = utc_now()
         record(session, access, "endpoint.secret_removed", endpoint)
     if unreadable:
-        state.alarm.wake()
+        state.notifier.notify()
 
 
 def _check_overlap(seconds: float) -> float:

@@ -9,7 +9,7 @@ from ..catalog import matches
 from ..columns import utc_now
 from ..errors import InvalidTransition, NotFound
 from ..models import Delivery, Trigger
-from ..outbox import Draft, insert_deliveries
+from ..outbox.store import insert_deliveries
 from .trail import locked, record
 
 
@@ -58,11 +58,11 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
                 changes={"events": [before, endpoint.events]},
             )
             session.flush()
-        draft = Draft(event.id, event.type, event.tenant, "", event.occurred_at)
         [delivery_id] = insert_deliveries(
             state,
             session.connection(),
-            draft,
+            event.id,
+            event.type,
             [(endpoint.id, endpoint.tenant, endpoint.state)],
             trigger=Trigger.REPLAY,
             actor=access.actor,
@@ -76,5 +76,5 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             changes={"event_type": event.type},
         )
         delivery = session.get_one(deliveries, delivery_id)
-    state.alarm.wake()
+    state.notifier.notify()
     return delivery

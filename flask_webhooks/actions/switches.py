@@ -75,7 +75,7 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
         record(session, access, "endpoint.resumed", endpoint, changes=changes)
         session.flush()
         session.refresh(endpoint)
-    state.alarm.wake()
+    state.notifier.notify()
     return endpoint
 
 

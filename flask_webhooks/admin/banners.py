@@ -9,8 +9,8 @@ from ..access import Access
 from ..errors import Forbidden
 from ..health import Hold
 from ..queries import MOST_COUNTED, Backlog, EngineReport, backlog, engine, silent_workers
-from ..redis_trouble import RedisTrouble
 from ..state import AllTenants
+from ..wakeup.redis_trouble import RedisTrouble
 from .display import count, duration
 from .i18n import gettext as _
 from .i18n import ngettext, translated

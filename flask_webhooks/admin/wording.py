@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..attempt_errors import WITHOUT_BODIES, recognised
 from ..models import ON_DEMAND, Delivery, Endpoint, EndpointHealth, Trigger
+from ..texts import Text
 from .display import count
 from .i18n import gettext as _
 from .i18n import translated
@@ -108,17 +108,16 @@ def state_reason(reason: str) -> str:
         return _("The receiver answered 410 Gone.")
     if reason.startswith("The receiver refuses for good. "):
         error = reason.removeprefix("The receiver refuses for good. ")
-        return _("The receiver refuses for good.") + " " + error_text(error)
+        return _("The receiver refuses for good.") + " " + error
     return reason
 
 
 def error_text(error: str) -> str:
-    """What went wrong with a request: where it is a sentence of ours, in the language of the page."""
-    first = error.removesuffix(f" {WITHOUT_BODIES}")
-    if first != error:
-        return f"{error_text(first)} {translated(WITHOUT_BODIES)}"
-    sentence = recognised(error)
-    return error if sentence is None else translated(sentence)
+    """What went wrong with a request, in the language of the page.
+
+    A sentence that was stored by a version without codes stays English.
+    """
+    return translated(error) if isinstance(error, Text) else error
 
 
 def trigger_text(trigger: str) -> str:

@@ -12,13 +12,20 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from ..columns import utc_now
-from ..delivery.locks import reading
+from ..db.locks import reading
 from ..state import State
 from . import pruning
 from .runner import waiting, work_on_next
 
 #: How long a task waits for a worker of its own first.
 NEGLECTED_AFTER = timedelta(seconds=2)
+
+
+def anything_waiting(state: State, connection: sa.Connection) -> bool:
+    """Return whether there is a task that no worker works on. Only reads."""
+    task = state.table("Task").c
+    query = sa.select(task.id).where(waiting(task, utc_now())).limit(1)
+    return connection.execute(query).first() is not None
 
 
 class Neglected:

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 
 from .. import ids
 from ..columns import utc_now
+from ..db.locks import reading
+from ..db.transactions import writing
 from ..delivery import trail
-from ..delivery.locks import reading
 from ..delivery.retention import kept_since, stands_aside
 from ..errors import WebhooksError
 from ..models import TaskKind
 from ..state import State
-from ..transactions import writing
 from .selection import Selection, conditions
 
 logger = logging.getLogger("flask_webhooks.tasks")

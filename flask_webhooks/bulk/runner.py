@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ..columns import UtcDateTime, utc_now
+from ..db.locks import lock_endpoints, reading, take_write_lock
 from ..delivery import trail
 from ..delivery.database import may_pass
-from ..delivery.locks import lock_endpoints, reading, take_write_lock
 from ..delivery.retention import kept_since, remove_events
 from ..logs import log_failure, safe_text
 from ..models import UNFINISHED, TaskKind, TaskState
@@ -212,7 +212,7 @@ class Runner:
                 )
             )
         if due:
-            self.state.alarm.wake()
+            self.state.notifier.notify()
         self._busy = time.monotonic() - began
         return True
 

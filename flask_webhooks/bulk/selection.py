@@ -268,7 +268,7 @@ def _missed_events(state: State, selection: Selection, endpoint: Any) -> Conditi
     event = table.c
     cheap = created_between(event.id, "evt", selection.since, selection.until)
     if endpoint.tenant is not None:
-        # The whole server's endpoints get everybody's events, see `outbox.insert`.
+        # The whole server's endpoints get everybody's events, see `outbox.store`.
         cheap.append(event.tenant == endpoint.tenant)
     dear = [*_subscribed(event.type, endpoint.events)]
     if selection.event_type is not None:

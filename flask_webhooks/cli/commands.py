@@ -9,7 +9,7 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup
 
-from .. import actions, queries
+from .. import actions, queries, schema_changes
 from ..access import Access
 from ..errors import DuplicateEndpoint
 from ..members import delivery_row_members, endpoint_row_members
@@ -78,8 +78,15 @@ def init_db() -> None:
         click.echo(f"All {len(ours)} tables exist already.")
     with state.engine.connect() as connection:
         trouble = unicode_trouble(state, connection)
+        outdated = bool(schema_changes.missing(state, connection))
     if trouble is not None:
         click.echo(f"Warning: {trouble}", err=True)
+    if outdated:
+        click.echo(
+            "Warning: the tables lack what this version needs. Run your migrations, or: "
+            "flask webhooks upgrade-db",
+            err=True,
+        )
 
 
 @endpoints.command("list")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..database_errors import is_missing_table
 from ..errors import DatabaseError, WebhooksError
-from ..redis_trouble import explain
+from ..wakeup.redis_trouble import explain
 from .output import first_line
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,7 +74,7 @@ def _explain(error: DBAPIError) -> str:
     if is_missing_table(error):
         return (
             "The tables of Flask-Webhooks are missing or out of date: run your migrations (flask db "
-            "upgrade), or create them with: flask webhooks init-db"
+            "upgrade), or without migrations: flask webhooks upgrade-db"
         )
     if isinstance(error, OperationalError):
         return (

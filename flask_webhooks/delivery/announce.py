@@ -12,12 +12,12 @@ from typing import Any
 import blinker
 import sqlalchemy as sa
 
-from .. import ids, outbox, signals
-from ..catalog import matches
+from .. import ids, signals
 from ..formats.standard import iso_milliseconds
 from ..health import Change, Health
 from ..logs import log_failure
 from ..models import DeliveryState
+from ..outbox import store
 from ..state import State
 from .outcome import Ended, Outcome, Reason, Settled
 
@@ -190,20 +190,21 @@ class Announcer:
         """Write the events, each to whoever subscribes but the endpoint that it is about."""
         if not notices:
             return False
-        subscribers = self._subscribers(connection, {item.about.tenant for item in notices})
+        tenants = {item.about.tenant for item in notices} - {None}
+        subscriptions = store.list_subscriptions(self.state, connection, tenants)
         written = False
         for item in notices:
             targets = [
-                (row.id, row.tenant, row.state)
-                for row in subscribers
+                (endpoint_id, tenant, endpoint_state)
+                for endpoint_id, tenant, endpoint_state, events in subscriptions
                 # What fails cannot tell of it; and who was not told of a failure needs no end of it.
-                if row.id != item.about.id
-                and row.tenant in (None, item.about.tenant)
-                and matches(row.events, item.event_type)
+                if endpoint_id != item.about.id
+                and tenant in (None, item.about.tenant)
+                and store.covers(events, item.event_type)
             ]
             if not targets and not self.state.settings.keep_unmatched:
                 continue
-            draft = outbox.Draft(
+            event = store.NewEvent(
                 id=ids.new_id("evt"),
                 type=item.event_type,
                 tenant=item.about.tenant,
@@ -212,21 +213,9 @@ class Announcer:
                 ),
                 occurred_at=now,
             )
-            outbox.insert_event(self.state, connection, draft)
-            outbox.insert_deliveries(self.state, connection, draft, targets)
+            store.insert_event(self.state, connection, event, targets)
             written |= bool(targets)
         return written
-
-    def _subscribers(self, connection: sa.Connection, tenants: set[str | None]) -> list[Any]:
-        """Endpoints of some tenants and of the whole server, looked up once for a whole batch."""
-        endpoint = self.state.table("Endpoint").c
-        rows = connection.execute(
-            sa.select(endpoint.id, endpoint.tenant, endpoint.events, endpoint.state).where(
-                sa.or_(endpoint.tenant.is_(None), endpoint.tenant.in_(tenants - {None})),
-                endpoint.deleted_at.is_(None),
-            )
-        )
-        return list(rows)
 
 
 def _messages_of(item: Ended) -> Iterable[Message]:

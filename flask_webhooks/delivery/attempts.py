@@ -9,11 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from ..attempt_errors import WITHOUT_BODIES
+from ..attempt_errors import WITHOUT_BODIES, AttemptError
 from ..columns import compact_json
 from ..narrow import in_ascii, with_plain_signs
 from ..state import State, prepared
-from .diagnosis import MAX_ERROR_LENGTH
 from .outcome import Outcome, Sent
 
 
@@ -78,7 +77,7 @@ class AttemptRows:
             ) from error
 
     def _row(self, item: Sent) -> dict[str, Any]:
-        claimed = item.claimed
+        claimed, error = item.claimed, item.error
         return {
             "delivery_id": claimed.delivery_id,
             "number": claimed.number,
@@ -89,7 +88,9 @@ class AttemptRows:
             "duration_ms": item.duration_ms,
             "outcome": str(item.outcome),
             "status": item.status,
-            "error": item.error,
+            "error": None,
+            "error_code": error and error.code,
+            "error_params": error and _json(error.stored_params()),
             "url": item.target.url_shown,
             "address": item.address,
             "request_headers": _json(item.request_headers),
@@ -108,11 +109,11 @@ attempt_rows = prepared(AttemptRows)
 def less_demanding(sent: Sent) -> Iterator[Sent]:
     """The attempt as a database may hold it that has refused it, with less of it each time."""
     yield _each_text(sent, with_plain_signs)
+    plainest = _each_text(sent, in_ascii)
     note = WITHOUT_BODIES
-    room = MAX_ERROR_LENGTH - len(note) - 1
     yield replace(
-        _each_text(sent, in_ascii),
-        error=note if sent.error is None else f"{in_ascii(sent.error)[:room]} {note}",
+        plainest,
+        error=note if plainest.error is None else plainest.error.with_note(note),
         request_body=None,
         response_body=None,
     )
@@ -128,7 +129,7 @@ def _each_text(sent: Sent, change: Callable[[str], str]) -> Sent:
     return replace(
         sent,
         target=replace(sent.target, url_shown=change(sent.target.url_shown)),
-        error=whole(sent.error),
+        error=sent.error and sent.error.changed(change),
         request_headers=pairs(sent.request_headers),
         request_body=whole(sent.request_body),
         response_headers=None if sent.response_headers is None else pairs(sent.response_headers),
@@ -141,7 +142,7 @@ def insert_lost_attempts(
     connection: sa.Connection,
     deliveries: Sequence[sa.Row[Any]],
     urls: Mapping[str, str],
-    error: str,
+    error: AttemptError,
 ) -> None:
     """Record attempts of which only the delivery's row is left: what was sent is not known any more.
 
@@ -159,7 +160,8 @@ def insert_lost_attempts(
                     "actor": row.actor,
                     "started_at": row.last_attempt_at,
                     "outcome": Outcome.INTERRUPTED,
-                    "error": error,
+                    "error_code": error.code,
+                    "error_params": error.stored_params(),
                     "url": urls[row.endpoint_id],
                 }
                 for row in deliveries

@@ -18,12 +18,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ..db.locks import reading, take_write_lock
 from ..formats import Target
 from ..health import Hold
 from ..state import State
 from .due import Round, Wish, due_rows
 from .leasing import lease_rows, read_events, remove_orphans
-from .locks import reading, take_write_lock
 from .noticing import FEW, forget_noticed, look_when_due, notice
 from .outcome import Claimed, Released, Unsettled
 from .rates import Turns, lock_turns, save_turns, shared_limits

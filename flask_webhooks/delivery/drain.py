@@ -1,56 +1,55 @@
-"""The loop inside one RQ job: claim, send, settle, until nothing is due and a moment has passed.
+"""The loop inside one RQ job: claim, send, settle, until nothing is due.
 
-Requests run on the event loop; the database, Redis and the host's signal receivers each in a thread of their
-own, and only the database is ever waited for. Batches form by themselves: while the database works on one,
-outcomes of the next gather. No transaction is open while a request is under way.
+One thread does all of it: statements, rendering, signing, and the network through libcurl, which gets by without a
+task for each request. Redis, bulk tasks and the host's signal receivers have threads of their own, and are never
+waited for. Batches form by themselves: while one is settled, outcomes of the next gather. No transaction is open
+while a request is started.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ..db.clock import DatabaseClock
+from ..db.locks import reading
 from ..errors import WebhooksError
 from ..logs import log_failure, safe_text
 from ..state import State
-from .aside import Aside, OtherWork
 from .attempts import less_demanding
-from .bell import STEP, Bell
+from .background import BackgroundRunner, OtherWork
 from .claim import Claim, Claimer, Room
-from .clock import DatabaseClock
 from .database import Database, may_pass
-from .flight import LONGEST_WAIT, Flight
-from .garbage import rarely_collected
-from .housekeeping import House
-from .locks import reading
+from .http.client import Client
+from .in_flight import LONGEST_WAIT, InFlight
+from .interpreter import often_switched, rarely_collected
+from .listener import STEP, Listener
+from .maintenance import Maintenance
 from .outcome import Released, Sent, Settled
-from .presence import Presence
-from .send import Sender
+from .overlap import wait_together
 from .settle import Settler
+from .signal_dispatch import SignalDispatcher
 from .stopping import on_sigterm
-from .telling import Teller
-
-with contextlib.suppress(ImportError):
-    # Here, so that a worker has it before it forks.
-    import uvloop  # noqa: F401
 
 logger = logging.getLogger("flask_webhooks.delivery")
 
 #: Outcomes that are written at once.
 SETTLE_BATCH = 500
-#: Seconds in which outcomes gather while more than this share of the places is taken. A claim and a
+#: Seconds in which outcomes gather while more than this share of the slots is taken. A claim and a
 #: settlement take the same few milliseconds of Python however little they bring.
 GATHER, GATHER_SHARE = 0.01, 0.5
 #: Seconds between two settlements while few outcomes come. Claims, which deliveries wait for, go first.
 SETTLE_PAUSE = 0.025
+#: Parts of the slots, at most, that are claimed, sent and settled one after another. All at once, they would end at
+#: once, and nothing would be under way while the next are claimed: with a receiver at 50 ms, half of the speed.
+MOST_PARTS = 8
 #: Seconds that requests in flight get when the worker must stop; with the rest it stays under 8 s.
 STOP_GRACE = 4.0
 #: Seconds that the last settling may take after that.
@@ -61,8 +60,12 @@ CONTENTION_PAUSE = 0.02
 SETTLED_DOWN = 0.1
 #: Seconds for which a drain waits for what falls due, also where it does not linger: clocks run apart.
 SOON = 0.02
+#: Seconds for which a drain counts as active after its last delivery.
+ACTIVE = 5.0
 #: Seconds that a drain stays for slow receivers of the host's signals, and when it must go.
-TELL_LINGER, TELL_GRACE = 30.0, 0.5
+DISPATCH_LINGER, DISPATCH_GRACE = 30.0, 0.5
+#: Seconds that the longest wait takes.
+LONGEST_PAUSE = 60.0
 
 
 class Drain:
@@ -70,8 +73,9 @@ class Drain:
 
     :param worker_name: the RQ worker that runs the job, asked in Redis whether it was told to stop.
     :param parent: the process id of that worker, where it forked us; without it we stop.
-    :param other: work of another kind, which the drain does beside if nobody else comes for it.
+    :param other: work of another kind, which the drain does beside if no worker comes for it.
     :param clock: that of the worker.
+    :param queues: keys of the RQ queues of a worker that lets its drain stay while no job waits in one of them.
     """
 
     def __init__(
@@ -81,28 +85,55 @@ class Drain:
         parent: int | None = None,
         other: OtherWork | None = None,
         clock: DatabaseClock | None = None,
+        queues: Sequence[str] = (),
     ) -> None:
+        settings = state.settings
         self.state = state
-        self.settings = state.settings
+        self.settings = settings
         self.id = uuid.uuid4().hex
-        self._worker = (worker_name, parent)
+        self._stays = bool(queues)
         self._clock = clock or DatabaseClock()
+        self._client = Client(state.policy, settings.max_response_bytes)
+        self._database = Database(
+            state.own_engine,
+            patience=settings.lease,
+            pause=self._run_network,
+            opened=partial(wait_together, self._client),
+        )
         self._claimer = Claimer(state)
         self._settler = Settler(state)
-        self._database = Database(state.own_engine, patience=self.settings.lease)
-        self._aside = None if other is None else Aside(state, self._database, other)
+        slots = settings.concurrency - self._claimer.reserve
+        self._in_flight = InFlight(state, self._client, self._clock, slots)
+        self._listener = Listener(state.worker_queue, self.id, self, worker_name, parent, queues)
+        self._dispatcher = SignalDispatcher(self._settler.announcer, self._client.wake)
+        self._background = None if other is None else BackgroundRunner(state, other, self.active)
+        self._maintenance = Maintenance(
+            state,
+            self.id,
+            self._database,
+            self._clock,
+            dispatch=self._dispatcher.dispatch,
+            forget=self._claimer.forget,
+            worker_name=worker_name,
+        )
         self._look = True
+        #: When to look again at the latest, by `time.monotonic`.
+        self._look_at = float("inf")
         self._limited = False
-        #: Whether the database did a settling last; claims and settlements take turns.
+        #: The database did a settling last; claims and settlements take turns.
         self._settled = False
         #: Requests that had ended at the last claim.
         self._ended = 0
         #: The database's time of the last claim.
         self._looked_at = datetime.min.replace(tzinfo=UTC)
+        self._must_stop = False
         self._stopping_since: float | None = None
-        self._settled_at = float("-inf")
-        self._started = time.monotonic()
-        self._active_at = time.monotonic()
+        self._jobs_wait = False
+        self._claimed_at = self._settled_at = float("-inf")
+        #: Seconds that the last claim and the last settlement took.
+        self._claim_took = self._settle_took = 0.0
+        self._parts = 1
+        self._started = self._active_at = time.monotonic()
         self.delivered = 0
 
     def run(self) -> int:
@@ -110,141 +141,125 @@ class Drain:
 
         :raises WebhooksError: the database stayed away. What was claimed is sent again after its lease.
         """
+        self._started = self._active_at = time.monotonic()
         try:
-            with rarely_collected(), asyncio.Runner(loop_factory=loop_factory()) as runner:
-                runner.run(self._run())
+            with rarely_collected(), often_switched(), on_sigterm(self.stop):
+                try:
+                    self._database.run(self._set_clock)
+                    self._listener.start()
+                    if self._background is not None:
+                        self._background.start()
+                    while not self._step():
+                        pass
+                finally:
+                    self._close()
         except DBAPIError as error:
             # RQ logs and keeps what a job raises; SQLAlchemy's error would show it event data.
             raise WebhooksError(f"The database failed: {safe_text(error)}") from None
         return self.delivered
 
+    def discard(self) -> None:
+        """Free what a drain holds that will not run."""
+        self._client.close()
+
+    # -- from other threads and from a signal handler ----------------------------------------------------
+
     def stop(self) -> None:
         """Claim nothing more; end within 8 seconds."""
-        if self._stopping_since is None:
-            self._stopping_since = time.monotonic()
-            self._database.hurry(STOP_GRACE + STOP_SETTLE)
-            if self._aside is not None:
-                self._aside.end()
-            logger.info("Asked to stop with %d requests in flight", len(self._flight))
-            self._flight.close()
-        self._wake.set()
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether we were told to stop while Redis did not answer."""
-        return self._stopping_since is not None and self._bell.away
+        self._must_stop = True
+        self._client.wake()
 
     def look(self) -> None:
         """Look for work: there may be some."""
         self._look = True
-        self._wake.set()
+        self._client.wake()
 
-    def has_room(self) -> bool:
+    def make_way(self, jobs_wait: bool) -> None:
+        """Stay no longer than there is something to deliver, while other jobs wait for the worker."""
+        if jobs_wait and not self._jobs_wait:
+            self._client.wake()
+        self._jobs_wait = jobs_wait
+
+    def has_capacity(self) -> bool:
         """Whether there is any use in waking us."""
         return self._room().places > 0
 
     def busy(self) -> bool:
         """Whether requests are under way."""
-        return len(self._flight) > 0
+        return len(self._in_flight) > 0
 
-    async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
-        self._claimed = asyncio.Event()
-        self._bell = Bell(self.state.alarm, self.id)
-        self._presence = Presence(self, self._bell, *self._worker)
-        self._teller = Teller(self._settler.announcer, self._signals_are_sent)
-        self._house = House(
-            self.state,
-            self.id,
-            self._database,
-            self._clock,
-            tell=self._teller.tell,
-            forget=self._claimer.forget,
-            worker_name=self._worker[0],
-        )
-        # Connecting takes about as long as the rest of the start: let the database begin.
-        opening = asyncio.create_task(self._database.run(self._set_clock))
-        await asyncio.sleep(0)
-        async with Sender(self.state, self._clock) as sender:
-            places = self.settings.concurrency - self._claimer.reserve
-            self._flight = Flight(sender, self._clock, self._wake.set, places)
-            # The first claim waits for neither of them, and has the processor for itself.
-            beside = [
-                asyncio.create_task(self._presence.run(self._claimed)),
-                asyncio.create_task(self._house.keep_now_and_then(self.look)),
-                asyncio.create_task(self._house.prune_now_and_then()),
-            ]
-            if self._aside is not None:
-                beside.append(asyncio.create_task(self._aside.run()))
-            with on_sigterm(self.stop):
-                try:
-                    await opening
-                    await self._work()
-                finally:
-                    for task in beside:
-                        task.cancel()
-                    await asyncio.wait(beside)
-                    if self._aside is not None:
-                        await self._aside.close()
-                    await self._bell.vanish()
-                    self._bell.close()
-                    await self._teller.close(TELL_GRACE)
-                    await self._house.sign_off()
-                    await self._database.close()
+    def active(self) -> bool:
+        """Whether requests are under way, or were a moment ago."""
+        return self.busy() or time.monotonic() - self._active_at < ACTIVE
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether we were told to stop while Redis did not answer."""
+        return self._stopping_since is not None and self._listener.away
+
+    # -- the loop ----------------------------------------------------------------------------------------
+
+    def _step(self) -> bool:
+        """Do what is most urgent; returns whether that was the end."""
+        flight = self._in_flight
+        if self._must_stop and self._stopping_since is None:
+            self._begin_to_stop()
+        flight.advance()
+        if self._over():
+            flight.release_waiting()
+        flight.release_overdue()
+        if self._look_at <= time.monotonic():
+            self._look, self._look_at = True, float("inf")
+        if not self._over() and self._maintenance.run_due():
+            self._look = True
+        claims = self._look and self._claim_in() <= 0
+        # They take turns, unless outcomes come faster than they are settled.
+        claims_next = self._settled and flight.outcomes < SETTLE_BATCH
+        settle_in = self._settle_in()
+        if flight.outcomes and settle_in <= 0 and not (claims and claims_next):
+            if self._gathers():
+                self._run_network(GATHER)
+            self._settle()
+        elif claims:
+            self._claim()
+        elif flight.outcomes:
+            self._pause(min(settle_in, self._claim_in()) if self._look else settle_in)
+        elif self.busy():
+            if self._stopping_since is not None:
+                self._finish_or_interrupt()
+            else:
+                pause = LONGEST_WAIT if flight.waiting else LONGEST_PAUSE
+                self._pause(min(pause, self._claim_in()) if self._look else pause)
+        elif self._over():
+            # Our own worker takes the job, unless it was told to stop.
+            self._listener.hand_over(to_others=self._stopping_since is not None)
+            return True
+        else:
+            return self._idle()
+        return False
+
+    def _close(self) -> None:
+        if self._background is not None:
+            self._background.close()
+        self._listener.vanish()
+        self._listener.close()
+        self._dispatcher.close(DISPATCH_GRACE)
+        self._maintenance.sign_off()
+        self._database.close()
+        self._client.close()
 
     def _set_clock(self, connection: sa.Connection) -> None:
         if not self._clock.fresh:
             with reading(connection):
                 self._clock.read(connection)
 
-    async def _work(self) -> None:
-        while True:
-            if self._over():
-                self._flight.release_waiting()
-            self._flight.release_overdue()
-            claims = self._look and self._room().total > 0
-            # They take turns, unless outcomes come faster than they are settled.
-            claims_next = self._settled and self._flight.outcomes < SETTLE_BATCH
-            settle_in = self._settle_in()
-            if self._flight.outcomes and settle_in <= 0 and not (claims and claims_next):
-                if self._gathers():
-                    await asyncio.sleep(GATHER)
-                await self._settle()
-            elif claims:
-                await self._claim()
-            elif self._flight.outcomes:
-                await self._pause(settle_in)
-            elif self.busy():
-                if self._stopping_since is not None:
-                    await self._finish_or_interrupt()
-                else:
-                    await self._pause(LONGEST_WAIT if self._flight.waiting else None)
-            elif self._over():
-                # Our own worker takes the job, unless it was told to stop.
-                await self._bell.hand_over(to_others=self._stopping_since is not None)
-                return
-            elif await self._idle():
-                return
-
-    def _room(self) -> Room:
-        if self._over():
-            return Room(0)
-        concurrency = self.settings.concurrency
-        # As many as ended since the last claim will probably do so until the next one.
-        ahead = min(self._flight.ended - self._ended, concurrency) - self._flight.waiting
-        return Room(concurrency - len(self._flight), max(ahead, 0))
-
-    def _settle_in(self) -> float:
-        """Seconds until outcomes are to be settled, unless there is a claim to make before."""
-        if self._over() or self._limited or self._flight.outcomes >= SETTLE_BATCH:
-            return 0.0
-        return self._settled_at + SETTLE_PAUSE - time.monotonic()
-
-    def _gathers(self) -> bool:
-        """Whether it pays to wait for a moment before settling: plenty is under way, and has to come yet."""
-        under_way = len(self._flight) + self._flight.waiting
-        return not self._over() and under_way > self.settings.concurrency * GATHER_SHARE
+    def _begin_to_stop(self) -> None:
+        self._stopping_since = time.monotonic()
+        self._database.hurry(STOP_GRACE + STOP_SETTLE)
+        if self._background is not None:
+            self._background.end()
+        logger.info("Asked to stop with %d requests in flight", len(self._in_flight))
+        self._in_flight.close()
 
     def _over(self) -> bool:
         return (
@@ -252,88 +267,149 @@ class Drain:
             or time.monotonic() - self._started > self.settings.drain_time
         )
 
-    async def _claim(self) -> None:
-        self._look = self._settled = False
+    # -- claims ------------------------------------------------------------------------------------------
+
+    def _room(self) -> Room:
+        if self._must_stop or self._over():
+            return Room(0)
+        concurrency = self.settings.concurrency
+        # As many as ended since the last claim will probably do so until the next one.
+        ahead = min(self._in_flight.ended - self._ended, concurrency) - self._in_flight.waiting
+        return Room(concurrency - len(self._in_flight), max(ahead, 0))
+
+    def _part(self) -> int:
+        """Slots that one claim fills at most."""
+        return max(self.settings.concurrency // self._parts, 1)
+
+    def _adapt_parts(self, sent: Sequence[Sent]) -> None:
+        """Make as many parts of the slots as can be worked on while one waits for its receivers."""
+        shortest = min((item.duration_ms or 0.0 for item in sent), default=0.0) / 1000
+        work = self._claim_took + self._settle_took
+        if self._parts * work <= shortest:
+            self._parts = min(self._parts + 1, MOST_PARTS)
+        elif (self._parts - 1) * work > shortest:
+            self._parts = max(self._parts - 1, 1)
+
+    def _claim_in(self) -> float:
+        """Seconds until a claim is worth its while: a part is free, or claims took half of the time at most."""
         room = self._room()
-        self._ended = self._flight.ended
+        if room.total <= 0:
+            return LONGEST_PAUSE
+        if room.places >= self._part():
+            return 0.0
+        return self._claimed_at + self._claim_took - time.monotonic()
+
+    def _claim(self) -> None:
+        self._look = self._settled = False
+        began = time.monotonic()
+        whole = self._room()
+        room = whole
+        if self._parts > 1:
+            room = Room(min(whole.places, self._part() + self._claimer.reserve), whole.ahead)
+        self._ended = self._in_flight.ended
 
         def take(connection: sa.Connection) -> Claim:
             self._looked_at = self._clock.now()
-            unsettled = self._flight.unsettled()
+            unsettled = self._in_flight.unsettled()
             return self._claimer.claim(connection, self._looked_at, room, unsettled)
 
-        claim = await self._database.run(take)
+        claim = self._database.run(take)
         self._limited = claim.limited
-        self._flight.release(claim.released)
+        # What has ended meanwhile may be the last that its endpoint gets for now.
+        self._in_flight.advance()
+        self._in_flight.release(claim.released)
         self._begin(claim)
-        self._claimed.set()
+        self._claimed_at = time.monotonic()
+        self._claim_took = self._claimed_at - began
+        self._listener.first_claim_made()
         if claim.claimed:
             self._active_at = time.monotonic()
-        if self._room().places > self._claimer.reserve:
-            self._look |= claim.more or bool(claim.claimed and claim.limited)
+        if self._room().places > self._claimer.reserve and (
+            claim.more or (claim.claimed and (claim.limited or room != whole))
+        ):
+            self._look = True
         if claim.contended:
-            self._loop.call_later(CONTENTION_PAUSE, self.look)
+            self._look_in(CONTENTION_PAUSE)
         if claim.again is not None:
-            wait = (claim.again - self._clock.now()).total_seconds()
-            self._loop.call_later(max(wait, 0.0), self.look)
-        if claim.full:
-            self._bell.summon()
+            self._look_in((claim.again - self._clock.now()).total_seconds())
+        if claim.full and room == whole:
+            self._listener.request_worker()
 
     def _begin(self, claim: Claim) -> None:
         """Send what was claimed, but for what became unwelcome while the database was at it."""
-        troubled = self._flight.unsettled().troubled
+        troubled = self._in_flight.unsettled().troubled
         for taken, start in (
-            (claim.claimed, self._flight.launch),
-            (claim.ahead, self._flight.wait),
+            (claim.claimed, self._in_flight.launch),
+            (claim.ahead, self._in_flight.wait),
         ):
             for claimed, target in taken:
-                if self._stopping_since is not None or not troubled.isdisjoint(
+                if self._must_stop or not troubled.isdisjoint(
                     {claimed.endpoint_id, claimed.bucket}
                 ):
-                    self._flight.release([Released(claimed)])
+                    self._in_flight.release([Released(claimed)])
                 else:
                     start(claimed, target)
 
-    async def _settle(self) -> None:
-        if not self._house.kept:
+    def _look_in(self, seconds: float) -> None:
+        self._look_at = min(self._look_at, time.monotonic() + max(seconds, 0.0))
+
+    # -- settlements -------------------------------------------------------------------------------------
+
+    def _settle_in(self) -> float:
+        """Seconds until outcomes are to be settled, unless there is a claim to make before."""
+        if self._over() or self._limited or self._in_flight.outcomes >= SETTLE_BATCH:
+            return 0.0
+        return self._settled_at + SETTLE_PAUSE - time.monotonic()
+
+    def _gathers(self) -> bool:
+        """Whether it pays to wait for a moment before settling: plenty is under way, and has to come yet."""
+        under_way = len(self._in_flight) + self._in_flight.waiting
+        return not self._over() and under_way > self.settings.concurrency * GATHER_SHARE
+
+    def _settle(self) -> None:
+        if not self._maintenance.done:
             # Whoever hears of an attempt should find the drain that made it on the list.
-            await self._house.keep()
+            self._maintenance.run()
         self._settled = True
-        sent, released = self._flight.take_outcomes(SETTLE_BATCH)
+        began = time.monotonic()
+        sent, released = self._in_flight.take_outcomes(SETTLE_BATCH)
         try:
-            changed = await self._write(sent, released)
+            changed = self._write(sent, released)
         except Exception as error:
             if may_pass(error):
                 raise
-            changed = await self._write_one_by_one(sent, released)
+            changed = self._write_one_by_one(sent, released)
         self.delivered += len(sent)
         self._active_at = self._settled_at = time.monotonic()
+        self._settle_took = self._settled_at - began
+        self._adapt_parts(sent)
         if self._limited or changed:
             self._look = True
 
-    async def _write(self, sent: Sequence[Sent], released: Sequence[Released] = ()) -> bool:
+    def _write(self, sent: Sequence[Sent], released: Sequence[Released] = ()) -> bool:
         """Settle a batch; returns whether that made new work, or let other work go on."""
 
         def write(connection: sa.Connection) -> Settled:
             return self._settler.settle(connection, self._clock.now(), sent, released)
 
-        settled = await self._database.run(write)
-        self._teller.tell(settled)
+        settled = self._database.run(write)
+        self._dispatcher.dispatch(settled)
         return bool(settled.changes) or settled.emitted
 
-    async def _write_one_by_one(self, sent: Sequence[Sent], released: Sequence[Released]) -> bool:
+    def _write_one_by_one(self, sent: Sequence[Sent], released: Sequence[Released]) -> bool:
         """Settle each by itself, so that one that cannot be written does not stop the others."""
-        changed = await self._write([], released)
+        changed = self._write([], released)
         for item in sent:
-            changed |= await self._write_alone(item)
+            changed |= self._write_alone(item)
         return changed
 
-    async def _write_alone(self, sent: Sent) -> bool:
+    def _write_alone(self, sent: Sent) -> bool:
         """Settle an attempt, with less of it if the database refuses it. At worst its lease runs out."""
+        delivery_id = sent.claimed.delivery_id
         refusal: Exception | None = None
         for version in (sent, *less_demanding(sent)):
             try:
-                changed = await self._write([version])
+                changed = self._write([version])
             except Exception as error:
                 if may_pass(error):
                     raise
@@ -343,35 +419,36 @@ class Drain:
                     logger.warning(
                         "The attempt of delivery %s is recorded without bodies (%s): see whether the database "
                         "can hold every character",
-                        sent.claimed.delivery_id,
+                        delivery_id,
                         type(refusal).__name__,
                     )
                 return changed
         assert refusal is not None
-        delivery_id = sent.claimed.delivery_id
         log_failure(
             logger, "The attempt of delivery %s cannot be recorded", delivery_id, error=refusal
         )
         return False
 
-    async def _finish_or_interrupt(self) -> None:
+    # -- waiting and leaving -----------------------------------------------------------------------------
+
+    def _finish_or_interrupt(self) -> None:
         assert self._stopping_since is not None
         left = self._stopping_since + STOP_GRACE - time.monotonic()
         if left > 0:
-            await self._pause(left)
+            self._client.run(left)
         else:
-            await self._flight.interrupt()
+            self._in_flight.interrupt()
 
-    async def _idle(self) -> bool:
+    def _idle(self) -> bool:
         """Wait for work; returns True when it is time to go and nothing came up at the last moment."""
-        if not self._house.kept:
+        if not self._maintenance.done:
             # What others left behind may be due at once.
-            await self._house.keep()
+            self._maintenance.run()
             self._look = True
             return False
-        if self._lingering() > SETTLED_DOWN and await self._pause(SETTLED_DOWN):
+        if self._lingering() > SETTLED_DOWN and self._pause(SETTLED_DOWN):
             return False
-        next_due = await self._database.run(self._next_due)
+        next_due = self._database.run(self._next_due)
         due_in = float("inf")
         if next_due is not None:
             due_in = (next_due - self._clock.now()).total_seconds()
@@ -382,60 +459,63 @@ class Drain:
                 # We saw it and could not have it: its endpoint is at its limit with other workers. Or it
                 # fell due this moment, and we do not linger: it is for the next job.
                 due_in = STEP
-        lingering = self._lingering()
-        if lingering <= 0 and due_in > max(self.settings.linger, SOON):
-            return await self._leave(due_in)
-        due_at = time.monotonic() + due_in
-        await self._pause(min(due_in, lingering) if lingering > 0 else due_in)
-        self._look |= time.monotonic() >= due_at
+        self._look_in(due_in)
+        if self._lingering() <= 0 and due_in > max(self.settings.linger, SOON):
+            return self._leave(due_in)
+        while not self._look and not self._must_stop and time.monotonic() < self._look_at:
+            lingering = self._lingering()
+            if lingering <= 0 and due_in > max(self.settings.linger, SOON):
+                break
+            if self._maintenance.pending or self._maintenance.due <= time.monotonic():
+                break
+            self._pause(min(lingering, due_in) if lingering > 0 else due_in)
         return False
 
-    async def _leave(self, due_in: float) -> bool:
+    def _leave(self, due_in: float) -> bool:
         """Go, unless there was a wake-up; returns whether we are gone."""
-        if self._look or not await self._bell.leave():
-            if self._bell.away:
+        if self._look or not self._listener.leave():
+            if self._listener.away:
                 # Others may still count on us, and we would not hear of it.
-                await self._pause(STEP)
+                self._pause(STEP)
             self._look = True
             return False
         if due_in < float("inf"):
             # RQ's scheduler goes by the local clock.
-            await self._bell.schedule(datetime.now(UTC) + timedelta(seconds=due_in))
+            self._listener.schedule(datetime.now(UTC) + timedelta(seconds=due_in))
         return True
 
     def _lingering(self) -> float:
         """Seconds for which we stay although there is nothing to do."""
+        now = time.monotonic()
+        if self._stays:
+            if self._jobs_wait:
+                return 0.0
+            return self._started + self.settings.drain_time - now
         linger = self.settings.linger
-        if self._teller.busy:
-            linger = max(linger, TELL_LINGER)
-        return self._active_at + linger - time.monotonic()
+        if self._dispatcher.busy:
+            linger = max(linger, DISPATCH_LINGER)
+        return self._active_at + linger - now
 
     def _next_due(self, connection: sa.Connection) -> datetime | None:
         with reading(connection):
             return self._claimer.next_due(connection, self._clock.now())
 
-    async def _pause(self, seconds: float | None) -> bool:
-        """Wait to be woken; returns whether we were."""
-        if self.has_room():
-            self._presence.has_room_again()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return False
-        self._wake.clear()
-        return True
+    def _pause(self, seconds: float) -> bool:
+        """Wait until something happens; returns whether there is something to look for."""
+        if self.has_capacity():
+            self._listener.capacity_again()
+        now = time.monotonic()
+        until = min(now + seconds, self._look_at, self._maintenance.due)
+        if self._maintenance.pending:
+            until = now
+        if (start := self._in_flight.next_start) is not None:
+            until = min(until, now + (start - self._clock.now()).total_seconds())
+        self._client.run(min(until - now, LONGEST_PAUSE))
+        return self._look or self._must_stop
 
-    def _signals_are_sent(self) -> None:
-        """From the thread of the signals."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._wake.set)
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+    def _run_network(self, seconds: float) -> None:
+        """Let requests go on for a time."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._client.run(left)
+            self._in_flight.advance()

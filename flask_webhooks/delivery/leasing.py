@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..db.locks import among, ids_parameter
 from ..formats import OutgoingEvent
 from ..models import DeliveryState
 from ..state import State, prepared
-from .locks import among, ids_parameter
 
 logger = logging.getLogger("flask_webhooks.delivery")
 

@@ -6,12 +6,9 @@ import errno
 import os
 import resource
 import socket
-import ssl
-from pathlib import Path
-
-import aiohttp.connector
 
 from ..health import Hold
+from .http.certificates import certificate_options
 
 #: Descriptors that a worker needs beside one for each request.
 SPARE_DESCRIPTORS = 100
@@ -37,12 +34,7 @@ ADVICE = {
 
 def trust_store_is_empty() -> bool:
     """Return whether no certificate at all can be verified: there are no authorities to verify by."""
-    context: ssl.SSLContext = aiohttp.connector._SSL_CONTEXT_VERIFIED
-    if context.cert_store_stats()["x509_ca"]:
-        return False
-    # Those of a directory are loaded when they are needed.
-    directory = ssl.get_default_verify_paths().capath
-    return directory is None or not any(Path(directory).glob("*.[0-9]"))
+    return not certificate_options()
 
 
 def out_of_descriptors() -> bool:
@@ -84,6 +76,6 @@ def troubles(concurrency: int) -> list[str]:
     return found
 
 
-def is_unreachable(error: BaseException) -> bool:
-    """Return whether the system knew no way to the address."""
-    return isinstance(error, OSError) and error.errno in _NO_ROUTE
+def is_unreachable(number: int) -> bool:
+    """Return whether the system knew no way to an address, by its error number."""
+    return number in _NO_ROUTE

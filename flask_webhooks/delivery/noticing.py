@@ -12,9 +12,9 @@ from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
+from ..db.locks import in_state, take_write_lock
 from ..models import DeliveryState
 from ..state import State
-from .locks import in_state, take_write_lock
 
 #: Endpoints that a look may step over for nothing, before their deliveries are noticed.
 FEW = 16

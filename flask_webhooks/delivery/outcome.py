@@ -11,6 +11,7 @@ from typing import Any
 
 import blinker
 
+from ..attempt_errors import AttemptError
 from ..formats import OutgoingEvent, Refusal, Target
 from ..health import Change, Health
 from ..models import DeliveryState
@@ -78,7 +79,7 @@ class Sent:
     #: Milliseconds; ``None`` where nobody saw it end.
     duration_ms: float | None
     status: int | None = None
-    error: str | None = None
+    error: AttemptError | None = None
     address: str | None = None
     request_headers: list[list[str]] = field(default_factory=list, repr=False)
     request_body: str | None = field(default="", repr=False)
@@ -171,7 +172,7 @@ class Settled:
                 trigger=claimed.trigger,
                 outcome=item.outcome,
                 status=item.status,
-                error=item.error,
+                error=None if item.error is None else str(item.error),
                 duration_ms=item.duration_ms,
                 state=state,
                 reason=reason,

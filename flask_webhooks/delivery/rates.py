@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from ..db.upsert import insert_missing
 from ..state import State
 from .outcome import Sent
 
@@ -100,7 +100,7 @@ def lock_turns(
     if missing:
         # A moment ago: the first turn is now.
         values = [{"id": bucket, "free_at": now} for bucket in missing]
-        connection.execute(_insert_missing(table, connection.dialect.name), values)
+        connection.execute(insert_missing(table, connection.dialect.name, ["id"]), values)
     rows = connection.execute(
         sa.select(table.c.id, table.c.free_at)
         .where(table.c.id.in_(limits))
@@ -164,7 +164,7 @@ def hold_buckets(
         # Those that nothing was sent to yet have no row.
         table = state.table("Bucket")
         values = [{"id": bucket, "free_at": now} for bucket in sorted(until)]
-        connection.execute(_insert_missing(table, connection.dialect.name), values)
+        connection.execute(insert_missing(table, connection.dialect.name, ["id"]), values)
     if until:
         _move(
             state,
@@ -195,13 +195,3 @@ def _move(state: State, connection: sa.Connection, values: list[dict[str, Any]])
         .values(free_at=sa.bindparam("b_free")),
         values,
     )
-
-
-def _insert_missing(table: sa.Table, dialect: str) -> Any:
-    match dialect:
-        case "postgresql":
-            return postgresql.insert(table).on_conflict_do_nothing()
-        case "sqlite":
-            return sqlite.insert(table).on_conflict_do_nothing()
-        case _:
-            return mysql.insert(table).on_duplicate_key_update(id=table.c.id)

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 
 from ..attempt_errors import LOST
 from ..columns import utc_now
+from ..db.locks import in_state, lock_endpoints, reading, take_write_lock
 from ..models import ON_DEMAND, DeliveryState, EndpointState
 from ..state import State
 from .announce import Announcer
 from .attempts import insert_lost_attempts
 from .judge import next_trigger
-from .locks import in_state, lock_endpoints, reading, take_write_lock
 from .outcome import Ended, Outcome, Reason, Settled
 from .waiting import cancel_waiting, divert, hold_pending
 
@@ -67,7 +67,7 @@ def recover_expired(
             connection,
             rows,
             {endpoint_id: row.url_shown for endpoint_id, row in endpoints.items()},
-            str(LOST),
+            LOST,
         )
         most = state.settings.max_interruptions
         settled.lost = [

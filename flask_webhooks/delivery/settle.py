@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import health as health_rules
+from ..db.locks import ids_parameter, take_write_lock
 from ..health import Change, Health
 from ..models import DeliveryState, EndpointState
 from ..retry import PAUSE, next_attempt
@@ -24,7 +25,6 @@ from . import settling, trail
 from .announce import Announcer
 from .attempts import attempt_rows
 from .judge import Judgement, judge, next_trigger
-from .locks import ids_parameter, take_write_lock
 from .outcome import Claimed, Outcome, Reason, Released, Sent, Settled
 from .rates import hold_buckets
 from .statistics import count_attempts

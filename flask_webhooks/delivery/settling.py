@@ -7,10 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..db.locks import among
 from ..health import Health
 from ..models import DeliveryState
 from ..state import State, prepared
-from .locks import among
 
 #: The columns of `Health`, in its order.
 HEALTH = [item.name for item in fields(Health)]

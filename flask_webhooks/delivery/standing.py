@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..db.locks import in_state
 from ..models import DeliveryState, EndpointState
 from ..state import State, prepared
-from .locks import in_state
 
 
 @dataclass(frozen=True, slots=True)

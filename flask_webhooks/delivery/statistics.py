@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from ..db.upsert import insert_or_add
 from ..models import BUCKET_COLUMNS, BUCKETS
 from ..state import State
 from .outcome import Outcome, Sent
@@ -39,19 +39,7 @@ def count_attempts(state: State, connection: sa.Connection, sent: Sequence[Sent]
 
 @functools.lru_cache(maxsize=16)
 def _upsert(table: sa.Table, dialect: str) -> Any:
-    match dialect:
-        case "postgresql" | "sqlite":
-            insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-            statement = insert(table)
-            added = {name: table.c[name] + statement.excluded[name] for name in _COUNTERS}
-            return statement.on_conflict_do_update(
-                index_elements=["endpoint_id", "hour"], set_=added
-            )
-        case _:
-            insertion = mysql.insert(table)
-            return insertion.on_duplicate_key_update(
-                {name: table.c[name] + insertion.inserted[name] for name in _COUNTERS}
-            )
+    return insert_or_add(table, dialect, ["endpoint_id", "hour"], _COUNTERS)
 
 
 def _bucket(duration_ms: float) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,26 +14,25 @@ def on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` on SIGTERM, and then the handler that stood there before.
 
     A work-horse gets SIGTERM from our Worker, or from a service manager that signals every process; with
-    RQ's default it would die at once, in the middle of its requests. Call this on the running loop.
+    RQ's default it would die at once, in the middle of its requests.
+
+    :param stop: called between any two steps of the program, so it must do next to nothing.
     """
-    loop = asyncio.get_running_loop()
+    if threading.current_thread() is not threading.main_thread():
+        # Redis tells us within a second.
+        yield
+        return
     before: Any = signal.getsignal(signal.SIGTERM)
 
-    def handle() -> None:
+    def handle(number: int, frame: Any) -> None:
         stop()
         if callable(before):
             # SimpleWorker: RQ's own handler lives in this very process, and may raise to end its loop.
             with contextlib.suppress(Exception):
-                before(signal.SIGTERM, None)
+                before(number, frame)
 
-    try:
-        loop.add_signal_handler(signal.SIGTERM, handle)
-    except (ValueError, RuntimeError, NotImplementedError):
-        # Not the main thread, or a system without signals: Redis tells us within a second.
-        yield
-        return
+    signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
         signal.signal(signal.SIGTERM, before)

@@ -7,9 +7,9 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from ..columns import utc_now
+from ..db.locks import in_state
 from ..models import ON_DEMAND, DeliveryState, EndpointState
 from ..state import State
-from .locks import in_state
 from .outcome import Reason
 
 

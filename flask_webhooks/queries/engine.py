@@ -14,10 +14,10 @@ from rq.suspension import WORKERS_SUSPENDED
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from ..access import Access
-from ..alarm import Alarm
 from ..errors import Forbidden
-from ..redis_trouble import RedisTrouble, explain
 from ..state import AllTenants
+from ..wakeup.notifier import Notifier
+from ..wakeup.redis_trouble import RedisTrouble, explain
 
 #: Seconds that an answer is good for: pages ask again and again.
 FRESH = 3.0
@@ -54,40 +54,40 @@ def engine(access: Access) -> EngineReport:
     access.require("view")
     if not isinstance(access.tenant, AllTenants):
         raise Forbidden("You are not allowed to see the workers.")
-    alarm = access.state.alarm
-    watch = _watches.get(alarm)
+    notifier = access.state.notifier
+    watch = _watches.get(notifier)
     if watch is None:
-        watch = _watches.setdefault(alarm, _Watch(alarm))
+        watch = _watches.setdefault(notifier, _Watch(notifier))
     return watch.report()
 
 
 class _Watch:
     """Asks Redis now and then, within the bound of a wake-up."""
 
-    def __init__(self, alarm: Alarm) -> None:
-        # The alarm is the key under which this is kept, and must not be held by it.
-        self._alarm = weakref.ref(alarm)
+    def __init__(self, notifier: Notifier) -> None:
+        # It is the key under which this is kept, and must not be held by it.
+        self._notifier = weakref.ref(notifier)
         self._known: tuple[float, EngineReport] | None = None
 
     def report(self) -> EngineReport:
         known = self._known
         if known is not None and time.monotonic() - known[0] < FRESH:
             return known[1]
-        alarm = self._alarm()
-        assert alarm is not None
-        answer = alarm.host.read(self._ask)
+        notifier = self._notifier()
+        assert notifier is not None
+        answer = notifier.read(self._ask)
         if isinstance(answer, RedisTrouble):
-            answer = EngineReport(alarm.settings.queue, reachable=False, trouble=answer)
-        elif answer.trouble is None and alarm.host.trouble is not None:
+            answer = EngineReport(notifier.queue.settings.queue, reachable=False, trouble=answer)
+        elif answer.trouble is None and notifier.trouble is not None:
             # A wake-up of this process met what only it asks for.
-            answer = replace(answer, trouble=alarm.host.trouble)
+            answer = replace(answer, trouble=notifier.trouble)
         self._known = (time.monotonic(), answer)
         return answer
 
     def _ask(self, client: redis.Redis) -> EngineReport:
-        alarm = self._alarm()
-        assert alarm is not None
-        queue = alarm.queue(client)
+        notifier = self._notifier()
+        assert notifier is not None
+        queue = notifier.queue.queue(client)
         with client.pipeline(transaction=False) as pipeline:
             pipeline.exists(WORKERS_SUSPENDED)
             pipeline.exists(RQScheduler.get_locking_key(queue.name))
@@ -101,7 +101,7 @@ class _Watch:
         names = _living(client, [key.decode(errors="replace") for key in registered])
         trouble = None
         try:
-            alarm.check(client)
+            notifier.queue.check(client)
         except redis.ResponseError as error:
             trouble = explain(error)
         return EngineReport(
@@ -128,4 +128,4 @@ def _living(client: redis.Redis, keys: list[str]) -> frozenset[str]:
     return frozenset(key.removeprefix(prefix) for key, there in found if there)
 
 
-_watches: weakref.WeakKeyDictionary[Alarm, _Watch] = weakref.WeakKeyDictionary()
+_watches: weakref.WeakKeyDictionary[Notifier, _Watch] = weakref.WeakKeyDictionary()

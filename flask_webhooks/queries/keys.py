@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..access import Access, find_endpoint
+from ..db.transactions import database_time
 from ..errors import UnreadableSecret
 from ..models import Endpoint
-from ..transactions import database_time
 
 
 @dataclass(frozen=True, slots=True)

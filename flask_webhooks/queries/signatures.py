@@ -7,9 +7,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ..access import Access, find_endpoint, is_id
+from ..db.transactions import database_time
 from ..models import Attempt
 from ..signature_check import Sent, Verdict, check, parse_headers
-from ..transactions import database_time
 
 #: Attempts of one delivery that a request is compared with; the latest ones.
 COMPARED = 20

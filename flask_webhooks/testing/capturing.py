@@ -11,8 +11,8 @@ from flask import Flask
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from ..records import Draft
-from ..sessions import given_connection
+from ..outbox.session_events import given_connection
+from ..outbox.store import NewEvent
 from ..state import Hooks, State, state_of
 from .events import CapturedEvent
 from .expectation import ANY_TENANT, Expectation
@@ -131,20 +131,20 @@ class Capture:
     # -- what happens meanwhile --
 
     def _observe(
-        self, state: State, draft: Draft, session: Session | None, transactional: bool
+        self, state: State, event: NewEvent, session: Session | None, transactional: bool
     ) -> None:
         transaction = None if session is None else _current(session)
         self._events.append(
             CapturedEvent(
-                id=draft.id,
-                type=draft.type,
-                tenant=draft.tenant,
-                data=json.loads(draft.data),
-                occurred_at=draft.occurred_at,
+                id=event.id,
+                type=event.type,
+                tenant=event.tenant,
+                data=json.loads(event.data),
+                occurred_at=event.occurred_at,
                 transactional=transactional,
                 committed=transaction is None,
                 _state=state,
-                _draft=draft,
+                _event=event,
                 _transaction=transaction,
             )
         )

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..columns import utc_now
+from ..db.transactions import make_way, reading
 from ..delivery.drain import Drain
 from ..errors import WebhooksError
 from ..models import Attempt, DeliveryState
-from ..sessions import given_connection, is_current, open_events
-from ..state import State
-from ..transactions import make_way, reading
+from ..outbox.session_events import given_connection, open_events
+from ..state import State, is_current
 from .local import find_state, local, without_warnings_of_redis
 
 if TYPE_CHECKING:

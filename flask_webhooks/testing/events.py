@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import SessionTransaction
 
+from ..db.transactions import reading
 from ..models import EndpointState
-from ..records import Draft, subscribers
+from ..outbox.store import NewEvent, subscribers
 from ..state import State
-from ..transactions import reading
 
 #: Characters of the data that a line shows.
 _MOST_CHARACTERS = 500
@@ -49,7 +49,7 @@ class CapturedEvent:
     #: Whether that transaction has ended, so that workers would see the event. ``False``: it is still open.
     committed: bool
     _state: State = field(repr=False)
-    _draft: Draft = field(repr=False)
+    _event: NewEvent = field(repr=False)
     #: The savepoint or transaction that it was emitted in, while that is open.
     _transaction: SessionTransaction | None = field(default=None, repr=False)
     _deliveries: tuple[PlannedDelivery, ...] | None = field(default=None, repr=False)
@@ -63,7 +63,7 @@ class CapturedEvent:
         if self._deliveries is None:
             model = self._state.models.Endpoint
             with reading(self._state) as session:
-                found = subscribers(self._state, session.connection(), self._draft)
+                found = subscribers(self._state, session.connection(), self._event)
                 rows = session.scalars(
                     sa.select(model)
                     .where(model.id.in_([endpoint_id for endpoint_id, _, _ in found]))

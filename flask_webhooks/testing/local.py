@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from ..alarm import Alarm
 from ..state import State, state_of
+from ..wakeup.notifier import Notifier
+from ..wakeup.worker_queue import WorkerQueue
 
 if TYPE_CHECKING:
     from ..extension import Webhooks
@@ -41,10 +42,12 @@ def local(state: State) -> State:
     fields = {
         item.name: getattr(state, item.name) for item in dataclasses.fields(state) if item.init
     }
+    worker_queue = WorkerQueue(settings)
     changed: dict[str, Any] = {
         "settings": settings,
         "policy": settings.network_policy(),
-        "alarm": Alarm(settings, muted=lambda: True),
+        "worker_queue": worker_queue,
+        "notifier": Notifier(worker_queue, muted=lambda: True),
     }
     return State(**{**fields, **changed})
 

@@ -235,6 +235,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "outcome": one_of(Outcome),
             "status": value("integer?"),
             "error": optional_text("What went wrong, for people."),
+            "error_code": optional_text(
+                "The same for programs; null after a success, and where an earlier version made the attempt."
+            ),
             "url": text(),
             "address": optional_text(
                 "That the connection went to. A refused one is shown to those who see all tenants only."

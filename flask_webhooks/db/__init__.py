@@ -1,0 +1,1 @@
+"""What all statements share: transactions, locks, the clock, upserts."""

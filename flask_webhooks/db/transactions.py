@@ -1,0 +1,201 @@
+"""Short transactions of our own, apart from the host's session.
+
+SQLite needs more care than that. It has one writer, and a host that begins every transaction with ``BEGIN
+IMMEDIATE``, as it should, is that writer as soon as it has loaded its current user: a second connection of
+the same request would wait for itself. An in-memory database has only one connection, whose transaction
+everybody shares. So on SQLite, while the host's session holds a transaction open, we read over its own
+connection; and before we write, that transaction has to end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import event as sa_event
+from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
+
+from ..columns import utc_now
+from ..database_errors import told_as_messages
+from ..errors import WebhooksError
+from ..sqlite import READ_ONLY
+from ..state import State, is_current
+from ..time_limit import limited
+from .locks import take_write_lock
+
+#: How long MySQL and MariaDB wait for a named lock, in seconds.
+LOCK_WAIT = 10
+
+_CHANGES_BEFORE = "flask_webhooks_changes_before"
+_CONNECTIONS = "flask_webhooks_connections"
+
+
+@contextmanager
+def reading(state: State) -> Iterator[Session]:
+    """A session for reading; what it loaded is detached when it ends.
+
+    :raises WebhooksError: a statement took longer than ``WEBHOOKS_QUERY_TIMEOUT``.
+    :raises DatabaseError: the database does not answer, or has no tables of ours.
+    :raises InvalidInput: a text holds a character that the database cannot hold.
+    """
+    seconds = state.settings.query_timeout
+    host = _open_on_sqlite(state)
+    if host is not None:
+        with (
+            told_as_messages(),
+            limited(host.connection, seconds),
+            Session(host.connection, autoflush=False) as session,
+        ):
+            yield session
+        return
+    with (
+        told_as_messages(),
+        state.own_engine.connect().execution_options(**{READ_ONLY: True}) as connection,
+        limited(connection, seconds),
+        Session(connection, autoflush=False) as session,
+    ):
+        yield session
+
+
+def database_time(session: Session) -> datetime:
+    """Return the time by the database's clock, which is that of all workers."""
+    return session.execute(sa.select(utc_now())).scalar_one()
+
+
+@contextmanager
+def writing(
+    state: State, *, owns_request: bool = False, alone: str | None = None
+) -> Iterator[Session]:
+    """A session for one transaction, committed at the end of the block.
+
+    On SQLite it holds the write lock from the start, so that what it reads cannot change.
+
+    :param owns_request: the request is for our own pages, so an open transaction of the host's session
+        may be committed to get out of the way (SQLite only).
+    :param alone: wait for every other transaction that gives the same name, in any process.
+    :raises WebhooksError: SQLite is locked by the caller's own session.
+    :raises DatabaseError: the database does not answer, or SQLite is locked by another session.
+    :raises InvalidInput: a text holds a character that the database cannot hold.
+    """
+    make_way(state, owns_request)
+    with (
+        told_as_messages(),
+        _named_lock(state, alone),
+        Session(state.own_engine, expire_on_commit=False) as session,
+        session.begin(),
+    ):
+        connection = session.connection()
+        take_write_lock(state, connection)
+        if alone is not None and connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(alone))))
+        yield session
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """The host's session of this context, and its connection to our database."""
+
+    session: Session
+    connection: sa.Connection
+
+    @property
+    def has_written(self) -> bool:
+        return _changes(self.connection) != self.connection.info.get(_CHANGES_BEFORE)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a commit would do anything but end the transaction."""
+        session = self.session
+        transaction = session.get_transaction()
+        return (
+            self.has_written
+            or bool(session.new or session.dirty or session.deleted)
+            or session.in_nested_transaction()
+            # The host writes "with db.session.begin():", and ends it itself.
+            or transaction is None
+            or transaction.origin is not SessionTransactionOrigin.AUTOBEGIN
+        )
+
+
+def make_way(state: State, owns_request: bool = False) -> None:
+    """End the host's transaction on SQLite, unless that would commit work of its own behind its back."""
+    host = _open_on_sqlite(state)
+    if host is None:
+        return
+    if host.has_work and not owns_request:
+        raise WebhooksError(
+            "SQLite has one writer, and the session of this application holds changes that are not "
+            "committed. Call db.session.commit() first: webhooks are changed in a transaction of their own."
+        )
+    host.session.commit()
+
+
+def _open_on_sqlite(state: State) -> _Host | None:
+    """The host's session, if it holds a transaction of SQLite open in our database.
+
+    That is not so while Python's driver, left to itself, has only read.
+    """
+    if state.engine.dialect.name != "sqlite" or not is_current(state):
+        return None
+    if not state.db.session.registry.has():
+        return None
+    session: Session = state.db.session()
+    for connection in session.info.get(_CONNECTIONS, ()):
+        if connection.engine.pool is state.engine.pool:
+            driver = connection.connection.dbapi_connection
+            return _Host(session, connection) if driver.in_transaction else None
+    return None
+
+
+@sa_event.listens_for(Session, "after_begin")
+def _remember_connection(
+    session: Session, transaction: SessionTransaction, connection: sa.Connection
+) -> None:
+    # Asking the session for its connection would make it open one.
+    if connection.dialect.name == "sqlite":
+        session.info.setdefault(_CONNECTIONS, []).append(connection)
+
+
+@sa_event.listens_for(Session, "after_transaction_end")
+def _forget_connection(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_CONNECTIONS, None)
+
+
+@sa_event.listens_for(sa.Engine, "begin")
+def _remember_changes(connection: sa.Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.info[_CHANGES_BEFORE] = _changes(connection)
+
+
+def _changes(connection: sa.Connection) -> int | None:
+    """Rows that this SQLite connection has ever changed; there is no other way to ask."""
+    return getattr(connection.connection.dbapi_connection, "total_changes", None)
+
+
+def _named_lock(state: State, name: str | None) -> AbstractContextManager[None]:
+    if name is None or state.engine.dialect.name not in {"mysql", "mariadb"}:
+        return nullcontext()
+    return _mysql_lock(state.engine, f"flask_webhooks {_number(name):x}")
+
+
+@contextmanager
+def _mysql_lock(engine: sa.Engine, name: str) -> Iterator[None]:
+    # On a connection of its own: it must outlive the commit that it protects.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(sa.select(sa.func.get_lock(name, LOCK_WAIT))):
+            raise WebhooksError("Others are changing the same thing right now. Try again.")
+        try:
+            yield
+        finally:
+            connection.scalar(sa.select(sa.func.release_lock(name)))
+
+
+def _number(name: str) -> int:
+    """A signed 64-bit number for a name."""
+    digest = hashlib.sha256(f"flask_webhooks\0{name}".encode()).digest()
+    return int.from_bytes(digest[:8], signed=True)

@@ -1,0 +1,1 @@
+"""The HTTP client: one thread, libcurl, and an address check before every socket."""

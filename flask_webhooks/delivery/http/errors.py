@@ -1,0 +1,212 @@
+"""What went wrong with an exchange, in words for the receiver's owner.
+
+libcurl's own messages are not used where they could hold the URL, which is a secret for chat services.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+import pycurl
+
+from ... import attempt_errors as errors
+from ...attempt_errors import AttemptError, told
+from ...logs import without_stop
+from ..machine import is_unreachable
+from ..outcome import Outcome
+from .exchange import Exchange
+from .resolver import Resolver
+
+_SPACE = re.compile(r"\s+")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+#: What libcurl writes before OpenSSL's reason.
+_REASON: Final = re.compile(r"(?:OpenSSL|TLS)[^:]*: (?:error:[0-9A-Fa-f]+:[^:]*:[^:]*:)?(.+)")
+#: What libcurl writes around OpenSSL's reason for refusing a certificate.
+_VERIFIED: Final = re.compile(
+    r"SSL certificate (?:problem|OpenSSL verify result): (.+?)(?: \(\d+\))?"
+)
+_WRONG_HOST: Final = "no alternative certificate subject name"
+
+#: What OpenSSL calls an issuer that it cannot find, or does not trust.
+_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
+#: Errors of this machine: it has run out of something.
+_OUR_ERRORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_CONNECTION: Final = frozenset({pycurl.E_COULDNT_CONNECT, pycurl.E_INTERFACE_FAILED})
+_TLS: Final = frozenset(
+    {
+        pycurl.E_SSL_CONNECT_ERROR,
+        pycurl.E_SSL_CIPHER,
+        pycurl.E_SSL_CERTPROBLEM,
+        pycurl.E_SSL_ISSUER_ERROR,
+    }
+)
+#: An answer's head is larger than libcurl takes (``CURLE_TOO_LARGE``, for which pycurl has no name).
+_TOO_LARGE: Final = 100
+_CLOSED: Final = frozenset({pycurl.E_GOT_NOTHING})
+_NO_HTTP: Final = {
+    pycurl.E_UNSUPPORTED_PROTOCOL: "no status line",
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: "",
+    pycurl.E_HTTP2: "",
+}
+_IMPOSSIBLE: Final = frozenset({pycurl.E_URL_MALFORMAT, pycurl.E_BAD_FUNCTION_ARGUMENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no complete answer."""
+
+    outcome: Outcome
+    error: AttemptError
+    #: The lookup of the name got no answer: whose fault it is depends on whether others get one.
+    unanswered_lookup: bool = False
+    #: The answer to the lookup was that there is no such name; a machine without a network says so of all.
+    unknown_name: bool = False
+    #: The certificate's issuer is none that we trust.
+    untrusted_issuer: bool = False
+    #: There is no way to the address.
+    unreachable: bool = False
+    #: It is our own trouble, and says nothing about the receiver.
+    ours: bool = False
+
+
+def diagnose(exchange: Exchange, *, host: str) -> Failure | None:
+    """Say what went wrong; ``None``: the answer is complete.
+
+    :param host: the host of the URL, for the message.
+    """
+    if exchange.refused is not None:
+        return Failure(Outcome.BLOCKED, told(errors.BLOCKED, reason=exchange.refused))
+    if exchange.timed_out:
+        return _timed_out(exchange, host)
+    if exchange.lookup_error is not None:
+        return _unresolved(exchange.lookup_error, host)
+    if exchange.own_error is not None and not exchange.connected:
+        return _no_socket(exchange, exchange.own_error.errno or 0)
+    if exchange.too_much is not None:
+        return Failure(Outcome.BROKEN, told(errors.NO_HTTP, why=_TOO_MUCH[exchange.too_much]))
+    return _by_number(exchange, host)
+
+
+def _by_number(exchange: Exchange, host: str) -> Failure | None:
+    match exchange.error:
+        case 0:
+            return None
+        case number if number in _NO_CONNECTION:
+            return Failure(
+                Outcome.CONNECT_FAILED,
+                _no_connection(exchange),
+                unreachable=is_unreachable(exchange.errno),
+            )
+        case pycurl.E_PEER_FAILED_VERIFICATION | pycurl.E_SSL_CACERT_BADFILE:
+            return Failure(
+                Outcome.TLS_FAILED,
+                told(errors.CERTIFICATE, why=_certificate(exchange, host)),
+                untrusted_issuer=exchange.verify_result in _ISSUER
+                or exchange.error == pycurl.E_SSL_CACERT_BADFILE,
+            )
+        case number if number in _TLS or not exchange.connected:
+            return Failure(Outcome.TLS_FAILED, told(errors.TLS, why=_tls(exchange)))
+        case number if number in _CLOSED and not exchange.errno:
+            return Failure(Outcome.BROKEN, errors.CLOSED)
+        case number if number == _TOO_LARGE:
+            return Failure(Outcome.BROKEN, told(errors.NO_HTTP, why=_TOO_MUCH["head"]))
+        case number if number in _NO_HTTP and exchange.status is None:
+            why = _NO_HTTP[number] or clean(exchange.error_text)
+            return Failure(Outcome.BROKEN, told(errors.NO_HTTP, why=without_stop(why)))
+        case number if number in _IMPOSSIBLE:
+            return Failure(Outcome.BROKEN, errors.IMPOSSIBLE)
+        case _ if exchange.status is not None:
+            return Failure(Outcome.BROKEN, errors.BROKEN_BODY)
+        case _:
+            return Failure(Outcome.BROKEN, told(errors.BROKEN, why=_broken(exchange)))
+
+
+_TOO_MUCH: Final = {
+    "head": "its head is too long",
+    "interim": "too many interim responses",
+}
+
+
+def _no_socket(exchange: Exchange, number: int) -> Failure:
+    if number in _OUR_ERRORS:
+        why = os.strerror(number)
+        return Failure(Outcome.CONNECT_FAILED, told(errors.NO_CONNECTION, why=why), ours=True)
+    exchange.errno = number
+    return Failure(
+        Outcome.CONNECT_FAILED, _no_connection(exchange), unreachable=is_unreachable(number)
+    )
+
+
+def _no_connection(exchange: Exchange) -> AttemptError:
+    why = without_stop(os.strerror(exchange.errno)) if exchange.errno else "no answer"
+    if exchange.address is None:
+        return told(errors.NO_CONNECTION, why=why)
+    return told(errors.NO_CONNECTION_TO, address=without_port(exchange.address), why=why)
+
+
+def _certificate(exchange: Exchange, host: str) -> str:
+    if exchange.error == pycurl.E_SSL_CACERT_BADFILE:
+        return "unable to get local issuer certificate"
+    text = clean(exchange.error_text)
+    if _WRONG_HOST in text:
+        return f"hostname mismatch, certificate is not valid for '{host}'"
+    found = _VERIFIED.fullmatch(text)
+    return without_stop(found[1] if found else text)
+
+
+def _tls(exchange: Exchange) -> str:
+    found = _REASON.fullmatch(clean(exchange.error_text))
+    if found is None or "SSL_ERROR_SYSCALL" in exchange.error_text:
+        return "the connection was broken off"
+    return without_stop(found[1].replace("_", " ").lower())
+
+
+def _broken(exchange: Exchange) -> str:
+    if exchange.errno:
+        return without_stop(os.strerror(exchange.errno))
+    return without_stop(os.strerror(errno.ECONNRESET))
+
+
+def _timed_out(exchange: Exchange, host: str) -> Failure:
+    seconds = f"{exchange.request.timeout:g}"
+    if exchange.status is not None:
+        return Failure(Outcome.TIMEOUT, told(errors.INCOMPLETE_IN_TIME, seconds=seconds))
+    if exchange.connected:
+        return Failure(Outcome.TIMEOUT, told(errors.NO_ANSWER_IN_TIME, seconds=seconds))
+    if exchange.address is not None:
+        address = without_port(exchange.hanging_address or exchange.address)
+        return Failure(
+            Outcome.TIMEOUT, told(errors.NO_CONNECTION_IN_TIME, address=address, seconds=seconds)
+        )
+    return Failure(
+        Outcome.DNS_FAILED,
+        told(errors.UNRESOLVED_IN_TIME, host=host, seconds=seconds),
+        unanswered_lookup=True,
+    )
+
+
+def _unresolved(error: OSError, host: str) -> Failure:
+    unanswered = Resolver.is_unanswered(error)
+    said = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    return Failure(
+        Outcome.DNS_FAILED,
+        told(errors.UNRESOLVED, host=host, why=without_stop(clean(said or "no answer"))),
+        unanswered_lookup=unanswered,
+        unknown_name=not unanswered,
+    )
+
+
+def without_port(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
+def clean(text: str) -> str:
+    """Text as every database takes it, in one line: no NUL, no half surrogates, no line breaks."""
+    if text.isprintable() and "  " not in text and text == text.strip():
+        return text  # as nearly all of it is
+    return _SPACE.sub(" ", _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)).strip()

@@ -1,0 +1,381 @@
+"""Name lookups in threads of their own: names whose servers hang stop no other.
+
+The system's resolver gives a lookup up only after tens of seconds, and nothing ends it before. So each
+runs in a thread of its own, and what is scarce, the number of threads, is shared out: a name has one lookup
+at a time, which everybody who asks for it joins; a zone has a few; and names that hung the last time
+never get so many that a name that nobody has asked for yet finds no room. Names that answered lately
+always have room, and failing that their last answer. What finds none is refused by `NoRoom`, which is our
+own trouble and not the receiver's.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import queue
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+logger = logging.getLogger("flask_webhooks.delivery")
+
+#: Lookups at the same time. Those that hang keep their thread, which waits and costs little more.
+THREADS = 256
+#: Lookups at the same time of names that have not answered lately; the rest are for those that have.
+THREADS_FOR_OTHERS = 192
+#: Of these, names whose last lookup hung or got no answer.
+THREADS_FOR_SLOW = 64
+#: Lookups at the same time in one zone, of names that have not answered lately; one zone has one owner.
+THREADS_IN_ZONE = 8
+#: Of these, names whose last lookup hung or got no answer.
+THREADS_IN_ZONE_FOR_SLOW = 2
+#: Seconds that a lookup waits for room.
+PATIENCE = 3.0
+#: Seconds after which a lookup counts as hanging, also if an answer comes in the end.
+HANGING = 2.0
+#: Seconds for which an answer is used without asking again.
+FRESH = 10.0
+#: Seconds for which a name's last answer vouches for it, and stands in for a new one if there is no room.
+#: The network policy looks at the address in any case.
+VOUCHED = 600.0
+#: Names that are remembered.
+MEMORY = 10_000
+#: Looked up when another name got no answer: whoever can resolve anything can answer for this one,
+#: if only that it does not exist here.
+CONTROL_NAME = "a.root-servers.net."
+#: Seconds that the control lookup may take.
+CONTROL_TIMEOUT = 2.0
+#: Seconds for which an answer for any name proves that names can be resolved.
+PROOF = 5.0
+#: Seconds for which a name that was found proves that names that are said not to exist do not.
+PROOF_OF_NAMES = 60.0
+#: Seconds between two warnings that there is no room.
+WARN_INTERVAL = 60.0
+
+_Addresses = tuple[str, ...]
+
+
+class NoRoom(socket.gaierror):
+    """A lookup was not made, because too many others hang."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.EAI_AGAIN, "too many other names are being looked up")
+
+
+class _Standing(enum.Enum):
+    """What is known of a name."""
+
+    VOUCHED = enum.auto()
+    NEW = enum.auto()
+    SLOW = enum.auto()
+
+
+@dataclass(eq=False, slots=True)
+class Lookup:
+    """A lookup of a name that runs, waits for room, or has ended."""
+
+    name: str
+    zone: str
+    standing: _Standing
+    #: It had to wait for room, until this time at most, by `time.monotonic`.
+    waits_until: float | None = None
+    #: When it began, by `time.monotonic`.
+    began: float | None = None
+    #: Once it has ended: the addresses, or why there are none.
+    addresses: _Addresses = ()
+    error: OSError | None = None
+
+
+@dataclass(slots=True)
+class _Counts:
+    """Lookups that run, by what limits them."""
+
+    all: int = 0
+    others: int = 0
+    slow: int = 0
+    in_zone: Counter[str] = field(default_factory=Counter)
+    slow_in_zone: Counter[str] = field(default_factory=Counter)
+
+    def has_room(self, lookup: Lookup) -> bool:
+        if self.all >= THREADS:
+            return False
+        if lookup.standing == _Standing.VOUCHED:
+            return True
+        if self.others >= THREADS_FOR_OTHERS or self.in_zone[lookup.zone] >= THREADS_IN_ZONE:
+            return False
+        return lookup.standing == _Standing.NEW or (
+            self.slow < THREADS_FOR_SLOW
+            and self.slow_in_zone[lookup.zone] < THREADS_IN_ZONE_FOR_SLOW
+        )
+
+    def add(self, lookup: Lookup, number: int) -> None:
+        self.all += number
+        if lookup.standing == _Standing.VOUCHED:
+            return
+        self.others += number
+        _add(self.in_zone, lookup.zone, number)
+        if lookup.standing == _Standing.SLOW:
+            self.slow += number
+            _add(self.slow_in_zone, lookup.zone, number)
+
+
+class Resolver:
+    """`getaddrinfo` in threads. For one thread, but for those that it starts itself.
+
+    :param notify: called from another thread when a lookup has ended, which `take_ended` then returns.
+    """
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        self._notify = notify
+        #: When any lookup got an answer, and when a name was found.
+        self._answered_at = self._found_at = float("-inf")
+        self._warned_at = float("-inf")
+        self._lookups: dict[str, Lookup] = {}
+        self._waiting: dict[Lookup, None] = {}
+        self._counts = _Counts()
+        #: The last answers, and when they came; names that hung or got no answer; names that found no room.
+        self._answers: dict[str, tuple[_Addresses, float]] = {}
+        self._slow: dict[str, float] = {}
+        self._refused: dict[str, float] = {}
+        self._results: queue.SimpleQueue[tuple[Lookup, _Addresses, OSError | None]] = (
+            queue.SimpleQueue()
+        )
+        self._ended: list[Lookup] = []
+        #: Has a thread beside all others: it must tell a full pool from a resolver that is down.
+        self._control: Lookup | None = None
+        #: It took longer than it may, and runs on: nothing ends it.
+        self._control_overdue = False
+        self._control_ended_at = float("-inf")
+
+    @property
+    def due(self) -> float:
+        """When `take_ended` or `works` has something to tell at the latest, by `time.monotonic`."""
+        times = [lookup.waits_until for lookup in self._waiting if lookup.waits_until is not None]
+        if self._control is not None and not self._control_overdue:
+            times.append(_until(self._control))
+        return min(times, default=float("inf"))
+
+    def known(self, name: str) -> _Addresses | None:
+        """The addresses of a name that was looked up a moment ago."""
+        addresses, at = self._answers.get(name, ((), float("-inf")))
+        return addresses if time.monotonic() - at < FRESH else None
+
+    def lookup(self, name: str) -> Lookup:
+        """The lookup of a name that runs, waits, or begins now."""
+        lookup = self._lookups.get(name)
+        if lookup is not None:
+            return lookup
+        lookup = Lookup(name, zone_of(name), self._standing(name))
+        self._lookups[name] = lookup
+        if self._counts.has_room(lookup):
+            self._begin(lookup)
+        elif lookup.standing == _Standing.VOUCHED:
+            self._turn_away(lookup)
+        else:
+            lookup.waits_until = time.monotonic() + PATIENCE
+            self._waiting[lookup] = None
+        return lookup
+
+    def take_ended(self) -> list[Lookup]:
+        """The lookups that have ended since the last call."""
+        while True:
+            try:
+                lookup, addresses, error = self._results.get_nowait()
+            except queue.Empty:
+                break
+            lookup.addresses, lookup.error = addresses, error
+            if lookup is self._control:
+                self._end_control(lookup)
+            else:
+                self._end(lookup)
+        now = time.monotonic()
+        if self._control is not None and not self._control_overdue and _until(self._control) <= now:
+            self._control_overdue = True
+            logger.warning("No name can be resolved; deliveries to names wait")
+        for lookup in list(self._waiting):
+            if lookup.waits_until is not None and lookup.waits_until <= now:
+                self._turn_away(lookup)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def refused(self, name: str) -> bool:
+        """Whether a lookup that got no answer was not made, or begun too late, for want of room."""
+        now = time.monotonic()
+        if now - self._refused.get(name, float("-inf")) < PATIENCE + CONTROL_TIMEOUT:
+            return True
+        lookup = self._lookups.get(name)
+        # One that has hardly begun has not shown yet that it hangs.
+        return (
+            lookup is not None
+            and lookup.waits_until is not None
+            and (lookup.began is None or now - lookup.began < HANGING + CONTROL_TIMEOUT)
+        )
+
+    def works(self, *, found: bool = False) -> bool | None:
+        """Whether names can be looked up at all just now; ``None``: ask again after `take_ended`.
+
+        :param found: an answer is not enough, it has to be an address; without a network, some systems say of each
+            name that there is none.
+        """
+        now = time.monotonic()
+        if now - self._found_at < (PROOF_OF_NAMES if found else PROOF):
+            return True
+        if not found and now - self._answered_at < PROOF:
+            return True
+        if self._control is not None:
+            return False if self._control_overdue else None
+        if now - self._control_ended_at < PROOF:
+            # It ended a moment ago, and proved neither.
+            return False
+        self._control = Lookup(CONTROL_NAME, CONTROL_NAME, _Standing.NEW, began=now)
+        self._control_overdue = False
+        self._start(self._control)
+        return None
+
+    def close(self) -> None:
+        """Leave what runs to itself."""
+        self._waiting.clear()
+        self._lookups.clear()
+
+    @staticmethod
+    def is_unanswered(error: OSError) -> bool:
+        """Whether a lookup got no answer, as opposed to the answer that there is no such name."""
+        return isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+
+    # -- lookups ------------------------------------------------------------------------------------
+
+    def _standing(self, name: str) -> _Standing:
+        if name in self._slow:
+            return _Standing.SLOW
+        _, at = self._answers.get(name, ((), float("-inf")))
+        return _Standing.VOUCHED if time.monotonic() - at < VOUCHED else _Standing.NEW
+
+    def _begin(self, lookup: Lookup) -> None:
+        self._waiting.pop(lookup, None)
+        self._counts.add(lookup, 1)
+        lookup.began = time.monotonic()
+        self._start(lookup)
+
+    def _end(self, lookup: Lookup) -> None:
+        assert lookup.began is not None
+        self._counts.add(lookup, -1)
+        self._lookups.pop(lookup.name, None)
+        self._note(lookup, time.monotonic() - lookup.began)
+        self._ended.append(lookup)
+        for waiting in list(self._waiting):
+            if self._counts.has_room(waiting):
+                self._begin(waiting)
+
+    def _turn_away(self, lookup: Lookup) -> None:
+        self._waiting.pop(lookup, None)
+        self._lookups.pop(lookup.name, None)
+        self._ended.append(lookup)
+        addresses, at = self._answers.get(lookup.name, ((), float("-inf")))
+        now = time.monotonic()
+        if now - at < VOUCHED:
+            lookup.addresses = addresses
+            return
+        _remember(self._refused, lookup.name, now)
+        lookup.error = NoRoom()
+        if now - self._warned_at > WARN_INTERVAL:
+            self._warned_at = now
+            logger.warning(
+                "%d lookups of names hang; deliveries to names that have not answered lately wait",
+                self._counts.all,
+            )
+
+    def _note(self, lookup: Lookup, seconds: float) -> None:
+        """Remember how a lookup went."""
+        now = time.monotonic()
+        unanswered = lookup.error is not None and self.is_unanswered(lookup.error)
+        if not unanswered:
+            self._answered_at = now
+        if unanswered or seconds > HANGING:
+            _remember(self._slow, lookup.name, now)
+        else:
+            self._slow.pop(lookup.name, None)
+        if lookup.error is None:
+            self._found_at = now
+            _remember(self._answers, lookup.name, (lookup.addresses, now))
+        elif not unanswered:
+            self._answers.pop(lookup.name, None)
+
+    def _end_control(self, lookup: Lookup) -> None:
+        now = time.monotonic()
+        self._control, self._control_ended_at = None, now
+        if lookup.error is None:
+            self._found_at = self._answered_at = now
+        elif not self.is_unanswered(lookup.error):
+            self._answered_at = now
+        elif not self._control_overdue:
+            logger.warning("No name can be resolved; deliveries to names wait")
+
+    def _start(self, lookup: Lookup) -> None:
+        """Look a name up in a new thread."""
+
+        def run() -> None:
+            addresses: _Addresses = ()
+            error: OSError | None = None
+            try:
+                addresses = _addresses(_lookup(lookup.name, 0, socket.AF_UNSPEC))
+            except OSError as failure:
+                error = failure
+            except Exception as failure:  # a name that cannot be encoded
+                error = socket.gaierror(socket.EAI_NONAME, str(failure))
+            self._results.put((lookup, addresses, error))
+            self._notify()
+
+        try:
+            # A daemon: a name that still resolves must not hold up the end of the job, or of the process.
+            threading.Thread(target=run, name="flask-webhooks-dns", daemon=True).start()
+        except RuntimeError:  # no thread left
+            self._results.put((lookup, (), NoRoom()))
+            self._notify()
+
+
+def _until(control: Lookup) -> float:
+    """When the control lookup counts as unanswered."""
+    assert control.began is not None
+    return control.began + CONTROL_TIMEOUT
+
+
+def zone_of(host: str) -> str:
+    """The part of a name that has one owner, roughly: ``example.com``, ``example.co.uk``."""
+    labels = host.lower().rstrip(".").split(".")
+    short = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
+    return ".".join(labels[-3 if short else -2 :])
+
+
+def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    """Set the newest entry, and drop the oldest beyond `MEMORY`."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > MEMORY:
+        del memory[next(iter(memory))]
+
+
+def _add(counts: Counter[str], key: str, number: int) -> None:
+    counts[key] += number
+    if not counts[key]:
+        del counts[key]
+
+
+def _lookup(host: str, port: int, family: int) -> list[Any]:
+    return socket.getaddrinfo(
+        host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+    )
+
+
+def _addresses(infos: list[Any]) -> _Addresses:
+    """The addresses of an answer, as the system sorts them.
+
+    :raises socket.gaierror: there are none.
+    """
+    addresses = tuple(dict.fromkeys(str(address[0]) for *_, address in infos))
+    if not addresses:
+        raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
+    return addresses

@@ -1,0 +1,324 @@
+"""One handle of libcurl: its options, what it asks us, and what it tells."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pycurl
+
+from ...addresses import NetworkPolicy
+from .exchange import Exchange, Request
+
+#: Bytes of all heads of an answer together: interim responses, the head itself, and trailers. libcurl takes 5,000
+#: lines at most, and 100 KB in a line.
+MAX_HEAD_BYTES: Final = 256 * 1024
+#: Interim responses (RFC 9110, 15.2) before an answer.
+MAX_INTERIM_RESPONSES: Final = 16
+#: Addresses of a name that are tried; a hostile DNS server can answer with thousands.
+MAX_ADDRESSES: Final = 16
+#: Seconds without a request after which a kept connection is not used again.
+KEEP_IDLE: Final = 90
+#: The state of a connection in Linux's ``tcp_info``.
+_SYN_SENT: Final = 2
+#: What libcurl adds to a request. With ``Expect`` it would wait for a 100 before it sends a long body.
+_UNWANTED_HEADERS: Final = ("accept", "content-type", "expect", "user-agent")
+
+
+class Transfer:
+    """A handle of libcurl with the request that it makes now; used for one after another."""
+
+    exchange: Exchange
+
+    def __init__(
+        self, policy: NetworkPolicy, max_body: int, certificates: Sequence[tuple[int, str]]
+    ) -> None:
+        self._policy = policy
+        self._max_body = max_body
+        self.handle = pycurl.Curl()
+        #: Sockets that libcurl has duplicates of, which it uses and closes.
+        self._sockets: list[socket.socket] = []
+        self._prepare(certificates)
+
+    def _prepare(self, certificates: Sequence[tuple[int, str]]) -> None:
+        """The options that every request has."""
+        option = self.handle.setopt
+        option(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        option(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        option(pycurl.NOSIGNAL, 1)
+        option(pycurl.FOLLOWLOCATION, 0)
+        # Neither the variables of the environment nor ~/.netrc.
+        option(pycurl.PROXY, "")
+        option(pycurl.NOPROXY, "*")
+        option(pycurl.NETRC, pycurl.NETRC_IGNORED)
+        # The path as it was written, with its dots.
+        option(pycurl.PATH_AS_IS, 1)
+        option(pycurl.HTTP_CONTENT_DECODING, 0)
+        option(pycurl.POST, 1)
+        option(pycurl.BUFFERSIZE, 16 * 1024)
+        option(pycurl.MAXAGE_CONN, KEEP_IDLE)
+        option(pycurl.TCP_NODELAY, 1)
+        option(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+        option(pycurl.PREREQFUNCTION, self._connection_chosen)
+        option(pycurl.HEADERFUNCTION, self._take_head_line)
+        option(pycurl.WRITEFUNCTION, self._take_body)
+        if not certificates:
+            # Otherwise libcurl would look where the machine had them that it was built on.
+            certificates = [(pycurl.CAINFO, os.devnull)]
+        for name, value in certificates:
+            option(name, value)
+
+    def prepare(self, request: Request) -> Exchange:
+        """Take a request, and nothing of the one before.
+
+        :raises ValueError: the URL is none that can be sent, or a header holds a line break.
+        """
+        if not request.url.isascii() or "\0" in request.url:
+            raise ValueError("a URL with characters that have to be quoted")
+        #: The port that the addresses of the name are for.
+        self._port = _port(request.url)
+        self._header_lines = _header_lines(request.headers)
+        self.exchange = Exchange(request)
+        #: It runs on a connection of its own.
+        self.fresh = False
+        return self.exchange
+
+    def start_over(self) -> None:
+        """Forget what came, to make the same request on a connection of its own."""
+        before = self.exchange
+        before.status, before.headers, before.body = None, [], b""
+        before.cut = before.reused = before.connected = before.looked_up = False
+        before.error, before.error_text, before.too_much = 0, "", None
+        before.address = before.hanging_address = None
+        before.timings.clear()
+        self.fresh = True
+
+    def begin(self, addresses: Sequence[str]) -> bool:
+        """Set the handle up; ``False``: every address of the name is refused.
+
+        :param addresses: those of the URL's name, in the order in which they are to be tried; empty where the URL
+            holds an address.
+        """
+        request = self.exchange.request
+        self._addresses = self._allowed(addresses)
+        if addresses and not self._addresses:
+            self.exchange.refused = self._refusal(addresses[0])
+            self.exchange.refused_address = addresses[0]
+            self.exchange.error = pycurl.E_COULDNT_CONNECT
+            return False
+        #: The kept connection that libcurl chose led to an address that the name no longer has.
+        self.moved = self._moved_before = False
+        self._head_bytes = self._interim = 0
+        #: Lines of the head that is read now.
+        self._head: list[bytes] = []
+        self._complete = False
+        self._body = bytearray()
+        option = self.handle.setopt
+        option(pycurl.URL, request.url)
+        option(pycurl.HTTPHEADER, self._header_lines)
+        option(pycurl.POSTFIELDS, request.body)
+        option(pycurl.FRESH_CONNECT, int(self.fresh))
+        # The client keeps the deadline. libcurl shares this out among the addresses of a name.
+        option(pycurl.CONNECTTIMEOUT_MS, max(round(request.timeout * 1000), 1))
+        option(pycurl.RESOLVE, _resolved(request.name, self._port, self._addresses))
+        return True
+
+    def _allowed(self, addresses: Sequence[str]) -> Sequence[str]:
+        """A usable number of addresses: those that are refused would take the places of others, and their blame."""
+        allowed = (item for item in addresses if self._refusal(item) is None)
+        return tuple(itertools.islice(allowed, MAX_ADDRESSES))
+
+    def _refusal(self, address: str) -> str | None:
+        if "%" in address:
+            return "address with a zone"  # libcurl takes none for a name
+        return self._policy.refusal(address)
+
+    def again(self) -> None:
+        """Make the same request on a new connection."""
+        self._close_sockets()
+        self._moved_before |= self.moved
+        self.moved = False
+        self.handle.setopt(pycurl.FRESH_CONNECT, 1)
+
+    def end(self, error: int, text: str) -> Exchange:
+        """Read from the handle how it went."""
+        self._close_sockets()
+        exchange, info = self.exchange, self.handle.getinfo
+        exchange.body = bytes(self._body)
+        if not self._complete and self._head:
+            # The head broke off; what is there of it may say enough.
+            self._read_head()
+            if _is_interim(exchange.status):
+                exchange.status, exchange.headers = None, []
+        if exchange.cut and error == pycurl.E_WRITE_ERROR:
+            error, text = 0, ""
+        exchange.timed_out |= error == pycurl.E_OPERATION_TIMEDOUT
+        exchange.error, exchange.error_text = error, text
+        if error:
+            exchange.errno = info(pycurl.OS_ERRNO)
+            exchange.verify_result = info(pycurl.SSL_VERIFYRESULT)
+        exchange.reused = exchange.connected and info(pycurl.NUM_CONNECTS) == 0
+        exchange.timings |= _timings(
+            info(pycurl.CONNECT_TIME_T),
+            info(pycurl.APPCONNECT_TIME_T),
+            info(pycurl.STARTTRANSFER_TIME_T),
+            info(pycurl.TOTAL_TIME_T),
+        )
+        return exchange
+
+    def _close_sockets(self) -> None:
+        for opened in self._sockets:
+            opened.close()
+        self._sockets.clear()
+
+    # -- what libcurl asks and tells -----------------------------------------------------------------
+    # An exception in here would be printed and lost.
+
+    def _open_socket(self, purpose: int, address: Any) -> Any:
+        host, port = address.addr[:2]
+        exchange = self.exchange
+        reason = self._policy.refusal(host) or self._policy.port_refusal(port)
+        if reason is not None:
+            if exchange.address is None and exchange.refused is None:
+                exchange.refused, exchange.refused_address = reason, host
+            return pycurl.SOCKET_BAD
+        exchange.refused = exchange.refused_address = None
+        if exchange.hanging_address is None and self._sockets and _is_connecting(self._sockets[-1]):
+            exchange.hanging_address = exchange.address
+        exchange.address = _with_port(host, port)
+        try:
+            opened = open_socket(address)
+        except OSError as error:
+            exchange.own_error = error
+            return pycurl.SOCKET_BAD
+        self._sockets.append(opened)
+        return opened
+
+    def _connection_chosen(self, host: str, own_host: str, port: int, own_port: int) -> int:
+        self._close_sockets()
+        known = self._addresses
+        if known and host not in known:
+            # A new connection that leads elsewhere is one to an address that libcurl read out of the name.
+            self.moved = not self._moved_before
+            return int(pycurl.PREREQFUNC_ABORT)
+        self.exchange.connected = True
+        self.exchange.address = _with_port(host, port)
+        return int(pycurl.PREREQFUNC_OK)
+
+    def _take_head_line(self, line: bytes) -> int | None:
+        self._head_bytes += len(line)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.exchange.too_much = "head"
+            return -1
+        if self._complete:
+            return None  # a trailer
+        self._head.append(line)
+        if line.strip():
+            return None
+        self._read_head()
+        if _is_interim(self.exchange.status):
+            self.exchange.status, self.exchange.headers = None, []
+            self._interim += 1
+            self._head.clear()
+            if self._interim > MAX_INTERIM_RESPONSES:
+                self.exchange.too_much = "interim"
+                return -1
+        else:
+            self._complete = True
+        return None
+
+    def _take_body(self, chunk: bytes) -> int | None:
+        room = self._max_body - len(self._body)
+        self._body += chunk[:room]
+        if len(chunk) > room:
+            self.exchange.cut = True
+            return -1
+        return None
+
+    def _read_head(self) -> None:
+        exchange = self.exchange
+        exchange.status = _status(self._head[0])
+        exchange.headers = [pair for pair in map(_header, self._head[1:]) if pair is not None]
+
+
+def open_socket(address: Any) -> socket.socket:
+    """A socket for an address of libcurl's that was vetted."""
+    return socket.socket(address.family, address.socktype, address.protocol)
+
+
+def _port(url: str) -> int:
+    """The port of a URL.
+
+    :raises ValueError: there is none.
+    """
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    if port is None:
+        raise ValueError("a URL that is neither http nor https")
+    return port
+
+
+def _resolved(name: str | None, port: int, addresses: Sequence[str]) -> list[str]:
+    """The addresses of the URL's host for libcurl, which then looks up nothing itself."""
+    if name is None:
+        return []
+    joined = ",".join(f"[{item}]" if ":" in item else item for item in addresses)
+    return [f"+{name}:{port}:{joined}"]
+
+
+def _header_lines(headers: Sequence[tuple[str, str]]) -> list[bytes]:
+    """The headers for libcurl, and none of those that it adds by itself.
+
+    :raises ValueError: one holds a line break.
+    """
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
+    given = {name.lower() for name, _ in headers}
+    lines += [f"{name}:" for name in _UNWANTED_HEADERS if name not in given]
+    text = "\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
+        raise ValueError("a header with a line break")
+    return text.encode().split(b"\n")
+
+
+def _status(line: bytes) -> int | None:
+    """The status of ``HTTP/1.1 200 OK``."""
+    words = line.split(None, 2)
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
+
+
+def _is_interim(status: int | None) -> bool:
+    """Whether another head follows. After a 101 none does: nothing of ours asks for another protocol."""
+    return status is not None and status < 200 and status != 101
+
+
+def _header(line: bytes) -> tuple[str, str] | None:
+    name, colon, value = line.decode(errors="replace").partition(":")
+    return (name.strip(), value.strip()) if colon else None
+
+
+def _timings(connect: int, tls: int, first_byte: int, total: int) -> dict[str, float]:
+    """Milliseconds of each part, from libcurl's microseconds since the start."""
+    timings: dict[str, float] = {}
+    if connect:
+        timings["connect"] = connect / 1000
+    if tls:
+        timings["tls"] = (tls - connect) / 1000
+    if first_byte:
+        timings["wait"] = (first_byte - max(connect, tls)) / 1000
+        timings["read"] = (total - first_byte) / 1000
+    return timings
+
+
+def _is_connecting(opened: socket.socket) -> bool:
+    """Whether a connection is neither established nor refused yet."""
+    if not hasattr(socket, "TCP_INFO"):  # not Linux
+        return False
+    return opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _SYN_SENT
+
+
+def _with_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,126 @@
+"""What a drain does beside delivering: soon after it starts and every few seconds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from ..db.clock import DatabaseClock
+from ..db.locks import reading
+from ..logs import log_failure
+from ..state import State
+from . import heartbeat
+from .database import Database
+from .outcome import Settled
+from .recovery import recover_expired, release_stragglers
+from .retention import BUDGET, Pruning, prune
+
+logger = logging.getLogger("flask_webhooks.delivery")
+
+#: Seconds from the start to the first time, unless there is time for it before.
+FIRST = 0.1
+#: Seconds between two times, at least.
+SHORTEST_PAUSE = 1.0
+#: Leases that are recovered in one transaction.
+BATCH = 500
+
+
+class Maintenance:
+    """The periodic work of one drain.
+
+    :param dispatch: takes what came of lost attempts, for the host's signals.
+    :param forget: a secret that the drain knows may have expired.
+    :param worker_name: the worker whose job the drain is; it is alive as long as we are.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        drain_id: str,
+        database: Database,
+        clock: DatabaseClock,
+        dispatch: Callable[[Settled], None],
+        forget: Callable[[], None],
+        worker_name: str | None = None,
+    ) -> None:
+        self._state = state
+        self._sign = heartbeat.Sign(drain_id, "drain", socket.gethostname(), os.getpid())
+        self._database = database
+        self._clock = clock
+        self._dispatch = dispatch
+        self._forget = forget
+        self._worker_name = worker_name
+        self._interval = max(state.settings.sweep_interval, SHORTEST_PAUSE)
+        #: When it is due next, by `time.monotonic`.
+        self.due = time.monotonic() + FIRST
+        self._pruning: Pruning | None = None
+        self._prune_until = 0.0
+        #: It was done once.
+        self.done = False
+
+    def run_due(self) -> bool:
+        """Do what is due; returns whether anything was, after which there may be something to deliver."""
+        now = time.monotonic()
+        if now >= self.due:
+            if self.done:
+                self._pruning = Pruning(self._state, self._clock.now())
+                self._prune_until = now + BUDGET
+            self.run()
+            return True
+        if self._pruning is not None:
+            self._prune()
+        return False
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is more to remove, batch by batch between whatever else the database has to do."""
+        return self._pruning is not None
+
+    def run(self) -> None:
+        """Give a sign of life, put right what others left behind, and remove what is old."""
+        self.done = True
+        try:
+            self._database.run(self._run, patient=False)
+        except Exception as error:
+            log_failure(logger, "Maintenance failed; deliveries go on", error=error)
+        self.due = time.monotonic() + self._interval
+
+    def sign_off(self) -> None:
+        """Take the drain off the list of those that live."""
+        try:
+            self._database.run(
+                lambda connection: heartbeat.end(self._state, connection, self._sign.name),
+                patient=False,
+            )
+        except DBAPIError:
+            # After a while it is forgotten anyway.
+            logger.debug("The drain could not be taken off the list")
+
+    def _run(self, connection: sa.Connection) -> None:
+        state = self._state
+        with reading(connection):
+            now = self._clock.read(connection)
+        self._forget()
+        skew = self._clock.skew
+        heartbeat.beat(state, connection, self._sign, now, self._worker_name, skew)
+        while recover_expired(state, connection, now, BATCH, tell=self._dispatch) >= BATCH:
+            pass
+        release_stragglers(state, connection, now)
+        # One batch, for drains too short for more; deliveries wait for this.
+        prune(state, connection, now, budget=0.0)
+
+    def _prune(self) -> None:
+        assert self._pruning is not None
+        more = False
+        try:
+            more = self._database.run(self._pruning.step, patient=False)
+        except Exception as error:
+            log_failure(logger, "Old events could not be removed", error=error)
+        if not more or time.monotonic() >= self._prune_until:
+            self._pruning = None

@@ -1,0 +1,91 @@
+"""Signals to the host's receivers: after the commit, once, in their order, in a thread that may be slow."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+from .announce import Announcer, Message
+from .outcome import Settled
+
+logger = logging.getLogger("flask_webhooks.delivery")
+
+#: Signals that may wait for slow receivers; what comes then is dropped.
+MOST_WAITING = 20_000
+
+
+class SignalDispatcher:
+    """Sends the signals of one drain, which does not wait for them.
+
+    :param sent: called in the thread each time that nothing waits any more.
+    """
+
+    def __init__(self, announcer: Announcer, sent: Callable[[], None]) -> None:
+        self._announcer = announcer
+        self._sent = sent
+        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._waiting = 0
+        self._dropped = 0
+        self._given_up = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether signals wait, or one is being sent."""
+        return not self._idle.is_set()
+
+    def dispatch(self, settled: Settled) -> None:
+        """Have the signals of a committed batch sent. From any thread."""
+        messages = self._announcer.messages(settled)
+        if not messages:
+            return
+        with self._lock:
+            room = max(MOST_WAITING - self._waiting, 0)
+            if len(messages) > room:
+                self._drop(len(messages) - room)
+                messages = messages[:room]
+            self._waiting += len(messages)
+            if messages:
+                self._idle.clear()
+            for message in messages:
+                self._messages.put(message)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._serve, name="flask-webhooks-signals", daemon=True
+                )
+                self._thread.start()
+
+    def close(self, seconds: float) -> None:
+        """Wait until all are sent, but not for longer than so many seconds."""
+        self._messages.put(None)
+        self._idle.wait(seconds)
+        self._given_up = True
+        if (left := self._waiting) > 0:
+            logger.error("%d signals were not sent: a receiver of the host is too slow", left)
+        if self._dropped:
+            logger.error("%d signals were dropped in all", self._dropped)
+
+    def _drop(self, count: int) -> None:
+        if not self._dropped:
+            logger.error(
+                "Signals are dropped: a receiver of the host is so slow that %d wait. Have receivers hand "
+                "long work to a queue.",
+                self._waiting,
+            )
+        self._dropped += count
+
+    def _serve(self) -> None:
+        while (message := self._messages.get()) is not None and not self._given_up:
+            with contextlib.suppress(Exception):  # it logs what receivers raise
+                self._announcer.send([message])
+            with self._lock:
+                self._waiting -= 1
+                if not self._waiting:
+                    self._idle.set()
+                    self._sent()

@@ -1,0 +1,116 @@
+"""Everything that a drain does before its first request, done by a worker before it forks.
+
+A fork begins with what its parent has: compiled SQL, loaded modules, warm caches, bytecode that Python has
+adapted to what it is used for. Without this, each drain would spend most of the time until its first request
+on them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+from ..addresses import LOOPBACK, NetworkPolicy
+from ..db.clock import DatabaseClock
+from ..db.locks import reading
+from ..formats import OutgoingEvent, Target
+from ..formats.standard import Standard
+from ..models import Trigger
+from ..state import State
+from .claim import Claimer
+from .drain import Drain
+from .http.client import Client
+from .in_flight import InFlight
+from .outcome import Claimed
+
+#: How often, so that Python has adapted its bytecode.
+TIMES = 10
+
+#: Seconds for which a machine is given the time to reach itself.
+LIMIT = 2.0
+
+_ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+def warm_up(state: State) -> None:
+    """Go through claim and send with nothing to deliver; writes nothing, and sends to nobody but itself.
+
+    :raises sqlalchemy.exc.DBAPIError: the database does not answer, or has no tables.
+    """
+    _warm_up_sending(state)
+    with state.own_engine.connect() as connection:
+        for _ in range(TIMES):
+            with reading(connection):
+                now = DatabaseClock().read(connection)
+            Claimer(state).rehearse(connection, now)
+    Drain(state).discard()
+
+
+def freeze() -> None:
+    """Keep the garbage collectors of forks off what they share with us, or they would copy all of it."""
+    gc.collect()
+    gc.freeze()
+
+
+def _warm_up_sending(state: State) -> None:
+    # Loads the system's resolver.
+    socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
+    try:
+        server = socket.create_server(("127.0.0.1", 0))
+    except OSError:
+        # A machine without loopback; then the first request of each drain takes longer.
+        return
+    with server:
+        server.settimeout(LIMIT)
+        thread = threading.Thread(target=_answer, args=(server,), daemon=True)
+        thread.start()
+        alone = dataclasses.replace(state, policy=NetworkPolicy(LOOPBACK))
+        client = Client(alone.policy, state.settings.max_response_bytes)
+        try:
+            _send(alone, client, f"http://127.0.0.1:{server.getsockname()[1]}/")
+        finally:
+            client.close()
+        thread.join(LIMIT)
+
+
+def _answer(server: socket.socket) -> None:
+    for _ in range(TIMES):
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(LIMIT)
+                while b"{}" not in connection.recv(4096):
+                    pass
+                connection.sendall(_ANSWER)
+        except OSError:
+            return
+
+
+def _send(state: State, client: Client, url: str) -> None:
+    style = Standard()
+    secret = state.vault.open(state.vault.seal(style.generate_secret()))
+    target = Target("ep", None, url, url, style.name, (secret,), {}, None, 1)
+    now = datetime.now(UTC)
+    event = OutgoingEvent("evt", "license.created", None, now, "{}")
+    claimed = Claimed(
+        delivery_id="dlv",
+        endpoint_id=target.id,
+        event=event,
+        number=1,
+        trigger=Trigger.EVENT,
+        actor=None,
+        failure_count=0,
+        token="",
+        lease_until=now + timedelta(seconds=60),
+    )
+    in_flight = InFlight(state, client, DatabaseClock())
+    until = time.monotonic() + LIMIT
+    for _ in range(TIMES):
+        in_flight.launch(claimed, target)
+        while len(in_flight) and time.monotonic() < until:
+            client.run(LIMIT)
+            in_flight.advance()

@@ -1,0 +1,1 @@
+"""Events into the database, in the host's own transaction, and a wake-up once that has committed."""

@@ -1,0 +1,245 @@
+"""An event of the host's, checked and stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from flask import has_app_context
+from flask.globals import app_ctx
+from sqlalchemy.exc import StatementError
+from sqlalchemy.orm import Session, scoped_session
+
+from .. import ids
+from ..catalog import EventType
+from ..encoding import encode_data, with_zone
+from ..errors import ConfigurationError, InvalidData, InvalidInput
+from ..hops import Hop, current_hop
+from ..idempotency import MAX_KEY_LENGTH, is_key, key_digest
+from ..logs import hide_data
+from ..models import Event
+from ..state import AllTenants, State
+from .host_transaction import connection_of, is_conflict
+from .session_events import given_connection, savepoint, wake_after_commit, write_after_end
+from .store import NewEvent, find_first, load_event, store
+
+_ABSENT = (
+    "The data of %(type)s lacks what every event of this type has: %(members)s. An id that the database gives is there "
+    "after db.session.flush()."
+)
+
+#: Faults in data that the log is told of, of which paths could make any number.
+_MOST_REPORTED = 1000
+
+logger = logging.getLogger("flask_webhooks.outbox")
+
+
+def emit(
+    state: State,
+    session: Session,
+    event_type: str,
+    data: Any,
+    *,
+    tenant: Any = None,
+    idempotency_key: str | None = None,
+    occurred_at: datetime | None = None,
+    transactional: bool | None = None,
+    shielded: bool = False,
+) -> tuple[NewEvent, str] | None:
+    """Record an event for everyone who subscribes to it. See `Webhooks.emit`.
+
+    :param session: see `host_session`.
+    :param shielded: a failing statement of ours leaves the host's transaction usable.
+    :return: the event, and its id or that of the first event with its idempotency key.
+    """
+    known = state.catalog[event_type]
+    if known.operational or not known.subscribable:
+        raise InvalidInput(
+            f"{event_type!r} is sent by Flask-Webhooks itself; emit another event type.",
+            field="event_type",
+        )
+    if tenant is not None:
+        tenant = _checked_tenant(tenant)
+    if idempotency_key is not None:
+        _check_key(idempotency_key)
+    check = None if state.settings.validate_data is None else partial(_check_data, state, known)
+    hop = current_hop(state.vault, tenant)
+    looped = hop is not None and hop.count >= state.settings.max_hops
+    event = NewEvent(
+        id=ids.new_id("evt"),
+        type=known.name,
+        tenant=tenant,
+        data=encode_data(data, state.settings.max_data_bytes, check),
+        occurred_at=datetime.now(UTC) if occurred_at is None else _checked_time(occurred_at),
+        idempotency_key=idempotency_key,
+        idempotency_digest=idempotency_key and key_digest(tenant, idempotency_key),
+        hops=0 if hop is None else hop.count,
+        whole_server_only=looped,
+    )
+    if hop is not None and looped:
+        _warn_of_loop(state, event, hop)
+        if hop.tenant is None:
+            return None
+    if transactional is None:
+        transactional = known.transactional
+    waits_for: Session | None = session
+    if not transactional:
+        event_id, waits_for = write_after_end(state, session, event)
+    else:
+        connection = connection_of(session, state)
+        guarded = shielded or idempotency_key is not None
+        try:
+            with savepoint(connection) if guarded else nullcontext():
+                event_id, written = store(state, connection, event)
+        except StatementError as error:
+            hide_data(error)
+            # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
+            event_id = _find_elsewhere(state, event) if is_conflict(error) else None
+            if event_id is None:
+                raise
+            written = False
+        if written:
+            # The first event of a repeated key stands and falls with another transaction, or was noted before.
+            wake_after_commit(state, session, connection, event.type)
+    if event_id in (None, event.id):
+        for observe in state.hooks.observers:
+            observe(state, event, waits_for, transactional)
+    return None if event_id is None else (event, event_id)
+
+
+def _find_elsewhere(state: State, event: NewEvent) -> str | None:
+    """Return the id of the event that another transaction has committed with the same key, if one has."""
+    if event.idempotency_digest is None:
+        return None
+    with state.own_engine.connect() as connection:
+        return find_first(connection, state, event.idempotency_digest)
+
+
+def load(state: State, session: Session, event_id: str) -> Event | None:
+    """Return an event that `emit` has found, if it is still there.
+
+    :param session: the one that was given to `emit`, whose transaction may hold the event.
+    """
+    connection = given_connection(state, session)
+    if session.in_transaction():
+        connection = connection_of(session, state)
+    found = None if connection is None else load_event(state, connection, event_id)
+    if found is None:
+        with state.own_engine.connect() as own:
+            found = load_event(state, own, event_id)
+    return found
+
+
+def host_session(state: State, given: Session | scoped_session[Any] | None) -> Session:
+    """Return the session that an event rides in: the one that the host gives, or `db.session`.
+
+    :raises InvalidInput: it is no session of SQLAlchemy; says what to pass.
+    :raises ConfigurationError: there is no `db.session` here.
+    """
+    if given is None:
+        if not (has_app_context() and app_ctx.app is state.app):
+            raise ConfigurationError(
+                f"The database session of {state.app.name!r} is there within its application context only: "
+                "send this within 'with app.app_context():', or pass a session to emit()."
+            )
+        given = state.db.session
+    session = given() if isinstance(given, scoped_session) else given
+    if not isinstance(session, Session):
+        raise InvalidInput(
+            f"The session is a {type(given).__name__}: pass an SQLAlchemy Session or scoped_session, such as "
+            "db.session. Of an AsyncSession pass its sync_session, within run_sync().",
+            field="session",
+        )
+    return session
+
+
+def _warn_of_loop(state: State, event: NewEvent, hop: Hop) -> None:
+    endpoints = (
+        "any endpoint"
+        if hop.tenant is None
+        else f"the endpoints of its tenant {hop.tenant!r}, only to those of the whole server"
+    )
+    logger.warning(
+        "The event %s is not sent to %s: the request that emits it is itself a webhook, the %d. in a row "
+        "(WEBHOOKS_MAX_HOPS). See which endpoint has a URL that leads back to this application.",
+        event.type,
+        endpoints,
+        hop.count,
+    )
+
+
+# -- checks -------------------------------------------------------------------------------------------
+
+
+def _check_data(state: State, event_type: EventType, data: Mapping[str, Any]) -> None:
+    """Check data against the schema of its type: raise what is wrong, or log it, as ``WEBHOOKS_VALIDATE_DATA`` says."""
+    if absent := event_type.absent(data):
+        fault = InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
+    else:
+        try:
+            state.catalog.check_data(event_type.name, data)
+        except InvalidData as error:
+            fault = InvalidData(
+                "The data of %(type)s does not fit its schema: %(problem)s",
+                type=event_type.name,
+                problem=error.text,
+                path=error.path,
+            )
+        else:
+            return
+    if state.settings.validate_data == "raise":
+        raise fault
+    _log_once(state, event_type, fault)
+
+
+def _log_once(state: State, event_type: EventType, error: InvalidData) -> None:
+    """Log what is wrong with the data of a type, once for each fault."""
+    fault = (event_type.name, str(error))
+    if fault not in state.reported_data and len(state.reported_data) < _MOST_REPORTED:
+        state.reported_data.add(fault)
+        logger.warning("%s", error)
+
+
+def _checked_tenant(tenant: Any) -> str:
+    if isinstance(tenant, AllTenants):
+        raise InvalidInput(
+            "An event belongs to one tenant, or to none: pass its id, or tenant=None.",
+            field="tenant",
+        )
+    text = ids.host_id(tenant)
+    if text is None:
+        raise InvalidInput(
+            f"The tenant is a {type(tenant).__name__}: pass its id, such as application.id.",
+            field="tenant",
+        )
+    if not 0 < len(text) <= 255 or not text.isprintable():
+        raise InvalidInput(
+            "The tenant must be an id of 1 to 255 printable characters.", field="tenant"
+        )
+    return text
+
+
+def _check_key(key: object) -> None:
+    if not is_key(key):
+        raise InvalidInput(
+            f"The idempotency key must be a text of 1 to {MAX_KEY_LENGTH} printable characters.",
+            field="idempotency_key",
+        )
+
+
+def _checked_time(moment: datetime) -> datetime:
+    if not isinstance(moment, datetime):
+        raise InvalidInput(
+            "occurred_at must be a datetime, such as datetime.now(timezone.utc).",
+            field="occurred_at",
+        )
+    try:
+        return with_zone(moment).astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(
+            "occurred_at is not between the years 1 and 9999 in UTC.", field="occurred_at"
+        ) from None

@@ -1,0 +1,321 @@
+"""Following the host's sessions: what a transaction of theirs makes due, once it has ended.
+
+Some events describe a refusal (a failed login) and happen just when nothing is committed. Those are kept
+back until the host's root transaction has ended, however it ended, and then written in a short one of ours:
+a second writer in the middle of the host's transaction would find SQLite locked.
+
+A session of the host's own may still be open when the application's context ends. Then nobody knows whether it
+ever ends, and what was kept back is written at once; on SQLite, as soon as the lock is free.
+
+A host may also join a session to a connection whose transaction is its own, as test suites do. The end of
+such a session ends nothing: what was kept back is then written over that connection, and the wake-up waits
+until the connection goes back to its pool.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from flask import g
+from sqlalchemy import event as sa_event
+from sqlalchemy.exc import DBAPIError, UnboundExecutionError
+from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.pool import Pool
+
+from ..logs import safe_text
+from ..sqlite import waiting_at_most
+from ..state import State, is_current
+from ..unwritten import may_pass
+from .host_transaction import ends_transaction
+from .store import NewEvent, store
+
+logger = logging.getLogger("flask_webhooks.outbox")
+
+#: Under this, a session keeps what it owes us, and a pooled connection whom to wake.
+_KEY = "flask_webhooks"
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """An event to write once the host's transaction is over."""
+
+    state: State
+    event: NewEvent
+    #: The one that the host gave its session, if it did.
+    connection: sa.Connection | None
+
+    @property
+    def joined(self) -> bool:
+        """Return whether the host's session is joined to a connection whose transaction goes on."""
+        return self.connection is not None and _goes_on(self.connection)
+
+    @property
+    def type(self) -> str:
+        return self.event.type
+
+    @property
+    def size(self) -> int:
+        return len(self.event.data)
+
+    def write(self) -> tuple[str | None, bool]:
+        """Write it in a transaction of our own; returns what `store` does.
+
+        :raises sqlalchemy.exc.SQLAlchemyError: the database does not take it.
+        """
+        try:
+            return self._store()
+        except DBAPIError as error:
+            if not ends_transaction(error, self.state.own_engine):
+                raise
+        # The connection was dead, as those in a pool are after a restart of the database, or there was a conflict.
+        return self._store(again=True)
+
+    def write_again(self) -> bool:
+        return self._store(again=True)[0] is not None
+
+    def wake(self) -> None:
+        self.state.notifier.notify()
+
+    def _store(self, *, again: bool = False) -> tuple[str | None, bool]:
+        """Store the event and commit, and wait for SQLite's locks only as long as for Redis.
+
+        :param again: an earlier try may have been committed although the connection broke.
+        """
+        state, event = self.state, self.state.table("Event").c
+        with (
+            state.own_engine.connect() as connection,
+            # Twice: for the lock, and at the commit for those who read.
+            waiting_at_most(connection, state.settings.wake_timeout / 2),
+            connection.begin(),
+        ):
+            if again and connection.scalar(sa.select(event.id).where(event.id == self.event.id)):
+                return self.event.id, True
+            return store(state, connection, self.event)
+
+
+@dataclass(slots=True)
+class Pending:
+    """What a session owes us once its root transaction ends."""
+
+    #: Applications with events in this transaction, and the connections that those went over.
+    written: list[tuple[State, sa.Connection]] = field(default_factory=list)
+    #: The types of those events.
+    types: set[str] = field(default_factory=set)
+    #: Events to write afterwards, whatever the outcome.
+    later: list[Later] = field(default_factory=list)
+    #: Set by commit and by rollback; neither means that the session was just closed.
+    outcome: str | None = None
+
+
+def wake_after_commit(
+    state: State, session: Session, connection: sa.Connection, event_type: str
+) -> None:
+    """Wake the workers for an event once the root transaction of a session has been committed."""
+    pending = pending_of(session)
+    pending.types.add(event_type)
+    if (state, connection) not in pending.written:
+        pending.written.append((state, connection))
+    if given_connection(state, session) is not None:
+        # Such a session may be dropped without an end, and the host commits the connection's transaction.
+        _wake_at_checkin(state, connection)
+
+
+def write_after_end(
+    state: State, session: Session, event: NewEvent
+) -> tuple[str | None, Session | None]:
+    """Write an event whatever becomes of the session's transaction: once that is over, or now if there is none.
+
+    A session of the host's own may be left open at the end of the application's context, and only be thrown away.
+
+    :return: its id, or that of the first event with its idempotency key, as far as it is known by now; and the session
+        whose transaction it waits for, if it does.
+    """
+    later = Later(state, event, given_connection(state, session))
+    busy = session if session.in_transaction() else _in_the_way(state)
+    if busy is None:
+        event_id, written = write(later)
+        if written:
+            wake([(state, later.connection)])
+        return event_id, None
+    pending_of(busy).later.append(later)
+    if is_current(state):
+        waiting: list[Session] = g.setdefault(_KEY, [])
+        if not any(known is busy for known in waiting):
+            waiting.append(busy)
+    return event.id, busy
+
+
+def write(later: Later) -> tuple[str | None, bool]:
+    """Write an event that was kept back. Never raises: the host is past the point of hearing it.
+
+    :return: its id, or that of the first event with its idempotency key; and whether there is something in the
+        database that workers have to be woken for.
+    """
+    connection, unwritten = later.connection, later.state.unwritten
+    if connection is not None and _goes_on(connection):
+        event_id = _write_over(connection, later)
+        return event_id, event_id is not None
+    reason = "others wait before it"
+    if not unwritten.waiting:
+        try:
+            event_id, _ = later.write()
+        except Exception as error:
+            if not may_pass(error):
+                unwritten.lose(later.type, error)
+                return None, False
+            reason = safe_text(error)
+        else:
+            return event_id, event_id is not None
+    kept = unwritten.keep(later, reason)
+    unwritten.write_if_late()
+    return later.event.id if kept else None, False
+
+
+def _write_over(connection: sa.Connection, later: Later) -> str | None:
+    """Write an event in the transaction that the host has on a connection of its own."""
+    try:
+        with savepoint(connection):
+            return store(later.state, connection, later.event)[0]
+    except Exception as error:
+        if ends_transaction(error, later.state.own_engine):
+            # The host hears it at its commit, which would else commit nothing.
+            connection.invalidate()
+        later.state.unwritten.lose(later.type, error)
+        return None
+
+
+def wake(written: Iterable[tuple[State, sa.Connection | None]]) -> None:
+    """Wake the workers of each application once: now, or when the host is done with its connection."""
+    now: list[State] = []
+    for state, connection in written:
+        if connection is not None and _goes_on(connection):
+            _wake_at_checkin(state, connection)
+            continue
+        if connection is not None and not connection.closed:
+            waiting = connection.info.get(_KEY, [])
+            waiting[:] = [known for known in waiting if known is not state]
+        if state not in now:
+            now.append(state)
+    for state in now:
+        state.notifier.notify()
+
+
+def _wake_at_checkin(state: State, connection: sa.Connection) -> None:
+    """Wake the workers once the host is done with a connection of its own."""
+    waiting = connection.info.setdefault(_KEY, [])
+    if state not in waiting:
+        waiting.append(state)
+
+
+def given_connection(state: State, session: Session) -> sa.Connection | None:
+    """Return the connection of the host's own that it has joined a session to, if it has."""
+    try:
+        bind = session.get_bind(mapper=sa.inspect(state.models.Event))
+    except UnboundExecutionError:
+        return None
+    return bind if isinstance(bind, sa.Connection) else None
+
+
+def _goes_on(connection: sa.Connection) -> bool:
+    """Return whether the connection is in a transaction, which after its session's end is the host's own."""
+    return not connection.closed and connection.in_transaction()
+
+
+def savepoint(connection: sa.Connection) -> AbstractContextManager[Any]:
+    """Only on PostgreSQL does one failed statement spoil the whole transaction."""
+    return connection.begin_nested() if connection.dialect.name == "postgresql" else nullcontext()
+
+
+def _in_the_way(state: State) -> Session | None:
+    """Return this context's own session, if to write now would be to wait for it: SQLite has one writer."""
+    if state.engine.dialect.name != "sqlite" or not is_current(state):
+        return None
+    if not state.db.session.registry.has():
+        return None
+    session: Session = state.db.session()
+    return session if session.in_transaction() else None
+
+
+def end_context(state: State) -> None:
+    """The application's context ends, and with it the session of Flask-SQLAlchemy, here or in a moment."""
+    state.unwritten.write_if_late()
+    waiting: list[Session] = g.pop(_KEY, [])
+    own = state.db.session() if waiting and state.db.session.registry.has() else None
+    for session in waiting:
+        pending: Pending | None = session.info.get(_KEY)
+        if session is own or pending is None or not pending.later:
+            continue
+        ready, pending.later = pending.later, []
+        # Of SQLite it may be the one writer. To find out would be to wait for it.
+        if state.engine.dialect.name == "sqlite":
+            for later in [later for later in ready if not later.joined]:
+                ready.remove(later)
+                state.unwritten.keep(later, "a session that it was sent in is still open")
+        wake([(later.state, later.connection) for later in ready if write(later)[1]])
+
+
+def pending_of(session: Session) -> Pending:
+    """Return what this session owes us so far."""
+    pending: Pending = session.info.setdefault(_KEY, Pending())
+    return pending
+
+
+def open_events(session: Session) -> list[str]:
+    """Return the types of events that wait for the end of this session's transaction."""
+    pending: Pending | None = session.info.get(_KEY)
+    if pending is None:
+        return []
+    return sorted(pending.types | {later.type for later in pending.later})
+
+
+@sa_event.listens_for(Session, "after_commit")
+def _after_commit(session: Session) -> None:
+    # This also fires when a savepoint is released, which commits nothing.
+    if not session.in_nested_transaction() and _KEY in session.info:
+        pending_of(session).outcome = "commit"
+
+
+@sa_event.listens_for(Session, "after_rollback")
+def _after_rollback(session: Session) -> None:
+    if not session.in_nested_transaction() and _KEY in session.info:
+        pending_of(session).outcome = "rollback"
+
+
+@sa_event.listens_for(Session, "after_transaction_end")
+def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is not None:
+        return
+    pending: Pending | None = session.info.pop(_KEY, None)
+    if pending is None:
+        return
+    ready: list[Later] = []
+    for later in pending.later:
+        busy = _in_the_way(later.state)
+        (ready if busy is None else pending_of(busy).later).append(later)
+    woken: list[tuple[State, sa.Connection | None]] = []
+    if pending.outcome == "commit":
+        woken.extend(pending.written)
+    elif pending.outcome is None:
+        # On a connection of the host's own they may still be committed.
+        woken.extend((state, used) for state, used in pending.written if _goes_on(used))
+        if not woken and pending.types:
+            logger.warning(
+                "Webhook events were dropped: the session was closed with neither commit nor rollback (%s). "
+                "Commit after sending the signal, or emit with transactional=False. What happens in a session of "
+                "your own is sent with session=that_session.",
+                ", ".join(sorted(pending.types)),
+            )
+    woken.extend((later.state, later.connection) for later in ready if write(later)[1])
+    wake(woken)
+
+
+@sa_event.listens_for(Pool, "checkin")
+def _after_checkin(driver_connection: Any, record: Any) -> None:
+    """The host is done with a connection that it had joined a session to."""
+    for state in record.info.pop(_KEY, ()):
+        state.notifier.notify()

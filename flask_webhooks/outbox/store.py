@@ -1,0 +1,303 @@
+"""An event and the deliveries that it is owed to, as rows, over whatever connection."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import ids
+from ..catalog import matches
+from ..columns import utc_now
+from ..db.upsert import insert_missing
+from ..models import DeliveryState, EndpointState, Event, Trigger
+from ..state import State, prepared
+
+#: Between the values of a list that is one parameter. Neither ids nor tenants hold it.
+_SEPARATOR = chr(31)
+
+#: The id, the tenant and the state of an endpoint that an event is owed to.
+Target = tuple[str, str | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A checked event that is not in the database yet."""
+
+    id: str
+    type: str
+    tenant: str | None
+    #: Compact JSON text.
+    data: str = field(repr=False)
+    occurred_at: datetime
+    idempotency_key: str | None = field(default=None, repr=False)
+    #: Of the key and the tenant.
+    idempotency_digest: str | None = field(default=None, repr=False)
+    #: Webhooks in a row that have led to it.
+    hops: int = 0
+    #: Leave out the tenant's endpoints, which would go on with a loop.
+    whole_server_only: bool = False
+
+
+def store(state: State, connection: sa.Connection, event: NewEvent) -> tuple[str | None, bool]:
+    """Write an event and a delivery for each endpoint that subscribes to it.
+
+    :return: its id, or that of the first event where its idempotency key repeats, or ``None`` where no endpoint
+        subscribes and unmatched events are not kept; and whether it was written.
+    """
+    targets = subscribers(state, connection, event)
+    if (targets or state.settings.keep_unmatched) and insert_event(
+        state, connection, event, targets
+    ):
+        return event.id, True
+    if event.idempotency_digest is None:
+        return None, False
+    return find_first(connection, state, event.idempotency_digest), False
+
+
+def subscribers(state: State, connection: sa.Connection, event: NewEvent) -> list[Target]:
+    """Return the endpoints that an event is owed to."""
+    tenant = None if event.whole_server_only else event.tenant
+    return [
+        (endpoint_id, owner, endpoint_state)
+        for endpoint_id, owner, endpoint_state, events in connection.execute(
+            _statements(state).subscriptions, {"tenant": tenant}
+        )
+        if covers(events, event.type)
+    ]
+
+
+def list_subscriptions(
+    state: State, connection: sa.Connection, tenants: Collection[str | None]
+) -> Sequence[Any]:
+    """Read id, tenant, state and subscription of the endpoints of some tenants and of the whole server."""
+    endpoint = state.table("Endpoint").c
+    return connection.execute(_subscriptions(endpoint, endpoint.tenant.in_(tenants))).all()
+
+
+@functools.lru_cache(maxsize=4096)
+def covers(events: str | None, event_type: str) -> bool:
+    """Return whether a subscription, as it is stored, covers an event type. Endpoints have much the same ones."""
+    return matches(None if events is None else json.loads(events), event_type)
+
+
+def insert_event(
+    state: State, connection: sa.Connection, event: NewEvent, targets: Sequence[Target]
+) -> bool:
+    """Write an event and the deliveries that it is owed to.
+
+    :return: ``False`` where there is an event with the same idempotency key; then nothing is written.
+    """
+    statements, dialect = _statements(state), connection.dialect.name
+    values = {
+        "its_id": event.id,
+        "its_type": event.type,
+        "its_tenant": event.tenant,
+        "its_data": event.data,
+        "its_time": event.occurred_at,
+        "its_hops": event.hops,
+        "its_key": event.idempotency_key,
+        "its_digest": event.idempotency_digest,
+    }
+    if dialect == "postgresql":
+        values |= _columns(targets)
+        return connection.execute(statements.event_and_deliveries, values).first() is not None
+    written = connection.execute(statements.event, values).rowcount
+    if event.idempotency_digest is not None:
+        if dialect != "sqlite":
+            # SQLAlchemy has the drivers of MySQL count the rows that were found.
+            written = find_first(connection, state, event.idempotency_digest) == event.id
+        if not written:
+            return False
+    try:
+        insert_deliveries(state, connection, event.id, event.type, targets)
+    except Exception:
+        # Leave no event without its deliveries: the host may commit all the same, and a repeat of its key would
+        # find it. Not by a savepoint: SQLite, left to its driver, takes the first one for the transaction itself.
+        _remove(state, connection, event.id)
+        raise
+    return True
+
+
+def insert_deliveries(
+    state: State,
+    connection: sa.Connection,
+    event_id: str,
+    event_type: str,
+    targets: Sequence[Target],
+    trigger: Trigger = Trigger.EVENT,
+    actor: str | None = None,
+) -> list[str]:
+    """Write one delivery of an event that is in the database for each target; returns their ids."""
+    if not targets:
+        return []
+    statements = _statements(state)
+    made = ids.new_ids("dlv", len(targets))
+    pending: list[dict[str, Any]] = []
+    held: list[dict[str, Any]] = []
+    for delivery_id, (endpoint_id, tenant, endpoint_state) in zip(made, targets, strict=True):
+        runs = endpoint_state == EndpointState.ACTIVE or trigger == Trigger.TEST
+        (pending if runs else held).append(
+            {
+                "id": delivery_id,
+                "event_id": event_id,
+                "endpoint_id": endpoint_id,
+                "tenant": tenant,
+                "event_type": event_type,
+                "state": DeliveryState.PENDING if runs else DeliveryState.HELD,
+                "trigger": trigger,
+                "actor": actor,
+            }
+        )
+    for statement, rows in ((statements.pending, pending), (statements.held, held)):
+        if rows:
+            # A list, even of one, goes a longer way through SQLAlchemy and the driver.
+            connection.execute(statement, rows[0] if len(rows) == 1 else rows)
+    return made
+
+
+def find_first(connection: sa.Connection, state: State, digest: str) -> str | None:
+    """Return the id of the event that was written with an idempotency key, if it is still there."""
+    event = state.table("Event").c
+    query = sa.select(event.id).where(event.idempotency_digest == digest)
+    if connection.dialect.name in {"mysql", "mariadb"}:
+        # Their snapshot may be older than the row that was in the way.
+        query = query.with_for_update(read=True)
+    found: str | None = connection.scalar(query)
+    return found
+
+
+def load_event(state: State, connection: sa.Connection, event_id: str) -> Event | None:
+    """Return an event that is in the database; it belongs to no session."""
+    table = state.table("Event")
+    row = connection.execute(sa.select(table).where(table.c.id == event_id)).first()
+    return None if row is None else state.models.Event(**row._mapping)
+
+
+def as_event(state: State, event: NewEvent) -> Event:
+    """Return the event as the host gets to see it; it belongs to no session."""
+    return state.models.Event(
+        id=event.id,
+        type=event.type,
+        tenant=event.tenant,
+        data=json.loads(event.data),
+        occurred_at=event.occurred_at,
+        created_at=datetime.now(UTC),
+        hops=event.hops,
+        idempotency_key=event.idempotency_key,
+        idempotency_digest=event.idempotency_digest,
+    )
+
+
+def _columns(targets: Sequence[Target]) -> dict[str, str]:
+    """Make the parameters of a delivery for each target: a text for each column."""
+    made = ids.new_ids("dlv", len(targets)) if targets else []
+    return {
+        "own_ids": _SEPARATOR.join(made),
+        "endpoints": _SEPARATOR.join([endpoint_id for endpoint_id, _, _ in targets]),
+        # No tenant is empty, so the empty text is NULL.
+        "tenants": _SEPARATOR.join([tenant or "" for _, tenant, _ in targets]),
+        "states": _SEPARATOR.join(
+            [
+                DeliveryState.PENDING if state == EndpointState.ACTIVE else DeliveryState.HELD
+                for _, _, state in targets
+            ]
+        ),
+    }
+
+
+def _remove(state: State, connection: sa.Connection, event_id: str) -> None:
+    event, delivery = state.table("Event").c, state.table("Delivery").c
+    for column in (delivery.event_id, event.id):
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            connection.execute(sa.delete(column.table).where(column == event_id))
+
+
+class _Statements:
+    """What every event needs."""
+
+    def __init__(self, state: State) -> None:
+        endpoint, delivery = state.table("Endpoint").c, state.table("Delivery")
+        # Not with IN, which costs 0.3 ms more.
+        self.subscriptions = _subscriptions(endpoint, endpoint.tenant == sa.bindparam("tenant"))
+        self.pending = sa.insert(delivery).values(due_at=utc_now())
+        self.held = sa.insert(delivery)
+        table = state.table("Event")
+        dialect = state.engine.dialect.name
+        self.event = insert_missing(table, dialect, ["idempotency_digest"]).values(
+            id=sa.bindparam("its_id"),
+            type=sa.bindparam("its_type"),
+            tenant=sa.bindparam("its_tenant"),
+            # The text is what is signed, so it must not go through JSON once more.
+            data=sa.bindparam("its_data", type_=sa.Text()),
+            occurred_at=sa.bindparam("its_time"),
+            created_at=utc_now(),
+            hops=sa.bindparam("its_hops"),
+            idempotency_key=sa.bindparam("its_key"),
+            idempotency_digest=sa.bindparam("its_digest"),
+        )
+        if dialect == "postgresql":
+            self.event_and_deliveries = _both(self.event.returning(table.c.id), delivery)
+
+
+_statements = prepared(_Statements)
+
+
+def _subscriptions(endpoint: Any, of_tenant: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Return the query for id, tenant, state and subscription of endpoints that get an event of a tenant."""
+    return sa.select(
+        endpoint.id,
+        endpoint.tenant,
+        endpoint.state,
+        sa.type_coerce(endpoint.events, sa.Text()),
+    ).where(
+        # Not as it would be plain: without statistics, PostgreSQL would read all endpoints by that index.
+        sa.func.coalesce(endpoint.deleted_at.is_(None), sa.false()),
+        sa.or_(endpoint.tenant.is_(None), of_tenant),
+    )
+
+
+def _both(event: Any, delivery: sa.Table) -> sa.Select[Any]:
+    """Return the statement that writes an event and all of its deliveries; it returns the id of the event.
+
+    :param event: the INSERT of the event, which returns its id.
+    """
+    recorded = event.cte("recorded")
+    separator, null = sa.literal_column("chr(31)", sa.Text), sa.literal_column("''", sa.Text)
+    # Texts: psycopg writes arrays item by item.
+    lists = [
+        sa.func.string_to_array(sa.bindparam(name, type_=sa.Text()), separator, null)
+        for name in ("own_ids", "endpoints", "tenants", "states")
+    ]
+    columns = ("id", "endpoint_id", "tenant", "state")
+    owed = sa.func.unnest(*lists).table_valued(*columns, name="owed").render_derived()
+    values = {
+        **_defaults(delivery),
+        "id": owed.c.id,
+        "event_id": recorded.c.id,
+        "endpoint_id": owed.c.endpoint_id,
+        "tenant": owed.c.tenant,
+        "event_type": sa.bindparam("its_type", type_=delivery.c.event_type.type),
+        "state": owed.c.state,
+        "due_at": sa.case((owed.c.state == str(DeliveryState.PENDING), utc_now())),
+        "created_at": utc_now(),
+    }
+    rows = sa.select(*values.values()).select_from(recorded.join(owed, sa.true()))
+    written = sa.insert(delivery).from_select(list(values), rows, include_defaults=False)
+    return sa.select(recorded.c.id).add_cte(written.cte("written"))
+
+
+def _defaults(table: sa.Table) -> dict[str, Any]:
+    """Return the values that columns have by themselves; SQLAlchemy forgets them beside a SELECT."""
+    defaults = {column.name: column.default for column in table.columns}
+    return {
+        name: sa.literal(default.arg, table.c[name].type)
+        for name, default in defaults.items()
+        if isinstance(default, sa.ColumnDefault) and default.is_scalar
+    }

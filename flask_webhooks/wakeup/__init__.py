@@ -1,0 +1,1 @@
+"""Waking the workers by way of Redis, which holds nothing that must not be lost."""

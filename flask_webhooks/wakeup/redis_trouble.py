@@ -1,0 +1,140 @@
+"""What goes wrong with Redis: no answer, or an answer that refuses; and what an operator can do about it."""
+
+from __future__ import annotations
+
+import enum
+import re
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from redis import exceptions
+
+from ..logs import without_stop
+from ..texts import Text
+
+
+class Kind(enum.Enum):
+    """The kinds of trouble: what pages and logs say of each, and what to do."""
+
+    SILENT = (
+        Text("Redis does not answer."),
+        Text(
+            "Nothing is lost: events, tests and resends are saved, and are sent when Redis is back. Workers that "
+            "run go on by themselves only now and then."
+        ),
+    )
+    TLS = (
+        Text("The encrypted connection to Redis fails."),
+        Text(
+            "Where its certificate is not trusted, name the authority in WEBHOOKS_REDIS_URL: "
+            "rediss://…?ssl_ca_certs=/path/to/ca.pem"
+        ),
+    )
+    LOGIN = (
+        Text("Redis refuses the user name or the password."),
+        Text("Correct them in WEBHOOKS_REDIS_URL; special characters are percent-encoded."),
+    )
+    RIGHTS = (
+        Text("The Redis user lacks a right."),
+        Text("Grant it with ACL SETUSER. The page “Move Redis, or share one” lists them all."),
+    )
+    CLUSTER = (
+        Text("Redis runs as a cluster, and the keys lie in several slots."),
+        Text(
+            "Use a Redis without cluster mode, or set RQ_KEY_PREFIX={rq} for the web processes and the workers, and "
+            "name the node of that slot in WEBHOOKS_REDIS_URL."
+        ),
+    )
+    REPLICA = (
+        Text("Redis is a replica, which takes no writes."),
+        Text("Name the primary in WEBHOOKS_REDIS_URL."),
+    )
+    MEMORY = (
+        Text("Redis has no memory left."),
+        Text("Raise maxmemory of Redis, or remove what fills it."),
+    )
+    DATABASE = (
+        Text("Redis has no such database."),
+        Text("Write another number at the end of WEBHOOKS_REDIS_URL; a cluster has only 0."),
+    )
+    REFUSED = (
+        Text("Redis refuses."),
+        Text("See what it says, and its own log."),
+    )
+
+    def __init__(self, title: Text, advice: Text) -> None:
+        self.title = title
+        self.advice = advice
+
+
+@dataclass(frozen=True, slots=True)
+class RedisTrouble:
+    """One failure: its kind, and what was said, without a full stop."""
+
+    kind: Kind
+    cause: str
+
+    @property
+    def answered(self) -> bool:
+        """Whether Redis could be reached, so that the next question may be worth asking."""
+        return self.kind is not Kind.SILENT
+
+    def __str__(self) -> str:
+        """A sentence or two for logs and commands."""
+        if not self.answered:
+            return f"Redis does not answer: {self.cause}"
+        return f"{without_stop(self.kind.title)}: {self.cause}. {without_stop(self.kind.advice)}"
+
+
+#: The first that fits counts: several of these classes are special cases of later ones.
+_KINDS: tuple[tuple[type[Exception], Kind], ...] = (
+    (exceptions.BusyLoadingError, Kind.SILENT),
+    (exceptions.MaxConnectionsError, Kind.SILENT),
+    (exceptions.AuthenticationError, Kind.LOGIN),
+    (exceptions.NoPermissionError, Kind.RIGHTS),
+    (exceptions.AuthorizationError, Kind.RIGHTS),
+    (exceptions.MasterDownError, Kind.REPLICA),
+    (exceptions.ReadOnlyError, Kind.REPLICA),
+    (exceptions.AskError, Kind.CLUSTER),
+    (exceptions.ClusterCrossSlotError, Kind.CLUSTER),
+    (exceptions.ClusterError, Kind.CLUSTER),
+    (exceptions.OutOfMemoryError, Kind.MEMORY),
+)
+#: What has no class of its own in redis-py.
+_WORDINGS = (
+    ("NOAUTH", Kind.LOGIN),
+    ("DB index is out of range", Kind.DATABASE),
+    ("SELECT is not allowed", Kind.DATABASE),
+    # Refused within a script.
+    ("can't run this command", Kind.RIGHTS),
+    ("can't access at least one of the keys", Kind.RIGHTS),
+    ("non local key in a cluster", Kind.CLUSTER),
+)
+#: redis-py quotes the command, whose arguments may be long and are not for logs; its first key may help.
+_OF_PIPELINE = re.compile(
+    r"Command # \d+ \((\S+) ?(\S*).*?\) of pipeline caused error: ", re.DOTALL
+)
+
+
+def explain(error: BaseException) -> RedisTrouble:
+    """Say what an error means that a call to Redis raised."""
+    text = _OF_PIPELINE.sub(r"\1 \2: ", str(error) or type(error).__name__)
+    return RedisTrouble(_kind_of(error, text), without_stop(text.partition("\n")[0]))
+
+
+def _kind_of(error: BaseException, text: str) -> Kind:
+    if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        return Kind.TLS
+    for kind_of_error, kind in _KINDS:
+        if isinstance(error, kind_of_error):
+            return kind
+    if isinstance(error, exceptions.ResponseError):
+        return next((kind for wording, kind in _WORDINGS if wording in text), Kind.REFUSED)
+    return Kind.SILENT
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,254 @@
+"""The RQ queue of an installation and what stands around it in Redis, through a client that the caller has.
+
+The database holds the truth; everything here may be lost at any time and only costs time until the next
+sweep. Keys carry the installation's id, so that hosts that share a Redis do not wake each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import WatchError
+from redis.retry import Retry
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.registry import ScheduledJobRegistry
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+
+from ..config import Settings
+from .redis_keys import Keys, hash_tag
+from .scripts import FORGET_PAST, NOTIFY, REQUEST_WORKER, SCHEDULE
+
+#: The job function, by name: the host's processes need not import the delivery side.
+JOB = "flask_webhooks.jobs.drain"
+#: The job function of bulk tasks.
+TASK_JOB = "flask_webhooks.tasks.run"
+#: Seconds after which RQ ends such a job: far longer than it runs, but for one slow statement.
+TASK_TIMEOUT = 600
+#: Seconds for which a job that RQ holds to be queued is believed to be in the queue.
+BELIEVED = 60
+#: Seconds that RQ keeps a failed job for people to look at.
+FAILURE_TTL = 24 * 3600
+#: Seconds after which a job of an application in testing mode is gone, if no worker takes it.
+TEST_TTL = 60
+#: Seconds that workers wait for Redis to accept, and then for an answer.
+PATIENCE = 1.0
+
+
+class WorkerQueue:
+    """Wakes the workers of one application, never more often than needed.
+
+    :param testing: whether the application is in testing mode now. Each test may have a database, and so an
+        installation, of its own, whose jobs no worker ever takes.
+    """
+
+    def __init__(self, settings: Settings, testing: Callable[[], bool] = lambda: False) -> None:
+        self.settings = settings
+        self._testing = testing
+        # In a cluster, scripts reach the keys of one slot only: ours share the slot of RQ's.
+        self.keys = Keys(settings.installation, hash_tag(Queue.redis_queue_namespace_prefix))
+        self._queue_key = Queue.redis_queue_namespace_prefix + settings.queue
+        digest = hashlib.sha256(settings.installation.encode()).hexdigest()[:12]
+        #: RQ accepts no other characters in the id of a job.
+        self._alarm_prefix = f"webhooks-alarm-{digest}-"
+
+    def connect(self, patience: float = PATIENCE) -> redis.Redis:
+        """Return a client that waits for Redis only so long.
+
+        :param patience: seconds for connecting, and then for each answer.
+        """
+        return redis.Redis.from_url(
+            self.settings.redis_url,
+            socket_timeout=patience,
+            socket_connect_timeout=patience,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def queue(self, client: redis.Redis) -> Queue:
+        """Return our RQ queue."""
+        return Queue(self.settings.queue, connection=client)
+
+    def notify(self, client: redis.Redis) -> bool:
+        """Tell the workers that there is work due.
+
+        :return: whether a job was enqueued (otherwise a drain listens, or a job is waiting already).
+        :raises redis.RedisError: Redis did not do it.
+        """
+        keys = self.keys
+        return self._enqueue_if(client, NOTIFY, [keys.dirty, keys.listening], [keys.bells])
+
+    def check(self, client: redis.Redis) -> None:
+        """Ask Redis whether it would do what a wake-up needs, and do none of it.
+
+        :raises redis.RedisError: it would not.
+        """
+        keys = [self.keys.dirty, self.keys.listening, self.keys.waiting, self.keys.entering]
+        with client.pipeline() as pipeline:
+            pipeline.watch(self.keys.check)  # type: ignore[no-untyped-call]
+            # Redis checks each command as it is queued, and then drops all, since a watched key has changed.
+            pipeline.set(self.keys.check, 1, px=1000)
+            pipeline.multi()
+            pipeline.eval(NOTIFY, len(keys) + 1, *keys, self._queue_key, "", self.keys.bells)
+            self.queue(client).enqueue(JOB, **self._job_options(), pipeline=pipeline)
+            with contextlib.suppress(WatchError):
+                pipeline.execute()
+
+    def request_worker(self, client: redis.Redis) -> bool:
+        """Wake one more worker, if there is one that does not deliver yet.
+
+        :raises redis.RedisError: Redis did not do it.
+        """
+        workers = WORKERS_BY_QUEUE_KEY % self.settings.queue
+        return self._enqueue_if(client, REQUEST_WORKER, [self.keys.drains, workers])
+
+    def schedule(self, client: redis.Redis, at: datetime) -> bool:
+        """Have RQ's scheduler wake us at a time, or within a second of it, unless it does so sooner anyway.
+
+        There is one such job at most. Its id is new each time: RQ throws away a job that has run, and
+        with it what was scheduled under the same id meanwhile.
+
+        :raises redis.RedisError: Redis did not do it.
+        """
+        rq_queue = self.queue(client)
+        job_id = self._alarm_prefix + uuid.uuid4().hex
+        keys = [self.keys.alarm, self._scheduled(rq_queue)]
+        milliseconds = int(at.timestamp() * 1000)
+        if not client.eval(SCHEDULE, 2, *keys, milliseconds, job_id, Job.key_for("")):
+            return False
+        # RQ leaves fractions of a second out; woken before its time, a drain would find nothing.
+        moment = datetime.fromtimestamp(math.ceil(at.timestamp()), UTC)
+        options = self._job_options()
+        if options["ttl"] is not None:
+            options["ttl"] += max(0, math.ceil(at.timestamp() - time.time()))
+        rq_queue.enqueue_at(moment, JOB, **options, job_id=job_id)
+        return True
+
+    def forget_past(self, client: redis.Redis) -> int:
+        """Remove alarms whose time is over; without a scheduler they would pile up. Returns how many.
+
+        :raises redis.RedisError: Redis did not do it.
+        """
+        keys = [self._scheduled(self.queue(client))]
+        arguments = [str(int(time.time())), self._alarm_prefix, Job.key_for("")]
+        return int(client.eval(FORGET_PAST, 1, *keys, *arguments))
+
+    @property
+    def job_ttl(self) -> int | None:
+        """Seconds that a job of ours may wait for a worker; ``None`` is for ever."""
+        return TEST_TTL if self._testing() else None
+
+    def enqueue(
+        self,
+        client: redis.Redis,
+        hops: int = 0,
+        installation: str | None = None,
+        ttl: int | None = None,
+    ) -> None:
+        """Enqueue a drain without asking whether it is needed.
+
+        :param hops: how often workers of other installations passed it on.
+        :param installation: whose it is; our own when not given.
+        :param ttl: that of the job which is passed on.
+        :raises redis.RedisError: Redis did not do it.
+        """
+        options = self._job_options(hops, installation, ttl)
+        self.queue(client).enqueue(JOB, **options)
+
+    def request_task_worker(self, client: redis.Redis) -> bool:
+        """Enqueue a job for the bulk tasks that wait, unless there is one in the queue; returns whether it did.
+
+        Two that are enqueued at once do no harm: the second one finds nothing to do.
+
+        :raises redis.RedisError: Redis did not do it.
+        """
+        # Not a look into the queue, which may be long.
+        waiting: Any = client.get(self.keys.task)
+        with contextlib.suppress(NoSuchJobError):
+            if waiting is not None:
+                job = Job.fetch(waiting.decode(), connection=client)
+                if job.get_status(refresh=False) == JobStatus.QUEUED:
+                    return False
+        job_id = self.enqueue_task(client, ttl=self.job_ttl)
+        client.set(self.keys.task, job_id, ex=BELIEVED)
+        return True
+
+    def enqueue_task(
+        self,
+        client: redis.Redis,
+        hops: int = 0,
+        installation: str | None = None,
+        ttl: int | None = None,
+    ) -> str:
+        """Enqueue a job for bulk tasks without asking whether it is needed; returns its id.
+
+        :param hops: how often workers of other installations passed it on.
+        :param installation: whose tasks it is for; our own when not given.
+        :param ttl: seconds that it may wait for a worker.
+        :raises redis.RedisError: Redis did not do it.
+        """
+        job_id = f"webhooks-task-{uuid.uuid4().hex}"
+        self.queue(client).enqueue(
+            TASK_JOB,
+            args=(installation or self.settings.installation, hops),
+            job_id=job_id,
+            job_timeout=TASK_TIMEOUT,
+            ttl=ttl,
+            result_ttl=0,
+            failure_ttl=FAILURE_TTL,
+            description="work on bulk tasks",
+        )
+        return job_id
+
+    def _enqueue_if(
+        self, client: redis.Redis, script: str, keys: list[str], arguments: list[str] | None = None
+    ) -> bool:
+        """Enqueue a drain if a script finds that it is needed; returns whether it was."""
+        job_id = str(uuid.uuid4())
+        all_keys = [*keys, self.keys.waiting, self.keys.entering, self._queue_key]
+        if not client.eval(script, len(all_keys), *all_keys, job_id, *(arguments or ())):
+            return False
+        try:
+            self._enter(client, job_id)
+        except redis.TimeoutError:
+            raise
+        except redis.ConnectionError:
+            # Others count on the job by now: once more, on a fresh connection. Twice in the queue is no harm.
+            client.connection_pool.disconnect()
+            self._enter(client, job_id)
+        return True
+
+    def _enter(self, client: redis.Redis, job_id: str) -> None:
+        with client.pipeline() as pipeline:
+            options = self._job_options()
+            self.queue(client).enqueue(JOB, **options, job_id=job_id, pipeline=pipeline)
+            pipeline.delete(self.keys.entering)
+            pipeline.execute()
+
+    def _job_options(
+        self, hops: int = 0, installation: str | None = None, ttl: int | None = None
+    ) -> dict[str, Any]:
+        return {
+            "ttl": self.job_ttl if installation is None else ttl,
+            "args": (installation or self.settings.installation, hops),
+            # RQ raises in the middle of the event loop when this runs out; a drain ends long before. Its last
+            # requests take no longer than a lease, whatever their endpoints ask for.
+            "job_timeout": int(self.settings.drain_time * 2 + self.settings.lease * 2 + 60),
+            "result_ttl": 0,
+            "failure_ttl": FAILURE_TTL,
+            "description": "deliver webhooks",
+        }
+
+    def _scheduled(self, rq_queue: Queue) -> str:
+        """The key of RQ's scheduled jobs of a queue."""
+        registry = ScheduledJobRegistry(queue=rq_queue)  # type: ignore[no-untyped-call]
+        return str(registry.key)
