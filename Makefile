@@ -68,7 +68,7 @@ format: .venv ## Let ruff fix what it can
 
 lock: .venv ## Choose the versions that demo and tests install anew: the newest, and the lowest that setup.cfg allows
 	$(UV_COMPILE) --universal --all-extras --output-file requirements/tested.txt
-	$(UV_COMPILE) --resolution lowest-direct --output-file requirements/runtime.in >/dev/null
+	$(UV_COMPILE) --resolution lowest-direct --extra api --extra prometheus --output-file requirements/runtime.in >/dev/null
 	$(UV_COMPILE) --universal --all-extras --constraint requirements/runtime.in --output-file requirements/lowest.txt
 	rm requirements/runtime.in
 

@@ -17,13 +17,14 @@ from typing import Any
 
 import click
 
-from flask_webhooks import config, signals
+from flask_webhooks import config, queries, signals
 from flask_webhooks.attempt_errors import SENTENCES
 from flask_webhooks.catalog import EventType, builtin_catalog
 from flask_webhooks.cli import webhooks
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.formats import Answer, Format, builtin_formats
 from flask_webhooks.formats.chat import ENDINGS, Tone
+from flask_webhooks.metrics.families import Families
 from flask_webhooks.rendering import render_example
 
 FOLDER = Path(__file__).resolve().parent
@@ -49,6 +50,7 @@ KINDS = {
     "encryption_keys": "list of Fernet keys",
     "default_format": "name of a format",
     "validate_data": '`"raise"`, `"log"` or `None`',
+    "health_overdue": "seconds, 1 to 2,592,000, or `None`",
     "max_endpoints": "whole number, 1 to 1,000,000, or `None`",
     "max_sends_per_hour": "whole number, 1 to 1,000,000, or `None`",
     "max_send_bytes_per_day": "whole number, 1,024 to 1,000,000,000, or `None`",
@@ -76,6 +78,7 @@ def _part(kind: str, *arguments: str) -> str:
         "examples": examples,
         "colours": colours,
         "attempt-errors": attempt_errors,
+        "metrics": metrics,
     }
     return parts[kind](*arguments).strip()
 
@@ -196,6 +199,20 @@ def _type_of(schema: Mapping[str, Any]) -> str:
     if schema.get("format") == "date-time":
         named = ["time" if item == "string" else item for item in named]
     return ", ".join("text" if item == "string" else item for item in named)
+
+
+def metrics() -> str:
+    """A table of all metrics."""
+    rows = [
+        (
+            f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
+            family.type,
+            ", ".join(f"`{name}`" for name in getattr(family, "_labelnames")),  # noqa: B009
+            family.documentation,
+        )
+        for family in Families(queries.METRIC_LABELS).all()
+    ]
+    return _table(("Name", "Type", "Labels", "Meaning"), rows)
 
 
 def signals_in() -> str:

@@ -109,9 +109,10 @@ class Settings:
     endpoint_concurrency: int = 16
     #: How long a claimed delivery belongs to its worker. Must exceed the timeout.
     lease: float = 60.0
-    #: How long a worker waits for more after its last delivery, before it gives its place back to RQ.
+    #: How long a drain waits for more after its last delivery, under a plain ``rq worker``. Under our Worker it stays,
+    #: unless another job waits.
     linger: float = 2.0
-    #: How long one RQ job delivers before it hands over to a fresh one.
+    #: How long one drain delivers or stays before it hands over to a fresh one.
     drain_time: float = 300.0
     #: How often our Worker looks for work whose wake-up was lost.
     sweep_interval: float = 5.0
@@ -133,6 +134,9 @@ class Settings:
     disable_evidence: float = 12 * HOUR
     #: The longest that the database may work on one statement for a page, the API or a command.
     query_timeout: float = 10.0
+    #: For so long a delivery may be overdue, with nothing sent to its endpoint meanwhile, before ``/healthz`` answers
+    #: 503 and ``flask webhooks health`` fails. ``None``: they do not look at it.
+    health_overdue: float | None = 300.0
     #: Tells apart hosts that share a Redis. Derived from ``SECRET_KEY`` and the database's name.
     installation: str = ""
 
@@ -421,6 +425,7 @@ _NULLABLE = {
     "validate_data",
     "max_sends_per_hour",
     "max_send_bytes_per_day",
+    "health_overdue",
 }
 
 _CHECKS: dict[str, Check] = {
@@ -468,5 +473,6 @@ _CHECKS: dict[str, Check] = {
     "disable_after": _number(1, 365 * DAY),
     "disable_evidence": _number(0, 365 * DAY),
     "query_timeout": _number(0.1, HOUR),
+    "health_overdue": _nullable(_number(1, 30 * DAY)),
     "installation": _text,
 }

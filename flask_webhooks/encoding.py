@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -46,12 +47,13 @@ def encode_data(
     return text
 
 
+@dataclass(slots=True)
 class _Converter:
     """Makes plain JSON values of one event's data."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._count = 0
+    max_bytes: int
+    #: Values so far.
+    count: int = 0
 
     def plain(self, value: Any, path: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -64,14 +66,18 @@ class _Converter:
             )
         # Each value takes a byte at least. A few lists that hold each other again and again would
         # otherwise grow to more than memory holds before their size is known.
-        self._count += 1
-        if self._count > self._max_bytes:
-            raise _too_large(f"more than {self._max_bytes:,}", self._max_bytes)
+        self.count += 1
+        if self.count > self.max_bytes:
+            raise _too_large(f"more than {self.max_bytes:,}", self.max_bytes)
+        # As nearly all values are.
+        if type(value) is str and value.isascii():
+            return value
         if isinstance(value, Mapping):
-            return {
-                _key(key, path): self.plain(item, f"{path}.{key}", depth + 1)
-                for key, item in value.items()
-            }
+            members: dict[str, Any] = {}
+            for key, item in value.items():
+                name = key if type(key) is str and key.isascii() else _key(key, path)
+                members[name] = self.plain(item, f"{path}.{key}", depth + 1)
+            return members
         if isinstance(value, list | tuple):
             return [
                 self.plain(item, f"{path}[{position}]", depth + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -12,7 +12,7 @@ from flask import Blueprint, Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, scoped_session
 
-from . import actions, admin, api, cli, migrations
+from . import actions, admin, cli, healthz, migrations
 from .access import system_access
 from .catalog import Catalog, EventType, builtin_catalog
 from .config import Settings
@@ -336,8 +336,42 @@ class Webhooks:
             lets the program in, as far as those functions allow; `False` and ``None`` are answered with 401,
             anything else is an error. Without it the host has to sign programs in itself: `authorize` alone
             decides.
+        :raises ConfigurationError: pydantic is not installed.
         """
+        try:
+            from . import api
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] not in ("pydantic", "pydantic_core"):
+                raise
+            raise ConfigurationError(
+                "The JSON API needs pydantic 2. Install it with pip install 'flask-webhooks[api]'."
+            ) from None
         return api.create_blueprint(authenticate)
+
+    def health_blueprint(self) -> Blueprint:
+        """``/healthz`` for load balancers and monitors, without login: ``app.register_blueprint(health)``.
+
+        It answers 200 while database and Redis work and nothing is overdue for longer than
+        ``WEBHOOKS_HEALTH_OVERDUE``, else 503, and tells no more than that. The answer may be a second old and takes
+        two at most.
+        """
+        return healthz.create_blueprint()
+
+    def metrics_blueprint(
+        self, authenticate: Callable[[], bool | None] | None = None, *, labels: Collection[str] = ()
+    ) -> Blueprint:
+        """A page ``/metrics`` for Prometheus: ``app.register_blueprint(webhooks.metrics_blueprint(…))``.
+
+        :param authenticate: called in each request; `True` lets the program in, `False` and ``None`` are answered
+            with 401. Without it, `authorize` and `current_tenant` decide: metrics are for those who may ``view`` and
+            see all tenants.
+        :param labels: ``"endpoint"``, ``"tenant"`` or both, to tell attempts of the last 24 hours apart by them.
+        :raises ConfigurationError: prometheus-client is not installed, or there is no such label.
+        """
+        # Not above: prometheus-client is an extra.
+        from .metrics import serving
+
+        return serving.create_blueprint(self, authenticate, labels)
 
     def endpoint_limit(self, function: Callable[[str], int | None]) -> Callable[..., int | None]:
         """Register how many endpoints a tenant may have: ``(tenant) -> int | None``; ``None`` is no limit.

@@ -13,6 +13,7 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum
 from itertools import accumulate
@@ -27,6 +28,10 @@ _RANDOM_BITS = 80
 #: Two characters for ten bits, and where each ten bits begin.
 _PAIRS = [one + two for one in ALPHABET for two in ALPHABET]
 _SHIFTS = range(120, -1, -10)
+#: Where the characters end that hold the time, from the end of an identifier.
+_TIME_END = 10 - LENGTH
+#: To the digits that Python takes for base 32.
+_AS_DIGITS = bytes.maketrans(ALPHABET.encode(), b"0123456789abcdefghijklmnopqrstuv")
 
 
 class _Sequence:
@@ -77,6 +82,13 @@ def new_ids(prefix: str, count: int, milliseconds: int | None = None) -> list[st
 def lowest_id(prefix: str, moment: datetime) -> str:
     """The identifier that sorts before all that were made at a time or later."""
     return _written(prefix, int(moment.timestamp() * 1000) << _RANDOM_BITS)
+
+
+def milliseconds_of(identifiers: Iterable[str]) -> list[int]:
+    """Return the Unix times in milliseconds at which identifiers were made."""
+    # All at once: each by itself takes three times as long.
+    times = " ".join([identifier[-LENGTH:_TIME_END] for identifier in identifiers])
+    return [int(digits, 32) for digits in times.encode().translate(_AS_DIGITS).split()]
 
 
 def _written(prefix: str, number: int) -> str:

@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 
 import sqlalchemy as sa
@@ -16,8 +17,9 @@ from rq import get_current_job
 
 from .bulk import pruning
 from .bulk.neglected import Neglected, anything_waiting
+from .counters import LOST_WAKEUPS, Amounts, counters
 from .db.clock import DatabaseClock
-from .db.locks import reading
+from .db.locks import reading, take_write_lock
 from .delivery.claim import Claimer
 from .delivery.drain import Drain
 from .errors import ConfigurationError
@@ -31,6 +33,8 @@ MAX_HOPS = 20
 MAX_HOPS_OF_TESTS = 2
 #: Seconds that we leave the queue to the workers of the other installation.
 HOP_PAUSE = (0.05, 0.5)
+#: After this time without anybody, a wake-up was lost: RQ's scheduler is up to two seconds late.
+LATE = timedelta(seconds=2)
 
 _app: Flask | None = None
 _clock: DatabaseClock | None = None
@@ -85,7 +89,9 @@ def sweep(state: State) -> bool:
     with state.own_engine.connect() as connection:
         with reading(connection):
             now = DatabaseClock().read(connection)
-            due = Claimer(state).anything_due(connection, now)
+            claimer = Claimer(state)
+            due = claimer.anything_due(connection, now)
+            late = due and claimer.anything_due(connection, now - LATE)
         pruning.start_if_due(state, connection, now)
         with reading(connection):
             tasks = anything_waiting(state, connection)
@@ -93,13 +99,22 @@ def sweep(state: State) -> bool:
         return False
     client = state.worker_queue.connect()
     try:
-        if due:
-            state.worker_queue.notify(client)
+        if due and state.worker_queue.notify(client) and late:
+            _count_lost_wakeup(state)
         if tasks:
             state.worker_queue.request_task_worker(client)
     finally:
         client.close()
     return True
+
+
+def _count_lost_wakeup(state: State) -> None:
+    """Count that something was overdue, and neither a drain nor a job was there for it."""
+    amounts = Amounts()
+    amounts.count(LOST_WAKEUPS)
+    with state.own_engine.connect() as connection, connection.begin():
+        take_write_lock(state, connection)
+        counters(state).add(connection, amounts)
 
 
 def use_app(app: Flask, clock: DatabaseClock | None = None) -> None:

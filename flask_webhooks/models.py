@@ -391,6 +391,19 @@ class Statistic(Row):
         return (Index("ix_webhooks_statistic_hour", "hour"),)
 
 
+class Metric(Row):
+    """A part of one cumulative counter. It only ever grows, and retention leaves it alone; `counters` adds to it."""
+
+    __tablename__ = "webhooks_metric"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: A JSON object of text: the labels, and in a histogram the bucket.
+    labels: Mapped[str] = mapped_column(String(255), primary_key=True)
+    #: A counter is the sum over its slots, so that workers seldom wait for each other's.
+    slot: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value: Mapped[float] = mapped_column(sa.Double(), default=0.0)
+
+
 class Heartbeat(Row):
     """A sign of life of a worker or of a drain; what the health page believes."""
 
@@ -484,6 +497,7 @@ class Models:
     Delivery: type[Delivery]
     Attempt: type[Attempt]
     Statistic: type[Statistic]
+    Metric: type[Metric]
     Heartbeat: type[Heartbeat]
     Activity: type[Activity]
     Task: type[Task]
@@ -509,6 +523,7 @@ _MIXINS = (
     Delivery,
     Attempt,
     Statistic,
+    Metric,
     Heartbeat,
     Activity,
     Task,

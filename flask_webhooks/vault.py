@@ -43,6 +43,7 @@ class Vault:
     def __init__(self, keys: Iterable[bytes]) -> None:
         given = list(keys)
         self._fernet = MultiFernet([Fernet(key) for key in given])
+        self._newest = Fernet(given[0])
         self._mac_keys = [_derived_key(key, b"flask-webhooks mac v1") for key in given]
 
     @classmethod
@@ -87,11 +88,25 @@ class Vault:
         try:
             return json.loads(self._fernet.decrypt(sealed.ciphertext.encode()))
         except InvalidToken:
-            raise UnreadableSecret(
-                "This value was encrypted with a key that is no longer configured. Add the old key to the end "
-                "of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS), or set the "
-                "value again."
-            ) from None
+            raise _unreadable() from None
+
+    def needs_old_key(self, sealed: Sealed) -> bool:
+        """Return ``True`` unless the newest key decrypts the value."""
+        try:
+            self._newest.decrypt(sealed.ciphertext.encode())
+        except InvalidToken:
+            return True
+        return False
+
+    def reencrypt(self, sealed: Sealed) -> Sealed:
+        """Encrypt the same value with the newest key.
+
+        :raises UnreadableSecret: when no key fits.
+        """
+        try:
+            return Sealed(self._fernet.rotate(sealed.ciphertext.encode()).decode())
+        except InvalidToken:
+            raise _unreadable() from None
 
     def mac(self, text: str) -> str:
         """A short authentication code of a text, which only this application can make."""
@@ -101,6 +116,14 @@ class Vault:
         """Whether a code is that of a text, by any of the keys."""
         given = mac.encode()
         return any(hmac.compare_digest(_mac(key, text).encode(), given) for key in self._mac_keys)
+
+
+def _unreadable() -> UnreadableSecret:
+    return UnreadableSecret(
+        "This value was encrypted with a key that is no longer configured. Add the old key to the end "
+        "of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS), or set the "
+        "value again."
+    )
 
 
 def _mac(key: bytes, text: str) -> str:

@@ -20,7 +20,8 @@ from werkzeug.datastructures import Headers
 from example_app.services import RedisServer
 from flask_webhooks import actions, queries
 from flask_webhooks.actions import EndpointChanges
-from flask_webhooks.api.document import document
+from flask_webhooks.api.document_views import ROUTES
+from flask_webhooks.api.openapi import document
 from flask_webhooks.formats import builtin_formats
 
 from .api_calls import NAME, PREFIX, Api, make_app, rules, template
@@ -28,7 +29,7 @@ from .helpers import accessing, add_delivery, add_endpoint, close
 from .processes import ROOT
 
 PAGE = ROOT / "docs/reference/api.md"
-WHOLE = document(builtin_formats(), server=PREFIX)
+WHOLE = document(ROUTES, builtin_formats(), server=PREFIX)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from werkzeug.exceptions import default_exceptions
 from werkzeug.routing import Rule
 
 from flask_webhooks import actions
-from flask_webhooks.api.reading import largest_body
+from flask_webhooks.api.request_reader import largest_body
 from flask_webhooks.errors import WebhooksError
 from flask_webhooks.models import Endpoint
 from flask_webhooks.state import state_of
@@ -602,6 +602,37 @@ def test_a_refusal_tells_of_everything_that_is_wrong(app: Flask, api: Api) -> No
     problem = api.get("/deliveries?stat=failed", 422)
     assert problem["errors"] == [{"field": "stat", "detail": problem["detail"]}]
     assert "errors" not in api.get("/nowhere", 404)
+
+
+def test_all_that_has_a_wrong_shape_is_told_at_once(api: Api) -> None:
+    def told(problem: Any) -> dict[str, str]:
+        return {error["field"]: error["detail"] for error in problem["errors"]}
+
+    body = {"kind": "resend", "status": 503, "all_tenants": 1, "since": "yesterday", "stat": "x"}
+    errors = told(api.post("/tasks", body, 422))
+    assert list(errors) == ["stat", "all_tenants", "since", "status"]
+    assert errors["stat"].endswith("Did you mean state?")
+    assert errors["all_tenants"] == "Write true or false for all_tenants, or leave it out."
+    assert errors["status"] == "Write status as text, or leave it out."
+    body = {"overlap_seconds": "1", "secret": 0, "key_pair": None}
+    errors = told(api.post("/endpoints/ep_1/rotate", body, 422))
+    assert list(errors) == ["overlap_seconds", "secret", "key_pair"]
+    errors = told(api.get("/deliveries", 422, limit="x", since="now", state=["a", "b"], stat=""))
+    assert list(errors) == ["state", "stat", "limit", "since"]
+    assert errors["state"] == "Give state once."
+
+
+def test_a_refusal_names_some_of_many_unknown_members(api: Api) -> None:
+    problem = api.post("/endpoints", {f"x{number}": 1 for number in range(1000)}, 422)
+    assert len(problem["errors"]) == 20
+
+
+def test_zero_is_not_false(api: Api) -> None:
+    problem = api.post("/endpoints", {"url": URL, "secret": 0}, 422)
+    assert (problem["field"], problem["detail"]) == (
+        "secret",
+        "Write secret as text, or leave it out.",
+    )
 
 
 @pytest.mark.parametrize(

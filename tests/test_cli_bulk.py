@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import redis
@@ -11,12 +15,13 @@ from flask import Flask
 from rq import SimpleWorker
 
 from flask_webhooks import actions, queries
-from flask_webhooks.cli.bulk import Moment
 from flask_webhooks.cli.failures import Misuse
+from flask_webhooks.cli.options import Moment
 
 from .delivering import deliveries, emit, endpoint, states
 from .helpers import accessing, activity, add_delivery, add_endpoint, database_time, update
-from .test_cli import refused, run
+from .processes import COMMAND, ROOT, WorkerProcess, config_of
+from .test_cli import environment, refused, run
 
 
 def failed(app: Flask, endpoint_id: str, count: int) -> None:
@@ -205,3 +210,48 @@ def test_a_filter_that_makes_no_sense_is_one_line(app: Flask) -> None:
     result = run(app, "deliveries", "cancel-all", "--state", "failed")
     assert result.exit_code == 2
     assert "'held', 'pending'" in result.output
+
+
+# -- progress -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow_on_postgresql
+def test_progress_is_shown_until_a_worker_has_finished(app: Flask, tmp_path: Path) -> None:
+    endpoint_id = add_endpoint(app, "https://127.0.0.1:1025/in").id
+    update(app, "Endpoint", endpoint_id, state="paused")
+    failed(app, endpoint_id, 3)
+    command = ["endpoints", "recover", endpoint_id, "--since", "2d", "--yes", "--wait"]
+    with WorkerProcess(COMMAND, config_of(app), tmp_path / "worker.log") as worker:
+        # The bar is for terminals.
+        control, terminal = os.openpty()
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", "webhooks", *command],
+            env={**environment(config_of(app)), "TERM": "xterm"},
+            cwd=ROOT,
+            stdout=terminal,
+            stderr=terminal,
+            timeout=60,
+            check=False,
+        )
+        os.close(terminal)
+        shown = os.read(control, 100_000).decode()
+        os.close(control)
+        worker.terminate()
+        worker.wait(20)
+    assert done.returncode == 0, shown
+    assert "Recover" in shown
+    assert "100%" in shown
+    assert "Finished: 3 deliveries." in shown
+    assert states(app) == {"held": 3}
+
+
+def test_waiting_for_a_task_that_was_stopped_fails(app: Flask) -> None:
+    endpoint_id = add_endpoint(app).id
+    failed(app, endpoint_id, 2)
+    started = run(app, "endpoints", "recover", endpoint_id, "--since", "2d", "--yes").stdout
+    task_id = started.split("Started ")[1].split(".")[0]
+    run(app, "tasks", "stop", task_id)
+    result = run(app, "tasks", "watch", task_id)
+    assert result.exit_code == 1
+    assert f"{task_id} was stopped after 0 deliveries" in result.stderr
+    assert "There is no task" in refused(run(app, "tasks", "watch", "task_x"))

@@ -73,6 +73,7 @@ NULLABLE = {
     "max_sends_per_hour",
     "max_send_bytes_per_day",
     "validate_data",
+    "health_overdue",
 }
 
 

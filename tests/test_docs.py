@@ -827,7 +827,7 @@ def test_quickstart_works_as_it_is_written(terminal: Terminal) -> None:
                     terminal.replaced["whsec_…"] = secret[0]
                 if "curl" in command:
                     wait_for_line(terminal, "received license.activated")
-    assert "All 10 tables exist already." in output
+    assert "All 11 tables exist already." in output
     assert "Delivered: status 204" in output
     assert re.search(r"dlv_\w+ +license\.activated +succeeded", output)
     pages = terminal.run("curl -s http://127.0.0.1:8000/webhooks/")
@@ -1237,3 +1237,17 @@ def test_wheel_holds_the_package_and_no_pictures(tmp_path: Path) -> None:
     folders = {name.partition("/")[0] for name in names}
     assert len(folders) == 2, folders
     assert [name for name in names if name.endswith((".webp", ".png", ".svg"))] == []
+
+
+def test_architecture_names_functions_that_exist() -> None:
+    """Each dotted name in the tables of the walk is a module's function, method or class."""
+    page = (DOCS / "concepts" / "architecture.md").read_text()
+    names = set(re.findall(r"`([a-z_]+(?:\.\w+)+)`", page)) - {"flask_webhooks.signals"}
+    assert len(names) > 40
+    for name in sorted(names):
+        parts = name.split(".")
+        found: Any = flask_webhooks
+        for depth, part in enumerate(parts, 1):
+            with contextlib.suppress(ModuleNotFoundError):
+                importlib.import_module(".".join(["flask_webhooks", *parts[:depth]]))
+            found = getattr(found, part)

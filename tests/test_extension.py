@@ -560,7 +560,15 @@ def test_public_names_of_the_extension_object() -> None:
     names = {name for name in dir(Webhooks(SQLAlchemy())) if not name.startswith("_")}
     assert names == {
         *("init_app", "db", "hooks", "catalog", "formats", "models"),
-        *("emit", "connect", "create_endpoint", "add_event_type", "add_format", "api_blueprint"),
+        *(
+            "emit",
+            "connect",
+            "create_endpoint",
+            "add_event_type",
+            "add_format",
+            "api_blueprint",
+            "health_blueprint",
+        ),
         *("authorize", "current_tenant", "current_actor", "tenant_name", "endpoint_limit"),
     }
 
@@ -604,13 +612,13 @@ LAYERS = [
     {"models"},
     {"state"},
     {"db"},
-    {"narrow", "outbox"},
+    {"narrow", "outbox", "counters"},
     {"delivery"},
     {"access"},
-    {"bulk"},
+    {"bulk", "stored_secrets"},
     {"queries", "actions"},
     {"jobs"},
-    {"worker", "tasks", "members"},
+    {"worker", "tasks", "serializers", "doctor", "metrics"},
     {"admin", "api", "cli", "testing"},
     {"extension"},
     {"__init__"},
@@ -619,8 +627,12 @@ LAYERS = [
 #: Imports within functions: each has its reason where it stands.
 LAZY = {
     ("catalog", "event_types"),
+    ("cli", "doctor"),
     ("cli", "jobs"),
+    ("cli", "metrics"),
     ("cli", "worker"),
+    ("extension", "metrics"),
+    ("metrics", "jobs"),
     ("testing", "testing"),
 }
 

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from flask_webhooks import queries
 from flask_webhooks.admin import banners
 from flask_webhooks.delivery.heartbeat import FORGET_AFTER, Sign, beat, end
-from flask_webhooks.members import health_members
 from flask_webhooks.models import Heartbeat
+from flask_webhooks.serializers import HealthObject
 from flask_webhooks.signals import attempt_recorded
 from flask_webhooks.state import state_of
 
@@ -136,7 +136,7 @@ def test_last_worker_that_stopped_is_told_of_as_that(app: Flask, redis_url: str)
         beat(state, connection, SIGN, database_time(app) - timedelta(seconds=77))
         end(state, connection, SIGN.name)
     access = accessing(app)
-    [row] = health_members(queries.health(access), None)["heartbeats"]
+    [row] = HealthObject.serialize(queries.health(access), queue=None)["heartbeats"]
     assert (row["name"], row["kind"]) == (SIGN.name, "stopped")
     assert [banner.title for banner in banners.current(access)] == [
         "No worker shows a sign of life."

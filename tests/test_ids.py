@@ -142,3 +142,12 @@ def test_many_at_once_are_in_order_and_after_those_before() -> None:
     made = [first, *many, new_id("dlv", FUTURE)]
     assert made == sorted(made)
     assert len(set(made)) == 5002
+
+
+@given(st.lists(st.integers(0, 2**48 - 1)))
+def test_time_of_an_identifier_is_that_at_which_it_was_made(times: list[int]) -> None:
+    made = [
+        ids._written("dlv", milliseconds << 80 | number)
+        for number, milliseconds in enumerate(times)
+    ]
+    assert ids.milliseconds_of(made) == times

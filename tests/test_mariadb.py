@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -10,11 +11,18 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.exc import DataError
 
-from flask_webhooks import queries
-from flask_webhooks.access import Access
+from flask_webhooks import actions, queries
+from flask_webhooks.access import Access, system_access
+from flask_webhooks.doctor import Level, examine
 from flask_webhooks.state import ALL_TENANTS, state_of
+from flask_webhooks.vault import Vault
 
-from .delivering import close, db_of, deliveries, emit, make_app, models_of, webhooks_of
+from .delivering import close, db_of, deliveries, drain, emit, make_app, models_of, webhooks_of
+from .receiver import Receiver
+from .scraping import scrape
+from .test_cli import run
+from .test_vault import NEW
+from .working import Worker
 
 NAME = "Zo\N{LATIN SMALL LETTER E WITH DIAERESIS} \N{PARTY POPPER} \N{CHECK MARK}"
 DATA = {"license_id": "lic_1", "license_key": "AAAA-BBBB", "name": NAME}
@@ -80,3 +88,54 @@ def test_tenants_are_told_apart_by_each_character(app: Flask, other: str) -> Non
     assert len(queries.list_endpoints(everything)) == 2
     assert len(queries.list_events(everything, tenant="app_1").items) == 1
     assert queries.list_events(everything, tenant=other).items == []
+
+
+def test_commands_read_and_write_here_too(app: Flask, receiver: Receiver) -> None:
+    endpoint = webhooks_of(app).create_endpoint(receiver.url("/status/503")).endpoint
+    access = system_access(state_of(app), "tester")
+    follower = queries.Follower(access)
+    [event_id] = emit(app, data=DATA)
+    assert queries.readiness(state_of(app)).ready
+    drain(app, retry_schedule=(60.0,))
+    [item] = follower.look()
+    assert item.delivery.event_id == event_id
+    for command in (
+        ["endpoints", "list", "--health", "healthy"],
+        ["endpoints", "show", endpoint.id],
+        ["events", "show", event_id],
+        ["deliveries", "list", "--status", "5xx"],
+        ["why", event_id, endpoint.id],
+    ):
+        result = run(app, *command)
+        assert result.exit_code == 0, result.output
+        assert "503" in result.stdout, result.output
+    assert [
+        finding
+        for finding in examine(access)
+        if finding.area in ("database", "clock", "keys") and finding.level is Level.PROBLEM
+    ] == []
+
+
+def test_stored_secrets_are_encrypted_anew_here_too(app: Flask) -> None:
+    webhooks_of(app).create_endpoint("https://example.com/hook")
+    state = state_of(app)
+    state.vault = Vault.from_config([NEW], ["for tests only"])
+    access = system_access(state, "tester")
+    assert len(queries.key_use(access).older) == 1
+    [progress] = actions.reencrypt(access)
+    assert (progress.renewed, progress.missed) == (1, 0)
+    assert queries.key_use(access).older == ()
+
+
+def test_attempts_are_counted_for_metrics(app: Flask) -> None:
+    webhooks_of(app).create_endpoint("https://example.com/hook")
+    emit(app, 6, data=DATA)
+    with closing(Worker(app)) as worker:
+        assert worker.answer_all() == 6
+        emit(app, 2, data=DATA)
+        worker.answer(worker.take_one(), 500)
+        worker.answer(worker.take_one())
+    told = scrape(app, ["endpoint"])
+    assert told.all("up") == {("database",): 1, ("redis",): 1}
+    assert told.all("attempts_total") == {("standard", "succeeded"): 7, ("standard", "refused"): 1}
+    assert told.get("attempt_duration_seconds_sum", format="standard") == pytest.approx(0.1)

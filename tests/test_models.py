@@ -39,6 +39,7 @@ TABLES = {
     "webhooks_delivery",
     "webhooks_attempt",
     "webhooks_statistic",
+    "webhooks_metric",
     "webhooks_heartbeat",
     "webhooks_activity",
     "webhooks_task",

@@ -38,6 +38,28 @@ with app.app_context():
 """
 
 
+#: The extra of the API is not installed: pages and commands do without it, and the API says what to install.
+WITHOUT_PYDANTIC = (
+    """
+import sys
+sys.modules["pydantic"] = sys.modules["pydantic_core"] = None
+"""
+    + PROGRAM
+    + """
+    runner = app.test_cli_runner()
+    for command in ("endpoints", "deliveries", "tasks"):
+        result = runner.invoke(args=["webhooks", command, "list", "--json"])
+        assert result.exit_code == 0 and result.output == "[]\\n", result.output
+try:
+    webhooks.api_blueprint()
+except flask_webhooks.errors.ConfigurationError as error:
+    assert "pip install 'flask-webhooks[api]'" in str(error), error
+else:
+    raise AssertionError("no error")
+"""
+)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     """Built from a copy: setuptools leaves files beside what it builds from."""
@@ -85,32 +107,50 @@ def test_pages_work_from_the_wheel_alone(wheel: zipfile.Path, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
 
 
+def test_pages_and_commands_need_no_pydantic() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT_PYDANTIC, ROOT],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_everything_that_is_imported_is_required() -> None:
     """Also what comes with something else comes: Flask brings Werkzeug."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    declared = {
-        _normal(line)
-        for line in config["options"]["install_requires"].splitlines()
-        if line and not line.startswith("#")
-    }
-    brought = {
-        _normal(line)
-        for name in declared
-        for line in requires(name) or ()
-        if "extra ==" not in line
-    }
+    declared = _declared(config["options"]["install_requires"])
+    of_api = _declared(config["options.extras_require"]["api"])
+    everywhere, in_api = declared | _brought(declared), of_api | _brought(of_api)
     distributions = packages_distributions()
+    package = ROOT / "flask_webhooks"
     unknown = {
         f"{path.name}: {name}"
-        for path in (ROOT / "flask_webhooks").rglob("*.py")
+        for path in package.rglob("*.py")
         # The fixtures for pytest are imported by nothing but pytest.
-        if path != ROOT / "flask_webhooks/testing/plugin.py"
+        if path != package / "testing/plugin.py"
         for name in _imported(path) - sys.stdlib_module_names
-        if not {_normal(found) for found in distributions.get(name, [name])} & (declared | brought)
+        if not {_normal(found) for found in distributions.get(name, [name])}
+        & (everywhere | (in_api if path.is_relative_to(package / "api") else set()))
     }
     assert unknown == set()
     assert len(declared) <= 12, "a host has to install all of them"
+
+
+def _declared(requirements: str) -> set[str]:
+    return {_normal(line) for line in requirements.splitlines() if line and line[0] != "#"}
+
+
+def _brought(names: set[str]) -> set[str]:
+    """The names that those of distributions require."""
+    return {
+        _normal(line) for name in names for line in requires(name) or () if "extra ==" not in line
+    }
 
 
 def _normal(requirement: str) -> str:

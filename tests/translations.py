@@ -58,17 +58,17 @@ RAISING = [
     "catalog.py",
     "conditions.py",
     "database_errors.py",
+    "db/*.py",
     "encoding.py",
     "formats/*.py",
     "headers.py",
     "narrow.py",
     "queries/*.py",
-    "redis_trouble.py",
     "signing.py",
     "time_limit.py",
-    "transactions.py",
     "urls.py",
     "vault.py",
+    "wakeup/*.py",
 ]
 
 

@@ -18,6 +18,7 @@ from . import (
     isolation,
     latency,
     memory,
+    metrics,
     ordered,
     scale_out,
     throughput,
@@ -36,5 +37,6 @@ SCENARIOS: dict[str, Run] = {
     "growth": growth.run,
     "fan-out": fan_out.run,
     "memory": memory.run,
+    "metrics": metrics.run,
     "scale-out": scale_out.run,
 }

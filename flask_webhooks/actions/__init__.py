@@ -15,6 +15,7 @@ from .endpoints import (
     update_endpoint,
 )
 from .imports import Imported, import_endpoints
+from .reencryption import Reencryption, reencrypt
 from .secrets import Rotated, end_overlap, remove_secret, rotate, rotate_secret
 from .settings import EndpointChanges, NewEndpoint
 from .subscribing import subscribe_and_replay
@@ -25,6 +26,7 @@ __all__ = [
     "EndpointChanges",
     "Imported",
     "NewEndpoint",
+    "Reencryption",
     "Rotated",
     "cancel",
     "create_endpoint",
@@ -34,6 +36,7 @@ __all__ = [
     "end_overlap",
     "import_endpoints",
     "pause_endpoint",
+    "reencrypt",
     "remove_secret",
     "resend",
     "resume_endpoint",

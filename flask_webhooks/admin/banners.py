@@ -9,6 +9,8 @@ from ..access import Access
 from ..errors import Forbidden
 from ..health import Hold
 from ..queries import MOST_COUNTED, Backlog, EngineReport, backlog, engine, silent_workers
+from ..queries.system import SILENCE as SILENCE
+from ..queries.system import silence as silence
 from ..state import AllTenants
 from ..wakeup.redis_trouble import RedisTrouble
 from .display import count, duration
@@ -16,8 +18,6 @@ from .i18n import gettext as _
 from .i18n import ngettext, translated
 from .wording import hold_text
 
-#: Seconds without a sign of life after which a worker is taken for dead; our Worker gives one each sweep.
-SILENCE = 30.0
 #: Seconds that a delivery may be late before anybody needs to know, without and with a live worker.
 LATE_WITHOUT_WORKER = 5.0
 LATE = 60.0
@@ -60,11 +60,6 @@ def _without_the_dead(access: Access, report: Backlog, limit: float) -> EngineRe
 def engine_of(access: Access) -> EngineReport | None:
     """What RQ says, for those who may know."""
     return engine(access) if isinstance(access.tenant, AllTenants) else None
-
-
-def silence(sweep_interval: float) -> float:
-    """Seconds after which a worker that sweeps so often is taken for dead."""
-    return max(SILENCE, 3 * sweep_interval)
 
 
 def from_report(

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..models import ON_DEMAND, Delivery, Endpoint, EndpointHealth, Trigger
+from ..models import Delivery, Endpoint, EndpointHealth, Trigger
+from ..queries import explanations
+from ..queries.explanations import held_back as held_back
+from ..queries.explanations import limited as limited
 from ..texts import Text
 from .display import count
 from .i18n import gettext as _
@@ -133,37 +136,28 @@ def trigger_text(trigger: str) -> str:
 
 
 def reason_text(reason: str | None, trigger: str = "") -> str:
-    """Why a delivery is at rest without success; empty where there is nothing to say.
-
-    :param trigger: why its last attempt was made.
-    """
-    if reason == "exhausted" and trigger == "test":
-        return _("A test is tried only once. Resend it as often as you like.")
-    words = {
-        "exhausted": _("Every attempt of the retry schedule has failed."),
-        "gone": _("The receiver wants no more events: it answered 410 Gone, or refuses for good."),
-        "blocked": _("The endpoint's address is one that webhooks may not be sent to."),
-        "interrupted": _("Our worker was stopped in the middle of it too many times."),
-        "endpoint_deleted": _("The endpoint was deleted."),
-        "cancelled": _("Someone cancelled it."),
-        "discarded": _("It was discarded when the endpoint was resumed."),
-    }
-    return words.get(reason, reason) if reason else ""
+    """Why a delivery is at rest without success; see `explanations`."""
+    return translated(explanations.reason_text(reason, trigger))
 
 
 def hold_text(reason: str | None) -> str:
     """Why nothing is sent to an endpoint for a while."""
-    words = {
-        "retry_after": _("The receiver asked for a pause (429 or Retry-After)."),
-        "failing": _("It keeps failing, so it is tried only now and then."),
-        "unreadable_secret": _("Its secret, a header or its URL cannot be decrypted."),
-        "unknown_format": _("The application no longer has its format."),
-        "no_dns": _("Our name server does not answer, so everything waits."),
-        "no_certificates": _("We have no certificates to verify others by, so everything waits."),
-        "no_descriptors": _("Our worker can open no more connections, so everything waits."),
-        "no_route": _("Our worker has no network, so everything waits."),
-    }
-    return words.get(reason, reason) if reason else ""
+    return translated(explanations.hold_text(reason))
+
+
+def held_text(state: str) -> str:
+    """Why a delivery is held, and what releases it."""
+    return translated(explanations.held_text(state))
+
+
+def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime) -> str:
+    """Where the delivery of an event to an endpoint stands, and what it waits for."""
+    return " ".join(map(translated, explanations.owed_text(delivery, endpoint, health, now)))
+
+
+def routing_text(why: str, event_type: str) -> str:
+    """Why an endpoint has not got an event, and what to do about it."""
+    return translated(explanations.routing_text(why, event_type))
 
 
 def limit_text(limit: str) -> str:
@@ -212,6 +206,7 @@ def action_texts() -> dict[str, str]:
         "endpoint.secret_removed": _("removed the secret"),
         "endpoint.disabled": _("disabled the webhook"),
         "delivery.resent": _("resent a delivery"),
+        "endpoints.reencrypted": _("encrypted the secrets of webhooks with the newest key"),
         "event.replayed": _("sent an event of the past to the webhook"),
         "delivery.cancelled": _("cancelled a delivery"),
         "task.started": _("started a task"),
@@ -303,58 +298,6 @@ def _change_text(name: str) -> str:
     return words.get(name, name.replace("_", " "))
 
 
-def held_text(state: str) -> str:
-    """Why a delivery is held, and what releases it.
-
-    :param state: the endpoint's.
-    """
-    match state:
-        case "paused":
-            return _("It is held, because the webhook is paused. Resume the webhook to send it.")
-        case "disabled":
-            return _("It is held, because the webhook is disabled. Resume the webhook to send it.")
-        case _:
-            return _("It went on being held when the webhook was resumed. Resend it by hand.")
-
-
-def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool:
-    """Whether it waits for its endpoint, which gets nothing for a while but what a person asked for."""
-    until = health.hold_until
-    return until is not None and until > now and delivery.trigger not in ON_DEMAND
-
-
-def limited(health: EndpointHealth, now: datetime) -> bool:
-    """Whether a limit lets nothing through to an endpoint yet."""
-    return health.wait_until is not None and health.wait_until > now
-
-
-def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime) -> str:
-    """Where the delivery of an event to an endpoint stands, and what it waits for."""
-    match delivery.state:
-        case "succeeded":
-            return _("The receiver has it.")
-        case "sending":
-            return _("It is being sent right now.")
-        case "held":
-            return held_text(endpoint.state)
-        case "pending" if held_back(delivery, health, now):
-            return _("It waits for the webhook.") + " " + hold_text(health.hold_reason)
-        case "pending" if limited(health, now):
-            return _(
-                "It waits for its turn: a limit of the webhook or of its destination lets no more through."
-            )
-        case "pending" if delivery.attempt_count and delivery.trigger == Trigger.RETRY:
-            return _("An attempt has failed; it is tried again by itself.")
-        case "pending" if endpoint.ordered:
-            return _("It waits for its turn: the webhook takes one delivery after the other.")
-        case "pending" if endpoint.rate_limit is not None:
-            return _("It waits for its turn: the webhook has a rate limit.")
-        case "pending":
-            return _("It is queued, and goes out as soon as a worker has time.")
-        case _:
-            return reason_text(delivery.reason, delivery.trigger)
-
-
 def routing_status(why: str) -> Status:
     """Whether an endpoint has an event, in a word or two."""
     match why:
@@ -374,26 +317,3 @@ def routing_status(why: str) -> Status:
             return Status(_("Subscribed later"), "warn", "clock")
         case _:
             return Status(_("Removed"), "off", "dot")
-
-
-def routing_text(why: str, event_type: str) -> str:
-    """Why an endpoint has not got an event, and what to do about it."""
-    words = {
-        "owed": _("There is a delivery to it."),
-        "test": _("It was a test event, sent by hand to one webhook only."),
-        "other_tenant": _("The event belongs to another tenant than the webhook."),
-        "without_tenant": _(
-            "The event was sent without a tenant, so only webhooks of the whole server get it."
-        ),
-        "added_later": _("The webhook did not exist yet when the event was recorded."),
-        "deleted": _("The webhook had been deleted before."),
-        "not_subscribed": _(
-            "The webhook was not subscribed to %(type)s. Add it to the webhook's events to get it in future.",
-            type=event_type,
-        ),
-        "subscribed_later": _(
-            "The webhook was subscribed to %(type)s only afterwards.", type=event_type
-        ),
-        "removed": _("The webhook was subscribed, but its delivery is no longer kept."),
-    }
-    return words.get(why, why)

@@ -13,19 +13,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Unaut
 from ..access import Access, is_yes, request_access
 from ..errors import ConfigurationError
 from ..state import state_of
-from . import (
-    catalog_views,
-    delivery_views,
-    document_views,
-    endpoint_views,
-    event_views,
-    health_views,
-    problems,
-    secret_views,
-    switch_views,
-    task_views,
-)
-from .reading import check_origin
+from . import problems
+from .document_views import ROUTES
+from .request_reader import check_origin
 
 NAME: Final = "flask_webhooks_api"
 
@@ -46,24 +36,13 @@ def create_blueprint(authenticate: Authenticate | None = None) -> Blueprint:
     blueprint.record(_check_place)
     blueprint.after_request(_set_headers)
     problems.register(blueprint)
-    for views in (
-        document_views,
-        catalog_views,
-        endpoint_views,
-        switch_views,
-        secret_views,
-        delivery_views,
-        event_views,
-        task_views,
-        health_views,
-    ):
-        for method, rule, view in views.ROUTES:
-            blueprint.add_url_rule(
-                rule,
-                endpoint=view.__name__,
-                view_func=_opened(view, authenticate),
-                methods=[method],
-            )
+    for route in ROUTES:
+        blueprint.add_url_rule(
+            route.path,
+            endpoint=route.name,
+            view_func=_opened(route.respond, authenticate),
+            methods=[route.method],
+        )
     nowhere = _opened(elsewhere, authenticate)
     for rule in ("/", "/<path:path>"):
         blueprint.add_url_rule(rule, endpoint=_ELSEWHERE, view_func=nowhere, methods=_METHODS)

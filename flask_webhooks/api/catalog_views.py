@@ -10,56 +10,52 @@ from .. import queries
 from ..access import Access, shown
 from ..catalog import EventType
 from ..errors import NotFound
-from ..formats import Format
+from ..serializers import EventTypeObject, ExampleObject, FormatObject
 from ..state import State
 from .answering import answer, answer_all
-from .reading import read_query, text
+from .parameters import ExampleQuery
+from .routes import AllOf, Route
 
 
 def format_list(access: Access) -> Response:
     """The formats that endpoints can have."""
-    access.require("view")
-    read_query()
-    return answer_all(_format_members(access.state, item) for item in access.state.formats)
+    default = access.state.settings.default_format
+    items = [
+        FormatObject.serialize(item, default=item.name == default) for item in access.state.formats
+    ]
+    return answer({"items": items})
 
 
 def event_type_list(access: Access) -> Response:
-    """The catalogue."""
-    access.require("view")
-    read_query()
-    return answer_all(_type_members(item) for item in access.state.catalog)
+    """The catalogue of event types."""
+    return answer_all(access.state.catalog, EventTypeObject)
 
 
 def event_type(access: Access, name: str) -> Response:
     """One event type, with schema and example."""
-    access.require("view")
-    read_query()
-    return answer(_type_members(_known(access.state, name)))
+    return answer(EventTypeObject.serialize(_known(access.state, name)))
 
 
-def event_type_example(access: Access, name: str) -> Response:
+def event_type_example(access: Access, name: str, query: dict[str, Any]) -> Response:
     """The example of an event type, as an endpoint of a format would get it."""
-    access.require("view")
-    query = read_query(format=text)
     kind = _known(access.state, name)
     default = access.state.settings.default_format
     example = queries.example(access, query.get("format", default), kind.name)
-    return answer(
-        {
-            "format": example.format,
-            "event_type": example.event_type,
-            "url": example.url,
-            "headers": example.headers,
-            "body": example.body.decode(errors="replace"),
-        }
-    )
+    return answer(ExampleObject.serialize(example))
 
 
 ROUTES = (
-    ("GET", "/formats", format_list),
-    ("GET", "/event-types", event_type_list),
-    ("GET", "/event-types/<name>", event_type),
-    ("GET", "/event-types/<name>/example", event_type_example),
+    Route("GET", "/formats", format_list, AllOf(FormatObject), requires="view"),
+    Route("GET", "/event-types", event_type_list, AllOf(EventTypeObject), requires="view"),
+    Route("GET", "/event-types/<name>", event_type, EventTypeObject, requires="view"),
+    Route(
+        "GET",
+        "/event-types/<name>/example",
+        event_type_example,
+        ExampleObject,
+        requires="view",
+        query=ExampleQuery,
+    ),
 )
 
 
@@ -67,34 +63,3 @@ def _known(state: State, name: str) -> EventType:
     if name not in state.catalog:
         raise NotFound(f"There is no event type {shown(name)}.")
     return state.catalog[name]
-
-
-def _format_members(state: State, item: Format) -> dict[str, Any]:
-    return {
-        "name": item.name,
-        "title": item.label,
-        "default": item.name == state.settings.default_format,
-        "recognised_by_url": item.matches(item.example_url),
-        "example_url": item.example_url,
-        "url_secret": item.secret_url,
-        "signed": item.signed,
-        "secret_optional": item.secret_optional,
-        "test_event": item.test_event,
-        "timeout": item.timeout,
-        "event_names": dict(item.event_names),
-        "example_options": dict(item.example_options),
-    }
-
-
-def _type_members(item: EventType) -> dict[str, Any]:
-    return {
-        "name": item.name,
-        "group": item.group,
-        "description": item.description,
-        "schema": item.schema,
-        "example": item.example,
-        "transactional": item.transactional,
-        "high_volume": item.high_volume,
-        "operational": item.operational,
-        "subscribable": item.subscribable,
-    }

@@ -2,55 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response
 
 from .. import actions, queries
 from ..access import Access
-from ..members import delivery_detail_members, delivery_members, delivery_row_members
+from ..serializers import DeliveryDetailObject, DeliveryObject, DeliveryRowObject
 from .answering import answer, answer_page
-from .reading import moment, read_body, read_query, scoped, text, whole
+from .parameters import DeliveryListQuery
+from .request_reader import scoped
+from .routes import PageOf, Route
 
 
-def delivery_list(access: Access) -> Response:
-    """Deliveries of everybody in scope, or of one endpoint, newest first."""
-    query = read_query(
-        endpoint_id=text,
-        state=text,
-        event_type=text,
-        status=text,
-        since=moment,
-        until=moment,
-        id=text,
-        text=text,
-        tenant=text,
-        before=text,
-        limit=whole,
-    )
+def delivery_list(access: Access, query: dict[str, Any]) -> Response:
+    """Deliveries, newest first.
+
+    By `status` and `text` a page looks through 5,000: it may be empty, and not the last.
+    """
     page = queries.list_deliveries(scoped(access, query), **query)
-    return answer_page(page, delivery_row_members)
+    return answer_page(page, DeliveryRowObject)
 
 
 def delivery(access: Access, delivery_id: str) -> Response:
-    """One delivery and the newest attempts that were made for it."""
-    read_query()
-    return answer(delivery_detail_members(queries.get_delivery(access, delivery_id)))
+    """One delivery with its newest attempts."""
+    return answer(DeliveryDetailObject.serialize(queries.get_delivery(access, delivery_id)))
 
 
 def delivery_resend(access: Access, delivery_id: str) -> Response:
-    """Send it again, now."""
-    read_body(access.state)
-    return answer(delivery_members(actions.resend(access, delivery_id)), 202)
+    """Send it again, now, with the same `webhook-id`."""
+    return answer(DeliveryObject.serialize(actions.resend(access, delivery_id)), 202)
 
 
 def delivery_cancel(access: Access, delivery_id: str) -> Response:
-    """Give it up."""
-    read_body(access.state)
-    return answer(delivery_members(actions.cancel(access, delivery_id)))
+    """Give up one that is pending or held."""
+    return answer(DeliveryObject.serialize(actions.cancel(access, delivery_id)))
 
 
 ROUTES = (
-    ("GET", "/deliveries", delivery_list),
-    ("GET", "/deliveries/<delivery_id>", delivery),
-    ("POST", "/deliveries/<delivery_id>/resend", delivery_resend),
-    ("POST", "/deliveries/<delivery_id>/cancel", delivery_cancel),
+    Route("GET", "/deliveries", delivery_list, PageOf(DeliveryRowObject), query=DeliveryListQuery),
+    Route("GET", "/deliveries/<delivery_id>", delivery, DeliveryDetailObject),
+    Route(
+        "POST",
+        "/deliveries/<delivery_id>/resend",
+        delivery_resend,
+        DeliveryObject,
+        status=202,
+        limited=True,
+    ),
+    Route("POST", "/deliveries/<delivery_id>/cancel", delivery_cancel, DeliveryObject),
 )

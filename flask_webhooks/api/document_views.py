@@ -1,19 +1,42 @@
-"""The OpenAPI document."""
+"""The OpenAPI document, and all routes, which it tells of."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from flask import Response, request
 
 from ..access import Access
+from . import (
+    catalog_views,
+    delivery_views,
+    endpoint_views,
+    event_views,
+    health_views,
+    secret_views,
+    switch_views,
+    task_views,
+)
 from .answering import answer
-from .document import document
+from .openapi import document
+from .routes import Route
 
 
 def openapi(access: Access) -> Response:
-    """What this API takes and answers, with the place where it is mounted."""
-    access.require("view")
+    """This document."""
+    # What this API takes and answers, with the place where it is mounted.
     here = request.script_root + request.path.removesuffix("/openapi.json")
-    return answer(document(access.state.formats, server=here))
+    return answer(document(ROUTES, access.state.formats, server=here))
 
 
-ROUTES = (("GET", "/openapi.json", openapi),)
+ROUTES: Final = (
+    Route("GET", "/openapi.json", openapi, dict, requires="view"),
+    *catalog_views.ROUTES,
+    *endpoint_views.ROUTES,
+    *switch_views.ROUTES,
+    *secret_views.ROUTES,
+    *delivery_views.ROUTES,
+    *event_views.ROUTES,
+    *task_views.ROUTES,
+    *health_views.ROUTES,
+)

@@ -8,146 +8,146 @@ from flask import Response, request
 
 from .. import actions, queries
 from ..access import Access
-from ..members import (
-    delivery_members,
-    endpoint_detail_members,
-    endpoint_members,
-    endpoint_row_members,
-)
 from ..queries.pages import check_limit, page_of
+from ..serializers import (
+    CreatedEndpointObject,
+    DeletedObject,
+    DeliveryObject,
+    EndpointDetailObject,
+    EndpointObject,
+    EndpointRowObject,
+    PublicKeyObject,
+    QuotaObject,
+)
 from ..state import AllTenants
 from .answering import answer, answer_page, location_of
+from .bodies import DeleteAllBody, EndpointChangesBody, NewEndpointBody, TestBody
 from .dialects import dialect_of_change, dialect_of_new
-from .reading import (
-    Reader,
-    anything,
-    boolean,
-    json_object,
-    read_body,
-    read_query,
-    scoped,
-    scoped_to_many,
-    text,
-    whole,
-)
+from .parameters import EndpointListQuery, TenantQuery
+from .request_reader import scoped, scoped_to_many
+from .routes import PageOf, Route
 
 #: Items on a page of any list, where nobody says how many.
 LIMIT: Final = 50
 
-#: What create and change have in common; what the values may be is checked by the actions.
-_SETTINGS: Final[dict[str, Reader]] = {
-    "url": anything,
-    "events": anything,
-    "dialect": text,
-    "format": anything,
-    "name": anything,
-    "description": anything,
-    "headers": anything,
-    "user_agent": anything,
-    "options": anything,
-    "timeout": anything,
-    "rate_limit": anything,
-    "ordered": anything,
-}
 
-
-def endpoint_list(access: Access) -> Response:
-    """The endpoints in scope, newest first."""
-    query = read_query(search=text, tenant=text, before=text, limit=whole)
+def endpoint_list(access: Access, query: dict[str, Any]) -> Response:
+    """Endpoints, newest first."""
     access = scoped(access, query)
     limit = check_limit(query.get("limit", LIMIT))
     rows = queries.list_endpoints(
         access, query.get("search"), before=query.get("before"), limit=limit + 1
     )
-    return answer_page(page_of(rows, limit, lambda row: row.endpoint.id), endpoint_row_members)
+    return answer_page(page_of(rows, limit, lambda row: row.endpoint.id), EndpointRowObject)
 
 
 def endpoint(access: Access, endpoint_id: str) -> Response:
     """One endpoint, and how it is doing."""
-    read_query()
     detail = queries.get_endpoint(access, endpoint_id)
-    return answer(endpoint_detail_members(detail, queries.public_keys(access, detail.endpoint)))
+    found = queries.public_keys(access, detail.endpoint)
+    keys = [PublicKeyObject.serialize(key) for key in found]
+    return answer(EndpointDetailObject.serialize(detail, public_keys=keys))
 
 
-def endpoint_create(access: Access) -> Response:
+def endpoint_create(access: Access, body: dict[str, Any]) -> Response:
     """Add an endpoint; the answer has its secret, this once."""
-    access.require("manage")
-    body: Any = read_body(
-        access.state,
-        **_SETTINGS,
-        tenant=text,
-        secret=_own_secret,
-        key_pair=boolean,
-        active=boolean,
-        allow_duplicate=boolean,
-    )
     body["dialect"] = dialect_of_new(access.state, body)
+    url = body.pop("url")
     created = actions.create_endpoint(
         access,
-        body.pop("url", ""),
+        "" if url is None else url,
         idempotency_key=request.headers.get("Idempotency-Key"),
         allow_duplicate=body.pop("allow_duplicate", False),
         **body,
     )
-    members = {
-        **endpoint_members(created.endpoint),
-        "secret": created.secret,
-        "public_key": created.public_key,
-    }
+    members = CreatedEndpointObject.serialize(created)
     where = location_of("endpoint", endpoint_id=created.endpoint.id)
     return answer(members, 200 if created.repeated else 201, location=where)
 
 
-def endpoint_update(access: Access, endpoint_id: str) -> Response:
+def endpoint_update(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
     """Change what is named; the rest stays."""
-    body: Any = read_body(access.state, **_SETTINGS, allow_duplicate=boolean)
     body["dialect"] = dialect_of_change(access.state, body)
     allowed = body.pop("allow_duplicate", False)
     changed = actions.update_endpoint(access, endpoint_id, allow_duplicate=allowed, **body)
-    return answer(endpoint_members(changed))
+    return answer(EndpointObject.serialize(changed))
 
 
 def endpoint_delete(access: Access, endpoint_id: str) -> Response:
-    """Delete one."""
-    read_body(access.state)
+    """Delete an endpoint."""
     actions.delete_endpoint(access, endpoint_id)
     return Response(status=204)
 
 
-def endpoint_delete_all(access: Access) -> Response:
+def endpoint_delete_all(access: Access, body: dict[str, Any]) -> Response:
     """Delete every endpoint in scope."""
-    access.require("delete_all")
-    body = read_body(access.state, tenant=text, all_tenants=boolean)
-    return answer({"deleted": actions.delete_all_endpoints(scoped_to_many(access, body))})
+    return answer(
+        DeletedObject.serialize(actions.delete_all_endpoints(scoped_to_many(access, body)))
+    )
 
 
-def endpoint_test(access: Access, endpoint_id: str) -> Response:
-    """Send an event to this endpoint only."""
-    body = read_body(access.state, event_type=text, data=json_object)
+def endpoint_test(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
+    """Send an event to this endpoint only, also if it is paused."""
     delivery = actions.send_test(access, endpoint_id, body.get("event_type"), body.get("data"))
     where = location_of("delivery", delivery_id=delivery.id)
-    return answer(delivery_members(delivery), 202, location=where)
+    return answer(DeliveryObject.serialize(delivery), 202, location=where)
 
 
-def quota(access: Access) -> Response:
+def quota(access: Access, query: dict[str, Any]) -> Response:
     """How many endpoints a tenant has and may have."""
-    tenant = scoped(access, read_query(tenant=text)).tenant
-    used, limit = queries.quota(access, None if isinstance(tenant, AllTenants) else tenant)
-    return answer({"used": used, "limit": limit})
+    tenant = scoped(access, query).tenant
+    quota = queries.quota(access, None if isinstance(tenant, AllTenants) else tenant)
+    return answer(QuotaObject.serialize(quota))
 
+
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "What you call this request, so that it can be repeated when its answer was lost.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 
 ROUTES = (
-    ("GET", "/endpoints", endpoint_list),
-    ("POST", "/endpoints", endpoint_create),
-    ("POST", "/endpoints/delete-all", endpoint_delete_all),
-    ("GET", "/endpoints/<endpoint_id>", endpoint),
-    ("PATCH", "/endpoints/<endpoint_id>", endpoint_update),
-    ("DELETE", "/endpoints/<endpoint_id>", endpoint_delete),
-    ("POST", "/endpoints/<endpoint_id>/test", endpoint_test),
-    ("GET", "/quota", quota),
+    Route("GET", "/endpoints", endpoint_list, PageOf(EndpointRowObject), query=EndpointListQuery),
+    Route(
+        "POST",
+        "/endpoints",
+        endpoint_create,
+        CreatedEndpointObject,
+        requires="manage",
+        body=NewEndpointBody,
+        status=201,
+        located=True,
+        headers=(_IDEMPOTENCY_KEY,),
+        repeated="The idempotency key was there already: this is the endpoint that was created then, without its "
+        "secret.",
+    ),
+    Route(
+        "POST",
+        "/endpoints/delete-all",
+        endpoint_delete_all,
+        DeletedObject,
+        requires="delete_all",
+        body=DeleteAllBody,
+    ),
+    Route("GET", "/endpoints/<endpoint_id>", endpoint, EndpointDetailObject),
+    Route(
+        "PATCH",
+        "/endpoints/<endpoint_id>",
+        endpoint_update,
+        EndpointObject,
+        body=EndpointChangesBody,
+    ),
+    Route("DELETE", "/endpoints/<endpoint_id>", endpoint_delete, None, status=204),
+    Route(
+        "POST",
+        "/endpoints/<endpoint_id>/test",
+        endpoint_test,
+        DeliveryObject,
+        body=TestBody,
+        status=202,
+        located=True,
+        limited=True,
+    ),
+    Route("GET", "/quota", quota, QuotaObject, query=TenantQuery),
 )
-
-
-def _own_secret(name: str, value: Any) -> Any:
-    """Text, ``null`` for a new one, ``false`` for none."""
-    return value if value is False else text(name, value)

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response
 
 from .. import queries
 from ..access import Access
-from ..members import event_detail_members, event_row_members, routing_members
+from ..serializers import EventDetailObject, EventRowObject, RoutingObject
 from .answering import answer, answer_all, answer_page
-from .reading import moment, read_query, scoped, text, whole
+from .parameters import EventListQuery, RoutingQuery
+from .request_reader import scoped
+from .routes import AllOf, PageOf, Route
 
 
-def event_list(access: Access) -> Response:
-    """Events in scope, newest first."""
-    query = read_query(
-        event_type=text, since=moment, until=moment, id=text, tenant=text, before=text, limit=whole
-    )
-    return answer_page(queries.list_events(scoped(access, query), **query), event_row_members)
+def event_list(access: Access, query: dict[str, Any]) -> Response:
+    """Events, newest first."""
+    return answer_page(queries.list_events(scoped(access, query), **query), EventRowObject)
 
 
 def event(access: Access, event_id: str) -> Response:
-    """One event and who it went to."""
-    read_query()
-    return answer(event_detail_members(queries.get_event(access, event_id)))
+    """One event, and who it went to."""
+    return answer(EventDetailObject.serialize(queries.get_event(access, event_id)))
 
 
-def event_routing(access: Access, event_id: str) -> Response:
-    """Why the endpoints that have no delivery of it have none."""
-    query = read_query(search=text)
+def event_routing(access: Access, event_id: str, query: dict[str, Any]) -> Response:
+    """Why endpoints without a delivery of it have none; at most 50."""
     detail = queries.get_event(access, event_id)
-    return answer_all(
-        routing_members(item)
-        for item in queries.explain_routing(access, detail, query.get("search"))
-    )
+    found = queries.explain_routing(access, detail, query.get("search"))
+    return answer_all(found, RoutingObject)
 
 
 ROUTES = (
-    ("GET", "/events", event_list),
-    ("GET", "/events/<event_id>", event),
-    ("GET", "/events/<event_id>/routing", event_routing),
+    Route("GET", "/events", event_list, PageOf(EventRowObject), query=EventListQuery),
+    Route("GET", "/events/<event_id>", event, EventDetailObject),
+    Route(
+        "GET", "/events/<event_id>/routing", event_routing, AllOf(RoutingObject), query=RoutingQuery
+    ),
 )

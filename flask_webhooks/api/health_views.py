@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response
 
 from .. import queries
 from ..access import Access
-from ..members import activity_members, bucket_members, failing_members, health_members
+from ..serializers import (
+    ActivityObject,
+    FailingObject,
+    HealthObject,
+    QueueObject,
+    StatisticsObject,
+)
 from ..state import AllTenants
 from .answering import answer, answer_all, answer_page
-from .reading import read_query, scoped, text, whole
+from .parameters import ActivityListQuery, StatisticsQuery, TenantQuery
+from .request_reader import scoped
+from .routes import AllOf, PageOf, Route
 
 
-def health(access: Access) -> Response:
-    """Backlog in scope, and for operators the workers and the queue."""
-    access = scoped(access, read_query(tenant=text))
+def health(access: Access, query: dict[str, Any]) -> Response:
+    """Backlog, and for operators the workers and the queue."""
+    access = scoped(access, query)
     operates = isinstance(access.tenant, AllTenants)
     report = queries.health(access)
-    return answer(health_members(report, queries.engine(access) if operates else None))
+    queue = QueueObject.serialize(queries.engine(access)) if operates else None
+    return answer(HealthObject.serialize(report, queue=queue))
 
 
-def statistics(access: Access) -> Response:
+def statistics(access: Access, query: dict[str, Any]) -> Response:
     """Attempts over time, of everything in scope or of one endpoint."""
-    query = read_query(endpoint_id=text, period=text, tenant=text)
     series = queries.statistics(scoped(access, query), **query)
-    return answer(
-        {
-            "period": series.period.name,
-            "total": bucket_members(series.total),
-            "buckets": [bucket_members(bucket) for bucket in series.buckets],
-        }
-    )
+    return answer(StatisticsObject.serialize(series))
 
 
-def most_failures(access: Access) -> Response:
+def most_failures(access: Access, query: dict[str, Any]) -> Response:
     """The endpoints with the most failed attempts of the last 24 hours."""
-    access = scoped(access, read_query(tenant=text))
-    return answer_all(map(failing_members, queries.most_failures(access)))
+    access = scoped(access, query)
+    return answer_all(queries.most_failures(access), FailingObject)
 
 
-def activity_list(access: Access) -> Response:
-    """Who did what to the endpoints in scope, or to one, newest first."""
-    query = read_query(endpoint_id=text, tenant=text, before=text, limit=whole)
-    return answer_page(queries.list_activity(scoped(access, query), **query), activity_members)
+def activity_list(access: Access, query: dict[str, Any]) -> Response:
+    """Who did what, newest first."""
+    return answer_page(queries.list_activity(scoped(access, query), **query), ActivityObject)
 
 
 ROUTES = (
-    ("GET", "/health", health),
-    ("GET", "/statistics", statistics),
-    ("GET", "/statistics/failures", most_failures),
-    ("GET", "/activity", activity_list),
+    Route("GET", "/health", health, HealthObject, query=TenantQuery),
+    Route("GET", "/statistics", statistics, StatisticsObject, query=StatisticsQuery),
+    Route("GET", "/statistics/failures", most_failures, AllOf(FailingObject), query=TenantQuery),
+    Route("GET", "/activity", activity_list, PageOf(ActivityObject), query=ActivityListQuery),
 )

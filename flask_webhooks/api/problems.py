@@ -25,8 +25,34 @@ from ..errors import (
     UnreadableSecret,
     WebhooksError,
 )
+from ..serializers import JsonObject, member
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+
+class ProblemObject(JsonObject):
+    """Problem details, RFC 9457."""
+
+    type: str
+    title: str
+    status: int = member(minimum=400)
+    detail: str = member("What to write or do instead.")
+    code: str = member("A word for programs, such as `invalid_url`.")
+
+
+class ErrorObject(JsonObject):
+    field: str | None = member("The member, parameter or option at fault.")
+    detail: str = member("What to write or do instead.", source="message")
+
+
+class RefusalObject(ProblemObject):
+    """Problem details, RFC 9457, of values that cannot be accepted."""
+
+    status: int = member(minimum=422, maximum=422)
+    detail: str = member("What to write or do instead, of the first of `errors`.")
+    code: str = member("Of the first of `errors`.")
+    errors: list[ErrorObject] = member("All that is wrong.")
+
 
 #: What else an exception tells a program.
 _MEMBERS: Final = ("field", "state", "limit", "retry_after", "endpoint_id")
@@ -97,7 +123,7 @@ def _refused(error: WebhooksError) -> Response:
         name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
     }
     if isinstance(error, InvalidInput):
-        members["errors"] = [{"field": each.field, "detail": each.message} for each in error.errors]
+        members["errors"] = [ErrorObject.serialize(each) for each in error.errors]
     answer = problem(status_of(error), code_of(error), error.message, **members)
     if isinstance(error, SendLimitReached) and error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)

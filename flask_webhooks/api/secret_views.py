@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response
 
 from .. import actions
 from ..access import Access
+from ..serializers import EndedOverlapObject, RotatedObject
 from .answering import answer
-from .reading import boolean, number, read_body, text
+from .bodies import RotationBody
+from .routes import Route
 
 
-def endpoint_rotate(access: Access, endpoint_id: str) -> Response:
-    """Replace the secret, with an overlap. The answer has the new one."""
-    body = read_body(access.state, overlap_seconds=number, secret=text, key_pair=boolean)
+def endpoint_rotate(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
+    """Replace the secret, with an overlap; the answer has the new one."""
     rotated = actions.rotate(access, endpoint_id, **body)
-    return answer({"secret": rotated.secret, "public_key": rotated.public_key})
+    return answer(RotatedObject.serialize(rotated))
 
 
 def endpoint_end_overlap(access: Access, endpoint_id: str) -> Response:
     """Sign with the newest secret only, from now on."""
-    read_body(access.state)
-    return answer({"ended": actions.end_overlap(access, endpoint_id)})
+    return answer(EndedOverlapObject.serialize(actions.end_overlap(access, endpoint_id)))
 
 
 def endpoint_remove_secret(access: Access, endpoint_id: str) -> Response:
     """Send without a signature, where the format allows it."""
-    read_body(access.state)
     actions.remove_secret(access, endpoint_id)
     return Response(status=204)
 
 
 ROUTES = (
-    ("POST", "/endpoints/<endpoint_id>/rotate", endpoint_rotate),
-    ("POST", "/endpoints/<endpoint_id>/end-overlap", endpoint_end_overlap),
-    ("POST", "/endpoints/<endpoint_id>/remove-secret", endpoint_remove_secret),
+    Route(
+        "POST", "/endpoints/<endpoint_id>/rotate", endpoint_rotate, RotatedObject, body=RotationBody
+    ),
+    Route("POST", "/endpoints/<endpoint_id>/end-overlap", endpoint_end_overlap, EndedOverlapObject),
+    Route(
+        "POST", "/endpoints/<endpoint_id>/remove-secret", endpoint_remove_secret, None, status=204
+    ),
 )

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response
 
 from .. import actions
 from ..access import Access
-from ..members import endpoint_members
+from ..serializers import EndpointObject
 from .answering import answer
-from .reading import anything, read_body
+from .bodies import PauseBody, ResumeBody
+from .routes import Route
 
 
-def endpoint_pause(access: Access, endpoint_id: str) -> Response:
+def endpoint_pause(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
     """Send nothing until it is resumed."""
-    body = read_body(access.state, reason=anything)
     endpoint = actions.pause_endpoint(access, endpoint_id, body.get("reason") or "")
-    return answer(endpoint_members(endpoint))
+    return answer(EndpointObject.serialize(endpoint))
 
 
-def endpoint_resume(access: Access, endpoint_id: str) -> Response:
+def endpoint_resume(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
     """Make it active again; what was held is sent, unless the body says otherwise."""
-    body = read_body(access.state, held=anything)
     endpoint = actions.resume_endpoint(access, endpoint_id, body.get("held", "send"))
-    return answer(endpoint_members(endpoint))
+    return answer(EndpointObject.serialize(endpoint))
 
 
 ROUTES = (
-    ("POST", "/endpoints/<endpoint_id>/pause", endpoint_pause),
-    ("POST", "/endpoints/<endpoint_id>/resume", endpoint_resume),
+    Route("POST", "/endpoints/<endpoint_id>/pause", endpoint_pause, EndpointObject, body=PauseBody),
+    Route(
+        "POST", "/endpoints/<endpoint_id>/resume", endpoint_resume, EndpointObject, body=ResumeBody
+    ),
 )

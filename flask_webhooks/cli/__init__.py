@@ -1,11 +1,35 @@
-"""``flask webhooks …``: run workers, create the tables, look after endpoints and deliveries."""
+"""``flask webhooks …``: run workers, create the tables, look after endpoints, events and deliveries."""
 
-from . import bulk, matching, schema
-from .commands import deliveries, endpoints, webhooks
+from flask.cli import AppGroup
+
+from . import database, endpoint_settings, events, formats, matching, schema, workers
+from .activity import activity
+from .deliveries import deliveries
+from .doctor import doctor
+from .encryption import reencrypt
+from .endpoints import endpoints, send_test
 from .failures import end_our_command
+from .health import health
+from .listen import listen
+from .tail import tail
+from .tasks import tasks
 
 __all__ = ["end_our_command", "webhooks"]
 
-bulk.add_to(webhooks, endpoints, deliveries)
-matching.add_to(deliveries)
+webhooks = AppGroup("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
+for group in (endpoints, events.events, deliveries, tasks, activity):
+    webhooks.add_command(group)
+workers.add_to(webhooks)
+database.add_to(webhooks)
+endpoint_settings.add_to(endpoints)
+matching.add_to(endpoints, deliveries)
+webhooks.add_command(events.why)
+webhooks.add_command(health)
+webhooks.add_command(doctor)
+webhooks.add_command(reencrypt)
+webhooks.add_command(tail)
+webhooks.add_command(listen)
+webhooks.add_command(formats.render)
+webhooks.add_command(formats.import_endpoints)
+webhooks.add_command(send_test, "test")
 schema.add_to(webhooks)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from ..database_errors import is_missing_table
 from ..errors import DatabaseError, WebhooksError
 from ..wakeup.redis_trouble import explain
-from .output import first_line
+from .output import first_line, plain
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,7 +24,7 @@ class Failure(click.ClickException):
     """Ends the command with one line on standard error."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(plain(" ".join(message.split())))
 
 
 class Misuse(Failure):

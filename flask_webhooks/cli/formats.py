@@ -1,4 +1,4 @@
-"""Commands about formats: show examples, take over endpoints of another service, hand out public keys."""
+"""Commands about formats: show examples, and take over endpoints of another service."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ import click
 
 from .. import actions, queries
 from ..access import Access
+from . import completion
 from .failures import Failure, Misuse, reports_errors
-from .output import first_line, plain, shown_time
-from .parsing import current_access, note_of_tenant, parse_json, parse_object
+from .output import plain, say
+from .parsing import (
+    current_access,
+    note_of_tenant,
+    parse_json,
+    parse_object,
+    parse_options,
+    read_text,
+)
 
 #: Members under which services put the list of their endpoints.
 _LISTS = ("webhooks", "endpoints", "data", "items")
@@ -19,8 +27,15 @@ _EXAMPLE = """'[{"url": "https://example.com/webhooks"}]'"""
 
 
 @click.command()
-@click.argument("event_type", required=False)
-@click.option("--format", "format_", metavar="NAME", default="standard", show_default=True)
+@click.argument("event_type", required=False, shell_complete=completion.event_types)
+@click.option(
+    "--format",
+    "format_",
+    metavar="NAME",
+    default="standard",
+    show_default=True,
+    shell_complete=completion.formats,
+)
 @click.option("--data", "data_file", type=click.File("r"), help="JSON; default: the example.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the format.")
 @click.option("--headers", "with_headers", is_flag=True, help="Print the whole request.")
@@ -37,20 +52,26 @@ def render(
         current_access(),
         format_,
         event_type,
-        data=None if data_file is None else parse_object(_read(data_file), "--data"),
+        data=None if data_file is None else parse_object(read_text(data_file), "--data"),
         options=parse_options(options) or None,
     )
     if with_headers:
-        click.echo(f"POST {plain(example.url)}")
+        say(f"POST {plain(example.url)}")
         for name, value in example.headers.items():
-            click.echo(f"{name}: {plain(value)}")
-        click.echo()
-    click.echo(example.pretty_body)
+            say(f"{name}: {plain(value)}")
+        say()
+    say(example.pretty_body)
 
 
 @click.command("import")
 @click.argument("file", type=click.File("r"))
-@click.option("--format", "format_", metavar="NAME", help="Of the service that it comes from.")
+@click.option(
+    "--format",
+    "format_",
+    metavar="NAME",
+    help="Of the service that it comes from.",
+    shell_complete=completion.formats,
+)
 @click.option("--tenant", help="Whose they become; default: the whole server.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be taken.")
 @reports_errors
@@ -61,7 +82,7 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
     """
     access = current_access()
     _check_service(access, format_)
-    items = _entries(_read(file))
+    items = _entries(read_text(file))
     note_of_tenant(access, tenant)
     missed = 0
     for done in actions.import_endpoints(
@@ -71,45 +92,15 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
         endpoint = done.endpoint
         if endpoint is None:
             missed += 1
-            click.echo(f"{name}: not taken: {plain(done.problem or '')}")
+            say(f"{name}: not taken: {plain(done.problem or '')}")
             continue
         verb = "would be taken" if dry_run else f"taken as {endpoint.id}"
         state = "" if endpoint.state == "active" else f", {endpoint.state}"
-        click.echo(f"{name}: {verb} ({endpoint.format}{state})")
+        say(f"{name}: {verb} ({endpoint.format}{state})")
         if done.new_secret is not None:
-            click.echo(f"   The export has no secret. A new one, shown only now: {done.new_secret}")
+            say(f"   The export has no secret. A new one, shown only now: {done.new_secret}")
     if missed:
         raise Failure(f"{missed} of {len(items)} endpoints were not taken.")
-
-
-@click.command()
-@click.argument("endpoint_id")
-@reports_errors
-def keys(endpoint_id: str) -> None:
-    """Print the public keys by which the receiver of an endpoint verifies."""
-    found = queries.public_keys(current_access(), endpoint_id)
-    for key in found:
-        until = "" if key.expires_at is None else f"  until {shown_time(key.expires_at)}"
-        click.echo(f"{key.text}{until}")
-    if not found:
-        click.echo("This endpoint signs by a shared secret; there is no public key.")
-
-
-def parse_options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """``NAME=VALUE``; ``NAME=@FILE`` reads the value from a file."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise Misuse("Write an option as NAME=VALUE, or NAME=@FILE.")
-        if value.startswith("@"):
-            try:
-                with open(value[1:], encoding="utf-8") as file:
-                    value = _read(file)
-            except OSError as error:
-                raise Misuse(f"The file cannot be read: {first_line(error)}") from error
-        options[name.strip()] = value
-    return options
 
 
 def _check_service(access: Access, name: str | None) -> None:
@@ -123,13 +114,6 @@ def _check_service(access: Access, name: str | None) -> None:
             f"from: {', '.join(item.name for item in formats)}. Leave it out for an export in the format of "
             "WEBHOOKS_DEFAULT_FORMAT."
         )
-
-
-def _read(file: TextIO) -> str:
-    try:
-        return file.read()
-    except UnicodeDecodeError as error:
-        raise Misuse("The file is not UTF-8 text.") from error
 
 
 def _entries(text: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Commands for deliveries that fit a filter, all of them at once; and for a single one that is given up."""
+"""Commands over many deliveries or events at once: recover, replay, resend and cancel what fits a filter."""
 
 from __future__ import annotations
 
@@ -7,48 +7,93 @@ from typing import Any, Unpack
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from .. import actions
 from ..bulk.selection import TAKEN_FROM, TaskFilter
 from ..models import TaskKind
-from .bulk import DRY_RUN, TYPE, UNTIL, YES, Moment, Option, options, start
 from .failures import reports_errors
-from .parsing import current_access
+from .options import (
+    DRY_RUN,
+    ENDPOINT,
+    ENDPOINT_ARGUMENT,
+    EVENT,
+    SINCE,
+    STATUS,
+    TYPE,
+    UNTIL,
+    WAIT,
+    YES,
+    Moment,
+    Option,
+    options,
+)
+from .tasks import start
 
 
-def add_to(deliveries: AppGroup) -> None:
-    """Add the commands to their group."""
-    for command in (cancel, resend_all, cancel_all):
-        deliveries.add_command(command)
+def add_to(endpoints: AppGroup, deliveries: AppGroup) -> None:
+    """Add the commands to their groups."""
+    endpoints.add_command(recover)
+    endpoints.add_command(replay)
+    deliveries.add_command(resend_all)
+    deliveries.add_command(cancel_all)
+
+
+_window: Option[Any] = options(
+    click.option(
+        "--since",
+        type=Moment(),
+        required=True,
+        metavar="TIME",
+        help="UTC, or how long ago: 36h, 3d.",
+    ),
+    UNTIL,
+    TYPE,
+    DRY_RUN,
+    YES,
+    WAIT,
+)
+
+
+@click.command()
+@ENDPOINT_ARGUMENT
+@_window
+@with_appcontext
+@reports_errors
+def recover(
+    endpoint_id: str, dry_run: bool, yes: bool, wait: bool, **wanted: Unpack[TaskFilter]
+) -> None:
+    """Send again what failed since a time, with the same webhook-id."""
+    start(TaskKind.RECOVER, endpoint_id, wanted, dry_run=dry_run, yes=yes, wait=wait)
+
+
+@click.command()
+@ENDPOINT_ARGUMENT
+@_window
+@with_appcontext
+@reports_errors
+def replay(
+    endpoint_id: str, dry_run: bool, yes: bool, wait: bool, **wanted: Unpack[TaskFilter]
+) -> None:
+    """Send events that the endpoint subscribes to now, and was never owed.
+
+    Those from before it was added, or before it subscribed to them.
+    """
+    start(TaskKind.REPLAY, endpoint_id, wanted, dry_run=dry_run, yes=yes, wait=wait)
 
 
 def _filters(kind: TaskKind) -> Option[Any]:
     """The options that say which deliveries."""
     states = sorted(str(state) for state in TAKEN_FROM[kind])
     return options(
-        click.option("--endpoint", "endpoint_id", metavar="ID", help="Only of this endpoint."),
+        ENDPOINT,
         click.option("--state", type=click.Choice(states)),
         TYPE,
-        click.option(
-            "--status", metavar="STATUS", help="The last answer: 503, a class such as 5xx, or none."
-        ),
-        click.option("--event", "event_id", metavar="ID", help="Only of this event."),
-        click.option(
-            "--since", type=Moment(), metavar="TIME", help="Created since; UTC, or 36h, 3d ago."
-        ),
+        STATUS,
+        EVENT,
+        SINCE,
         UNTIL,
         DRY_RUN,
         YES,
+        WAIT,
     )
-
-
-@click.command()
-@click.argument("delivery_id")
-@with_appcontext
-@reports_errors
-def cancel(delivery_id: str) -> None:
-    """Give up a delivery that has not been sent yet."""
-    delivery = actions.cancel(current_access(), delivery_id)
-    click.echo(f"Cancelled {delivery.id} ({delivery.event_type}).")
 
 
 @click.command("resend-all")
@@ -56,13 +101,13 @@ def cancel(delivery_id: str) -> None:
 @with_appcontext
 @reports_errors
 def resend_all(
-    endpoint_id: str | None, dry_run: bool, yes: bool, **wanted: Unpack[TaskFilter]
+    endpoint_id: str | None, dry_run: bool, yes: bool, wait: bool, **wanted: Unpack[TaskFilter]
 ) -> None:
     """Send again every delivery that fits, whatever became of it.
 
     What is being sent right now is left alone.
     """
-    start(TaskKind.RESEND, endpoint_id, wanted, dry_run=dry_run, yes=yes)
+    start(TaskKind.RESEND, endpoint_id, wanted, dry_run=dry_run, yes=yes, wait=wait)
 
 
 @click.command("cancel-all")
@@ -70,10 +115,10 @@ def resend_all(
 @with_appcontext
 @reports_errors
 def cancel_all(
-    endpoint_id: str | None, dry_run: bool, yes: bool, **wanted: Unpack[TaskFilter]
+    endpoint_id: str | None, dry_run: bool, yes: bool, wait: bool, **wanted: Unpack[TaskFilter]
 ) -> None:
     """Give up every delivery that fits and is waiting.
 
     What is being sent right now is left alone.
     """
-    start(TaskKind.CANCEL, endpoint_id, wanted, dry_run=dry_run, yes=yes)
+    start(TaskKind.CANCEL, endpoint_id, wanted, dry_run=dry_run, yes=yes, wait=wait)

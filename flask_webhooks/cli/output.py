@@ -1,8 +1,11 @@
-"""Tables and JSON on standard output."""
+"""Everything that commands print: text, fields, tables and JSON.
+
+What others have written, such as a receiver's answer, may hold escape sequences that steer a terminal. All output
+passes through `say`, which takes them out.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,32 +14,51 @@ import click
 
 from .. import queries
 from ..logs import without_stop
+from ..serializers import to_json
 
 #: Characters that are shown of what a receiver answered.
 LONGEST_QUOTE = 300
+#: Characters of an error in a table.
+LONGEST_CELL = 80
 
 
-def print_json(items: Iterable[dict[str, Any]]) -> None:
-    """Print a JSON list."""
-    click.echo(json.dumps(list(items), indent=2))
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print lines without control characters.
+
+    :param err: on standard error.
+    """
+    click.echo("\n".join(plain(line.expandtabs(4)) for line in text.split("\n")), err=err)
+
+
+def print_json(found: Iterable[dict[str, Any]] | dict[str, Any]) -> None:
+    """Print a serialized object, or a list of them, as the API gives them."""
+    say(to_json(found if isinstance(found, dict) else list(found), indent=2))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
     """Print aligned columns, or one sentence if there are no rows."""
     if not rows:
-        click.echo(empty)
+        say(empty)
         return
     lines = [head, *([plain(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo("  ".join(padded).rstrip())
+        say("  ".join(padded).rstrip())
+
+
+def print_fields(fields: Iterable[tuple[str, object]], indent: str = "") -> None:
+    """Print a name and a value on each line; values that are empty or ``None`` are left out."""
+    shown = [(name, plain(str(value))) for name, value in fields if value not in (None, "")]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        say(f"{indent}{name.ljust(width)}  {value}")
 
 
 def tell_of_more(page: queries.Page[Any]) -> None:
     """Say on standard error, beside a table, that there are older ones than it has."""
     if page.next_before is not None:
-        click.echo(f"There are older ones: --limit shows up to {queries.MAX_LIMIT}.", err=True)
+        say(f"There are older ones: --limit shows up to {queries.MAX_LIMIT}.", err=True)
 
 
 def counted(number: int) -> str:
@@ -50,14 +72,27 @@ def shown_time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def maybe_time(moment: datetime | None) -> str:
+    """The same; empty where there is none."""
+    return "" if moment is None else shown_time(moment)
+
+
+def shown_duration(seconds: float) -> str:
+    """The largest unit that fits: ``45 s``, ``12 min``, ``3 h``, ``2 d``."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
 def plain(text: str) -> str:
     """Without control characters, which would steer the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def shortened(text: str) -> str:
-    """The beginning of a text that somebody else wrote."""
-    return plain(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
+def shortened(text: str, most: int = LONGEST_QUOTE) -> str:
+    """The beginning of a text that others wrote."""
+    return plain(text if len(text) <= most else f"{text[:most]}…")
 
 
 def first_line(error: BaseException | None) -> str:

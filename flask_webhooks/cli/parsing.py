@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
-from typing import Any, NoReturn
-
-import click
+from collections.abc import Sequence
+from typing import Any, NoReturn, TextIO
 
 from .. import queries
 from ..access import Access, system_access
 from ..state import state_of
 from .failures import Misuse
-from .output import first_line, plain
+from .output import first_line, plain, say
 
 
 def current_access() -> Access:
@@ -32,11 +31,60 @@ def note_of_tenant(access: Access, tenant: str | None) -> None:
     """Say on standard error that a tenant's name stands where its id belongs; call it before a change."""
     unknown = queries.unknown_tenant(access, tenant)
     if unknown is not None and unknown.meant:
-        click.echo(
+        say(
             f"Note: --tenant takes an id, and no webhook or event belongs to {plain(repr(tenant))}. A tenant of "
             f"this name has the id {plain(', '.join(unknown.meant[:10]))}.",
             err=True,
         )
+
+
+def within_tenant(access: Access, tenant: str | None) -> Access:
+    """The access to what belongs to one tenant; the same where none is given.
+
+    :raises NotFound: it cannot be the id of a tenant.
+    """
+    if tenant is None:
+        return access
+    note_of_tenant(access, tenant)
+    return access.within(tenant)
+
+
+def parse_headers(lines: Sequence[str]) -> dict[str, str]:
+    """Headers, each written as ``Name: value``."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise Misuse("Write a header as 'Name: value'.")
+        if name.strip() in headers:
+            raise Misuse(f"The header {plain(name.strip())} is given twice.")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``NAME=VALUE``; ``NAME=@FILE`` reads the value from a file."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise Misuse("Write an option as NAME=VALUE, or NAME=@FILE.")
+        if value.startswith("@"):
+            try:
+                with open(value[1:], encoding="utf-8") as file:
+                    value = read_text(file)
+            except OSError as error:
+                raise Misuse(f"The file cannot be read: {first_line(error)}") from error
+        options[name.strip()] = value
+    return options
+
+
+def read_text(file: TextIO) -> str:
+    """:raises Misuse: the file is not text in UTF-8."""
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise Misuse("The file is not UTF-8 text.") from error
 
 
 def parse_json(text: str, what: str, example: str = _EXAMPLE) -> Any:

@@ -20,6 +20,7 @@ from ..state import State
 from .announce import Announcer
 from .attempts import insert_lost_attempts
 from .judge import next_trigger
+from .metrics import count_lost
 from .outcome import Ended, Outcome, Reason, Settled
 from .waiting import cancel_waiting, divert, hold_pending
 
@@ -79,6 +80,8 @@ def recover_expired(
         _reopen(state, connection, rows, settled.lost, now, chance)
         divert(state, connection, {row.endpoint_id for row in rows})
         settled.emitted = announcer.record(connection, settled, now)
+        formats = {endpoint_id: row.format for endpoint_id, row in endpoints.items()}
+        count_lost(state, connection, settled.lost, formats)
     (tell or announcer.tell)(settled)
     return len(found)
 
@@ -88,7 +91,7 @@ def _endpoints(
 ) -> dict[str, Any]:
     endpoint = state.table("Endpoint").c
     found = connection.execute(
-        sa.select(endpoint.id, endpoint.tenant, endpoint.url_shown).where(
+        sa.select(endpoint.id, endpoint.tenant, endpoint.url_shown, endpoint.format).where(
             endpoint.id.in_({row.endpoint_id for row in rows})
         )
     )

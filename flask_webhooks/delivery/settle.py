@@ -25,6 +25,7 @@ from . import settling, trail
 from .announce import Announcer
 from .attempts import attempt_rows
 from .judge import Judgement, judge, next_trigger
+from .metrics import count_sent
 from .outcome import Claimed, Outcome, Reason, Released, Sent, Settled
 from .rates import hold_buckets
 from .statistics import count_attempts
@@ -98,6 +99,7 @@ class Settler:
             settled.changes = self._apply_changes(connection, judgement, now)
             divert(self.state, connection, _pending_again(settled, given_back))
             settled.emitted = self.announcer.record(connection, settled, now)
+            count_sent(self.state, connection, valid)
         return settled
 
     def _paused(self, item: Sent) -> Sent:

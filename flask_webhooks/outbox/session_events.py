@@ -116,7 +116,7 @@ def wake_after_commit(
     state: State, session: Session, connection: sa.Connection, event_type: str
 ) -> None:
     """Wake the workers for an event once the root transaction of a session has been committed."""
-    pending = pending_of(session)
+    pending: Pending = session.info.setdefault(_KEY, Pending())
     pending.types.add(event_type)
     if (state, connection) not in pending.written:
         pending.written.append((state, connection))
@@ -142,7 +142,7 @@ def write_after_end(
         if written:
             wake([(state, later.connection)])
         return event_id, None
-    pending_of(busy).later.append(later)
+    _keep_back(busy, later)
     if is_current(state):
         waiting: list[Session] = g.setdefault(_KEY, [])
         if not any(known is busy for known in waiting):
@@ -259,10 +259,9 @@ def end_context(state: State) -> None:
         wake([(later.state, later.connection) for later in ready if write(later)[1]])
 
 
-def pending_of(session: Session) -> Pending:
-    """Return what this session owes us so far."""
+def _keep_back(session: Session, later: Later) -> None:
     pending: Pending = session.info.setdefault(_KEY, Pending())
-    return pending
+    pending.later.append(later)
 
 
 def open_events(session: Session) -> list[str]:
@@ -275,15 +274,17 @@ def open_events(session: Session) -> list[str]:
 
 @sa_event.listens_for(Session, "after_commit")
 def _after_commit(session: Session) -> None:
+    pending: Pending | None = session.info.get(_KEY)
     # This also fires when a savepoint is released, which commits nothing.
-    if not session.in_nested_transaction() and _KEY in session.info:
-        pending_of(session).outcome = "commit"
+    if pending is not None and not session.in_nested_transaction():
+        pending.outcome = "commit"
 
 
 @sa_event.listens_for(Session, "after_rollback")
 def _after_rollback(session: Session) -> None:
-    if not session.in_nested_transaction() and _KEY in session.info:
-        pending_of(session).outcome = "rollback"
+    pending: Pending | None = session.info.get(_KEY)
+    if pending is not None and not session.in_nested_transaction():
+        pending.outcome = "rollback"
 
 
 @sa_event.listens_for(Session, "after_transaction_end")
@@ -296,7 +297,10 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
     ready: list[Later] = []
     for later in pending.later:
         busy = _in_the_way(later.state)
-        (ready if busy is None else pending_of(busy).later).append(later)
+        if busy is None:
+            ready.append(later)
+        else:
+            _keep_back(busy, later)
     woken: list[tuple[State, sa.Connection | None]] = []
     if pending.outcome == "commit":
         woken.extend(pending.written)

@@ -12,9 +12,11 @@ from .deliveries import (
     DeliveryDetail,
     DeliveryRow,
     get_delivery,
+    last_errors,
     list_deliveries,
 )
 from .endpoints import (
+    HEALTH,
     EndpointDetail,
     EndpointRow,
     Limit,
@@ -28,7 +30,10 @@ from .endpoints import (
 from .engine import EngineReport, engine
 from .events import EventDetail, EventRow, get_event, list_events
 from .examples import example
-from .keys import PublicKey, public_keys
+from .following import Follower
+from .health_check import Readiness, readiness
+from .keys import KeyUse, PublicKey, key_use, public_keys
+from .metrics import FAILING, METRIC_LABELS, Metrics, read_metrics
 from .pages import MAX_LIMIT, Page
 from .routing import EXPLAINED, Routing, Why, explain_routing
 from .searching import SEARCHED
@@ -49,7 +54,10 @@ from .tenants import UnknownTenant, unknown_tenant
 
 __all__ = [
     "EXPLAINED",
+    "FAILING",
+    "HEALTH",
     "MAX_LIMIT",
+    "METRIC_LABELS",
     "MOST_ATTEMPTS",
     "MOST_COUNTED",
     "PERIODS",
@@ -64,11 +72,15 @@ __all__ = [
     "EventDetail",
     "EventRow",
     "Failing",
+    "Follower",
     "HealthReport",
+    "KeyUse",
     "Limit",
+    "Metrics",
     "Page",
     "Preview",
     "PublicKey",
+    "Readiness",
     "Routing",
     "Series",
     "TaskRow",
@@ -87,6 +99,8 @@ __all__ = [
     "get_event",
     "get_task",
     "health",
+    "key_use",
+    "last_errors",
     "list_activity",
     "list_deliveries",
     "list_endpoints",
@@ -98,6 +112,8 @@ __all__ = [
     "pruning_rests_until",
     "public_keys",
     "quota",
+    "read_metrics",
+    "readiness",
     "silent_workers",
     "statistics",
     "unknown_tenant",

@@ -12,16 +12,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..access import Access, find_endpoint, is_id, no_endpoint
+from ..access import Access, find_endpoint, is_id, no_endpoint, shown
 from ..columns import utc_now
 from ..conditions import holds, of_tenant
 from ..delivery import rates
-from ..errors import UnreadableSecret
-from ..models import DeliveryState, Endpoint, EndpointHealth
+from ..errors import InvalidInput, UnreadableSecret
+from ..models import DeliveryState, Endpoint, EndpointHealth, EndpointState, Models
 from ..state import State
 from .pages import literal, older_than
 from .system import MOST_COUNTED
 
+#: What the filter by health takes: an active endpoint that fails, or one that does not.
+HEALTH = ("failing", "healthy")
 #: What the counts of attempts cover.
 COUNTED = timedelta(hours=24)
 
@@ -40,6 +42,12 @@ class EndpointRow:
     held: int
     #: Attempts that succeeded and failed in each of the last 24 hours, oldest first; empty without any.
     hours: tuple[tuple[int, int], ...]
+
+    @property
+    def condition(self) -> str:
+        """Its state; ``failing`` where it is active and fails."""
+        failing = self.health.probe_interval is not None
+        return "failing" if failing and self.endpoint.state == "active" else self.endpoint.state
 
     @property
     def success_rate(self) -> float | None:
@@ -95,6 +103,8 @@ def list_endpoints(
     search: str | None = None,
     *,
     tenant: str | None = None,
+    state: str | None = None,
+    health: str | None = None,
     before: str | None = None,
     limit: int | None = None,
     now: datetime | None = None,
@@ -103,17 +113,21 @@ def list_endpoints(
 
     :param search: a part of the name, description or URL (as shown), or an id.
     :param tenant: only this one's; ``None`` for all that are in scope.
+    :param state: only those that are ``active``, ``paused`` or ``disabled``.
+    :param health: only those that are ``failing`` while they are active, or ``healthy``: active, and not failing.
     :param before: only those older than this id. :param limit: at most so many; ``None`` for all.
+    :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises Forbidden: not allowed to ``view``.
     """
     access.require("view")
     models = access.state.models
     table = models.Endpoint
+    narrowed = _in_condition(models, state, health)
     query = (
         sa.select(table, models.EndpointHealth)
         .join_from(table, models.EndpointHealth, models.EndpointHealth.endpoint_id == table.id)
         .where(access.scope(table.tenant), table.deleted_at.is_(None))
-        .where(*older_than(table.id, before))
+        .where(*older_than(table.id, before), *narrowed)
         .order_by(table.id.desc())
         .limit(limit)
     )
@@ -133,6 +147,34 @@ def list_endpoints(
         )
         counts = _counts(session, access.state, which, now or datetime.now(UTC))
     return [EndpointRow(endpoint, health, **counts[endpoint.id]) for endpoint, health in found]
+
+
+def _in_condition(
+    models: Models, state: str | None, health: str | None
+) -> list[sa.ColumnElement[bool]]:
+    """The conditions for endpoints in a state, and for those that fail or do not."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    if state is not None:
+        if state not in list(EndpointState):
+            raise InvalidInput(
+                "There is no state %(name)s. Choose one of: %(choices)s.",
+                name=shown(state),
+                choices=", ".join(EndpointState),
+                field="state",
+            )
+        conditions.append(models.Endpoint.state == state)
+    if health is not None:
+        if health not in HEALTH:
+            raise InvalidInput(
+                "There is no health %(name)s. Choose one of: %(choices)s.",
+                name=shown(health),
+                choices=", ".join(HEALTH),
+                field="health",
+            )
+        conditions.append(models.Endpoint.state == EndpointState.ACTIVE)
+        probed = models.EndpointHealth.probe_interval
+        conditions.append(probed.is_not(None) if health == "failing" else probed.is_(None))
+    return conditions
 
 
 def count_endpoints(access: Access) -> int:

@@ -18,6 +18,7 @@ from ..errors import Forbidden
 from ..state import AllTenants
 from ..wakeup.notifier import Notifier
 from ..wakeup.redis_trouble import RedisTrouble, explain
+from ..wakeup.worker_queue import WorkerQueue
 
 #: Seconds that an answer is good for: pages ask again and again.
 FRESH = 3.0
@@ -87,35 +88,43 @@ class _Watch:
     def _ask(self, client: redis.Redis) -> EngineReport:
         notifier = self._notifier()
         assert notifier is not None
-        queue = notifier.queue.queue(client)
-        with client.pipeline(transaction=False) as pipeline:
-            pipeline.exists(WORKERS_SUSPENDED)
-            pipeline.exists(RQScheduler.get_locking_key(queue.name))
-            pipeline.smembers(WORKERS_BY_QUEUE_KEY % queue.name)
-            pipeline.llen(queue.key)
-            for registry in (ScheduledJobRegistry, FailedJobRegistry):
-                pipeline.zcard(registry(queue=queue).key)
-            suspended, scheduler, registered, *counts = pipeline.execute()
-        waiting, scheduled, failed = map(int, counts)
-        # RQ takes one that was killed off its list only when another one looks after it.
-        names = _living(client, [key.decode(errors="replace") for key in registered])
-        trouble = None
-        try:
-            notifier.queue.check(client)
-        except redis.ResponseError as error:
-            trouble = explain(error)
-        return EngineReport(
-            queue.name,
-            True,
-            bool(suspended),
-            bool(scheduler),
-            len(names),
-            waiting,
-            scheduled,
-            failed,
-            names,
-            trouble,
-        )
+        return ask(notifier.queue, client)
+
+
+def ask(worker_queue: WorkerQueue, client: redis.Redis) -> EngineReport:
+    """Ask RQ's registries over a given client.
+
+    :raises redis.RedisError: Redis does not say.
+    """
+    queue = worker_queue.queue(client)
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.exists(WORKERS_SUSPENDED)
+        pipeline.exists(RQScheduler.get_locking_key(queue.name))
+        pipeline.smembers(WORKERS_BY_QUEUE_KEY % queue.name)
+        pipeline.llen(queue.key)
+        for registry in (ScheduledJobRegistry, FailedJobRegistry):
+            pipeline.zcard(registry(queue=queue).key)
+        suspended, scheduler, registered, *counts = pipeline.execute()
+    waiting, scheduled, failed = map(int, counts)
+    # RQ takes one that was killed off its list only when another one looks after it.
+    names = _living(client, [key.decode(errors="replace") for key in registered])
+    trouble = None
+    try:
+        worker_queue.check(client)
+    except redis.ResponseError as error:
+        trouble = explain(error)
+    return EngineReport(
+        queue.name,
+        True,
+        bool(suspended),
+        bool(scheduler),
+        len(names),
+        waiting,
+        scheduled,
+        failed,
+        names,
+        trouble,
+    )
 
 
 def _living(client: redis.Redis, keys: list[str]) -> frozenset[str]:

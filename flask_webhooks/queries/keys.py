@@ -1,7 +1,8 @@
-"""The public keys of an endpoint that signs by key pairs."""
+"""Keys: the public ones of an endpoint that signs by key pairs, and those that encrypt at rest."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ from ..access import Access, find_endpoint
 from ..db.transactions import database_time
 from ..errors import UnreadableSecret
 from ..models import Endpoint
+from ..stored_secrets import EncryptedValues, encrypted_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +54,56 @@ def public_keys(
         if ((end := item["expires_at"]) is None or now is None or end > now.timestamp())
         and (text := style.public_key(item["secret"])) is not None
     )
+
+
+#: Endpoints that one statement reads.
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """With which keys the secrets, headers and URLs of endpoints are encrypted. Endpoints, by their ids."""
+
+    #: How many have something that is encrypted.
+    endpoints: int
+    #: Something of theirs needs an older key.
+    older: tuple[str, ...]
+    #: Something of theirs cannot be decrypted by any key.
+    unreadable: tuple[str, ...]
+
+
+def key_use(access: Access) -> KeyUse:
+    """Find out which endpoints need which keys; decrypts all that they have.
+
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    state = access.state
+    count = 0
+    older: list[str] = []
+    unreadable: list[str] = []
+    for batch in _batches(access):
+        for item in batch:
+            count += 1
+            outdated = item.outdated(state)
+            if not outdated:
+                continue
+            try:
+                for value in outdated.values():
+                    state.vault.open(value)
+            except UnreadableSecret:
+                unreadable.append(item.endpoint_id)
+            else:
+                older.append(item.endpoint_id)
+    return KeyUse(count, tuple(older), tuple(unreadable))
+
+
+def _batches(access: Access) -> Iterator[Sequence[EncryptedValues]]:
+    after = ""
+    while True:
+        with access.read() as session:
+            batch = encrypted_values(session, access, after, BATCH)
+        if not batch:
+            return
+        yield batch
+        after = batch[-1].endpoint_id

@@ -28,6 +28,8 @@ from .pages import (
 from .searching import SEARCHED
 
 MAX_HEARTBEATS = 100
+#: Seconds without a sign of life after which a worker is taken for dead; our Worker gives one each sweep.
+SILENCE = 30.0
 #: Where counting a backlog ends: nobody needs it to the last one, and it must not take seconds.
 MOST_COUNTED = 10_000
 
@@ -61,6 +63,11 @@ class HealthReport(Backlog):
     held: int
     #: When the oldest event that is still there was recorded; ``None`` for a tenant, and without events.
     history_since: datetime | None = None
+
+
+def silence(sweep_interval: float) -> float:
+    """Seconds after which a worker that sweeps so often is taken for dead."""
+    return max(SILENCE, 3 * sweep_interval)
 
 
 def backlog(access: Access) -> Backlog:

@@ -1,4 +1,4 @@
-"""What a request says: its JSON body and its query, checked for shape. What values may be is decided in `actions`.
+"""Read the body and the query of a request, as its type says. What values may be is decided in `actions`.
 
 A cross-site form cannot send ``application/json``; a script of another site cannot either without asking first
 (CORS), and nothing here says yes to that. So a body of that type, which is asked for even where there is
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from functools import cache
+from itertools import groupby
 from typing import Any, Final, NoReturn
 
 from flask import request
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from werkzeug.exceptions import (
     BadRequest,
     LengthRequired,
@@ -24,16 +26,26 @@ from werkzeug.exceptions import (
 
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
-from ..errors import Forbidden, InvalidInput
+from ..errors import Faults, Forbidden, InvalidInput
 from ..state import AllTenants, State
-
-Reader = Callable[[str, Any], Any]
 
 MEDIA_TYPE: Final = "application/json"
 #: Bytes of a body beside the data of an event: a template, headers, a description.
 _ROOM: Final = 128 * 1024
 #: Characters of a query parameter.
 _LONGEST_ARGUMENT: Final = 500
+#: Unknown members that are named in one refusal.
+_MOST_UNKNOWN: Final = 20
+
+#: What to write instead, by pydantic's name of the error.
+_MESSAGES: Final[Mapping[str, str]] = {
+    "string_type": "Write {name} as text, or leave it out.",
+    "bool_type": "Write true or false for {name}, or leave it out.",
+    "float_type": "Write {name} as a number, or leave it out.",
+    "int_type": "Write {name} as a whole number, such as 50.",
+    "dict_type": "Write {name} as a JSON object, or leave it out.",
+    "datetime_type": "Write {name} as a time with its zone, such as 2026-01-31T12:00:00Z.",
+}
 
 
 def check_origin() -> None:
@@ -60,44 +72,70 @@ def largest_body(state: State) -> int:
     return 2 * state.settings.max_data_bytes + _ROOM
 
 
-def read_body(state: State, /, **readers: Reader) -> dict[str, Any]:
-    """The members of the JSON object that was sent, as their readers return them; the others are left out.
+def read_body(state: State, kind: type) -> dict[str, Any]:
+    """Return the members of the JSON object that was sent; those that were not given are left out.
 
-    :raises InvalidInput: a member is unknown or of the wrong type; `field` names it.
+    :param kind: a type of `bodies`. A member that it requires is ``None`` where it was left out.
+    :raises InvalidInput: members are unknown or of the wrong type; `errors` names all of them.
     :raises HTTPException: it is not a JSON object, or too large.
     """
-    members = _read_object(largest_body(state))
-    for name in members:
-        if name not in readers:
-            raise InvalidInput(
-                f"There is no member {shown(name)} here.{_choices(name, readers)}",
-                field=shown(name).strip("'"),
-            )
-    return {name: readers[name](name, value) for name, value in members.items()}
+    given = _read_object(largest_body(state))
+    return _validated(kind, given, "member", Faults())
 
 
-def read_query(**readers: Reader) -> dict[str, Any]:
-    """The parameters of the query, as their readers return them; those that are not given are left out.
+def read_query(kind: type) -> dict[str, Any]:
+    """Return the parameters of the query; those that were not given are left out.
 
-    :raises InvalidInput: a parameter is unknown, given twice or malformed; `field` names it.
+    :param kind: a type of `parameters`.
+    :raises InvalidInput: parameters are unknown, given twice or malformed; `errors` names all of them.
     """
-    found = {}
+    given = {}
+    faults = Faults()
     for name, values in request.args.lists():
-        if name not in readers:
+        with faults:
+            given[name] = _argument(name, values) if name in kind.__annotations__ else values[0]
+    return _validated(kind, given, "parameter", faults)
+
+
+@cache
+def adapter(kind: type) -> TypeAdapter[dict[str, Any]]:
+    """Return what pydantic makes of such a type: nothing is converted, and no other members are taken."""
+    return TypeAdapter(with_config(ConfigDict(extra="forbid", strict=True))(kind))
+
+
+def _argument(name: str, values: list[str]) -> str:
+    [value, *more] = values
+    if more:
+        raise InvalidInput(f"Give {name} once.", field=name)
+    if not value or len(value) > _LONGEST_ARGUMENT:
+        raise InvalidInput(
+            f"Give {name} a value of at most {_LONGEST_ARGUMENT} characters, or leave it out.",
+            field=name,
+        )
+    return value
+
+
+def _validated(kind: Any, given: Mapping[str, Any], noun: str, faults: Faults) -> dict[str, Any]:
+    known = kind.__annotations__
+    for name in [name for name in given if name not in known][:_MOST_UNKNOWN]:
+        with faults:
             raise InvalidInput(
-                f"There is no parameter {shown(name)} here.{_choices(name, readers)}",
+                f"There is no {noun} {shown(name)} here.{_choices(name, known)}",
                 field=shown(name).strip("'"),
             )
-        [value, *more] = values
-        if more:
-            raise InvalidInput(f"Give {name} once.", field=name)
-        if not value or len(value) > _LONGEST_ARGUMENT:
-            raise InvalidInput(
-                f"Give {name} a value of at most {_LONGEST_ARGUMENT} characters, or leave it out.",
-                field=name,
-            )
-        found[name] = readers[name](name, value)
-    return found
+    members = dict.fromkeys(kind.__required_keys__)
+    members |= {name: value for name, value in given.items() if name in known}
+    try:
+        members = adapter(kind).validate_python(members)
+    except ValidationError as error:
+        # Of a member that may be one of several types there is an error for each.
+        for name, errors in groupby(error.errors(), lambda each: str(each["loc"][0])):
+            first = next(errors)
+            message = _MESSAGES.get(first["type"], first["msg"])
+            with faults:
+                raise InvalidInput(message.replace("{name}", name), field=name) from None
+    faults.finish()
+    return members
 
 
 def scoped(access: Access, given: dict[str, Any]) -> Access:
@@ -131,65 +169,6 @@ def scoped_to_many(access: Access, given: dict[str, Any]) -> Access:
             field="tenant",
         )
     return scoped(access, given)
-
-
-# -- readers: (name, value) -> value ---------------------------------------------------------------
-
-
-def anything(name: str, value: Any) -> Any:
-    """What an action checks in full."""
-    return value
-
-
-def text(name: str, value: Any) -> str | None:
-    """Text, or nothing."""
-    if value is not None and not isinstance(value, str):
-        raise InvalidInput(f"Write {name} as text, or leave it out.", field=name)
-    return value
-
-
-def boolean(name: str, value: Any) -> bool:
-    """Yes or no, in JSON and in a query."""
-    value = {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-    if not isinstance(value, bool):
-        raise InvalidInput(f"Write true or false for {name}, or leave it out.", field=name)
-    return value
-
-
-def number(name: str, value: Any) -> float:
-    """A JSON number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidInput(f"Write {name} as a number, or leave it out.", field=name)
-    return value
-
-
-def whole(name: str, value: Any) -> int:
-    """A whole number of a query; its range is checked later."""
-    if not (value.isascii() and value.isdigit()) or len(value) > 9:
-        raise InvalidInput(f"Write {name} as a whole number, such as 50.", field=name)
-    return int(value)
-
-
-def moment(name: str, value: Any) -> datetime | None:
-    """A time with its zone (RFC 3339), or nothing."""
-    if value is None:
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-        if found.tzinfo is None:
-            raise ValueError("no zone")
-        return found.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput(
-            f"Write {name} as a time with its zone, such as 2026-01-31T12:00:00Z.", field=name
-        ) from None
-
-
-def json_object(name: str, value: Any) -> dict[str, Any] | None:
-    """A JSON object, or nothing."""
-    if value is not None and not isinstance(value, dict):
-        raise InvalidInput(f"Write {name} as a JSON object, or leave it out.", field=name)
-    return value
 
 
 # -- JSON ------------------------------------------------------------------------------------------

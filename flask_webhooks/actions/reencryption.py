@@ -1,0 +1,94 @@
+"""Encrypt what is stored anew, after a change of the key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ..access import Access
+from ..errors import UnreadableSecret
+from ..stored_secrets import EncryptedValues, encrypted_values
+
+#: Endpoints of one transaction, which on SQLite keeps all other writers waiting.
+BATCH = 100
+
+
+@dataclass(slots=True)
+class Reencryption:
+    """How far it is."""
+
+    #: Endpoints that were looked at, and those of which something was encrypted anew.
+    seen: int = 0
+    renewed: int = 0
+    #: Ids of endpoints of which something cannot be decrypted by any key: it was left as it is.
+    unreadable: list[str] = field(default_factory=list)
+    #: Endpoints that were changed by others at the same moment.
+    missed: int = 0
+
+
+def reencrypt(access: Access) -> Iterator[Reencryption]:
+    """Encrypt secrets, headers and URLs of all endpoints in scope with the newest key.
+
+    Each step is a transaction of its own, after which it may be left and begun again. Workers and requests go on
+    meanwhile: what a value says does not change.
+
+    :return: the progress after each step, in one object.
+    :raises Forbidden: not allowed.
+    """
+    access.require("secret")
+    progress = Reencryption()
+    after = ""
+    try:
+        while True:
+            with access.write() as session:
+                batch = encrypted_values(session, access, after, BATCH)
+                for item in batch:
+                    _renew(session, access, item, progress)
+            if not batch:
+                return
+            after = batch[-1].endpoint_id
+            progress.seen += len(batch)
+            yield progress
+    finally:
+        if progress.renewed:
+            _record(access, progress)
+
+
+def _renew(session: Session, access: Access, item: EncryptedValues, progress: Reencryption) -> None:
+    state = access.state
+    renewed = {}
+    outdated = item.outdated(state)
+    for name, value in outdated.items():
+        try:
+            renewed[name] = state.vault.reencrypt(value)
+        except UnreadableSecret:
+            if item.endpoint_id not in progress.unreadable[-1:]:
+                progress.unreadable.append(item.endpoint_id)
+    if not renewed:
+        return
+    table = state.table("Endpoint")
+    done = session.execute(
+        sa.update(table)
+        # Only what is still as it was read: a secret that was rotated meanwhile stays.
+        .where(table.c.id == item.endpoint_id)
+        .where(*(table.c[name] == outdated[name] for name in renewed))
+        .values(renewed)
+    )
+    if done.rowcount:  # type: ignore[attr-defined]
+        progress.renewed += 1
+    else:
+        progress.missed += 1
+
+
+def _record(access: Access, progress: Reencryption) -> None:
+    with access.write() as session:
+        session.add(
+            access.state.models.Activity(
+                actor=access.actor,
+                action="endpoints.reencrypted",
+                changes={"endpoints": progress.renewed},
+            )
+        )

@@ -1,0 +1,195 @@
+"""What bodies may hold, a type for each. `request_reader` and the OpenAPI document follow.
+
+A member without validation is checked in full by an action, with the message that people get on the pages.
+"""
+
+# Without `from __future__ import annotations`: in text, `Required` is not found.
+
+from typing import Annotated, Any, Required
+
+from pydantic import SkipValidation
+from typing_extensions import TypedDict
+
+from ..actions.checks import (
+    MAX_DESCRIPTION_LENGTH,
+    MAX_NAME_LENGTH,
+    MAX_RATE_LIMIT,
+    MAX_REASON_LENGTH,
+    MAX_TENANT_LENGTH,
+    MAX_USER_AGENT_LENGTH,
+    MIN_RATE_LIMIT,
+    MIN_TIMEOUT,
+)
+from ..actions.secrets import DAY, MAX_OVERLAP_SECONDS
+from ..actions.switches import HELD_CHOICES
+from ..models import DeliveryState, TaskKind
+from ..serializers import Member, one_of
+from .scalars import Boolean, FormatName, Moment, Number, TextOrFalse
+
+OnlyTenant = Annotated[str | None, Member("Only this tenant's.", maxLength=MAX_TENANT_LENGTH)]
+AllTenants = Annotated[
+    Boolean,
+    Member(
+        "Everybody's, and the whole server's. Who sees all tenants has to say so, or name a tenant; a preview and what "
+        "is about one endpoint need neither."
+    ),
+]
+
+
+class NothingBody(TypedDict, total=False):
+    pass
+
+
+class _Settings(TypedDict, total=False):
+    events: SkipValidation[
+        Annotated[
+            Annotated[list[str], Member(minItems=1)] | None,
+            Member(
+                "Names and `license.*` patterns; null is everything, also future types. Stored and answered as ours."
+            ),
+        ]
+    ]
+    dialect: Annotated[
+        FormatName | None,
+        Member(
+            "The format in whose names `events` are given; what it has no name for is read as ours. Null: ours. Left "
+            "out of a change: ours; of a new endpoint: its `format`, but a name that means something else as ours is "
+            "refused then."
+        ),
+    ]
+    format: SkipValidation[
+        Annotated[
+            FormatName | None,
+            Member("Null or left out: recognised from the URL, else the default."),
+        ]
+    ]
+    name: SkipValidation[Annotated[str | None, Member("For people.", maxLength=MAX_NAME_LENGTH)]]
+    description: SkipValidation[Annotated[str | None, Member(maxLength=MAX_DESCRIPTION_LENGTH)]]
+    headers: SkipValidation[
+        Annotated[
+            dict[str, str | None] | None,
+            Member("All custom headers. In a change, the value null keeps the one that is stored."),
+        ]
+    ]
+    user_agent: SkipValidation[
+        Annotated[str | None, Member("Null is the server's own.", maxLength=MAX_USER_AGENT_LENGTH)]
+    ]
+    options: SkipValidation[
+        Annotated[
+            dict[str, Any] | None,
+            Member("All that is set of the format, such as the `template` of `custom`."),
+        ]
+    ]
+    timeout: SkipValidation[
+        Annotated[float | None, Member("Seconds for a whole request.", minimum=MIN_TIMEOUT)]
+    ]
+    rate_limit: SkipValidation[
+        Annotated[
+            float | None,
+            Member("Requests a second.", minimum=MIN_RATE_LIMIT, maximum=MAX_RATE_LIMIT),
+        ]
+    ]
+    ordered: SkipValidation[
+        Annotated[bool, Member("Deliveries go one after another, in the order of their events.")]
+    ]
+    allow_duplicate: Annotated[
+        Boolean,
+        Member(
+            "Take it though another endpoint has the same URL, format, options and event types."
+        ),
+    ]
+
+
+Url = SkipValidation[Annotated[str, Member("Where to send.", maxLength=2048)]]
+
+
+class EndpointChangesBody(_Settings, total=False):
+    url: Url
+
+
+class NewEndpointBody(_Settings, total=False):
+    url: Required[Url]
+    tenant: Annotated[
+        str | None,
+        Member(
+            "Whose it is; null is the whole server, or the only tenant in scope.",
+            maxLength=MAX_TENANT_LENGTH,
+        ),
+    ]
+    secret: Annotated[
+        TextOrFalse,
+        Member(
+            "The receiver's own; null for a new one, false for none where the format allows that."
+        ),
+    ]
+    key_pair: Annotated[Boolean, Member("Sign by a new ed25519 key pair, where the format can.")]
+    active: Annotated[Boolean, Member("False: it is paused from the start.")]
+
+
+class PauseBody(TypedDict, total=False):
+    reason: SkipValidation[
+        Annotated[str | None, Member("For people.", maxLength=MAX_REASON_LENGTH)]
+    ]
+
+
+class ResumeBody(TypedDict, total=False):
+    held: SkipValidation[
+        Annotated[str, one_of(HELD_CHOICES, "What becomes of held deliveries; `send` by default.")]
+    ]
+
+
+class RotationBody(TypedDict, total=False):
+    overlap_seconds: Annotated[
+        Number,
+        Member(
+            f"For how long the old secret goes on signing; {DAY} by default.",
+            minimum=0,
+            maximum=MAX_OVERLAP_SECONDS,
+        ),
+    ]
+    secret: Annotated[str | None, Member("The receiver's own; null for a new one.")]
+    key_pair: Annotated[Boolean, Member("Make a new key pair, where the format can.")]
+
+
+class TestBody(TypedDict, total=False):
+    event_type: Annotated[
+        str | None, Member("Of the catalogue; null for what the format is tested with.")
+    ]
+    data: Annotated[dict[str, Any] | None, Member("Null for the example of the type.")]
+
+
+class DeleteAllBody(TypedDict, total=False):
+    tenant: OnlyTenant
+    all_tenants: AllTenants
+
+
+class NewTaskBody(TypedDict, total=False):
+    kind: Required[
+        Annotated[
+            SkipValidation[str],
+            one_of(
+                TaskKind,
+                "`recover`: send again what has failed. `replay`: send events that the endpoint subscribes to and "
+                "never got. `resend`: send again, whatever became of it. `cancel`: give up what is pending or held. "
+                "`release`: send what was left held. `discard`: give up what is held. `prune`: remove events that "
+                "are older than they are kept; needs `delete_all`, and takes nothing but `all_tenants`.",
+            ),
+        ]
+    ]
+    endpoint_id: Annotated[str | None, Member("Null: all endpoints in scope. A replay needs one.")]
+    tenant: OnlyTenant
+    all_tenants: AllTenants
+    since: Annotated[
+        Moment | None,
+        Member(
+            "`recover`: failed at this time or later. Else: created then. `recover` and `replay` need it."
+        ),
+    ]
+    until: Annotated[Moment | None, Member("Only from before it.")]
+    state: Annotated[
+        Annotated[str, one_of(DeliveryState)] | None,
+        Member("Only `resend` and `cancel` leave a choice."),
+    ]
+    event_type: str | None
+    status: Annotated[str | None, Member("The last answer: `503`, `5xx` or `none`.")]
+    event_id: Annotated[str | None, Member("The event (the `webhook-id`) that was sent.")]

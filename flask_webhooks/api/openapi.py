@@ -1,0 +1,168 @@
+"""The OpenAPI 3.1 document, made of the routes; tests hold it against real answers."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, Final
+
+from ..formats import Formats
+from ..serializers import JsonObject
+from .bodies import NothingBody
+from .json_schema import Schema, components, properties, reference
+from .problems import ProblemObject, RefusalObject
+from .routes import AllOf, PageOf, Route
+from .scalars import FORMAT_NAMES
+
+#: Of the API: the first number grows when something is taken away or means something else.
+VERSION: Final = "1.0"
+
+_DESCRIPTION: Final = """\
+Endpoints, deliveries, events and tasks of Flask-Webhooks.
+
+Who may do what, and whose endpoints there are, is decided by the application that this is mounted in.
+What belongs to another tenant is 404.
+
+Every request that changes something is sent with `Content-Type: application/json` and a JSON object, `{}` where there
+is nothing to say. A DELETE needs neither.
+
+Every error is a problem detail (RFC 9457, `application/problem+json`). `detail` says what to write or do instead,
+`code` stays the same, `field` names the member, parameter or option at fault. With 422, `errors` are all that is wrong.
+
+Times are in UTC, `2026-01-31T12:00:00.250Z`. Lists are newest first; pass `next_before` of a page as `before` to get
+the next one.
+"""
+
+_REFUSALS: Final = {
+    400: "The body is not a JSON object, or the request is malformed.",
+    401: "The application does not know who this is.",
+    403: "Not allowed, or the application has not said who may.",
+    404: "There is no such thing in scope.",
+    409: "The state of things does not allow it.",
+    411: "The length of the body is not told.",
+    413: "The body is too large.",
+    415: "The request does not say Content-Type: application/json.",
+    422: "A value cannot be accepted; `errors` tells of all of them.",
+    429: "The tenant has had as many tests and resends sent as it may; `Retry-After` says when there is room again.",
+    503: "The database does not answer, is busy, or refuses.",
+}
+#: Of requests that change nothing, too: a tenant, or an endpoint to filter by, may not be there.
+_REFUSALS_TO_ALL: Final = (401, 403, 404, 422, 503)
+_REFUSALS_TO_CHANGES: Final = (400, 409, 411, 413, 415)
+_DONE: Final = {200: "Done.", 201: "Done.", 202: "Queued.", 204: "Done."}
+
+
+def document(routes: tuple[Route, ...], formats: Formats, *, server: str) -> dict[str, Any]:
+    """Return the document of one application.
+
+    :param server: the path that the API is mounted at.
+    """
+    names = json.dumps([item.name for item in formats])
+    described = json.loads(_described(routes).replace(json.dumps([FORMAT_NAMES]), names))
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Webhooks", "version": VERSION, "description": _DESCRIPTION},
+        "servers": [{"url": server or "/"}],
+        **described,
+    }
+
+
+@cache
+def _described(routes: tuple[Route, ...]) -> str:
+    """Return what all applications have in common, as JSON: it takes a quarter of a second to make."""
+    paths: dict[str, Any] = {}
+    for route in routes:
+        path = re.sub("<(.+?)>", r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+    schemas = components(_objects(routes), _bodies(routes))
+    return json.dumps({"paths": paths, "components": {"schemas": schemas}})
+
+
+def _objects(routes: Iterable[Route]) -> list[type]:
+    answers = (
+        route.answer.kind if isinstance(route.answer, PageOf | AllOf) else route.answer
+        for route in routes
+    )
+    return list(dict.fromkeys([*filter(None, answers), ProblemObject, RefusalObject]))
+
+
+def _bodies(routes: Iterable[Route]) -> list[type]:
+    return list(dict.fromkeys([NothingBody, *(route.body for route in routes if route.body)]))
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    summary, _, description = (inspect.getdoc(route.view) or route.name).partition("\n\n")
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": summary.removesuffix("."),
+        "responses": _responses(route),
+    }
+    if description:
+        operation["description"] = description
+    if parameters := _parameters(route):
+        operation["parameters"] = parameters
+    if route.method in ("POST", "PATCH"):
+        schema = reference(route.body or NothingBody)
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return operation
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        for name in re.findall("<(.+?)>", route.path)
+    ]
+    in_query = [
+        {"name": name, "in": "query", "schema": schema}
+        for name, schema in (properties(route.query) if route.query else {}).items()
+    ]
+    return [*in_path, *in_query, *route.headers]
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    schema = _schema(route.answer)
+    found = _content("Found." if route.method == "GET" else _DONE[route.status], schema)
+    if route.located:
+        where = {"description": "Where it is.", "schema": {"type": "string"}, "required": True}
+        found["headers"] = {"Location": where}
+    responses = {str(route.status): found}
+    if route.repeated is not None:
+        responses["200"] = _content(route.repeated, schema)
+    refusals = [
+        *_REFUSALS_TO_ALL,
+        *(_REFUSALS_TO_CHANGES if route.method != "GET" else ()),
+        *([429] if route.limited else []),
+    ]
+    for status in sorted(refusals):
+        kind = RefusalObject if status == 422 else ProblemObject
+        responses[str(status)] = _content(_REFUSALS[status], reference(kind), "problem+json")
+    responses["default"] = _content("Any error.", reference(ProblemObject), "problem+json")
+    return responses
+
+
+def _content(description: str, schema: Schema | None, kind: str = "json") -> dict[str, Any]:
+    if schema is None:
+        return {"description": description}
+    return {"description": description, "content": {f"application/{kind}": {"schema": schema}}}
+
+
+def _schema(
+    answer: type[JsonObject] | type[dict[str, Any]] | PageOf | AllOf | None,
+) -> Schema | None:
+    if answer is None:
+        return None
+    if not isinstance(answer, PageOf | AllOf):
+        return reference(answer) if issubclass(answer, JsonObject) else {"type": "object"}
+    members: dict[str, Schema] = {"items": {"type": "array", "items": reference(answer.kind)}}
+    if isinstance(answer, PageOf):
+        members["next_before"] = {
+            "type": ["string", "null"],
+            "description": "Pass it as `before`; null on the last page.",
+        }
+    return {"type": "object", "properties": members, "required": list(members)}

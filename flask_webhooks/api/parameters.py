@@ -1,0 +1,84 @@
+"""What queries may hold, a type for each. `request_reader` and the OpenAPI document follow."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typing_extensions import TypedDict
+
+from ..models import DeliveryState
+from ..queries import MAX_LIMIT, PERIODS
+from ..serializers import Member, one_of
+from .scalars import Boolean, FormatName, Moment, Whole
+
+OfEndpoint = Annotated[str, Member("Only of this endpoint.")]
+Since = Annotated[Moment, Member("Created at this time or later.")]
+Until = Annotated[Moment, Member("Created before it.")]
+Id = Annotated[str, Member("Of the thing itself, of a delivery also of its event.")]
+Search = Annotated[str, Member("A part of the name, description or URL, or an id.")]
+
+
+class NoQuery(TypedDict, total=False):
+    pass
+
+
+class TenantQuery(TypedDict, total=False):
+    tenant: Annotated[str, Member("Only this tenant's.")]
+
+
+class ListQuery(TenantQuery, total=False):
+    before: Annotated[str, Member("Only what is older than this id; see `next_before`.")]
+    limit: Annotated[Whole, Member("50 by default.", minimum=1, maximum=MAX_LIMIT)]
+
+
+class EndpointListQuery(ListQuery, total=False):
+    search: Search
+
+
+class DeliveryListQuery(ListQuery, total=False):
+    endpoint_id: OfEndpoint
+    state: Annotated[str, one_of(DeliveryState)]
+    event_type: str
+    status: Annotated[
+        str,
+        Member(
+            "The last answer: a number (`503`), a class (`5xx`) or `none`.",
+            pattern="^([1-5]([0-9][0-9]|xx)|none)$",
+        ),
+    ]
+    since: Since
+    until: Until
+    id: Id
+    text: Annotated[
+        str,
+        Member("A part of the event's data as JSON text; needs the action `view_payload`."),
+    ]
+
+
+class EventListQuery(ListQuery, total=False):
+    event_type: str
+    since: Since
+    until: Until
+    id: Id
+
+
+class TaskListQuery(ListQuery, total=False):
+    endpoint_id: OfEndpoint
+    unfinished: Annotated[Boolean, Member("Only those that are not over.")]
+
+
+class ActivityListQuery(ListQuery, total=False):
+    endpoint_id: OfEndpoint
+
+
+class RoutingQuery(TypedDict, total=False):
+    search: Search
+
+
+class StatisticsQuery(TenantQuery, total=False):
+    endpoint_id: OfEndpoint
+    period: Annotated[str, one_of(PERIODS, "`24h` by default.")]
+
+
+class ExampleQuery(TypedDict, total=False):
+    format: Annotated[FormatName, Member("The default format where it is left out.")]

@@ -1,0 +1,56 @@
+"""Commands that create tables and remove what is old."""
+
+from __future__ import annotations
+
+import click
+import sqlalchemy as sa
+from flask.cli import AppGroup, with_appcontext
+
+from ..models import TaskKind
+from ..narrow import unicode_trouble
+from ..state import state_of
+from .failures import reports_errors
+from .options import DRY_RUN, WAIT, YES
+from .output import say
+from .tasks import start
+
+
+def add_to(webhooks: AppGroup) -> None:
+    """Add the commands to their group."""
+    webhooks.add_command(init_db)
+    webhooks.add_command(prune)
+
+
+@click.command("init-db")
+@with_appcontext
+@reports_errors
+def init_db() -> None:
+    """Create the tables that are missing, for applications without migrations."""
+    state = state_of()
+    metadata = state.models.metadata
+    ours = state.models.tables()
+    inspector = sa.inspect(state.engine)
+    missing = [table for table in ours if not inspector.has_table(table.name, table.schema)]
+    if missing:
+        metadata.create_all(state.engine, tables=missing)
+        say(f"Created {', '.join(table.name for table in missing)}.")
+    else:
+        say(f"All {len(ours)} tables exist already.")
+    with state.engine.connect() as connection:
+        trouble = unicode_trouble(state, connection)
+    if trouble is not None:
+        say(f"Warning: {trouble}", err=True)
+
+
+@click.command()
+@DRY_RUN
+@YES
+@WAIT
+@with_appcontext
+@reports_errors
+def prune(dry_run: bool, yes: bool, wait: bool) -> None:
+    """Remove events that are older than WEBHOOKS_RETENTION_DAYS, now.
+
+    With their deliveries and attempts, but for what is still owed. Workers do it by themselves, too.
+    """
+    start(TaskKind.PRUNE, None, {}, dry_run=dry_run, yes=yes, wait=wait)

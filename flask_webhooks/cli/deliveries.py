@@ -1,0 +1,195 @@
+"""Commands for deliveries: list and show them, send one again, give one up."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+from flask.cli import AppGroup
+
+from .. import actions, queries
+from ..models import Attempt
+from ..queries.explanations import owed_text
+from ..serializers import DeliveryDetailObject, DeliveryRowObject
+from .failures import reports_errors
+from .options import (
+    DELIVERY_STATE,
+    ENDPOINT,
+    EVENT,
+    JSON,
+    LIMIT,
+    SINCE,
+    STATUS,
+    TENANT,
+    TYPE,
+    UNTIL,
+)
+from .output import (
+    LONGEST_CELL,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+    shortened,
+    shown_time,
+    tell_of_more,
+)
+from .parsing import current_access, within_tenant
+
+deliveries = AppGroup("deliveries", help="What was sent, and what is still owed.")
+
+
+@deliveries.command("list")
+@ENDPOINT
+@DELIVERY_STATE
+@TYPE
+@TENANT
+@EVENT
+@STATUS
+@SINCE
+@UNTIL
+@LIMIT
+@JSON
+@reports_errors
+def list_deliveries(
+    endpoint_id: str | None,
+    state: str | None,
+    event_type: str | None,
+    tenant: str | None,
+    event_id: str | None,
+    status: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List deliveries, newest first."""
+    access = within_tenant(current_access(), tenant)
+    page = queries.list_deliveries(
+        access,
+        endpoint_id,
+        state,
+        event_type,
+        limit=limit,
+        status=status,
+        since=since,
+        until=until,
+        id=event_id,
+    )
+    if as_json:
+        print_json(DeliveryRowObject.serialize(row) for row in page.items)
+        return
+    errors = queries.last_errors(access, [row.delivery for row in page.items])
+    print_table(
+        (
+            *("ID", "EVENT TYPE", "STATE", "REASON", "ATTEMPTS", "STATUS", "CREATED"),
+            *("ENDPOINT", "ERROR"),
+        ),
+        [
+            (
+                row.delivery.id,
+                row.delivery.event_type,
+                row.delivery.state,
+                row.delivery.reason or "-",
+                row.delivery.attempt_count,
+                row.delivery.last_status or "-",
+                shown_time(row.delivery.created_at),
+                row.endpoint.name or row.endpoint.url_shown,
+                shortened(errors.get(row.delivery.id, ""), LONGEST_CELL),
+            )
+            for row in page.items
+        ],
+        "There are no such deliveries.",
+    )
+    tell_of_more(page)
+
+
+@deliveries.command("show")
+@click.argument("delivery_id")
+@click.option("--bodies", is_flag=True, help="Print headers and bodies, as they were recorded.")
+@JSON
+@reports_errors
+def show_delivery(delivery_id: str, bodies: bool, as_json: bool) -> None:
+    """Show a delivery, with each attempt and what went wrong with it."""
+    detail = queries.get_delivery(current_access(), delivery_id)
+    if as_json:
+        print_json(DeliveryDetailObject.serialize(detail))
+        return
+    delivery, endpoint = detail.delivery, detail.endpoint
+    now = datetime.now(delivery.created_at.tzinfo)
+    print_fields(
+        [
+            ("Id", delivery.id),
+            ("Event", f"{delivery.event_id} ({delivery.event_type})"),
+            ("Endpoint", f"{endpoint.id} {endpoint.name or endpoint.url_shown}"),
+            ("Tenant", endpoint.tenant or "the whole server"),
+            ("State", delivery.state),
+            ("Meaning", " ".join(owed_text(delivery, endpoint, detail.health, now))),
+            ("Created", shown_time(delivery.created_at)),
+            ("Next attempt", None if delivery.due_at is None else shown_time(delivery.due_at)),
+        ]
+    )
+    if detail.older_attempts:
+        say()
+        say(f"{detail.older_attempts:,} older attempts are left out.")
+    for attempt in detail.attempts:
+        say()
+        _print_attempt(attempt, bodies)
+    if not detail.attempts:
+        say()
+        say("There was no attempt yet.")
+
+
+def _print_attempt(attempt: Attempt, bodies: bool) -> None:
+    took = "" if attempt.duration_ms is None else f" in {attempt.duration_ms:.0f} ms"
+    status = "" if attempt.status is None else f", status {attempt.status}"
+    say(f"Attempt {attempt.number}: {attempt.outcome}{status}{took}")
+    answer = " ".join((attempt.response_body or "").split())
+    print_fields(
+        [
+            ("At", shown_time(attempt.started_at)),
+            ("Why", attempt.trigger if attempt.actor is None else _by(attempt)),
+            ("Address", attempt.address),
+            ("Error", attempt.error),
+            ("Answer", None if bodies else shortened(answer)),
+        ],
+        indent="  ",
+    )
+    if bodies:
+        _print_message("Request", attempt.request_headers, attempt.request_body)
+        _print_message("Response", attempt.response_headers, attempt.response_body)
+        if attempt.response_cut:
+            say("  The body went on.")
+
+
+def _by(attempt: Attempt) -> str:
+    return f"{attempt.trigger}, by {attempt.actor}"
+
+
+def _print_message(name: str, headers: list[list[str]] | None, body: str | None) -> None:
+    if headers is None and body is None:
+        return
+    say(f"  {name}:")
+    print_fields(((f"{header}:", value) for header, value in headers or ()), indent="    ")
+    if body:
+        say()
+        say(body)
+        say()
+
+
+@deliveries.command("resend")
+@click.argument("delivery_id")
+@reports_errors
+def resend(delivery_id: str) -> None:
+    """Send a delivery again now, with the same webhook-id."""
+    delivery = actions.resend(current_access(), delivery_id)
+    say(f"Queued {delivery.id} ({delivery.event_type}).")
+
+
+@deliveries.command("cancel")
+@click.argument("delivery_id")
+@reports_errors
+def cancel(delivery_id: str) -> None:
+    """Give up a delivery that has not been sent yet."""
+    delivery = actions.cancel(current_access(), delivery_id)
+    say(f"Cancelled {delivery.id} ({delivery.event_type}).")

@@ -1,0 +1,59 @@
+"""``flask webhooks reencrypt``: what is stored, encrypted with the newest key."""
+
+from __future__ import annotations
+
+import click
+from flask.cli import with_appcontext
+
+from .. import actions, queries
+from .failures import Failure, reports_errors
+from .output import say
+from .parsing import current_access
+
+#: Endpoints that are named.
+_NAMED = 20
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what needs an older key.")
+@with_appcontext
+@reports_errors
+def reencrypt(dry_run: bool) -> None:
+    """Encrypt what is stored with the newest key, so that older ones can be taken away.
+
+    Run it after a change of WEBHOOKS_ENCRYPTION_KEYS or SECRET_KEY, when all processes have the new key. It can be
+    stopped and run again; workers go on meanwhile. Ends with status 1 if something needs a key that is not there.
+    """
+    access = current_access()
+    if dry_run:
+        use = queries.key_use(access)
+        say(f"{len(use.older):,} of {use.endpoints:,} endpoints need an older key.")
+        _check(use.unreadable)
+        return
+    progress = actions.Reencryption()
+    count = queries.count_endpoints(access)
+    with click.progressbar(length=count, label="Encrypting endpoints") as bar:
+        for progress in actions.reencrypt(access):
+            bar.update(progress.seen - bar.pos)
+        # Some have nothing that is encrypted.
+        bar.update(count - bar.pos)
+    say(f"Encrypted {progress.renewed:,} of {progress.seen:,} endpoints with the newest key.")
+    _check(progress.unreadable)
+    if progress.missed:
+        raise Failure(
+            f"{progress.missed:,} endpoints were changed meanwhile. Run the command once more."
+        )
+    say("No endpoint needs an older key any more.")
+
+
+def _check(unreadable: tuple[str, ...] | list[str]) -> None:
+    """:raises Failure: there are endpoints that no key decrypts."""
+    if not unreadable:
+        return
+    named = ", ".join(unreadable[:_NAMED])
+    more = f" and {len(unreadable) - _NAMED:,} others" if len(unreadable) > _NAMED else ""
+    raise Failure(
+        f"No key decrypts what is stored of {named}{more}. Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS "
+        "(or the old SECRET_KEY to SECRET_KEY_FALLBACKS) and run the command again; or rotate their secrets, and "
+        "write their headers and URLs again."
+    )

@@ -1,0 +1,254 @@
+"""Commands that add an endpoint, and change what is set of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from flask.cli import AppGroup, with_appcontext
+
+from .. import actions, queries
+from ..access import Access
+from ..actions.settings import EndpointChanges
+from ..errors import DuplicateEndpoint
+from ..queries import EndpointDetail
+from ..serializers import EndpointObject
+from ..state import state_of
+from . import completion
+from .failures import Failure, Misuse, reports_errors
+from .options import ENDPOINT_ARGUMENT, FORMAT, Option
+from .output import say
+from .parsing import current_access, note_of_tenant, parse_headers, parse_options
+
+#: What `edit` sets back to its default, by the name that the action has for it.
+_DEFAULTS: dict[str, Any] = {
+    "events": None,
+    "user-agent": None,
+    "options": None,
+    "timeout": None,
+    "rate-limit": None,
+    "headers": None,
+}
+
+_events: Option[Any] = click.option(
+    "--event",
+    "events",
+    multiple=True,
+    help="license.created, license.* …; default: every event.",
+    shell_complete=completion.event_types,
+)
+_options: Option[Any] = click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of the format; =@FILE reads it.",
+)
+_timeout: Option[Any] = click.option(
+    "--timeout", type=float, metavar="SECONDS", help="For a whole request."
+)
+_rate_limit: Option[Any] = click.option(
+    "--rate-limit", type=float, metavar="NUMBER", help="Requests a second, at most."
+)
+_force: Option[Any] = click.option(
+    "--force", is_flag=True, help="Also if there is an equal one: each event comes twice."
+)
+
+
+def add_to(endpoints: AppGroup) -> None:
+    """Add the commands to their group."""
+    endpoints.add_command(add)
+    endpoints.add_command(edit)
+
+
+@click.command()
+@click.argument("url")
+@_events
+@click.option("--tenant", help="Whose it is; default: the whole server.")
+@FORMAT
+@click.option("--name", default="", help="For people.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent along.")
+@click.option("--user-agent", help="Instead of ours.")
+@click.option("--secret", help="The receiver's own; default: a new one, printed once.")
+@click.option("--no-secret", is_flag=True, help="None at all, where the format allows that.")
+@click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
+@_options
+@_timeout
+@_rate_limit
+@click.option("--ordered", is_flag=True, help="One after another, in the order of the events.")
+@_force
+@with_appcontext
+@reports_errors
+def add(
+    url: str,
+    events: tuple[str, ...],
+    tenant: str | None,
+    format_: str | None,
+    name: str,
+    headers: tuple[str, ...],
+    user_agent: str | None,
+    secret: str | None,
+    no_secret: bool,
+    key_pair: bool,
+    options: tuple[str, ...],
+    timeout: float | None,
+    rate_limit: float | None,
+    ordered: bool,
+    force: bool,
+) -> None:
+    """Add an endpoint and print its secret, this once."""
+    if no_secret and secret is not None:
+        raise Misuse("Give either --secret or --no-secret.")
+    access = current_access()
+    note_of_tenant(access, tenant)
+    try:
+        created = actions.create_endpoint(
+            access,
+            url,
+            events=events or None,
+            dialect=format_ or state_of().settings.default_format,
+            tenant=tenant,
+            format=format_,
+            name=name,
+            headers=parse_headers(headers),
+            user_agent=user_agent,
+            secret=False if no_secret else secret,
+            key_pair=key_pair,
+            options=parse_options(options),
+            timeout=timeout,
+            rate_limit=rate_limit,
+            ordered=ordered,
+            allow_duplicate=force,
+        )
+    except DuplicateEndpoint as error:
+        raise _equal(error) from error
+    endpoint = created.endpoint
+    say(f"Added {endpoint.id} ({endpoint.format}): {endpoint.url_shown}")
+    if created.secret is not None:
+        say(f"Secret, shown only now: {created.secret}")
+    if created.public_key is not None:
+        say(f"Public key, for the receiver: {created.public_key}")
+
+
+@click.command()
+@ENDPOINT_ARGUMENT
+@click.option("--url", help="Where to send.")
+@click.option(
+    "--event",
+    "events",
+    multiple=True,
+    help="Instead of those that it has: license.created, license.* ….",
+    shell_complete=completion.event_types,
+)
+@click.option(
+    "--format",
+    "format_",
+    metavar="NAME",
+    help="Of its requests.",
+    shell_complete=completion.formats,
+)
+@click.option("--name", help="For people.")
+@click.option("--description", help="For people.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Sent along, beside the others that it has.",
+)
+@click.option("--remove-header", "removed", multiple=True, metavar="NAME", help="No longer sent.")
+@click.option("--user-agent", help="Instead of ours.")
+@_options
+@_timeout
+@_rate_limit
+@click.option(
+    "--ordered/--unordered", default=None, help="One after another, in the order of the events."
+)
+@click.option(
+    "--reset",
+    "resets",
+    multiple=True,
+    type=click.Choice(list(_DEFAULTS)),
+    help="Set it back to its default.",
+)
+@_force
+@with_appcontext
+@reports_errors
+def edit(
+    endpoint_id: str,
+    headers: tuple[str, ...],
+    removed: tuple[str, ...],
+    options: tuple[str, ...],
+    resets: tuple[str, ...],
+    force: bool,
+    **given: Any,
+) -> None:
+    """Change what is set of an endpoint; what is not named stays.
+
+    The secret is changed by: flask webhooks endpoints rotate
+    """
+    access = current_access()
+    before = queries.get_endpoint(access, endpoint_id)
+    changes = _plain_changes(given, resets)
+    if headers or removed:
+        changes["headers"] = _changed_headers(before, headers, removed)
+    if options:
+        changes["options"] = {**(before.endpoint.options or {}), **parse_options(options)}
+    if not changes:
+        raise Misuse("Name what to change, such as --url or --event; --help lists all of it.")
+    changes["dialect"] = changes.get("format") or before.endpoint.format
+    _update(access, before, changes, force)
+
+
+def _plain_changes(given: dict[str, Any], resets: tuple[str, ...]) -> EndpointChanges:
+    """Return the settings that have an option of their own, by the names of the action."""
+    changes: Any = {
+        "format" if name == "format_" else name: value
+        for name, value in given.items()
+        if value not in (None, ())
+    }
+    for name in resets:
+        if name.replace("-", "_") in changes:
+            raise Misuse(f"Give either --reset {name} or a value for it.")
+        changes[name.replace("-", "_")] = _DEFAULTS[name]
+    return changes  # type: ignore[no-any-return]
+
+
+def _changed_headers(
+    before: EndpointDetail, given: tuple[str, ...], removed: tuple[str, ...]
+) -> dict[str, str | None]:
+    """All headers that it is to have; ``None`` keeps the value of one."""
+    new = parse_headers(given)
+    known = {name.lower(): name for name in before.header_names or ()}
+    unknown = [name for name in removed if name.lower() not in known]
+    if unknown:
+        raise Misuse(f"It has no header {unknown[0]} to remove.")
+    replaced = {name.lower() for name in (*new, *removed)}
+    kept = {name: None for lower, name in known.items() if lower not in replaced}
+    return {**kept, **new}
+
+
+def _update(
+    access: Access, before: EndpointDetail, changes: EndpointChanges, allow_duplicate: bool
+) -> None:
+    try:
+        endpoint = actions.update_endpoint(
+            access, before.endpoint.id, allow_duplicate=allow_duplicate, **changes
+        )
+    except DuplicateEndpoint as error:
+        raise _equal(error) from error
+    was, now = EndpointObject.serialize(before.endpoint), EndpointObject.serialize(endpoint)
+    names = [name for name in was if was[name] != now[name] and name != "updated_at"]
+    if before.endpoint.headers_sealed != endpoint.headers_sealed:
+        names.append("headers")
+    if not names:
+        say(f"{endpoint.id} is so already: nothing was changed.")
+        return
+    say(f"Changed {endpoint.id}: {', '.join(names)}.")
+
+
+def _equal(error: DuplicateEndpoint) -> Failure:
+    return Failure(
+        f"The endpoint {error.endpoint_id} has the same URL, format and event types, so each event would "
+        "arrive there twice. Add --force if you want both."
+    )

@@ -1,0 +1,301 @@
+"""Commands for endpoints: list and show them, pause, resume and remove them, test them, and replace secrets."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import click
+from flask.cli import AppGroup
+
+from .. import actions, queries
+from ..access import Access
+from ..models import AT_REST, DeliveryState
+from ..queries.explanations import hold_text
+from ..serializers import EndpointDetailObject, EndpointRowObject, PublicKeyObject
+from . import completion
+from .failures import Failure, reports_errors
+from .options import ENDPOINT_ARGUMENT, ENDPOINT_STATE, HEALTH, JSON, TENANT, YES
+from .output import (
+    counted,
+    maybe_time,
+    plain,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+    shortened,
+    shown_time,
+)
+from .parsing import current_access, parse_json, within_tenant
+
+endpoints = AppGroup("endpoints", help="Where webhooks go.")
+
+
+@endpoints.command("list")
+@click.option("--search", help="A part of the name, description or URL.")
+@TENANT
+@ENDPOINT_STATE
+@HEALTH
+@JSON
+@reports_errors
+def list_endpoints(
+    search: str | None, tenant: str | None, state: str | None, health: str | None, as_json: bool
+) -> None:
+    """List the endpoints, newest first."""
+    access = within_tenant(current_access(), tenant)
+    rows = queries.list_endpoints(access, search, state=state, health=health)
+    if as_json:
+        print_json(EndpointRowObject.serialize(row) for row in rows)
+        return
+    filtered = search or tenant or state or health
+    print_table(
+        ("ID", "TENANT", "STATE", "FORMAT", "URL", "24 H", "PENDING", "HELD", "NAME"),
+        [
+            (
+                row.endpoint.id,
+                row.endpoint.tenant or "-",
+                row.condition,
+                row.endpoint.format,
+                row.endpoint.url_shown,
+                "-" if row.success_rate is None else f"{row.success_rate:.0%}",
+                counted(row.pending),
+                counted(row.held),
+                row.endpoint.name,
+            )
+            for row in rows
+        ],
+        "There are no such endpoints."
+        if filtered
+        else "There are no endpoints. Add one with: flask webhooks endpoints add URL",
+    )
+
+
+@endpoints.command("show")
+@ENDPOINT_ARGUMENT
+@JSON
+@reports_errors
+def show_endpoint(endpoint_id: str, as_json: bool) -> None:
+    """Show an endpoint: what is set, how it is doing, and what went wrong last."""
+    access = current_access()
+    detail = queries.get_endpoint(access, endpoint_id)
+    keys = queries.public_keys(access, detail.endpoint)
+    if as_json:
+        print_json(
+            EndpointDetailObject.serialize(
+                detail, public_keys=[PublicKeyObject.serialize(key) for key in keys]
+            )
+        )
+        return
+    _print_settings(detail, keys)
+    say()
+    _print_health(access, detail)
+
+
+def _print_settings(detail: queries.EndpointDetail, keys: tuple[queries.PublicKey, ...]) -> None:
+    endpoint = detail.endpoint
+    headers = (
+        "cannot be decrypted" if detail.header_names is None else ", ".join(detail.header_names)
+    )
+    print_fields(
+        [
+            ("Id", endpoint.id),
+            ("Name", endpoint.name),
+            ("Description", endpoint.description),
+            ("Tenant", endpoint.tenant or "the whole server"),
+            ("URL", detail.url or endpoint.url_shown),
+            ("Format", endpoint.format),
+            *((f"Option {name}", value) for name, value in (endpoint.options or {}).items()),
+            ("Events", "all" if endpoint.events is None else ", ".join(endpoint.events)),
+            ("Headers", headers),
+            ("User agent", endpoint.user_agent),
+            ("Timeout", None if endpoint.timeout is None else f"{endpoint.timeout:g} s"),
+            (
+                "Rate limit",
+                None if endpoint.rate_limit is None else f"{endpoint.rate_limit:g} a second",
+            ),
+            ("Order", "one after another" if endpoint.ordered else None),
+            *(("Secret", _until(end)) for end in detail.secrets_until),
+            *(("Public key", key.text) for key in keys),
+            ("Created", shown_time(endpoint.created_at)),
+            ("Changed", shown_time(endpoint.updated_at)),
+        ]
+    )
+
+
+def _print_health(access: Access, detail: queries.EndpointDetail) -> None:
+    endpoint, health = detail.endpoint, detail.health
+    rate = "no attempts" if detail.success_rate is None else f"{detail.success_rate:.1%} succeeded"
+    unreadable = "A secret, a header or the URL cannot be decrypted: see flask webhooks doctor"
+    print_fields(
+        [
+            ("State", detail.condition),
+            ("Since", maybe_time(endpoint.state_since)),
+            ("Reason", endpoint.state_reason),
+            ("By", endpoint.state_actor),
+            ("Trouble", unreadable if detail.unreadable else None),
+            ("Last 24 h", rate),
+            ("Pending", counted(detail.pending)),
+            ("Held", counted(detail.held)),
+            ("Last success", maybe_time(health.last_success_at)),
+            ("Last failure", maybe_time(health.last_failure_at)),
+            ("Failures in a row", health.consecutive_failures or None),
+            ("Failing since", maybe_time(health.failing_since)),
+            ("Waits", hold_text(health.hold_reason) if health.hold_until else None),
+            ("Waits until", maybe_time(health.hold_until)),
+            ("Last error", _last_error(access, detail)),
+        ]
+    )
+
+
+def _last_error(access: Access, detail: queries.EndpointDetail) -> str | None:
+    """Return the error of its newest failed attempt; ``None`` while all is well."""
+    if not detail.health.consecutive_failures:
+        return None
+    rows = queries.list_deliveries(access, detail.endpoint.id).items
+    errors = queries.last_errors(access, [row.delivery for row in rows])
+    tried = [row.delivery for row in rows if row.delivery.id in errors]
+    tried.sort(key=lambda delivery: delivery.last_attempt_at or delivery.created_at)
+    return errors[tried[-1].id] if tried else None
+
+
+def _until(end: datetime | None) -> str:
+    return "signs" if end is None else f"signs until {shown_time(end)}"
+
+
+@endpoints.command("rotate")
+@ENDPOINT_ARGUMENT
+@click.option(
+    "--overlap",
+    type=float,
+    default=24,
+    show_default=True,
+    metavar="HOURS",
+    help="For how long the old secret goes on signing, up to 168.",
+)
+@click.option("--secret", help="The receiver's own; default: a new one, printed once.")
+@click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
+@reports_errors
+def rotate_secret(endpoint_id: str, overlap: float, secret: str | None, key_pair: bool) -> None:
+    """Give an endpoint a new secret, and print it, this once."""
+    new = actions.rotate_secret(
+        current_access(),
+        endpoint_id,
+        overlap_seconds=overlap * 3600,
+        secret=secret,
+        key_pair=key_pair,
+    )
+    say(f"Public key, for the receiver: {new}" if key_pair else f"Secret, shown only now: {new}")
+
+
+@endpoints.command("end-overlap")
+@ENDPOINT_ARGUMENT
+@reports_errors
+def end_overlap(endpoint_id: str) -> None:
+    """Sign with the newest secret only, from now on: the receiver has it."""
+    ended = actions.end_overlap(current_access(), endpoint_id)
+    say("Only the newest secret signs now." if ended else "There was no overlap to end.")
+
+
+@endpoints.command("keys")
+@ENDPOINT_ARGUMENT
+@reports_errors
+def public_keys(endpoint_id: str) -> None:
+    """Print the public keys by which the receiver of an endpoint verifies."""
+    found = queries.public_keys(current_access(), endpoint_id)
+    for key in found:
+        until = "" if key.expires_at is None else f"  until {shown_time(key.expires_at)}"
+        say(f"{key.text}{until}")
+    if not found:
+        say("This endpoint signs by a shared secret; there is no public key.")
+
+
+@endpoints.command("pause")
+@ENDPOINT_ARGUMENT
+@click.option("--reason", default="", help="For people.")
+@reports_errors
+def pause(endpoint_id: str, reason: str) -> None:
+    """Send nothing until it is resumed; what comes is held."""
+    endpoint = actions.pause_endpoint(current_access(), endpoint_id, reason)
+    say(f"Paused {endpoint.id}. What comes is held until: flask webhooks endpoints resume")
+
+
+@endpoints.command("resume")
+@ENDPOINT_ARGUMENT
+@click.option(
+    "--held",
+    type=click.Choice(["send", "discard", "keep"]),
+    default="send",
+    show_default=True,
+    help="What to do with what was held.",
+)
+@reports_errors
+def resume(endpoint_id: str, held: str) -> None:
+    """Make a paused or disabled endpoint active again."""
+    endpoint = actions.resume_endpoint(current_access(), endpoint_id, held)
+    say(f"Resumed {endpoint.id}.")
+
+
+@endpoints.command("remove")
+@ENDPOINT_ARGUMENT
+@YES
+@reports_errors
+def remove(endpoint_id: str, yes: bool) -> None:
+    """Delete an endpoint and its secret; its history stays."""
+    access = current_access()
+    endpoint = queries.get_endpoint(access, endpoint_id).endpoint
+    name = plain(endpoint.name or endpoint.url_shown)
+    if not yes and not click.confirm(f"Delete {name}? What it is still owed is cancelled."):
+        return
+    actions.delete_endpoint(access, endpoint_id)
+    say(f"Deleted {endpoint_id}.")
+
+
+@endpoints.command("test")
+@ENDPOINT_ARGUMENT
+@click.option(
+    "--type",
+    "event_type",
+    help="An event type of the catalogue; default: what the format is tested with.",
+    shell_complete=completion.event_types,
+)
+@click.option("--data", "data_text", metavar="JSON", help="Default: the example of the type.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Wait for the answer; ends with status 1 unless it is success.",
+)
+@reports_errors
+def send_test(
+    endpoint_id: str, event_type: str | None, data_text: str | None, wait: float | None
+) -> None:
+    """Send a test event to one endpoint."""
+    access = current_access()
+    data = None if data_text is None else parse_json(data_text, "--data")
+    delivery = actions.send_test(access, endpoint_id, event_type, data)
+    say(f"Queued {delivery.id} ({delivery.event_type}).")
+    if wait is not None:
+        _wait_for(access, delivery.id, wait)
+
+
+def _wait_for(access: Access, delivery_id: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        detail = queries.get_delivery(access, delivery_id)
+        if detail.delivery.state in AT_REST:
+            break
+        if time.monotonic() >= end:
+            raise Failure(
+                f"No answer within {seconds:g} s: the delivery is {detail.delivery.state}. Is a worker "
+                "running? Start one with: flask webhooks worker"
+            )
+        time.sleep(min(0.1, max(end - time.monotonic(), 0)))
+    if detail.delivery.state != DeliveryState.SUCCEEDED:
+        last = detail.attempts[-1] if detail.attempts else None
+        why = (last and last.error) or detail.delivery.reason or "no attempt was made"
+        answer = " ".join(((last and last.response_body) or "").split())
+        said = f" It said: {shortened(answer)}" if answer else ""
+        raise Failure(f"The delivery {detail.delivery.state}: {plain(why)}{said}")
+    last = detail.attempts[-1]
+    say(f"Delivered: status {last.status} in {last.duration_ms or 0:.0f} ms.")

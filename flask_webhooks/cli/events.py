@@ -1,0 +1,180 @@
+"""Commands for events: list and show them, and say why an endpoint got one or did not."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import click
+from flask.cli import AppGroup, with_appcontext
+
+from .. import queries
+from ..access import find_endpoint
+from ..models import Event
+from ..queries.explanations import owed_text, routing_text
+from ..serializers import EventDetailObject, EventRowObject, RoutingObject
+from . import completion
+from .failures import reports_errors
+from .options import EVENT, JSON, LIMIT, SINCE, TENANT, TYPE, UNTIL
+from .output import (
+    print_fields,
+    print_json,
+    print_table,
+    say,
+    shown_time,
+    tell_of_more,
+)
+from .parsing import current_access, within_tenant
+
+events = AppGroup("events", help="What happened, and who it went to.")
+
+
+@events.command("list")
+@TYPE
+@TENANT
+@EVENT
+@SINCE
+@UNTIL
+@LIMIT
+@JSON
+@reports_errors
+def list_events(
+    event_type: str | None,
+    tenant: str | None,
+    event_id: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List events, newest first."""
+    page = queries.list_events(
+        within_tenant(current_access(), tenant),
+        event_type,
+        limit=limit,
+        since=since,
+        until=until,
+        id=event_id,
+    )
+    if as_json:
+        print_json(EventRowObject.serialize(row) for row in page.items)
+        return
+    print_table(
+        ("ID", "TYPE", "TENANT", "RECORDED", "DELIVERIES"),
+        [
+            (
+                row.event.id,
+                row.event.type,
+                row.event.tenant or "-",
+                shown_time(row.event.created_at),
+                _counts(row.deliveries),
+            )
+            for row in page.items
+        ],
+        "There are no such events.",
+    )
+    tell_of_more(page)
+
+
+@events.command("show")
+@click.argument("event_id")
+@JSON
+@reports_errors
+def show_event(event_id: str, as_json: bool) -> None:
+    """Show an event: its data, and who it went to."""
+    access = current_access()
+    detail = queries.get_event(access, event_id)
+    if as_json:
+        print_json(EventDetailObject.serialize(detail))
+        return
+    event = detail.event
+    print_fields(
+        [
+            ("Id", event.id),
+            ("Type", event.type),
+            ("Tenant", event.tenant or "none"),
+            ("Occurred", shown_time(event.occurred_at)),
+            ("Recorded", shown_time(event.created_at)),
+        ]
+    )
+    say()
+    say(json.dumps(event.data, indent=2, ensure_ascii=False))
+    say()
+    errors = queries.last_errors(access, [row.delivery for row in detail.deliveries])
+    print_table(
+        ("DELIVERY", "STATE", "ATTEMPTS", "STATUS", "ENDPOINT", "ERROR"),
+        [
+            (
+                row.delivery.id,
+                row.delivery.state,
+                row.delivery.attempt_count,
+                row.delivery.last_status or "-",
+                row.endpoint.name or row.endpoint.url_shown,
+                errors.get(row.delivery.id, ""),
+            )
+            for row in detail.deliveries
+        ],
+        f"No endpoint was owed it. See: flask webhooks why {event.id} ENDPOINT_ID",
+    )
+
+
+@click.command()
+@click.argument("event_id")
+@click.argument("endpoint_id", shell_complete=completion.endpoint_ids)
+@JSON
+@with_appcontext
+@reports_errors
+def why(event_id: str, endpoint_id: str, as_json: bool) -> None:
+    """Say why an endpoint got an event, or did not, and where its delivery stands."""
+    access = current_access()
+    detail = queries.get_event(access, event_id)
+    find_endpoint(access, endpoint_id, deleted=True)
+    [routing] = queries.explain_routing(access, detail, endpoint_id)
+    if as_json:
+        print_json(RoutingObject.serialize(routing))
+        return
+    _print_routing(detail.event, routing)
+    if routing.delivery is not None:
+        say()
+        errors = queries.last_errors(access, [routing.delivery])
+        delivery = routing.delivery
+        print_fields(
+            [
+                ("Delivery", delivery.id),
+                ("State", delivery.state),
+                ("Attempts", delivery.attempt_count),
+                ("Last status", delivery.last_status),
+                ("Last error", errors.get(delivery.id)),
+                ("Next attempt", None if delivery.due_at is None else shown_time(delivery.due_at)),
+            ]
+        )
+        say(f"All of it: flask webhooks deliveries show {delivery.id}")
+
+
+def _print_routing(event: Event, routing: queries.Routing) -> None:
+    """The reason, and the record that it follows from."""
+    say(routing_text(routing.why, event.type))
+    if routing.delivery is not None and routing.health is not None:
+        now = datetime.now(event.created_at.tzinfo)
+        say(" ".join(owed_text(routing.delivery, routing.endpoint, routing.health, now)))
+    say()
+    endpoint, change = routing.endpoint, routing.change
+    print_fields(
+        [
+            ("Event", f"{event.id} ({event.type}), recorded {shown_time(event.created_at)}"),
+            ("Its tenant", event.tenant or "none"),
+            ("Endpoint", f"{endpoint.id} {endpoint.name or endpoint.url_shown}"),
+            ("Its tenant", endpoint.tenant or "the whole server"),
+            ("Added", shown_time(endpoint.created_at)),
+            ("Deleted", None if endpoint.deleted_at is None else shown_time(endpoint.deleted_at)),
+            ("Subscribed then", "all" if routing.events is None else ", ".join(routing.events)),
+            (
+                "Changed after",
+                None if change is None else f"{shown_time(change.at)} by {change.actor}",
+            ),
+        ]
+    )
+
+
+def _counts(deliveries: dict[str, int]) -> str:
+    return ", ".join(f"{number} {state}" for state, number in sorted(deliveries.items())) or "none"

@@ -1,0 +1,94 @@
+"""``flask webhooks tail``: attempts as they are made."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from flask.cli import with_appcontext
+
+from .. import queries
+from ..delivery.outcome import Outcome
+from ..queries.following import NewAttempt
+from ..serializers import AttemptObject, to_json
+from .failures import reports_errors
+from .options import ENDPOINT, EVENT, JSON, TENANT, TYPE
+from .output import plain, say
+from .parsing import current_access, within_tenant
+
+#: Seconds between two looks.
+_PAUSE = 0.5
+
+
+@click.command()
+@ENDPOINT
+@TYPE
+@TENANT
+@EVENT
+@click.option("--failed", is_flag=True, help="Only those that did not succeed.")
+@click.option("--limit", type=click.IntRange(min=1), help="End after so many.")
+@JSON
+@with_appcontext
+@reports_errors
+def tail(
+    endpoint_id: str | None,
+    event_type: str | None,
+    tenant: str | None,
+    event_id: str | None,
+    failed: bool,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Show each new attempt as it is recorded, until stopped by Ctrl-C.
+
+    With --json an object on each line. Where more than a thousand are made at once, or an old backlog is sent, some
+    may be left out.
+    """
+    access = within_tenant(current_access(), tenant)
+    follower = queries.Follower(access, endpoint_id, event_type, event_id=event_id)
+    left = limit
+    say("Waiting for attempts. Ctrl-C ends this.", err=True)
+    try:
+        while True:
+            for item in follower.look():
+                if failed and item.attempt.outcome == Outcome.SUCCEEDED:
+                    continue
+                say(to_json(_members(item)) if as_json else _line(item))
+                if left is not None:
+                    left -= 1
+                    if not left:
+                        return
+            time.sleep(_PAUSE)
+    except KeyboardInterrupt:
+        return
+
+
+def _line(item: NewAttempt) -> str:
+    attempt, delivery, endpoint = item.attempt, item.delivery, item.endpoint
+    status = "-" if attempt.status is None else str(attempt.status)
+    took = "" if attempt.duration_ms is None else f"{attempt.duration_ms:.0f} ms"
+    parts = (
+        f"{attempt.started_at:%H:%M:%S}",
+        f"{attempt.outcome:10}",
+        f"{status:>3}",
+        f"{took:>8}",
+        f"{delivery.event_type}",
+        f"{delivery.id} #{attempt.number}",
+        endpoint.name or endpoint.url_shown,
+        attempt.error or "",
+    )
+    return "  ".join(plain(part) for part in parts).rstrip()
+
+
+def _members(item: NewAttempt) -> dict[str, object]:
+    members = AttemptObject.serialize(item.attempt)
+    for name in ("request_headers", "request_body", "response_headers", "response_body"):
+        del members[name]
+    return {
+        "delivery_id": item.delivery.id,
+        "event_id": item.delivery.event_id,
+        "event_type": item.delivery.event_type,
+        "endpoint_id": item.endpoint.id,
+        "tenant": item.delivery.tenant,
+        **members,
+    }

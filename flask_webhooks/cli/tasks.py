@@ -1,0 +1,142 @@
+"""Tasks, which are long jobs over many deliveries or events: start, list, watch and stop them."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from flask.cli import AppGroup
+
+from .. import actions, queries
+from ..access import Access
+from ..bulk.selection import OF_EVENTS, TaskFilter
+from ..models import EndpointState, TaskKind, TaskState
+from ..serializers import TaskObject
+from .failures import Failure, reports_errors
+from .options import ENDPOINT, JSON, LIMIT, TENANT
+from .output import plain, print_json, print_table, say, shown_time, tell_of_more
+from .parsing import current_access, within_tenant
+
+#: Seconds between two looks at a task.
+_PAUSE = 0.5
+
+tasks = AppGroup("tasks", help="Long jobs over many deliveries or events: how far they are.")
+
+
+def start(
+    kind: TaskKind,
+    endpoint_id: str | None,
+    wanted: TaskFilter,
+    *,
+    dry_run: bool,
+    yes: bool,
+    wait: bool,
+) -> None:
+    """Say how many there are, ask, and start the task.
+
+    :param wait: show its progress until it is over.
+    """
+    access = current_access()
+    seen = queries.preview_task(access, kind, endpoint_id, **wanted)
+    noun = noun_of(kind)
+    line = f"{seen.text} {noun}"
+    if seen.oldest is not None and seen.newest is not None:
+        line += f", from {shown_time(seen.oldest)} to {shown_time(seen.newest)}"
+    say(f"{line}.")
+    since = wanted.get("since")
+    if seen.history_since is not None and since is not None and since < seen.history_since:
+        say(f"The history begins at {shown_time(seen.history_since)}.")
+    if not seen.count and not seen.more:
+        return
+    inactive = seen.endpoint is not None and seen.endpoint.state != EndpointState.ACTIVE
+    if inactive and kind != TaskKind.CANCEL:
+        assert seen.endpoint is not None
+        say(f"The endpoint is {seen.endpoint.state}: they are held until it is resumed.")
+    if dry_run or not (yes or click.confirm(f"{kind.capitalize()} them?")):
+        return
+    task = actions.start_task(access, kind, endpoint_id, **wanted)
+    say(f"Started {task.id}. See: flask webhooks tasks list")
+    if wait:
+        show_progress(access, task.id)
+
+
+def show_progress(access: Access, task_id: str) -> None:
+    """Show a bar until a task is over.
+
+    :raises Failure: it was stopped, or has failed.
+    """
+    row = queries.get_task(access, task_id)
+    noun = noun_of(row.task.kind)
+    with click.progressbar(length=1000, label=f"{row.task.kind.capitalize()}") as bar:
+        while not row.ended:
+            bar.update(round((row.progress or 0) * 1000) - bar.pos)
+            time.sleep(_PAUSE)
+            row = queries.get_task(access, task_id)
+        bar.update(round((row.progress or 0) * 1000) - bar.pos)
+    task = row.task
+    if task.state != TaskState.FINISHED:
+        why = f": {plain(task.error)}" if task.error else "."
+        raise Failure(f"{task.id} was {task.state} after {task.done:,} {noun}{why}")
+    say(f"Finished: {task.done:,} {noun}.")
+
+
+@tasks.command("list")
+@ENDPOINT
+@TENANT
+@click.option("--unfinished", is_flag=True, help="Only those that are not over.")
+@LIMIT
+@JSON
+@reports_errors
+def list_tasks(
+    endpoint_id: str | None, tenant: str | None, unfinished: bool, limit: int, as_json: bool
+) -> None:
+    """List tasks with their progress, newest first."""
+    access = within_tenant(current_access(), tenant)
+    page = queries.list_tasks(access, endpoint_id, unfinished=unfinished, limit=limit)
+    if as_json:
+        print_json(TaskObject.serialize(row) for row in page.items)
+        return
+    print_table(
+        ("ID", "KIND", "STATE", "DONE", "OF", "BY", "STARTED", "ENDPOINT", "ERROR"),
+        [
+            (
+                row.task.id,
+                row.task.kind,
+                row.task.state,
+                row.task.done,
+                "?" if row.task.total is None else row.task.total,
+                row.task.actor,
+                shown_time(row.task.created_at),
+                row.task.endpoint_id or "all",
+                row.task.error or "",
+            )
+            for row in page.items
+        ],
+        "There are no tasks.",
+    )
+    tell_of_more(page)
+
+
+@tasks.command("watch")
+@click.argument("task_id")
+@reports_errors
+def watch_task(task_id: str) -> None:
+    """Show the progress of a task until it is over.
+
+    Ends with status 1 if it was stopped or has failed. Ctrl-C ends the watching, not the task.
+    """
+    show_progress(current_access(), task_id)
+
+
+@tasks.command("stop")
+@click.argument("task_id")
+@reports_errors
+def stop_task(task_id: str) -> None:
+    """Stop a task; what it has done stays done."""
+    task = actions.stop_task(current_access(), task_id)
+    say(f"Stopped {task.id} after {task.done:,} {noun_of(task.kind)}.")
+
+
+def noun_of(kind: str) -> str:
+    """The noun for what a task of this kind works on."""
+    return "events" if kind in OF_EVENTS else "deliveries"

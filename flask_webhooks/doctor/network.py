@@ -1,0 +1,129 @@
+"""This machine, and the way from it to receivers."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from .. import queries
+from ..access import Access
+from ..addresses import NetworkPolicy
+from ..delivery import machine
+from ..models import EndpointState
+from .findings import Area, Finding
+
+_MACHINE = Area("machine")
+_RECEIVERS = Area("receivers")
+#: Endpoints among which destinations are looked for, and destinations that are tried.
+_LOOKED_AT, _TRIED = 200, 10
+#: Seconds for a connection with its TLS handshake, and for all of them.
+_TIMEOUT, _PATIENCE = 5.0, 12.0
+
+
+@dataclass(slots=True)
+class _Try:
+    """A destination, and why it cannot be reached; ``None`` where it can."""
+
+    host: str
+    port: int
+    encrypted: bool
+    error: str | None = "no answer in time"
+
+
+def examine_machine(concurrency: int) -> Iterator[Finding]:
+    """Look at certificates, routes and file descriptors, as a worker does at its start."""
+    troubles = machine.troubles(concurrency)
+    for trouble in troubles:
+        text, _, advice = trouble.partition(". ")
+        yield _MACHINE.problem(
+            f"{text}.", "A worker on this machine delivers nothing, or less.", advice
+        )
+    if not troubles:
+        yield _MACHINE.ok("Certificates of authorities, a route and file descriptors are there.")
+
+
+def examine_receivers(access: Access) -> Iterator[Finding]:
+    """Connect to where the newest active endpoints are, from this machine; nothing is sent."""
+    tries = _destinations(access)
+    if not tries:
+        yield _RECEIVERS.ok("There is no active endpoint whose server could be tried.")
+        return
+    policy = access.state.policy
+    threads = [threading.Thread(target=_try, args=(item, policy), daemon=True) for item in tries]
+    for thread in threads:
+        thread.start()
+    # A resolver that hangs is not waited for.
+    end = time.monotonic() + _PATIENCE
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    failed = [item for item in tries if item.error is not None]
+    if len(failed) < len(tries):
+        reached = len(tries) - len(failed)
+        yield _RECEIVERS.ok(f"{reached} of {len(tries)} servers of endpoints can be reached.")
+        for item in failed:
+            yield _RECEIVERS.warning(
+                f"{item.host}:{item.port} cannot be reached: {item.error}.",
+                "Deliveries to it fail and are tried again.",
+                "It may be the customer's matter: flask webhooks endpoints list --health failing",
+            )
+        return
+    named = ", ".join(f"{item.host}:{item.port} ({item.error})" for item in failed)
+    yield _RECEIVERS.problem(
+        f"None of {len(tries)} servers of endpoints can be reached from this machine: {named}.",
+        "Where a worker runs here, it delivers nothing.",
+        "Check name servers, firewall and routes of this machine; webhooks use no proxy.",
+    )
+
+
+def _destinations(access: Access) -> list[_Try]:
+    found: dict[tuple[str, int], _Try] = {}
+    for endpoint in queries.find_endpoints(access, limit=_LOOKED_AT):
+        if endpoint.state != EndpointState.ACTIVE or len(found) == _TRIED:
+            continue
+        try:
+            url = urlsplit(endpoint.url_shown)
+            port = url.port or (443 if url.scheme == "https" else 80)
+        except ValueError:
+            continue
+        if url.hostname:
+            found.setdefault((url.hostname, port), _Try(url.hostname, port, url.scheme == "https"))
+    return list(found.values())
+
+
+def _try(item: _Try, policy: NetworkPolicy) -> None:
+    try:
+        item.error = _connect(item, policy)
+    except ssl.SSLCertVerificationError as error:
+        item.error = f"its certificate is not valid ({error.verify_message})"
+    except socket.gaierror as error:
+        item.error = f"the name does not resolve ({error.strerror})"
+    except TimeoutError:
+        item.error = f"no answer within {_TIMEOUT:g} s"
+    except (OSError, UnicodeError) as error:
+        item.error = getattr(error, "strerror", None) or type(error).__name__
+
+
+def _connect(item: _Try, policy: NetworkPolicy) -> str | None:
+    """Connect to the first address that webhooks may be sent to; returns why there is none."""
+    refused = policy.port_refusal(item.port)
+    if refused is not None:
+        return refused
+    for family, kind, protocol, _, target in socket.getaddrinfo(
+        item.host, item.port, type=socket.SOCK_STREAM
+    ):
+        refused = policy.refusal(str(target[0]))
+        if refused is not None:
+            continue
+        with socket.socket(family, kind, protocol) as connection:
+            connection.settimeout(_TIMEOUT)
+            connection.connect(target)
+            if item.encrypted:
+                context = ssl.create_default_context()
+                context.wrap_socket(connection, server_hostname=item.host).close()
+        return None
+    return f"webhooks are not sent to its address: {refused}"

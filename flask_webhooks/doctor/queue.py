@@ -1,0 +1,161 @@
+"""Redis, and who works there: rights and mode, workers and scheduler, and what is late."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import redis
+
+from .. import queries
+from ..access import Access
+from ..delivery.machine import ADVICE
+from ..health import Hold
+from ..queries.engine import EngineReport, ask
+from ..queries.explanations import hold_text
+from ..queries.system import silence
+from ..wakeup.redis_trouble import explain
+from ..wakeup.worker_queue import WorkerQueue
+from .findings import Area, Finding
+
+_REDIS = Area("redis")
+_WORKERS = Area("workers")
+#: The oldest that has all that our scripts call (LPOS).
+_OLDEST = (6, 0, 6)
+#: Old events that are kept for longer than this are not removed any more.
+_GRACE = timedelta(days=2)
+
+
+class Queue:
+    """What Redis says."""
+
+    def __init__(self, worker_queue: WorkerQueue) -> None:
+        self.worker_queue = worker_queue
+        #: The time by its clock, and what RQ knows; ``None`` where Redis cannot be used.
+        self.time: datetime | None = None
+        self.engine: EngineReport | None = None
+
+    def examine(self) -> Iterator[Finding]:
+        """Look at Redis as web processes and workers use it."""
+        with contextlib.closing(self.worker_queue.connect()) as client:
+            try:
+                yield from self._examine(client)
+            except (redis.RedisError, OSError) as error:
+                trouble = explain(error)
+                yield _REDIS.problem(
+                    f"{trouble.kind.title.rstrip('.')}: {trouble.cause}.",
+                    "Events are recorded, and nothing is lost; but workers are not woken, and none can start.",
+                    str(trouble.kind.advice)
+                    if trouble.answered
+                    else "Start it, or set WEBHOOKS_REDIS_URL.",
+                )
+
+    def _examine(self, client: redis.Redis) -> Iterator[Finding]:
+        self.worker_queue.check(client)
+        seconds, microseconds = client.time()
+        self.time = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+        self.engine = ask(self.worker_queue, client)
+        info = client.info()
+        version, mode = info.get("redis_version", "?"), info.get("redis_mode", "?")
+        yield _REDIS.ok(f"Redis {version} answers ({mode}, {info.get('role', '?')}).")
+        yield from _version(version)
+        self._use_as_workers(client)
+        yield _REDIS.ok("The user has the rights that web processes and workers need.")
+        policy = info.get("maxmemory_policy", "noeviction")
+        if info.get("maxmemory") and str(policy).startswith("allkeys"):
+            yield _REDIS.warning(
+                f"Redis throws keys away when its memory is full (maxmemory-policy {policy}).",
+                "Wake-ups may be lost. Nothing else is, but deliveries then wait for a sweep.",
+                "Set maxmemory-policy to noeviction or volatile-lru, or use a Redis of its own.",
+            )
+
+    def _use_as_workers(self, client: redis.Redis) -> None:
+        """Wait for a key, and listen on a channel, as RQ's workers do.
+
+        :raises redis.RedisError: that is refused.
+        """
+        client.blpop([self.worker_queue.keys.check + ":doctor"], timeout=0.01)
+        with contextlib.closing(client.pubsub()) as channel:  # type: ignore[no-untyped-call]
+            channel.subscribe(self.worker_queue.queue(client).key + ":doctor")
+            channel.get_message(timeout=1.0)
+
+
+def _version(text: object) -> Iterator[Finding]:
+    with contextlib.suppress(ValueError):
+        if tuple(int(part) for part in str(text).split(".")[:3]) < _OLDEST:
+            yield _REDIS.problem(
+                f"Redis {text} is too old.",
+                "It lacks LPOS, so that workers are not woken.",
+                f"Use Redis {'.'.join(map(str, _OLDEST))} or newer, or Valkey.",
+            )
+
+
+def examine_workers(access: Access, engine: EngineReport | None) -> Iterator[Finding]:
+    """Look for who delivers, and for what is late."""
+    report = queries.health(access)
+    settings = access.state.settings
+    limit = timedelta(seconds=silence(settings.sweep_interval))
+    seen = report.alive_at is not None and report.now - report.alive_at <= limit
+    if engine is not None and engine.suspended:
+        yield _WORKERS.problem(
+            f"The queue {engine.queue!r} is suspended.",
+            "Workers take no jobs, from it or any other.",
+            "Go on with: rq resume",
+        )
+    if seen or (engine is not None and engine.workers):
+        number = "" if engine is None else f" RQ knows {engine.workers} for this queue."
+        yield _WORKERS.ok(f"A worker is running.{number}")
+    elif engine is not None or report.alive_at is None:
+        # One that waits for Redis gives no sign.
+        last = (
+            "never"
+            if report.last_seen_at is None
+            else f"last at {report.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        yield _WORKERS.problem(
+            f"No worker is running; one was seen {last}.",
+            f"Nothing is delivered. {report.due:,} deliveries are due.",
+            "Start one with: flask webhooks worker",
+        )
+    if engine is not None and engine.workers and not engine.scheduler and not seen:
+        yield _WORKERS.problem(
+            "No scheduler is running.",
+            "Retries wait until something else is sent.",
+            "Start a worker with: flask webhooks worker, or give yours --with-scheduler.",
+        )
+    elif engine is not None and engine.scheduler:
+        yield _WORKERS.ok("RQ's scheduler is running.")
+    if engine is not None and engine.failed:
+        yield _WORKERS.warning(
+            f"{engine.failed} jobs have failed in the last day.",
+            "A drain fails only if something is wrong with us or with the database. Others took its work over.",
+            f"Read the log of the workers, and: rq info {engine.queue}",
+        )
+    yield from _late(access, report)
+
+
+def _late(access: Access, report: queries.HealthReport) -> Iterator[Finding]:
+    overdue = queries.readiness(access.state).overdue
+    if overdue is not None:
+        yield _WORKERS.problem(
+            f"A delivery is overdue for {overdue:.0f} s, and nothing was sent to its endpoint meanwhile.",
+            f"{report.due:,} deliveries are due. Workers do not keep up, or do not work.",
+            "Read the log of the workers; if they are busy, start more of them.",
+        )
+    else:
+        yield _WORKERS.ok(f"Nothing is overdue; {report.due:,} deliveries are due.")
+    if report.trouble is not None:
+        yield _WORKERS.problem(
+            str(hold_text(report.trouble)),
+            "A worker has found trouble on its own machine. No attempt is spent meanwhile.",
+            ADVICE[Hold(report.trouble)],
+        )
+    kept = timedelta(days=access.state.settings.retention_days)
+    if report.history_since is not None and report.now - report.history_since > kept + _GRACE:
+        yield _WORKERS.warning(
+            f"The oldest event is from {report.history_since:%Y-%m-%d}.",
+            f"Events are to be removed after {kept.days} days (WEBHOOKS_RETENTION_DAYS). Workers remove them while "
+            "they run, but for what is still owed.",
+            "See flask webhooks tasks list; remove them now with: flask webhooks prune",
+        )

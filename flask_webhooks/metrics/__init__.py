@@ -1,0 +1,5 @@
+"""Metrics for Prometheus; needs ``pip install 'Flask-Webhooks[prometheus]'``."""
+
+from .collector import Collector
+
+__all__ = ["Collector"]

@@ -1,0 +1,130 @@
+"""Why a delivery stands where it stands, and why an endpoint has an event or not, in sentences for people.
+
+English, with what they are made of: pages translate them, commands print them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ..models import ON_DEMAND, Delivery, Endpoint, EndpointHealth, Trigger
+from ..texts import Text, word
+
+
+def reason_text(reason: str | None, trigger: str = "") -> Text:
+    """Why a delivery is at rest without success; empty where there is nothing to say.
+
+    :param trigger: why its last attempt was made.
+    """
+    if reason == "exhausted" and trigger == "test":
+        return Text("A test is tried only once. Resend it as often as you like.")
+    words = {
+        "exhausted": Text("Every attempt of the retry schedule has failed."),
+        "gone": Text(
+            "The receiver wants no more events: it answered 410 Gone, or refuses for good."
+        ),
+        "blocked": Text("The endpoint's address is one that webhooks may not be sent to."),
+        "interrupted": Text("Our worker was stopped in the middle of it too many times."),
+        "endpoint_deleted": Text("The endpoint was deleted."),
+        "cancelled": Text("Someone cancelled it."),
+        "discarded": Text("It was discarded when the endpoint was resumed."),
+    }
+    return words.get(reason or "") or word(reason or "")
+
+
+def hold_text(reason: str | None) -> Text:
+    """Why nothing is sent to an endpoint for a while."""
+    words = {
+        "retry_after": Text("The receiver asked for a pause (429 or Retry-After)."),
+        "failing": Text("It keeps failing, so it is tried only now and then."),
+        "unreadable_secret": Text("Its secret, a header or its URL cannot be decrypted."),
+        "unknown_format": Text("The application no longer has its format."),
+        "no_dns": Text("Our name server does not answer, so everything waits."),
+        "no_certificates": Text(
+            "We have no certificates to verify others by, so everything waits."
+        ),
+        "no_descriptors": Text("Our worker can open no more connections, so everything waits."),
+        "no_route": Text("Our worker has no network, so everything waits."),
+    }
+    return words.get(reason or "") or word(reason or "")
+
+
+def held_text(state: str) -> Text:
+    """Why a delivery is held, and what releases it.
+
+    :param state: the endpoint's.
+    """
+    match state:
+        case "paused":
+            return Text("It is held, because the webhook is paused. Resume the webhook to send it.")
+        case "disabled":
+            return Text(
+                "It is held, because the webhook is disabled. Resume the webhook to send it."
+            )
+        case _:
+            return Text("It went on being held when the webhook was resumed. Resend it by hand.")
+
+
+def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool:
+    """Return ``True`` if it waits for its endpoint, which gets nothing for a while but what a person asked for."""
+    until = health.hold_until
+    return until is not None and until > now and delivery.trigger not in ON_DEMAND
+
+
+def limited(health: EndpointHealth, now: datetime) -> bool:
+    """Return ``True`` if a limit lets nothing through to an endpoint yet."""
+    return health.wait_until is not None and health.wait_until > now
+
+
+def owed_text(
+    delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime
+) -> list[Text]:
+    """Where the delivery of an event to an endpoint stands, and what it waits for, in a sentence or two."""
+    match delivery.state:
+        case "succeeded":
+            return [Text("The receiver has it.")]
+        case "sending":
+            return [Text("It is being sent right now.")]
+        case "held":
+            return [held_text(endpoint.state)]
+        case "pending" if held_back(delivery, health, now):
+            return [Text("It waits for the webhook."), hold_text(health.hold_reason)]
+        case "pending" if limited(health, now):
+            return [
+                Text(
+                    "It waits for its turn: a limit of the webhook or of its destination lets no more through."
+                )
+            ]
+        case "pending" if delivery.attempt_count and delivery.trigger == Trigger.RETRY:
+            return [Text("An attempt has failed; it is tried again by itself.")]
+        case "pending" if endpoint.ordered:
+            return [Text("It waits for its turn: the webhook takes one delivery after the other.")]
+        case "pending" if endpoint.rate_limit is not None:
+            return [Text("It waits for its turn: the webhook has a rate limit.")]
+        case "pending":
+            return [Text("It is queued, and goes out as soon as a worker has time.")]
+        case _:
+            return [reason_text(delivery.reason, delivery.trigger)]
+
+
+def routing_text(why: str, event_type: str) -> Text:
+    """Why an endpoint has not got an event, and what to do about it."""
+    words = {
+        "owed": Text("There is a delivery to it."),
+        "test": Text("It was a test event, sent by hand to one webhook only."),
+        "other_tenant": Text("The event belongs to another tenant than the webhook."),
+        "without_tenant": Text(
+            "The event was sent without a tenant, so only webhooks of the whole server get it."
+        ),
+        "added_later": Text("The webhook did not exist yet when the event was recorded."),
+        "deleted": Text("The webhook had been deleted before."),
+        "not_subscribed": Text(
+            "The webhook was not subscribed to %(type)s. Add it to the webhook's events to get it in future.",
+            type=event_type,
+        ),
+        "subscribed_later": Text(
+            "The webhook was subscribed to %(type)s only afterwards.", type=event_type
+        ),
+        "removed": Text("The webhook was subscribed, but its delivery is no longer kept."),
+    }
+    return words.get(why) or word(why)

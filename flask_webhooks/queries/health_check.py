@@ -1,0 +1,188 @@
+"""The health check: do webhooks work at the moment? A load balancer or a monitor may ask each second.
+
+Nothing here takes long, whatever hangs: the check runs in a thread of its own, callers wait for it together, and
+its answer is good for a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from datetime import timedelta
+
+import redis
+import sqlalchemy as sa
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
+
+from ..access import system_access
+from ..columns import utc_now
+from ..errors import WebhooksError
+from ..logs import log_failure
+from ..models import DeliveryState, EndpointState
+from ..state import State
+from ..wakeup.redis_trouble import explain
+from ..wakeup.worker_queue import WorkerQueue
+from .pages import literal
+
+logger = logging.getLogger("flask_webhooks")
+
+#: Seconds that an answer is good for.
+FRESH = 1.0
+#: Seconds that a caller waits for a check, from its start.
+PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """The reasons why webhooks do not work; all is well where each is ``None``."""
+
+    #: What is wrong with the database, and with Redis.
+    database: str | None = None
+    redis: str | None = None
+    #: Seconds for which a delivery is overdue, where that is longer than ``WEBHOOKS_HEALTH_OVERDUE``.
+    overdue: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Nothing is wrong."""
+        return self.database is None and self.redis is None and self.overdue is None
+
+
+def readiness(state: State) -> Readiness:
+    """Check database, Redis and overdue deliveries; the answer may be `FRESH` seconds old.
+
+    It needs no access: it tells nothing of any tenant, and a balancer has none.
+    """
+    checks = _checks.setdefault(state.worker_queue, {})
+    # A fork has a copy of the lock, maybe held, but not the thread.
+    check = checks.get(os.getpid())
+    if check is None:
+        checks.clear()
+        check = checks.setdefault(os.getpid(), _Check(state))
+    return check.answer()
+
+
+class _Run:
+    """One check, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.ended = threading.Event()
+        #: What is asked at the moment.
+        self.stage = "redis"
+        self.found = Readiness()
+
+
+class _Check:
+    """The checks of one process: one at a time, however many ask and whatever hangs."""
+
+    def __init__(self, state: State) -> None:
+        # The application's queue is the key under which this is kept, and must not be held by it.
+        self._state = weakref.ref(state)
+        self._lock = threading.Lock()
+        self._run: _Run | None = None
+
+    def answer(self) -> Readiness:
+        with self._lock:
+            run = self._run
+            if run is None or (run.ended.is_set() and time.monotonic() - run.began >= FRESH):
+                run = self._run = _Run()
+                self._start(run)
+        if run.ended.wait(max(0.0, run.began + PATIENCE - time.monotonic())):
+            return run.found
+        silence = f"no answer within {PATIENCE:g} s"
+        return Readiness(redis=silence) if run.stage == "redis" else Readiness(database=silence)
+
+    def _start(self, run: _Run) -> None:
+        state = self._state()
+        assert state is not None
+        if isinstance(state.engine.pool, SingletonThreadPool | StaticPool):
+            # An in-memory SQLite, whose only connection is this thread's.
+            _look(state, run)
+            return
+        threading.Thread(
+            target=_look, args=(state, run), name="flask-webhooks-health", daemon=True
+        ).start()
+
+
+def _look(state: State, run: _Run) -> None:
+    trouble_of_redis = trouble_of_database = late = None
+    try:
+        trouble_of_redis = _trouble_of_redis(state.worker_queue)
+        run.stage = "database"
+        late = _late(state)
+    except WebhooksError as error:
+        trouble_of_database = error.message
+    except Exception as error:
+        log_failure(logger, "The health check failed", error=error)
+        if run.stage == "redis":
+            trouble_of_redis = type(error).__name__
+        else:
+            trouble_of_database = type(error).__name__
+    limit = state.settings.health_overdue
+    overdue = late if late is not None and limit is not None and late > limit else None
+    run.found = Readiness(trouble_of_database, trouble_of_redis, overdue)
+    run.ended.set()
+
+
+def _trouble_of_redis(worker_queue: WorkerQueue) -> str | None:
+    with contextlib.closing(worker_queue.connect()) as client:
+        try:
+            worker_queue.check(client)
+        except (redis.RedisError, OSError) as error:
+            return str(explain(error))
+    return None
+
+
+def _late(state: State) -> float | None:
+    """Seconds for which the oldest delivery is due that is a worker's fault; ``None`` where none is due.
+
+    Not that of an endpoint to which something was sent meanwhile: it takes no more, or no faster.
+    """
+    models = state.models
+    table, endpoint, health = models.Delivery, models.Endpoint, models.EndpointHealth
+    with system_access(state, "health").read() as session:
+        now = session.execute(sa.select(utc_now())).scalar_one()
+        limit = state.settings.health_overdue
+        if limit is None:
+            return None
+        before = now - timedelta(seconds=limit)
+        # The first due one of each endpoint is one look into the index, however many there are.
+        first = (
+            sa.select(sa.func.min(table.due_at))
+            .where(
+                table.state == literal(DeliveryState.PENDING),
+                table.due_at <= before,
+                table.endpoint_id == endpoint.id,
+            )
+            .correlate(endpoint)
+            .scalar_subquery()
+        )
+        firsts = (
+            sa.select(first.label("due_at"))
+            .select_from(endpoint)
+            .join(health, health.endpoint_id == endpoint.id)
+            .where(
+                endpoint.deleted_at.is_(None),
+                endpoint.state == EndpointState.ACTIVE,
+                *(
+                    sa.or_(column.is_(None), column <= now)
+                    for column in (health.hold_until, health.wait_until)
+                ),
+                *(
+                    sa.or_(column.is_(None), column <= before)
+                    for column in (health.last_success_at, health.last_failure_at)
+                ),
+            )
+            .subquery()
+        )
+        oldest = session.scalar(sa.select(sa.func.min(firsts.c.due_at)))
+    return None if oldest is None else float((now - oldest).total_seconds())
+
+
+_checks: weakref.WeakKeyDictionary[WorkerQueue, dict[int, _Check]] = weakref.WeakKeyDictionary()

@@ -1,0 +1,101 @@
+"""Read the values of all metrics that are in the database. Fast at any size of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..access import Access
+from ..counters import Key, add_up, counters
+from ..models import EndpointState
+from .system import HealthReport, health
+
+#: The most rows of `Metrics.recent`.
+MOST_LABELLED = 100
+#: An active endpoint that fails, among the states of endpoints.
+FAILING = "failing"
+#: Labels that rows of `Metrics.recent` can have.
+METRIC_LABELS = ("endpoint", "tenant")
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Attempts of the last 24 hours, of an endpoint or a tenant."""
+
+    #: The values of the labels that were asked for; the whole server's tenant is empty.
+    labels: tuple[str, ...]
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """One look at the database."""
+
+    health: HealthReport
+    #: By name and labels, as `counters` writes them.
+    totals: dict[Key, float]
+    #: Endpoints by state, `FAILING` apart from those that are active.
+    endpoints: dict[str, int]
+    #: Those with the most failures first, at most `MOST_LABELLED`.
+    recent: list[Recent] = field(default_factory=list)
+
+
+def read_metrics(access: Access, labels: Collection[str] = ()) -> Metrics:
+    """Read everything that is told of the database.
+
+    :param labels: of `METRIC_LABELS`, by which attempts of the last 24 hours are grouped.
+    :raises Forbidden: not allowed to ``view``.
+    """
+    report = health(access)
+    table = access.state.models.Metric
+    with access.read() as session:
+        totals: dict[Key, float] = {}
+        if counters(access.state).exist(session.connection()):
+            rows = session.execute(sa.select(table.name, table.labels, table.value)).all()
+            totals = add_up((name, encoded, value) for name, encoded, value in rows)
+        endpoints = {state: int(count) for state, count in session.execute(_endpoints(access))}
+        recent: list[Recent] = []
+        if labels:
+            recent = [
+                Recent(tuple(value or "" for value in values), int(succeeded), int(failed))
+                for *values, succeeded, failed in session.execute(_recent(access, labels, report))
+            ]
+    return Metrics(report, totals, endpoints, recent)
+
+
+def _endpoints(access: Access) -> sa.Select[Any]:
+    models = access.state.models
+    endpoint, its_health = models.Endpoint, models.EndpointHealth
+    fails = sa.and_(endpoint.state == EndpointState.ACTIVE, its_health.probe_interval.is_not(None))
+    state = sa.case((fails, FAILING), else_=endpoint.state).label("state")
+    return (
+        sa.select(state, sa.func.count())
+        .join(its_health, its_health.endpoint_id == endpoint.id)
+        .where(endpoint.deleted_at.is_(None), access.scope(endpoint.tenant))
+        .group_by(state)
+    )
+
+
+def _recent(access: Access, labels: Collection[str], report: HealthReport) -> sa.Select[Any]:
+    models = access.state.models
+    table, endpoint = models.Statistic, models.Endpoint
+    columns = {"endpoint": endpoint.id, "tenant": endpoint.tenant}
+    chosen: list[Any] = [columns[label] for label in labels]
+    succeeded, failed = sa.func.sum(table.succeeded), sa.func.sum(table.failed)
+    return (
+        sa.select(*chosen, succeeded, failed)
+        .join(endpoint, endpoint.id == table.endpoint_id)
+        .where(
+            table.hour > report.now - timedelta(hours=24),
+            endpoint.deleted_at.is_(None),
+            access.scope(endpoint.tenant),
+        )
+        .group_by(*chosen)
+        .order_by(failed.desc(), succeeded.desc(), *chosen)
+        .limit(MOST_LABELLED)
+    )

@@ -1,0 +1,72 @@
+"""What programs are shown of each thing, by the API and by commands with ``--json``: one definition each.
+
+Nothing here is a secret: those are only in answers that make one.
+"""
+
+from .base import JsonObject, Member, member, one_of, to_json
+from .catalog import EventTypeObject, ExampleObject, FormatObject
+from .deliveries import (
+    AttemptObject,
+    DeliveryDetailObject,
+    DeliveryObject,
+    DeliveryRowObject,
+    EventDetailObject,
+    EventRowObject,
+    RoutingObject,
+)
+from .endpoints import (
+    CreatedEndpointObject,
+    DeletedObject,
+    EndedOverlapObject,
+    EndpointDetailObject,
+    EndpointObject,
+    EndpointRowObject,
+    PublicKeyObject,
+    QuotaObject,
+    RotatedObject,
+)
+from .reports import (
+    ActivityObject,
+    BucketObject,
+    FailingObject,
+    HealthObject,
+    PreviewObject,
+    QueueObject,
+    StatisticsObject,
+    TaskObject,
+)
+
+__all__ = [
+    "ActivityObject",
+    "AttemptObject",
+    "BucketObject",
+    "CreatedEndpointObject",
+    "DeletedObject",
+    "DeliveryDetailObject",
+    "DeliveryObject",
+    "DeliveryRowObject",
+    "EndedOverlapObject",
+    "EndpointDetailObject",
+    "EndpointObject",
+    "EndpointRowObject",
+    "EventDetailObject",
+    "EventRowObject",
+    "EventTypeObject",
+    "ExampleObject",
+    "FailingObject",
+    "FormatObject",
+    "HealthObject",
+    "JsonObject",
+    "Member",
+    "PreviewObject",
+    "PublicKeyObject",
+    "QueueObject",
+    "QuotaObject",
+    "RotatedObject",
+    "RoutingObject",
+    "StatisticsObject",
+    "TaskObject",
+    "member",
+    "one_of",
+    "to_json",
+]

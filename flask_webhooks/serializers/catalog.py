@@ -1,0 +1,49 @@
+"""Formats, event types, and what a format makes of an event type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .base import JsonObject, member
+
+
+#: `serialize` is given the `default`.
+class FormatObject(JsonObject):
+    name: str
+    title: str = member("For people.", source="label")
+    default: bool = member("What an endpoint gets whose URL does not tell.")
+    recognised_by_url: bool = member(
+        "URLs like `example_url` get it where none is chosen.",
+        source=lambda item: item.matches(item.example_url),
+    )
+    example_url: str
+    url_secret: bool = member("The URL itself is a secret, and shown masked.", source="secret_url")
+    signed: bool = member("Endpoints get a secret.")
+    secret_optional: bool = member("An endpoint may do without one.")
+    test_event: str = member("What a test sends where nobody chooses a type.")
+    timeout: float | None = member("Seconds; null is the server's.")
+    event_names: dict[str, str] = member(
+        "Our event types and the names that they go out under; the others keep ours.",
+        source=lambda item: dict(item.event_names),
+    )
+    example_options: dict[str, Any] = member(source=lambda item: dict(item.example_options))
+
+
+class EventTypeObject(JsonObject):
+    name: str
+    group: str
+    description: str = member("When it is sent.")
+    schema: dict[str, Any] = member("JSON Schema of the data.")
+    example: dict[str, Any]
+    transactional: bool = member("Exists only if the application's transaction commits.")
+    high_volume: bool = member("May come with every request of a client.")
+    operational: bool = member("Sent by Flask-Webhooks about endpoints.")
+    subscribable: bool = member("Endpoints may name it.")
+
+
+class ExampleObject(JsonObject):
+    format: str
+    event_type: str
+    url: str
+    headers: dict[str, str]
+    body: str = member(source=lambda example: example.body.decode(errors="replace"))

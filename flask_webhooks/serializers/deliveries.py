@@ -1,0 +1,128 @@
+"""Events, their deliveries and attempts, and why an endpoint has no delivery."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from ..delivery.outcome import Outcome
+from ..models import DeliveryState, Trigger
+from ..queries import MAX_LIMIT, MOST_ATTEMPTS, Why
+from .base import (
+    IS_VISIBLE,
+    Count,
+    Identifier,
+    JsonObject,
+    Member,
+    Tenant,
+    member,
+    one_of,
+)
+from .endpoints import EndpointLabelObject, Patterns
+
+Data = Annotated[dict[str, Any] | None, Member("Null for those who may not `view_payload`.")]
+Headers = Annotated[
+    list[list[str]] | None,
+    Member("Pairs of name and value; values that are secrets are masked."),
+]
+
+
+class DeliveryObject(JsonObject):
+    id: Identifier
+    event_id: Identifier = member("Sent as `webhook-id`.")
+    event_type: str
+    endpoint_id: Identifier
+    tenant: Tenant
+    state: Annotated[str, one_of(DeliveryState)]
+    reason: str | None = member("Why it failed, is held or was cancelled.")
+    trigger: Annotated[str, one_of(Trigger, "Why the next attempt is made, at rest the last one.")]
+    actor: str | None = member("Who asked for it.")
+    due_at: datetime | None = member("When the next attempt is due.")
+    attempt_count: Count
+    last_attempt_at: datetime | None
+    last_status: int | None
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class DeliveryRowObject(DeliveryObject, part="delivery"):
+    endpoint: EndpointLabelObject
+
+
+class AttemptObject(JsonObject):
+    number: int = member(minimum=1)
+    trigger: Annotated[str, one_of(Trigger)]
+    actor: str | None
+    started_at: datetime
+    duration_ms: float | None
+    timings: dict[str, float] | None = member("Milliseconds by phase.")
+    outcome: Annotated[str, one_of(Outcome)]
+    status: int | None
+    error: str | None = member("What went wrong, for people.")
+    error_code: str | None = member(
+        "The same for programs; null after a success, and where an earlier version made the attempt."
+    )
+    url: str
+    address: str | None = member(
+        "That the connection went to. A refused one is shown to those who see all tenants only."
+    )
+    request_headers: Headers
+    request_body: str | None
+    response_headers: Headers
+    response_body: str | None
+    response_cut: bool = member("The answer went on after what was kept.")
+
+
+class EventObject(JsonObject):
+    id: Identifier = member("Sent as `webhook-id`.")
+    type: str
+    tenant: Tenant
+    occurred_at: datetime
+    created_at: datetime
+
+
+class EventRowObject(EventObject, part="event"):
+    deliveries: dict[str, Count] = member("How many are in each state.")
+
+
+class EventWithDataObject(EventObject):
+    data: Data
+
+
+class EventDetailObject(EventObject, part="event"):
+    payload_visible: Annotated[bool, IS_VISIBLE]
+    data: Data = member(source="event.data")
+    deliveries: list[DeliveryRowObject] = member(f"At most {MAX_LIMIT}, newest first.")
+    more: bool = member("There may be more: `GET /deliveries` lists them all by the event's `id`.")
+
+
+class DeliveryDetailObject(DeliveryRowObject):
+    payload_visible: Annotated[bool, IS_VISIBLE]
+    event: EventWithDataObject
+    attempts: list[AttemptObject] = member(
+        f"The newest {MOST_ATTEMPTS}, in the order in which they were made."
+    )
+    more: bool = member(
+        "There are older attempts, which are left out.",
+        source=lambda detail: detail.older_attempts > 0,
+    )
+
+
+class RoutingObject(JsonObject):
+    endpoint: EndpointLabelObject
+    why: Annotated[
+        str,
+        one_of(
+            Why,
+            "`test`: a test goes to one endpoint only. `other_tenant`, `without_tenant`: the event is not of the "
+            "endpoint's tenant. `added_later`, `deleted`: there was no such endpoint. `not_subscribed`, "
+            "`subscribed_later`: it did not want the type then. `removed`: there was a delivery. `owed`: there is "
+            "one.",
+        ),
+    ]
+    events: Patterns
+    changed_at: datetime | None = member(
+        "When a later change of the event types explains it.",
+        source=lambda routing: routing.change and routing.change.at,
+    )
+    changed_by: str | None = member(source=lambda routing: routing.change and routing.change.actor)

@@ -1,0 +1,150 @@
+"""Endpoints, in lists, by themselves and as a label on what belongs to them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from operator import itemgetter
+from typing import Annotated, Any
+
+from ..models import EndpointState
+from ..queries import MOST_COUNTED, Limit
+from .base import Count, Identifier, JsonObject, Member, Share, Tenant, member, one_of
+
+Url = Annotated[
+    str,
+    Member(
+        "Masked where it holds a secret: always for chats, else what looks random, for those who may not `secret`. "
+        "Lists show the masked form to everyone."
+    ),
+]
+UrlMasked = Annotated[bool, Member("Whether `url` is masked.")]
+Patterns = Annotated[
+    list[str] | None,
+    Member("Names and `license.*` patterns; null is everything, also future types."),
+]
+
+
+class EndpointLabelObject(JsonObject):
+    id: Identifier
+    name: str
+    url: str = member(source="url_shown")
+    format: str
+    deleted: bool = member(
+        "Its history stays until retention removes it.",
+        source=lambda endpoint: endpoint.deleted_at is not None,
+    )
+
+
+class EndpointObject(JsonObject):
+    id: Identifier
+    tenant: Tenant
+    name: str
+    description: str
+    url: Url = member(source="url_shown")
+    url_masked: UrlMasked = member(source=lambda endpoint: endpoint.url_sealed is not None)
+    format: str = member("Chosen, or recognised from the URL when the endpoint was created.")
+    options: dict[str, Any] = member(
+        "What is set of the format.", source=lambda endpoint: endpoint.options or {}
+    )
+    events: Patterns
+    user_agent: str | None = member("Null is the server's own.")
+    timeout: float | None = member("Seconds for a whole request; null is that of the format.")
+    rate_limit: float | None = member("Requests a second; null is as many as it takes.")
+    ordered: bool = member("Deliveries go one after another, in the order of their events.")
+    state: Annotated[str, one_of(EndpointState)]
+    state_reason: str | None = member("Why it is paused or disabled, for people.")
+    state_actor: str | None = member("Who or what did that.")
+    state_since: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class EndpointHealthObject(JsonObject):
+    failing: bool = member(
+        "It gets one probe at a time; the rest waits.",
+        source=lambda health: health.probe_interval is not None,
+    )
+    failing_since: datetime | None = member("The first failure since the last success.")
+    consecutive_failures: Count
+    last_success_at: datetime | None
+    last_failure_at: datetime | None
+    hold_until: datetime | None = member("Nothing is sent before, except on demand.")
+    hold_reason: str | None
+
+
+class EndpointRowObject(EndpointObject, part="endpoint"):
+    success_rate_24h: Share = member(source="success_rate")
+    succeeded_24h: Count = member("Attempts of the last 24 hours.", source="succeeded")
+    failed_24h: Count = member(source="failed")
+    last_delivery_at: datetime | None = member("When an attempt last ended, whatever came of it.")
+    pending: Count = member(f"Deliveries that wait now, counted up to {MOST_COUNTED}.")
+    held: Count = member(
+        f"Deliveries that wait until the endpoint is resumed, counted up to {MOST_COUNTED}."
+    )
+    health: EndpointHealthObject
+
+
+class SecretObject(JsonObject):
+    expires_at: datetime | None = member("Null: until it is rotated.", source=lambda end: end)
+
+
+class PublicKeyObject(JsonObject):
+    key: str = member(source="text")
+    expires_at: datetime | None
+
+
+class WaitObject(JsonObject):
+    until: datetime
+    limit: Annotated[str, one_of(Limit)]
+
+
+#: `serialize` is given the `public_keys`.
+class EndpointDetailObject(EndpointRowObject):
+    url: Url = member(
+        source=lambda detail: detail.endpoint.url_shown if detail.url is None else detail.url
+    )
+    url_masked: UrlMasked = member(
+        source=lambda detail: detail.url is None and detail.endpoint.url_sealed is not None
+    )
+    header_names: list[str] | None = member(
+        "Of the custom headers; null if they cannot be decrypted."
+    )
+    secrets: list[SecretObject] = member(
+        "Those that sign now, newest first. What they are is never shown.",
+        source="secrets_until",
+    )
+    public_keys: list[PublicKeyObject]
+    unreadable: bool = member(
+        "Something was encrypted with a key that is gone: nothing can be sent."
+    )
+    wait: WaitObject | None = member(
+        "What the endpoint waits for though nothing holds it by itself: its rate limit, or the rate limit or "
+        "the pause of a destination that it shares with other endpoints of its tenant."
+    )
+
+
+Secret = Annotated[str | None, Member("Shown this once. Null where there is none to be shown.")]
+PublicKey = Annotated[str | None, Member("What the receiver verifies by, of a key pair.")]
+
+
+class CreatedEndpointObject(EndpointObject, part="endpoint"):
+    secret: Secret
+    public_key: PublicKey
+
+
+class RotatedObject(JsonObject):
+    secret: Secret
+    public_key: PublicKey
+
+
+class EndedOverlapObject(JsonObject):
+    ended: Count = member("Older secrets that sign no more.", source=lambda number: number)
+
+
+class DeletedObject(JsonObject):
+    deleted: Count = member("How many.", source=lambda number: number)
+
+
+class QuotaObject(JsonObject):
+    used: Count = member(source=itemgetter(0))
+    limit: int | None = member("Null: no limit.", source=itemgetter(1))

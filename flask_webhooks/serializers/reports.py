@@ -1,0 +1,131 @@
+"""Tasks, health, statistics and the audit trail."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Annotated, Any
+
+from ..models import TaskKind, TaskState
+from ..queries import MOST_COUNTED, PERIODS, Bucket
+from .base import Count, Identifier, JsonObject, Share, Tenant, member, one_of
+from .endpoints import EndpointLabelObject
+
+
+class _StoredTask(JsonObject):
+    id: Identifier
+    kind: Annotated[str, one_of(TaskKind)]
+    endpoint_id: str | None = member("Null: all endpoints in scope.")
+    tenant: Tenant
+    filter: dict[str, Any] = member("Which deliveries; of a replay and a prune which events.")
+    actor: str
+    state: Annotated[str, one_of(TaskState)]
+    total: int | None = member("Null until they were counted.")
+    done: Count
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class TaskObject(_StoredTask, part="task"):
+    ended: bool = member("Nothing more will change.")
+    progress: Share
+
+
+class PreviewObject(JsonObject):
+    kind: Annotated[str, one_of(TaskKind)]
+    endpoint_id: str | None = member(
+        source=lambda preview: preview.endpoint and preview.endpoint.id
+    )
+    count: Count = member("Deliveries; of a replay and a prune events.")
+    more: bool = member("There may be more than were counted.")
+    states: dict[str, Count] = member("Deliveries by state; empty of events.")
+    oldest: datetime | None
+    newest: datetime | None
+    history_since: datetime | None = member("Of a replay: from when the first event is.")
+
+
+class BucketObject(JsonObject):
+    start: datetime
+    succeeded: Count = member("Attempts.")
+    failed: Count
+    success_rate: Share
+    mean_ms: float | None
+    p50_ms: float | None = member(
+        "Null without attempts, and beyond 10 seconds.",
+        source=lambda bucket: _percentile(bucket, 0.5),
+    )
+    p95_ms: float | None = member(source=lambda bucket: _percentile(bucket, 0.95))
+
+
+def _percentile(bucket: Bucket, share: float) -> float | None:
+    """Return it where it is known: it is infinite beyond what is counted apart."""
+    found = bucket.percentile(share)
+    return found if found is not None and math.isfinite(found) else None
+
+
+class StatisticsObject(JsonObject):
+    period: Annotated[str, one_of(PERIODS)] = member(source="period.name")
+    total: BucketObject
+    buckets: list[BucketObject] = member("Oldest first.")
+
+
+class FailingObject(JsonObject):
+    endpoint: EndpointLabelObject
+    succeeded_24h: Count = member(source="succeeded")
+    failed_24h: Count = member(source="failed")
+
+
+class HeartbeatObject(JsonObject):
+    name: str
+    kind: str = member("worker, drain, or stopped: the last of these that ended.")
+    host: str
+    pid: Count
+    started_at: datetime
+    seen_at: datetime
+
+
+class QueueObject(JsonObject):
+    name: str = member(source="queue")
+    reachable: bool = member("Redis answers.")
+    trouble: str | None = member(
+        "Why Redis cannot be used as it should.",
+        source=lambda engine: None if engine.trouble is None else str(engine.trouble),
+    )
+    suspended: bool = member("Workers take no jobs.")
+    scheduler: bool = member("A worker runs RQ's scheduler for it.")
+    workers: Count
+    waiting: Count = member("Jobs: runs of deliveries.")
+    scheduled: Count
+    failed: Count
+
+
+#: `serialize` is given the `queue`.
+class HealthObject(JsonObject):
+    now: datetime = member("By the database's clock.")
+    last_seen_at: datetime | None = member(
+        "The latest sign of life of any worker, also of one that has stopped since."
+    )
+    due: Count = member("Deliveries that are due and that nothing holds back.")
+    oldest_due_at: datetime | None
+    pending: Count
+    sending: Count
+    held: Count
+    most_counted: Count = member("Where counting ends.", source=lambda report: MOST_COUNTED)
+    history_since: datetime | None = member(
+        "When the oldest event was recorded that is still there; for operators only."
+    )
+    heartbeats: list[HeartbeatObject] = member("Of workers; for operators only.")
+    queue: QueueObject | None = member("For operators only.")
+
+
+class ActivityObject(JsonObject):
+    id: Identifier
+    at: datetime
+    actor: str
+    action: str
+    tenant: Tenant
+    endpoint_id: str | None
+    delivery_id: str | None
+    changes: dict[str, Any] | None = member("From what to what; never with a secret.")
