@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InvalidEventType, InvalidSubscription, UnknownEventType
+from .schema_check import Check, compile_schema
 from .texts import Text
 
 #: Longest name of an event type, in characters; columns are as wide.
@@ -64,6 +65,7 @@ class Catalog:
 
     def __init__(self, types: Iterable[EventType] = ()) -> None:
         self._types: dict[str, EventType] = {}
+        self._checks: dict[str, Check] = {}
         for event_type in types:
             self.add(event_type)
 
@@ -88,6 +90,13 @@ class Catalog:
                 )
         _check_json_object(name, "schema", event_type.schema)
         _check_json_object(name, "example", event_type.example)
+        try:
+            check = compile_schema(event_type.schema)
+        except Exception as error:
+            raise InvalidEventType(
+                f"The schema of the event type {name!r} is no JSON Schema ({error!r}): correct it, or leave it out."
+            ) from error
+        self._checks[name] = check
         self._types[name] = event_type
         return event_type
 
@@ -105,6 +114,13 @@ class Catalog:
                 name=repr(name),
                 hint=self._did_you_mean(str(name)),
             ) from None
+
+    def check_data(self, name: str, data: Mapping[str, Any]) -> None:
+        """Check plain JSON data against the schema of an event type.
+
+        :raises InvalidData: it does not fit; says where, and what to write there.
+        """
+        self._checks[name](data, "data")
 
     def __contains__(self, name: object) -> bool:
         return name in self._types

@@ -79,8 +79,8 @@ class Settings:
     default_format: str = "standard"
     #: Keep events that no endpoint subscribes to, for the record.
     keep_unmatched: bool = False
-    #: What is done about an event that lacks a member which its type always has: ``"raise"``, ``"log"`` once for each
-    #: type and member, or ``None`` for nothing. ``"raise"`` where the application is in debug or testing mode.
+    #: What is done about an event whose data does not fit the JSON Schema of its type: ``"raise"``, ``"log"`` once for
+    #: each type and fault, or ``None`` for nothing. ``"raise"`` where the application is in debug or testing mode.
     validate_data: str | None = "log"
     #: Largest event data, as compact JSON.
     max_data_bytes: int = 256 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -19,12 +19,17 @@ MAX_DEPTH = 32
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def encode_data(data: Mapping[str, Any], max_bytes: int) -> str:
+def encode_data(
+    data: Mapping[str, Any],
+    max_bytes: int,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
+) -> str:
     """Compact JSON text of an event's data, members in the order given.
 
     Dates and times become ISO 8601, a `datetime` without a zone being UTC; `UUID`, `Decimal` and `Enum` become text.
 
     :param max_bytes: the largest allowed size in UTF-8.
+    :param check: called with the data as plain JSON values; what it raises is raised.
     :raises InvalidData: it is not a mapping, is too large, or holds something else; names the path.
     """
     if not isinstance(data, Mapping):
@@ -33,6 +38,8 @@ def encode_data(data: Mapping[str, Any], max_bytes: int) -> str:
             type=type(data).__name__,
         )
     plain = _Converter(max_bytes).plain(data, "data", 0)
+    if check is not None:
+        check(plain)
     text = _compact(plain)
     size = len(text.encode())
     if size > max_bytes:

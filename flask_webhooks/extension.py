@@ -121,7 +121,7 @@ class Webhooks:
             formats=self.formats,
             hooks=self.hooks,
             worker_queue=worker_queue,
-            notifier=Notifier(worker_queue),
+            notifier=Notifier(worker_queue, lambda: bool(self.hooks.observers)),
         )
         app.extensions[EXTENSION] = state
         app.teardown_appcontext(lambda error: end_context(state))

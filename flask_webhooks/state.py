@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
@@ -29,7 +29,10 @@ from .wakeup.notifier import Notifier
 from .wakeup.worker_queue import WorkerQueue
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from .models import Endpoint
+    from .outbox.store import NewEvent
 
 EXTENSION = "webhooks"
 
@@ -49,6 +52,18 @@ class AllTenants:
 ALL_TENANTS = AllTenants()
 
 
+class Observer(Protocol):
+    """What is told of emitted events."""
+
+    def __call__(
+        self, state: State, event: NewEvent, session: Session | None, transactional: bool
+    ) -> None:
+        """Take note of an event.
+
+        :param session: the one whose transaction has to end before workers see the event; ``None``: it is written.
+        """
+
+
 @dataclass
 class Hooks:
     """Functions that the host gives us; they belong to the extension object, not to one application."""
@@ -63,6 +78,8 @@ class Hooks:
     endpoint_limit: Callable[[str], int | None] | None = None
     #: ``(tenant) -> str``: its name for people. Unset: the id. Workers call it in an app context.
     tenant_name: Callable[[str], str] | None = None
+    #: Told of each event that the host emits, in its tests; see `testing`. While there are any, no worker is woken.
+    observers: list[Observer] = field(default_factory=list)
 
 
 @dataclass
@@ -82,8 +99,8 @@ class State:
     notifier: Notifier
     #: The process that this was made in, or last used in; a fork must not use its connections.
     pid: int = field(default_factory=os.getpid, init=False)
-    #: Event types, and the members that their events lacked, of which the log has been told.
-    reported_absent: set[tuple[str, ...]] = field(default_factory=set, init=False, repr=False)
+    #: Event types, and what was wrong with their data, of which the log has been told.
+    reported_data: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False)
     #: Event types, and the keywords unknown to their signals, of which the log has been told.
     reported_keywords: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False)
     _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)

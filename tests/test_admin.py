@@ -19,7 +19,7 @@ from jinja2 import DictLoader, StrictUndefined
 
 from flask_webhooks import Format, actions, queries, signing
 from flask_webhooks.admin import banners, display
-from flask_webhooks.admin.snippets import CURL, NODE, PYTHON
+from flask_webhooks.admin.snippets import snippets
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.queries import MOST_COUNTED, HealthReport
 from flask_webhooks.state import state_of
@@ -807,6 +807,7 @@ def signed(secret: str, body: bytes) -> dict[str, str]:
     }
 
 
+PYTHON, NODE, CURL = (snippet.code for snippet in snippets("standard"))
 BODY = b'{"type":"test","timestamp":"2026-01-01T00:00:00.000Z","data":{"n":1}}'
 
 

@@ -10,7 +10,7 @@ says otherwise:
 - ``<!-- background -->`` before commands of the quickstart: they go on running.
 
 In examples ``https://shop.example/webhooks`` stands for a receiver; here it is a real one. Functions named
-``test_…`` are called.
+``test_…`` are called, with the fixtures of `flask_webhooks.testing.plugin`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from typing import Any
 
 import click
 import pytest
+import sqlalchemy as sa
 from blinker import NamedSignal
 from cryptography.fernet import Fernet
 from flask import Flask, session
@@ -58,7 +59,7 @@ from werkzeug.test import TestResponse
 import flask_webhooks
 from example_app.scoreboard import Summary
 from example_app.services import free_port
-from flask_webhooks import Webhooks, errors, signals, signing
+from flask_webhooks import Webhooks, actions, errors, signals, signing
 from flask_webhooks.catalog import builtin_catalog, matches
 from flask_webhooks.cli import webhooks as webhooks_command
 from flask_webhooks.config import Settings
@@ -67,7 +68,9 @@ from flask_webhooks.formats import Format, builtin_formats
 from flask_webhooks.models import DeliveryState
 from flask_webhooks.receiver import verify
 from flask_webhooks.rendering import EXAMPLE_SECRET, render_example
+from flask_webhooks.testing import plugin
 from tests.delivering import attempts, close, db_of, drain, states
+from tests.helpers import accessing
 from tests.hostapp import DEFAULTS
 from tests.node import node
 from tests.processes import ROOT
@@ -203,9 +206,38 @@ class Stage:
         code = compile(source, name_of(example.page), "exec", dont_inherit=True)
         before = set(self.names)
         exec(code, self.names)
-        for name in set(self.names) - before:
+        for name in [name for name in self.names if name not in before]:
             if name.startswith("test_"):
-                self.names[name]()
+                self.call(self.names[name])
+
+    def call(self, test: Callable[..., None]) -> None:
+        """Call a test of a page, with our fixtures for pytest."""
+        with ExitStack() as stack:
+            values = {}
+            for name in inspect.signature(test).parameters:
+                values[name] = self.names.get(name)
+                if name in vars(plugin):
+                    fixture = inspect.unwrap(getattr(plugin, name))
+                    needed = [self.names["app"]] if inspect.signature(fixture).parameters else []
+                    if inspect.isgeneratorfunction(fixture):
+                        values[name] = stack.enter_context(
+                            contextlib.contextmanager(fixture)(*needed)
+                        )
+                    else:
+                        values[name] = fixture(*needed)
+            test(**values)
+        self.forget_other_receivers()
+
+    def forget_other_receivers(self) -> None:
+        """Delete the endpoints of receivers that were there for one test, as a database of its own would."""
+        endpoint, session = self.names["webhooks"].models.Endpoint, self.names["db"].session
+        query = sa.select(endpoint.id).where(
+            endpoint.deleted_at.is_(None), endpoint.url_shown.not_like(f"{self.receiver.url('')}%")
+        )
+        others = session.scalars(query).all()
+        session.commit()
+        for endpoint_id in others:
+            actions.delete_endpoint(accessing(self.names["app"]), endpoint_id)
 
     def serve(self) -> str:
         """Answer requests to the app of the namespace; returns its URL."""
@@ -1038,6 +1070,20 @@ def test_attributes_of_a_format_are_in_the_how_to() -> None:
     annotated = inspect.get_annotations(Format)
     for name in {*annotated, *(name for name in vars(Format) if not name.startswith("_"))}:
         assert re.search(rf"\b{name}\b", page), name
+
+
+def test_every_decision_is_a_whole_record() -> None:
+    page = (DOCS / "concepts/decisions.md").read_text()
+    records = [record for part in page.split("\n## ")[1:] for record in part.split("\n### ")[1:]]
+    assert records
+    whole = re.compile(
+        r".+\?\n\n\*\*Decision\.\*\* .+?\n\n\*\*Why\.\*\* .+?\n\n"
+        r"(\*\*Tried\.\*\* .+?\n\n)?\*20\d\d-\d\d-\d\d\*\n*",
+        re.DOTALL,
+    )
+    assert [record.partition("\n")[0] for record in records if not whole.fullmatch(record)] == []
+    titles = [record.partition("\n")[0] for record in records]
+    assert len(set(titles)) == len(titles)
 
 
 def test_every_table_is_named() -> None:

@@ -633,6 +633,7 @@ LAZY = {
     ("cli", "worker"),
     ("extension", "metrics"),
     ("metrics", "jobs"),
+    ("testing", "testing"),
 }
 
 PACKAGE = Path(flask_webhooks.__file__).parent

@@ -81,7 +81,7 @@ def writing(
     :raises DatabaseError: the database does not answer, or SQLite is locked by another session.
     :raises InvalidInput: a text holds a character that the database cannot hold.
     """
-    _make_way(state, owns_request)
+    make_way(state, owns_request)
     with (
         told_as_messages(),
         _named_lock(state, alone),
@@ -121,7 +121,7 @@ class _Host:
         )
 
 
-def _make_way(state: State, owns_request: bool) -> None:
+def make_way(state: State, owns_request: bool = False) -> None:
     """End the host's transaction on SQLite, unless that would commit work of its own behind its back."""
     host = _open_on_sqlite(state)
     if host is None:

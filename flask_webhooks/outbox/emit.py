@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from flask import has_app_context
@@ -30,6 +31,9 @@ _ABSENT = (
     "The data of %(type)s lacks what every event of this type has: %(members)s. An id that the database gives is there "
     "after db.session.flush()."
 )
+
+#: Faults in data that the log is told of, of which paths could make any number.
+_MOST_REPORTED = 1000
 
 logger = logging.getLogger("flask_webhooks.outbox")
 
@@ -58,20 +62,18 @@ def emit(
             f"{event_type!r} is sent by Flask-Webhooks itself; emit another event type.",
             field="event_type",
         )
-    checks_members = state.settings.validate_data is not None and isinstance(data, Mapping)
-    if checks_members and (absent := known.absent(data)):
-        _report_absent(state, known, absent)
     if tenant is not None:
         tenant = _checked_tenant(tenant)
     if idempotency_key is not None:
         _check_key(idempotency_key)
+    check = None if state.settings.validate_data is None else partial(_check_data, state, known)
     hop = current_hop(state.vault, tenant)
     looped = hop is not None and hop.count >= state.settings.max_hops
     event = NewEvent(
         id=ids.new_id("evt"),
         type=known.name,
         tenant=tenant,
-        data=encode_data(data, state.settings.max_data_bytes),
+        data=encode_data(data, state.settings.max_data_bytes, check),
         occurred_at=datetime.now(UTC) if occurred_at is None else _checked_time(occurred_at),
         idempotency_key=idempotency_key,
         idempotency_digest=idempotency_key and key_digest(tenant, idempotency_key),
@@ -82,24 +84,30 @@ def emit(
         _warn_of_loop(state, event, hop)
         if hop.tenant is None:
             return None
-    if not (known.transactional if transactional is None else transactional):
-        event_id = write_after_end(state, session, event)
-        return None if event_id is None else (event, event_id)
-    connection = connection_of(session, state)
-    guarded = shielded or idempotency_key is not None
-    try:
-        with savepoint(connection) if guarded else nullcontext():
-            event_id, written = store(state, connection, event)
-    except StatementError as error:
-        hide_data(error)
-        # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
-        event_id = _find_elsewhere(state, event) if is_conflict(error) else None
-        if event_id is None:
-            raise
-        written = False
-    if written:
-        # The first event of a repeated key stands and falls with another transaction, or was noted before.
-        wake_after_commit(state, session, connection, event.type)
+    if transactional is None:
+        transactional = known.transactional
+    waits_for: Session | None = session
+    if not transactional:
+        event_id, waits_for = write_after_end(state, session, event)
+    else:
+        connection = connection_of(session, state)
+        guarded = shielded or idempotency_key is not None
+        try:
+            with savepoint(connection) if guarded else nullcontext():
+                event_id, written = store(state, connection, event)
+        except StatementError as error:
+            hide_data(error)
+            # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
+            event_id = _find_elsewhere(state, event) if is_conflict(error) else None
+            if event_id is None:
+                raise
+            written = False
+        if written:
+            # The first event of a repeated key stands and falls with another transaction, or was noted before.
+            wake_after_commit(state, session, connection, event.type)
+    if event_id in (None, event.id):
+        for observe in state.hooks.observers:
+            observe(state, event, waits_for, transactional)
     return None if event_id is None else (event, event_id)
 
 
@@ -167,12 +175,32 @@ def _warn_of_loop(state: State, event: NewEvent, hop: Hop) -> None:
 # -- checks -------------------------------------------------------------------------------------------
 
 
-def _report_absent(state: State, event_type: EventType, absent: list[str]) -> None:
-    error = InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
+def _check_data(state: State, event_type: EventType, data: Mapping[str, Any]) -> None:
+    """Check data against the schema of its type: raise what is wrong, or log it, as ``WEBHOOKS_VALIDATE_DATA`` says."""
+    if absent := event_type.absent(data):
+        fault = InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
+    else:
+        try:
+            state.catalog.check_data(event_type.name, data)
+        except InvalidData as error:
+            fault = InvalidData(
+                "The data of %(type)s does not fit its schema: %(problem)s",
+                type=event_type.name,
+                problem=error.text,
+                path=error.path,
+            )
+        else:
+            return
     if state.settings.validate_data == "raise":
-        raise error
-    if (event_type.name, *absent) not in state.reported_absent:
-        state.reported_absent.add((event_type.name, *absent))
+        raise fault
+    _log_once(state, event_type, fault)
+
+
+def _log_once(state: State, event_type: EventType, error: InvalidData) -> None:
+    """Log what is wrong with the data of a type, once for each fault."""
+    fault = (event_type.name, str(error))
+    if fault not in state.reported_data and len(state.reported_data) < _MOST_REPORTED:
+        state.reported_data.add(fault)
         logger.warning("%s", error)
 
 

@@ -125,12 +125,15 @@ def wake_after_commit(
         _wake_at_checkin(state, connection)
 
 
-def write_after_end(state: State, session: Session, event: NewEvent) -> str | None:
+def write_after_end(
+    state: State, session: Session, event: NewEvent
+) -> tuple[str | None, Session | None]:
     """Write an event whatever becomes of the session's transaction: once that is over, or now if there is none.
 
     A session of the host's own may be left open at the end of the application's context, and only be thrown away.
 
-    :return: its id, or that of the first event with its idempotency key, as far as it is known by now.
+    :return: its id, or that of the first event with its idempotency key, as far as it is known by now; and the session
+        whose transaction it waits for, if it does.
     """
     later = Later(state, event, given_connection(state, session))
     busy = session if session.in_transaction() else _in_the_way(state)
@@ -138,13 +141,13 @@ def write_after_end(state: State, session: Session, event: NewEvent) -> str | No
         event_id, written = write(later)
         if written:
             wake([(state, later.connection)])
-        return event_id
+        return event_id, None
     _keep_back(busy, later)
     if is_current(state):
         waiting: list[Session] = g.setdefault(_KEY, [])
         if not any(known is busy for known in waiting):
             waiting.append(busy)
-    return event.id
+    return event.id, busy
 
 
 def write(later: Later) -> tuple[str | None, bool]:
@@ -259,6 +262,14 @@ def end_context(state: State) -> None:
 def _keep_back(session: Session, later: Later) -> None:
     pending: Pending = session.info.setdefault(_KEY, Pending())
     pending.later.append(later)
+
+
+def open_events(session: Session) -> list[str]:
+    """Return the types of events that wait for the end of this session's transaction."""
+    pending: Pending | None = session.info.get(_KEY)
+    if pending is None:
+        return []
+    return sorted(pending.types | {later.type for later in pending.later})
 
 
 @sa_event.listens_for(Session, "after_commit")

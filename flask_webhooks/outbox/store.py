@@ -51,14 +51,7 @@ def store(state: State, connection: sa.Connection, event: NewEvent) -> tuple[str
     :return: its id, or that of the first event where its idempotency key repeats, or ``None`` where no endpoint
         subscribes and unmatched events are not kept; and whether it was written.
     """
-    tenant = None if event.whole_server_only else event.tenant
-    targets = [
-        (endpoint_id, owner, endpoint_state)
-        for endpoint_id, owner, endpoint_state, events in connection.execute(
-            _statements(state).subscriptions, {"tenant": tenant}
-        )
-        if covers(events, event.type)
-    ]
+    targets = subscribers(state, connection, event)
     if (targets or state.settings.keep_unmatched) and insert_event(
         state, connection, event, targets
     ):
@@ -66,6 +59,18 @@ def store(state: State, connection: sa.Connection, event: NewEvent) -> tuple[str
     if event.idempotency_digest is None:
         return None, False
     return find_first(connection, state, event.idempotency_digest), False
+
+
+def subscribers(state: State, connection: sa.Connection, event: NewEvent) -> list[Target]:
+    """Return the endpoints that an event is owed to."""
+    tenant = None if event.whole_server_only else event.tenant
+    return [
+        (endpoint_id, owner, endpoint_state)
+        for endpoint_id, owner, endpoint_state, events in connection.execute(
+            _statements(state).subscriptions, {"tenant": tenant}
+        )
+        if covers(events, event.type)
+    ]
 
 
 def list_subscriptions(

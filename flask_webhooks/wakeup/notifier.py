@@ -67,10 +67,12 @@ class Notifier:
 
     :param queue: its settings say how long a caller waits, and how long the thread does between two attempts after
         a failure; it makes clients in the thread.
+    :param muted: whether the host's tests look at events now, for which no worker is to be woken.
     """
 
-    def __init__(self, queue: WorkerQueue) -> None:
+    def __init__(self, queue: WorkerQueue, muted: Callable[[], bool] = lambda: False) -> None:
         self.queue = queue
+        self._muted = muted
         self._timeout = queue.settings.wake_timeout
         self.pause = queue.settings.wake_pause
         self._processes: dict[int, _Process] = {}
@@ -85,7 +87,7 @@ class Notifier:
 
         :return: whether Redis took it. What it did not take it gets once it is back, or the next sweep finds the work.
         """
-        return self.submit(self.queue.notify)
+        return not self._muted() and self.submit(self.queue.notify)
 
     def request_task_worker(self) -> bool:
         """Have a worker work on the bulk tasks that wait. Never raises.

@@ -1,0 +1,233 @@
+"""Capture what an application emits, without Redis and without a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+from sqlalchemy import event as sa_event
+from sqlalchemy.orm import Session, SessionTransaction
+
+from ..outbox.session_events import given_connection
+from ..outbox.store import NewEvent
+from ..state import Hooks, State, state_of
+from .events import CapturedEvent
+from .expectation import ANY_TENANT, Expectation
+
+if TYPE_CHECKING:
+    from ..catalog import Catalog
+    from ..extension import Webhooks
+
+#: Events that a message shows.
+_MOST_SHOWN = 20
+
+
+class Capture:
+    """What was emitted since `capture` began; the states of transactions are followed until it ends."""
+
+    def __init__(self, hooks: Hooks, catalog: Catalog) -> None:
+        self._hooks = hooks
+        self._catalog = catalog
+        self._events: list[CapturedEvent] = []
+        self._rolled_back: list[CapturedEvent] = []
+        #: How transactions that are about to end do so.
+        self._outcomes: dict[SessionTransaction, str] = {}
+
+    @property
+    def events(self) -> list[CapturedEvent]:
+        """The events, oldest first; those of a transaction that is still open are not `committed`."""
+        return list(self._events)
+
+    @property
+    def rolled_back(self) -> list[CapturedEvent]:
+        """The events that do not exist: their transaction or savepoint ended without a commit."""
+        return list(self._rolled_back)
+
+    def assert_emitted(
+        self,
+        event_type: str,
+        data: Any = None,
+        *,
+        tenant: Any = ANY_TENANT,
+        to: str | None = None,
+        committed: bool | None = None,
+        times: int | None = None,
+    ) -> CapturedEvent:
+        """Check that an event was emitted; returns the first that fits.
+
+        :param event_type: a name, or a pattern such as ``license.*``.
+        :param data: members that the event's data must have; it may have more.
+        :param tenant: whose event it must be; ``None`` for the whole server's.
+        :param to: the id or the URL of an endpoint that it must be owed to.
+        :param committed: ``True`` for none whose transaction is still open, ``False`` for none but those.
+        :param times: how many such events there must be; by default at least one.
+        :raises AssertionError: there is none; says what was emitted instead.
+        :raises InvalidSubscription: there is no such event type.
+        """
+        __tracebackhide__ = True
+        expected = self._expect(event_type, data, tenant, to, committed)
+        found = self._fitting(expected)
+        if not found or times not in (None, len(found)):
+            raise AssertionError(self._complaint(event_type, expected, times, len(found)))
+        return found[0]
+
+    def assert_not_emitted(
+        self, event_type: str, data: Any = None, *, tenant: Any = ANY_TENANT, to: str | None = None
+    ) -> None:
+        """Check that no such event was emitted. The parameters are those of `assert_emitted`.
+
+        :raises AssertionError: there is one.
+        """
+        __tracebackhide__ = True
+        if found := self._fitting(self._expect(event_type, data, tenant, to)):
+            raise AssertionError("\n".join([f"{event_type} was emitted:", *_lines(found)]))
+
+    def clear(self) -> None:
+        """Forget what was captured so far."""
+        self._events.clear()
+        self._rolled_back.clear()
+
+    def _expect(
+        self,
+        event_type: str,
+        data: Any,
+        tenant: Any,
+        to: str | None,
+        committed: bool | None = None,
+    ) -> Expectation:
+        return Expectation(self._catalog.check_patterns([event_type]), data, tenant, to, committed)
+
+    def _fitting(self, expected: Expectation) -> list[CapturedEvent]:
+        return [
+            event
+            for event in self._events
+            if expected.is_about(event) and not any(expected.misfits(event))
+        ]
+
+    def _complaint(
+        self, event_type: str, expected: Expectation, times: int | None, count: int
+    ) -> str:
+        what = f"{event_type} as described" if expected.says_more_than_the_type else event_type
+        if count:
+            lines = [f"{what} was emitted {count} times instead of {times}."]
+        else:
+            lines = [f"{what} was not emitted."]
+            misfits = [
+                list(expected.misfits(event)) for event in self._events if expected.is_about(event)
+            ]
+            if misfits:
+                lines.append("The closest differs:")
+                lines.extend(f"  {line}" for line in min(misfits, key=len))
+        lines.append("Emitted:" if self._events else "No event was emitted.")
+        lines.extend(_lines(self._events))
+        if self._rolled_back:
+            lines.append("Emitted, and undone since the transaction ended without a commit:")
+            lines.extend(_lines(self._rolled_back))
+        return "\n".join(lines)
+
+    # -- what happens meanwhile --
+
+    def _observe(
+        self, state: State, event: NewEvent, session: Session | None, transactional: bool
+    ) -> None:
+        transaction = None if session is None else _current(session)
+        self._events.append(
+            CapturedEvent(
+                id=event.id,
+                type=event.type,
+                tenant=event.tenant,
+                data=json.loads(event.data),
+                occurred_at=event.occurred_at,
+                transactional=transactional,
+                committed=transaction is None,
+                _state=state,
+                _event=event,
+                _transaction=transaction,
+            )
+        )
+
+    def _after_commit(self, session: Session) -> None:
+        self._note(session, "commit")
+
+    def _after_rollback(self, session: Session) -> None:
+        self._note(session, "rollback")
+
+    def _note(self, session: Session, outcome: str) -> None:
+        if (transaction := _current(session)) is not None:
+            self._outcomes[transaction] = outcome
+
+    def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
+        outcome = self._outcomes.pop(transaction, None)
+        for event in [event for event in self._events if event._transaction is transaction]:
+            if outcome is None and transaction.parent is None and _goes_on(event, session):
+                event._transaction = None
+            elif event.transactional and outcome != "commit":
+                event._transaction = None
+                self._events.remove(event)
+                self._rolled_back.append(event)
+            elif transaction.parent is None:
+                event.committed, event._transaction = True, None
+            else:
+                event._transaction = _enclosing(transaction)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        listeners = (
+            ("after_commit", self._after_commit),
+            ("after_rollback", self._after_rollback),
+            ("after_transaction_end", self._after_transaction_end),
+        )
+        for name, listener in listeners:
+            sa_event.listen(Session, name, listener)
+        self._hooks.observers.append(self._observe)
+        try:
+            yield
+        finally:
+            self._hooks.observers.remove(self._observe)
+            for name, listener in listeners:
+                sa_event.remove(Session, name, listener)
+            self._outcomes.clear()
+
+
+@contextmanager
+def capture(webhooks: Webhooks | Flask) -> Iterator[Capture]:
+    """Capture what is emitted within the block, by signals and by `emit`.
+
+    Events are written as always, so the tables must exist; but no worker is woken.
+
+    :param webhooks: the extension object, or an application that has one.
+    :raises ConfigurationError: `init_app` was not called for the application.
+    """
+    source: Any = state_of(webhooks) if isinstance(webhooks, Flask) else webhooks
+    captured = Capture(source.hooks, source.catalog)
+    with captured._running():
+        yield captured
+
+
+def _lines(events: Sequence[CapturedEvent]) -> list[str]:
+    lines = [f"  {event.line}" for event in events[:_MOST_SHOWN]]
+    if len(events) > _MOST_SHOWN:
+        lines.append(f"  … and {len(events) - _MOST_SHOWN} more")
+    return lines
+
+
+def _current(session: Session) -> SessionTransaction | None:
+    """Return the innermost savepoint of a session, or else its transaction."""
+    return session.get_nested_transaction() or session.get_transaction()
+
+
+def _enclosing(transaction: SessionTransaction) -> SessionTransaction | None:
+    """Return the savepoint around a savepoint, or else the transaction."""
+    parent = transaction.parent
+    while parent is not None and parent.parent is not None and not parent.nested:
+        parent = parent.parent
+    return parent
+
+
+def _goes_on(event: CapturedEvent, session: Session) -> bool:
+    """Tell whether the session was joined to a connection whose transaction, the application's own, goes on."""
+    connection = given_connection(event._state, session)
+    return connection is not None and not connection.closed and connection.in_transaction()

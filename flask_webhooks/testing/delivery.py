@@ -1,0 +1,103 @@
+"""Deliver in the process of a test, to receivers on this machine and nowhere else."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ..columns import utc_now
+from ..db.transactions import make_way, reading
+from ..delivery.drain import Drain
+from ..errors import WebhooksError
+from ..models import Attempt, DeliveryState
+from ..outbox.session_events import given_connection, open_events
+from ..state import State, is_current
+from .local import find_state, local, without_warnings_of_redis
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from ..extension import Webhooks
+
+
+def deliver_now(webhooks: Webhooks | Flask) -> Sequence[Attempt]:
+    """Make the attempts that are due, in this process; returns them, in their order.
+
+    What fails and is to be retried waits for its time, as in a worker. Redis is not used.
+
+    :param webhooks: the extension object, in the context of its application; or an application.
+    :raises WebhooksError: events wait for a commit, or would be sent to another machine; says what to do.
+    """
+    state = find_state(webhooks)
+    _end_transaction(state)
+    _refuse_remote(state)
+    attempt = state.models.Attempt
+    with reading(state) as session:
+        before = {(row[0], row[1]) for row in session.execute(_keys(attempt))}
+    with without_warnings_of_redis():
+        Drain(local(state)).run()
+    with reading(state) as session:
+        made = [(row[0], row[1]) for row in session.execute(_keys(attempt))]
+        new = [key for key in made if key not in before]
+        found = {
+            (row.delivery_id, row.number): row
+            for row in session.scalars(
+                sa.select(attempt).where(attempt.delivery_id.in_([item for item, _ in new]))
+            )
+        }
+    return [found[key] for key in new]
+
+
+def _keys(attempt: type[Attempt]) -> sa.Select[str, int]:
+    return sa.select(attempt.delivery_id, attempt.number).order_by(
+        attempt.started_at, attempt.delivery_id, attempt.number
+    )
+
+
+def _end_transaction(state: State) -> None:
+    """End a transaction of the test's session that has nothing to commit, and refuse one that has events."""
+    if not is_current(state):
+        return
+    session: Session = state.db.session()
+    connection = given_connection(state, session)
+    if connection is not None and connection.in_transaction():
+        raise WebhooksError(
+            "The session is joined to a connection whose transaction is not committed, so no worker could see its "
+            "events. Use capture() in such a test; let a test of deliveries commit, and empty the tables after it."
+        )
+    if types := open_events(session):
+        raise WebhooksError(
+            f"Events wait for the end of a transaction that is still open ({', '.join(types)}): call "
+            "db.session.commit() before deliver_now()."
+        )
+    make_way(state)
+
+
+def _refuse_remote(state: State) -> None:
+    endpoint, delivery = state.models.Endpoint, state.models.Delivery
+    with reading(state) as session:
+        due = session.scalars(
+            sa.select(endpoint.url_shown)
+            .join(delivery, delivery.endpoint_id == endpoint.id)
+            .where(delivery.state == DeliveryState.PENDING, delivery.due_at <= utc_now())
+            .distinct()
+        ).all()
+    remote = sorted(url for url in due if not _is_here(url))
+    if remote:
+        raise WebhooksError(
+            f"deliver_now() sends to this machine only, and events are due for {', '.join(remote[:5])}. Give the "
+            "endpoints of the test the URL of a Receiver, or make them with receiver.subscribe(webhooks)."
+        )
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

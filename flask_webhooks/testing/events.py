@@ -1,0 +1,92 @@
+"""An event that a host emitted in its tests, and where it would go."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import SessionTransaction
+
+from ..db.transactions import reading
+from ..models import EndpointState
+from ..outbox.store import NewEvent, subscribers
+from ..state import State
+
+#: Characters of the data that a line shows.
+_MOST_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDelivery:
+    """An endpoint that an event is owed to."""
+
+    endpoint_id: str
+    #: As it may be shown: a URL that is a secret itself is masked.
+    url: str
+    format: str
+    #: The endpoint's; ``None`` for the whole server.
+    tenant: str | None
+    #: The endpoint is paused or disabled: the event waits until it is resumed.
+    held: bool
+
+
+@dataclass(eq=False)
+class CapturedEvent:
+    """An event that was emitted."""
+
+    #: Sent as ``webhook-id``.
+    id: str
+    type: str
+    tenant: str | None
+    #: As it is sent: plain JSON values.
+    data: dict[str, Any]
+    occurred_at: datetime
+    #: Whether it stands and falls with the application's transaction.
+    transactional: bool
+    #: Whether that transaction has ended, so that workers would see the event. ``False``: it is still open.
+    committed: bool
+    _state: State = field(repr=False)
+    _event: NewEvent = field(repr=False)
+    #: The savepoint or transaction that it was emitted in, while that is open.
+    _transaction: SessionTransaction | None = field(default=None, repr=False)
+    _deliveries: tuple[PlannedDelivery, ...] | None = field(default=None, repr=False)
+
+    @property
+    def deliveries(self) -> tuple[PlannedDelivery, ...]:
+        """The endpoints that it would be delivered to, by those that exist when this is first asked for.
+
+        :raises DatabaseError: the database has no tables of Flask-Webhooks.
+        """
+        if self._deliveries is None:
+            model = self._state.models.Endpoint
+            with reading(self._state) as session:
+                found = subscribers(self._state, session.connection(), self._event)
+                rows = session.scalars(
+                    sa.select(model)
+                    .where(model.id.in_([endpoint_id for endpoint_id, _, _ in found]))
+                    .order_by(model.id)
+                ).all()
+            self._deliveries = tuple(
+                PlannedDelivery(
+                    row.id,
+                    row.url_shown,
+                    row.format,
+                    row.tenant,
+                    row.state != EndpointState.ACTIVE,
+                )
+                for row in rows
+            )
+        return self._deliveries
+
+    @property
+    def line(self) -> str:
+        """The event in one line, for messages."""
+        data = json.dumps(self.data, ensure_ascii=False)
+        if len(data) > _MOST_CHARACTERS:
+            data = data[:_MOST_CHARACTERS] + "…"
+        tenant = "" if self.tenant is None else f" of tenant {self.tenant!r}"
+        is_open = self._transaction is not None and not self.committed
+        return f"{self.type}{tenant}{' (transaction still open)' if is_open else ''}: {data}"

@@ -1,0 +1,59 @@
+"""What a test expects of an event, and how one differs from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import ids
+from ..catalog import matches
+from .events import CapturedEvent
+from .matching import differences
+
+
+class _Any:
+    """The type of `ANY_TENANT`."""
+
+    def __repr__(self) -> str:
+        return "ANY_TENANT"
+
+
+#: In place of a tenant, where it makes no difference.
+ANY_TENANT = _Any()
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What an event must be like; see `Capture.assert_emitted`."""
+
+    #: As `Catalog.check_patterns` returns them.
+    patterns: Sequence[str] | None
+    data: Any = None
+    tenant: Any = ANY_TENANT
+    to: str | None = None
+    committed: bool | None = None
+
+    @property
+    def says_more_than_the_type(self) -> bool:
+        return self != Expectation(self.patterns)
+
+    def is_about(self, event: CapturedEvent) -> bool:
+        """Tell whether the event is of the type."""
+        return matches(self.patterns, event.type)
+
+    def misfits(self, event: CapturedEvent) -> Iterator[str]:
+        """Yield how an event of the type differs, one line each."""
+        if self.data is not None:
+            yield from differences(self.data, event.data)
+        if self.tenant is not ANY_TENANT:
+            wanted = None if self.tenant is None else ids.host_id(self.tenant)
+            if event.tenant != wanted:
+                yield f"tenant: expected {wanted!r}, found {event.tenant!r}"
+        if self.committed is not None and event.committed != self.committed:
+            yield f"committed: expected {self.committed}, found {event.committed}"
+        if self.to is not None and not any(
+            self.to in (item.endpoint_id, item.url) for item in event.deliveries
+        ):
+            found = ", ".join(item.url for item in event.deliveries) or "no endpoint"
+            yield f"to: expected {self.to}, found {found}"

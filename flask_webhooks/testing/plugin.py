@@ -1,0 +1,44 @@
+"""Fixtures for pytest: ``pytest_plugins = ["flask_webhooks.testing.plugin"]`` in the topmost ``conftest.py``.
+
+They need a fixture `app` of the application's own. Nothing is imported before one of them is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from ..models import Attempt
+    from .capturing import Capture
+    from .receiver import Receiver
+
+
+@pytest.fixture
+def captured_webhooks(app: Flask) -> Iterator[Capture]:
+    """What the application emits in this test."""
+    from .capturing import capture
+
+    with capture(app) as captured:
+        yield captured
+
+
+@pytest.fixture
+def webhook_receiver() -> Iterator[Receiver]:
+    """A receiver on loopback that records requests and verifies signatures."""
+    from .receiver import Receiver
+
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def deliver_webhooks(app: Flask) -> Callable[[], Sequence[Attempt]]:
+    """A function that makes the attempts that are due, in this process."""
+    from .delivery import deliver_now
+
+    return lambda: deliver_now(app)
