@@ -124,13 +124,14 @@ def load(state: State, session: Session, event_id: str) -> Event | None:
 
     :param session: the one that was given to `emit`, whose transaction may hold the event.
     """
-    connection = given_connection(state, session)
-    if session.in_transaction():
-        connection = connection_of(session, state)
-    found = None if connection is None else load_event(state, connection, event_id)
+    # Beside the host's transaction first: under SERIALIZABLE, to read what another one has written could doom it.
+    with state.own_engine.connect() as own:
+        found = load_event(state, own, event_id)
     if found is None:
-        with state.own_engine.connect() as own:
-            found = load_event(state, own, event_id)
+        connection = given_connection(state, session)
+        if session.in_transaction():
+            connection = connection_of(session, state)
+        found = None if connection is None else load_event(state, connection, event_id)
     return found
 
 
