@@ -124,15 +124,22 @@ def load(state: State, session: Session, event_id: str) -> Event | None:
 
     :param session: the one that was given to `emit`, whose transaction may hold the event.
     """
-    # Beside the host's transaction first: under SERIALIZABLE, to read what another one has written could doom it.
-    with state.own_engine.connect() as own:
-        found = load_event(state, own, event_id)
-    if found is None:
-        connection = given_connection(state, session)
-        if session.in_transaction():
-            connection = connection_of(session, state)
-        found = None if connection is None else load_event(state, connection, event_id)
-    return found
+    # On PostgreSQL, under SERIALIZABLE, to read what another transaction has written could doom the host's.
+    if state.engine.dialect.name == "postgresql":
+        return _load_beside(state, event_id) or _load_within(state, session, event_id)
+    return _load_within(state, session, event_id) or _load_beside(state, event_id)
+
+
+def _load_within(state: State, session: Session, event_id: str) -> Event | None:
+    connection = given_connection(state, session)
+    if session.in_transaction():
+        connection = connection_of(session, state)
+    return None if connection is None else load_event(state, connection, event_id)
+
+
+def _load_beside(state: State, event_id: str) -> Event | None:
+    with state.own_engine.connect() as connection:
+        return load_event(state, connection, event_id)
 
 
 def host_session(state: State, given: Session | scoped_session[Any] | None) -> Session:
