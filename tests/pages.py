@@ -496,7 +496,11 @@ def spoil(app: Flask) -> int:
 
 
 def _hostile_for(column: sa.Column[Any]) -> Any:
-    if column.name in _DECIDING or column.name.endswith(("_id", "_token", "_digest")):
+    if (
+        column.primary_key
+        or column.name in _DECIDING
+        or column.name.endswith(("_id", "_token", "_digest"))
+    ):
         return None
     match column.type:
         case JsonText():

@@ -73,7 +73,7 @@ def test_all_is_well_beside_a_worker(database_url: str, redis_url: str, tmp_path
         assert len(problems) == own
         assert all("machine: " in line for line in problems)
         assert [line for line in lines(result, "WARNING") if "configuration" not in line] == []
-        for words in ("A worker is running.", "takes writes", "10 tables", "clocks agree"):
+        for words in ("A worker is running.", "takes writes", "11 tables", "clocks agree"):
             assert words in result.stdout
         worker.terminate()
         worker.wait(20)

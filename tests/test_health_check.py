@@ -91,7 +91,7 @@ def test_healthz_follows_the_database(app: Flask) -> None:
     with state_of(app).engine.begin() as connection:
         connection.execute(sa.text(f"ALTER TABLE {table.name} RENAME TO gone"))
     assert status_of(app) == 503
-    assert "flask webhooks init-db" in (readiness(state_of(app)).database or "")
+    assert "flask webhooks upgrade-db" in (readiness(state_of(app)).database or "")
     with state_of(app).engine.begin() as connection:
         connection.execute(sa.text(f"ALTER TABLE gone RENAME TO {table.name}"))
     assert status_of(app) == 200

@@ -69,6 +69,7 @@ def test_drain_stays_until_another_job_waits(
 def staying(app: Flask, **settings: object) -> Iterator[Drain]:
     """A drain that stays, in a thread."""
     thread = DrainThread(app)
+    thread.drain.discard()
     thread.drain = Drain(with_settings(state_of(app), **settings), queues=[OTHER])
     thread.start()
     yield thread.drain

@@ -298,7 +298,7 @@ def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
     app: Flask, client: redis.Redis, receiver: Receiver, log: Path
 ) -> None:
     """Its drain does not end, so that it takes no other job of the queue."""
-    webhooks_of(app).create_endpoint(receiver.url(), ["license.*"])
+    webhooks_of(app).create_endpoint(receiver.url("/slow/1"), ["license.*"])
     paused = add_endpoint(app, events=["user.*"])
     actions.pause_endpoint(accessing(app), paused.id)
     add_failed(app, paused.id, 600)

@@ -6,6 +6,7 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup, with_appcontext
 
+from .. import schema_changes
 from ..models import TaskKind
 from ..narrow import unicode_trouble
 from ..state import state_of
@@ -38,8 +39,15 @@ def init_db() -> None:
         say(f"All {len(ours)} tables exist already.")
     with state.engine.connect() as connection:
         trouble = unicode_trouble(state, connection)
+        outdated = bool(schema_changes.missing(state, connection))
     if trouble is not None:
         say(f"Warning: {trouble}", err=True)
+    if outdated:
+        say(
+            "Warning: the tables lack what this version needs. Run your migrations, or: "
+            "flask webhooks upgrade-db",
+            err=True,
+        )
 
 
 @click.command()

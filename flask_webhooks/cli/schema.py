@@ -9,6 +9,7 @@ from .. import schema_changes
 from ..sqlite import READ_ONLY
 from ..state import state_of
 from .failures import reports_errors
+from .output import say
 
 
 def add_to(webhooks: AppGroup) -> None:
@@ -41,14 +42,14 @@ def upgrade_db(sql: bool, wait: float) -> None:
             changes = schema_changes.missing(state, connection)
         for change in changes:
             for statement in change.statements:
-                click.echo(f"{statement};")
+                say(f"{statement};")
     else:
         changes = []
 
         def report(change: schema_changes.Change) -> None:
             changes.append(change)
-            click.echo(f"{change.done}.")
+            say(f"{change.done}.")
 
         schema_changes.upgrade(state, report, wait)
     if not changes:
-        click.echo(f"All {len(state.models.tables())} tables are up to date.", err=sql)
+        say(f"All {len(state.models.tables())} tables are up to date.", err=sql)

@@ -72,10 +72,14 @@ class Room:
     places: int
     #: Deliveries that may wait beside them, for the next places that become free.
     ahead: int = 0
+    #: The most that one claim is to bring; ``None`` is all that there is room for.
+    most: int | None = None
 
     @property
     def total(self) -> int:
-        return self.places + self.ahead
+        """What a claim may bring."""
+        room = self.places + self.ahead
+        return room if self.most is None else min(room, self.most)
 
 
 class Claimer:
@@ -286,7 +290,7 @@ class Claimer:
         places, ahead = pick.room.places, pick.room.ahead
         for row in rows:
             endpoint_id = row.endpoint_id
-            if places <= 0 and ahead <= 0:
+            if (places <= 0 and ahead <= 0) or len(chosen) >= pick.room.total:
                 claim.full = True
                 break
             reserve = self.reserve if busy[endpoint_id] else 0

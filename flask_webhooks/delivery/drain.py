@@ -12,6 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -305,7 +306,7 @@ class Drain:
         whole = self._room()
         room = whole
         if self._parts > 1:
-            room = Room(min(whole.places, self._part() + self._claimer.reserve), whole.ahead)
+            room = replace(whole, most=self._part())
         self._ended = self._in_flight.ended
 
         def take(connection: sa.Connection) -> Claim:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ from .redis_thread import RedisThread
 PRESENCE = 3000
 #: Seconds between two signs of life.
 STEP = 1.0
+#: Behind errors of redis-py: a connection was not opened.
+_NO_CONNECTION = (ConnectionRefusedError, FileNotFoundError, socket.gaierror)
 #: Seconds that the first requests get before we speak to Redis, and after which we do so anyway.
 HEADSTART, LATEST = 0.01, 0.25
 
@@ -215,12 +218,20 @@ class Listener:
     def _say(self, client: redis.Redis, capacity: bool) -> int:
         keys = self._keys
         arguments = (self._id, PRESENCE, int(capacity))
-        # Before and after it: Redis may do it although we get no answer.
+        before = self._counted_on_until
+        # Already now: the drain does not wait for the answer as long as Redis may take for it.
         self._counted_on_until = time.monotonic() + PRESENCE / 1000
         try:
-            return int(client.eval(PRESENT, 2, keys.drains, keys.listening, *arguments))
-        finally:
-            self._counted_on_until = time.monotonic() + PRESENCE / 1000
+            said = int(client.eval(PRESENT, 2, keys.drains, keys.listening, *arguments))
+        except (RedisError, OSError) as error:
+            if isinstance(error.__context__, _NO_CONNECTION):
+                self._counted_on_until = before
+            else:
+                # Redis may have done it all the same.
+                self._counted_on_until = time.monotonic() + PRESENCE / 1000
+            raise
+        self._counted_on_until = time.monotonic() + PRESENCE / 1000
+        return said
 
     def _must_stop(self) -> bool:
         if self._parent is not None and os.getppid() != self._parent:
