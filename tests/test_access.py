@@ -235,6 +235,7 @@ ON_ALL: Calls = [
     ("view", queries.example, {"format": "standard"}),
     ("view", queries.preview_task, RECOVER),
     ("view", queries.last_errors, {"deliveries": []}),
+    ("secret", actions.reencrypt, {}),
     ("view_payload", queries.list_deliveries, {"text": "lic_1"}),
     ("manage", actions.create_endpoint, {"url": "https://example.com/"}),
     ("manage", actions.draft_endpoint, {"url": "https://example.com/"}),
