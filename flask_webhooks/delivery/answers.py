@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .. import attempt_errors
 from ..attempt_errors import AttemptError, told
@@ -16,7 +17,7 @@ from ..redaction import Redactor
 from ..retry import usable_wait
 from ..state import State
 from . import machine
-from .http.errors import Failure, clean, diagnose, without_port
+from .http.errors import Failure, clean, clean_pairs, diagnose, without_port
 from .http.exchange import Exchange
 from .http.resolver import zone_of
 from .outcome import Outcome, Released, Sent
@@ -52,20 +53,19 @@ class Answers:
         elif exchange.request.url.startswith("https:"):
             self._verified = True
         # From here on the request counts as made: whatever happens, an attempt is recorded.
-        attempt = Sent(
-            claimed=outgoing.claimed,
-            target=outgoing.target,
-            outcome=_plain_outcome(exchange.status, failure),
-            started_at=outgoing.started_at,
-            duration_ms=exchange.duration_ms,
-            status=exchange.status,
-            request_headers=outgoing.shown_headers,
-            request_body=outgoing.shown_body,
-        )
+        made: dict[str, Any] = {
+            "claimed": outgoing.claimed,
+            "target": outgoing.target,
+            "started_at": outgoing.started_at,
+            "duration_ms": exchange.duration_ms,
+            "status": exchange.status,
+            "request_headers": outgoing.shown_headers,
+            "request_body": outgoing.shown_body,
+        }
         try:
             verdict = _judge(outgoing, exchange, failure, self._settings)
-            return replace(
-                attempt,
+            return Sent(
+                **made,
                 outcome=verdict.outcome,
                 error=None if verdict.error is None else _shown_error(verdict.error, redactor),
                 address=_address(exchange),
@@ -86,8 +86,10 @@ class Answers:
                 error=error,
                 redact=redactor.text,
             )
-            succeeded = attempt.outcome == Outcome.SUCCEEDED
-            return replace(attempt, error=None if succeeded else attempt_errors.UNEXPECTED)
+            outcome = _plain_outcome(exchange.status, failure)
+            succeeded = outcome == Outcome.SUCCEEDED
+            error_shown = None if succeeded else attempt_errors.UNEXPECTED
+            return Sent(**made, outcome=outcome, error=error_shown)
 
     def _released(
         self, outgoing: Outgoing, exchange: Exchange, failure: Failure
@@ -208,14 +210,14 @@ def _shown_headers(exchange: Exchange, redactor: Redactor) -> list[list[str]] | 
 
 
 def _bounded(headers: Sequence[tuple[str, str]]) -> list[list[str]]:
-    shown: list[list[str]] = []
     room = MAX_RESPONSE_HEADERS
-    for name, value in headers:
-        room -= len(name) + len(value)
+    kept = []
+    for pair in headers:
+        room -= len(pair[0]) + len(pair[1])
         if room < 0:
             break
-        shown.append([clean(name), clean(value)])
-    return shown
+        kept.append(pair)
+    return clean_pairs(kept)
 
 
 def _one_text(explanation: object) -> str | None:

@@ -19,7 +19,7 @@ from ..health import Hold
 from ..logs import log_without_locals
 from ..redaction import MASK, Redactor, secrets_of
 from ..state import State
-from .http.errors import clean
+from .http.errors import clean_pairs
 from .http.exchange import Request
 from .outcome import Claimed, Released
 
@@ -166,7 +166,7 @@ def _shown_headers(
     masked = rendered.secret_headers
     if target.headers:
         masked |= _lower(target.headers) - _lower(rendered.headers)
-    shown = [[clean(name), clean(value)] for name, value in headers]
+    shown = clean_pairs(headers)
     if masked:
         for pair in shown:
             if pair[0].lower() in masked:

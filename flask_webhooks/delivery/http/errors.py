@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -210,3 +211,13 @@ def clean(text: str) -> str:
     if text.isprintable() and "  " not in text and text == text.strip():
         return text  # as nearly all of it is
     return _SPACE.sub(" ", _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)).strip()
+
+
+def clean_pairs(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """`clean` for the names and values of headers. Looked at all together, which takes a tenth of the time."""
+    found = [[name, value] for name, value in pairs]
+    text = "|".join([part for pair in found for part in pair])
+    usual = text.isprintable() and "  " not in text and " |" not in text and "| " not in text
+    if usual and text == text.strip():
+        return found
+    return [[clean(name), clean(value)] for name, value in found]

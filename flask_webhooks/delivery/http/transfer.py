@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import socket
@@ -250,6 +251,7 @@ def open_socket(address: Any) -> socket.socket:
     return socket.socket(address.family, address.socktype, address.protocol)
 
 
+@functools.lru_cache(maxsize=4096)
 def _port(url: str) -> int:
     """The port of a URL.
 
