@@ -179,6 +179,19 @@ def test_endpoint_with_nothing_in_flight_does_not_wait_behind_what_was_claimed_a
     assert quiet not in by_endpoint(found.ahead)
 
 
+def test_part_of_the_places_is_no_less_of_a_place_for_slow_endpoints(
+    app: Flask, worker: Worker
+) -> None:
+    """What is left to others is a share of all places, of which most are free."""
+    slow, quick = add_endpoint(app), add_endpoint(app)
+    update(app, "EndpointHealth", slow, slow=True)
+    emit(app, 20)
+    worker.catch_up()
+    found = worker.claimer.claim(worker.connection, worker.now, Room(256, most=24))
+    assert by_endpoint(found.claimed) == {slow: 12, quick: 12}
+    assert found.full
+
+
 # -- what waits ----------------------------------------------------------------------------------------
 
 
