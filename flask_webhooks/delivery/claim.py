@@ -152,12 +152,12 @@ class Claimer:
                 ]
         return claim
 
-    def rehearse(self, connection: sa.Connection, now: datetime) -> None:
+    def warm_up(self, connection: sa.Connection, now: datetime) -> None:
         """Run every statement of a claim for rows that do not exist.
 
         Making SQL out of them takes a while the first time; a process that forks does it beforehand.
         """
-        nobody = "rehearsal"
+        nobody = "none"
         with connection.begin():
             self._due.look(connection, now, nobody, 1)
             take_write_lock(self.state, connection)

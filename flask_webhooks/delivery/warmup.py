@@ -46,7 +46,7 @@ def warm_up(state: State) -> None:
         for _ in range(TIMES):
             with reading(connection):
                 now = DatabaseClock().read(connection)
-            Claimer(state).rehearse(connection, now)
+            Claimer(state).warm_up(connection, now)
     Drain(state).discard()
 
 
