@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -92,7 +93,11 @@ def shape(engine: sa.Engine) -> dict[str, Any]:
     return {
         name: (
             {
-                column["name"]: (str(column["type"]), column["nullable"])
+                # SQLAlchemy 2.0 and 2.1 call a float by different names.
+                column["name"]: (
+                    re.sub("DOUBLE(_| )?(PRECISION)?", "FLOAT", str(column["type"])),
+                    column["nullable"],
+                )
                 for column in inspector.get_columns(name)
             },
             {str(item["name"]): item["column_names"] for item in inspector.get_indexes(name)},

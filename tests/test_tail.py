@@ -114,6 +114,9 @@ def tailing(app: Flask) -> Iterator[Any]:
     """Start the command in a process of its own; ends it."""
     started: list[subprocess.Popen[str]] = []
 
+    # A process that is started in the background of a shell ignores Ctrl-C, and so would those that it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def start(*arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "flask", "webhooks", "tail", *arguments],
@@ -127,6 +130,7 @@ def tailing(app: Flask) -> Iterator[Any]:
         return process
 
     yield start
+    signal.signal(signal.SIGINT, before)
     for process in started:
         if process.poll() is None:
             process.kill()
