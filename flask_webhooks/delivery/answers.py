@@ -64,6 +64,7 @@ class Answers:
         }
         try:
             verdict = _judge(outgoing, exchange, failure, self._settings)
+            cut = _is_cut(exchange, failure)
             return Sent(
                 **made,
                 outcome=verdict.outcome,
@@ -72,8 +73,8 @@ class Answers:
                 response_headers=_shown_headers(exchange, redactor),
                 response_body=None
                 if exchange.status is None
-                else redactor.text(text_of(exchange.body), cut=_is_cut(exchange, failure)),
-                response_cut=_is_cut(exchange, failure),
+                else redactor.text(text_of(exchange.body), cut=cut),
+                response_cut=cut,
                 timings={name: round(value, 3) for name, value in exchange.timings.items()},
                 retry_after=verdict.retry_after,
                 refusal=verdict.refusal,

@@ -208,7 +208,6 @@ class Drain:
         flight.advance()
         if self._over():
             flight.release_waiting()
-        flight.release_overdue()
         if self._look_at <= time.monotonic():
             self._look, self._look_at = True, float("inf")
         if not self._over() and self._maintenance.run_due():

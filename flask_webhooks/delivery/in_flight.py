@@ -167,10 +167,11 @@ class InFlight:
     def _start(self, claimed: Claimed, target: Target) -> None:
         now = self._clock.now()
         left = (claimed.lease_until - now).total_seconds()
-        if left < deadline(self._state, target) + LEASE_MARGIN:
+        timeout = deadline(self._state, target)
+        if left < timeout + LEASE_MARGIN:
             self._released.append(Released(claimed))
             return
-        outgoing = prepare(self._state, claimed, target, now)
+        outgoing = prepare(self._state, claimed, target, now, timeout)
         if isinstance(outgoing, Released):
             self._note(outgoing)
             return

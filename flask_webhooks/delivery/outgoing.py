@@ -47,9 +47,12 @@ class Outgoing:
 
 
 def prepare(
-    state: State, claimed: Claimed, target: Target, started_at: datetime
+    state: State, claimed: Claimed, target: Target, started_at: datetime, timeout: float
 ) -> Outgoing | Released:
-    """Render and sign a delivery. Trouble of ours gives it back without spending an attempt."""
+    """Render and sign a delivery. Trouble of ours gives it back without spending an attempt.
+
+    :param timeout: see `deadline`.
+    """
     try:
         style = state.formats[target.format]
     except InvalidEndpoint as error:
@@ -72,7 +75,7 @@ def prepare(
                 url=rendered.url,
                 headers=headers,
                 body=rendered.body,
-                timeout=deadline(state, target),
+                timeout=timeout,
                 name=name,
                 confirm=_CONFIRMED,
             ),
