@@ -22,6 +22,9 @@ def wait_together(client: Client, driver: Any) -> Callable[[], None]:
         return lambda: None
 
     def wait(generator: Any, interval: float = INTERVAL, timeout: float | None = None) -> Any:
+        if timeout is not None:
+            # Only psycopg's own wait keeps to one.
+            return type(driver).wait(driver, generator, interval, timeout)
         descriptor = driver.pgconn.socket
         try:
             wanted = next(generator)
