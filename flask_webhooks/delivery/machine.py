@@ -8,7 +8,7 @@ import resource
 import socket
 
 from ..health import Hold
-from .http.certificates import certificate_options
+from .http.certificates import authorities
 
 #: Descriptors that a worker needs beside one for each request.
 SPARE_DESCRIPTORS = 100
@@ -34,7 +34,7 @@ ADVICE = {
 
 def trust_store_is_empty() -> bool:
     """Return whether no certificate at all can be verified: there are no authorities to verify by."""
-    return not certificate_options()
+    return authorities() == (None, None)
 
 
 def out_of_descriptors() -> bool:

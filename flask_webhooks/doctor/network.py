@@ -14,6 +14,7 @@ from .. import queries
 from ..access import Access
 from ..addresses import NetworkPolicy
 from ..delivery import machine
+from ..delivery.http.certificates import authorities
 from ..models import EndpointState
 from .findings import Area, Finding
 
@@ -123,7 +124,9 @@ def _connect(item: _Try, policy: NetworkPolicy) -> str | None:
             connection.settimeout(_TIMEOUT)
             connection.connect(target)
             if item.encrypted:
-                context = ssl.create_default_context()
+                # Those that workers trust.
+                file, directory = authorities()
+                context = ssl.create_default_context(cafile=file, capath=directory)
                 context.wrap_socket(connection, server_hostname=item.host).close()
         return None
     return f"webhooks are not sent to its address: {refused}"

@@ -20,31 +20,38 @@ _FILES: Final = (
 _FILE_VARIABLE, _DIRECTORY_VARIABLE = "SSL_CERT_FILE", "SSL_CERT_DIR"
 
 
-def certificate_options() -> list[tuple[int, str]]:
-    """Options of libcurl that say where the certificates of authorities are; empty where there are none.
+def authorities() -> tuple[str | None, str | None]:
+    """The file and the directory with the certificates of authorities; ``None`` for what there is not.
 
     They are those that ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` names, else the system's, else those of `certifi`.
-    libcurl's wheels come with an OpenSSL that looks where the machine they were built on had them.
     """
-    options: list[tuple[int, str]] = []
     if _FILE_VARIABLE in os.environ or _DIRECTORY_VARIABLE in os.environ:
-        file, directory = os.environ.get(_FILE_VARIABLE), os.environ.get(_DIRECTORY_VARIABLE)
-        if file and _holds_certificates(file):
-            options.append((pycurl.CAINFO, file))
-        if directory and _has_certificates(directory):
-            options.append((pycurl.CAPATH, directory))
-        return options
+        named, directory = os.environ.get(_FILE_VARIABLE), os.environ.get(_DIRECTORY_VARIABLE)
+        return (
+            named if named and _holds_certificates(named) else None,
+            directory if directory and _has_certificates(directory) else None,
+        )
     paths = ssl.get_default_verify_paths()
     for file in (paths.cafile, *_FILES):
         if file and _holds_certificates(file):
-            return [(pycurl.CAINFO, file)]
+            return file, None
     if paths.capath and _has_certificates(paths.capath):
-        return [(pycurl.CAPATH, paths.capath)]
+        return None, paths.capath
     try:
         import certifi
     except ImportError:
-        return []
-    return [(pycurl.CAINFO, certifi.where())]
+        return None, None
+    return certifi.where(), None
+
+
+def certificate_options() -> list[tuple[int, str]]:
+    """Options of libcurl that say where the certificates of authorities are; empty where there are none.
+
+    libcurl's wheels come with an OpenSSL that looks where the machine they were built on had them.
+    """
+    file, directory = authorities()
+    options = [(pycurl.CAINFO, file), (pycurl.CAPATH, directory)]
+    return [(name, path) for name, path in options if path is not None]
 
 
 def _holds_certificates(file: str) -> bool:
