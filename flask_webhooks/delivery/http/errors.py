@@ -48,7 +48,6 @@ _TLS: Final = frozenset(
 )
 #: An answer's head is larger than libcurl takes (``CURLE_TOO_LARGE``, for which pycurl has no name).
 _TOO_LARGE: Final = 100
-_CLOSED: Final = frozenset({pycurl.E_GOT_NOTHING})
 _NO_HTTP: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: "no status line",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "",
@@ -98,11 +97,7 @@ def _by_number(exchange: Exchange, host: str) -> Failure | None:
         case 0:
             return None
         case number if number in _NO_CONNECTION:
-            return Failure(
-                Outcome.CONNECT_FAILED,
-                _no_connection(exchange),
-                unreachable=is_unreachable(exchange.errno),
-            )
+            return _no_connection(exchange, exchange.errno)
         case pycurl.E_PEER_FAILED_VERIFICATION | pycurl.E_SSL_CACERT_BADFILE:
             return Failure(
                 Outcome.TLS_FAILED,
@@ -112,7 +107,7 @@ def _by_number(exchange: Exchange, host: str) -> Failure | None:
             )
         case number if number in _TLS or not exchange.connected:
             return Failure(Outcome.TLS_FAILED, told(errors.TLS, why=_tls(exchange)))
-        case number if number in _CLOSED and not exchange.errno:
+        case pycurl.E_GOT_NOTHING if not exchange.errno:
             return Failure(Outcome.BROKEN, errors.CLOSED)
         case number if number == _TOO_LARGE:
             return Failure(Outcome.BROKEN, told(errors.NO_HTTP, why=_TOO_MUCH["head"]))
@@ -137,17 +132,15 @@ def _no_socket(exchange: Exchange, number: int) -> Failure:
     if number in _OUR_ERRORS:
         why = os.strerror(number)
         return Failure(Outcome.CONNECT_FAILED, told(errors.NO_CONNECTION, why=why), ours=True)
-    exchange.errno = number
-    return Failure(
-        Outcome.CONNECT_FAILED, _no_connection(exchange), unreachable=is_unreachable(number)
-    )
+    return _no_connection(exchange, number)
 
 
-def _no_connection(exchange: Exchange) -> AttemptError:
-    why = without_stop(os.strerror(exchange.errno)) if exchange.errno else "no answer"
-    if exchange.address is None:
-        return told(errors.NO_CONNECTION, why=why)
-    return told(errors.NO_CONNECTION_TO, address=without_port(exchange.address), why=why)
+def _no_connection(exchange: Exchange, number: int) -> Failure:
+    why = without_stop(os.strerror(number)) if number else "no answer"
+    error = told(errors.NO_CONNECTION, why=why)
+    if exchange.address is not None:
+        error = told(errors.NO_CONNECTION_TO, address=without_port(exchange.address), why=why)
+    return Failure(Outcome.CONNECT_FAILED, error, unreachable=is_unreachable(number))
 
 
 def _certificate(exchange: Exchange, host: str) -> str:
@@ -168,9 +161,7 @@ def _tls(exchange: Exchange) -> str:
 
 
 def _broken(exchange: Exchange) -> str:
-    if exchange.errno:
-        return without_stop(os.strerror(exchange.errno))
-    return without_stop(os.strerror(errno.ECONNRESET))
+    return without_stop(os.strerror(exchange.errno or errno.ECONNRESET))
 
 
 def _timed_out(exchange: Exchange, host: str) -> Failure:
@@ -203,6 +194,7 @@ def _unresolved(error: OSError, host: str) -> Failure:
 
 
 def without_port(address: str) -> str:
+    """The address of ``ip:port`` or ``[ip]:port``."""
     return address.rpartition(":")[0].strip("[]")
 
 

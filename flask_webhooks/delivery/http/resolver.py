@@ -195,7 +195,7 @@ class Resolver:
         now = time.monotonic()
         if self._control is not None and not self._control_overdue and _until(self._control) <= now:
             self._control_overdue = True
-            logger.warning("No name can be resolved; deliveries to names wait")
+            _warn_of_silence()
         for lookup in list(self._waiting):
             if lookup.waits_until is not None and lookup.waits_until <= now:
                 self._turn_away(lookup)
@@ -312,7 +312,7 @@ class Resolver:
         elif not self.is_unanswered(lookup.error):
             self._answered_at = now
         elif not self._control_overdue:
-            logger.warning("No name can be resolved; deliveries to names wait")
+            _warn_of_silence()
 
     def _start(self, lookup: Lookup) -> None:
         """Look a name up in a new thread."""
@@ -335,6 +335,10 @@ class Resolver:
         except RuntimeError:  # no thread left
             self._results.put((lookup, (), NoRoom()))
             self._notify()
+
+
+def _warn_of_silence() -> None:
+    logger.warning("No name can be resolved; deliveries to names wait")
 
 
 def _until(control: Lookup) -> float:
