@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
+from flask import current_app
 from sqlalchemy.orm import Session
 
 from . import ids
@@ -20,6 +21,9 @@ from .errors import ConfigurationError, Forbidden, NotFound
 from .models import Delivery, Endpoint
 from .state import ALL_TENANTS, AllTenants, State, unwrap
 from .texts import Text
+
+#: `True` for a program that is let in.
+Authenticate = Callable[[], bool | None]
 
 #: What the host's `authorize` is asked about, and how a refusal names it.
 _MEANINGS: Final[Mapping[str, Text]] = {
@@ -125,6 +129,15 @@ def is_yes(answer: object, where: str) -> bool:
     raise ConfigurationError(
         f"The function given to {where} must return True or False, not {_named(answer)}."
     )
+
+
+def lets_in(authenticate: Authenticate, where: str) -> bool:
+    """Ask the host's function whether the program that sent the current request is let in.
+
+    :param where: how the function was given to us, for the message.
+    :raises ConfigurationError: it answers neither yes nor no.
+    """
+    return is_yes(current_app.ensure_sync(authenticate)(), where)
 
 
 def system_access(state: State, actor: str) -> Access:

@@ -10,7 +10,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Unauthorized
 
-from ..access import Access, is_yes, request_access
+from ..access import Access, Authenticate, lets_in, request_access
 from ..errors import ConfigurationError
 from ..state import state_of
 from . import problems
@@ -20,8 +20,6 @@ from .request_reader import check_origin
 NAME: Final = "flask_webhooks_api"
 
 View = Callable[..., Response]
-#: `True` for a program that is known.
-Authenticate = Callable[[], bool | None]
 
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ELSEWHERE: Final = "elsewhere"
@@ -100,8 +98,7 @@ def _opened(view: View, authenticate: Authenticate | None) -> View:
 
 
 def _require_known(authenticate: Authenticate) -> None:
-    known = current_app.ensure_sync(authenticate)()
-    if not is_yes(known, "api_blueprint(authenticate=…)"):
+    if not lets_in(authenticate, "api_blueprint(authenticate=…)"):
         raise Unauthorized(
             "Say who you are, as the application asks programs to: by an API key, for example.",
             www_authenticate=WWWAuthenticate("bearer"),

@@ -6,17 +6,17 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden as ForbiddenPage
 from werkzeug.exceptions import Unauthorized
 
-from ..access import is_yes, request_access
+from ..access import Authenticate, lets_in, request_access
 from ..errors import ConfigurationError, Forbidden
 from ..state import AllTenants, State, state_of
 from .collector import Collector, StateCollector
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ..extension import Webhooks
 
 NAME: Final = "flask_webhooks_metrics"
-
-#: `True` for a program that may read metrics.
-Authenticate = Callable[[], bool | None]
 
 
 def create_blueprint(
@@ -53,8 +50,7 @@ def create_blueprint(
 
 def _let_in(authenticate: Authenticate | None) -> None:
     if authenticate is not None:
-        known = current_app.ensure_sync(authenticate)()
-        if not is_yes(known, "metrics_blueprint(authenticate=…)"):
+        if not lets_in(authenticate, "metrics_blueprint(authenticate=…)"):
             raise Unauthorized(
                 "Send the credentials that the application wants for metrics.",
                 www_authenticate=WWWAuthenticate("bearer"),
