@@ -127,16 +127,8 @@ def drain(app: Flask, **settings: Any) -> int:
 
 def with_settings(state: State, **settings: Any) -> State:
     """The same application with other settings, as another process might have."""
-    changed = State(
-        **{
-            field.name: getattr(state, field.name)
-            for field in dataclasses.fields(state)
-            if field.init
-        }
-    )
-    changed.settings = dataclasses.replace(state.settings, **settings)
-    changed.policy = changed.settings.network_policy()
-    return changed
+    changed = dataclasses.replace(state.settings, **settings)
+    return dataclasses.replace(state, settings=changed, policy=changed.network_policy())
 
 
 def events(app: Flask) -> list[Event]:

@@ -7,7 +7,7 @@ import ipaddress
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flask import Flask
 
@@ -39,17 +39,14 @@ def local(state: State) -> State:
         redis_url=f"redis://{_NOWHERE}/0",
         linger=0.0,
     )
-    fields = {
-        item.name: getattr(state, item.name) for item in dataclasses.fields(state) if item.init
-    }
     worker_queue = WorkerQueue(settings)
-    changed: dict[str, Any] = {
-        "settings": settings,
-        "policy": settings.network_policy(),
-        "worker_queue": worker_queue,
-        "notifier": Notifier(worker_queue, muted=lambda: True),
-    }
-    return State(**{**fields, **changed})
+    return dataclasses.replace(
+        state,
+        settings=settings,
+        policy=settings.network_policy(),
+        worker_queue=worker_queue,
+        notifier=Notifier(worker_queue, muted=lambda: True),
+    )
 
 
 @contextmanager
