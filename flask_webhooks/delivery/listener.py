@@ -221,17 +221,15 @@ class Listener:
         before = self._counted_on_until
         # Already now: the drain does not wait for the answer as long as Redis may take for it.
         self._counted_on_until = time.monotonic() + PRESENCE / 1000
+        heard = True
         try:
-            said = int(client.eval(PRESENT, 2, keys.drains, keys.listening, *arguments))
+            return int(client.eval(PRESENT, 2, keys.drains, keys.listening, *arguments))
         except (RedisError, OSError) as error:
-            if isinstance(error.__context__, _NO_CONNECTION):
-                self._counted_on_until = before
-            else:
-                # Redis may have done it all the same.
-                self._counted_on_until = time.monotonic() + PRESENCE / 1000
+            # Whatever else went wrong, Redis may have done it.
+            heard = not isinstance(error.__context__, _NO_CONNECTION)
             raise
-        self._counted_on_until = time.monotonic() + PRESENCE / 1000
-        return said
+        finally:
+            self._counted_on_until = time.monotonic() + PRESENCE / 1000 if heard else before
 
     def _must_stop(self) -> bool:
         if self._parent is not None and os.getppid() != self._parent:

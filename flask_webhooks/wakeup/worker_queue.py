@@ -240,7 +240,7 @@ class WorkerQueue:
         return {
             "ttl": self.job_ttl if installation is None else ttl,
             "args": (installation or self.settings.installation, hops),
-            # RQ raises in the middle of the event loop when this runs out; a drain ends long before. Its last
+            # RQ raises in the middle of whatever runs when this is over; a drain ends long before. Its last
             # requests take no longer than a lease, whatever their endpoints ask for.
             "job_timeout": int(self.settings.drain_time * 2 + self.settings.lease * 2 + 60),
             "result_ttl": 0,
