@@ -22,19 +22,20 @@ from sqlalchemy.exc import DBAPIError
 from ..db.clock import DatabaseClock
 from ..db.locks import reading
 from ..errors import WebhooksError
-from ..logs import log_failure, safe_text
+from ..logs import safe_text
 from ..state import State
-from .attempts import less_demanding
 from .background import BackgroundRunner, OtherWork
 from .claim import Claim, Claimer, Room
-from .database import Database, may_pass
+from .database import Database
 from .http.client import Client
 from .in_flight import LONGEST_WAIT, InFlight
 from .interpreter import often_switched, rarely_collected
 from .listener import STEP, Listener
 from .maintenance import Maintenance
-from .outcome import Released, Sent, Settled
+from .outcome import Released
 from .overlap import wait_together
+from .pace import Pace
+from .recorder import Recorder
 from .settle import Settler
 from .signal_dispatch import SignalDispatcher
 from .stopping import on_sigterm
@@ -48,9 +49,6 @@ SETTLE_BATCH = 500
 GATHER, GATHER_SHARE = 0.01, 0.5
 #: Seconds between two settlements while few outcomes come. Claims, which deliveries wait for, go first.
 SETTLE_PAUSE = 0.025
-#: Parts of the slots, at most, that are claimed, sent and settled one after another. All at once, they would end at
-#: once, and nothing would be under way while the next are claimed: with a receiver at 50 ms, half of the speed.
-MOST_PARTS = 8
 #: Seconds that requests in flight get when the worker must stop; with the rest it stays under 8 s.
 STOP_GRACE = 4.0
 #: Seconds that the last settling may take after that.
@@ -102,18 +100,21 @@ class Drain:
             opened=partial(wait_together, self._client),
         )
         self._claimer = Claimer(state)
-        self._settler = Settler(state)
         slots = settings.concurrency - self._claimer.reserve
         self._in_flight = InFlight(state, self._client, self._clock, slots)
         self._listener = Listener(state.worker_queue, self.id, self, worker_name, parent, queues)
-        self._dispatcher = SignalDispatcher(self._settler.announcer, self._client.wake)
+        settler = Settler(state)
+        self._dispatcher = SignalDispatcher(settler.announcer, self._client.wake)
+        dispatch = self._dispatcher.dispatch
+        self._recorder = Recorder(self._database, settler, self._clock, dispatch)
+        self._pace = Pace(settings.concurrency)
         self._background = None if other is None else BackgroundRunner(state, other, self.active)
         self._maintenance = Maintenance(
             state,
             self.id,
             self._database,
             self._clock,
-            dispatch=self._dispatcher.dispatch,
+            dispatch=dispatch,
             forget=self._claimer.forget,
             worker_name=worker_name,
         )
@@ -130,10 +131,7 @@ class Drain:
         self._must_stop = False
         self._stopping_since: float | None = None
         self._jobs_wait = False
-        self._claimed_at = self._settled_at = float("-inf")
-        #: Seconds that the last claim and the last settlement took.
-        self._claim_took = self._settle_took = 0.0
-        self._parts = 1
+        self._settled_at = float("-inf")
         self._started = self._active_at = time.monotonic()
         self.delivered = 0
 
@@ -277,35 +275,16 @@ class Drain:
         ahead = min(self._in_flight.ended - self._ended, concurrency) - self._in_flight.waiting
         return Room(concurrency - len(self._in_flight), max(ahead, 0))
 
-    def _part(self) -> int:
-        """Slots that one claim fills at most."""
-        return max(self.settings.concurrency // self._parts, 1)
-
-    def _adapt_parts(self, sent: Sequence[Sent]) -> None:
-        """Make as many parts of the slots as can be worked on while one waits for its receivers."""
-        shortest = min((item.duration_ms or 0.0 for item in sent), default=0.0) / 1000
-        work = self._claim_took + self._settle_took
-        if self._parts * work <= shortest:
-            self._parts = min(self._parts + 1, MOST_PARTS)
-        elif (self._parts - 1) * work > shortest:
-            self._parts = max(self._parts - 1, 1)
-
     def _claim_in(self) -> float:
-        """Seconds until a claim is worth its while: a part is free, or claims took half of the time at most."""
+        """Seconds until a claim is worth its while."""
         room = self._room()
-        if room.total <= 0:
-            return LONGEST_PAUSE
-        if room.places >= self._part():
-            return 0.0
-        return self._claimed_at + self._claim_took - time.monotonic()
+        return self._pace.claim_in(room.places) if room.total > 0 else LONGEST_PAUSE
 
     def _claim(self) -> None:
         self._look = self._settled = False
         began = time.monotonic()
-        whole = self._room()
-        room = whole
-        if self._parts > 1:
-            room = replace(whole, most=self._part())
+        room = replace(self._room(), most=self._pace.most)
+        whole = room.most is None
         self._ended = self._in_flight.ended
 
         def take(connection: sa.Connection) -> Claim:
@@ -319,20 +298,19 @@ class Drain:
         self._in_flight.advance()
         self._in_flight.release(claim.released)
         self._begin(claim)
-        self._claimed_at = time.monotonic()
-        self._claim_took = self._claimed_at - began
+        self._pace.claimed(began)
         self._listener.first_claim_made()
         if claim.claimed:
             self._active_at = time.monotonic()
         if self._room().places > self._claimer.reserve and (
-            claim.more or (claim.claimed and (claim.limited or room != whole))
+            claim.more or (claim.claimed and (claim.limited or not whole))
         ):
             self._look = True
         if claim.contended:
             self._look_in(CONTENTION_PAUSE)
         if claim.again is not None:
             self._look_in((claim.again - self._clock.now()).total_seconds())
-        if claim.full and room == whole:
+        if claim.full and whole:
             self._listener.request_worker()
 
     def _begin(self, claim: Claim) -> None:
@@ -373,61 +351,12 @@ class Drain:
         self._settled = True
         began = time.monotonic()
         sent, released = self._in_flight.take_outcomes(SETTLE_BATCH)
-        try:
-            changed = self._write(sent, released)
-        except Exception as error:
-            if may_pass(error):
-                raise
-            changed = self._write_one_by_one(sent, released)
+        changed = self._recorder.write(sent, released)
         self.delivered += len(sent)
         self._active_at = self._settled_at = time.monotonic()
-        self._settle_took = self._settled_at - began
-        self._adapt_parts(sent)
+        self._pace.settled(began, sent)
         if self._limited or changed:
             self._look = True
-
-    def _write(self, sent: Sequence[Sent], released: Sequence[Released] = ()) -> bool:
-        """Settle a batch; returns whether that made new work, or let other work go on."""
-
-        def write(connection: sa.Connection) -> Settled:
-            return self._settler.settle(connection, self._clock.now(), sent, released)
-
-        settled = self._database.run(write)
-        self._dispatcher.dispatch(settled)
-        return bool(settled.changes) or settled.emitted
-
-    def _write_one_by_one(self, sent: Sequence[Sent], released: Sequence[Released]) -> bool:
-        """Settle each by itself, so that one that cannot be written does not stop the others."""
-        changed = self._write([], released)
-        for item in sent:
-            changed |= self._write_alone(item)
-        return changed
-
-    def _write_alone(self, sent: Sent) -> bool:
-        """Settle an attempt, with less of it if the database refuses it. At worst its lease runs out."""
-        delivery_id = sent.claimed.delivery_id
-        refusal: Exception | None = None
-        for version in (sent, *less_demanding(sent)):
-            try:
-                changed = self._write([version])
-            except Exception as error:
-                if may_pass(error):
-                    raise
-                refusal = error
-            else:
-                if refusal is not None and version.request_body is None:
-                    logger.warning(
-                        "The attempt of delivery %s is recorded without bodies (%s): see whether the database "
-                        "can hold every character",
-                        delivery_id,
-                        type(refusal).__name__,
-                    )
-                return changed
-        assert refusal is not None
-        log_failure(
-            logger, "The attempt of delivery %s cannot be recorded", delivery_id, error=refusal
-        )
-        return False
 
     # -- waiting and leaving -----------------------------------------------------------------------------
 
