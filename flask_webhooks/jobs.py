@@ -16,7 +16,7 @@ from flask import Flask, current_app, has_app_context
 from rq import get_current_job
 
 from .bulk import pruning
-from .bulk.neglected import Neglected, anything_waiting
+from .bulk.background import BackgroundTasks, anything_waiting
 from .counters import LOST_WAKEUPS, Amounts, counters
 from .db.clock import DatabaseClock
 from .db.locks import reading, take_write_lock
@@ -59,14 +59,14 @@ def drain(installation: str, hops: int = 0) -> int:
         return 0
     job = get_current_job()
     if job is None:
-        return Drain(state, other=Neglected(state)).run()
+        return Drain(state, other=BackgroundTasks(state)).run()
     # RQ names the job in the environment of a work-horse, but not where it runs jobs in the worker itself.
     parent = os.getppid() if os.environ.get("RQ_JOB_ID") == job.id else None
     running = Drain(
         state,
         job.worker_name,
         parent,
-        other=Neglected(state),
+        other=BackgroundTasks(state),
         clock=_clock,
         queues=() if parent is None else _queues,
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from .bulk.neglected import anything_waiting
+from .bulk.background import anything_waiting
 from .bulk.runner import run_next
 from .db.locks import reading
 from .jobs import after_fork, current_ttl, find_app, pass_on

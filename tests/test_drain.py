@@ -111,7 +111,7 @@ def test_a_lingering_drain_takes_the_next_event_at_once(
             emit(app)
             receiver.wait_for(count)
             assert time.monotonic() - began < 30
-        # They rang its bell: no job was needed.
+        # The wake-ups went to its channel: no job was needed.
         assert Queue("webhooks", connection=client).count == 0
     thread.drain.stop()
     thread.join(10)

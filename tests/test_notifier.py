@@ -521,7 +521,7 @@ def test_listening_drain_is_rung_and_no_job_is_made(
     listen(notifier, client, "d1")
     assert [notifier.queue.notify(client) for _ in range(100)] == [False] * 100
     assert jobs(notifier, client) == 0
-    assert client.llen(notifier.queue.keys.bell("d1")) == 1
+    assert client.llen(notifier.queue.keys.channel("d1")) == 1
     assert client.exists(notifier.queue.keys.dirty)
 
 
@@ -578,17 +578,17 @@ def test_drain_without_capacity_does_not_listen(notifier: Notifier, client: redi
         assert notifier.queue.notify(client) is True
 
 
-def test_each_wake_up_rings_another_drain_until_all_are_rung(
+def test_each_wake_up_goes_to_another_drain_until_all_have_one(
     notifier: Notifier, client: redis.Redis
 ) -> None:
-    """One that does not answer its bell may be dead."""
+    """A drain that does not answer on its channel may be dead."""
     for number in range(3):
         listen(notifier, client, f"d{number}", milliseconds=10_000 + number)
     rung = []
     for _ in range(4):
         assert notifier.queue.notify(client) is False
         rung.append(
-            [int(client.llen(notifier.queue.keys.bell(f"d{number}"))) for number in range(3)]
+            [int(client.llen(notifier.queue.keys.channel(f"d{number}"))) for number in range(3)]
         )
     assert rung == [[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1]]
     assert jobs(notifier, client) == 0
@@ -609,12 +609,12 @@ def test_wake_up_that_is_passed_on_reaches_another_drain(
             drain.told.clear()
 
         ring_it()
-        assert not client.exists(patient.queue.keys.bell("idle"))
+        assert not client.exists(patient.queue.keys.channel("idle"))
         assert not listener.passed_on
         drain.capacity = False
         ring_it()
         assert listener.passed_on
-        wait_until(lambda: client.exists(patient.queue.keys.bell("idle")) == 1, 30)
+        wait_until(lambda: client.exists(patient.queue.keys.channel("idle")) == 1, 30)
         # As soon as there is capacity it is told to look once more.
         assert listener.present(capacity=True) is True
         assert listener.present(capacity=True) is False
@@ -637,7 +637,7 @@ def test_wake_up_whose_message_is_lost_on_the_way_makes_the_drain_look(
             assert notifier.queue.notify(client) is False
             assert drain.told.wait(30)
             assert firewall.last_word is None
-            assert not client.exists(notifier.queue.keys.bell("d1"))
+            assert not client.exists(notifier.queue.keys.channel("d1"))
 
 
 @pytest.mark.parametrize("trouble", [refused, hanging])
@@ -1029,7 +1029,7 @@ def test_two_installations_do_not_see_each_other(redis_url: str, client: redis.R
     assert one.notify()
     assert two.notify()
     assert [job.args for job in two.queue.queue(client).jobs] == [("two", 0)]
-    assert not client.exists(two.queue.keys.bell("d1"))
+    assert not client.exists(two.queue.keys.channel("d1"))
     later = datetime.now(UTC) + timedelta(minutes=5)
     assert one.queue.schedule(client, later)
     assert two.queue.schedule(client, later)

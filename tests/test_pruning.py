@@ -14,7 +14,7 @@ from flask import Flask
 
 from flask_webhooks import actions, jobs, queries
 from flask_webhooks.bulk import pruning, runner
-from flask_webhooks.bulk.neglected import Neglected
+from flask_webhooks.bulk.background import BackgroundTasks
 from flask_webhooks.bulk.runner import claim, run_next
 from flask_webhooks.delivery import retention
 from flask_webhooks.delivery.trail import ACTOR
@@ -146,11 +146,11 @@ def test_a_drain_that_lasts_begins_it_beside(app: Flask, receiver: Receiver, few
     """Its worker does not sweep while it has a job."""
     endpoint = add_endpoint(app, receiver.url(), events=["license.*"])
     add_settled(app, endpoint.id, few, age=OLD)
-    neglected = Neglected(state_of(app))
+    background = BackgroundTasks(state_of(app))
     with state_of(app).engine.connect() as connection:
-        assert neglected.waits(connection)
-        neglected.work(connection, lambda: False)
-        assert not neglected.waits(connection)
+        assert background.waits(connection)
+        background.work(connection, lambda: False)
+        assert not background.waits(connection)
     [task] = tasks(app)
     assert (task.state, task.done, task.actor) == ("finished", few, ACTOR)
     assert count(app, "Event") == 0

@@ -16,7 +16,7 @@ from rq import Queue, SimpleWorker
 
 from flask_webhooks import actions, jobs, queries, tasks
 from flask_webhooks.bulk import runner
-from flask_webhooks.bulk.neglected import Neglected
+from flask_webhooks.bulk.background import BackgroundTasks
 from flask_webhooks.models import Task
 from flask_webhooks.state import state_of
 from flask_webhooks.wakeup.worker_queue import TASK_JOB
@@ -344,23 +344,23 @@ def test_a_drain_that_is_told_to_stop_gives_its_task_back(
     assert counts(app, paused.id) == {"held": left.done, "failed": 5000 - left.done}
 
 
-def test_only_a_task_that_nobody_comes_for_is_neglected(app: Flask) -> None:
+def test_only_a_task_that_no_worker_takes_goes_to_a_drain(app: Flask) -> None:
     state = state_of(app)
-    neglected = Neglected(state)
+    background = BackgroundTasks(state)
     task = actions.start_task(accessing(app), "cancel", add_endpoint(app).id)
     long_ago = database_time(app) - timedelta(minutes=1)
     with state.engine.connect() as connection:
-        assert not neglected.waits(connection)
+        assert not background.waits(connection)
         update(app, "Task", task.id, touched_at=long_ago)
-        assert neglected.waits(connection)
+        assert background.waits(connection)
         # Somebody has it.
         lease_until = database_time(app) + timedelta(minutes=1)
         update(app, "Task", task.id, state="running", lease_until=lease_until)
-        assert not neglected.waits(connection)
+        assert not background.waits(connection)
         update(app, "Task", task.id, state="waiting", lease_until=None)
-        neglected.work(connection, lambda: False)
+        background.work(connection, lambda: False)
         assert task_of(app, task.id).state == "finished"
-        assert not neglected.waits(connection)
+        assert not background.waits(connection)
 
 
 def test_a_slice_ends_though_nobody_waits(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

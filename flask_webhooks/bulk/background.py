@@ -1,6 +1,6 @@
-"""Tasks that no worker has come for, since all of them deliver: a drain works on them beside.
+"""Bulk tasks that no worker has taken, since all workers deliver: a drain works on them in the background.
 
-So it is with the removal of old events, which nobody else might start: a worker that delivers does not sweep.
+So it is with the removal of old events, which no other process might start: a worker that delivers does not sweep.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import pruning
 from .runner import waiting, work_on_next
 
 #: How long a task waits for a worker of its own first.
-NEGLECTED_AFTER = timedelta(seconds=2)
+OWN_WORKER_FIRST = timedelta(seconds=2)
 
 
 def anything_waiting(state: State, connection: sa.Connection) -> bool:
@@ -28,8 +28,8 @@ def anything_waiting(state: State, connection: sa.Connection) -> bool:
     return connection.execute(query).first() is not None
 
 
-class Neglected:
-    """What `delivery.aside` does for a drain."""
+class BackgroundTasks:
+    """The work of `delivery.background` for a drain."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -42,7 +42,7 @@ class Neglected:
         with reading(connection):
             now = connection.execute(sa.select(utc_now())).scalar_one()
             query = sa.select(task.id).where(
-                waiting(task, now), task.touched_at < now - NEGLECTED_AFTER
+                waiting(task, now), task.touched_at < now - OWN_WORKER_FIRST
             )
             if connection.execute(query.limit(1)).first() is not None:
                 return True

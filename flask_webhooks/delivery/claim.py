@@ -157,19 +157,23 @@ class Claimer:
 
         Making SQL out of them takes a while the first time; a process that forks does it beforehand.
         """
-        nobody = "none"
+        missing = "none"
         with connection.begin():
-            self._due.look(connection, now, nobody, 1)
+            self._due.look(connection, now, missing, 1)
             take_write_lock(self.state, connection)
-            lock_standings(self.state, connection, [nobody])
-            read_terms(self.state, connection, [nobody])
-            count_in_flight(self.state, connection, [nobody])
-            for wishes in ([Wish(nobody, 1)], [Wish(nobody, 1), Wish(nobody, 1, asked=True)]):
+            lock_standings(self.state, connection, [missing])
+            read_terms(self.state, connection, [missing])
+            count_in_flight(self.state, connection, [missing])
+            for wishes in ([Wish(missing, 1)], [Wish(missing, 1), Wish(missing, 1, asked=True)]):
                 self._due.pick(connection, now, wishes)
             self._mark(
-                connection, now, {nobody: None}, _Pick(Room(1), {}, {}, Turns(now, {}, {})), Claim()
+                connection,
+                now,
+                {missing: None},
+                _Pick(Room(1), {}, {}, Turns(now, {}, {})),
+                Claim(),
             )
-            self._targets.load(connection, {nobody: 1}, now=0.0)
+            self._targets.load(connection, {missing: 1}, now=0.0)
 
     def _look(self, connection: sa.Connection, now: datetime, room: Room) -> Round:
         """Find the endpoints whose turn it is."""

@@ -252,7 +252,7 @@ class Listener:
         with contextlib.closing(self._worker_queue.connect(patience=2 * PATIENCE)) as client:
             while not self._closing.is_set():
                 try:
-                    if client.blpop([self._keys.bell(self._id)], timeout=1):
+                    if client.blpop([self._keys.channel(self._id)], timeout=1):
                         # The mark stays: to take it away here could hide the next wake-up from `leave`.
                         if not self._drain.has_capacity():
                             self.pass_on()

@@ -18,7 +18,7 @@ class Keys:
         self.listening = base + "listening"
         self.drains = base + "drains"
         #: Each drain has a wake-up channel of its own: what is meant for one must not be taken by another.
-        self.bells = base + "bell:"
+        self.channels = base + "bell:"
         self.waiting = base + "waiting"
         self.entering = base + "entering"
         self.alarm = base + "alarm"
@@ -27,8 +27,8 @@ class Keys:
         #: Written to see whether Redis takes writes; nothing reads it.
         self.check = base + "check"
 
-    def bell(self, drain_id: str) -> str:
-        return self.bells + drain_id
+    def channel(self, drain_id: str) -> str:
+        return self.channels + drain_id
 
 
 def hash_tag(key: str) -> str | None:

@@ -85,7 +85,7 @@ class WorkerQueue:
         :raises redis.RedisError: Redis did not do it.
         """
         keys = self.keys
-        return self._enqueue_if(client, NOTIFY, [keys.dirty, keys.listening], [keys.bells])
+        return self._enqueue_if(client, NOTIFY, [keys.dirty, keys.listening], [keys.channels])
 
     def check(self, client: redis.Redis) -> None:
         """Ask Redis whether it would do what a wake-up needs, and do none of it.
@@ -98,7 +98,7 @@ class WorkerQueue:
             # Redis checks each command as it is queued, and then drops all, since a watched key has changed.
             pipeline.set(self.keys.check, 1, px=1000)
             pipeline.multi()
-            pipeline.eval(NOTIFY, len(keys) + 1, *keys, self._queue_key, "", self.keys.bells)
+            pipeline.eval(NOTIFY, len(keys) + 1, *keys, self._queue_key, "", self.keys.channels)
             self.queue(client).enqueue(JOB, **self._job_options(), pipeline=pipeline)
             with contextlib.suppress(WatchError):
                 pipeline.execute()

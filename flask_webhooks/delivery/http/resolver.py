@@ -2,8 +2,8 @@
 
 The system's resolver gives a lookup up only after tens of seconds, and nothing ends it before. So each
 runs in a thread of its own, and what is scarce, the number of threads, is shared out: a name has one lookup
-at a time, which everybody who asks for it joins; a zone has a few; and names that hung the last time
-never get so many that a name that nobody has asked for yet finds no room. Names that answered lately
+at a time, which all who ask for it join; a zone has a few; and names that hung the last time
+never get so many that a name that was not asked for yet finds no room. Names that answered lately
 always have room, and failing that their last answer. What finds none is refused by `NoRoom`, which is our
 own trouble and not the receiver's.
 """
@@ -44,7 +44,7 @@ FRESH = 10.0
 VOUCHED = 600.0
 #: Names that are remembered.
 MEMORY = 10_000
-#: Looked up when another name got no answer: whoever can resolve anything can answer for this one,
+#: Looked up when another name got no answer: a resolver that works at all can answer for this one,
 #: if only that it does not exist here.
 CONTROL_NAME = "a.root-servers.net."
 #: Seconds that the control lookup may take.
