@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 
-from flask_webhooks.addresses import NetworkPolicy
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.http.exchange import Request
+from flask_webhooks.security.addresses import NetworkPolicy
 
 from .counting import Receiver
 from .workers import BenchmarkError

@@ -19,13 +19,13 @@ import click
 
 from flask_webhooks import config, queries, signals
 from flask_webhooks.attempt_errors import SENTENCES
-from flask_webhooks.catalog import EventType, builtin_catalog
+from flask_webhooks.catalog.registry import EventType, builtin_catalog
 from flask_webhooks.cli import webhooks
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.formats import Answer, Format, builtin_formats
-from flask_webhooks.formats.chat import ENDINGS, Tone
+from flask_webhooks.formats.chat.base import ENDINGS, Tone
+from flask_webhooks.formats.examples import render_example
 from flask_webhooks.metrics.families import Families
-from flask_webhooks.rendering import render_example
 
 FOLDER = Path(__file__).resolve().parent
 

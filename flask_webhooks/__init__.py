@@ -6,11 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .catalog import EventType
+    from .app_state import ALL_TENANTS
+    from .catalog.registry import EventType
     from .errors import WebhooksError
     from .extension import Webhooks
     from .formats import Format
-    from .state import ALL_TENANTS
     from .worker import Worker
 
 __version__ = "0.1.0"
@@ -18,8 +18,8 @@ __version__ = "0.1.0"
 __all__ = ["ALL_TENANTS", "EventType", "Format", "Webhooks", "WebhooksError", "Worker"]
 
 _MODULES = {
-    "ALL_TENANTS": "state",
-    "EventType": "catalog",
+    "ALL_TENANTS": "app_state",
+    "EventType": "catalog.registry",
     "Format": "formats",
     "Webhooks": "extension",
     "WebhooksError": "errors",

@@ -16,10 +16,10 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from . import ids
+from .app_state import ALL_TENANTS, AllTenants, State, unwrap
 from .db.transactions import reading, writing
 from .errors import ConfigurationError, Forbidden, NotFound
 from .models import Delivery, Endpoint
-from .state import ALL_TENANTS, AllTenants, State, unwrap
 from .texts import Text
 
 #: `True` for a program that is let in.

@@ -13,7 +13,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator
 
-from .vault import Sealed
+from .security.vault import Sealed
 
 #: JSON text without spaces, in the order and with the characters given.
 compact_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 
-from .addresses import NetworkPolicy
 from .errors import ConfigurationError
-from .vault import Vault
+from .security.addresses import NetworkPolicy
+from .security.vault import Vault
 
 #: Seconds that a lease is longer than any request under it.
 LEASE_RESERVE = 5.0

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session, scoped_session
 
 from . import actions, admin, cli, healthz, migrations
 from .access import system_access
-from .catalog import Catalog, EventType, builtin_catalog
+from .app_state import EXTENSION, AllTenants, Hooks, State, state_of
+from .catalog.registry import Catalog, EventType, builtin_catalog
 from .config import Settings
 from .errors import ConfigurationError
 from .formats import Format, Formats, builtin_formats
@@ -24,7 +25,6 @@ from .outbox.emit import emit, host_session, load
 from .outbox.host_transaction import check_engine
 from .outbox.session_events import end_context
 from .outbox.store import as_event
-from .state import EXTENSION, AllTenants, Hooks, State, state_of
 from .wakeup.notifier import Notifier
 from .wakeup.worker_queue import WorkerQueue
 

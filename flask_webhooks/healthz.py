@@ -7,7 +7,7 @@ from typing import Final
 from flask import Blueprint, Response
 
 from . import queries
-from .state import state_of
+from .app_state import state_of
 
 NAME: Final = "flask_webhooks_health"
 

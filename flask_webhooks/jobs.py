@@ -15,15 +15,15 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from rq import get_current_job
 
+from .app_state import State, state_of, unwrap
 from .bulk import pruning
 from .bulk.background import BackgroundTasks, anything_waiting
-from .counters import LOST_WAKEUPS, Amounts, counters
 from .db.clock import DatabaseClock
+from .db.counters import LOST_WAKEUPS, Amounts, counters
 from .db.locks import reading, take_write_lock
-from .delivery.claim import Claimer
+from .delivery.claim.claim import Claimer
 from .delivery.drain import Drain
 from .errors import ConfigurationError
-from .state import State, state_of, unwrap
 
 logger = logging.getLogger("flask_webhooks.jobs")
 

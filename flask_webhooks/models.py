@@ -18,9 +18,16 @@ from sqlalchemy.util import OrderedSet
 
 from . import ids
 from .attempt_errors import stored_error
-from .columns import JsonText, LongText, SealedText, TenantId, UtcDateTime, utc_now
+from .columns import (
+    JsonText,
+    LongText,
+    SealedText,
+    TenantId,
+    UtcDateTime,
+    utc_now,
+)
 from .errors import ConfigurationError
-from .vault import Sealed
+from .security.vault import Sealed
 
 _ID = String(ids.MAX_LENGTH)
 _TENANT = TenantId

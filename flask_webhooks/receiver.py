@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from . import signing
 from .errors import (
     BodyReserialised,
     ConfigurationError,
@@ -30,6 +29,7 @@ from .errors import (
     TimestampTooOld,
     VerificationError,
 )
+from .security import signing
 
 __all__ = ["SIGNED_FORMATS", "verified", "verify"]
 

@@ -33,7 +33,7 @@ import difflib
 
 from blinker import NamedSignal, Namespace
 
-from .catalog import builtin_catalog
+from .catalog.registry import builtin_catalog
 from .errors import InvalidInput
 
 _namespace = Namespace()

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from .access import Access
-from .state import State
-from .vault import Sealed
+from .app_state import State
+from .security.vault import Sealed
 
 
 @dataclass(frozen=True, slots=True)

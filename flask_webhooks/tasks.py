@@ -13,12 +13,12 @@ from typing import Any
 
 import redis
 
+from .app_state import State, state_of
 from .bulk.background import anything_waiting
 from .bulk.runner import run_next
 from .db.locks import reading
 from .jobs import after_fork, current_ttl, find_app, pass_on
-from .logs import without_stop
-from .state import State, state_of
+from .log import without_stop
 from .wakeup.redis_trouble import explain
 
 logger = logging.getLogger("flask_webhooks.tasks")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from .logs import log_without_locals
+from .log import log_without_locals
 
 logger = logging.getLogger("flask_webhooks.outbox")
 

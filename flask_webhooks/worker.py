@@ -26,15 +26,16 @@ from rq.exceptions import StopRequested
 from sqlalchemy.exc import DBAPIError
 
 from . import jobs
+from .app_state import State, state_of
 from .config import Settings
 from .db.clock import DatabaseClock
-from .delivery import heartbeat, machine
+from .db.narrow import unicode_trouble
+from .delivery import heartbeat
+from .delivery.http import machine
 from .delivery.retention import prune
 from .delivery.warmup import freeze, warm_up
 from .errors import WebhooksError
-from .logs import safe_text
-from .narrow import unicode_trouble
-from .state import State, state_of
+from .log import safe_text
 from .wakeup.redis_trouble import explain
 
 logger = logging.getLogger("flask_webhooks.worker")

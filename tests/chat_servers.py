@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
-from flask_webhooks.hops import HEADER
+from flask_webhooks.security.hops import HEADER
 
 DISCORD_PATH = "/api/webhooks/1174502939573518396/" + "dQw4w9WgXcQ-_" * 5 + "abc"
 SLACK_PATH = "/services/T024BE7LD/B0G9QF9GZ/a1B2c3D4e5F6g7H8i9J0k1L2"

@@ -17,6 +17,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_webhooks import Webhooks
+from flask_webhooks.app_state import State, state_of
 from flask_webhooks.columns import UtcDateTime, utc_now
 from flask_webhooks.config import Settings
 from flask_webhooks.delivery.drain import Drain
@@ -29,7 +30,6 @@ from flask_webhooks.models import (
     Models,
     Statistic,
 )
-from flask_webhooks.state import State, state_of
 
 from .hostapp import create_app
 

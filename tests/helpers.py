@@ -20,9 +20,9 @@ from flask import Flask
 
 from flask_webhooks import actions, ids
 from flask_webhooks.access import Access, system_access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.models import Activity, DeliveryState, Endpoint
-from flask_webhooks.state import state_of
 
 from . import delivering
 from .delivering import close as close

@@ -16,9 +16,9 @@ from werkzeug.test import TestResponse
 
 from flask_webhooks import actions
 from flask_webhooks.access import Access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.attempt_errors import REFUSED_WITH
 from flask_webhooks.columns import JsonText, LongText, SealedText, utc_now
-from flask_webhooks.state import state_of
 
 from .delivering import drain, emit
 from .helpers import accessing, add_delivery, add_endpoint, update

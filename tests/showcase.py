@@ -17,8 +17,8 @@ from flask import Flask
 
 from flask_webhooks import actions
 from flask_webhooks.access import Access
-from flask_webhooks.catalog import builtin_catalog
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
+from flask_webhooks.catalog.registry import builtin_catalog
 
 from .delivering import drain, emit, make_due
 from .helpers import accessing, add_endpoint, update

@@ -21,9 +21,9 @@ from flask_webhooks.access import (
     request_access,
     system_access,
 )
+from flask_webhooks.app_state import State, state_of
 from flask_webhooks.errors import ConfigurationError, Forbidden, NotFound
 from flask_webhooks.models import Endpoint
-from flask_webhooks.state import State, state_of
 
 from .delivering import deliveries
 from .helpers import accessing, activity, add_delivery, add_endpoint, as_tenant, close, make_app

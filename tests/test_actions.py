@@ -15,6 +15,7 @@ from flask import Flask
 from flask_webhooks import Webhooks, actions, queries
 from flask_webhooks.access import Access
 from flask_webhooks.actions import NewEndpoint
+from flask_webhooks.app_state import ALL_TENANTS, state_of
 from flask_webhooks.errors import (
     BlockedAddress,
     ConfigurationError,
@@ -30,8 +31,7 @@ from flask_webhooks.errors import (
 )
 from flask_webhooks.formats import Format
 from flask_webhooks.models import Endpoint
-from flask_webhooks.state import ALL_TENANTS, state_of
-from flask_webhooks.vault import Vault
+from flask_webhooks.security.vault import Vault
 
 from .delivering import deliveries, emit, health, webhooks_of
 from .delivering import endpoint as stored

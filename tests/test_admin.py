@@ -17,12 +17,13 @@ import sqlalchemy as sa
 from flask import Flask
 from jinja2 import DictLoader, StrictUndefined
 
-from flask_webhooks import Format, actions, queries, signing
+from flask_webhooks import Format, actions, queries
 from flask_webhooks.admin import banners, display
 from flask_webhooks.admin.snippets import snippets
+from flask_webhooks.app_state import state_of
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.queries import MOST_COUNTED, HealthReport
-from flask_webhooks.state import state_of
+from flask_webhooks.security import signing
 
 from .delivering import attempts, db_of, drain, endpoint, webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, close, statements, update

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_webhooks import Format, actions, queries, signing
+from flask_webhooks import Format, actions, queries
+from flask_webhooks.app_state import state_of
 from flask_webhooks.models import Endpoint
-from flask_webhooks.state import state_of
+from flask_webhooks.security import signing
 
 from .delivering import drain, webhooks_of
 from .helpers import accessing, activity, add_endpoint, close, update

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from flask_webhooks import actions, queries, signing
-from flask_webhooks.state import state_of
+from flask_webhooks import actions, queries
+from flask_webhooks.app_state import state_of
+from flask_webhooks.security import signing
 
 from .delivering import webhooks_of
 from .helpers import accessing, add_endpoint, close

@@ -14,11 +14,11 @@ from standardwebhooks import Webhook
 
 from flask_webhooks import Format, actions
 from flask_webhooks.admin import banners, display, wording
+from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.heartbeat import Sign, beat
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
+from flask_webhooks.formats.examples import EXAMPLE_SECRET
 from flask_webhooks.queries import Backlog, EngineReport
-from flask_webhooks.rendering import EXAMPLE_SECRET
-from flask_webhooks.state import state_of
 from flask_webhooks.wakeup.redis_trouble import Kind, RedisTrouble
 
 from .delivering import deliveries, drain, emit, webhooks_of

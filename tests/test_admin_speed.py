@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from example_app.services import PostgresServer
-from flask_webhooks.state import ALL_TENANTS, state_of
+from flask_webhooks.app_state import ALL_TENANTS, state_of
 
 from .delivering import webhooks_of
 from .helpers import add_endpoint, close, statements

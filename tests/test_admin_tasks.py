@@ -13,9 +13,9 @@ from flask import Flask
 from flask_webhooks import actions, queries
 from flask_webhooks.admin.filters import Filters
 from flask_webhooks.admin.matching_views import choices, not_selectable
+from flask_webhooks.app_state import state_of
 from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.models import Endpoint, Task
-from flask_webhooks.state import state_of
 
 from .delivering import deliveries, drain, emit, states, webhooks_of
 from .helpers import (

@@ -14,12 +14,12 @@ from flask import Flask
 
 from flask_webhooks import actions
 from flask_webhooks.admin import advice, task_wording, wording
+from flask_webhooks.app_state import state_of
 from flask_webhooks.bulk.changes import CANCELLED, DISCARDED
 from flask_webhooks.delivery.outcome import Outcome, Reason
-from flask_webhooks.health import Hold
+from flask_webhooks.delivery.settle.health import Hold
 from flask_webhooks.models import DeliveryState, EndpointState, TaskKind, TaskState, Trigger
 from flask_webhooks.queries import Why
-from flask_webhooks.state import state_of
 
 from .delivering import drain, emit, models_of, webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, close, update

@@ -16,16 +16,16 @@ from flask import Flask
 
 from flask_webhooks import actions
 from flask_webhooks.access import system_access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import drain as drain_module
 from flask_webhooks.delivery import in_flight as flight_module
-from flask_webhooks.delivery.claim import Claim, Claimer, Room
+from flask_webhooks.delivery.claim.claim import Claim, Claimer, Room
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.in_flight import InFlight
 from flask_webhooks.delivery.outcome import Released, Sent, Unsettled
-from flask_webhooks.delivery.settle import Settler
+from flask_webhooks.delivery.settle.write import Settler
 from flask_webhooks.models import EndpointState
-from flask_webhooks.state import state_of
 
 from .delivering import (
     add_backlog,

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 
 from flask_webhooks import actions, signals
+from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.outcome import Outcome
-from flask_webhooks.state import state_of
 
 from .delivering import (
     deliveries,

@@ -15,9 +15,9 @@ from flask_wtf import CSRFProtect
 from standardwebhooks import Webhook
 
 from flask_webhooks import ALL_TENANTS, Format, actions
+from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.formats import builtin_formats
-from flask_webhooks.state import state_of
 
 from .api_calls import PREFIX, Api, make_app
 from .delivering import drain, emit, endpoint, webhooks_of

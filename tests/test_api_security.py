@@ -16,9 +16,9 @@ from werkzeug.routing import Rule
 
 from flask_webhooks import actions
 from flask_webhooks.api.request_reader import largest_body
+from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import WebhooksError
 from flask_webhooks.models import Endpoint
-from flask_webhooks.state import state_of
 
 from .api_calls import PREFIX, PROBLEM, Api, make_app, rules, template
 from .delivering import deliveries, drain, emit, webhooks_of

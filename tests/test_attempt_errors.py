@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import attempt_errors
+from flask_webhooks.app_state import state_of
 from flask_webhooks.attempt_errors import (
     MAX_LENGTH,
     NO_CONNECTION,
@@ -25,7 +26,6 @@ from flask_webhooks.attempt_errors import (
     stored_error,
     told,
 )
-from flask_webhooks.state import state_of
 from flask_webhooks.texts import Text
 
 from .delivering import attempts, drain, emit, webhooks_of

@@ -12,13 +12,13 @@ from flask import Flask
 
 from flask_webhooks import actions, ids, queries
 from flask_webhooks.access import Access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.bulk import runner
 from flask_webhooks.bulk.runner import claim, run_next
 from flask_webhooks.bulk.selection import Selection, TaskFilter, check_filter
 from flask_webhooks.db.locks import take_write_lock
 from flask_webhooks.errors import Forbidden, InvalidInput, InvalidTransition, NotFound
 from flask_webhooks.models import AT_REST, DeliveryState, Endpoint, TaskKind
-from flask_webhooks.state import state_of
 
 from .delivering import add_backlog, deliveries, emit, states, webhooks_of
 from .helpers import (

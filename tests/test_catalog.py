@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from flask_webhooks import errors
-from flask_webhooks.catalog import Catalog, EventType, builtin_catalog, matches
+from flask_webhooks.catalog.registry import Catalog, EventType, builtin_catalog, matches
 from flask_webhooks.errors import (
     InvalidEventType,
     InvalidInput,

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flask_webhooks.catalog.event_types import BUILTIN_EVENT_TYPES
 from flask_webhooks.errors import InvalidEndpoint
-from flask_webhooks.event_types import BUILTIN_EVENT_TYPES
 from flask_webhooks.formats import Answer, builtin_formats
-from flask_webhooks.formats.chat import Tone, tone_of
-from flask_webhooks.formats.chat_text import clean, fair_cap
+from flask_webhooks.formats.chat.base import Tone, tone_of
+from flask_webhooks.formats.chat.text import clean, fair_cap
 
 from .chat_servers import (
     DISCORD_PATH,

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_webhooks.event_types import BUILTIN_EVENT_TYPES
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
+from flask_webhooks.catalog.event_types import BUILTIN_EVENT_TYPES
 
 from .chat_servers import (
     TELEGRAM_TOKEN,

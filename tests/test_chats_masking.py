@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_webhooks.formats.chat_names import Kind, humanise, kind_of
+from flask_webhooks.formats.chat.names import Kind, humanise, kind_of
 
 from .chatting import CHATS, lines, message, rendered
 

@@ -12,7 +12,7 @@ from flask import Flask
 
 from flask_webhooks import actions, signals
 from flask_webhooks.actions import checks
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
 
 from .chat_servers import (
     TELEGRAM_CHAT,

@@ -18,15 +18,15 @@ from flask import Flask
 
 from flask_webhooks import actions
 from flask_webhooks.access import system_access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.db import clock as clock_module
 from flask_webhooks.db.clock import DatabaseClock
-from flask_webhooks.delivery import claim as claim_module
-from flask_webhooks.delivery.claim import Claim
-from flask_webhooks.delivery.due import Round, Wish, due_rows
+from flask_webhooks.delivery.claim import claim as claim_module
+from flask_webhooks.delivery.claim.claim import Claim
+from flask_webhooks.delivery.claim.due_query import Round, Wish, due_rows
 from flask_webhooks.formats import Target
 from flask_webhooks.models import build_models
-from flask_webhooks.state import state_of
-from flask_webhooks.vault import Vault
+from flask_webhooks.security.vault import Vault
 
 from .delivering import (
     add_backlog,

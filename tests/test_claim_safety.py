@@ -17,9 +17,9 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
 from flask_webhooks import ids
+from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.delivery.database import may_pass
-from flask_webhooks.state import state_of
 
 from . import mariadb
 from .delivering import close, emit, make_app, states, webhooks_of

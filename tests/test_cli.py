@@ -17,11 +17,11 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_webhooks import Webhooks, queries
+from flask_webhooks.app_state import state_of
 from flask_webhooks.cli.output import first_line, shortened
-from flask_webhooks.logs import safe_text
+from flask_webhooks.formats.examples import EXAMPLE_SECRET
+from flask_webhooks.log import safe_text
 from flask_webhooks.receiver import verify
-from flask_webhooks.rendering import EXAMPLE_SECRET
-from flask_webhooks.state import state_of
 
 from .delivering import db_of, deliveries
 from .helpers import (

@@ -66,8 +66,8 @@ def emit(
 
 
 def failing(app: Flask, endpoint_id: str) -> None:
-    with flask_webhooks.state.state_of(app).engine.begin() as connection:
-        table = flask_webhooks.state.state_of(app).table("EndpointHealth")
+    with flask_webhooks.app_state.state_of(app).engine.begin() as connection:
+        table = flask_webhooks.app_state.state_of(app).table("EndpointHealth")
         connection.execute(
             table.update().where(table.c.endpoint_id == endpoint_id).values(probe_interval=60.0)
         )
@@ -132,7 +132,7 @@ def test_endpoint_is_edited_and_the_rest_stays(app: Flask) -> None:
     )
     assert (now.timeout, now.ordered) == (None, True)
     assert now.headers_sealed is not None
-    headers = flask_webhooks.state.state_of(app).vault.open(now.headers_sealed)
+    headers = flask_webhooks.app_state.state_of(app).vault.open(now.headers_sealed)
     assert headers == {"X-B": "3", "X-C": "4"}
 
 
@@ -309,7 +309,7 @@ def test_nothing_that_others_wrote_steers_the_terminal(app: Flask) -> None:
     endpoint = add_endpoint(app)
     update(app, "Endpoint", endpoint.id, name=hostile, state_reason=hostile, state="paused")
     delivery_id = add_delivery(app, endpoint, "failed", attempt_count=1, last_status=500)
-    state = flask_webhooks.state.state_of(app)
+    state = flask_webhooks.app_state.state_of(app)
     with state.engine.begin() as connection:
         connection.execute(
             state.table("Attempt")

@@ -15,8 +15,8 @@ from flask import Flask
 from example_app.services import PostgresServer
 from flask_webhooks import actions, queries
 from flask_webhooks.access import system_access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.db.clock import DatabaseClock
-from flask_webhooks.state import state_of
 
 from .delivering import attempts, close, drain, emit, make_app, states, statistics, webhooks_of
 from .pages import Browser

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import StatementError
 
 from flask_webhooks.columns import JsonText, LongText, SealedText, UtcDateTime, utc_now
-from flask_webhooks.vault import Sealed
+from flask_webhooks.security.vault import Sealed
 
 metadata = sa.MetaData()
 things = sa.Table(

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_webhooks import ids
-from flask_webhooks.conditions import EPOCH, answered, check_status, created_between
+from flask_webhooks.db.conditions import EPOCH, answered, check_status, created_between
 from flask_webhooks.errors import InvalidInput
 
 

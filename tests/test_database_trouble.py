@@ -19,9 +19,9 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 
 from example_app.services import PostgresServer
+from flask_webhooks.app_state import state_of
 from flask_webhooks.db.locks import reading
 from flask_webhooks.errors import DatabaseError
-from flask_webhooks.state import state_of
 
 from .api_calls import PREFIX, Api
 from .delivering import close, drain, emit, expire_leases, make_app, states, webhooks_of

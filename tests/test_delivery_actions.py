@@ -12,6 +12,7 @@ from flask import Flask
 
 from flask_webhooks import actions, queries
 from flask_webhooks.access import Access
+from flask_webhooks.app_state import ALL_TENANTS, state_of
 from flask_webhooks.errors import (
     InvalidData,
     InvalidInput,
@@ -20,7 +21,6 @@ from flask_webhooks.errors import (
     UnknownEventType,
 )
 from flask_webhooks.models import AT_REST, Delivery, DeliveryState
-from flask_webhooks.state import ALL_TENANTS, state_of
 
 from .delivering import deliveries, drain, emit, health, webhooks_of
 from .helpers import (

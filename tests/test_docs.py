@@ -59,15 +59,16 @@ from werkzeug.test import TestResponse
 import flask_webhooks
 from example_app.scoreboard import Summary
 from example_app.services import free_port
-from flask_webhooks import Webhooks, actions, errors, signals, signing
-from flask_webhooks.catalog import builtin_catalog, matches
+from flask_webhooks import Webhooks, actions, errors, signals
+from flask_webhooks.catalog.registry import builtin_catalog, matches
 from flask_webhooks.cli import webhooks as webhooks_command
 from flask_webhooks.config import Settings
 from flask_webhooks.delivery.outcome import Outcome, Reason
 from flask_webhooks.formats import Format, builtin_formats
+from flask_webhooks.formats.examples import EXAMPLE_SECRET, render_example
 from flask_webhooks.models import DeliveryState
 from flask_webhooks.receiver import verify
-from flask_webhooks.rendering import EXAMPLE_SECRET, render_example
+from flask_webhooks.security import signing
 from flask_webhooks.testing import plugin
 from tests.delivering import attempts, close, db_of, drain, states
 from tests.helpers import accessing

@@ -17,9 +17,9 @@ from flask import Flask
 from rq.suspension import resume, suspend
 
 from example_app.services import PostgresServer, free_port
-from flask_webhooks.delivery import machine
+from flask_webhooks.app_state import state_of
+from flask_webhooks.delivery.http import machine
 from flask_webhooks.doctor import Finding, Level, examine
-from flask_webhooks.state import state_of
 
 from .delivering import make_app
 from .helpers import accessing, add_delivery, add_endpoint, close, database_time

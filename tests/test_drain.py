@@ -14,13 +14,13 @@ from flask import Flask
 from rq import Queue
 
 from example_app.services import RedisServer
+from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import maintenance
 from flask_webhooks.delivery.drain import SETTLE_PAUSE, Drain
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.signals import delivery_succeeded
-from flask_webhooks.state import state_of
 from tests.delivering import (
     attempts,
     drain,

@@ -10,8 +10,8 @@ from flask import Flask
 
 from flask_webhooks import actions
 from flask_webhooks.access import system_access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import DuplicateEndpoint
-from flask_webhooks.state import state_of
 
 from .api_calls import PREFIX, Api
 from .delivering import endpoint, webhooks_of

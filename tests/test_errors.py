@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from flask_webhooks import errors
-from flask_webhooks.errors import Faults, InvalidEndpoint, InvalidHeader, InvalidInput, InvalidURL
-from flask_webhooks.headers import check_headers
+from flask_webhooks.errors import (
+    Faults,
+    InvalidEndpoint,
+    InvalidHeader,
+    InvalidInput,
+    InvalidURL,
+)
+from flask_webhooks.security.headers import check_headers
 from flask_webhooks.texts import Text, word
 
 from .translations import ERRORS, PACKAGE, RAISING

@@ -37,8 +37,8 @@ from example_app.models import License, UserSession, db
 from example_app.processes import ROOT, Child, ChildDied, DemoError
 from example_app.receiver import BadSignature, create_receiver, failure, verify
 from example_app.scoreboard import post_json
-from flask_webhooks.catalog import builtin_catalog
-from flask_webhooks.state import ALL_TENANTS
+from flask_webhooks.app_state import ALL_TENANTS
+from flask_webhooks.catalog.registry import builtin_catalog
 
 PASSWORD = "correct horse battery"
 DEVICE, OTHER_DEVICE = "9f2c4e7ab1d05836", "c05e71f3928ad64b"

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_webhooks import actions, queries, signing
+from flask_webhooks import actions, queries
 from flask_webhooks.access import Access
-from flask_webhooks.delivery import rates
+from flask_webhooks.delivery.claim import rate_limit as rates
 from flask_webhooks.errors import (
     Forbidden,
     InvalidEndpoint,
@@ -27,7 +27,8 @@ from flask_webhooks.errors import (
 )
 from flask_webhooks.formats import Format, HexSigned, OutgoingEvent, Rendered, Target
 from flask_webhooks.receiver import verify
-from flask_webhooks.vault import Vault
+from flask_webhooks.security import signing
+from flask_webhooks.security.vault import Vault
 
 from .delivering import attempts, close, db_of, drain, emit, make_app, the_delivery, webhooks_of
 from .delivering import endpoint as stored

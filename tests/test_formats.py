@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from flask_webhooks.catalog import builtin_catalog
+from flask_webhooks.catalog.registry import builtin_catalog
 from flask_webhooks.encoding import encode_data
 from flask_webhooks.errors import (
     ConfigurationError,
@@ -39,10 +39,10 @@ from flask_webhooks.formats.custom import (
     Custom,
     check_template,
 )
+from flask_webhooks.formats.examples import EXAMPLE_SECRET, render_examples
 from flask_webhooks.formats.standard import Standard
 from flask_webhooks.receiver import SIGNED_FORMATS, verify
-from flask_webhooks.rendering import EXAMPLE_SECRET, render_examples
-from flask_webhooks.signing import sign_hex
+from flask_webhooks.security.signing import sign_hex
 
 FORMATS = {item.name: item for item in builtin_formats()}
 CATALOG = builtin_catalog()

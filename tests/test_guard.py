@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 import pytest
 from yarl import URL
 
-from flask_webhooks import addresses
-from flask_webhooks.addresses import NetworkPolicy, literal_address
 from flask_webhooks.delivery.http import resolver, transfer
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.http.exchange import Exchange
 from flask_webhooks.delivery.http.transfer import MAX_ADDRESSES
 from flask_webhooks.errors import BlockedAddress, ConfigurationError, InvalidURL
-from flask_webhooks.urls import check_url
+from flask_webhooks.security import addresses
+from flask_webhooks.security.addresses import NetworkPolicy, literal_address
+from flask_webhooks.security.urls import check_url
 
 from .raw_server import RawServer
 from .test_http_client import MAX_BODY, OK, Names, perform, post, request, stand_in

@@ -10,11 +10,11 @@ import pytest
 from flask import Flask
 
 from flask_webhooks import actions
-from flask_webhooks.addresses import LOOPBACK, SERVICE_PORTS, NetworkPolicy, is_own
+from flask_webhooks.app_state import state_of
 from flask_webhooks.config import Settings
 from flask_webhooks.errors import BlockedAddress, ConfigurationError
-from flask_webhooks.state import state_of
-from flask_webhooks.urls import check_url
+from flask_webhooks.security.addresses import LOOPBACK, SERVICE_PORTS, NetworkPolicy, is_own
+from flask_webhooks.security.urls import check_url
 
 from .delivering import attempts, drain, emit
 from .helpers import accessing, add_endpoint
@@ -49,7 +49,7 @@ def test_an_interface_of_this_machine_is_recognised() -> None:
 def test_an_interface_of_this_machine_is_recognised_where_sockets_bind_anywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flask_webhooks.addresses._binds_anything", lambda: True)
+    monkeypatch.setattr("flask_webhooks.security.addresses._binds_anything", lambda: True)
     assert is_own(ip_address(own_address()))
     assert not is_own(IPv4Address(PUBLIC))
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from flask_webhooks.addresses import NetworkPolicy
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.http.exchange import Request
 from flask_webhooks.errors import InvalidHeader
-from flask_webhooks.headers import check_header, check_headers, product_token
+from flask_webhooks.security.addresses import NetworkPolicy
+from flask_webhooks.security.headers import check_header, check_headers, product_token
 
 from .raw_server import RawServer
 

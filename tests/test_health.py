@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flask_webhooks.config import DAY, HOUR, MINUTE
-from flask_webhooks.health import (
+from flask_webhooks.delivery.settle.health import (
     Change,
     Health,
     Hold,

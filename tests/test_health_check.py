@@ -18,11 +18,11 @@ from flask_sqlalchemy import SQLAlchemy
 
 from example_app.services import PostgresServer, RedisServer
 from flask_webhooks import Webhooks
+from flask_webhooks.app_state import state_of
 from flask_webhooks.config import Settings
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.queries import health_check as module
 from flask_webhooks.queries.health_check import Readiness, readiness
-from flask_webhooks.state import state_of
 
 from .delivering import close, states, webhooks_of
 from .helpers import add_delivery, add_endpoint, database_time, statements, update

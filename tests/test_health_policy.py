@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import actions, signals
-from flask_webhooks.delivery.trail import ACTOR
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
+from flask_webhooks.delivery.audit_log import ACTOR
 
 from .delivering import deliveries, drain, emit, endpoint, health, states, webhooks_of
 from .helpers import accessing, activity, add_endpoint, at_once, database_time, update

@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 
 from flask_webhooks import queries
 from flask_webhooks.admin import banners
+from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.heartbeat import FORGET_AFTER, Sign, beat, end
 from flask_webhooks.models import Heartbeat
 from flask_webhooks.serializers import HealthObject
 from flask_webhooks.signals import attempt_recorded
-from flask_webhooks.state import state_of
 
 from .delivering import drain, emit, models_of, webhooks_of
 from .helpers import accessing, database_time

@@ -13,9 +13,9 @@ from flask import Flask, request
 from werkzeug.serving import make_server
 
 from flask_webhooks import signals
-from flask_webhooks.hops import HEADER, VALID_FOR, header_value, read_value
-from flask_webhooks.state import State, state_of
-from flask_webhooks.vault import Vault
+from flask_webhooks.app_state import State, state_of
+from flask_webhooks.security.hops import HEADER, VALID_FOR, header_value, read_value
+from flask_webhooks.security.vault import Vault
 
 from .delivering import db_of, deliveries, drain, emit, webhooks_of
 from .receiver import Receiver

@@ -15,7 +15,7 @@ from flask import Flask
 from rq import Queue
 
 from example_app.services import HOST, RedisServer
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
 from flask_webhooks.wakeup import notifier as notifier_module
 
 from .delivering import close

@@ -18,9 +18,9 @@ from sqlalchemy import orm
 from sqlalchemy.exc import OperationalError
 
 from flask_webhooks import signals
+from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.errors import ConfigurationError, InvalidInput
-from flask_webhooks.state import state_of
 
 from . import mariadb
 from .delivering import close, db_of, make_app, models_of, webhooks_of

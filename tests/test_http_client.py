@@ -17,12 +17,12 @@ import pycurl
 import pytest
 import trustme
 
-from flask_webhooks.addresses import NetworkPolicy
 from flask_webhooks.delivery.http import certificates, resolver
 from flask_webhooks.delivery.http.certificates import certificate_options
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.http.exchange import Exchange, Request
 from flask_webhooks.delivery.http.transfer import MAX_INTERIM_RESPONSES
+from flask_webhooks.security.addresses import NetworkPolicy
 
 from .helpers import trust
 from .raw_server import RawServer

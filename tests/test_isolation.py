@@ -14,9 +14,9 @@ from sqlalchemy import orm
 from sqlalchemy.exc import DBAPIError
 
 from flask_webhooks import actions, jobs, queries, signals
+from flask_webhooks.app_state import State, state_of
 from flask_webhooks.delivery.warmup import warm_up
 from flask_webhooks.errors import EndpointLimitReached
-from flask_webhooks.state import State, state_of
 
 from .delivering import close, db_of, drain, emit, make_app, models_of, states, webhooks_of
 from .helpers import URL, accessing, as_tenant, at_once

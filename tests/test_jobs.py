@@ -15,10 +15,10 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 
 from flask_webhooks import Worker, jobs
-from flask_webhooks.delivery.claim import Room
+from flask_webhooks.app_state import state_of
+from flask_webhooks.delivery.claim.claim import Room
 from flask_webhooks.delivery.warmup import warm_up
 from flask_webhooks.errors import ConfigurationError
-from flask_webhooks.state import state_of
 from flask_webhooks.wakeup.worker_queue import TEST_TTL
 from tests.delivering import drain, emit, make_due, states, webhooks_of
 from tests.processes import ROOT, config_of

@@ -14,10 +14,10 @@ from flask import Flask
 
 from flask_webhooks import ALL_TENANTS, actions, ids
 from flask_webhooks.access import Access, system_access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.audit import MAX_MEMBERS, MAX_TEXT, bounded
 from flask_webhooks.delivery.retention import Pruning
 from flask_webhooks.errors import SendLimitReached
-from flask_webhooks.state import state_of
 
 from .api_calls import PREFIX, Api
 from .delivering import close, deliveries, drain, emit, make_app, models_of, webhooks_of

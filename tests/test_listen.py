@@ -17,9 +17,9 @@ from flask import Flask
 
 from flask_webhooks import queries
 from flask_webhooks.cli.listener import Listener, parse_target
+from flask_webhooks.formats.examples import EXAMPLE_SECRET
 from flask_webhooks.receiver import verify
-from flask_webhooks.rendering import EXAMPLE_SECRET
-from flask_webhooks.signing import sign_standard, standard_key
+from flask_webhooks.security.signing import sign_standard, standard_key
 
 from .delivering import attempts, emit, make_app, states
 from .helpers import accessing, close

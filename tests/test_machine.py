@@ -20,9 +20,8 @@ import trustme
 from flask import Flask
 
 from flask_webhooks.admin import banners
-from flask_webhooks.delivery import machine
-from flask_webhooks.delivery.answers import UNTRUSTED_ZONES
-from flask_webhooks.delivery.http import resolver
+from flask_webhooks.delivery.http import machine, resolver
+from flask_webhooks.delivery.settle.answers import UNTRUSTED_ZONES
 
 from .delivering import attempts, deliveries, drain, emit, health, make_due, states, webhooks_of
 from .helpers import accessing, missing, trust
@@ -153,7 +152,7 @@ def test_route_is_missed_where_there_is_no_network() -> None:
     command = [
         sys.executable,
         "-c",
-        "from flask_webhooks.delivery import machine as m; print(m.has_route())",
+        "from flask_webhooks.delivery.http import machine as m; print(m.has_route())",
     ]
     if unshare is None or subprocess.run([unshare, "-rn", "true"], check=False).returncode:
         missing("no network namespaces", "REQUIRE_UNSHARE")

@@ -13,9 +13,9 @@ from sqlalchemy.exc import DataError
 
 from flask_webhooks import actions, queries
 from flask_webhooks.access import Access, system_access
+from flask_webhooks.app_state import ALL_TENANTS, state_of
 from flask_webhooks.doctor import Level, examine
-from flask_webhooks.state import ALL_TENANTS, state_of
-from flask_webhooks.vault import Vault
+from flask_webhooks.security.vault import Vault
 
 from .delivering import close, db_of, deliveries, drain, emit, make_app, models_of, webhooks_of
 from .receiver import Receiver

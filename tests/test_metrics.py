@@ -17,13 +17,14 @@ from flask import Flask
 from prometheus_client import CollectorRegistry
 
 from example_app.services import RedisServer
-from flask_webhooks import counters, ids, jobs, queries
+from flask_webhooks import ids, jobs, queries
 from flask_webhooks.access import system_access
 from flask_webhooks.actions import pause_endpoint
+from flask_webhooks.app_state import state_of
+from flask_webhooks.db import counters
 from flask_webhooks.delivery import retention
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.metrics import Collector
-from flask_webhooks.state import state_of
 
 from .delivering import (
     add_backlog,
@@ -376,7 +377,7 @@ def test_database_of_an_earlier_version_is_delivered_from(
     told = scrape(app)
     assert told.all("up") == {("database",): 1, ("redis",): 1}
     assert (told.all("attempts_total"), told.get("lost_wakeups_total")) == ({}, 0)
-    [record] = [item for item in caplog.records if item.name == "flask_webhooks.counters"]
+    [record] = [item for item in caplog.records if item.name == "flask_webhooks.db.counters"]
     assert (record.levelno, "upgrade-db" in record.getMessage()) == (logging.WARNING, True)
     table.create(state_of(app).engine)
     monkeypatch.setattr(counters.counters(state_of(app)), "_look_at", 0.0)

@@ -17,9 +17,9 @@ from flask import Flask, request
 
 from example_app.services import free_port
 from flask_webhooks import ALL_TENANTS
+from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.metrics.serving import beside
-from flask_webhooks.state import state_of
 
 from .delivering import close, emit, make_app, webhooks_of
 from .processes import COMMAND, WorkerProcess, children, config_of, wait_until

@@ -21,10 +21,10 @@ from sqlalchemy.exc import IntegrityError
 from example_app.services import PostgresServer
 from flask_webhooks import Webhooks
 from flask_webhooks import models as definitions
+from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.models import Models, Row, build_models
-from flask_webhooks.state import state_of
 
 from .delivering import close, drain, make_app
 from .hostapp import DEFAULTS

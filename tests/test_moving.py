@@ -12,12 +12,12 @@ import pytest
 from flask import Flask
 
 from flask_webhooks import actions, queries
-from flask_webhooks.catalog import builtin_catalog
+from flask_webhooks.app_state import state_of
+from flask_webhooks.catalog.registry import builtin_catalog
 from flask_webhooks.config import Settings
 from flask_webhooks.formats import builtin_formats
+from flask_webhooks.formats.examples import render_example
 from flask_webhooks.models import Endpoint
-from flask_webhooks.rendering import render_example
-from flask_webhooks.state import state_of
 from tests.delivering import close, drain, states, webhooks_of
 from tests.helpers import accessing, add_endpoint
 from tests.pages import Browser

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from flask import Flask
 
 from example_app.services import PostgresServer
+from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.outcome import Outcome
 from flask_webhooks.errors import InvalidInput
-from flask_webhooks.state import state_of
 
 from .api_calls import PREFIX, Api
 from .delivering import attempts, close, drain, emit, endpoint, make_app, states, webhooks_of

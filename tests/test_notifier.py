@@ -25,14 +25,14 @@ from rq import Queue, Worker
 from rq.registry import ScheduledJobRegistry
 
 from example_app.services import HOST, RedisServer, free_port
+from flask_webhooks.app_state import state_of
 from flask_webhooks.config import Settings
-from flask_webhooks.delivery import listener as listener_module
-from flask_webhooks.delivery import redis_thread
-from flask_webhooks.delivery.listener import Listener
-from flask_webhooks.delivery.redis_thread import RedisThread
-from flask_webhooks.state import state_of
+from flask_webhooks.wakeup import listener as listener_module
+from flask_webhooks.wakeup import redis_thread
+from flask_webhooks.wakeup.listener import Listener
 from flask_webhooks.wakeup.notifier import Notifier
 from flask_webhooks.wakeup.redis_keys import Keys
+from flask_webhooks.wakeup.redis_thread import RedisThread
 from flask_webhooks.wakeup.redis_trouble import RedisTrouble
 from flask_webhooks.wakeup.worker_queue import JOB, WorkerQueue
 

@@ -31,10 +31,15 @@ from sqlalchemy import orm
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from flask_webhooks import ALL_TENANTS, actions, signals
-from flask_webhooks.errors import ConfigurationError, InvalidData, InvalidInput, UnknownEventType
+from flask_webhooks.app_state import state_of
+from flask_webhooks.errors import (
+    ConfigurationError,
+    InvalidData,
+    InvalidInput,
+    UnknownEventType,
+)
 from flask_webhooks.models import Delivery, Event
 from flask_webhooks.sqlite import READ_ONLY
-from flask_webhooks.state import state_of
 
 from .delivering import close, db_of, models_of, webhooks_of
 from .helpers import URL, accessing, make_app

@@ -6,7 +6,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from flask_webhooks.delivery.pace import MOST_PARTS, Pace
+from flask_webhooks.delivery.claim.pace import MOST_PARTS, Pace
 
 
 def settle(pace: Pace, work: float, milliseconds: float) -> None:

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import actions, jobs, queries
+from flask_webhooks.app_state import state_of
 from flask_webhooks.bulk import pruning, runner
 from flask_webhooks.bulk.background import BackgroundTasks
 from flask_webhooks.bulk.runner import claim, run_next
 from flask_webhooks.delivery import retention
-from flask_webhooks.delivery.trail import ACTOR
+from flask_webhooks.delivery.audit_log import ACTOR
 from flask_webhooks.errors import Forbidden, InvalidInput, InvalidTransition
 from flask_webhooks.models import Task
-from flask_webhooks.state import state_of
 from flask_webhooks.wakeup.worker_queue import TASK_JOB as JOB
 
 from .delivering import deliveries, drain, emit, models_of, webhooks_of

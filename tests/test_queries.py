@@ -13,10 +13,10 @@ from flask import Flask
 
 from flask_webhooks import actions, queries
 from flask_webhooks.access import Access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.errors import InvalidInput, NotFound
-from flask_webhooks.state import state_of
-from flask_webhooks.vault import Vault
+from flask_webhooks.security.vault import Vault
 
 from .delivering import deliveries, drain, emit
 from .helpers import (

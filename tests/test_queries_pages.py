@@ -11,10 +11,10 @@ from flask import Flask
 
 from flask_webhooks import actions, queries
 from flask_webhooks.access import Access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import Forbidden, InvalidInput, NotFound
 from flask_webhooks.queries import Why
-from flask_webhooks.signature_check import Finding
-from flask_webhooks.state import state_of
+from flask_webhooks.security.signature_check import Finding
 
 from .delivering import add_backlog, deliveries, drain, emit
 from .helpers import accessing, add_delivery, add_endpoint, as_tenant, statements, update

@@ -16,11 +16,11 @@ import pytest
 import redis
 from flask import Flask
 
+from flask_webhooks.app_state import state_of
 from flask_webhooks.db.clock import DatabaseClock
-from flask_webhooks.delivery import rates
+from flask_webhooks.delivery.claim import rate_limit as rates
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.in_flight import InFlight
-from flask_webhooks.state import state_of
 
 from .delivering import attempts, deliveries, drain, emit, health, states, webhooks_of
 from .helpers import at_once, update

@@ -17,7 +17,6 @@ from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_webhooks import signing
 from flask_webhooks.errors import (
     BodyReserialised,
     ConfigurationError,
@@ -30,6 +29,7 @@ from flask_webhooks.errors import (
     VerificationError,
 )
 from flask_webhooks.receiver import SIGNED_FORMATS, verified, verify
+from flask_webhooks.security import signing
 
 NOW = 1_795_258_405
 BODY = '{"type":"license.created","data":{"name":"Jörg","level":1.0}}'.encode()

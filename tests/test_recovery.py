@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import actions
+from flask_webhooks.app_state import state_of
+from flask_webhooks.delivery.holding import cancel_waiting, hold_pending
 from flask_webhooks.delivery.outcome import Outcome, Released
-from flask_webhooks.delivery.waiting import cancel_waiting, hold_pending
 from flask_webhooks.models import DeliveryState
-from flask_webhooks.state import state_of
 
 from .delivering import (
     attempts,

@@ -19,10 +19,11 @@ from flask import Flask
 
 from flask_webhooks import actions, formats
 from flask_webhooks.access import system_access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
+from flask_webhooks.formats.chat.base import ChatFormat
 from flask_webhooks.outbox.store import NewEvent
-from flask_webhooks.redaction import MASK, Redactor, secrets_of
-from flask_webhooks.state import state_of
+from flask_webhooks.security.redaction import MASK, Redactor, secrets_of
 
 from .delivering import attempts, db_of, drain, emit, models_of, webhooks_of
 from .receiver import Receiver
@@ -131,7 +132,7 @@ def test_secret_that_is_sent_as_a_header_is_masked_where_it_comes_back(
     assert created.secret not in stored(app)
 
 
-class Chat(formats.chat.ChatFormat):
+class Chat(ChatFormat):
     """A chat on loopback, whose URL ends with a token."""
 
     name = "loopback"

@@ -20,7 +20,7 @@ import trustme
 from rq import Queue
 
 from example_app.services import HOST, RedisServer, ServiceError, free_port, is_free
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
 from flask_webhooks.wakeup.redis_keys import Keys, hash_tag
 
 from .delivering import close, deliveries, emit, webhooks_of
@@ -253,7 +253,7 @@ import json, sys
 from rq import Queue, Worker
 from tests.helpers import accessing, make_app
 from flask_webhooks import queries
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
 
 app = make_app(sys.argv[1], sys.argv[2])
 with app.app_context():

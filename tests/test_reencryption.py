@@ -12,9 +12,9 @@ from flask import Flask
 
 from flask_webhooks import actions, queries
 from flask_webhooks.actions import reencryption
+from flask_webhooks.app_state import state_of
 from flask_webhooks.models import Endpoint
-from flask_webhooks.state import state_of
-from flask_webhooks.vault import Sealed
+from flask_webhooks.security.vault import Sealed
 
 from .delivering import endpoint, make_app, states
 from .helpers import accessing, activity, add_delivery, add_endpoint, close

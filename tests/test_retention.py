@@ -13,8 +13,8 @@ from flask import Flask
 from flask_webhooks import ids
 from flask_webhooks.access import system_access
 from flask_webhooks.actions import delete_endpoint, resend
+from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery import retention
-from flask_webhooks.state import state_of
 from tests.delivering import (
     deliveries,
     drain,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_webhooks.config import DAY, HOUR, MINUTE, Settings
-from flask_webhooks.retry import next_attempt, parse_retry_after
+from flask_webhooks.delivery.settle.retry import next_attempt
+from flask_webhooks.formats.retry_after import parse_retry_after
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 #: Standard Webhooks 1.0, "Deliverability and reliability".

@@ -17,10 +17,10 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from example_app.services import PostgresServer
-from flask_webhooks import schema_changes
+from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
+from flask_webhooks.db import schema_changes
 from flask_webhooks.models import Models
-from flask_webhooks.state import state_of
 
 from .api_calls import PREFIX, Api
 from .delivering import attempts, close, db_of, deliveries, drain, emit, states, webhooks_of

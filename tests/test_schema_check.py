@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_webhooks import signals
-from flask_webhooks.catalog import builtin_catalog
+from flask_webhooks.catalog.registry import builtin_catalog
+from flask_webhooks.catalog.schema_check import compile_schema
 from flask_webhooks.errors import InvalidData, InvalidEventType
-from flask_webhooks.schema_check import compile_schema
 
 from .delivering import close, db_of, events, webhooks_of
 from .helpers import add_endpoint, make_app

@@ -14,9 +14,9 @@ from flask import Flask
 
 from flask_webhooks import queries
 from flask_webhooks.access import Access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.db.transactions import reading
 from flask_webhooks.errors import InvalidInput, WebhooksError
-from flask_webhooks.state import state_of
 
 from . import mariadb
 from .delivering import emit

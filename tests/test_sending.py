@@ -24,13 +24,13 @@ from standardwebhooks import Webhook
 
 from flask_webhooks import actions, formats
 from flask_webhooks.access import system_access
+from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.http import resolver
 from flask_webhooks.delivery.http.errors import clean
-from flask_webhooks.delivery.outgoing import default_user_agent
+from flask_webhooks.delivery.render import default_user_agent
 from flask_webhooks.formats import Answer, OutgoingEvent, Rendered, Target
 from flask_webhooks.models import Attempt
-from flask_webhooks.redaction import MASK
-from flask_webhooks.state import state_of
+from flask_webhooks.security.redaction import MASK
 
 from . import delivering
 from .delivering import (

@@ -16,12 +16,12 @@ from flask import Flask
 
 from flask_webhooks import actions, signals
 from flask_webhooks.actions.switches import HELD_CHOICES
+from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.outcome import Claimed, Outcome, Released
+from flask_webhooks.delivery.settle.health import Hold
 from flask_webhooks.errors import InvalidTransition, WebhooksError
 from flask_webhooks.formats import OutgoingEvent, Target
-from flask_webhooks.health import Hold
 from flask_webhooks.models import BUCKET_COLUMNS, BUCKETS, Delivery
-from flask_webhooks.state import state_of
 
 from .delivering import (
     attempts,

@@ -16,7 +16,7 @@ from flask import Flask
 from sqlalchemy import orm
 
 from flask_webhooks import signals
-from flask_webhooks.catalog import EventType, builtin_catalog
+from flask_webhooks.catalog.registry import EventType, builtin_catalog
 from flask_webhooks.errors import InvalidInput
 
 from .delivering import close, db_of, deliveries, make_app, models_of, webhooks_of

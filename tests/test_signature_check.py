@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from flask_webhooks import signing
-from flask_webhooks.signature_check import Finding, Sent, Verdict, check, parse_headers
+from flask_webhooks.security import signing
+from flask_webhooks.security.signature_check import Finding, Sent, Verdict, check, parse_headers
 
 NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 SECRET, OTHER = signing.generate_secret(), signing.generate_secret()

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from flask_webhooks import signing
 from flask_webhooks.errors import InvalidSecret
 from flask_webhooks.formats import OutgoingEvent, Target
-from flask_webhooks.formats.aureva import Aureva
 from flask_webhooks.formats.standard import Standard, iso_milliseconds
+from flask_webhooks.formats.vendors.aureva import Aureva
 from flask_webhooks.receiver import verify
+from flask_webhooks.security import signing
 
 #: The example of the specification's test suites.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -18,7 +18,7 @@ from flask import Flask
 from flask_webhooks import actions
 from flask_webhooks.admin.snippets import key_snippets, snippets
 from flask_webhooks.receiver import verify
-from flask_webhooks.signing import generate_private_key, public_key
+from flask_webhooks.security.signing import generate_private_key, public_key
 
 from .delivering import drain
 from .helpers import accessing, close

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from flask import Flask
 from rq import Queue
 
+from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.drain import Drain
-from flask_webhooks.state import state_of
 
 from .delivering import emit, models_of, states, webhooks_of, with_settings
 from .helpers import statements

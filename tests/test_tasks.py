@@ -15,10 +15,10 @@ from flask import Flask
 from rq import Queue, SimpleWorker
 
 from flask_webhooks import actions, jobs, queries, tasks
+from flask_webhooks.app_state import state_of
 from flask_webhooks.bulk import runner
 from flask_webhooks.bulk.background import BackgroundTasks
 from flask_webhooks.models import Task
-from flask_webhooks.state import state_of
 from flask_webhooks.wakeup.worker_queue import TASK_JOB
 
 from .delivering import add_backlog, attempts, deliveries, emit, states, webhooks_of

@@ -21,14 +21,14 @@ from rq import Queue
 from sqlalchemy.orm import Session
 
 from flask_webhooks import Webhooks, signals, testing
+from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import (
     ConfigurationError,
     InvalidSecret,
     InvalidSubscription,
     WebhooksError,
 )
-from flask_webhooks.signing import public_key
-from flask_webhooks.state import state_of
+from flask_webhooks.security.signing import public_key
 from flask_webhooks.testing import Receiver, capture, deliver_now
 from flask_webhooks.testing.local import local
 from flask_webhooks.testing.matching import differences

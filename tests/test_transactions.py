@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from flask_webhooks import actions, queries
 from flask_webhooks.access import request_access
+from flask_webhooks.app_state import State, state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.db.transactions import writing
 from flask_webhooks.errors import WebhooksError
-from flask_webhooks.state import State, state_of
 
 from .delivering import deliveries, webhooks_of
 from .helpers import URL, accessing, add_endpoint, at_once, close, make_app

@@ -18,10 +18,15 @@ from flask_babel import Babel
 
 from flask_webhooks import actions
 from flask_webhooks.admin import display, i18n, wording
+from flask_webhooks.app_state import state_of
 from flask_webhooks.attempt_errors import REFUSED, WITHOUT_BODIES, told
-from flask_webhooks.errors import EndpointLimitReached, Forbidden, InvalidInput, InvalidTransition
-from flask_webhooks.health import Hold
-from flask_webhooks.state import state_of
+from flask_webhooks.delivery.settle.health import Hold
+from flask_webhooks.errors import (
+    EndpointLimitReached,
+    Forbidden,
+    InvalidInput,
+    InvalidTransition,
+)
 from flask_webhooks.texts import Text, word
 from flask_webhooks.wakeup.redis_trouble import Kind
 

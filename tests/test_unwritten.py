@@ -17,8 +17,8 @@ from sqlalchemy import orm
 
 from example_app.services import PostgresServer
 from flask_webhooks import signals, unwritten
+from flask_webhooks.app_state import state_of
 from flask_webhooks.sqlite import READ_ONLY
-from flask_webhooks.state import state_of
 
 from .delivering import close, db_of, make_app, models_of, webhooks_of
 from .helpers import URL

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import actions
+from flask_webhooks.app_state import state_of
 from flask_webhooks.formats import builtin_formats
-from flask_webhooks.state import state_of
 
 from .chatting import URLS
 from .delivering import close, drain, emit, endpoint, webhooks_of

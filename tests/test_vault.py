@@ -15,10 +15,10 @@ from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flask_webhooks.app_state import state_of
 from flask_webhooks.config import Settings
 from flask_webhooks.errors import ConfigurationError, UnreadableSecret
-from flask_webhooks.state import state_of
-from flask_webhooks.vault import Sealed, Vault
+from flask_webhooks.security.vault import Sealed, Vault
 
 from .hostapp import create_app
 

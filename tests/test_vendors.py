@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_webhooks.catalog import builtin_catalog
-from flask_webhooks.delivery.outgoing import deadline
+from flask_webhooks.app_state import state_of
+from flask_webhooks.catalog.registry import builtin_catalog
+from flask_webhooks.delivery.render import deadline
 from flask_webhooks.errors import InvalidSecret
 from flask_webhooks.formats import Answer
-from flask_webhooks.state import state_of
 from tests import seeds
 from tests.delivering import attempts, deliveries, drain, emit, webhooks_of, with_settings
 from tests.receiver import Receiver

@@ -9,7 +9,7 @@ from flask import Flask
 
 from flask_webhooks.errors import InvalidInput
 from flask_webhooks.formats import ExportedEndpoint
-from flask_webhooks.formats.vendor import Vendor
+from flask_webhooks.formats.vendors.base import Vendor
 from tests import seeds
 from tests.delivering import attempts, drain, emit, webhooks_of
 from tests.receiver import Receiver

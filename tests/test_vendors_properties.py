@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_webhooks.catalog import builtin_catalog
+from flask_webhooks.catalog.registry import builtin_catalog
 from flask_webhooks.encoding import encode_data
 from flask_webhooks.formats import OutgoingEvent, Rendered
 from tests.vendoring import ATTEMPTED, VENDORS, rendered

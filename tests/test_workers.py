@@ -15,7 +15,7 @@ import redis
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
 from tests.delivering import attempts, close, deliveries, emit, make_app, states, webhooks_of
 from tests.processes import (
     APP,

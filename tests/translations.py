@@ -13,11 +13,11 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 
-from flask_webhooks import addresses
 from flask_webhooks.admin.catalog_views import fields
 from flask_webhooks.admin.i18n import DOMAIN, TRANSLATIONS
-from flask_webhooks.event_types import BUILTIN_EVENT_TYPES
+from flask_webhooks.catalog.event_types import BUILTIN_EVENT_TYPES
 from flask_webhooks.models import DeliveryState, EndpointState, TaskKind, TaskState
+from flask_webhooks.security import addresses
 
 ADMIN = TRANSLATIONS.parent
 PACKAGE = ADMIN.parent
@@ -51,23 +51,19 @@ ERRORS = (
 RAISING = [
     "access.py",
     "actions/*.py",
-    "addresses.py",
     "admin/*.py",
     "attempt_errors.py",
     "bulk/*.py",
-    "catalog.py",
-    "conditions.py",
-    "database_errors.py",
-    "db/*.py",
+    "catalog/registry.py",
+    "db/conditions.py",
+    "db/errors.py",
+    "db/narrow.py",
+    "db/time_limit.py",
+    "db/transactions.py",
     "encoding.py",
-    "formats/*.py",
-    "headers.py",
-    "narrow.py",
+    "formats/**/*.py",
     "queries/*.py",
-    "signing.py",
-    "time_limit.py",
-    "urls.py",
-    "vault.py",
+    "security/*.py",
     "wakeup/*.py",
 ]
 

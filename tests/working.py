@@ -9,13 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
+from flask_webhooks.app_state import state_of
 from flask_webhooks.attempt_errors import REFUSED, told
-from flask_webhooks.delivery.claim import Claim, Claimer, Room
+from flask_webhooks.delivery.claim.claim import Claim, Claimer, Room
 from flask_webhooks.delivery.outcome import Claimed, Outcome, Released, Sent, Settled
 from flask_webhooks.delivery.recovery import recover_expired, release_stragglers
-from flask_webhooks.delivery.settle import Settler
+from flask_webhooks.delivery.settle.write import Settler
 from flask_webhooks.formats import Target
-from flask_webhooks.state import state_of
 
 from .delivering import with_settings
 from .helpers import database_time

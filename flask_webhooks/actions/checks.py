@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..catalog import matches
+from ..app_state import AllTenants, State
+from ..catalog.registry import matches
 from ..config import LEASE_RESERVE
-from ..delivery.rates import bucket_id
+from ..delivery.claim.rate_limit import bucket_id
 from ..errors import (
     Forbidden,
     InvalidEndpoint,
@@ -17,13 +18,12 @@ from ..errors import (
     UnreadableSecret,
 )
 from ..formats import Format
-from ..headers import check_headers
 from ..ids import host_id
 from ..models import Endpoint
-from ..state import AllTenants, State
+from ..security.headers import check_headers
+from ..security.urls import check_url
+from ..security.vault import Sealed
 from ..texts import Text
-from ..urls import check_url
-from ..vault import Sealed
 
 MAX_NAME_LENGTH = 200
 MAX_DESCRIPTION_LENGTH = 2000

@@ -11,17 +11,17 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access, find_delivery, find_endpoint, no_delivery
+from ..app_state import State
 from ..bulk.changes import CANCELLED, REOPENED
 from ..columns import utc_now
 from ..encoding import encode_data
 from ..errors import InvalidTransition, UnknownEventType
+from ..formats.examples import sample_data
 from ..models import AT_REST, Delivery, DeliveryState, Trigger
 from ..outbox.store import NewEvent, insert_deliveries, insert_event
-from ..rendering import sample_data
-from ..state import State
 from ..texts import word
 from . import limits
-from .trail import locked, record
+from .audit_log import locked, record
 
 TEST = "test"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ..app_state import State
 from ..errors import DuplicateEndpoint, UnreadableSecret
 from ..models import Endpoint
-from ..state import State
 from . import checks
 
 

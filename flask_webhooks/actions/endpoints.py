@@ -13,19 +13,19 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access, find_endpoint
+from ..app_state import State
 from ..columns import utc_now
-from ..delivery.waiting import cancel_waiting
+from ..db.narrow import unicode_trouble, with_plain_signs
+from ..delivery.holding import cancel_waiting
 from ..errors import EndpointLimitReached, Faults
 from ..formats import Format
 from ..models import Endpoint, EndpointState
-from ..narrow import unicode_trouble, with_plain_signs
-from ..state import State
 from ..texts import Text
 from . import checks, duplicates, repeats
+from .audit_log import locked, record
 from .revision import Revision, seal
 from .settings import EndpointChanges, NewEndpoint, check_names
 from .switches import forget_failures
-from .trail import locked, record
 
 #: Endpoints that one statement deletes; databases limit the length of a list.
 _CHUNK = 500

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..app_state import State
 from ..formats import Format
-from ..rendering import EXAMPLE_SECRET, render_example
-from ..state import State
+from ..formats.examples import EXAMPLE_SECRET, render_example
 
 
 def shows_secret(state: State, wire: Format, options: Mapping[str, Any], url: str) -> bool:

@@ -9,10 +9,16 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ..access import Access
-from ..errors import Forbidden, InvalidEndpoint, InvalidInput, UnreadableSecret, WebhooksError
+from ..app_state import State
+from ..errors import (
+    Forbidden,
+    InvalidEndpoint,
+    InvalidInput,
+    UnreadableSecret,
+    WebhooksError,
+)
 from ..formats import ExportedEndpoint, Format
 from ..models import Endpoint
-from ..state import State
 from . import checks
 from .endpoints import check_quota, create_endpoint, draft_endpoint
 

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access
+from ..app_state import AllTenants
 from ..errors import SendLimitReached
-from ..state import AllTenants
 
 #: What is counted, by its name in the audit log.
 COUNTED = ("endpoint.tested", "delivery.resent", "task.started")

@@ -8,10 +8,10 @@ import json
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ..app_state import State
 from ..errors import InvalidInput
-from ..idempotency import MAX_KEY_LENGTH, is_key, key_digest
 from ..models import Endpoint
-from ..state import State
+from ..outbox.idempotency import MAX_KEY_LENGTH, is_key, key_digest
 
 
 def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..app_state import State
 from ..errors import (
     Faults,
     InvalidEndpoint,
@@ -14,9 +15,8 @@ from ..errors import (
 )
 from ..formats import Format
 from ..models import Endpoint
-from ..state import State
+from ..security.vault import Sealed
 from ..texts import Text
-from ..vault import Sealed
 from . import checks, exposure
 from .settings import ChangedHeaders, EndpointChanges
 

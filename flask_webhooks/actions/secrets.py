@@ -6,14 +6,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..access import Access, find_endpoint
+from ..app_state import State
 from ..columns import utc_now
 from ..db.transactions import database_time
-from ..errors import Faults, InvalidEndpoint, InvalidInput, InvalidSecret, UnreadableSecret
+from ..errors import (
+    Faults,
+    InvalidEndpoint,
+    InvalidInput,
+    InvalidSecret,
+    UnreadableSecret,
+)
 from ..models import Endpoint
-from ..state import State
 from . import checks
+from .audit_log import locked, record
 from .switches import forget_failures
-from .trail import locked, record
 
 DAY = 86_400
 #: The longest time for which an old secret goes on signing.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from ..access import Access, find_endpoint, is_id, shown
-from ..catalog import matches
+from ..catalog.registry import matches
 from ..columns import utc_now
 from ..errors import InvalidTransition, NotFound
 from ..models import Delivery, Trigger
 from ..outbox.store import insert_deliveries
-from .trail import locked, record
+from .audit_log import locked, record
 
 
 def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Delivery:

@@ -8,15 +8,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint
+from ..app_state import State
 from ..bulk.changes import DISCARDED
 from ..columns import utc_now
-from ..delivery.waiting import hold_pending
+from ..delivery.holding import hold_pending
 from ..errors import InvalidTransition
 from ..models import DeliveryState, Endpoint, EndpointState
-from ..state import State
 from ..texts import Text, word
 from . import checks
-from .trail import locked, record
+from .audit_log import locked, record
 
 #: What to do with the deliveries that were held back: send, cancel, or go on holding.
 HELD_CHOICES = ("send", "discard", "keep")

@@ -6,12 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ..access import Access
+from ..app_state import AllTenants
+from ..delivery.settle.health import Hold
 from ..errors import Forbidden
-from ..health import Hold
-from ..queries import MOST_COUNTED, Backlog, EngineReport, backlog, engine, silent_workers
+from ..queries import (
+    MOST_COUNTED,
+    Backlog,
+    EngineReport,
+    backlog,
+    engine,
+    silent_workers,
+)
 from ..queries.system import SILENCE as SILENCE
 from ..queries.system import silence as silence
-from ..state import AllTenants
 from ..wakeup.redis_trouble import RedisTrouble
 from .display import count, duration
 from .i18n import gettext as _

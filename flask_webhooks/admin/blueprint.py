@@ -9,7 +9,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, current_app, g, request
 
 from ..access import request_access
-from ..state import State, state_of
+from ..app_state import State, state_of
 from . import (
     catalog_views,
     debugger_views,

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 
 from .. import queries
 from ..access import Access, shown
-from ..catalog import EventType
+from ..catalog.registry import EventType
 from ..errors import NotFound
 from ..formats import Format
 from .page import current_access, render

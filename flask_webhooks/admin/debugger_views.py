@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from .. import queries
-from ..signature_check import MAX_BODY, MAX_HEADERS
+from ..security.signature_check import MAX_BODY, MAX_HEADERS
 from .forms import DebuggerForm
 from .page import current_access, render
 

@@ -9,10 +9,10 @@ from flask import Blueprint, Response, request
 from .. import actions, queries
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
+from ..app_state import AllTenants
 from ..errors import InvalidInput, NotFound, SendLimitReached
 from ..formats import Format
-from ..rendering import sample_data
-from ..state import AllTenants
+from ..formats.examples import sample_data
 from .display import pretty
 from .format_choices import shown_options
 from .forms import SampleForm

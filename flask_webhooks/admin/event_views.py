@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 from .. import actions, queries
-from ..catalog import matches
+from ..catalog.registry import matches
 from .asking import ask, done
 from .filters import Filters
 from .forms import ConfirmForm

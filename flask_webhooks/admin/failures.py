@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flask import Blueprint, Response
 from flask_wtf.csrf import CSRFError
 
-from ..database_errors import log_cause
+from ..db.errors import log_cause
 from ..errors import (
     ConfigurationError,
     DatabaseError,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..signature_check import SECRET_HEADER, Finding, Verdict
+from ..security.signature_check import SECRET_HEADER, Finding, Verdict
 from .display import count
 from .i18n import gettext as _
 from .wording import Status

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..formats import Format, Formats
-from ..formats.chat import ChatFormat
+from ..formats.chat.base import ChatFormat
+from ..formats.chat.telegram import Telegram
 from ..formats.cloudevents import CloudEvents
 from ..formats.custom import Custom
-from ..formats.telegram import Telegram
 from ..models import Endpoint
 from .i18n import gettext as _
 

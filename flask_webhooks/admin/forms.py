@@ -30,7 +30,7 @@ from ..errors import (
     InvalidSecret,
     WebhooksError,
 )
-from ..headers import MAX_HEADERS
+from ..security.headers import MAX_HEADERS
 from .i18n import gettext as _
 from .i18n import translated
 

@@ -9,9 +9,9 @@ from flask import Blueprint, Response, jsonify
 
 from .. import queries
 from ..access import system_access
+from ..app_state import state_of
 from ..errors import NotFound
-from ..signing import PUBLIC_KEY_PREFIX
-from ..state import state_of
+from ..security.signing import PUBLIC_KEY_PREFIX
 
 #: Seconds for which receivers may keep it.
 _MAX_AGE = 300

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, Template, TemplateError, TemplateNotFound, nodes
 
+from ..app_state import State, logger, prepared
 from ..errors import ConfigurationError
-from ..state import State, logger, prepared
 
 _OURS = "flask_webhooks/layout.html"
 #: What a page would miss if the block that it fills replaced it.

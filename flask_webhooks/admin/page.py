@@ -22,12 +22,22 @@ from markupsafe import Markup
 
 from .. import queries
 from ..access import Access
+from ..app_state import AllTenants, State
 from ..bulk.looking import right_of
 from ..errors import NotFound
-from ..formats.chat import ChatFormat
+from ..formats.chat.base import ChatFormat
 from ..models import Attempt, Endpoint
-from ..state import AllTenants, State
-from . import advice, banners, charts, display, findings, forms, i18n, task_wording, wording
+from . import (
+    advice,
+    banners,
+    charts,
+    display,
+    findings,
+    forms,
+    i18n,
+    task_wording,
+    wording,
+)
 from .layouts import template_of
 
 #: Our messages do not go through `flask.flash`: the host's layout may show those a second time.

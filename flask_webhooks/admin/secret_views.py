@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..models import Endpoint
-from ..signing import PUBLIC_KEY_PREFIX
+from ..security.signing import PUBLIC_KEY_PREFIX
 from . import once
 from .asking import ask, done
 from .format_choices import has_key_pairs

@@ -8,12 +8,17 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..access import Access
-from ..errors import DuplicateEndpoint, EndpointLimitReached, Faults, InvalidInput
+from ..app_state import AllTenants
+from ..errors import (
+    DuplicateEndpoint,
+    EndpointLimitReached,
+    Faults,
+    InvalidInput,
+)
 from ..formats.custom import Custom
-from ..headers import MAX_HEADERS
+from ..formats.examples import Example
 from ..queries import EndpointDetail
-from ..rendering import Example
-from ..state import AllTenants
+from ..security.headers import MAX_HEADERS
 from . import once
 from .format_choices import CUSTOM, OPTIONS, format_choices, sent_options
 from .forms import EndpointForm

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..catalog import Catalog, matches
+from ..catalog.registry import Catalog, matches
 from .i18n import catalog_text
 from .i18n import gettext as _
 

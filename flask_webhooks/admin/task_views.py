@@ -6,11 +6,11 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..access import Access, find_endpoint
+from ..app_state import AllTenants
 from ..bulk.looking import right_of
 from ..bulk.selection import TaskFilter
 from ..errors import InvalidTransition
 from ..models import TaskKind, TaskState
-from ..state import AllTenants
 from . import banners
 from .filters import Filters
 from .forms import ConfirmForm

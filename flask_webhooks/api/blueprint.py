@@ -11,8 +11,8 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Unauthorized
 
 from ..access import Access, Authenticate, lets_in, request_access
+from ..app_state import state_of
 from ..errors import ConfigurationError
-from ..state import state_of
 from . import problems
 from .document_views import ROUTES
 from .request_reader import check_origin

@@ -8,10 +8,10 @@ from flask import Response
 
 from .. import queries
 from ..access import Access, shown
-from ..catalog import EventType
+from ..app_state import State
+from ..catalog.registry import EventType
 from ..errors import NotFound
 from ..serializers import EventTypeObject, ExampleObject, FormatObject
-from ..state import State
 from .answering import answer, answer_all
 from .parameters import ExampleQuery
 from .routes import AllOf, Route

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..app_state import State
 from ..errors import InvalidInput, InvalidSubscription
-from ..state import State
 
 
 def dialect_of_change(state: State, body: Mapping[str, Any]) -> str | None:

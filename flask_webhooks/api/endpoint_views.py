@@ -8,6 +8,7 @@ from flask import Response, request
 
 from .. import actions, queries
 from ..access import Access
+from ..app_state import AllTenants
 from ..queries.pages import check_limit, page_of
 from ..serializers import (
     CreatedEndpointObject,
@@ -19,9 +20,13 @@ from ..serializers import (
     PublicKeyObject,
     QuotaObject,
 )
-from ..state import AllTenants
 from .answering import answer, answer_page, location_of
-from .bodies import DeleteAllBody, EndpointChangesBody, NewEndpointBody, TestBody
+from .bodies import (
+    DeleteAllBody,
+    EndpointChangesBody,
+    NewEndpointBody,
+    TestBody,
+)
 from .dialects import dialect_of_change, dialect_of_new
 from .parameters import EndpointListQuery, TenantQuery
 from .request_reader import scoped, scoped_to_many

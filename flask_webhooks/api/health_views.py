@@ -8,6 +8,7 @@ from flask import Response
 
 from .. import queries
 from ..access import Access
+from ..app_state import AllTenants
 from ..serializers import (
     ActivityObject,
     FailingObject,
@@ -15,7 +16,6 @@ from ..serializers import (
     QueueObject,
     StatisticsObject,
 )
-from ..state import AllTenants
 from .answering import answer, answer_all, answer_page
 from .parameters import ActivityListQuery, StatisticsQuery, TenantQuery
 from .request_reader import scoped

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, default_exceptions
 
-from ..database_errors import log_cause
+from ..db.errors import log_cause
 from ..errors import (
     ConfigurationError,
     DatabaseError,

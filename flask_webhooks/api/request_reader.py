@@ -26,8 +26,8 @@ from werkzeug.exceptions import (
 
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
+from ..app_state import AllTenants, State
 from ..errors import Faults, Forbidden, InvalidInput
-from ..state import AllTenants, State
 
 MEDIA_TYPE: Final = "application/json"
 #: Bytes of a body beside the data of an event: a template, headers, a description.

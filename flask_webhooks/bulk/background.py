@@ -11,9 +11,9 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from ..app_state import State
 from ..columns import utc_now
 from ..db.locks import reading
-from ..state import State
 from . import pruning
 from .runner import waiting, work_on_next
 

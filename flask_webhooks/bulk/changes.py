@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
+from ..app_state import State
 from ..columns import utc_now
 from ..models import DeliveryState, EndpointState, TaskKind, Trigger
-from ..state import State
 from .selection import TAKEN_FROM, unsent
 
 #: The reasons of deliveries that a person cancelled, or discarded when they were held.

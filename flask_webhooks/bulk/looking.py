@@ -9,13 +9,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..access import Access, find_endpoint, is_id, shown
+from ..app_state import AllTenants
 from ..columns import utc_now
 from ..delivery.retention import kept_since
 from ..errors import Forbidden, InvalidInput, InvalidTransition, NotFound
 from ..models import Endpoint, EndpointState, Task, TaskKind
-from ..state import AllTenants
 from ..texts import word
-from .selection import OF_EVENTS, Selection, TaskFilter, check_filter, check_kind, conditions
+from .selection import (
+    OF_EVENTS,
+    Selection,
+    TaskFilter,
+    check_filter,
+    check_kind,
+    conditions,
+)
 
 #: Rows that a preview looks at: it must not take long, however many there are.
 LOOKED_AT = 10_000

@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from .. import ids
+from ..app_state import State
 from ..columns import utc_now
 from ..db.locks import reading
 from ..db.transactions import writing
-from ..delivery import trail
+from ..delivery import audit_log as trail
 from ..delivery.retention import kept_since, stands_aside
 from ..errors import WebhooksError
 from ..models import TaskKind
-from ..state import State
 from .selection import Selection, conditions
 
 logger = logging.getLogger("flask_webhooks.tasks")

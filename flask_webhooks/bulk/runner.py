@@ -13,14 +13,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ..app_state import State
 from ..columns import UtcDateTime, utc_now
 from ..db.locks import lock_endpoints, reading, take_write_lock
-from ..delivery import trail
+from ..delivery import audit_log as trail
 from ..delivery.database import may_pass
 from ..delivery.retention import kept_since, remove_events
-from ..logs import log_failure, safe_text
+from ..log import log_failure, safe_text
 from ..models import UNFINISHED, TaskKind, TaskState
-from ..state import State
 from .changes import change_deliveries, create_deliveries
 from .selection import OF_EVENTS, Conditions, Selection, conditions
 

@@ -10,11 +10,11 @@ from typing import Any, TypedDict
 import sqlalchemy as sa
 
 from .. import ids
-from ..catalog import EVERYTHING
-from ..conditions import LAST, answered, bounded, check_status, created_between
+from ..app_state import State
+from ..catalog.registry import EVERYTHING
+from ..db.conditions import LAST, answered, bounded, check_status, created_between
 from ..errors import InvalidInput
 from ..models import AT_REST, DeliveryState, EndpointState, TaskKind, Trigger
-from ..state import State
 from ..texts import Text, word
 
 #: The states that each kind takes deliveries from; `sending` ends by itself.

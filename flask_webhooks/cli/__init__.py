@@ -2,7 +2,15 @@
 
 from flask.cli import AppGroup
 
-from . import database, endpoint_settings, events, formats, matching, schema, workers
+from . import (
+    database,
+    endpoint_settings,
+    events,
+    formats,
+    matching,
+    schema,
+    workers,
+)
 from .activity import activity
 from .deliveries import deliveries
 from .doctor import doctor

@@ -12,7 +12,14 @@ from .. import queries
 from ..serializers import ActivityObject
 from .failures import reports_errors
 from .options import ENDPOINT, JSON, LIMIT, SINCE, TENANT, UNTIL
-from .output import LONGEST_CELL, print_json, print_table, shortened, shown_time, tell_of_more
+from .output import (
+    LONGEST_CELL,
+    print_json,
+    print_table,
+    shortened,
+    shown_time,
+    tell_of_more,
+)
 from .parsing import current_access, within_tenant
 
 activity = AppGroup("activity", help="Who did what.")

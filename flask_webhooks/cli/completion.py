@@ -10,7 +10,7 @@ from flask.cli import ScriptInfo
 
 from .. import queries
 from ..access import system_access
-from ..state import State, state_of
+from ..app_state import State, state_of
 
 #: Endpoints that are offered.
 _OFFERED = 50

@@ -6,10 +6,10 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup, with_appcontext
 
-from .. import schema_changes
+from ..app_state import state_of
+from ..db import schema_changes
+from ..db.narrow import unicode_trouble
 from ..models import TaskKind
-from ..narrow import unicode_trouble
-from ..state import state_of
 from .failures import reports_errors
 from .options import DRY_RUN, WAIT, YES
 from .output import say

@@ -10,10 +10,10 @@ from flask.cli import AppGroup, with_appcontext
 from .. import actions, queries
 from ..access import Access
 from ..actions.settings import EndpointChanges
+from ..app_state import state_of
 from ..errors import DuplicateEndpoint
 from ..queries import EndpointDetail
 from ..serializers import EndpointObject
-from ..state import state_of
 from . import completion
 from .failures import Failure, Misuse, reports_errors
 from .options import ENDPOINT_ARGUMENT, FORMAT, Option

@@ -12,7 +12,7 @@ import redis
 from flask.cli import FlaskGroup
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from ..database_errors import is_missing_table
+from ..db.errors import is_missing_table
 from ..errors import DatabaseError, WebhooksError
 from ..wakeup.redis_trouble import explain
 from .output import first_line, plain

@@ -6,7 +6,7 @@ import click
 from flask.cli import with_appcontext
 
 from .. import queries
-from ..state import state_of
+from ..app_state import state_of
 from .failures import reports_errors
 from .options import JSON
 from .output import print_fields, print_json, say, shown_duration

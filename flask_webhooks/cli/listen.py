@@ -13,9 +13,9 @@ from flask.cli import with_appcontext
 
 from .. import actions
 from ..access import Access
+from ..app_state import state_of
 from ..errors import InvalidInput
 from ..receiver import SIGNED_FORMATS
-from ..state import state_of
 from . import completion
 from .failures import Failure, Misuse, reports_errors
 from .listener import Listener, parse_target

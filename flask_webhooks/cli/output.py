@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from .. import queries
-from ..logs import without_stop
+from ..log import without_stop
 from ..serializers import to_json
 
 #: Characters that are shown of what a receiver answered.

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TextIO
 
 from .. import queries
 from ..access import Access, system_access
-from ..state import state_of
+from ..app_state import state_of
 from .failures import Misuse
 from .output import first_line, plain, say
 

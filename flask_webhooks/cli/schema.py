@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from .. import schema_changes
+from ..app_state import state_of
+from ..db import schema_changes
 from ..sqlite import READ_ONLY
-from ..state import state_of
 from .failures import reports_errors
 from .output import say
 

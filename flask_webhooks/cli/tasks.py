@@ -14,7 +14,14 @@ from ..models import EndpointState, TaskKind, TaskState
 from ..serializers import TaskObject
 from .failures import Failure, reports_errors
 from .options import ENDPOINT, JSON, LIMIT, TENANT
-from .output import plain, print_json, print_table, say, shown_time, tell_of_more
+from .output import (
+    plain,
+    print_json,
+    print_table,
+    say,
+    shown_time,
+    tell_of_more,
+)
 from .parsing import current_access, within_tenant
 
 #: Seconds between two looks at a task.

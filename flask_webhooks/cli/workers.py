@@ -8,7 +8,7 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from .. import queries
-from ..state import state_of
+from ..app_state import state_of
 from .failures import reports_errors
 from .output import say
 

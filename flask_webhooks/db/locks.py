@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from ..app_state import State, prepared
 from ..columns import compact_json
 from ..models import DeliveryState
 from ..sqlite import READ_ONLY, lock
-from ..state import State, prepared
 
 #: The name of a parameter.
 _IDS = "b_ids"

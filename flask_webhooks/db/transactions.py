@@ -19,13 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
+from ..app_state import State, is_current
 from ..columns import utc_now
-from ..database_errors import told_as_messages
 from ..errors import WebhooksError
 from ..sqlite import READ_ONLY
-from ..state import State, is_current
-from ..time_limit import limited
+from .errors import told_as_messages
 from .locks import take_write_lock
+from .time_limit import limited
 
 #: How long MySQL and MariaDB wait for a named lock, in seconds.
 LOCK_WAIT = 10

@@ -13,13 +13,13 @@ import blinker
 import sqlalchemy as sa
 
 from .. import ids, signals
+from ..app_state import State
 from ..formats.standard import iso_milliseconds
-from ..health import Change, Health
-from ..logs import log_failure
+from ..log import log_failure
 from ..models import DeliveryState
 from ..outbox import store
-from ..state import State
 from .outcome import Ended, Outcome, Reason, Settled
+from .settle.health import Change, Health
 
 logger = logging.getLogger("flask_webhooks.delivery")
 

@@ -15,8 +15,8 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from ..logs import log_failure
-from ..state import State
+from ..app_state import State
+from ..log import log_failure
 from .database import Database, may_pass
 
 logger = logging.getLogger("flask_webhooks.delivery")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from ..logs import safe_text
+from ..log import safe_text
 
 logger = logging.getLogger("flask_webhooks.delivery")
 

@@ -19,24 +19,24 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ..app_state import State
 from ..db.clock import DatabaseClock
 from ..db.locks import reading
 from ..errors import WebhooksError
-from ..logs import safe_text
-from ..state import State
+from ..log import safe_text
+from ..wakeup.listener import STEP, Listener
 from .background import BackgroundRunner, OtherWork
-from .claim import Claim, Claimer, Room
+from .claim.claim import Claim, Claimer, Room
+from .claim.pace import Pace
 from .database import Database
 from .http.client import Client
 from .in_flight import LONGEST_WAIT, InFlight
 from .interpreter import often_switched, rarely_collected
-from .listener import STEP, Listener
 from .maintenance import Maintenance
 from .outcome import Released
 from .overlap import wait_together
-from .pace import Pace
-from .recorder import Recorder
-from .settle import Settler
+from .settle.recorder import Recorder
+from .settle.write import Settler
 from .signal_dispatch import SignalDispatcher
 from .stopping import on_sigterm
 

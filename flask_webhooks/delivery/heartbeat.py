@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from ..state import State
+from ..app_state import State
 
 #: Seconds after which a silent process is forgotten.
 FORGET_AFTER = 3600

@@ -9,17 +9,17 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 
+from ..app_state import State
 from ..attempt_errors import IMPOSSIBLE, STOPPED
 from ..db.clock import DatabaseClock
 from ..formats import Target
-from ..logs import log_without_locals
-from ..state import State
-from . import rates
-from .answers import Answers
+from ..log import log_without_locals
+from .claim import rate_limit as rates
 from .http.client import Client
 from .http.exchange import Exchange
 from .outcome import Claimed, Outcome, Released, Sent, Unsettled
-from .outgoing import OWN_TROUBLE_DELAY, Outgoing, deadline, prepare
+from .render import OWN_TROUBLE_DELAY, Outgoing, deadline, prepare
+from .settle.answers import Answers
 
 logger = logging.getLogger("flask_webhooks.delivery")
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from ..app_state import State
 from ..db.clock import DatabaseClock
 from ..db.locks import reading
-from ..logs import log_failure
-from ..state import State
+from ..log import log_failure
 from . import heartbeat
 from .database import Database
 from .outcome import Settled

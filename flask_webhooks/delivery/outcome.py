@@ -13,8 +13,8 @@ import blinker
 
 from ..attempt_errors import AttemptError
 from ..formats import OutgoingEvent, Refusal, Target
-from ..health import Change, Health
 from ..models import DeliveryState
+from .settle.health import Change, Health
 
 
 class Outcome(enum.StrEnum):

@@ -12,17 +12,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..app_state import State
 from ..attempt_errors import LOST
 from ..columns import utc_now
 from ..db.locks import in_state, lock_endpoints, reading, take_write_lock
 from ..models import ON_DEMAND, DeliveryState, EndpointState
-from ..state import State
 from .announce import Announcer
-from .attempts import insert_lost_attempts
-from .judge import next_trigger
-from .metrics import count_lost
+from .holding import cancel_waiting, divert, hold_pending
 from .outcome import Ended, Outcome, Reason, Settled
-from .waiting import cancel_waiting, divert, hold_pending
+from .settle.attempts import insert_lost_attempts
+from .settle.decide import next_trigger
+from .settle.metrics import count_lost
 
 #: How long after a pause, resume or deletion events are looked for that missed it: those whose transaction had
 #: begun before and ended after.

@@ -15,9 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
+from ..app_state import State
 from ..db.locks import reading, take_write_lock
 from ..models import AT_REST, UNFINISHED, TaskKind, TaskState
-from ..state import State
 
 #: Events that are removed in one transaction, which holds locks for some tens of milliseconds only.
 BATCH = 200

@@ -14,14 +14,14 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from ..addresses import LOOPBACK, NetworkPolicy
+from ..app_state import State
 from ..db.clock import DatabaseClock
 from ..db.locks import reading
 from ..formats import OutgoingEvent, Target
 from ..formats.standard import Standard
 from ..models import Trigger
-from ..state import State
-from .claim import Claimer
+from ..security.addresses import LOOPBACK, NetworkPolicy
+from .claim.claim import Claimer
 from .drain import Drain
 from .http.client import Client
 from .in_flight import InFlight

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from ..access import Access
 from ..errors import WebhooksError
-from ..logs import log_failure
+from ..log import log_failure
 from .configuration import examine_configuration
 from .database import answers, examine_clocks, examine_database, examine_keys
 from .findings import Area, Finding, Level

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from ..state import State
+from ..app_state import State
 from .findings import Area, Finding
 
 _AREA = Area("configuration")

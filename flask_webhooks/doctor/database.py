@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from .. import queries, sqlite
 from ..access import Access
+from ..app_state import State
 from ..columns import utc_now
-from ..logs import safe_text, without_stop
-from ..narrow import unicode_trouble
-from ..state import State
+from ..db.narrow import unicode_trouble
+from ..log import safe_text, without_stop
 from .findings import Area, Finding
 
 _AREA = Area("database")

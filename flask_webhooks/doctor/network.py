@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from .. import queries
 from ..access import Access
-from ..addresses import NetworkPolicy
-from ..delivery import machine
+from ..delivery.http import machine
 from ..delivery.http.certificates import authorities
 from ..models import EndpointState
+from ..security.addresses import NetworkPolicy
 from .findings import Area, Finding
 
 _MACHINE = Area("machine")

@@ -10,8 +10,8 @@ import redis
 
 from .. import queries
 from ..access import Access
-from ..delivery.machine import ADVICE
-from ..health import Hold
+from ..delivery.http.machine import ADVICE
+from ..delivery.settle.health import Hold
 from ..queries.engine import EngineReport, ask
 from ..queries.explanations import hold_text
 from ..queries.system import silence

@@ -7,20 +7,29 @@ from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
 from ..texts import Text
-from .akuworks import AkuWorks
-from .aureva import Aureva
-from .authforge import AuthForge
-from .authon import Authon
-from .authvaultix import AuthVaultix
-from .base import Answer, ExportedEndpoint, Format, Move, OutgoingEvent, Refusal, Rendered, Target
+from .base import (
+    Answer,
+    ExportedEndpoint,
+    Format,
+    Move,
+    OutgoingEvent,
+    Refusal,
+    Rendered,
+    Target,
+)
+from .chat.discord import Discord
+from .chat.slack import Slack
+from .chat.teams import Teams
+from .chat.telegram import Telegram
 from .cloudevents import CloudEvents
 from .custom import Custom
-from .discord import Discord
 from .secrets import HexSigned
-from .slack import Slack
 from .standard import Standard, StandardSigned
-from .teams import Teams
-from .telegram import Telegram
+from .vendors.akuworks import AkuWorks
+from .vendors.aureva import Aureva
+from .vendors.authforge import AuthForge
+from .vendors.authon import Authon
+from .vendors.authvaultix import AuthVaultix
 
 __all__ = [
     "Answer",

@@ -9,9 +9,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar, TypedDict
 
-from ..errors import InvalidEndpoint, InvalidSecret, InvalidSubscription, InvalidURL
-from ..redaction import Redactor, secrets_of
-from ..retry import HOLDING_STATUSES, parse_retry_after
+from ..errors import (
+    InvalidEndpoint,
+    InvalidSecret,
+    InvalidSubscription,
+    InvalidURL,
+)
+from ..security.redaction import Redactor, secrets_of
+from .retry_after import HOLDING_STATUSES, parse_retry_after
 from .url_masks import mask_secrets
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from .. import signing
 from ..errors import InvalidSecret
+from ..security import signing
 from .base import Format, Target
 
 MIN_SECRET_LENGTH = 8

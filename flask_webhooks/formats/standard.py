@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from .. import signing
+from ..security import signing
 from .base import Format, OutgoingEvent, Rendered, Target
 
 

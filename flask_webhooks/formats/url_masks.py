@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-from .chat_members import MASK
+from .chat.members import MASK
 
 #: Characters from which on a part that is no words may be a secret.
 LONG = 16

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
+from ..app_state import State, state_of
 from ..errors import ConfigurationError
-from ..logs import log_without_locals
+from ..log import log_without_locals
 from ..queries import METRIC_LABELS
-from ..state import State, state_of
 from .families import Families
 from .library import Collector as Base
 from .library import Metric

@@ -6,7 +6,8 @@ import json
 from typing import Final
 
 from ..access import system_access
-from ..counters import (
+from ..app_state import State
+from ..db.counters import (
     ATTEMPTS,
     BEYOND,
     BOUNDS,
@@ -19,8 +20,12 @@ from ..counters import (
 )
 from ..models import EndpointState
 from ..queries import FAILING, MOST_COUNTED, Metrics, engine, read_metrics
-from ..state import State
-from .library import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from .library import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 PREFIX: Final = "flask_webhooks_"
 

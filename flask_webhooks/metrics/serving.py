@@ -17,8 +17,8 @@ from werkzeug.exceptions import Forbidden as ForbiddenPage
 from werkzeug.exceptions import Unauthorized
 
 from ..access import Authenticate, lets_in, request_access
+from ..app_state import AllTenants, State, state_of
 from ..errors import ConfigurationError, Forbidden
-from ..state import AllTenants, State, state_of
 from .collector import Collector, StateCollector
 from .library import CollectorRegistry, choose_encoder, make_wsgi_app
 

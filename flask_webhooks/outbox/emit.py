@@ -15,16 +15,21 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session, scoped_session
 
 from .. import ids
-from ..catalog import EventType
+from ..app_state import AllTenants, State
+from ..catalog.registry import EventType
 from ..encoding import encode_data, with_zone
 from ..errors import ConfigurationError, InvalidData, InvalidInput
-from ..hops import Hop, current_hop
-from ..idempotency import MAX_KEY_LENGTH, is_key, key_digest
-from ..logs import hide_data
+from ..log import hide_data
 from ..models import Event
-from ..state import AllTenants, State
+from ..security.hops import Hop, current_hop
 from .host_transaction import connection_of, is_conflict
-from .session_events import given_connection, savepoint, wake_after_commit, write_after_end
+from .idempotency import MAX_KEY_LENGTH, is_key, key_digest
+from .session_events import (
+    given_connection,
+    savepoint,
+    wake_after_commit,
+    write_after_end,
+)
 from .store import NewEvent, find_first, load_event, store
 
 _ABSENT = (

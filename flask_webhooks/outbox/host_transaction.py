@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, StatementError
 from sqlalchemy.orm import Session
 
+from ..app_state import State
 from ..errors import ConfigurationError, InvalidInput
-from ..state import State
 
 #: MySQL and MariaDB roll the whole transaction back: deadlock, lock table full, record changed since the
 #: snapshot (MariaDB), connection killed (MariaDB).

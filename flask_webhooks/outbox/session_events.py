@@ -27,9 +27,9 @@ from sqlalchemy.exc import DBAPIError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import Pool
 
-from ..logs import safe_text
+from ..app_state import State, is_current
+from ..log import safe_text
 from ..sqlite import waiting_at_most
-from ..state import State, is_current
 from ..unwritten import may_pass
 from .host_transaction import ends_transaction
 from .store import NewEvent, store

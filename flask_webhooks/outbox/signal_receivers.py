@@ -12,9 +12,9 @@ from flask.globals import app_ctx
 from sqlalchemy.orm import Session, scoped_session
 
 from .. import signals
+from ..app_state import EXTENSION, Hooks, State, state_of
 from ..errors import InvalidData
-from ..logs import log_without_locals
-from ..state import EXTENSION, Hooks, State, state_of
+from ..log import log_without_locals
 from .emit import emit, host_session
 from .host_transaction import ends_transaction
 

@@ -13,11 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
-from ..catalog import matches
+from ..app_state import State, prepared
+from ..catalog.registry import matches
 from ..columns import utc_now
 from ..db.upsert import insert_missing
 from ..models import DeliveryState, EndpointState, Event, Trigger
-from ..state import State, prepared
 
 #: Between the values of a list that is one parameter. Neither ids nor tenants hold it.
 _SEPARATOR = chr(31)

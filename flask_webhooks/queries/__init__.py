@@ -49,7 +49,13 @@ from .system import (
     list_activity,
     silent_workers,
 )
-from .tasks import TaskRow, get_task, list_tasks, preview_task, pruning_rests_until
+from .tasks import (
+    TaskRow,
+    get_task,
+    list_tasks,
+    preview_task,
+    pruning_rests_until,
+)
 from .tenants import UnknownTenant, unknown_tenant
 
 __all__ = [

@@ -12,19 +12,12 @@ from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..access import Access, find_delivery, find_endpoint, is_id, no_delivery
+from ..app_state import AllTenants
 from ..attempt_errors import stored_error
-from ..conditions import check_status, created_between
+from ..db.conditions import check_status, created_between
 from ..delivery.outcome import Outcome
 from ..models import Attempt, Delivery, Endpoint, EndpointHealth, Event
-from ..state import AllTenants
-from .pages import (
-    Page,
-    check_limit,
-    check_state,
-    literal,
-    older_than,
-    page_of,
-)
+from .pages import Page, check_limit, check_state, literal, older_than, page_of
 from .searching import answered_so, check_text, holding
 
 #: Attempts of one delivery. Each may hold bodies, and one that is resent goes on getting more.

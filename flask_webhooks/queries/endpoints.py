@@ -13,12 +13,18 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint, is_id, no_endpoint, shown
+from ..app_state import State
 from ..columns import utc_now
-from ..conditions import holds, of_tenant
-from ..delivery import rates
+from ..db.conditions import holds, of_tenant
+from ..delivery.claim import rate_limit as rates
 from ..errors import InvalidInput, UnreadableSecret
-from ..models import DeliveryState, Endpoint, EndpointHealth, EndpointState, Models
-from ..state import State
+from ..models import (
+    DeliveryState,
+    Endpoint,
+    EndpointHealth,
+    EndpointState,
+    Models,
+)
 from .pages import literal, older_than
 from .system import MOST_COUNTED
 

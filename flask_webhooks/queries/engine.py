@@ -14,8 +14,8 @@ from rq.suspension import WORKERS_SUSPENDED
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from ..access import Access
+from ..app_state import AllTenants
 from ..errors import Forbidden
-from ..state import AllTenants
 from ..wakeup.notifier import Notifier
 from ..wakeup.redis_trouble import RedisTrouble, explain
 from ..wakeup.worker_queue import WorkerQueue

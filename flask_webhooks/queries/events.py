@@ -11,7 +11,7 @@ from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..access import Access, is_id, shown
-from ..conditions import created_between, of_tenant
+from ..db.conditions import created_between, of_tenant
 from ..errors import NotFound
 from ..models import Event
 from .deliveries import DeliveryRow, has_type

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..access import Access
-from ..rendering import EXAMPLE_TENANT, Example, render_example
+from ..formats.examples import EXAMPLE_TENANT, Example, render_example
 
 
 def example(

@@ -20,11 +20,11 @@ import sqlalchemy as sa
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from ..access import system_access
+from ..app_state import State
 from ..columns import utc_now
 from ..errors import WebhooksError
-from ..logs import log_failure
+from ..log import log_failure
 from ..models import DeliveryState, EndpointState
-from ..state import State
 from ..wakeup.redis_trouble import explain
 from ..wakeup.worker_queue import WorkerQueue
 from .pages import literal

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..access import Access
-from ..counters import Key, add_up, counters
+from ..db.counters import Key, add_up, counters
 from ..models import EndpointState
 from .system import HealthReport, health
 

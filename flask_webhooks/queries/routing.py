@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ..access import Access
-from ..catalog import Catalog, matches
+from ..catalog.registry import Catalog, matches
 from ..models import Activity, Delivery, Endpoint, EndpointHealth, Event, Trigger
 from .endpoints import found_by
 from .events import EventDetail

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..conditions import answered, holds
+from ..db.conditions import answered, holds
 from ..errors import InvalidInput
 from ..models import Models
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from ..access import Access, find_endpoint, is_id
 from ..db.transactions import database_time
 from ..models import Attempt
-from ..signature_check import Sent, Verdict, check, parse_headers
+from ..security.signature_check import Sent, Verdict, check, parse_headers
 
 #: Attempts of one delivery that a request is compared with; the latest ones.
 COMPARED = 20

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..access import Access, find_endpoint
+from ..app_state import AllTenants
 from ..errors import InvalidInput
 from ..models import BUCKET_COLUMNS, BUCKETS, Endpoint
-from ..state import AllTenants
 
 
 @dataclass(frozen=True, slots=True)

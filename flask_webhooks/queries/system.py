@@ -10,21 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..access import Access, find_endpoint
+from ..app_state import AllTenants
 from ..columns import utc_now
-from ..conditions import created_between, holds, of_tenant
+from ..db.conditions import created_between, holds, of_tenant
+from ..db.narrow import unicode_trouble
 from ..delivery.heartbeat import STOPPED
-from ..health import OURS
+from ..delivery.settle.health import OURS
 from ..models import ON_DEMAND, Activity, DeliveryState, EndpointState, Heartbeat
-from ..narrow import unicode_trouble
-from ..state import AllTenants
 from ..texts import Text
-from .pages import (
-    Page,
-    check_limit,
-    literal,
-    older_than,
-    page_of,
-)
+from .pages import Page, check_limit, literal, older_than, page_of
 from .searching import SEARCHED
 
 MAX_HEARTBEATS = 100

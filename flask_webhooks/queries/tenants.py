@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ..access import Access
-from ..conditions import of_tenant
-from ..logs import log_failure
-from ..state import AllTenants, State
+from ..app_state import AllTenants, State
+from ..db.conditions import of_tenant
+from ..log import log_failure
 
 logger = logging.getLogger("flask_webhooks")
 

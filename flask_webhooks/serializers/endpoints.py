@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 from ..models import EndpointState
 from ..queries import MOST_COUNTED, Limit
-from .base import Count, Identifier, JsonObject, Member, Share, Tenant, member, one_of
+from .base import (
+    Count,
+    Identifier,
+    JsonObject,
+    Member,
+    Share,
+    Tenant,
+    member,
+    one_of,
+)
 
 Url = Annotated[
     str,

@@ -11,14 +11,14 @@ from flask import Flask
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
+from ..app_state import Hooks, State, state_of
 from ..outbox.session_events import given_connection
 from ..outbox.store import NewEvent
-from ..state import Hooks, State, state_of
 from .events import CapturedEvent
 from .expectation import ANY_TENANT, Expectation
 
 if TYPE_CHECKING:
-    from ..catalog import Catalog
+    from ..catalog.registry import Catalog
     from ..extension import Webhooks
 
 #: Events that a message shows.

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ..app_state import State, is_current
 from ..columns import utc_now
 from ..db.transactions import make_way, reading
 from ..delivery.drain import Drain
 from ..errors import WebhooksError
 from ..models import Attempt, DeliveryState
 from ..outbox.session_events import given_connection, open_events
-from ..state import State, is_current
 from .local import find_state, local, without_warnings_of_redis
 
 if TYPE_CHECKING:

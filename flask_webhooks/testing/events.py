@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import SessionTransaction
 
+from ..app_state import State
 from ..db.transactions import reading
 from ..models import EndpointState
 from ..outbox.store import NewEvent, subscribers
-from ..state import State
 
 #: Characters of the data that a line shows.
 _MOST_CHARACTERS = 500

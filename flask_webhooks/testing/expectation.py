@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import ids
-from ..catalog import matches
+from ..catalog.registry import matches
 from .events import CapturedEvent
 from .matching import differences
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from ..state import State, state_of
+from ..app_state import State, state_of
 from ..wakeup.notifier import Notifier
 from ..wakeup.worker_queue import WorkerQueue
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import actions
 from ..access import system_access
-from ..addresses import SERVICE_PORTS
 from ..errors import VerificationError
 from ..receiver import SIGNED_FORMATS, verify
+from ..security.addresses import SERVICE_PORTS
 from .local import find_state, local
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import redis
 
-from ..logs import without_stop
+from ..log import without_stop
 from .redis_trouble import Kind, RedisTrouble, explain
 from .worker_queue import WorkerQueue
 

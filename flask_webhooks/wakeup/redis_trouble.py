@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redis import exceptions
 
-from ..logs import without_stop
+from ..log import without_stop
 from ..texts import Text
 
 

@@ -15,8 +15,8 @@ from playwright.sync_api import Page
 from rq import Worker
 from rq.scheduler import RQScheduler
 
+from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
-from flask_webhooks.state import state_of
 from tests.receiver import Request
 from tests.showcase import Show
 

@@ -19,9 +19,9 @@ from rq import Worker
 from rq.suspension import resume, suspend
 
 from example_app.services import RedisServer
+from flask_webhooks.app_state import ALL_TENANTS, state_of
 from flask_webhooks.columns import utc_now
-from flask_webhooks.state import ALL_TENANTS, state_of
-from flask_webhooks.vault import Sealed
+from flask_webhooks.security.vault import Sealed
 from tests.delivering import add_backlog, webhooks_of
 from tests.helpers import add_delivery, add_endpoint, update
 from tests.pages import World

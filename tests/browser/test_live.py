@@ -13,7 +13,7 @@ from flask import Flask
 from playwright.sync_api import Request, expect
 
 from flask_webhooks import actions
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
 from tests.delivering import drain
 from tests.helpers import accessing, add_delivery, add_endpoint, update
 from tests.pages import World

@@ -13,7 +13,7 @@ from flask import Flask
 from playwright.sync_api import Page, expect
 
 from example_app.services import RedisServer
-from flask_webhooks.state import state_of
+from flask_webhooks.app_state import state_of
 from tests.helpers import add_delivery, add_endpoint, database_time
 from tests.processes import OURS, PLAIN, PLAIN_SCHEDULER, ROOT, WorkerProcess, config_of
 from tests.receiver import Receiver

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import pycurl
 
-from ...addresses import NetworkPolicy
-from ..machine import SPARE_DESCRIPTORS
+from ...security.addresses import NetworkPolicy
 from .certificates import certificate_options
 from .exchange import Exchange, Request
+from .machine import SPARE_DESCRIPTORS
 from .resolver import Lookup, Resolver
 from .transfer import Transfer
 

@@ -17,10 +17,10 @@ import pycurl
 
 from ... import attempt_errors as errors
 from ...attempt_errors import AttemptError, told
-from ...logs import without_stop
-from ..machine import is_unreachable
+from ...log import without_stop
 from ..outcome import Outcome
 from .exchange import Exchange
+from .machine import is_unreachable
 from .resolver import Resolver
 
 _SPACE = re.compile(r"\s+")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pycurl
 
-from ...addresses import NetworkPolicy
+from ...security.addresses import NetworkPolicy
 from .exchange import Exchange, Request
 
 #: Bytes of all heads of an answer together: interim responses, the head itself, and trailers. libcurl takes 5,000

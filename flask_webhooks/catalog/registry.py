@@ -1,0 +1,287 @@
+"""The event types that an application can send, and the patterns that subscribe to them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import InvalidEventType, InvalidSubscription, UnknownEventType
+from ..texts import Text
+from .schema_check import Check, compile_schema
+
+#: Longest name of an event type, in characters; columns are as wide.
+MAX_NAME_LENGTH = 100
+#: The pattern for every event type, future ones included; ``None`` once it is normalised.
+EVERYTHING = "*"
+
+_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """An entry of the catalogue.
+
+    :param name: lower-case segments joined by dots, ``license.activated``.
+    :param group: the heading that it stands under in forms and docs, ``Licences``.
+    :param description: one sentence that says when it is sent.
+    :param schema: JSON Schema (draft 2020-12) of an event's ``data``.
+    :param example: a realistic ``data``, valid against the schema.
+    :param transactional: its events exist only if the host's transaction commits; ``False`` for
+        what happens just when nothing is committed, such as a failed login.
+    :param high_volume: may be sent with every request of a client; forms show a note beside it.
+    :param operational: sent by Flask-Webhooks about its own endpoints, never by the host.
+    :param subscribable: endpoints may name it; ``False`` for ``test``, which is sent by hand.
+    """
+
+    name: str
+    group: str
+    description: str
+    schema: Mapping[str, Any] = field(hash=False)
+    example: Mapping[str, Any] = field(hash=False)
+    transactional: bool = True
+    high_volume: bool = False
+    operational: bool = False
+    subscribable: bool = True
+
+    def absent(self, data: Mapping[str, Any]) -> list[str]:
+        """Names of the members that this type always has and this data has not, ``None`` being none."""
+        members = self.schema.get("properties", {})
+        return [
+            name
+            for name in self.schema.get("required", ())
+            if data.get(name) is None and not (name in data and _nullable(members.get(name)))
+        ]
+
+
+class Catalog:
+    """The event types of one application, in the order in which they were added.
+
+    :param types: the first entries; each is checked as :meth:`add` does.
+    """
+
+    def __init__(self, types: Iterable[EventType] = ()) -> None:
+        self._types: dict[str, EventType] = {}
+        self._checks: dict[str, Check] = {}
+        for event_type in types:
+            self.add(event_type)
+
+    def add(self, event_type: EventType) -> EventType:
+        """Add an event type and return it.
+
+        :raises InvalidEventType: for a malformed or taken name, an empty group or description, and
+            a schema or example that is not a JSON object.
+        """
+        _check_name(event_type)
+        name = event_type.name
+        if name in self._types:
+            raise InvalidEventType(
+                f"The event type {name!r} is in the catalogue already: send that one, or choose "
+                f"another name for yours, such as {'my_app.' + name!r}."
+            )
+        for attribute in ("group", "description"):
+            if not getattr(event_type, attribute).strip():
+                raise InvalidEventType(
+                    f"The event type {name!r} needs a {attribute}: customers read it when they "
+                    "choose what to subscribe to."
+                )
+        _check_json_object(name, "schema", event_type.schema)
+        _check_json_object(name, "example", event_type.example)
+        try:
+            check = compile_schema(event_type.schema)
+        except Exception as error:
+            raise InvalidEventType(
+                f"The schema of the event type {name!r} is no JSON Schema ({error!r}): correct it, or leave it out."
+            ) from error
+        self._checks[name] = check
+        self._types[name] = event_type
+        return event_type
+
+    def __getitem__(self, name: str) -> EventType:
+        """Look up an event type.
+
+        :raises UnknownEventType: with the closest names in its message.
+        """
+        try:
+            return self._types[name]
+        except (KeyError, TypeError):
+            raise UnknownEventType(
+                "There is no event type %(name)s.%(hint)s The application adds its own with "
+                "webhooks.add_event_type(...).",
+                name=repr(name),
+                hint=self._did_you_mean(str(name)),
+            ) from None
+
+    def check_data(self, name: str, data: Mapping[str, Any]) -> None:
+        """Check plain JSON data against the schema of an event type.
+
+        :raises InvalidData: it does not fit; says where, and what to write there.
+        """
+        self._checks[name](data, "data")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._types
+
+    def __iter__(self) -> Iterator[EventType]:
+        return iter(self._types.values())
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+    def groups(self, *, subscribable_only: bool = False) -> dict[str, list[EventType]]:
+        """The event types under their headings, both in catalogue order.
+
+        :param subscribable_only: leave out what endpoints cannot subscribe to, as a form must.
+        """
+        groups: dict[str, list[EventType]] = {}
+        for event_type in self:
+            if event_type.subscribable or not subscribable_only:
+                groups.setdefault(event_type.group, []).append(event_type)
+        return groups
+
+    def check_patterns(self, patterns: Iterable[str] | None) -> list[str] | None:
+        """Normalise the event types of an endpoint.
+
+        :param patterns: names (``license.created``) and prefixes (``license.*``); ``None`` or
+            anything with ``*`` among it for every event type, also those added later.
+        :returns: the patterns without duplicates in the order given, or ``None`` for everything.
+        :raises InvalidSubscription: for an empty list, an unknown name, a malformed pattern, a
+            prefix that no known event type has, and a type that is not subscribable.
+        """
+        if patterns is None:
+            return None
+        if isinstance(patterns, str):
+            raise InvalidSubscription(
+                "The event types must be a list: write [%(name)s] instead of %(name)s.",
+                name=repr(patterns),
+            )
+        if isinstance(patterns, Mapping) or not isinstance(patterns, Iterable):
+            raise InvalidSubscription(
+                'The event types must be a list: write ["license.created"], or ["*"] for all.'
+            )
+        checked = list(dict.fromkeys(self._check_pattern(pattern) for pattern in patterns))
+        if not checked:
+            raise InvalidSubscription(
+                'Choose at least one event type, such as "license.created" or "license.*". For '
+                'every event type, also future ones, leave the list out or write ["*"].'
+            )
+        return None if EVERYTHING in checked else checked
+
+    def _check_pattern(self, pattern: object) -> str:
+        if not isinstance(pattern, str):
+            raise InvalidSubscription(
+                '%(name)s is not the name of an event type: write text, such as "license.created" or '
+                '"license.*".',
+                name=repr(pattern),
+            )
+        pattern = pattern.strip()
+        if pattern == EVERYTHING:
+            return pattern
+        if "*" in pattern:
+            return self._check_prefix(pattern)
+        event_type = self._types.get(pattern)
+        if event_type is None:
+            raise InvalidSubscription(
+                "There is no event type %(name)s.%(hint)s",
+                name=repr(pattern),
+                hint=self._did_you_mean(pattern),
+            )
+        if not event_type.subscribable:
+            raise InvalidSubscription(
+                "%(name)s cannot be subscribed to: it reaches any endpoint that it is sent to by hand. "
+                "Leave it out of the list.",
+                name=repr(pattern),
+            )
+        return pattern
+
+    def _check_prefix(self, pattern: str) -> str:
+        prefix = pattern.removesuffix(".*")
+        if not _NAME.fullmatch(prefix.lower()):
+            raise InvalidSubscription(
+                '%(name)s is not a pattern: * stands alone or after the last dot, as in "license.*".',
+                name=repr(pattern),
+            )
+        if not any(kind.subscribable and matches([pattern], kind.name) for kind in self):
+            raise InvalidSubscription(
+                "No event type begins with %(prefix)s.%(hint)s",
+                prefix=repr(prefix + "."),
+                hint=self._did_you_mean(prefix),
+            )
+        return pattern
+
+    def _did_you_mean(self, name: str) -> Text | str:
+        """A sentence with up to three close names, after a space; empty if none is close."""
+        names = [event_type.name for event_type in self if event_type.subscribable]
+        prefixes = {n.rpartition(".")[0]: None for n in names}
+        if name.lower() in prefixes:
+            close = [f"{name.lower()}.*"]
+        else:
+            close = difflib.get_close_matches(name.lower(), names)
+            close += [f"{p}.*" for p in difflib.get_close_matches(name.lower(), prefixes, n=1)]
+        return Text(" Did you mean %(names)s?", names=" / ".join(close[:3])) if close else ""
+
+
+def matches(patterns: Sequence[str] | None, name: str) -> bool:
+    """Whether a subscription covers an event type.
+
+    :param patterns: as :meth:`Catalog.check_patterns` returns them: ``None`` for everything, exact
+        names, and prefixes, of which ``a.*`` covers ``a.b`` and ``a.b.c`` but not ``a``.
+    """
+    if patterns is None:
+        return True
+    return any(
+        pattern in (name, EVERYTHING) or (pattern.endswith(".*") and name.startswith(pattern[:-1]))
+        for pattern in patterns
+    )
+
+
+def builtin_catalog() -> Catalog:
+    """A new catalogue with every built-in event type, to which an application may add its own."""
+    # In here, because the entries are made of EventType.
+    from .event_types import BUILTIN_EVENT_TYPES
+
+    return Catalog(BUILTIN_EVENT_TYPES)
+
+
+def _nullable(schema: object) -> bool:
+    """Tell from a member's JSON Schema that ``null`` is one of its values, or may be one."""
+    types = schema.get("type") if isinstance(schema, Mapping) else None
+    return types is None or "null" in ([types] if isinstance(types, str) else types)
+
+
+def _check_name(event_type: EventType) -> None:
+    name = event_type.name
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidEventType(
+            f"{name!r} is not a name for an event type: write lower-case letters, digits and "
+            'underscores in segments joined by dots, such as "license.activated".'
+        )
+    # Only a subscription needs the part before the dot, for its prefixes.
+    if event_type.subscribable and "." not in name:
+        raise InvalidEventType(
+            f"The event type {name!r} needs at least two segments: what it is about and what "
+            f"happened, such as {name + '.created'!r}."
+        )
+    if len(name) > MAX_NAME_LENGTH:
+        raise InvalidEventType(
+            f"The name {name[:40] + '…'!r} of an event type has {len(name)} characters; write at "
+            f"most {MAX_NAME_LENGTH}."
+        )
+
+
+def _check_json_object(name: str, attribute: str, value: object) -> None:
+    try:
+        is_object = json.dumps(value, allow_nan=False).startswith("{")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEventType(
+            f"The {attribute} of the event type {name!r} is not JSON ({error}): use only dict with "
+            "text keys, list, str, int, float, bool and None; write times and ids as text."
+        ) from error
+    if not is_object:
+        raise InvalidEventType(
+            f"The {attribute} of the event type {name!r} must be a dict, not "
+            f"{type(value).__name__}."
+        )

@@ -1,0 +1,91 @@
+"""What a failure of the database means for the person who asked for something."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from ..errors import DatabaseError, InvalidInput, WebhooksError
+from ..log import log_failure
+
+logger = logging.getLogger("flask_webhooks")
+
+#: A table or column that is not there: SQLSTATE, MySQL's numbers.
+_MISSING = {"42P01", "42703", 1146, 1054}
+#: A character that the encoding does not have, or that cannot be compared with it.
+_UNSTORABLE = {"22P05", "22021", 1366, 3988, 1267}
+#: A lock that was not free in time, or a deadlock.
+_LOCKED = {"55P03", "40P01", 1205, 1213}
+#: SQLITE_BUSY; its extended codes hold it in their last byte.
+_SQLITE_BUSY = 5
+
+
+@contextmanager
+def told_as_messages() -> Iterator[None]:
+    """Raise what the database says as an error of ours, with what to do.
+
+    :raises InvalidInput: a text holds a character that the database cannot hold.
+    :raises DatabaseError: anything else.
+    """
+    try:
+        yield
+    except (DBAPIError, UnicodeEncodeError) as error:
+        raise _told(error) from error
+
+
+def log_cause(error: DatabaseError) -> None:
+    """Log what the database said, which is not for those who use pages and the API."""
+    log_failure(logger, "A request to the database failed", error=error.__cause__ or error)
+
+
+def is_missing_table(error: DBAPIError) -> bool:
+    """Return ``True`` if a table or column of ours is not there."""
+    text = str(error.orig)
+    return bool(_MISSING & _codes(error)) or "no such table" in text or "no such column" in text
+
+
+def is_locked(error: DBAPIError) -> bool:
+    """Return ``True`` if others held what a statement had to lock."""
+    return bool(_LOCKED & _codes(error)) or _sqlite_is_busy(error)
+
+
+def _told(error: DBAPIError | UnicodeEncodeError) -> WebhooksError:
+    if isinstance(error, UnicodeEncodeError):
+        return InvalidInput(
+            "The database cannot hold “%(characters)s”. Leave it out, or have the operator move to a database "
+            "that holds every character.",
+            characters=error.object[error.start : error.end][:20],
+        )
+    if _UNSTORABLE & _codes(error):
+        return InvalidInput(
+            "The database cannot hold a character of what was written. Leave out emoji and other unusual "
+            "characters, or have the operator move to a database that holds every character."
+        )
+    if is_missing_table(error):
+        return DatabaseError(
+            "The tables of Flask-Webhooks are missing or out of date: run your migrations (flask db "
+            "upgrade), or without migrations: flask webhooks upgrade-db"
+        )
+    if _sqlite_is_busy(error):
+        return DatabaseError(
+            "The SQLite database is locked: another transaction has been writing for too long. Commit or "
+            "roll back open sessions, then try again."
+        )
+    if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+        return DatabaseError(
+            "The database does not answer, or is busy. Try again in a moment; the application's log says more."
+        )
+    return DatabaseError("The database refused this. The application's log says more.")
+
+
+def _sqlite_is_busy(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == _SQLITE_BUSY
+
+
+def _codes(error: DBAPIError) -> set[object]:
+    """What the driver says by number or SQLSTATE."""
+    cause = error.orig
+    return {getattr(cause, "sqlstate", None), *getattr(cause, "args", ())[:1]} - {None}

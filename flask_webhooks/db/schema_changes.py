@@ -1,0 +1,269 @@
+"""Bring the tables of an earlier version up to date while workers of that version run.
+
+Tables, columns and indexes are only added, one at a time and each in a transaction of its own, so that what was
+interrupted goes on where it ended. No statement waits in front of the host's own for longer than `LOCK_WAIT`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.sql.ddl import BaseDDLElement
+
+from ..app_state import State
+from ..errors import DatabaseError
+from .errors import is_locked
+
+#: Seconds that a statement waits for a lock: those who come after it wait as well.
+LOCK_WAIT = 0.2
+#: Seconds between two tries for a lock, at first and at most; others work in between.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
+
+_MYSQL = ("mysql", "mariadb")
+#: PostgreSQL's lock that only one upgrade holds; any number that means nothing to others.
+_ADVISORY_LOCK = 0x77_68_75_70
+
+_INVALID_INDEXES = sa.text(
+    "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+    "WHERE i.indrelid = to_regclass(:name) AND NOT i.indisvalid"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that is missing, and the statements that add it."""
+
+    #: ``Created the table webhooks_task``.
+    done: str
+    table: str
+    statements: tuple[str, ...]
+    #: It is built beside those who write, and so may wait for them.
+    online: bool = False
+
+
+def missing(state: State, connection: sa.Connection) -> list[Change]:
+    """Return what the tables lack, in the order in which it can be added.
+
+    :raises DatabaseError: a table lacks what cannot be added to rows that exist.
+    """
+    inspector = sa.inspect(connection)
+    tables = state.models.tables()
+    there = [table for table in tables if inspector.has_table(table.name, table.schema)]
+    created = [_new_table(connection, table) for table in tables if table not in there]
+    columns = [
+        change for table in there for change in _missing_columns(connection, inspector, table)
+    ]
+    indexes = [
+        change for table in there for change in _missing_indexes(connection, inspector, table)
+    ]
+    return [*created, *columns, *indexes]
+
+
+def upgrade(state: State, report: Callable[[Change], None], wait: float) -> None:
+    """Add what is missing.
+
+    :param report: called after each change.
+    :param wait: seconds to try for each lock.
+    :raises DatabaseError: what is missing cannot be added, or a lock was not free in time.
+    """
+    with _connection(state) as connection, _alone(connection, wait):
+        tried: set[str] = set()
+        while left := [item for item in _left(state, connection) if item.done not in tried]:
+            tried.add(left[0].done)
+            if _make(state, connection, left[0], wait):
+                report(left[0])
+
+
+def _left(state: State, connection: sa.Connection) -> list[Change]:
+    with connection.begin():
+        return missing(state, connection)
+
+
+def _make(state: State, connection: sa.Connection, change: Change, wait: float) -> bool:
+    """Make one change; return ``False`` if another process made it, or only its first statements could be run."""
+    give_up_at = time.monotonic() + wait
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            _limit_waiting(connection, online=change.online)
+            for statement in change.statements:
+                with connection.begin():
+                    connection.exec_driver_sql(statement)
+            return True
+        except DBAPIError as error:
+            locked = is_locked(error)
+            if locked and time.monotonic() + pause > give_up_at:
+                raise DatabaseError(
+                    f"{change.table} was in use for {wait:g} s, so nothing could be added to it. End long "
+                    "transactions, and run this again: it goes on where it ended."
+                ) from None
+            if locked:
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            same = [item for item in _left(state, connection) if item.done == change.done]
+            if not same:
+                return False
+            if not locked and same[0].statements == change.statements:
+                raise
+            [change] = same
+
+
+# -- What is missing -----------------------------------------------------------------------------------------
+
+
+def _new_table(connection: sa.Connection, table: sa.Table) -> Change:
+    statements = [_compiled(connection, CreateTable(table))]
+    statements += [_compiled(connection, CreateIndex(index)) for index in table.indexes]
+    return Change(f"Created the table {table.name}", table.name, tuple(statements))
+
+
+def _missing_columns(
+    connection: sa.Connection, inspector: sa.Inspector, table: sa.Table
+) -> Iterator[Change]:
+    known = {column["name"] for column in inspector.get_columns(table.name, table.schema)}
+    preparer = connection.dialect.identifier_preparer
+    for column in table.columns:
+        if column.name in known:
+            continue
+        if not column.nullable and column.server_default is None:
+            raise DatabaseError(
+                f"The table {table.name} has no column {column.name}, which every version of ours has. Rename "
+                "the table if it is not ours, or restore the column from a backup."
+            )
+        described = _compiled(connection, CreateColumn(column))
+        statement = f"ALTER TABLE {preparer.format_table(table)} ADD COLUMN {described}"
+        if connection.dialect.name in _MYSQL:
+            # Anything else would be an error rather than a copy of the table.
+            statement += ", ALGORITHM=INSTANT"
+        yield Change(f"Added the column {column.name} to {table.name}", table.name, (statement,))
+
+
+def _missing_indexes(
+    connection: sa.Connection, inspector: sa.Inspector, table: sa.Table
+) -> Iterator[Change]:
+    found = inspector.get_indexes(table.name, table.schema)
+    preparer = connection.dialect.identifier_preparer
+    invalid = _invalid_indexes(connection, table)
+    names = {index["name"] for index in found} - invalid
+    constraints = inspector.get_unique_constraints(table.name, table.schema)
+    unique = {frozenset(item["column_names"]) for item in constraints} | {
+        frozenset(item["column_names"])
+        for item in found
+        if item["unique"] and item["name"] in names
+    }
+    wanted = [
+        (str(index.name), _compiled(connection, CreateIndex(index)))
+        for index in table.indexes
+        if index.name not in names
+    ]
+    for constraint in table.constraints:
+        if isinstance(constraint, sa.UniqueConstraint):
+            columns = [column.name for column in constraint.columns]
+            if frozenset(columns) not in unique:
+                name = preparer.format_constraint(constraint) or ""
+                listed = ", ".join(map(preparer.quote, columns))
+                wanted.append(
+                    (
+                        str(constraint.name),
+                        f"CREATE UNIQUE INDEX {name} ON {preparer.format_table(table)} ({listed})",
+                    )
+                )
+    for name, statement in wanted:
+        yield Change(
+            f"Added the index {name} to {table.name}",
+            table.name,
+            tuple(_online(connection, table, name, statement, replaces=name in invalid)),
+            online=True,
+        )
+
+
+def _online(
+    connection: sa.Connection, table: sa.Table, name: str, statement: str, *, replaces: bool
+) -> Iterator[str]:
+    """Build an index beside those who write, where the database can.
+
+    :param replaces: an earlier try has left an index of that name that is not valid.
+    """
+    match connection.dialect.name:
+        case "postgresql":
+            if replaces:
+                preparer = connection.dialect.identifier_preparer
+                schema = f"{preparer.quote_schema(table.schema)}." if table.schema else ""
+                yield f"DROP INDEX CONCURRENTLY {schema}{preparer.quote(name)}"
+            yield statement.replace("INDEX ", "INDEX CONCURRENTLY ", 1)
+        case "mysql" | "mariadb":
+            yield f"{statement} ALGORITHM=INPLACE LOCK=NONE"
+        case _:
+            yield statement
+
+
+def _invalid_indexes(connection: sa.Connection, table: sa.Table) -> set[str]:
+    """Names of indexes whose building was interrupted."""
+    if connection.dialect.name != "postgresql":
+        return set()
+    name = connection.dialect.identifier_preparer.format_table(table)
+    return set(connection.scalars(_INVALID_INDEXES, {"name": name}))
+
+
+def _compiled(connection: sa.Connection, element: BaseDDLElement) -> str:
+    lines = str(element.compile(dialect=connection.dialect)).strip().splitlines()
+    return "\n".join(line.rstrip() for line in lines)
+
+
+# -- Connections and locks -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _connection(state: State) -> Iterator[sa.Connection]:
+    """A connection whose settings are gone with it. Each statement commits by itself, but on SQLite."""
+    with state.engine.connect() as connection:
+        if connection.dialect.name != "sqlite":
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+        yield connection
+
+
+@contextmanager
+def _alone(connection: sa.Connection, wait: float) -> Iterator[None]:
+    """Hold off other upgrades on PostgreSQL, where two that build the same index wait for each other."""
+    if connection.dialect.name == "postgresql":
+        give_up_at = time.monotonic() + wait
+        while not _locked_out_others(connection):
+            if time.monotonic() > give_up_at:
+                raise DatabaseError(
+                    "Another upgrade of these tables is under way. Run this again when it has ended."
+                )
+            time.sleep(FIRST_PAUSE)
+    yield
+
+
+def _locked_out_others(connection: sa.Connection) -> bool:
+    with connection.begin():
+        return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_ADVISORY_LOCK))))
+
+
+def _limit_waiting(connection: sa.Connection, *, online: bool) -> None:
+    """Let the next statement give up instead of keeping others waiting behind it."""
+    match connection.dialect.name:
+        case "postgresql":
+            # Those who write do not wait for an index that is built beside them.
+            milliseconds = 0 if online else round(LOCK_WAIT * 1000)
+            settings: Sequence[str] = (
+                f"SET lock_timeout = {milliseconds}",
+                "SET statement_timeout = 0",
+            )
+        case "mysql" | "mariadb":
+            # In whole seconds. MariaDB takes 0: it does not wait at all.
+            at_once = getattr(connection.dialect, "is_mariadb", False) and not online
+            settings = (f"SET SESSION lock_wait_timeout = {0 if at_once else 1}",)
+        case _:
+            settings = ()
+    with connection.begin():
+        for setting in settings:
+            connection.exec_driver_sql(setting)

@@ -1,0 +1,1 @@
+"""Take due deliveries: find, lock, plan, lease."""

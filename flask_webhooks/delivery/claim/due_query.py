@@ -1,0 +1,334 @@
+"""Which endpoints have something due, and when something will be.
+
+Endpoints come from three places. Those with *fresh* deliveries are found by skipping from one to the next
+over an index, so that 200,000 rows of one endpoint cost no more than one; so are those with deliveries that
+a person asked for. But each endpoint that can get nothing now, because it is held back or its retries lie
+hours ahead, is a step for nothing. So claims *notice* the deliveries of such endpoints: those leave the
+index, and the endpoint's `look_at` tells when it is worth a look. That is the third place.
+
+Written as text: states must be literals, or databases would not use the indexes that hold the rows of one
+state only.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...app_state import State, prepared
+from ...columns import UtcDateTime
+
+#: Endpoints that one statement steps over.
+STEPS = 128
+#: Statements after which a look ends that has found something.
+PAGES = 4
+
+_SKIP = """{name}(endpoint_id, step) AS (
+    SELECT (SELECT d.endpoint_id FROM {delivery} d
+            WHERE {rows} AND d.endpoint_id > :cursor
+            ORDER BY d.endpoint_id LIMIT 1), 1
+    UNION ALL
+    SELECT (SELECT d.endpoint_id FROM {delivery} d
+            WHERE {rows} AND d.endpoint_id > s.endpoint_id
+            ORDER BY d.endpoint_id LIMIT 1), s.step + 1
+    FROM {name} s WHERE s.endpoint_id IS NOT NULL AND s.step < :steps
+)"""
+
+# MySQL and MariaDB would read all pending rows anew at each step.
+_DISTINCT = """{name}(endpoint_id, step) AS (
+    SELECT f.endpoint_id, 1 FROM (
+        SELECT DISTINCT d.endpoint_id FROM {delivery} d
+        WHERE {rows} AND d.endpoint_id > :cursor
+        ORDER BY d.endpoint_id LIMIT :steps
+    ) f
+)"""
+
+_FRESH = "d.state = 'pending' AND d.noticed IS NULL"
+_ASKED = "d.state = 'pending' AND d.{trigger} IN ('manual', 'test')"
+
+_VISITED = """SELECT '{name}' AS place, s.endpoint_id, {ordered} AS ordered,
+    h.slow, h.hold_until, h.wait_until, {due} AS due_at
+FROM {name} s
+JOIN {endpoint} e ON e.id = s.endpoint_id
+JOIN {health} h ON h.endpoint_id = s.endpoint_id"""
+
+# The rows of an ordered endpoint are never noticed. The first of them holds up the others.
+_FRESH_DUE = """CASE
+    WHEN e.deleted_at IS NOT NULL OR e.state <> 'active' THEN NULL
+    WHEN {ordered} = 1 THEN (SELECT d.due_at FROM {delivery} d
+        WHERE d.state = 'pending' AND d.noticed IS NULL AND d.endpoint_id = s.endpoint_id
+        AND d.{trigger} NOT IN ('manual', 'test') ORDER BY d.id LIMIT 1)
+    ELSE (SELECT d.due_at FROM {delivery} d WHERE d.state = 'pending'
+        AND d.endpoint_id = s.endpoint_id ORDER BY d.due_at LIMIT 1) END"""
+
+# What a person wants now goes out even while the endpoint is paused or held.
+_ASKED_DUE = """CASE WHEN e.deleted_at IS NULL THEN
+    (SELECT d.due_at FROM {delivery} d WHERE d.state = 'pending'
+        AND d.{trigger} IN ('manual', 'test') AND d.endpoint_id = s.endpoint_id
+        ORDER BY d.due_at LIMIT 1) END"""
+
+_ORDERED = "CASE WHEN e.ordered THEN 1 ELSE 0 END"
+
+# NULLIF keeps the database from walking the primary key in search of the few that are due.
+_NOTICED = """SELECT * FROM (SELECT 'noticed' AS place, h.endpoint_id, 0 AS ordered,
+    h.slow, h.hold_until, h.wait_until, h.look_at AS due_at
+FROM {health} h
+JOIN {endpoint} e ON e.id = h.endpoint_id
+WHERE h.look_at <= :now AND NULLIF(h.endpoint_id, '') > :cursor
+    AND (h.hold_until IS NULL OR h.hold_until <= :now)
+    AND (h.wait_until IS NULL OR h.wait_until <= :now)
+    AND e.state = 'active' AND e.deleted_at IS NULL
+ORDER BY NULLIF(h.endpoint_id, '') LIMIT :limit) AS n"""
+
+_SOONEST_NOTICED = """SELECT MIN(CASE
+    WHEN h.hold_until > h.look_at AND (h.wait_until IS NULL OR h.hold_until >= h.wait_until)
+        THEN h.hold_until
+    WHEN h.wait_until > h.look_at THEN h.wait_until
+    ELSE h.look_at END) AS moment
+FROM {health} h JOIN {endpoint} e ON e.id = h.endpoint_id
+WHERE h.look_at IS NOT NULL AND e.state = 'active' AND e.deleted_at IS NULL"""
+
+_FIRST_LEASE = (
+    "SELECT MIN(d.lease_until) AS lease_until FROM {delivery} d WHERE d.state = 'sending'"
+)
+
+_PICK = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at FROM {delivery} d
+    WHERE d.state = 'pending' AND d.endpoint_id = :e{n} AND d.due_at <= :now{asked}
+    ORDER BY d.due_at, d.id LIMIT :k{n}) AS p{n}"""
+
+_ONLY_ASKED = " AND d.{trigger} IN ('manual', 'test')"
+
+_PICK_FIRST = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at FROM {delivery} d
+    WHERE d.state = 'pending' AND d.noticed IS NULL AND d.endpoint_id = :e{n}
+    AND d.{trigger} NOT IN ('manual', 'test')
+    ORDER BY d.id LIMIT :k{n}) AS p{n} WHERE p{n}.due_at <= :now"""
+
+
+# PostgreSQL takes all wishes of a kind as two parameters. The statement is then the same for any number of them,
+# and is planned once; to plan a union of 20 takes longer than all else that a claim asks of it.
+_PICK_EACH = """SELECT q{n}.* FROM unnest(CAST(:ids{n} AS text[]), CAST(:counts{n} AS integer[]))
+    AS w{n} (endpoint_id, wanted) CROSS JOIN LATERAL ({pick}) AS q{n}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to pick of one endpoint."""
+
+    endpoint_id: str
+    #: At most so many.
+    count: int
+    #: Only what a person asked for.
+    asked: bool = False
+    #: Only the first of all, if that is due.
+    ordered: bool = False
+
+    @property
+    def kind(self) -> str:
+        if self.ordered:
+            return "ordered"
+        return "asked" if self.asked else "usual"
+
+
+@dataclass(slots=True)
+class Round:
+    """What a look at the queue found."""
+
+    #: Endpoints that may be sent to and have something due.
+    ready: list[str] = field(default_factory=list)
+    #: Endpoints with fresh deliveries that can get nothing now, and whose order does not matter.
+    idle: list[str] = field(default_factory=list)
+    #: Some were ready and passed over, because they are slow.
+    passed: bool = False
+    #: Where to go on; ``None`` when all have been looked at.
+    end: str | None = None
+
+
+class DueRows:
+    """Looks into the queue; changes nothing, and remembers nothing."""
+
+    def __init__(self, state: State) -> None:
+        fill = _filler(state)
+
+        def visited(name: str, due: str) -> str:
+            return _VISITED.replace("{name}", name).replace("{due}", due)
+
+        walk = _DISTINCT if state.engine.dialect.name in {"mysql", "mariadb"} else _SKIP
+        fresh_cte = walk.replace("{name}", "fresh").replace("{rows}", _FRESH)
+        asked_cte = walk.replace("{name}", "asked").replace("{rows}", _ASKED)
+        skipping = (
+            f"WITH RECURSIVE {fresh_cte}, {asked_cte}\n"
+            f"{visited('fresh', _FRESH_DUE)}\nUNION ALL\n{visited('asked', _ASKED_DUE)}"
+        ).replace("{ordered}", _ORDERED)
+        columns = {name: UtcDateTime() for name in ("hold_until", "wait_until", "due_at")}
+        self._visit = sa.text(fill(skipping)).columns(**columns)
+        self._page = _timed(fill(f"{skipping}\nUNION ALL\n{_NOTICED}")).columns(**columns)
+        self._soonest_noticed = sa.text(fill(_SOONEST_NOTICED)).columns(moment=UtcDateTime())
+        self._first_lease = sa.text(fill(_FIRST_LEASE)).columns(lease_until=UtcDateTime())
+        picks = {
+            "usual": _PICK.replace("{asked}", ""),
+            "asked": _PICK.replace("{asked}", _ONLY_ASKED),
+            "ordered": _PICK_FIRST,
+        }
+        self._picks = {kind: fill(sql) for kind, sql in picks.items()}
+        self._picks_each = {
+            kind: _PICK_EACH.replace(
+                "{pick}", sql.replace(":e{n}", "w{n}.endpoint_id").replace(":k{n}", "w{n}.wanted")
+            )
+            for kind, sql in self._picks.items()
+        }
+
+    def look(
+        self,
+        connection: sa.Connection,
+        now: datetime,
+        cursor: str,
+        limit: int,
+        *,
+        slow: bool = True,
+    ) -> Round:
+        """Find endpoints with something due, in a round over all that starts after `cursor`.
+
+        :param slow: ``False`` to pass over those that are slow.
+        """
+        found = Round()
+        position, wrapped = cursor, not cursor
+        pages = 0
+        while True:
+            end = self._look_on(connection, now, position, limit, slow, found)
+            pages += 1
+            if wrapped and cursor and (end is None or end >= cursor):
+                # Round: what lies behind the start was seen in the beginning.
+                return found
+            if end is None and wrapped:
+                return found
+            wrapped = wrapped or end is None
+            position = end or ""
+            if len(found.ready) == limit or (found.ready and pages >= PAGES):
+                found.end = position
+                return found
+
+    def _look_on(
+        self,
+        connection: sa.Connection,
+        now: datetime,
+        cursor: str,
+        limit: int,
+        slow: bool,
+        found: Round,
+    ) -> str | None:
+        """Add what comes next; returns how far that reached, ``None`` for the end of the round."""
+        parameters = {"cursor": cursor, "steps": STEPS, "limit": limit, "now": now}
+        rows = connection.execute(self._page, parameters).all()
+        reached: list[str] = []
+        for place, most in (("fresh", STEPS), ("asked", STEPS), ("noticed", limit)):
+            seen = [row.endpoint_id for row in rows if row.place == place]
+            if len(seen) >= most:
+                reached.append(max(seen))
+        end = min(reached, default=None)
+        ready: set[str] = set()
+        for row in rows:
+            if end is not None and row.endpoint_id > end:
+                continue
+            held = row.hold_until is not None and row.hold_until > now and row.place != "asked"
+            waits = row.wait_until is not None and row.wait_until > now
+            if row.due_at is not None and row.due_at <= now and not held and not waits:
+                if row.slow and not slow:
+                    found.passed = True
+                else:
+                    ready.add(row.endpoint_id)
+            elif row.place == "fresh" and not row.ordered:
+                found.idle.append(row.endpoint_id)
+        for endpoint_id in sorted(ready.difference(found.ready)):
+            if len(found.ready) == limit:
+                return found.ready[-1]
+            found.ready.append(endpoint_id)
+        return end
+
+    def first_lease(self, connection: sa.Connection) -> datetime | None:
+        """When the first of the leases runs out."""
+        lease: datetime | None = connection.execute(self._first_lease).scalar()
+        return lease
+
+    def soonest(self, connection: sa.Connection, now: datetime) -> datetime | None:
+        """When the next delivery can be sent: it is due, and its endpoint is not held any more.
+
+        What lies before `now` is not searched for the first.
+        """
+        first: datetime | None = connection.execute(self._soonest_noticed).scalar()
+        cursor: str | None = ""
+        while cursor is not None and (first is None or first > now):
+            rows = connection.execute(self._visit, {"cursor": cursor, "steps": STEPS}).all()
+            reached: list[str] = []
+            for place in ("fresh", "asked"):
+                seen = [row.endpoint_id for row in rows if row.place == place]
+                if len(seen) >= STEPS:
+                    reached.append(max(seen))
+            for row in rows:
+                if row.due_at is not None:
+                    hold = None if row.place == "asked" else row.hold_until
+                    moment = max(filter(None, (row.due_at, hold, row.wait_until)))
+                    first = moment if first is None else min(first, moment)
+            cursor = min(reached, default=None)
+        return first
+
+    def pick(self, connection: sa.Connection, now: datetime, wishes: list[Wish]) -> list[Any]:
+        """The first due rows of some endpoints, oldest first for each."""
+        if connection.dialect.name == "postgresql":
+            parts, parameters = self._by_kind(wishes)
+        else:
+            parts, parameters = self._one_by_one(wishes)
+        rows = connection.execute(_union(tuple(parts)), {"now": now, **parameters}).all()
+        return sorted(rows, key=lambda row: (row.due_at, row.id))
+
+    def _one_by_one(self, wishes: Sequence[Wish]) -> tuple[list[str], dict[str, Any]]:
+        parameters: dict[str, Any] = {}
+        for n, wish in enumerate(wishes):
+            parameters[f"e{n}"], parameters[f"k{n}"] = wish.endpoint_id, wish.count
+        return [self._picks[wish.kind] for wish in wishes], parameters
+
+    def _by_kind(self, wishes: Sequence[Wish]) -> tuple[list[str], dict[str, Any]]:
+        kinds: dict[str, list[Wish]] = {}
+        for wish in wishes:
+            kinds.setdefault(wish.kind, []).append(wish)
+        parameters: dict[str, Any] = {}
+        for n, alike in enumerate(kinds.values()):
+            parameters[f"ids{n}"] = [wish.endpoint_id for wish in alike]
+            parameters[f"counts{n}"] = [wish.count for wish in alike]
+        return [self._picks_each[kind] for kind in kinds], parameters
+
+
+#: The one of an application.
+due_rows = prepared(DueRows)
+
+
+@functools.lru_cache(maxsize=256)
+def _union(parts: tuple[str, ...]) -> sa.TextClause:
+    """The statement for so many wishes; with 64 of them it takes half a millisecond to make."""
+    return _timed(" UNION ALL ".join(part.format(n=n) for n, part in enumerate(parts)))
+
+
+def _filler(state: State) -> Callable[[str], str]:
+    """Puts our table names as they are written in this host's SQL, with its schema and quoting."""
+    preparer = state.engine.dialect.identifier_preparer
+    names = {
+        "delivery": preparer.format_table(state.table("Delivery")),
+        "endpoint": preparer.format_table(state.table("Endpoint")),
+        "health": preparer.format_table(state.table("EndpointHealth")),
+        "trigger": preparer.quote("trigger"),
+    }
+
+    def fill(sql: str) -> str:
+        for name, value in names.items():
+            sql = sql.replace("{" + name + "}", value)
+        return sql
+
+    return fill
+
+
+def _timed(sql: str) -> sa.TextClause:
+    return sa.text(sql).bindparams(sa.bindparam("now", type_=UtcDateTime()))

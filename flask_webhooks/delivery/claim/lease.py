@@ -1,0 +1,117 @@
+"""Put deliveries under a lease."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...app_state import State, prepared
+from ...db.locks import among, ids_parameter
+from ...formats import OutgoingEvent
+from ...models import DeliveryState
+
+logger = logging.getLogger("flask_webhooks.delivery")
+
+
+def lease_rows(
+    state: State,
+    connection: sa.Connection,
+    picked: Sequence[str],
+    now: datetime,
+    token: str,
+    lease_until: datetime,
+) -> Sequence[Any]:
+    """Put deliveries under a lease; returns those that were still pending."""
+    statements = _leasing(state)
+    ours = {**ids_parameter(state, picked), "b_token": token}
+    values = {"b_until": lease_until, "b_now": now}
+    if statements.read is None:
+        return connection.execute(statements.mark, {**ours, **values}).all()
+    connection.execute(statements.mark, {**ours, **values})
+    return connection.execute(statements.read, ours).all()
+
+
+def read_events(
+    state: State, connection: sa.Connection, event_ids: Iterable[str]
+) -> dict[str, OutgoingEvent]:
+    """Events as formats see them. One that many endpoints get is read but once."""
+    rows = connection.execute(_events(state), ids_parameter(state, sorted(set(event_ids))))
+    return {
+        id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant_name=tenant, hops=hops)
+        for id_, name, tenant, occurred_at, data_json, hops in rows
+    }
+
+
+def remove_orphans(state: State, connection: sa.Connection, delivery_ids: Sequence[str]) -> None:
+    """Remove deliveries whose event is gone, as foreign keys do; SQLite enforces them only where it is told to.
+
+    Somebody has removed events by hand. One such row must not keep all others from being sent.
+    """
+    delivery, attempt = state.table("Delivery"), state.table("Attempt")
+    ids = ids_parameter(state, delivery_ids)
+    connection.execute(sa.delete(attempt).where(among(state, attempt.c.delivery_id)), ids)
+    connection.execute(sa.delete(delivery).where(among(state, delivery.c.id)), ids)
+    logger.warning("Deliveries were removed, since their events are gone: %d", len(delivery_ids))
+
+
+# -- statements ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Leasing:
+    mark: Any
+    #: What reads the rows that were marked, where the database does not return them.
+    read: sa.Select[Any] | None
+
+
+@prepared
+def _leasing(state: State) -> _Leasing:
+    table = state.table("Delivery")
+    delivery = table.c
+    ours = among(state, delivery.id)
+    # Found by their ids: in a young database, PostgreSQL would read all that is pending instead.
+    pending = sa.func.nullif(delivery.state, "") == DeliveryState.PENDING
+    token = sa.bindparam("b_token", type_=delivery.lease_token.type)
+    mark = (
+        sa.update(table)
+        .where(ours, pending)
+        .values(
+            state=DeliveryState.SENDING,
+            due_at=None,
+            noticed=None,
+            lease_token=token,
+            lease_until=sa.bindparam("b_until"),
+            last_attempt_at=sa.bindparam("b_now"),
+            attempt_count=delivery.attempt_count + 1,
+        )
+    )
+    columns = (
+        delivery.id,
+        delivery.event_id,
+        delivery.endpoint_id,
+        delivery.attempt_count,
+        delivery.trigger,
+        delivery.actor,
+        delivery.failure_count,
+    )
+    if state.engine.dialect.update_returning:
+        return _Leasing(mark.returning(*columns), None)
+    return _Leasing(mark, sa.select(*columns).where(ours, delivery.lease_token == token))
+
+
+@prepared
+def _events(state: State) -> sa.Select[Any]:
+    event = state.table("Event").c
+    return sa.select(
+        event.id,
+        event.type,
+        event.tenant,
+        event.occurred_at,
+        sa.type_coerce(event.data, sa.Text()),
+        event.hops,
+    ).where(among(state, event.id))

@@ -1,0 +1,197 @@
+"""Rate limits that all workers keep together: each request gets its turn from a row in the database.
+
+A bucket is the limit of one endpoint, or of all endpoints that share a destination. Its row holds the time
+at which the next turn begins. Claims lock the row, give out turns one interval apart, and move the time on;
+a receiver's ``Retry-After`` moves it on as well. Redis has no part in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from ...app_state import State
+from ...db.upsert import insert_missing
+from ..outcome import Sent
+
+#: Turns are given out so far ahead. Until then the delivery takes a place in the worker.
+HORIZON = timedelta(seconds=1)
+#: Seconds by which a request may miss its turn; what is later gives it back.
+TOLERANCE = 0.1
+#: Hexadecimal digits of each half of a shared bucket's id.
+HALF = 32
+#: Seconds that are left for the way to the receiver, which is not always as long.
+MARGIN = 0.05
+
+
+def bucket_id(tenant: str | None, format: str, url: str, shared: str) -> str:
+    """Return the id of a bucket that endpoints share.
+
+    The first half is of the tenant, the format and the server, so that no tenant can spend the limit of another
+    and no server that of another. The second half is of what the format says is shared.
+    """
+    parts = urlsplit(url)
+    return _digest(tenant, format, f"{parts.scheme}://{parts.netloc}") + _digest(shared)
+
+
+def _digest(*values: str | None) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:HALF]
+
+
+def interval(rate: float | None) -> timedelta:
+    """From one turn to the next, so that no second sees more than `rate` requests arrive.
+
+    Between the first of them and the one that would be too many lie as many intervals as there may be
+    requests: a second, and what the first may be late. A fraction is held in the time in which it is a whole
+    number: 7.5 is 15 in two seconds. Below one request a second it is one in the time that one request has.
+    """
+    if rate is None:
+        return timedelta(0)
+    return timedelta(seconds=(max(1 / rate, 1.0) + TOLERANCE + MARGIN) / max(rate, 1.0))
+
+
+@dataclass(slots=True)
+class Turns:
+    """The turns of the buckets that a claim has locked."""
+
+    now: datetime
+    #: Bucket id, and when its next turn begins.
+    free_at: dict[str, datetime]
+    intervals: dict[str, timedelta]
+    used: set[str] = field(default_factory=set)
+
+    def take(self, bucket: str) -> datetime | None:
+        """The next turn, or ``None`` where that is too far ahead."""
+        turn = max(self.free_at[bucket], self.now)
+        if turn > self.now + HORIZON:
+            return None
+        self.free_at[bucket] = turn + self.intervals[bucket]
+        self.used.add(bucket)
+        return turn
+
+    def strict(self, bucket: str, turn: datetime) -> datetime | None:
+        """The turn, where it matters that it is kept: without a limit, one that has begun never ends."""
+        return turn if self.intervals[bucket] or turn > self.now else None
+
+    def opens_at(self, bucket: str) -> datetime:
+        """When a claim gets a turn again."""
+        return self.free_at[bucket] - HORIZON
+
+
+def lock_turns(
+    state: State, connection: sa.Connection, now: datetime, limits: dict[str, float | None]
+) -> Turns:
+    """Lock buckets, but for those that somebody else has locked; make those that are not there.
+
+    :param limits: bucket ids, and the requests a second that their endpoints ask for.
+    """
+    if not limits:
+        return Turns(now, {}, {})
+    table = state.table("Bucket")
+    known = set(connection.scalars(sa.select(table.c.id).where(table.c.id.in_(limits))))
+    missing = sorted(limits.keys() - known)
+    if missing:
+        # A moment ago: the first turn is now.
+        values = [{"id": bucket, "free_at": now} for bucket in missing]
+        connection.execute(insert_missing(table, connection.dialect.name, ["id"]), values)
+    rows = connection.execute(
+        sa.select(table.c.id, table.c.free_at)
+        .where(table.c.id.in_(limits))
+        .order_by(table.c.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    return Turns(
+        now,
+        {row.id: row.free_at for row in rows},
+        {bucket: interval(rate) for bucket, rate in limits.items()},
+    )
+
+
+def save_turns(state: State, connection: sa.Connection, turns: Turns) -> None:
+    """Write down what was given out."""
+    if turns.used:
+        _move(
+            state,
+            connection,
+            [{"b_id": bucket, "b_free": turns.free_at[bucket]} for bucket in sorted(turns.used)],
+        )
+
+
+def shared_limits(
+    state: State, connection: sa.Connection, buckets: Collection[str]
+) -> dict[str, float | None]:
+    """The strictest limit among the endpoints that share each bucket."""
+    if not buckets:
+        return {}
+    endpoint = state.table("Endpoint").c
+    rows = connection.execute(
+        sa.select(endpoint.bucket, sa.func.min(endpoint.rate_limit).label("rate"))
+        .where(endpoint.bucket.in_(buckets), endpoint.deleted_at.is_(None))
+        .group_by(endpoint.bucket)
+    )
+    return {row.bucket: row.rate for row in rows}
+
+
+def hold_buckets(
+    state: State, connection: sa.Connection, sent: Sequence[Sent], now: datetime
+) -> None:
+    """Hold all endpoints of a bucket back for as long as the receiver asked of one of them.
+
+    Where it asked that for everything at its server, all buckets of the tenant there are held.
+    """
+    until: dict[str, datetime] = {}
+    servers: dict[str, datetime] = {}
+    for item in sent:
+        bucket = item.claimed.bucket
+        if bucket is not None and item.retry_after:
+            moment = now + timedelta(seconds=item.retry_after)
+            until[bucket] = max(until.get(bucket, moment), moment)
+            # An endpoint with a limit of its own alone has its own id there.
+            if item.refusal.whole_server and bucket != item.claimed.endpoint_id:
+                server = bucket[:HALF]
+                servers[server] = max(servers.get(server, moment), moment)
+    for server, moment in servers.items():
+        for bucket in _buckets_at(state, connection, server):
+            until[bucket] = max(until.get(bucket, moment), moment)
+    if servers:
+        # Those that nothing was sent to yet have no row.
+        table = state.table("Bucket")
+        values = [{"id": bucket, "free_at": now} for bucket in sorted(until)]
+        connection.execute(insert_missing(table, connection.dialect.name, ["id"]), values)
+    if until:
+        _move(
+            state,
+            connection,
+            [{"b_id": bucket, "b_free": moment} for bucket, moment in sorted(until.items())],
+        )
+
+
+def _buckets_at(state: State, connection: sa.Connection, server: str) -> Sequence[str]:
+    """The buckets of live endpoints whose id begins with the half that is of a tenant's server."""
+    endpoint = state.table("Endpoint").c
+    return connection.scalars(
+        sa.select(endpoint.bucket)
+        .distinct()
+        .where(
+            endpoint.bucket.between(server + "0" * HALF, server + "f" * HALF),
+            endpoint.deleted_at.is_(None),
+        )
+    ).all()
+
+
+def _move(state: State, connection: sa.Connection, values: list[dict[str, Any]]) -> None:
+    """Move the times on, never back."""
+    table = state.table("Bucket")
+    connection.execute(
+        sa.update(table)
+        .where(table.c.id == sa.bindparam("b_id"), table.c.free_at < sa.bindparam("b_free"))
+        .values(free_at=sa.bindparam("b_free")),
+        values,
+    )

@@ -1,0 +1,124 @@
+"""What a claim decides by: how endpoints stand, and on which terms they are sent to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...app_state import State, prepared
+from ...db.locks import in_state
+from ...models import DeliveryState, EndpointState
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an endpoint's health says about sending to it."""
+
+    hold_until: datetime | None
+    failing: bool
+    look_at: datetime | None
+    slow: bool
+
+    def held(self, now: datetime) -> bool:
+        return self.hold_until is not None and self.hold_until > now
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an endpoint wants to be sent to."""
+
+    active: bool
+    ordered: bool
+    rate_limit: float | None
+    #: The bucket that it shares with others.
+    shared: str | None
+    #: The one that limits it: that, or its own.
+    bucket: str | None
+    version: int
+
+
+def lock_standings(
+    state: State, connection: sa.Connection, endpoint_ids: Sequence[str]
+) -> dict[str, Standing]:
+    """Lock the health rows that nobody else holds, and read them."""
+    rows = connection.execute(_standings(state), {"endpoint_ids": endpoint_ids})
+    return {
+        row.endpoint_id: Standing(
+            row.hold_until, row.probe_interval is not None, row.look_at, row.slow
+        )
+        for row in rows
+    }
+
+
+def read_terms(
+    state: State, connection: sa.Connection, endpoint_ids: Iterable[str]
+) -> dict[str, Terms]:
+    rows = connection.execute(_terms(state), {"endpoint_ids": list(endpoint_ids)})
+    return {
+        row.id: Terms(
+            active=row.state == EndpointState.ACTIVE,
+            ordered=row.ordered,
+            rate_limit=row.rate_limit,
+            shared=row.bucket,
+            bucket=row.bucket or (row.id if row.rate_limit else None),
+            version=row.version,
+        )
+        for row in rows
+    }
+
+
+def count_in_flight(
+    state: State, connection: sa.Connection, endpoint_ids: Iterable[str]
+) -> Counter[str]:
+    rows = connection.execute(_in_flight(state), {"endpoint_ids": list(endpoint_ids)})
+    return Counter({row.endpoint_id: row.number for row in rows})
+
+
+# -- statements ---------------------------------------------------------------------------------------
+
+_THESE: sa.BindParameter[Sequence[str]] = sa.bindparam("endpoint_ids", expanding=True)
+
+
+@prepared
+def _standings(state: State) -> sa.Select[Any]:
+    health = state.table("EndpointHealth").c
+    return (
+        sa.select(
+            health.endpoint_id,
+            health.hold_until,
+            health.probe_interval,
+            health.look_at,
+            health.slow,
+        )
+        .where(health.endpoint_id.in_(_THESE))
+        .order_by(health.endpoint_id)
+        .with_for_update(skip_locked=True)
+    )
+
+
+@prepared
+def _terms(state: State) -> sa.Select[Any]:
+    endpoint = state.table("Endpoint").c
+    return sa.select(
+        endpoint.id,
+        endpoint.state,
+        endpoint.ordered,
+        endpoint.rate_limit,
+        endpoint.bucket,
+        endpoint.version,
+    ).where(endpoint.id.in_(_THESE), endpoint.deleted_at.is_(None))
+
+
+@prepared
+def _in_flight(state: State) -> sa.Select[Any]:
+    table = state.table("Delivery")
+    return (
+        sa.select(table.c.endpoint_id, sa.func.count().label("number"))
+        .where(in_state(table, DeliveryState.SENDING), table.c.endpoint_id.in_(_THESE))
+        .group_by(table.c.endpoint_id)
+    )

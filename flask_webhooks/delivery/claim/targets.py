@@ -1,0 +1,119 @@
+"""What formats need beside the event: endpoints with everything decrypted, and names of tenants."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...app_state import State, prepared
+from ...errors import UnreadableSecret
+from ...formats import OutgoingEvent, Target
+from ...log import log_failure
+
+logger = logging.getLogger("flask_webhooks.delivery")
+
+
+class Targets:
+    """The endpoints that one drain has sent to. Decrypting costs more than the rest of a claim."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._known: dict[str, Target] = {}
+
+    def __getitem__(self, endpoint_id: str) -> Target:
+        return self._known[endpoint_id]
+
+    def forget(self) -> None:
+        """Decrypt all anew when they are next needed: a secret may have expired."""
+        self._known.clear()
+
+    def load(self, connection: sa.Connection, versions: dict[str, int], now: float) -> set[str]:
+        """Decrypt what is not known, or not in this version; returns those that cannot be decrypted.
+
+        :param versions: endpoint ids and their versions in the database.
+        :param now: Unix seconds; secrets that have expired by then are left out.
+        """
+        missing = [
+            endpoint_id
+            for endpoint_id, version in versions.items()
+            if endpoint_id not in self._known or self._known[endpoint_id].version != version
+        ]
+        unreadable: set[str] = set()
+        if missing:
+            for row in connection.execute(_endpoints(self.state), {"ids": missing}):
+                try:
+                    self._known[row.id] = as_target(self.state, row, now)
+                except UnreadableSecret:
+                    unreadable.add(row.id)
+        return unreadable
+
+
+@prepared
+def _endpoints(state: State) -> sa.Select[Any]:
+    table = state.table("Endpoint")
+    return sa.select(table).where(table.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+class TenantNames:
+    """The names of tenants for people, by the host's hook, asked for once in a while."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._known: dict[str, str] = {}
+
+    def forget(self) -> None:
+        """Ask anew when they are next needed."""
+        self._known.clear()
+
+    def give(self, event: OutgoingEvent) -> OutgoingEvent:
+        """The event with its tenant's name. No transaction may be open: the host may ask its database."""
+        if event.tenant is None:
+            return event
+        if event.tenant not in self._known:
+            self._known[event.tenant] = self._ask(event.tenant)
+        return replace(event, tenant_name=self._known[event.tenant])
+
+    def _ask(self, tenant: str) -> str:
+        hook = self.state.hooks.tenant_name
+        if hook is None:
+            return tenant
+        try:
+            with self.state.app.app_context():
+                return str(hook(tenant) or tenant)
+        except Exception as error:
+            # A fault of the host's must not keep the event back.
+            log_failure(logger, "The name of a tenant could not be found", error=error)
+            return tenant
+
+
+def as_target(state: State, row: Any, now: float) -> Target:
+    """Decrypt an endpoint row.
+
+    :param now: Unix seconds; secrets that have expired by then are left out.
+    :raises UnreadableSecret: no configured key fits.
+    """
+
+    def opened(sealed: Any, empty: Any) -> Any:
+        return empty if sealed is None else state.vault.open(sealed)
+
+    return Target(
+        id=row.id,
+        tenant=row.tenant,
+        url=opened(row.url_sealed, row.url_shown),
+        url_shown=row.url_shown,
+        format=row.format,
+        secrets=tuple(
+            item["secret"]
+            for item in opened(row.secrets_sealed, [])
+            if item.get("expires_at") is None or item["expires_at"] > now
+        ),
+        headers=opened(row.headers_sealed, {}),
+        user_agent=row.user_agent,
+        version=row.version,
+        options=row.options or {},
+        product_name=state.settings.product_name,
+        timeout=row.timeout,
+    )

@@ -1,0 +1,68 @@
+"""What waits for an endpoint that is not active: it is held, or cancelled with the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from ..app_state import State
+from ..columns import utc_now
+from ..db.locks import in_state
+from ..models import ON_DEMAND, DeliveryState, EndpointState
+from .outcome import Reason
+
+
+def hold_pending(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> int:
+    """Hold the pending deliveries of endpoints that are not active; returns how many."""
+    table = state.table("Delivery")
+    return connection.execute(
+        sa.update(table)
+        .where(
+            table.c.endpoint_id.in_(endpoint_ids),
+            in_state(table, DeliveryState.PENDING),
+            table.c.trigger.not_in(ON_DEMAND),
+        )
+        .values(state=DeliveryState.HELD, due_at=None, noticed=None)
+    ).rowcount
+
+
+def cancel_waiting(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> int:
+    """Cancel the pending and held deliveries of deleted endpoints; returns how many."""
+    if not endpoint_ids:
+        return 0
+    table = state.table("Delivery")
+    return sum(
+        connection.execute(
+            sa.update(table)
+            .where(table.c.endpoint_id.in_(endpoint_ids), in_state(table, waiting))
+            .values(
+                state=DeliveryState.CANCELLED,
+                reason=Reason.ENDPOINT_DELETED,
+                due_at=None,
+                completed_at=utc_now(),
+            )
+        ).rowcount
+        for waiting in (DeliveryState.PENDING, DeliveryState.HELD)
+    )
+
+
+def divert(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
+    """Hold or cancel what has just become pending again, where the endpoint was paused or deleted
+    while the request ran.
+    """
+    if not endpoint_ids:
+        return
+    endpoint = state.table("Endpoint").c
+    rows = connection.execute(
+        sa.select(endpoint.id, endpoint.deleted_at).where(
+            endpoint.id.in_(endpoint_ids),
+            sa.or_(endpoint.state != EndpointState.ACTIVE, endpoint.deleted_at.is_not(None)),
+        )
+    ).all()
+    deleted = [row.id for row in rows if row.deleted_at is not None]
+    stopped = [row.id for row in rows if row.deleted_at is None]
+    if deleted:
+        cancel_waiting(state, connection, deleted)
+    if stopped:
+        hold_pending(state, connection, stopped)

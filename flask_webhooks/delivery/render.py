@@ -1,0 +1,181 @@
+"""Make the request of an attempt: render the event, sign it, and put the headers together."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import SplitResult, urlsplit
+
+from ..app_state import State
+from ..config import LEASE_RESERVE, Settings
+from ..errors import InvalidEndpoint
+from ..formats import Format, Rendered, Target
+from ..log import log_without_locals
+from ..security import hops
+from ..security.headers import product_token
+from ..security.redaction import MASK, Redactor, secrets_of
+from .http.errors import clean_pairs
+from .http.exchange import Request
+from .outcome import Claimed, Released
+from .settle.health import Hold
+
+logger = logging.getLogger("flask_webhooks.delivery")
+
+#: Seconds after which a delivery is tried again when the trouble is ours.
+OWN_TROUBLE_DELAY = 60.0
+#: It disables an endpoint, so it is believed only on a new connection to where the name leads now.
+_CONFIRMED = frozenset({410})
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request that is ready to be made, and what is recorded of it."""
+
+    claimed: Claimed
+    target: Target
+    style: Format
+    started_at: datetime
+    request: Request = field(repr=False)
+    host: str
+    shown_headers: list[list[str]] = field(repr=False)
+    shown_body: str = field(repr=False)
+    redactor: Redactor = field(repr=False)
+
+
+def prepare(
+    state: State, claimed: Claimed, target: Target, started_at: datetime, timeout: float
+) -> Outgoing | Released:
+    """Render and sign a delivery. Trouble of ours gives it back without spending an attempt.
+
+    :param timeout: see `deadline`.
+    """
+    try:
+        style = state.formats[target.format]
+    except InvalidEndpoint as error:
+        logger.error("Endpoint %s cannot be served: %s", target.id, error)
+        return Released(claimed, OWN_TROUBLE_DELAY, Hold.UNKNOWN_FORMAT)
+    try:
+        rendered = style.render(claimed.event, target, started_at)
+        url, name = _parsed(rendered.url)
+        hop = hops.header_value(
+            state.vault, claimed.event.hops + 1, target.tenant, started_at.timestamp()
+        )
+        headers = _headers(state, url, target, rendered, hop)
+        redactor = _redactor(target, rendered)
+        return Outgoing(
+            claimed=claimed,
+            target=target,
+            style=style,
+            started_at=started_at,
+            request=Request(
+                url=rendered.url,
+                headers=headers,
+                body=rendered.body,
+                timeout=timeout,
+                name=name,
+                confirm=_CONFIRMED,
+            ),
+            host=url.hostname or "",
+            shown_headers=redactor.pairs(_shown_headers(headers, target, rendered)),
+            shown_body=text_of(rendered.body),
+            redactor=redactor,
+        )
+    except Exception as error:
+        log_without_locals(
+            logger,
+            "Delivery %s could not be rendered",
+            claimed.delivery_id,
+            error=error,
+            redact=target.redactor.text,
+        )
+        return Released(claimed, OWN_TROUBLE_DELAY)
+
+
+def deadline(state: State, target: Target) -> float:
+    """Seconds that a whole request to an endpoint may take."""
+    formats = state.formats
+    usual = formats[target.format].timeout if target.format in formats else None
+    wanted = target.timeout or usual or state.settings.timeout
+    return min(wanted, state.settings.lease - LEASE_RESERVE)
+
+
+def text_of(raw: bytes) -> str:
+    """A body as it is recorded: PostgreSQL's text cannot hold NUL."""
+    return raw.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+@functools.lru_cache(maxsize=64)
+def default_user_agent(product_name: str) -> str:
+    """``Acme-Licensing-Webhook/1.0``: the product's name as an RFC 9110 token."""
+    if product_name == Settings().product_name:
+        return f"{product_name}/1.0"
+    token = product_token(product_name)
+    return f"{token}-Webhook/1.0" if token else "Webhook/1.0"
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(url: str) -> tuple[SplitResult, str | None]:
+    """A URL, and the name that has to be looked up for it; endpoints are few and requests many."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return parts, host
+    return parts, None
+
+
+def _headers(
+    state: State, url: SplitResult, target: Target, rendered: Rendered, hop: str
+) -> list[tuple[str, str]]:
+    """All that are sent: the format's own win over the customer's."""
+    agent = target.user_agent or default_user_agent(state.settings.product_name)
+    headers = {
+        "host": ("Host", url.netloc.rpartition("@")[2]),
+        "content-type": ("Content-Type", "application/json"),
+        "content-length": ("Content-Length", str(len(rendered.body))),
+        "user-agent": ("User-Agent", agent),
+        "accept": ("Accept", "*/*"),
+        "accept-encoding": ("Accept-Encoding", "identity"),
+    }
+    for more in (target.headers, rendered.headers, {hops.HEADER: hop}):
+        for name, value in more.items():
+            headers[name.lower()] = (name, value)
+    return list(headers.values())
+
+
+def _redactor(target: Target, rendered: Rendered) -> Redactor:
+    """What masks the secrets that a request carried."""
+    known = {*target.secrets, *target.headers.values()}
+    more = {
+        name: value
+        for name, value in rendered.headers.items()
+        if name.lower() in rendered.secret_headers and value not in known
+    }
+    if not more:
+        return target.redactor
+    headers = {**target.headers, **more}
+    return Redactor(secrets_of(target.secrets, headers, target.url, target.url_shown))
+
+
+def _shown_headers(
+    headers: Iterable[tuple[str, str]], target: Target, rendered: Rendered
+) -> list[list[str]]:
+    """Headers as they may be shown: values that the customer gave as secrets are masked."""
+    masked = rendered.secret_headers
+    if target.headers:
+        masked |= _lower(target.headers) - _lower(rendered.headers)
+    shown = clean_pairs(headers)
+    if masked:
+        for pair in shown:
+            if pair[0].lower() in masked:
+                pair[1] = MASK
+    return shown
+
+
+def _lower(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)

@@ -1,0 +1,1 @@
+"""Record what attempts came to: decide, write."""

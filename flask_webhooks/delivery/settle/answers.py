@@ -1,0 +1,248 @@
+"""What the answer to a request means: an attempt to record, or trouble of ours that spends none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ... import attempt_errors
+from ...app_state import State
+from ...attempt_errors import AttemptError, told
+from ...config import Settings
+from ...formats import Answer, Format, Refusal
+from ...formats.retry_after import usable_wait
+from ...log import log_without_locals
+from ...security.redaction import Redactor
+from ..http import machine
+from ..http.errors import Failure, clean, clean_pairs, diagnose, without_port
+from ..http.exchange import Exchange
+from ..http.resolver import zone_of
+from ..outcome import Outcome, Released, Sent
+from ..render import OWN_TROUBLE_DELAY, Outgoing, text_of
+from .health import Hold
+
+logger = logging.getLogger("flask_webhooks.delivery")
+
+#: How much of all response headers together is kept.
+MAX_RESPONSE_HEADERS = 16 * 1024
+#: Zones with certificates of unknown issuers from which on, without a single known one, the trouble is ours.
+UNTRUSTED_ZONES = 3
+
+
+class Answers:
+    """Reads answers, and remembers of this machine what one answer alone does not show."""
+
+    def __init__(self, state: State) -> None:
+        self._settings = state.settings
+        #: Trouble of ours that the log tells of already.
+        self._logged: set[Hold] = set()
+        #: A certificate was fine; and zones with certificates of issuers that we do not trust.
+        self._verified = False
+        self._untrusted: set[str] = set()
+
+    def read(self, outgoing: Outgoing, exchange: Exchange) -> Sent | Released:
+        """The attempt that was made. Trouble of ours gives the delivery back without spending one."""
+        redactor = outgoing.redactor
+        failure = _explained(outgoing, exchange)
+        if failure is not None and exchange.status is None:
+            released = self._released(outgoing, exchange, failure)
+            if released is not None:
+                return released
+        elif exchange.request.url.startswith("https:"):
+            self._verified = True
+        # From here on the request counts as made: whatever happens, an attempt is recorded.
+        made: dict[str, Any] = {
+            "claimed": outgoing.claimed,
+            "target": outgoing.target,
+            "started_at": outgoing.started_at,
+            "duration_ms": exchange.duration_ms,
+            "status": exchange.status,
+            "request_headers": outgoing.shown_headers,
+            "request_body": outgoing.shown_body,
+        }
+        try:
+            verdict = _judge(outgoing, exchange, failure, self._settings)
+            cut = _is_cut(exchange, failure)
+            return Sent(
+                **made,
+                outcome=verdict.outcome,
+                error=None if verdict.error is None else _shown_error(verdict.error, redactor),
+                address=_address(exchange),
+                response_headers=_shown_headers(exchange, redactor),
+                response_body=None
+                if exchange.status is None
+                else redactor.text(text_of(exchange.body), cut=cut),
+                response_cut=cut,
+                timings={name: round(value, 3) for name, value in exchange.timings.items()},
+                retry_after=verdict.retry_after,
+                refusal=verdict.refusal,
+            )
+        except Exception as error:
+            log_without_locals(
+                logger,
+                "The answer to delivery %s could not be read",
+                outgoing.claimed.delivery_id,
+                error=error,
+                redact=redactor.text,
+            )
+            outcome = _plain_outcome(exchange.status, failure)
+            succeeded = outcome == Outcome.SUCCEEDED
+            error_shown = None if succeeded else attempt_errors.UNEXPECTED
+            return Sent(**made, outcome=outcome, error=error_shown)
+
+    def _released(
+        self, outgoing: Outgoing, exchange: Exchange, failure: Failure
+    ) -> Released | None:
+        """Give a delivery back whose request failed through trouble of ours; ``None``: it is the receiver's."""
+        claimed = outgoing.claimed
+        reason: Hold | None = None
+        if failure.ours or failure.unanswered_lookup or failure.unknown_name:
+            reason = Hold.NO_DESCRIPTORS if machine.out_of_descriptors() else None
+        if reason is None and (failure.unanswered_lookup or failure.unknown_name):
+            if exchange.no_lookup_thread:
+                return Released(claimed, OWN_TROUBLE_DELAY)
+            reason = Hold.NO_DNS if exchange.no_names else None
+        elif failure.untrusted_issuer:
+            self._untrusted.add(zone_of(outgoing.host))
+            alone = not self._verified and len(self._untrusted) >= UNTRUSTED_ZONES
+            reason = Hold.NO_CERTIFICATES if alone or machine.trust_store_is_empty() else None
+        elif failure.unreachable:
+            reason = None if machine.has_route() else Hold.NO_ROUTE
+        if reason is None:
+            if failure.ours:
+                logger.error(
+                    "Delivery %s could not be sent: %s", claimed.delivery_id, failure.error
+                )
+            return Released(claimed, OWN_TROUBLE_DELAY) if failure.ours else None
+        if reason not in self._logged:
+            self._logged.add(reason)
+            logger.error("Deliveries wait, and spend no attempt. %s", machine.ADVICE[reason])
+        return Released(claimed, OWN_TROUBLE_DELAY, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What an attempt came to."""
+
+    outcome: Outcome
+    error: AttemptError | None = None
+    retry_after: float | None = None
+    refusal: Refusal = field(default_factory=Refusal)
+
+
+def _judge(
+    outgoing: Outgoing, exchange: Exchange, failure: Failure | None, settings: Settings
+) -> _Verdict:
+    if exchange.status is None:
+        assert failure is not None
+        return _Verdict(failure.outcome, failure.error)
+    style, now, redactor = outgoing.style, outgoing.started_at, outgoing.redactor
+    seen = Answer(
+        status=exchange.status,
+        headers={name.lower(): value for name, value in exchange.headers},
+        body=exchange.body,
+    )
+    explanation = None
+    refusal = Refusal()
+    try:
+        wait = style.retry_after(seen, now, settings.max_retry_after)
+        succeeded = style.succeeded(seen)
+        if not succeeded:
+            # Masked first, as the explanation may be cut in the middle of a secret.
+            masked = replace(seen, body=redactor.body(seen.body))
+            explanation = _one_text(style.explanation(masked))
+            refusal = style.refusal(seen)
+    except Exception as fault:
+        # A format of the host's own. The request was made, so it must not be made again for this.
+        log_without_locals(
+            logger,
+            "The format %s could not judge an answer",
+            style.name,
+            error=fault,
+            redact=redactor.text,
+        )
+        wait = Format.retry_after(style, seen, now, settings.max_retry_after)
+        succeeded = Format.succeeded(style, seen)
+    retry_after = usable_wait(wait, settings.max_retry_after)
+    taken = 200 <= seen.status < 300
+    if failure is not None and taken and (not succeeded or settings.require_whole_answer):
+        return _Verdict(failure.outcome, failure.error, retry_after)
+    if succeeded:
+        return _Verdict(Outcome.SUCCEEDED, retry_after=retry_after)
+    if 300 <= seen.status < 400:
+        error = told(attempt_errors.REDIRECTED, status=seen.status)
+        return _Verdict(Outcome.REDIRECTED, error, retry_after)
+    refused = _refusal(seen.status, explanation)
+    return _Verdict(Outcome.REFUSED, refused, retry_after, refusal)
+
+
+def _explained(outgoing: Outgoing, exchange: Exchange) -> Failure | None:
+    """The cause of a failed request; also where finding it fails, for an attempt has to be recorded."""
+    try:
+        return diagnose(exchange, host=outgoing.host)
+    except Exception as fault:
+        log_without_locals(
+            logger,
+            "A failed request could not be explained",
+            error=fault,
+            redact=outgoing.redactor.text,
+        )
+        made = exchange.status is not None or exchange.connected
+        return Failure(Outcome.BROKEN, attempt_errors.UNEXPECTED, ours=not made)
+
+
+def _is_cut(exchange: Exchange, failure: Failure | None) -> bool:
+    return exchange.cut or (failure is not None and exchange.status is not None)
+
+
+def _address(exchange: Exchange) -> str | None:
+    if exchange.connected or exchange.address is None:
+        return exchange.address or exchange.refused_address
+    return without_port(exchange.address)
+
+
+def _shown_headers(exchange: Exchange, redactor: Redactor) -> list[list[str]] | None:
+    """As much as is kept, without secrets that the receiver repeats."""
+    if exchange.status is None:
+        return None
+    return redactor.pairs(_bounded(exchange.headers))
+
+
+def _bounded(headers: Sequence[tuple[str, str]]) -> list[list[str]]:
+    room = MAX_RESPONSE_HEADERS
+    kept = []
+    for pair in headers:
+        room -= len(pair[0]) + len(pair[1])
+        if room < 0:
+            break
+        kept.append(pair)
+    return clean_pairs(kept)
+
+
+def _one_text(explanation: object) -> str | None:
+    """The text of a format's explanation, which may be one of the host's own."""
+    return None if explanation is None else str(explanation)
+
+
+def _plain_outcome(status: int | None, failure: Failure | None) -> Outcome:
+    """The outcome where the answer cannot be judged in any other way than by its status."""
+    if failure is not None and status is None:
+        return failure.outcome
+    taken = status is not None and 200 <= status < 300
+    return Outcome.SUCCEEDED if taken else Outcome.REFUSED
+
+
+def _refusal(status: int, explanation: str | None) -> AttemptError:
+    taken = 200 <= status < 300
+    if not explanation:
+        plain = attempt_errors.NOT_TAKEN if taken else attempt_errors.REFUSED
+        return told(plain, status=status)
+    explained = attempt_errors.NOT_TAKEN_WITH if taken else attempt_errors.REFUSED_WITH
+    return told(explained, status=status, said=explanation)
+
+
+def _shown_error(error: AttemptError, redactor: Redactor) -> AttemptError:
+    """The error as it is kept: in one line, without secrets that the receiver repeats."""
+    return error.changed(lambda text: redactor.text(clean(text)))

@@ -1,0 +1,178 @@
+"""Attempts as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from ...app_state import State, prepared
+from ...attempt_errors import WITHOUT_BODIES, AttemptError
+from ...columns import compact_json
+from ...db.narrow import in_ascii, with_plain_signs
+from ..outcome import Outcome, Sent
+
+
+class AttemptRows:
+    """Records attempts, with everything that was sent and came back.
+
+    Every delivery writes such a row, so this goes to the driver without SQLAlchemy's work on each value:
+    that took half the time of an insert. psycopg gets them as a COPY, which takes half of the rest.
+    """
+
+    def __init__(self, state: State) -> None:
+        table = state.table("Attempt")
+        dialect = state.engine.dialect
+        self._dialect = dialect
+        preparer = dialect.identifier_preparer
+        columns = ", ".join(preparer.format_column(column) for column in table.c)
+        self._copied: str | None = None
+        if dialect.driver == "psycopg":
+            self._copied = f"COPY {preparer.format_table(table)} ({columns}) FROM STDIN"
+        self._names = [column.name for column in table.c]
+        insert = sa.insert(table).compile(dialect=dialect)
+        self._statement = str(insert)
+        #: The columns in the order of the statement, where the driver wants values by position.
+        self._order: Sequence[str] | None = insert.positiontup
+        self._time = _bind_processor(table.c.started_at, dialect)
+
+    def insert(self, connection: sa.Connection, sent: Sequence[Sent]) -> None:
+        """Insert one row for each attempt."""
+        if not sent:
+            return
+        rows = [self._row(item) for item in sent]
+        if self._copied is not None:
+            self._copy(connection, self._copied, rows)
+        elif self._order is None:
+            connection.exec_driver_sql(self._statement, rows)
+        else:
+            order = self._order
+            connection.exec_driver_sql(
+                self._statement, [tuple(row[name] for name in order) for row in rows]
+            )
+
+    def _copy(
+        self, connection: sa.Connection, statement: str, rows: Sequence[dict[str, Any]]
+    ) -> None:
+        names = self._names
+        dbapi_error = self._dialect.loaded_dbapi.Error
+        cursor: Any = connection.connection.cursor()
+        try:
+            with cursor, cursor.copy(statement) as copy:
+                for row in rows:
+                    copy.write_row([row[name] for name in names])
+        except dbapi_error as error:
+            # As if SQLAlchemy had met it.
+            lost = self._dialect.is_disconnect(error, cursor.connection, cursor)
+            raise DBAPIError.instance(
+                statement,
+                None,
+                error,
+                dbapi_error,
+                connection_invalidated=lost,
+                dialect=self._dialect,
+            ) from error
+
+    def _row(self, item: Sent) -> dict[str, Any]:
+        claimed, error = item.claimed, item.error
+        return {
+            "delivery_id": claimed.delivery_id,
+            "number": claimed.number,
+            "endpoint_id": claimed.endpoint_id,
+            "trigger": claimed.trigger,
+            "actor": claimed.actor,
+            "started_at": self._time(item.started_at),
+            "duration_ms": item.duration_ms,
+            "outcome": str(item.outcome),
+            "status": item.status,
+            "error": None,
+            "error_code": error and error.code,
+            "error_params": error and _json(error.stored_params()),
+            "url": item.target.url_shown,
+            "address": item.address,
+            "request_headers": _json(item.request_headers),
+            "request_body": item.request_body,
+            "response_headers": _json(item.response_headers),
+            "response_body": item.response_body,
+            "response_cut": item.response_cut,
+            "timings": _json(item.timings),
+        }
+
+
+#: The one of an application: its statement takes longer to compile than a request to make.
+attempt_rows = prepared(AttemptRows)
+
+
+def less_demanding(sent: Sent) -> Iterator[Sent]:
+    """The attempt as a database may hold it that has refused it, with less of it each time."""
+    yield _each_text(sent, with_plain_signs)
+    plainest = _each_text(sent, in_ascii)
+    note = WITHOUT_BODIES
+    yield replace(
+        plainest,
+        error=note if plainest.error is None else plainest.error.with_note(note),
+        request_body=None,
+        response_body=None,
+    )
+
+
+def _each_text(sent: Sent, change: Callable[[str], str]) -> Sent:
+    def whole(text: str | None) -> str | None:
+        return None if text is None else change(text)
+
+    def pairs(headers: list[list[str]]) -> list[list[str]]:
+        return [[change(text) for text in pair] for pair in headers]
+
+    return replace(
+        sent,
+        target=replace(sent.target, url_shown=change(sent.target.url_shown)),
+        error=sent.error and sent.error.changed(change),
+        request_headers=pairs(sent.request_headers),
+        request_body=whole(sent.request_body),
+        response_headers=None if sent.response_headers is None else pairs(sent.response_headers),
+        response_body=whole(sent.response_body),
+    )
+
+
+def insert_lost_attempts(
+    state: State,
+    connection: sa.Connection,
+    deliveries: Sequence[sa.Row[Any]],
+    urls: Mapping[str, str],
+    error: AttemptError,
+) -> None:
+    """Record attempts of which only the delivery's row is left: what was sent is not known any more.
+
+    :param urls: as shown, by endpoint id.
+    """
+    if deliveries:
+        connection.execute(
+            sa.insert(state.table("Attempt")),
+            [
+                {
+                    "delivery_id": row.id,
+                    "number": row.attempt_count,
+                    "endpoint_id": row.endpoint_id,
+                    "trigger": row.trigger,
+                    "actor": row.actor,
+                    "started_at": row.last_attempt_at,
+                    "outcome": Outcome.INTERRUPTED,
+                    "error_code": error.code,
+                    "error_params": error.stored_params(),
+                    "url": urls[row.endpoint_id],
+                }
+                for row in deliveries
+            ],
+        )
+
+
+def _bind_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any]:
+    """What makes of a value what the driver takes."""
+    return column.type.bind_processor(dialect) or (lambda value: value)
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else compact_json(value)

@@ -1,0 +1,53 @@
+"""Count attempts for metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from ... import ids
+from ...app_state import State
+from ...db.counters import ATTEMPTS, DURATION, FIRST_REQUEST, Amounts, counters
+from ...models import Trigger
+from ..outcome import Ended, Outcome, Sent
+
+# Every attempt is compared with these, and to look them up in the enumeration takes longer than to compare.
+_INTERRUPTED, _EVENT = Outcome.INTERRUPTED, str(Trigger.EVENT.value)
+
+
+def count_sent(state: State, connection: sa.Connection, sent: Sequence[Sent]) -> None:
+    """Count a batch of attempts, at the end of the transaction that records them."""
+    # In comprehensions, since this is done for every attempt.
+    outcomes = Counter([(item.target.format, item.outcome) for item in sent])
+    timed = [
+        (item.target.format, item.duration_ms)
+        for item in sent
+        if item.duration_ms is not None and item.outcome is not _INTERRUPTED
+    ]
+    first = [item for item in sent if item.claimed.number == 1 and item.claimed.trigger == _EVENT]
+    amounts = Amounts()
+    for (format, outcome), count in outcomes.items():
+        amounts.count(ATTEMPTS, count, format=format, outcome=outcome)
+    for format in {format for format, _ in outcomes}:
+        amounts.observe(DURATION, [taken for name, taken in timed if name == format], format=format)
+    made = ids.milliseconds_of([item.claimed.delivery_id for item in first])
+    began = [item.started_at.timestamp() * 1000 for item in first]
+    # Not less than nothing: the clocks of two machines differ.
+    waits = [max(at - since, 0.0) for at, since in zip(began, made, strict=True)]
+    amounts.observe(FIRST_REQUEST, waits)
+    counters(state).add(connection, amounts)
+
+
+def count_lost(
+    state: State, connection: sa.Connection, lost: Sequence[Ended], formats: Mapping[str, str]
+) -> None:
+    """Count attempts whose worker went silent.
+
+    :param formats: by endpoint id.
+    """
+    amounts = Amounts()
+    for item in lost:
+        amounts.count(ATTEMPTS, format=formats[item.endpoint_id], outcome=item.outcome)
+    counters(state).add(connection, amounts)

@@ -1,0 +1,86 @@
+"""Write outcomes down, each by itself where the database refuses a batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from ...db.clock import DatabaseClock
+from ...log import log_failure
+from ..database import Database, may_pass
+from ..outcome import Released, Sent, Settled
+from .attempts import less_demanding
+from .write import Settler
+
+logger = logging.getLogger("flask_webhooks.delivery")
+
+
+class Recorder:
+    """Settles for one drain over its database.
+
+    :param dispatch: takes what came of each batch, for the host's signals.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settler: Settler,
+        clock: DatabaseClock,
+        dispatch: Callable[[Settled], None],
+    ) -> None:
+        self._database = database
+        self._settler = settler
+        self._clock = clock
+        self._dispatch = dispatch
+
+    def write(self, sent: Sequence[Sent], released: Sequence[Released]) -> bool:
+        """Settle a batch; returns whether that made new work, or let other work go on.
+
+        :raises DBAPIError: the database stayed away.
+        """
+        try:
+            return self._write(sent, released)
+        except Exception as error:
+            if may_pass(error):
+                raise
+        # Each by itself, so that one that cannot be written does not stop the others.
+        changed = self._write([], released)
+        for item in sent:
+            changed |= self._write_alone(item)
+        return changed
+
+    def _write(self, sent: Sequence[Sent], released: Sequence[Released] = ()) -> bool:
+        def write(connection: sa.Connection) -> Settled:
+            return self._settler.settle(connection, self._clock.now(), sent, released)
+
+        settled = self._database.run(write)
+        self._dispatch(settled)
+        return bool(settled.changes) or settled.emitted
+
+    def _write_alone(self, sent: Sent) -> bool:
+        """Settle an attempt, with less of it if the database refuses it. At worst its lease runs out."""
+        delivery_id = sent.claimed.delivery_id
+        refusal: Exception | None = None
+        for version in (sent, *less_demanding(sent)):
+            try:
+                changed = self._write([version])
+            except Exception as error:
+                if may_pass(error):
+                    raise
+                refusal = error
+            else:
+                if refusal is not None and version.request_body is None:
+                    logger.warning(
+                        "The attempt of delivery %s is recorded without bodies (%s): see whether the database "
+                        "can hold every character",
+                        delivery_id,
+                        type(refusal).__name__,
+                    )
+                return changed
+        assert refusal is not None
+        log_failure(
+            logger, "The attempt of delivery %s cannot be recorded", delivery_id, error=refusal
+        )
+        return False

@@ -1,0 +1,346 @@
+"""Record how attempts ended: attempts, delivery states, endpoint health and statistics in one transaction.
+
+Locks are taken in the order of the claim: health rows, then deliveries. An answer whose lease was taken
+over in the meantime changes nothing: its token no longer stands on the row.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...app_state import State
+from ...db.locks import ids_parameter, take_write_lock
+from ...models import DeliveryState, EndpointState
+from .. import audit_log as trail
+from ..announce import Announcer
+from ..claim.rate_limit import hold_buckets
+from ..holding import divert, hold_pending
+from ..outcome import Claimed, Outcome, Reason, Released, Sent, Settled
+from . import health as health_rules
+from . import statements as settling
+from .attempts import attempt_rows
+from .decide import Judgement, judge, next_trigger
+from .health import Change, Health
+from .metrics import count_sent
+from .retry import PAUSE, next_attempt
+from .statistics import count_attempts
+
+#: What stands before the error in the reason of an endpoint whose receiver takes nothing any more.
+FOR_GOOD = "The receiver refuses for good."
+#: Characters of a reason.
+MAX_REASON = 500
+#: A healthy endpoint's last success is written at most this often, in seconds.
+SUCCESS_STEP = 1.0
+
+
+class Settler:
+    """Settles for one drain."""
+
+    def __init__(self, state: State, chance: random.Random | None = None) -> None:
+        self.state = state
+        self.announcer = Announcer(state)
+        self._attempts = attempt_rows(state)
+        self._chance = chance or random.Random()
+        settings = state.settings
+        self._policy = health_rules.Policy(
+            failing_after=settings.failing_after,
+            probe_interval=settings.probe_interval,
+            max_probe_interval=settings.max_probe_interval,
+            disable_after=settings.disable_after,
+            disable_evidence=settings.disable_evidence,
+        )
+
+    def settle(
+        self,
+        connection: sa.Connection,
+        now: datetime,
+        sent: Sequence[Sent],
+        released: Sequence[Released] = (),
+    ) -> Settled:
+        """Write a batch, in one transaction that is over when this returns.
+
+        :param now: the database's time.
+        """
+        settled = Settled()
+        with connection.begin():
+            take_write_lock(self.state, connection)
+            claims = [item.claimed for item in sent] + [item.claimed for item in released]
+            health = self._lock_health(connection, {claim.endpoint_id for claim in claims})
+            tokens = self._tokens(connection, claims)
+
+            def ours(claimed: Claimed) -> bool:
+                return tokens.get(claimed.delivery_id) == claimed.token
+
+            valid = [self._paused(item) for item in sent if ours(item.claimed)]
+            given_back = [item for item in released if ours(item.claimed)]
+            settled.stale = len(sent) - len(valid)
+            judgement = judge(
+                valid,
+                health,
+                policy=self._policy,
+                retries=len(self.state.settings.retry_schedule),
+                now=now,
+            )
+            settled.attempts = judgement.attempts
+            after = _with_holds(judgement.health, given_back, now)
+            self._release(connection, given_back, now)
+            self._attempts.insert(connection, valid)
+            self._update_deliveries(connection, settled, now)
+            self._update_health(connection, health, after)
+            hold_buckets(self.state, connection, valid, now)
+            self._follow(connection, valid, now)
+            count_attempts(self.state, connection, valid)
+            settled.changes = self._apply_changes(connection, judgement, now)
+            divert(self.state, connection, _pending_again(settled, given_back))
+            settled.emitted = self.announcer.record(connection, settled, now)
+            count_sent(self.state, connection, valid)
+        return settled
+
+    def _paused(self, item: Sent) -> Sent:
+        """The attempt, with a pause of our own where a 429 names no usable time."""
+        if item.status != 429 or item.retry_after or item.outcome == Outcome.SUCCEEDED:
+            return item
+        return replace(item, retry_after=min(PAUSE, self.state.settings.max_retry_after))
+
+    def _lock_health(self, connection: sa.Connection, endpoint_ids: set[str]) -> dict[str, Health]:
+        rows = connection.execute(
+            settling.lock_health(self.state), {"endpoint_ids": sorted(endpoint_ids)}
+        )
+        return {row.endpoint_id: Health(*row[1:]) for row in rows}
+
+    def _tokens(
+        self, connection: sa.Connection, claims: Iterable[Claimed]
+    ) -> dict[str, str | None]:
+        """The tokens that stand on the rows now.
+
+        Whoever else changes a row that is being sent waits for its health row, which we have locked.
+        """
+        ids = ids_parameter(self.state, [claim.delivery_id for claim in claims])
+        rows = connection.execute(settling.read_tokens(self.state), ids)
+        return {row.id: row.lease_token for row in rows}
+
+    def _release(
+        self, connection: sa.Connection, released: Sequence[Released], now: datetime
+    ) -> None:
+        """Give back what was not sent: the attempt is not counted."""
+        if released:
+            connection.execute(
+                settling.give_back(self.state),
+                [
+                    {
+                        "b_id": item.claimed.delivery_id,
+                        "b_due": now + timedelta(seconds=item.delay),
+                    }
+                    for item in released
+                ],
+            )
+
+    def _update_deliveries(
+        self, connection: sa.Connection, settled: Settled, now: datetime
+    ) -> None:
+        succeeded: dict[int | None, list[str]] = defaultdict(list)
+        others: list[dict[str, Any]] = []
+        for item, state, reason in settled.attempts:
+            if state == DeliveryState.SUCCEEDED:
+                succeeded[item.status].append(item.claimed.delivery_id)
+            else:
+                others.append(self._without_success(item, state, reason, now))
+        for status, ids in succeeded.items():
+            connection.execute(
+                settling.complete(self.state),
+                {**ids_parameter(self.state, ids), "b_status": status, "b_now": now},
+            )
+        if others:
+            connection.execute(settling.record_failure(self.state), others)
+
+    def _without_success(
+        self, item: Sent, state: DeliveryState, reason: Reason | None, now: datetime
+    ) -> dict[str, Any]:
+        # A request that we broke off ourselves is no failure of the receiver, and does not count
+        # among the interruptions after which a delivery is suspected of killing workers.
+        interrupted = item.outcome == Outcome.INTERRUPTED
+        failures = item.claimed.failure_count + (0 if interrupted else 1)
+        pending = state == DeliveryState.PENDING
+        due_at: datetime | None = None
+        if pending:
+            due_at = now if interrupted else self._retry_at(item, failures, now)
+        return {
+            "b_id": item.claimed.delivery_id,
+            "b_state": state,
+            "b_reason": reason,
+            "b_failures": failures,
+            "b_ended": not interrupted,
+            "b_status": item.status,
+            "b_due": due_at,
+            "b_completed": None if pending else now,
+            "b_trigger": next_trigger(item.claimed.trigger, interrupted=interrupted)
+            if pending
+            else item.claimed.trigger,
+        }
+
+    def _retry_at(self, item: Sent, failures: int, now: datetime) -> datetime | None:
+        settings = self.state.settings
+        return next_attempt(
+            settings.retry_schedule,
+            failures,
+            now,
+            jitter=settings.retry_jitter,
+            chance=self._chance.random(),
+            retry_after=item.retry_after,
+        )
+
+    def _update_health(
+        self, connection: sa.Connection, before: Mapping[str, Health], after: Mapping[str, Health]
+    ) -> None:
+        changed = [
+            {
+                "b_endpoint": endpoint_id,
+                **{f"b_{name}": getattr(health, name) for name in settling.HEALTH},
+            }
+            for endpoint_id, health in sorted(after.items())
+            if _worth_writing(before.get(endpoint_id), health)
+        ]
+        if changed:
+            connection.execute(settling.write_health(self.state), changed)
+
+    def _follow(self, connection: sa.Connection, sent: Sequence[Sent], now: datetime) -> None:
+        """Let endpoints follow receivers that have moved, but for those that were changed in the meantime."""
+        table = self.state.table("Endpoint")
+        for item in {item.claimed.endpoint_id: item for item in sent}.values():
+            target, moved_to = item.target, item.refusal.moved_to
+            if moved_to is None:
+                continue
+            style = self.state.formats[target.format]
+            move = style.moved(target.url, target.options, moved_to)
+            if move is None:
+                continue
+            values: dict[str, Any] = {"options": dict(move.options) or None}
+            if move.url != target.url:
+                values["url_shown"] = style.mask_url(move.url)
+                values["url_sealed"] = self.state.vault.seal(move.url)
+            followed = connection.execute(
+                sa.update(table)
+                .where(
+                    table.c.id == target.id,
+                    table.c.version == target.version,
+                    table.c.deleted_at.is_(None),
+                )
+                .values(version=table.c.version + 1, updated_at=now, **values)
+            )
+            if followed.rowcount:
+                trail.record(
+                    self.state,
+                    connection,
+                    "endpoint.updated",
+                    tenant=target.tenant,
+                    endpoint_id=target.id,
+                    changes=dict(move.changes),
+                )
+
+    def _apply_changes(
+        self, connection: sa.Connection, judgement: Judgement, now: datetime
+    ) -> list[tuple[str, Change, Health]]:
+        """Disable endpoints; returns what there is to tell.
+
+        Nothing is told of an endpoint that a person has paused, or that was disabled a moment ago: requests
+        that were in flight go on failing, and a test that succeeds sends nothing of what is held.
+        """
+        if not judgement.changes:
+            return []
+        table = self.state.table("Endpoint").c
+        rows = connection.execute(
+            sa.select(table.id).where(
+                table.id.in_({endpoint_id for endpoint_id, _, _ in judgement.changes}),
+                table.state == EndpointState.ACTIVE,
+                table.deleted_at.is_(None),
+            )
+        )
+        active = {row.id for row in rows}
+        told: list[tuple[str, Change, Health]] = []
+        for endpoint_id, change, health in judgement.changes:
+            if endpoint_id not in active:
+                continue
+            if change == Change.DISABLED:
+                active.remove(endpoint_id)
+                self._disable(connection, endpoint_id, judgement, now)
+            told.append((endpoint_id, change, health))
+        return told
+
+    def _disable(
+        self, connection: sa.Connection, endpoint_id: str, judgement: Judgement, now: datetime
+    ) -> None:
+        """Disable an endpoint, hold what waits for it, and write down in the audit trail who did that and why."""
+        days = self.state.settings.disable_after / 86_400
+        why = f"It failed for more than {days:g} days."
+        for item, _, reason in judgement.attempts:
+            if reason == Reason.GONE and item.claimed.endpoint_id == endpoint_id:
+                why = "The receiver answered 410 Gone."
+                if item.refusal.permanent:
+                    why = f"{FOR_GOOD} {item.error}"[:MAX_REASON]
+        table = self.state.table("Endpoint")
+        connection.execute(
+            sa.update(table)
+            .where(table.c.id == endpoint_id)
+            .values(
+                state=EndpointState.DISABLED,
+                state_reason=why,
+                state_actor=trail.ACTOR,
+                state_since=now,
+                version=table.c.version + 1,
+                updated_at=now,
+            )
+        )
+        held = hold_pending(self.state, connection, [endpoint_id])
+        whose = sa.select(table.c.tenant).where(table.c.id == endpoint_id).scalar_subquery()
+        changes = {
+            "state": [EndpointState.ACTIVE, EndpointState.DISABLED],
+            "held": held,
+            "reason": why,
+        }
+        trail.record(
+            self.state,
+            connection,
+            "endpoint.disabled",
+            tenant=whose,
+            endpoint_id=endpoint_id,
+            changes=changes,
+        )
+
+
+def _with_holds(
+    health: dict[str, Health], released: Sequence[Released], now: datetime
+) -> dict[str, Health]:
+    held = dict(health)
+    for item in released:
+        endpoint_id = item.claimed.endpoint_id
+        if item.hold_reason and endpoint_id in held:
+            until = now + timedelta(seconds=item.delay)
+            held[endpoint_id] = health_rules.hold(held[endpoint_id], until, item.hold_reason)
+    return held
+
+
+def _pending_again(settled: Settled, released: Sequence[Released]) -> set[str]:
+    """Endpoints whose deliveries wait again, though the endpoint may not be active any more."""
+    retried = {
+        item.claimed.endpoint_id
+        for item, state, _ in settled.attempts
+        if state == DeliveryState.PENDING
+    }
+    return retried | {item.claimed.endpoint_id for item in released}
+
+
+def _worth_writing(before: Health | None, after: Health) -> bool:
+    if before is None:
+        return False
+    if replace(after, last_success_at=before.last_success_at) != before:
+        return True
+    if before.last_success_at is None or after.last_success_at is None:
+        return before.last_success_at != after.last_success_at
+    return (after.last_success_at - before.last_success_at).total_seconds() >= SUCCESS_STEP

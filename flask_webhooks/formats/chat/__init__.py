@@ -1,0 +1,1 @@
+"""The formats of chat services, and what they share."""

@@ -1,0 +1,1 @@
+"""The formats of licensing services, and what they share."""

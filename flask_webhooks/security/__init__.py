@@ -1,0 +1,1 @@
+"""What keeps receivers, addresses and secrets in check: pure functions, and the encryption at rest."""
