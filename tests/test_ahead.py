@@ -20,7 +20,8 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import drain as drain_module
 from flask_webhooks.delivery import in_flight as flight_module
-from flask_webhooks.delivery.claim.claim import Claim, Claimer, Room
+from flask_webhooks.delivery.claim.claim import Claim, Claimer
+from flask_webhooks.delivery.claim.plan import Capacity
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.in_flight import InFlight
 from flask_webhooks.delivery.outcome import Released, Sent, Unsettled
@@ -51,7 +52,7 @@ def add_endpoint(app: Flask, url: str = "https://example.com/hook", **options: A
 
 def claim(worker: Worker, places: int, ahead: int, unsettled: Unsettled | None = None) -> Claim:
     worker.catch_up()
-    return worker.claimer.claim(worker.connection, worker.now, Room(places, ahead), unsettled)
+    return worker.claimer.claim(worker.connection, worker.now, Capacity(places, ahead), unsettled)
 
 
 def by_endpoint(taken: Sequence[Flying]) -> Counter[str]:
@@ -187,7 +188,7 @@ def test_part_of_the_places_is_no_less_of_a_place_for_slow_endpoints(
     update(app, "EndpointHealth", slow, slow=True)
     emit(app, 20)
     worker.catch_up()
-    found = worker.claimer.claim(worker.connection, worker.now, Room(256, most=24))
+    found = worker.claimer.claim(worker.connection, worker.now, Capacity(256, most=24))
     assert by_endpoint(found.claimed) == {slow: 12, quick: 12}
     assert found.full
 
@@ -457,7 +458,9 @@ def test_outcomes_do_not_pile_up_where_they_are_written_slowly(
     found: list[int] = []
     claim_as_ever, settle_as_ever = Claimer.claim, Settler.settle
 
-    def count(self: Claimer, connection: Any, now: Any, room: Room, unsettled: Any = None) -> Claim:
+    def count(
+        self: Claimer, connection: Any, now: Any, room: Capacity, unsettled: Any = None
+    ) -> Claim:
         found.append(unsettled.answered.total())
         return claim_as_ever(self, connection, now, room, unsettled)
 

@@ -23,7 +23,7 @@ from flask_webhooks.db import clock as clock_module
 from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery.claim import claim as claim_module
 from flask_webhooks.delivery.claim.claim import Claim
-from flask_webhooks.delivery.claim.due_query import Round, Wish, due_rows
+from flask_webhooks.delivery.claim.due_query import PickRequest, Round, due_rows
 from flask_webhooks.formats import Target
 from flask_webhooks.models import build_models
 from flask_webhooks.security.vault import Vault
@@ -684,7 +684,7 @@ def test_what_a_person_asked_for_is_picked_without_reading_all_that_waits(app: F
         plan = explained(
             worker,
             lambda: due_rows(worker.state).pick(
-                worker.connection, worker.now, [Wish(dead, 15, asked=True)]
+                worker.connection, worker.now, [PickRequest(dead, 15, on_demand=True)]
             ),
         )
     assert "ix_webhooks_delivery_on_demand" in plan

@@ -16,7 +16,7 @@ from rq.job import Job
 
 from flask_webhooks import Worker, jobs
 from flask_webhooks.app_state import state_of
-from flask_webhooks.delivery.claim.claim import Room
+from flask_webhooks.delivery.claim.plan import Capacity
 from flask_webhooks.delivery.warmup import warm_up
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.wakeup.worker_queue import TEST_TTL
@@ -198,6 +198,6 @@ def test_warm_up_leaves_nothing_to_compile_for_the_first_claim(
     assert compiled is not None
     known = set(compiled)
     worker.catch_up()
-    claim = worker.claimer.claim(worker.connection, worker.now, Room(10))
+    claim = worker.claimer.claim(worker.connection, worker.now, Capacity(10))
     assert len(claim.claimed) == 2
     assert set(compiled) <= known

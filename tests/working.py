@@ -11,7 +11,8 @@ from flask import Flask
 
 from flask_webhooks.app_state import state_of
 from flask_webhooks.attempt_errors import REFUSED, told
-from flask_webhooks.delivery.claim.claim import Claim, Claimer, Room
+from flask_webhooks.delivery.claim.claim import Claim, Claimer
+from flask_webhooks.delivery.claim.plan import Capacity
 from flask_webhooks.delivery.outcome import Claimed, Outcome, Released, Sent, Settled
 from flask_webhooks.delivery.recovery import recover_expired, release_stragglers
 from flask_webhooks.delivery.settle.write import Settler
@@ -49,7 +50,7 @@ class Worker:
 
     def claim(self, room: int = 256) -> Claim:
         self.catch_up()
-        claim = self.claimer.claim(self.connection, self.now, Room(room))
+        claim = self.claimer.claim(self.connection, self.now, Capacity(room))
         assert not self.connection.in_transaction()
         return claim
 

@@ -26,8 +26,9 @@ from ..errors import WebhooksError
 from ..log import safe_text
 from ..wakeup.listener import STEP, Listener
 from .background import BackgroundRunner, OtherWork
-from .claim.claim import Claim, Claimer, Room
+from .claim.claim import Claim, Claimer
 from .claim.pace import Pace
+from .claim.plan import Capacity
 from .database import Database
 from .http.client import Client
 from .in_flight import LONGEST_WAIT, InFlight
@@ -181,7 +182,7 @@ class Drain:
 
     def has_capacity(self) -> bool:
         """Whether there is any use in waking us."""
-        return self._room().places > 0
+        return self._capacity().slots > 0
 
     def busy(self) -> bool:
         """Whether requests are under way."""
@@ -267,30 +268,30 @@ class Drain:
 
     # -- claims ------------------------------------------------------------------------------------------
 
-    def _room(self) -> Room:
+    def _capacity(self) -> Capacity:
         if self._must_stop or self._over():
-            return Room(0)
+            return Capacity(0)
         concurrency = self.settings.concurrency
         # As many as ended since the last claim will probably do so until the next one.
         ahead = min(self._in_flight.ended - self._ended, concurrency) - self._in_flight.waiting
-        return Room(concurrency - len(self._in_flight), max(ahead, 0))
+        return Capacity(concurrency - len(self._in_flight), max(ahead, 0))
 
     def _claim_in(self) -> float:
         """Seconds until a claim is worth its while."""
-        room = self._room()
-        return self._pace.claim_in(room.places) if room.total > 0 else LONGEST_PAUSE
+        capacity = self._capacity()
+        return self._pace.claim_in(capacity.slots) if capacity.total > 0 else LONGEST_PAUSE
 
     def _claim(self) -> None:
         self._look = self._settled = False
         began = time.monotonic()
-        room = replace(self._room(), most=self._pace.most)
-        whole = room.most is None
+        capacity = replace(self._capacity(), most=self._pace.most)
+        whole = capacity.most is None
         self._ended = self._in_flight.ended
 
         def take(connection: sa.Connection) -> Claim:
             self._looked_at = self._clock.now()
             unsettled = self._in_flight.unsettled()
-            return self._claimer.claim(connection, self._looked_at, room, unsettled)
+            return self._claimer.claim(connection, self._looked_at, capacity, unsettled)
 
         claim = self._database.run(take)
         self._limited = claim.limited
@@ -302,7 +303,7 @@ class Drain:
         self._listener.first_claim_made()
         if claim.claimed:
             self._active_at = time.monotonic()
-        if self._room().places > self._claimer.reserve and (
+        if self._capacity().slots > self._claimer.reserve and (
             claim.more or (claim.claimed and (claim.limited or not whole))
         ):
             self._look = True

@@ -139,6 +139,10 @@ class Unsettled:
     #: Endpoints and buckets of which settling will tell whether they get anything more for now.
     troubled: set[str] = field(default_factory=set)
 
+    def concerns(self, endpoint_id: str, bucket: str | None) -> bool:
+        """Return whether settling may keep an endpoint from getting more."""
+        return endpoint_id in self.troubled or bucket in self.troubled
+
 
 @dataclass(slots=True)
 class Settled:

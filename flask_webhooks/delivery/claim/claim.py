@@ -1,19 +1,17 @@
 """Take due deliveries under a lease, fairly over endpoints, safely among workers.
 
 A claim first looks, without any lock, which endpoints have something due. It then locks the *health rows*
-of some of them, skipping what other workers hold: whoever has that lock alone decides how many more
+of some of them, skipping what other workers hold: the holder of that lock alone decides how many more
 requests the endpoint may have in flight, and what comes next. Then it locks the buckets of rate limits.
-Rows are marked ``sending`` under a random token, which fences off whoever held them before.
+`plan` decides what is taken. Rows are marked ``sending`` under a random token, which fences off an earlier holder.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -23,25 +21,23 @@ from ...db.locks import reading, take_write_lock
 from ...formats import Target
 from ..outcome import Claimed, Released, Unsettled
 from ..settle.health import Hold
-from .deferral import FEW, forget_noticed, look_when_due, notice
-from .due_query import Round, Wish, due_rows
+from .deferral import FEW, defer, forget_deferred, update_next_due
+from .due_query import PickRequest, Round, due_rows
 from .lease import lease_rows, read_events, remove_orphans
-from .rate_limit import Turns, lock_turns, save_turns, shared_limits
-from .snapshot import Standing, Terms, count_in_flight, lock_standings, read_terms
+from .plan import Capacity, ClaimPlan, Limits, Snapshot, plan_claim, plan_picks
+from .rate_limit import Reservations, lock_buckets, save_reservations, shared_limits
+from .snapshot import DeliverySettings, count_in_flight, lock_health, read_settings
 from .targets import Targets, TenantNames
 
 #: Endpoints looked at in one claim.
 MAX_ENDPOINTS = 64
-#: How often one claim looks on where endpoints had something due and no room for it.
+#: How often one claim looks on where endpoints had something due and no capacity was left for it.
 MAX_LOOKS = 8
 #: Seconds after which an endpoint is tried again that could not be decrypted.
 UNREADABLE_DELAY = 60.0
-#: The share of a drain's places that is left to endpoints with nothing in flight, and to those that are
-#: not slow. A group of slow endpoints could take all places otherwise, each with no more than its cap.
+#: The share of a drain's slots that is left to endpoints with nothing in flight, and to those that are
+#: not slow. A group of slow endpoints could take all slots otherwise, each with no more than its cap.
 RESERVE, SLOW_RESERVE = 1 / 16, 1 / 4
-#: Seconds after which an endpoint whose limit lets nothing through is looked at again, for it may have
-#: been changed in the meantime.
-LONGEST_WAIT = 60.0
 
 
 @dataclass(slots=True)
@@ -49,10 +45,10 @@ class Claim:
     """What one claim brought."""
 
     claimed: list[tuple[Claimed, Target]] = field(default_factory=list)
-    #: To be sent as soon as there is a place.
+    #: To be sent as soon as there is a slot.
     ahead: list[tuple[Claimed, Target]] = field(default_factory=list)
     released: list[Released] = field(default_factory=list)
-    #: Something was left for want of room, or all the room was used: there may be more for other workers.
+    #: Something was left for want of capacity, or all of it was used: there may be more for other workers.
     full: bool = False
     #: An endpoint gave as much as it may have in flight, or its share: look again after settling.
     limited: bool = False
@@ -64,34 +60,16 @@ class Claim:
     again: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What a drain has room for."""
-
-    #: Requests that it may start now.
-    places: int
-    #: Deliveries that may wait beside them, for the next places that become free.
-    ahead: int = 0
-    #: The most that one claim is to bring; ``None`` is all that there is room for.
-    most: int | None = None
-
-    @property
-    def total(self) -> int:
-        """What a claim may bring."""
-        room = self.places + self.ahead
-        return room if self.most is None else min(room, self.most)
-
-
 class Claimer:
     """Claims for one drain; remembers where it was in the round of endpoints, and their secrets."""
 
     def __init__(self, state: State) -> None:
         self.state = state
-        #: Places that are left to endpoints with nothing in flight, and to those that are not slow.
+        #: Slots that are left to endpoints with nothing in flight, and to those that are not slow.
         self.reserve = int(state.settings.concurrency * RESERVE)
         self.slow_reserve = int(state.settings.concurrency * SLOW_RESERVE)
         self._cursor = ""
-        self._turn = 0
+        self._rotation = 0
         self._due = due_rows(state)
         self._targets = Targets(state)
         self._names = TenantNames(state)
@@ -116,27 +94,27 @@ class Claimer:
         self,
         connection: sa.Connection,
         now: datetime,
-        room: Room,
+        capacity: Capacity,
         unsettled: Unsettled | None = None,
     ) -> Claim:
-        """Take as many due deliveries as there is room for; no transaction is open when this returns.
+        """Take as many due deliveries as there is capacity for; no transaction is open when this returns.
 
         :param now: the database's time.
-        :param unsettled: what this drain has not settled yet. Nobody may settle it while this runs.
+        :param unsettled: what this drain has not settled yet. None of it may be settled while this runs.
         """
         claim = Claim()
         unsettled = unsettled or Unsettled()
         start = self._cursor
         for _ in range(MAX_LOOKS):
-            found = self._look(connection, now, room)
+            found = self._look(connection, now, capacity)
             if found.ready:
-                self._take(connection, now, found.ready, room, unsettled, claim)
+                self._take(connection, now, found.ready, capacity, unsettled, claim)
             taken = bool(claim.claimed or claim.ahead or claim.released)
             if len(found.idle) > FEW:
                 try:
-                    notice(self.state, connection, found.idle)
+                    defer(self.state, connection, found.idle)
                 except DBAPIError:
-                    # What was taken is ours by now; the others are noticed another time.
+                    # What was taken is ours by now; the others are deferred another time.
                     if not taken:
                         raise
             if taken or found.end is None:
@@ -161,34 +139,31 @@ class Claimer:
         with connection.begin():
             self._due.look(connection, now, missing, 1)
             take_write_lock(self.state, connection)
-            lock_standings(self.state, connection, [missing])
-            read_terms(self.state, connection, [missing])
+            lock_health(self.state, connection, [missing])
+            read_settings(self.state, connection, [missing])
             count_in_flight(self.state, connection, [missing])
-            for wishes in ([Wish(missing, 1)], [Wish(missing, 1), Wish(missing, 1, asked=True)]):
-                self._due.pick(connection, now, wishes)
-            self._mark(
-                connection,
-                now,
-                {missing: None},
-                _Pick(Room(1), {}, {}, Turns(now, {}, {})),
-                Claim(),
-            )
+            one, on_demand = PickRequest(missing, 1), PickRequest(missing, 1, on_demand=True)
+            for requests in ([one], [one, on_demand]):
+                self._due.pick(connection, now, requests)
+            self._mark(connection, now, ClaimPlan({missing: None}), {}, Claim())
             self._targets.load(connection, {missing: 1}, now=0.0)
 
-    def _look(self, connection: sa.Connection, now: datetime, room: Room) -> Round:
-        """Find the endpoints whose turn it is."""
+    def _look(self, connection: sa.Connection, now: datetime, capacity: Capacity) -> Round:
+        """Find the endpoints that come next."""
         # The reserve is for few of those that have something due: look at many to find them.
-        most = MAX_ENDPOINTS if room.places <= self.reserve else min(room.total, MAX_ENDPOINTS)
+        most = MAX_ENDPOINTS
+        if capacity.slots > self.reserve:
+            most = min(capacity.total, MAX_ENDPOINTS)
         with reading(connection):
             # Apart from what follows: MySQL would go on showing the other rows as they are now.
             found = self._due.look(
-                connection, now, self._cursor, most, slow=room.places > self.slow_reserve
+                connection, now, self._cursor, most, slow=capacity.slots > self.slow_reserve
             )
         self._cursor = found.end or ""
         if found.end is None and found.ready:
             # The whole round fits into one claim: another endpoint begins it each time.
-            self._turn += 1
-            first = self._turn % len(found.ready)
+            self._rotation += 1
+            first = self._rotation % len(found.ready)
             found.ready = found.ready[first:] + found.ready[:first]
         return found
 
@@ -197,183 +172,118 @@ class Claimer:
         connection: sa.Connection,
         now: datetime,
         candidates: list[str],
-        room: Room,
+        capacity: Capacity,
         unsettled: Unsettled,
         claim: Claim,
     ) -> None:
+        """Lock endpoints, plan, and put what was chosen under a lease."""
         with connection.begin():
             take_write_lock(self.state, connection)
-            locked = lock_standings(self.state, connection, candidates)
-            claim.contended |= len(locked) < len(candidates)
-            endpoints = read_terms(self.state, connection, locked)
-            turns = self._lock_turns(connection, now, endpoints)
-            pick = _Pick(room, locked, endpoints, turns, unsettled)
-            known = [
+            health = lock_health(self.state, connection, candidates)
+            settings = read_settings(self.state, connection, health)
+            reservations = self._lock_buckets(connection, now, settings)
+            endpoint_ids = [
                 endpoint_id
                 for endpoint_id in candidates
-                if endpoint_id in endpoints and not pick.troubled(endpoint_id)
+                if endpoint_id in settings
+                and not unsettled.concerns(endpoint_id, settings[endpoint_id].bucket)
             ]
-            claim.limited |= len(known) < len(endpoints)
-            picked = self._pick_rows(connection, now, known, pick, claim)
-            if picked:
-                self._mark(connection, now, picked, pick, claim)
-            look_when_due(self.state, connection, pick.exhausted)
-            self._wait_for_turns(connection, now, pick, claim)
-            save_turns(self.state, connection, turns)
-        claim.full |= len(picked) >= room.total
+            claim.contended |= len(health) < len(candidates)
+            claim.limited |= len(endpoint_ids) < len(settings)
+            if endpoint_ids:
+                snapshot = Snapshot(endpoint_ids, health, settings, unsettled=unsettled)
+                plan = self._plan(connection, now, snapshot, reservations, capacity)
+                self._carry_out(connection, now, plan, settings, claim)
 
-    def _pick_rows(
+    def _plan(
         self,
         connection: sa.Connection,
         now: datetime,
-        candidates: list[str],
-        pick: _Pick,
-        claim: Claim,
-    ) -> dict[str, datetime | None]:
-        """Choose deliveries; returns their ids in order, each with its turn under a rate limit."""
-        if not candidates:
-            return {}
-        locked, endpoints = pick.locked, pick.endpoints
-        forget_noticed(
-            self.state,
-            connection,
-            [id_ for id_ in candidates if endpoints[id_].ordered and locked[id_].look_at],
-        )
-        flying = count_in_flight(self.state, connection, candidates)
-        free: dict[str, int] = {}
-        for endpoint_id in candidates:
-            # Ours that were answered are no requests in flight any more. The others' may be.
-            held = flying[endpoint_id] - pick.unsettled.answered[endpoint_id]
-            free[endpoint_id] = self.state.settings.endpoint_concurrency - held
-        # Those that have all they may leave their share to the others.
-        sharing = sum(slots > 0 for slots in free.values())
-        share = -(-pick.room.total // max(sharing, 1))
-        wishes: list[Wish] = []
-        wanted: dict[str, int] = {}
-        #: The most that the limit in force lets each have; behind that there may be more.
-        limits: dict[str, int] = {}
-        for endpoint_id in candidates:
-            health, endpoint = locked[endpoint_id], endpoints[endpoint_id]
-            slots = limits[endpoint_id] = min(free[endpoint_id], share)
-            if slots <= 0:
-                continue
-            due = slots
-            if not endpoint.active or health.held(now):
-                due = 0
-            elif health.failing or endpoint.ordered:
-                # One probe at a time, one after another.
-                due = limits[endpoint_id] = 0 if flying[endpoint_id] else 1
-            if due > 0:
-                wishes.append(Wish(endpoint_id, due, ordered=endpoint.ordered))
-                wanted[endpoint_id] = due
-            if due < slots:
-                wishes.append(Wish(endpoint_id, slots - due, asked=True))
-        rows = self._due.pick(connection, now, wishes) if wishes else []
-        brought = Counter(row.endpoint_id for row in rows)
-        claim.limited |= len(rows) > pick.room.total or any(
-            brought[endpoint_id] >= limit for endpoint_id, limit in limits.items()
-        )
-        pick.exhausted = [
+        snapshot: Snapshot,
+        reservations: Reservations,
+        capacity: Capacity,
+    ) -> ClaimPlan:
+        in_order = [
             endpoint_id
-            for endpoint_id, number in wanted.items()
-            if brought[endpoint_id] < number and locked[endpoint_id].look_at is not None
+            for endpoint_id in snapshot.endpoint_ids
+            if snapshot.settings[endpoint_id].ordered and snapshot.health[endpoint_id].look_at
         ]
-        return self._choose(now, _in_turns(rows, candidates), flying, pick, claim)
+        forget_deferred(self.state, connection, in_order)
+        in_flight = count_in_flight(self.state, connection, snapshot.endpoint_ids)
+        snapshot = replace(snapshot, in_flight=in_flight)
+        per_endpoint = self.state.settings.endpoint_concurrency
+        limits = Limits(per_endpoint, self.reserve, self.slow_reserve)
+        picks = plan_picks(snapshot, capacity, limits, now)
+        rows = self._due.pick(connection, now, picks.requests) if picks.requests else []
+        return plan_claim(rows, picks, snapshot, reservations, capacity, limits, now)
 
-    def _choose(
+    def _carry_out(
         self,
+        connection: sa.Connection,
         now: datetime,
-        rows: Sequence[Any],
-        flying: Mapping[str, int],
-        pick: _Pick,
+        plan: ClaimPlan,
+        settings: Mapping[str, DeliverySettings],
         claim: Claim,
-    ) -> dict[str, datetime | None]:
-        """Those of the rows that there is a place and a turn for, or that may wait for a place."""
-        chosen: dict[str, datetime | None] = {}
-        busy = Counter(flying)
-        places, ahead = pick.room.places, pick.room.ahead
-        for row in rows:
-            endpoint_id = row.endpoint_id
-            if (places <= 0 and ahead <= 0) or len(chosen) >= pick.room.total:
-                claim.full = True
-                break
-            reserve = self.reserve if busy[endpoint_id] else 0
-            if pick.locked[endpoint_id].slow:
-                reserve = self.slow_reserve
-            wait = places <= reserve
-            if wait and (ahead <= 0 or not pick.may_wait(endpoint_id, now)):
-                claim.limited = claim.full = True
-                continue
-            bucket = pick.endpoints[endpoint_id].bucket
-            turn: datetime | None = None
-            if bucket is not None:
-                turn = pick.turns.take(bucket) if bucket in pick.turns.free_at else None
-                if turn is None:
-                    pick.waiting.add(endpoint_id)
-                    continue
-                turn = pick.turns.strict(bucket, turn)
-            chosen[row.id] = turn
-            busy[endpoint_id] += 1
-            if wait:
-                pick.ahead.add(row.id)
-                ahead -= 1
-            else:
-                places -= 1
-        return chosen
-
-    def _wait_for_turns(
-        self, connection: sa.Connection, now: datetime, pick: _Pick, claim: Claim
     ) -> None:
-        """Pass over the endpoints that got no turn, until there is one."""
-        values = []
-        for endpoint_id in sorted(pick.waiting):
-            bucket = pick.endpoints[endpoint_id].bucket
-            assert bucket is not None
-            if bucket not in pick.turns.free_at:
-                claim.contended = True
-                continue
-            opens = min(pick.turns.opens_at(bucket), now + timedelta(seconds=LONGEST_WAIT))
+        """Write what a plan decided, and add what it brings to the claim."""
+        claim.full |= plan.full
+        claim.limited |= plan.limited
+        claim.contended |= plan.contended
+        if plan.chosen:
+            self._mark(connection, now, plan, settings, claim)
+        update_next_due(self.state, connection, plan.exhausted)
+        if plan.rate_limited:
+            opens = min(plan.rate_limited.values())
             claim.again = opens if claim.again is None else min(opens, claim.again)
-            values.append({"b_endpoint": endpoint_id, "b_until": opens})
-        if values:
-            table = self.state.table("EndpointHealth")
-            connection.execute(
-                sa.update(table)
-                .where(table.c.endpoint_id == sa.bindparam("b_endpoint"))
-                .values(wait_until=sa.bindparam("b_until")),
-                values,
-            )
+            self._wait_for_slots(connection, plan.rate_limited)
+        if plan.reservations is not None:
+            save_reservations(self.state, connection, plan.reservations)
 
-    def _lock_turns(
-        self, connection: sa.Connection, now: datetime, endpoints: Mapping[str, Terms]
-    ) -> Turns:
+    def _wait_for_slots(
+        self, connection: sa.Connection, rate_limited: Mapping[str, datetime]
+    ) -> None:
+        """Pass over the endpoints whose rate limit lets nothing through, until it does."""
+        table = self.state.table("EndpointHealth")
+        connection.execute(
+            sa.update(table)
+            .where(table.c.endpoint_id == sa.bindparam("b_endpoint"))
+            .values(wait_until=sa.bindparam("b_until")),
+            [
+                {"b_endpoint": endpoint_id, "b_until": until}
+                for endpoint_id, until in sorted(rate_limited.items())
+            ],
+        )
+
+    def _lock_buckets(
+        self, connection: sa.Connection, now: datetime, settings: Mapping[str, DeliverySettings]
+    ) -> Reservations:
         limits = {
-            item.bucket: item.rate_limit for item in endpoints.values() if item.bucket is not None
+            item.bucket: item.rate_limit for item in settings.values() if item.bucket is not None
         }
-        shared = {item.shared for item in endpoints.values() if item.shared is not None}
+        shared = {item.shared for item in settings.values() if item.shared is not None}
         limits |= shared_limits(self.state, connection, shared)
-        return lock_turns(self.state, connection, now, limits)
+        return lock_buckets(self.state, connection, now, limits)
 
     def _mark(
         self,
         connection: sa.Connection,
         now: datetime,
-        picked: Mapping[str, datetime | None],
-        pick: _Pick,
+        plan: ClaimPlan,
+        settings: Mapping[str, DeliverySettings],
         claim: Claim,
     ) -> None:
         token = uuid.uuid4().hex
         lease_until = now + timedelta(seconds=self.state.settings.lease)
-        rows = lease_rows(self.state, connection, list(picked), now, token, lease_until)
+        rows = lease_rows(self.state, connection, list(plan.chosen), now, token, lease_until)
         events = read_events(self.state, connection, (row.event_id for row in rows))
         if orphans := [row.id for row in rows if row.event_id not in events]:
             remove_orphans(self.state, connection, orphans)
-            # What they stood before comes next.
+            # What comes after them can be taken now.
             claim.again = now
             rows = [row for row in rows if row.event_id in events]
-        versions = {row.endpoint_id: pick.endpoints[row.endpoint_id].version for row in rows}
+        versions = {row.endpoint_id: settings[row.endpoint_id].version for row in rows}
         unreadable = self._targets.load(connection, versions, now=now.timestamp())
-        order = {delivery_id: position for position, delivery_id in enumerate(picked)}
+        order = {delivery_id: position for position, delivery_id in enumerate(plan.chosen)}
         for row in sorted(rows, key=lambda row: order[row.id]):
             claimed = Claimed(
                 delivery_id=row.id,
@@ -385,54 +295,11 @@ class Claimer:
                 failure_count=row.failure_count,
                 token=token,
                 lease_until=lease_until,
-                bucket=pick.endpoints[row.endpoint_id].bucket,
-                not_before=picked[row.id],
+                bucket=settings[row.endpoint_id].bucket,
+                not_before=plan.chosen[row.id],
             )
             if row.endpoint_id in unreadable:
                 claim.released.append(Released(claimed, UNREADABLE_DELAY, Hold.UNREADABLE_SECRET))
             else:
-                taken = claim.ahead if row.id in pick.ahead else claim.claimed
+                taken = claim.ahead if row.id in plan.ahead else claim.claimed
                 taken.append((claimed, self._targets[row.endpoint_id]))
-
-
-@dataclass(slots=True)
-class _Pick:
-    """What a claim picks from."""
-
-    room: Room
-    locked: Mapping[str, Standing]
-    endpoints: Mapping[str, Terms]
-    turns: Turns
-    unsettled: Unsettled = field(default_factory=Unsettled)
-    #: Deliveries that are to wait for a place.
-    ahead: set[str] = field(default_factory=set)
-    #: Endpoints that got no turn though they have something due.
-    waiting: set[str] = field(default_factory=set)
-    #: Endpoints with noticed deliveries, of which all that is due was picked.
-    exhausted: list[str] = field(default_factory=list)
-
-    def troubled(self, endpoint_id: str) -> bool:
-        """Whether what has not been settled yet may keep the endpoint from getting more."""
-        found = self.unsettled.troubled
-        return endpoint_id in found or self.endpoints[endpoint_id].bucket in found
-
-    def may_wait(self, endpoint_id: str, now: datetime) -> bool:
-        """Whether deliveries of an endpoint may wait for a place.
-
-        Only where one request is like the other, and soon over.
-        """
-        health, endpoint = self.locked[endpoint_id], self.endpoints[endpoint_id]
-        usual = endpoint.active and not endpoint.ordered and endpoint.bucket is None
-        return usual and not health.failing and not health.slow and not health.held(now)
-
-
-def _in_turns(rows: Sequence[Any], endpoint_ids: Sequence[str]) -> list[Any]:
-    """The first row of each endpoint, then the second ones, and so on."""
-    places = {endpoint_id: place for place, endpoint_id in enumerate(endpoint_ids)}
-    seen: Counter[str] = Counter()
-    turns: dict[str, tuple[int, int]] = {}
-    distinct = {row.id: row for row in rows}
-    for row in distinct.values():
-        turns[row.id] = (seen[row.endpoint_id], places[row.endpoint_id])
-        seen[row.endpoint_id] += 1
-    return sorted(distinct.values(), key=lambda row: turns[row.id])

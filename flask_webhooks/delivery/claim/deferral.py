@@ -1,9 +1,9 @@
 """Keep the look into the queue short: take out of it what is not due, and remember when it is.
 
-A pending delivery is *fresh* until it is noticed. Claims find fresh ones endpoint by endpoint, and the
-noticed ones by their endpoint's `look_at`, which is never later than the first of them is due. Only who has
-the lock of the health row marks deliveries as noticed or moves `look_at`, so neither can be missed. What
-leaves ``pending`` is fresh again when it comes back.
+A pending delivery is *new* until it is deferred (column `noticed`). Claims find new ones endpoint by endpoint, and
+the deferred ones by their endpoint's `look_at`, which is never later than the first of them is due. Only the
+holder of the health row's lock defers deliveries or moves `look_at`, so neither can be missed. What leaves
+``pending`` is new again when it comes back.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ...app_state import State
 from ...db.locks import in_state, take_write_lock
 from ...models import DeliveryState
 
-#: Endpoints that a look may step over for nothing, before their deliveries are noticed.
+#: Endpoints that a look may step over for nothing, before their deliveries are deferred.
 FEW = 16
-#: Endpoints and deliveries that one claim notices: it must not keep others waiting.
+#: Endpoints and deliveries that one claim defers: it must not keep others waiting.
 MAX_ENDPOINTS, MAX_ROWS = 256, 1000
 
 
-def notice(state: State, connection: sa.Connection, idle: Sequence[str]) -> None:
-    """Notice fresh deliveries of endpoints that can get nothing now, some at a time."""
+def defer(state: State, connection: sa.Connection, idle: Sequence[str]) -> None:
+    """Defer new deliveries of endpoints that can get nothing now, some at a time."""
     delivery, endpoint = state.table("Delivery"), state.table("Endpoint").c
     health = state.table("EndpointHealth").c
     endpoint_ids = list(dict.fromkeys(idle))[:MAX_ENDPOINTS]
@@ -35,29 +35,29 @@ def notice(state: State, connection: sa.Connection, idle: Sequence[str]) -> None
             .order_by(health.endpoint_id)
             .with_for_update(skip_locked=True)
         ).all()
-        # The first delivery of an ordered endpoint is found among the fresh ones.
+        # The first delivery of an ordered endpoint is found among the new ones.
         unordered = connection.scalars(
             sa.select(endpoint.id).where(endpoint.id.in_(locked), endpoint.ordered.is_(False))
         ).all()
-        fresh = sa.and_(
+        new = sa.and_(
             in_state(delivery, DeliveryState.PENDING),
             delivery.c.noticed.is_(None),
             delivery.c.endpoint_id.in_(unordered),
         )
         found = connection.scalars(
             sa.select(delivery.c.id)
-            .where(fresh)
+            .where(new)
             .order_by(delivery.c.endpoint_id, delivery.c.id)
             .limit(MAX_ROWS)
         ).all()
         connection.execute(
-            sa.update(delivery).where(delivery.c.id.in_(found), fresh).values(noticed=True)
+            sa.update(delivery).where(delivery.c.id.in_(found), new).values(noticed=True)
         )
-        look_when_due(state, connection, unordered)
+        update_next_due(state, connection, unordered)
 
 
-def look_when_due(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
-    """Let endpoints be looked at when the first of their deliveries is due."""
+def update_next_due(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
+    """Set the time at which the next delivery of endpoints is due."""
     if not endpoint_ids:
         return
     delivery, health = state.table("Delivery"), state.table("EndpointHealth")
@@ -77,8 +77,8 @@ def look_when_due(state: State, connection: sa.Connection, endpoint_ids: Collect
     )
 
 
-def forget_noticed(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
-    """Make all that was noticed of endpoints fresh again."""
+def forget_deferred(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
+    """Make all deferred deliveries of endpoints new again."""
     if endpoint_ids:
         delivery, health = state.table("Delivery"), state.table("EndpointHealth")
         connection.execute(

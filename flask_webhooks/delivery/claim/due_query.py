@@ -1,10 +1,10 @@
 """Which endpoints have something due, and when something will be.
 
-Endpoints come from three places. Those with *fresh* deliveries are found by skipping from one to the next
+Endpoints come from three sources. Those with *new* deliveries are found by skipping from one to the next
 over an index, so that 200,000 rows of one endpoint cost no more than one; so are those with deliveries that
 a person asked for. But each endpoint that can get nothing now, because it is held back or its retries lie
-hours ahead, is a step for nothing. So claims *notice* the deliveries of such endpoints: those leave the
-index, and the endpoint's `look_at` tells when it is worth a look. That is the third place.
+hours ahead, is a step for nothing. So claims *defer* the deliveries of such endpoints: those leave the
+index, and the endpoint's `look_at` is the time at which the next one is due. That is the third source.
 
 Written as text: states must be literals, or databases would not use the indexes that hold the rows of one
 state only.
@@ -48,17 +48,17 @@ _DISTINCT = """{name}(endpoint_id, step) AS (
     ) f
 )"""
 
-_FRESH = "d.state = 'pending' AND d.noticed IS NULL"
-_ASKED = "d.state = 'pending' AND d.{trigger} IN ('manual', 'test')"
+_NEW = "d.state = 'pending' AND d.noticed IS NULL"
+_ON_DEMAND = "d.state = 'pending' AND d.{trigger} IN ('manual', 'test')"
 
-_VISITED = """SELECT '{name}' AS place, s.endpoint_id, {ordered} AS ordered,
+_VISITED = """SELECT '{name}' AS source, s.endpoint_id, {ordered} AS ordered,
     h.slow, h.hold_until, h.wait_until, {due} AS due_at
 FROM {name} s
 JOIN {endpoint} e ON e.id = s.endpoint_id
 JOIN {health} h ON h.endpoint_id = s.endpoint_id"""
 
-# The rows of an ordered endpoint are never noticed. The first of them holds up the others.
-_FRESH_DUE = """CASE
+# The rows of an ordered endpoint are never deferred. The first of them holds up the others.
+_NEW_DUE = """CASE
     WHEN e.deleted_at IS NOT NULL OR e.state <> 'active' THEN NULL
     WHEN {ordered} = 1 THEN (SELECT d.due_at FROM {delivery} d
         WHERE d.state = 'pending' AND d.noticed IS NULL AND d.endpoint_id = s.endpoint_id
@@ -67,7 +67,7 @@ _FRESH_DUE = """CASE
         AND d.endpoint_id = s.endpoint_id ORDER BY d.due_at LIMIT 1) END"""
 
 # What a person wants now goes out even while the endpoint is paused or held.
-_ASKED_DUE = """CASE WHEN e.deleted_at IS NULL THEN
+_ON_DEMAND_DUE = """CASE WHEN e.deleted_at IS NULL THEN
     (SELECT d.due_at FROM {delivery} d WHERE d.state = 'pending'
         AND d.{trigger} IN ('manual', 'test') AND d.endpoint_id = s.endpoint_id
         ORDER BY d.due_at LIMIT 1) END"""
@@ -75,7 +75,7 @@ _ASKED_DUE = """CASE WHEN e.deleted_at IS NULL THEN
 _ORDERED = "CASE WHEN e.ordered THEN 1 ELSE 0 END"
 
 # NULLIF keeps the database from walking the primary key in search of the few that are due.
-_NOTICED = """SELECT * FROM (SELECT 'noticed' AS place, h.endpoint_id, 0 AS ordered,
+_DEFERRED = """SELECT * FROM (SELECT 'deferred' AS source, h.endpoint_id, 0 AS ordered,
     h.slow, h.hold_until, h.wait_until, h.look_at AS due_at
 FROM {health} h
 JOIN {endpoint} e ON e.id = h.endpoint_id
@@ -85,7 +85,7 @@ WHERE h.look_at <= :now AND NULLIF(h.endpoint_id, '') > :cursor
     AND e.state = 'active' AND e.deleted_at IS NULL
 ORDER BY NULLIF(h.endpoint_id, '') LIMIT :limit) AS n"""
 
-_SOONEST_NOTICED = """SELECT MIN(CASE
+_SOONEST_DEFERRED = """SELECT MIN(CASE
     WHEN h.hold_until > h.look_at AND (h.wait_until IS NULL OR h.hold_until >= h.wait_until)
         THEN h.hold_until
     WHEN h.wait_until > h.look_at THEN h.wait_until
@@ -98,10 +98,10 @@ _FIRST_LEASE = (
 )
 
 _PICK = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at FROM {delivery} d
-    WHERE d.state = 'pending' AND d.endpoint_id = :e{n} AND d.due_at <= :now{asked}
+    WHERE d.state = 'pending' AND d.endpoint_id = :e{n} AND d.due_at <= :now{only}
     ORDER BY d.due_at, d.id LIMIT :k{n}) AS p{n}"""
 
-_ONLY_ASKED = " AND d.{trigger} IN ('manual', 'test')"
+_ONLY_ON_DEMAND = " AND d.{trigger} IN ('manual', 'test')"
 
 _PICK_FIRST = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at FROM {delivery} d
     WHERE d.state = 'pending' AND d.noticed IS NULL AND d.endpoint_id = :e{n}
@@ -109,21 +109,21 @@ _PICK_FIRST = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at FROM {deliv
     ORDER BY d.id LIMIT :k{n}) AS p{n} WHERE p{n}.due_at <= :now"""
 
 
-# PostgreSQL takes all wishes of a kind as two parameters. The statement is then the same for any number of them,
+# PostgreSQL takes all requests of a kind as two parameters. The statement is then the same for any number of them,
 # and is planned once; to plan a union of 20 takes longer than all else that a claim asks of it.
 _PICK_EACH = """SELECT q{n}.* FROM unnest(CAST(:ids{n} AS text[]), CAST(:counts{n} AS integer[]))
     AS w{n} (endpoint_id, wanted) CROSS JOIN LATERAL ({pick}) AS q{n}"""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What to pick of one endpoint."""
+class PickRequest:
+    """Which deliveries of one endpoint to pick."""
 
     endpoint_id: str
     #: At most so many.
     count: int
     #: Only what a person asked for.
-    asked: bool = False
+    on_demand: bool = False
     #: Only the first of all, if that is due.
     ordered: bool = False
 
@@ -131,7 +131,7 @@ class Wish:
     def kind(self) -> str:
         if self.ordered:
             return "ordered"
-        return "asked" if self.asked else "usual"
+        return "on_demand" if self.on_demand else "usual"
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ class Round:
 
     #: Endpoints that may be sent to and have something due.
     ready: list[str] = field(default_factory=list)
-    #: Endpoints with fresh deliveries that can get nothing now, and whose order does not matter.
+    #: Endpoints with new deliveries that can get nothing now, and whose order does not matter.
     idle: list[str] = field(default_factory=list)
     #: Some were ready and passed over, because they are slow.
     passed: bool = False
@@ -158,20 +158,20 @@ class DueRows:
             return _VISITED.replace("{name}", name).replace("{due}", due)
 
         walk = _DISTINCT if state.engine.dialect.name in {"mysql", "mariadb"} else _SKIP
-        fresh_cte = walk.replace("{name}", "fresh").replace("{rows}", _FRESH)
-        asked_cte = walk.replace("{name}", "asked").replace("{rows}", _ASKED)
+        new_cte = walk.replace("{name}", "new_rows").replace("{rows}", _NEW)
+        on_demand_cte = walk.replace("{name}", "on_demand").replace("{rows}", _ON_DEMAND)
         skipping = (
-            f"WITH RECURSIVE {fresh_cte}, {asked_cte}\n"
-            f"{visited('fresh', _FRESH_DUE)}\nUNION ALL\n{visited('asked', _ASKED_DUE)}"
+            f"WITH RECURSIVE {new_cte}, {on_demand_cte}\n"
+            f"{visited('new_rows', _NEW_DUE)}\nUNION ALL\n{visited('on_demand', _ON_DEMAND_DUE)}"
         ).replace("{ordered}", _ORDERED)
         columns = {name: UtcDateTime() for name in ("hold_until", "wait_until", "due_at")}
         self._visit = sa.text(fill(skipping)).columns(**columns)
-        self._page = _timed(fill(f"{skipping}\nUNION ALL\n{_NOTICED}")).columns(**columns)
-        self._soonest_noticed = sa.text(fill(_SOONEST_NOTICED)).columns(moment=UtcDateTime())
+        self._page = _timed(fill(f"{skipping}\nUNION ALL\n{_DEFERRED}")).columns(**columns)
+        self._soonest_deferred = sa.text(fill(_SOONEST_DEFERRED)).columns(moment=UtcDateTime())
         self._first_lease = sa.text(fill(_FIRST_LEASE)).columns(lease_until=UtcDateTime())
         picks = {
-            "usual": _PICK.replace("{asked}", ""),
-            "asked": _PICK.replace("{asked}", _ONLY_ASKED),
+            "usual": _PICK.replace("{only}", ""),
+            "on_demand": _PICK.replace("{only}", _ONLY_ON_DEMAND),
             "ordered": _PICK_FIRST,
         }
         self._picks = {kind: fill(sql) for kind, sql in picks.items()}
@@ -225,8 +225,8 @@ class DueRows:
         parameters = {"cursor": cursor, "steps": STEPS, "limit": limit, "now": now}
         rows = connection.execute(self._page, parameters).all()
         reached: list[str] = []
-        for place, most in (("fresh", STEPS), ("asked", STEPS), ("noticed", limit)):
-            seen = [row.endpoint_id for row in rows if row.place == place]
+        for source, most in (("new_rows", STEPS), ("on_demand", STEPS), ("deferred", limit)):
+            seen = [row.endpoint_id for row in rows if row.source == source]
             if len(seen) >= most:
                 reached.append(max(seen))
         end = min(reached, default=None)
@@ -234,14 +234,14 @@ class DueRows:
         for row in rows:
             if end is not None and row.endpoint_id > end:
                 continue
-            held = row.hold_until is not None and row.hold_until > now and row.place != "asked"
+            held = row.hold_until is not None and row.hold_until > now and row.source != "on_demand"
             waits = row.wait_until is not None and row.wait_until > now
             if row.due_at is not None and row.due_at <= now and not held and not waits:
                 if row.slow and not slow:
                     found.passed = True
                 else:
                     ready.add(row.endpoint_id)
-            elif row.place == "fresh" and not row.ordered:
+            elif row.source == "new_rows" and not row.ordered:
                 found.idle.append(row.endpoint_id)
         for endpoint_id in sorted(ready.difference(found.ready)):
             if len(found.ready) == limit:
@@ -259,46 +259,48 @@ class DueRows:
 
         What lies before `now` is not searched for the first.
         """
-        first: datetime | None = connection.execute(self._soonest_noticed).scalar()
+        first: datetime | None = connection.execute(self._soonest_deferred).scalar()
         cursor: str | None = ""
         while cursor is not None and (first is None or first > now):
             rows = connection.execute(self._visit, {"cursor": cursor, "steps": STEPS}).all()
             reached: list[str] = []
-            for place in ("fresh", "asked"):
-                seen = [row.endpoint_id for row in rows if row.place == place]
+            for source in ("new_rows", "on_demand"):
+                seen = [row.endpoint_id for row in rows if row.source == source]
                 if len(seen) >= STEPS:
                     reached.append(max(seen))
             for row in rows:
                 if row.due_at is not None:
-                    hold = None if row.place == "asked" else row.hold_until
+                    hold = None if row.source == "on_demand" else row.hold_until
                     moment = max(filter(None, (row.due_at, hold, row.wait_until)))
                     first = moment if first is None else min(first, moment)
             cursor = min(reached, default=None)
         return first
 
-    def pick(self, connection: sa.Connection, now: datetime, wishes: list[Wish]) -> list[Any]:
+    def pick(
+        self, connection: sa.Connection, now: datetime, requests: Sequence[PickRequest]
+    ) -> list[Any]:
         """The first due rows of some endpoints, oldest first for each."""
         if connection.dialect.name == "postgresql":
-            parts, parameters = self._by_kind(wishes)
+            parts, parameters = self._by_kind(requests)
         else:
-            parts, parameters = self._one_by_one(wishes)
+            parts, parameters = self._one_by_one(requests)
         rows = connection.execute(_union(tuple(parts)), {"now": now, **parameters}).all()
         return sorted(rows, key=lambda row: (row.due_at, row.id))
 
-    def _one_by_one(self, wishes: Sequence[Wish]) -> tuple[list[str], dict[str, Any]]:
+    def _one_by_one(self, requests: Sequence[PickRequest]) -> tuple[list[str], dict[str, Any]]:
         parameters: dict[str, Any] = {}
-        for n, wish in enumerate(wishes):
-            parameters[f"e{n}"], parameters[f"k{n}"] = wish.endpoint_id, wish.count
-        return [self._picks[wish.kind] for wish in wishes], parameters
+        for n, request in enumerate(requests):
+            parameters[f"e{n}"], parameters[f"k{n}"] = request.endpoint_id, request.count
+        return [self._picks[request.kind] for request in requests], parameters
 
-    def _by_kind(self, wishes: Sequence[Wish]) -> tuple[list[str], dict[str, Any]]:
-        kinds: dict[str, list[Wish]] = {}
-        for wish in wishes:
-            kinds.setdefault(wish.kind, []).append(wish)
+    def _by_kind(self, requests: Sequence[PickRequest]) -> tuple[list[str], dict[str, Any]]:
+        kinds: dict[str, list[PickRequest]] = {}
+        for request in requests:
+            kinds.setdefault(request.kind, []).append(request)
         parameters: dict[str, Any] = {}
         for n, alike in enumerate(kinds.values()):
-            parameters[f"ids{n}"] = [wish.endpoint_id for wish in alike]
-            parameters[f"counts{n}"] = [wish.count for wish in alike]
+            parameters[f"ids{n}"] = [request.endpoint_id for request in alike]
+            parameters[f"counts{n}"] = [request.count for request in alike]
         return [self._picks_each[kind] for kind in kinds], parameters
 
 
@@ -308,7 +310,7 @@ due_rows = prepared(DueRows)
 
 @functools.lru_cache(maxsize=256)
 def _union(parts: tuple[str, ...]) -> sa.TextClause:
-    """The statement for so many wishes; with 64 of them it takes half a millisecond to make."""
+    """The statement for so many requests; with 64 of them it takes half a millisecond to make."""
     return _timed(" UNION ALL ".join(part.format(n=n) for n, part in enumerate(parts)))
 
 

@@ -1,7 +1,7 @@
-"""Rate limits that all workers keep together: each request gets its turn from a row in the database.
+"""Rate limits that all workers keep together: each request reserves its slot in a row of the database (GCRA).
 
 A bucket is the limit of one endpoint, or of all endpoints that share a destination. Its row holds the time
-at which the next turn begins. Claims lock the row, give out turns one interval apart, and move the time on;
+at which the next slot begins. Claims lock the row, reserve slots one interval apart, and move the time on;
 a receiver's ``Retry-After`` moves it on as well. Redis has no part in it.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +21,9 @@ from ...app_state import State
 from ...db.upsert import insert_missing
 from ..outcome import Sent
 
-#: Turns are given out so far ahead. Until then the delivery takes a place in the worker.
+#: Slots are reserved so far ahead. Until then the delivery takes a slot of the worker.
 HORIZON = timedelta(seconds=1)
-#: Seconds by which a request may miss its turn; what is later gives it back.
+#: Seconds by which a request may miss its slot; what is later gives it back.
 TOLERANCE = 0.1
 #: Hexadecimal digits of each half of a shared bucket's id.
 HALF = 32
@@ -46,7 +46,7 @@ def _digest(*values: str | None) -> str:
 
 
 def interval(rate: float | None) -> timedelta:
-    """From one turn to the next, so that no second sees more than `rate` requests arrive.
+    """From one slot to the next, so that no second sees more than `rate` requests arrive.
 
     Between the first of them and the one that would be too many lie as many intervals as there may be
     requests: a second, and what the first may be late. A fraction is held in the time in which it is a whole
@@ -58,47 +58,53 @@ def interval(rate: float | None) -> timedelta:
 
 
 @dataclass(slots=True)
-class Turns:
-    """The turns of the buckets that a claim has locked."""
+class Reservations:
+    """What a claim reserves of the buckets that it has locked."""
 
     now: datetime
-    #: Bucket id, and when its next turn begins.
-    free_at: dict[str, datetime]
+    #: Bucket id, and when its next slot begins.
+    next_slot: dict[str, datetime]
     intervals: dict[str, timedelta]
     used: set[str] = field(default_factory=set)
 
-    def take(self, bucket: str) -> datetime | None:
-        """The next turn, or ``None`` where that is too far ahead."""
-        turn = max(self.free_at[bucket], self.now)
-        if turn > self.now + HORIZON:
+    def copy(self) -> Reservations:
+        """Return one that can be reserved of while this stays as it is."""
+        return replace(self, next_slot=dict(self.next_slot), used=set(self.used))
+
+    def reserve(self, bucket: str) -> datetime | None:
+        """Reserve the next slot; ``None`` where it is too far ahead, or the bucket is not locked."""
+        if bucket not in self.next_slot:
             return None
-        self.free_at[bucket] = turn + self.intervals[bucket]
+        slot = max(self.next_slot[bucket], self.now)
+        if slot > self.now + HORIZON:
+            return None
+        self.next_slot[bucket] = slot + self.intervals[bucket]
         self.used.add(bucket)
-        return turn
+        return slot
 
-    def strict(self, bucket: str, turn: datetime) -> datetime | None:
-        """The turn, where it matters that it is kept: without a limit, one that has begun never ends."""
-        return turn if self.intervals[bucket] or turn > self.now else None
+    def binding(self, bucket: str, slot: datetime) -> datetime | None:
+        """Return the slot where a request must keep to it: without a limit, one that has begun never ends."""
+        return slot if self.intervals[bucket] or slot > self.now else None
 
-    def opens_at(self, bucket: str) -> datetime:
-        """When a claim gets a turn again."""
-        return self.free_at[bucket] - HORIZON
+    def opens_at(self, bucket: str) -> datetime | None:
+        """Return when a claim gets a slot again; ``None`` where another worker has locked the bucket."""
+        return self.next_slot[bucket] - HORIZON if bucket in self.next_slot else None
 
 
-def lock_turns(
+def lock_buckets(
     state: State, connection: sa.Connection, now: datetime, limits: dict[str, float | None]
-) -> Turns:
-    """Lock buckets, but for those that somebody else has locked; make those that are not there.
+) -> Reservations:
+    """Lock buckets, but for those that another worker has locked; make those that are not there.
 
     :param limits: bucket ids, and the requests a second that their endpoints ask for.
     """
     if not limits:
-        return Turns(now, {}, {})
+        return Reservations(now, {}, {})
     table = state.table("Bucket")
     known = set(connection.scalars(sa.select(table.c.id).where(table.c.id.in_(limits))))
     missing = sorted(limits.keys() - known)
     if missing:
-        # A moment ago: the first turn is now.
+        # A moment ago: the first slot is now.
         values = [{"id": bucket, "free_at": now} for bucket in missing]
         connection.execute(insert_missing(table, connection.dialect.name, ["id"]), values)
     rows = connection.execute(
@@ -107,20 +113,23 @@ def lock_turns(
         .order_by(table.c.id)
         .with_for_update(skip_locked=True)
     ).all()
-    return Turns(
+    return Reservations(
         now,
         {row.id: row.free_at for row in rows},
         {bucket: interval(rate) for bucket, rate in limits.items()},
     )
 
 
-def save_turns(state: State, connection: sa.Connection, turns: Turns) -> None:
-    """Write down what was given out."""
-    if turns.used:
+def save_reservations(state: State, connection: sa.Connection, reservations: Reservations) -> None:
+    """Write down what was reserved."""
+    if reservations.used:
         _move(
             state,
             connection,
-            [{"b_id": bucket, "b_free": turns.free_at[bucket]} for bucket in sorted(turns.used)],
+            [
+                {"b_id": bucket, "b_free": reservations.next_slot[bucket]}
+                for bucket in sorted(reservations.used)
+            ],
         )
 
 

@@ -1,4 +1,4 @@
-"""What a claim decides by: how endpoints stand, and on which terms they are sent to."""
+"""The health of endpoints and their delivery settings, as a claim reads them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ...models import DeliveryState, EndpointState
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What an endpoint's health says about sending to it."""
+class HealthSnapshot:
+    """The part of an endpoint's health that says whether and what to send."""
 
     hold_until: datetime | None
     failing: bool
@@ -29,8 +29,8 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How an endpoint wants to be sent to."""
+class DeliverySettings:
+    """The settings of an endpoint that say whether and how fast to send."""
 
     active: bool
     ordered: bool
@@ -42,25 +42,25 @@ class Terms:
     version: int
 
 
-def lock_standings(
+def lock_health(
     state: State, connection: sa.Connection, endpoint_ids: Sequence[str]
-) -> dict[str, Standing]:
-    """Lock the health rows that nobody else holds, and read them."""
-    rows = connection.execute(_standings(state), {"endpoint_ids": endpoint_ids})
+) -> dict[str, HealthSnapshot]:
+    """Lock the health rows that no other worker holds, and read them."""
+    rows = connection.execute(_health(state), {"endpoint_ids": endpoint_ids})
     return {
-        row.endpoint_id: Standing(
+        row.endpoint_id: HealthSnapshot(
             row.hold_until, row.probe_interval is not None, row.look_at, row.slow
         )
         for row in rows
     }
 
 
-def read_terms(
+def read_settings(
     state: State, connection: sa.Connection, endpoint_ids: Iterable[str]
-) -> dict[str, Terms]:
-    rows = connection.execute(_terms(state), {"endpoint_ids": list(endpoint_ids)})
+) -> dict[str, DeliverySettings]:
+    rows = connection.execute(_settings(state), {"endpoint_ids": list(endpoint_ids)})
     return {
-        row.id: Terms(
+        row.id: DeliverySettings(
             active=row.state == EndpointState.ACTIVE,
             ordered=row.ordered,
             rate_limit=row.rate_limit,
@@ -85,7 +85,7 @@ _THESE: sa.BindParameter[Sequence[str]] = sa.bindparam("endpoint_ids", expanding
 
 
 @prepared
-def _standings(state: State) -> sa.Select[Any]:
+def _health(state: State) -> sa.Select[Any]:
     health = state.table("EndpointHealth").c
     return (
         sa.select(
@@ -102,7 +102,7 @@ def _standings(state: State) -> sa.Select[Any]:
 
 
 @prepared
-def _terms(state: State) -> sa.Select[Any]:
+def _settings(state: State) -> sa.Select[Any]:
     endpoint = state.table("Endpoint").c
     return sa.select(
         endpoint.id,

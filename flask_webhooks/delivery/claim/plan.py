@@ -1,0 +1,236 @@
+"""Decide what a claim takes. Pure: rows were locked and read before, and are written after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from ..outcome import Unsettled
+from .due_query import PickRequest
+from .rate_limit import Reservations
+from .snapshot import DeliverySettings, HealthSnapshot
+
+#: Seconds after which an endpoint whose limit lets nothing through is looked at again, for it may have
+#: been changed in the meantime.
+LONGEST_WAIT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many deliveries a drain can take."""
+
+    #: Requests that it may start now.
+    slots: int
+    #: Deliveries that may wait beside them, for the next slots that become free.
+    ahead: int = 0
+    #: The most that one claim is to bring; ``None`` is all that there is capacity for.
+    most: int | None = None
+
+    @property
+    def total(self) -> int:
+        """The most that a claim may bring."""
+        capacity = self.slots + self.ahead
+        return capacity if self.most is None else min(capacity, self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that a drain keeps, whatever is due."""
+
+    #: Requests that an endpoint may have in flight, over all workers.
+    per_endpoint: int
+    #: Slots that are left to endpoints with nothing in flight.
+    reserve: int
+    #: Slots that are left to endpoints that are not slow.
+    slow_reserve: int
+
+
+class Row(Protocol):
+    """A due delivery."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def endpoint_id(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The endpoints of a claim, whose health rows it has locked."""
+
+    #: Ids of those that may get something, in the order in which they are served.
+    endpoint_ids: Sequence[str]
+    health: Mapping[str, HealthSnapshot]
+    settings: Mapping[str, DeliverySettings]
+    #: Deliveries that are marked as being sent.
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    unsettled: Unsettled = field(default_factory=Unsettled)
+
+    def may_wait(self, endpoint_id: str, now: datetime) -> bool:
+        """Return whether deliveries of an endpoint may wait for a slot.
+
+        Only where each request is like the others, and soon over.
+        """
+        health, settings = self.health[endpoint_id], self.settings[endpoint_id]
+        usual = settings.active and not settings.ordered and settings.bucket is None
+        return usual and not health.failing and not health.slow and not health.held(now)
+
+
+@dataclass(frozen=True, slots=True)
+class PickPlan:
+    """The deliveries that a claim asks the database for."""
+
+    requests: Sequence[PickRequest]
+    #: By endpoint, the most that the limit in force lets it have; behind that there may be more.
+    limits: Mapping[str, int]
+    #: By endpoint, how many due deliveries are asked for.
+    wanted: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class ClaimPlan:
+    """The deliveries that a claim takes, and what it learned of the others."""
+
+    #: Delivery ids in order, each with its slot under a rate limit; ``None`` is at once.
+    chosen: dict[str, datetime | None] = field(default_factory=dict)
+    #: Those of them that wait for a slot of the drain.
+    ahead: set[str] = field(default_factory=set)
+    #: Endpoints with deferred deliveries, of which all that is due was taken.
+    exhausted: list[str] = field(default_factory=list)
+    #: Endpoints whose rate limit lets nothing through, and until when.
+    rate_limited: dict[str, datetime] = field(default_factory=dict)
+    #: Rate limits with what was reserved of them.
+    reservations: Reservations | None = None
+    #: Something was left for want of capacity.
+    full: bool = False
+    #: An endpoint gave as much as it may have in flight, or its share.
+    limited: bool = False
+    #: Another worker holds a rate limit that something waits for.
+    contended: bool = False
+
+
+def plan_picks(snapshot: Snapshot, capacity: Capacity, limits: Limits, now: datetime) -> PickPlan:
+    """Share the capacity among endpoints, within the limits of each."""
+    free: dict[str, int] = {}
+    for endpoint_id in snapshot.endpoint_ids:
+        # Ours that were answered are no requests in flight any more. Those of other workers may be.
+        answered = snapshot.unsettled.answered[endpoint_id]
+        in_flight = snapshot.in_flight.get(endpoint_id, 0) - answered
+        free[endpoint_id] = limits.per_endpoint - in_flight
+    # Those that have all they may leave their share to the others.
+    sharing = sum(slots > 0 for slots in free.values())
+    share = -(-capacity.total // max(sharing, 1))
+    requests: list[PickRequest] = []
+    wanted: dict[str, int] = {}
+    in_force: dict[str, int] = {}
+    for endpoint_id in snapshot.endpoint_ids:
+        health, settings = snapshot.health[endpoint_id], snapshot.settings[endpoint_id]
+        slots = in_force[endpoint_id] = min(free[endpoint_id], share)
+        if slots <= 0:
+            continue
+        due = slots
+        if not settings.active or health.held(now):
+            due = 0
+        elif health.failing or settings.ordered:
+            # One probe at a time, one delivery after another.
+            due = in_force[endpoint_id] = 0 if snapshot.in_flight.get(endpoint_id) else 1
+        if due > 0:
+            requests.append(PickRequest(endpoint_id, due, ordered=settings.ordered))
+            wanted[endpoint_id] = due
+        if due < slots:
+            requests.append(PickRequest(endpoint_id, slots - due, on_demand=True))
+    return PickPlan(requests, in_force, wanted)
+
+
+def plan_claim(
+    rows: Sequence[Row],
+    picks: PickPlan,
+    snapshot: Snapshot,
+    reservations: Reservations,
+    capacity: Capacity,
+    limits: Limits,
+    now: datetime,
+) -> ClaimPlan:
+    """Choose those of the due rows that there is a slot and a rate limit for, or that may wait for a slot.
+
+    :param rows: what the database gave for `picks`, the oldest first; a row may be there twice.
+    :param reservations: the rate limits that the claim has locked. They stay as they are.
+    """
+    plan = ClaimPlan(reservations=reservations.copy())
+    brought = Counter(row.endpoint_id for row in rows)
+    plan.limited = len(rows) > capacity.total or any(
+        brought[endpoint_id] >= limit for endpoint_id, limit in picks.limits.items()
+    )
+    plan.exhausted = [
+        endpoint_id
+        for endpoint_id, number in picks.wanted.items()
+        if brought[endpoint_id] < number and snapshot.health[endpoint_id].look_at is not None
+    ]
+    _choose(plan, _in_rounds(rows, snapshot.endpoint_ids), snapshot, capacity, limits, now)
+    plan.full |= len(plan.chosen) >= capacity.total
+    return plan
+
+
+def _choose(
+    plan: ClaimPlan,
+    rows: Sequence[Row],
+    snapshot: Snapshot,
+    capacity: Capacity,
+    limits: Limits,
+    now: datetime,
+) -> None:
+    assert plan.reservations is not None
+    busy = Counter(snapshot.in_flight)
+    slots, ahead = capacity.slots, capacity.ahead
+    for row in rows:
+        endpoint_id = row.endpoint_id
+        if (slots <= 0 and ahead <= 0) or len(plan.chosen) >= capacity.total:
+            plan.full = True
+            break
+        reserve = limits.reserve if busy[endpoint_id] else 0
+        if snapshot.health[endpoint_id].slow:
+            reserve = limits.slow_reserve
+        wait = slots <= reserve
+        if wait and (ahead <= 0 or not snapshot.may_wait(endpoint_id, now)):
+            plan.limited = plan.full = True
+            continue
+        bucket = snapshot.settings[endpoint_id].bucket
+        not_before: datetime | None = None
+        if bucket is not None:
+            slot = plan.reservations.reserve(bucket)
+            if slot is None:
+                _pass_over(plan, endpoint_id, bucket, now)
+                continue
+            not_before = plan.reservations.binding(bucket, slot)
+        plan.chosen[row.id] = not_before
+        busy[endpoint_id] += 1
+        if wait:
+            plan.ahead.add(row.id)
+            ahead -= 1
+        else:
+            slots -= 1
+
+
+def _pass_over(plan: ClaimPlan, endpoint_id: str, bucket: str, now: datetime) -> None:
+    """Leave an endpoint alone until its rate limit lets something through."""
+    assert plan.reservations is not None
+    opens = plan.reservations.opens_at(bucket)
+    if opens is None:
+        plan.contended = True
+    else:
+        plan.rate_limited[endpoint_id] = min(opens, now + timedelta(seconds=LONGEST_WAIT))
+
+
+def _in_rounds(rows: Sequence[Row], endpoint_ids: Sequence[str]) -> list[Row]:
+    """The first row of each endpoint, then the second ones, and so on."""
+    positions = {endpoint_id: position for position, endpoint_id in enumerate(endpoint_ids)}
+    seen: Counter[str] = Counter()
+    order: dict[str, tuple[int, int]] = {}
+    distinct = {row.id: row for row in rows}
+    for row in distinct.values():
+        order[row.id] = (seen[row.endpoint_id], positions[row.endpoint_id])
+        seen[row.endpoint_id] += 1
+    return sorted(distinct.values(), key=lambda row: order[row.id])
