@@ -154,6 +154,9 @@ class Endpoint(Row):
     state: Mapped[str] = mapped_column(String(16), default=EndpointState.ACTIVE)
     #: Why it is paused or disabled, for people, and who did it.
     state_reason: Mapped[str | None] = mapped_column(String(500))
+    #: A worker's reason as a code of `state_reasons`, and what stands in its sentence.
+    state_reason_code: Mapped[str | None] = mapped_column(String(32))
+    state_reason_params: Mapped[dict[str, str] | None] = mapped_column(JsonText)
     state_actor: Mapped[str | None] = mapped_column(_ACTOR)
     state_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     #: Digest of tenant and the key that the request for it carried, and of what that asked for.

@@ -349,6 +349,8 @@ def populate(
             state="disabled",
             state_actor="Flask-Webhooks",
             state_reason="It failed for more than 5 days.",
+            state_reason_code="failed_for_days",
+            state_reason_params={"days": "5"},
         )
         update(
             app,

@@ -32,6 +32,8 @@ from .upgrading import emit_as_before, make_old_tables, recorded, replay
 #: What the first 0.1.0 did not have.
 NEW = [
     "Created the table webhooks_metric.",
+    "Added the column state_reason_code to webhooks_endpoint.",
+    "Added the column state_reason_params to webhooks_endpoint.",
     "Added the column hops to webhooks_event.",
     "Added the column error_code to webhooks_attempt.",
     "Added the column error_params to webhooks_attempt.",
@@ -245,7 +247,7 @@ def test_two_upgrades_at_once_do_no_harm(old: Flask) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(lines)) == 6
+    assert len(set(lines)) == len(NEW) + 1
     assert upgraded(old) == [UP_TO_DATE]
 
 
@@ -392,9 +394,9 @@ def test_a_long_transaction_ends_the_upgrade_and_stops_no_emit(on_postgresql: Fl
     with long_transaction(on_postgresql), emitting(on_postgresql):
         result = upgrade(on_postgresql, "--wait", "2")
     # What was done before stays.
-    assert (result.exit_code, result.stdout.splitlines()) == (1, NEW[:1])
+    assert (result.exit_code, result.stdout.splitlines()) == (1, NEW[:3])
     assert "webhooks_event was in use for 2 s" in result.stderr
-    assert upgraded(on_postgresql) == NEW[1:]
+    assert upgraded(on_postgresql) == NEW[3:]
 
 
 def test_the_upgrade_waits_for_a_long_transaction(on_postgresql: Flask) -> None:

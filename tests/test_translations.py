@@ -30,7 +30,8 @@ from flask_webhooks.errors import (
 from flask_webhooks.texts import Text, word
 from flask_webhooks.wakeup.redis_trouble import Kind
 
-from .delivering import attempts, drain, emit, webhooks_of
+from .chat_servers import FakeSlack, Reply
+from .delivering import attempts, drain, emit, endpoint, webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, close, update
 from .pages import Browser, World, make_app, populate
 from .receiver import Receiver
@@ -251,19 +252,55 @@ def test_what_went_wrong_with_a_request_is_in_the_language_of_the_person(
     }
 
 
+def test_why_an_endpoint_was_disabled_is_whole_in_the_language_of_the_person(app: Flask) -> None:
+    with FakeSlack() as service:
+        service.first = [Reply(404, "channel_not_found", "text/plain")]
+        endpoint_id = add_endpoint(app, service.url(), format="slack").id
+        with app.app_context():
+            emit(app)
+        drain(app)
+    reason = "The receiver refuses for good. The receiver answered 404: channel_not_found"
+    assert endpoint(app, endpoint_id).state_reason == reason
+    german, english = Browser(app, headers={"Accept-Language": "de"}), Browser(app)
+    # What the chat says stays as it says it.
+    whole = (
+        "Der Empfänger lehnt endgültig ab. Der Empfänger hat mit 404 geantwortet: channel_not_found"
+    )
+    for page in (f"/endpoints/{endpoint_id}", "/activity"):
+        assert reason in english.get(page).text
+        assert whole in german.get(page).text
+    assert "Der Empfänger lehnt endgültig ab." in german.get("/").text
+    # A version without codes changes the sentence alone.
+    update(app, "Endpoint", endpoint_id, state_reason="moving")
+    assert "moving" in german.get(f"/endpoints/{endpoint_id}").text
+
+
 def test_what_workers_wrote_into_the_trail_is_in_the_language_of_the_person(app: Flask) -> None:
     with app.test_request_context(headers={"Accept-Language": "de"}):
-        gone = {"state": ["active", "disabled"], "reason": "The receiver answered 410 Gone."}
+        gone = {
+            "state": ["active", "disabled"],
+            "reason": "The receiver answered 410 Gone.",
+            "reason_code": "gone",
+            "reason_params": None,
+        }
         assert wording.changes(gone | {"held": 1234}) == [
             ("Zustand", "Aktiv", "Abgeschaltet"),
             ("Grund", "", "Der Empfänger hat mit 410 Gone geantwortet."),
             ("Was zurückgehalten war", "", "1.234"),
         ]
-        failed = wording.changes({"reason": "It failed for more than 5 days.", "held": "discard"})
-        assert [after for _name, _before, after in failed] == [
+        failed = {
+            "reason": "It failed for more than 5 days.",
+            "reason_code": "failed_for_days",
+            "reason_params": {"days": "5"},
+            "held": "discard",
+        }
+        assert [after for _name, _before, after in wording.changes(failed)] == [
             "Er schlug mehr als 5 Tage lang fehl.",
             "Verwerfen",
         ]
+        # A version without codes has changed the sentence alone.
+        changed = wording.changes(failed | {"reason": "moving"})
+        assert [after for _name, _before, after in changed] == ["moving", "Verwerfen"]
 
 
 def test_an_attempt_without_bodies_is_told_in_the_language_of_the_person(app: Flask) -> None:

@@ -64,6 +64,7 @@ RAISING = [
     "formats/**/*.py",
     "queries/*.py",
     "security/*.py",
+    "state_reasons.py",
     "wakeup/*.py",
 ]
 

@@ -125,6 +125,7 @@ def _release(session: Session, state: State, endpoint_id: str, choice: str) -> i
 def _switch(endpoint: Endpoint, to: EndpointState, actor: str, reason: str) -> None:
     endpoint.state = to
     endpoint.state_reason = reason or None
+    endpoint.state_reason_code = endpoint.state_reason_params = None
     endpoint.state_actor = actor
     endpoint.state_since = utc_now()
     endpoint.updated_at = utc_now()

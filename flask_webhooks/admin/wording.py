@@ -5,7 +5,6 @@ Every status is a word *and* an icon; `tone` only chooses the colour.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from ..models import Delivery, Endpoint, EndpointHealth, Trigger
 from ..queries import explanations
 from ..queries.explanations import held_back as held_back
 from ..queries.explanations import limited as limited
+from ..state_reasons import stored_reason
 from ..texts import Text
 from .display import count
 from .i18n import gettext as _
@@ -102,17 +102,15 @@ def outcome_status(outcome: str) -> Status:
             return Status(other, "off", "dot")
 
 
-def state_reason(reason: str) -> str:
+def state_reason(endpoint: Endpoint) -> str:
     """Why an endpoint is not active: in our worker's words, which are translated, or in a person's."""
-    days = re.fullmatch(r"It failed for more than (\S+) days\.", reason)
-    if days is not None:
-        return _("It failed for more than %(days)s days.", days=days[1])
-    if reason == "The receiver answered 410 Gone.":
-        return _("The receiver answered 410 Gone.")
-    if reason.startswith("The receiver refuses for good. "):
-        error = reason.removeprefix("The receiver refuses for good. ")
-        return _("The receiver refuses for good.") + " " + error
-    return reason
+    code, params = endpoint.state_reason_code, endpoint.state_reason_params
+    return _state_reason(code, params, endpoint.state_reason or "")
+
+
+def _state_reason(code: Any, params: Any, sentence: str) -> str:
+    reason = stored_reason(code, params, sentence)
+    return translated(reason) if isinstance(reason, Text) else reason
 
 
 def error_text(error: str) -> str:
@@ -222,7 +220,11 @@ def changes(recorded: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     :param recorded: of an `Activity`: ``{"name": ["old", "new"]}``, and single values.
     """
     found = []
-    for name, change in recorded.items():
+    shown = dict(recorded)
+    code, params = shown.pop("reason_code", None), shown.pop("reason_params", None)
+    if "reason" in shown:
+        shown["reason"] = _state_reason(code, params, shown["reason"])
+    for name, change in shown.items():
         pair = isinstance(change, list) and len(change) == 2
         was, now = change if pair else (None, change)
         if name == "events":
@@ -241,8 +243,6 @@ def _changed(name: str, value: Any) -> str:
     match name, value:
         case "state", str():
             return endpoint_status(value).word
-        case "reason", str():
-            return state_reason(value)
         case "held", str():
             words = {
                 "send": _("Send them now"),

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ... import state_reasons
 from ...app_state import State
 from ...db.locks import ids_parameter, take_write_lock
 from ...models import DeliveryState, EndpointState
@@ -32,10 +33,6 @@ from .metrics import count_sent
 from .retry import PAUSE, next_attempt
 from .statistics import count_attempts
 
-#: What stands before the error in the reason of an endpoint whose receiver takes nothing any more.
-FOR_GOOD = "The receiver refuses for good."
-#: Characters of a reason.
-MAX_REASON = 500
 #: A healthy endpoint's last success is written at most this often, in seconds.
 SUCCESS_STEP = 1.0
 
@@ -277,13 +274,8 @@ class Settler:
         self, connection: sa.Connection, endpoint_id: str, judgement: Judgement, now: datetime
     ) -> None:
         """Disable an endpoint, hold what waits for it, and write down in the audit trail who did that and why."""
-        days = self.state.settings.disable_after / 86_400
-        why = f"It failed for more than {days:g} days."
-        for item, _, reason in judgement.attempts:
-            if reason == Reason.GONE and item.claimed.endpoint_id == endpoint_id:
-                why = "The receiver answered 410 Gone."
-                if item.refusal.permanent:
-                    why = f"{FOR_GOOD} {item.error}"[:MAX_REASON]
+        code, params = _why_disabled(endpoint_id, judgement, self.state.settings.disable_after)
+        why = state_reasons.reason_text(code, params)[: state_reasons.MAX_LENGTH]
         table = self.state.table("Endpoint")
         connection.execute(
             sa.update(table)
@@ -291,6 +283,8 @@ class Settler:
             .values(
                 state=EndpointState.DISABLED,
                 state_reason=why,
+                state_reason_code=code,
+                state_reason_params=params,
                 state_actor=trail.ACTOR,
                 state_since=now,
                 version=table.c.version + 1,
@@ -303,6 +297,8 @@ class Settler:
             "state": [EndpointState.ACTIVE, EndpointState.DISABLED],
             "held": held,
             "reason": why,
+            "reason_code": code,
+            "reason_params": params,
         }
         trail.record(
             self.state,
@@ -312,6 +308,21 @@ class Settler:
             endpoint_id=endpoint_id,
             changes=changes,
         )
+
+
+def _why_disabled(
+    endpoint_id: str, judgement: Judgement, disable_after: float
+) -> tuple[str, dict[str, str] | None]:
+    """Return a code of `state_reasons` and its parameters.
+
+    :param disable_after: seconds of failures.
+    """
+    for item, _, reason in reversed(judgement.attempts):
+        if reason == Reason.GONE and item.claimed.endpoint_id == endpoint_id:
+            if item.refusal.permanent and item.error is not None:
+                return state_reasons.REFUSED_FOR_GOOD, state_reasons.refused_for_good(item.error)
+            return state_reasons.GONE, None
+    return state_reasons.FAILED_FOR_DAYS, {"days": f"{disable_after / 86_400:g}"}
 
 
 def _with_holds(
