@@ -54,6 +54,7 @@ KINDS = {
     "max_endpoints": "whole number, 1 to 1,000,000, or `None`",
     "max_sends_per_hour": "whole number, 1 to 1,000,000, or `None`",
     "max_send_bytes_per_day": "whole number, 1,024 to 1,000,000,000, or `None`",
+    "max_bulk_sends_per_day": "whole number, 1 to 1,000,000,000, or `None`",
 }
 
 

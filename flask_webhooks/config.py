@@ -75,6 +75,9 @@ class Settings:
     max_sends_per_hour: int | None = 120
     #: Data of events that these tests and resends may send, and so store, in a day. ``None``: no limit.
     max_send_bytes_per_day: int | None = 10 * 1024 * 1024
+    #: Deliveries that the bulk tasks of one tenant send again in a day; then it may begin another one only later.
+    #: ``None``: no limit.
+    max_bulk_sends_per_day: int | None = 100_000
     #: Format of a new endpoint whose URL does not tell.
     default_format: str = "standard"
     #: Keep events that no endpoint subscribes to, for the record.
@@ -425,6 +428,7 @@ _NULLABLE = {
     "validate_data",
     "max_sends_per_hour",
     "max_send_bytes_per_day",
+    "max_bulk_sends_per_day",
     "health_overdue",
 }
 
@@ -445,6 +449,7 @@ _CHECKS: dict[str, Check] = {
     "max_endpoints": _nullable(_whole(1, 1_000_000)),
     "max_sends_per_hour": _nullable(_whole(1, 1_000_000)),
     "max_send_bytes_per_day": _nullable(_whole(1024, 1_000_000_000)),
+    "max_bulk_sends_per_day": _nullable(_whole(1, 1_000_000_000)),
     "default_format": _format,
     "keep_unmatched": _boolean,
     "validate_data": _nullable(_validation),

@@ -72,6 +72,7 @@ NULLABLE = {
     "max_endpoints",
     "max_sends_per_hour",
     "max_send_bytes_per_day",
+    "max_bulk_sends_per_day",
     "validate_data",
     "health_overdue",
 }

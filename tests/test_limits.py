@@ -16,6 +16,7 @@ from flask_webhooks import ALL_TENANTS, actions, ids
 from flask_webhooks.access import Access, system_access
 from flask_webhooks.app_state import state_of
 from flask_webhooks.audit import MAX_MEMBERS, MAX_TEXT, bounded
+from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.delivery.retention import Pruning
 from flask_webhooks.errors import SendLimitReached
 
@@ -110,6 +111,51 @@ def test_data_of_tests_and_resends_is_limited_in_a_day(limited: Flask) -> None:
     actions.send_test(access, endpoint_id)
     age(limited, timedelta(hours=22))
     actions.send_test(access, endpoint_id, "license.created", large)
+
+
+def test_an_event_of_the_past_is_a_send_like_any_other(limited: Flask) -> None:
+    """Deleting the webhook and adding it again would else send every event without end."""
+    access = of_tenant(limited)
+    first = add(limited)
+    [event_id] = emit(limited, tenant=TENANT, data={"padding": "x" * 6_000})
+    for _ in range(3):
+        actions.delete_endpoint(access, first)
+        first = add(limited)
+        actions.subscribe_and_replay(access, first, event_id)
+    again = add(limited)
+    with pytest.raises(SendLimitReached, match="in an hour"):
+        actions.subscribe_and_replay(access, again, event_id)
+    age(limited, timedelta(hours=2))
+    with pytest.raises(SendLimitReached, match="19 KB"):
+        actions.subscribe_and_replay(access, again, event_id)
+
+
+def test_what_bulk_tasks_send_again_is_limited_in_a_day(database_url: str, redis_url: str) -> None:
+    app = make_app(database_url, redis_url, WEBHOOKS_MAX_BULK_SENDS_PER_DAY=5)
+    with app.app_context():
+        access, endpoint_id = of_tenant(app), add(app)
+        emit(app, 3, tenant=TENANT)
+        since = datetime.now(UTC) - timedelta(days=2)
+        for _ in range(2):
+            actions.start_task(access, "resend", endpoint_id, since=since)
+            assert run_next(state_of(app), lambda: False)
+        with pytest.raises(SendLimitReached, match=r"sent 6 .* may send 5\. .* 1440 min") as caught:
+            actions.start_task(access, "resend", endpoint_id, since=since)
+        assert caught.value.limit == 5
+        # What sends nothing may go on, and so may those who see every tenant.
+        actions.start_task(access, "cancel", endpoint_id)
+        operator = replace(access, tenant=ALL_TENANTS)
+        actions.start_task(operator, "resend", endpoint_id, since=since)
+    close(app)
+
+
+def test_a_task_that_sends_nothing_is_no_send(limited: Flask) -> None:
+    access, endpoint_id = of_tenant(limited), add(limited)
+    for _ in range(3):
+        actions.stop_task(access, actions.start_task(access, "cancel", endpoint_id).id)
+    for _ in range(3):
+        actions.send_test(access, endpoint_id)
+    actions.start_task(access, "cancel", endpoint_id)
 
 
 def test_limit_holds_for_requests_at_the_same_time(limited: Flask) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,10 +50,11 @@ def test_event_page_offers_to_subscribe_and_send(
     assert "The event is queued for the webhook." in page.text
     [mine] = [row for row in deliveries(app) if row.endpoint_id == endpoint_id]
     assert (mine.event_id, mine.tenant, mine.trigger) == (event_id, "app_1", "replay")
+    size = len(json.dumps(events(app)[0].data, separators=(",", ":")))
     told = [(row.action, row.changes, row.delivery_id) for row in activity(app)[-2:]]
     assert told == [
         ("endpoint.updated", {"events": [["user.*"], ["user.*", "license.created"]]}, None),
-        ("event.replayed", {"event_type": "license.created"}, mine.id),
+        ("event.replayed", {"event_type": "license.created", "bytes": size}, mine.id),
     ]
     drain(app)
     assert [request.headers["webhook-id"] for request in receiver.requests] == [event_id]

@@ -56,7 +56,7 @@ def start_task(
     )
     with access.write(alone=f"task {wish.kind} {endpoint_id} {wish.tenant}") as session:
         _check_alone(session, access, wish)
-        limits.check_sends(session, access, wish.tenant)
+        limits.check_task(session, access, wish.tenant, wish.kind)
         forget_old(session.connection(), access.state)
         session.add(task)
         session.flush()

@@ -101,7 +101,7 @@ def resend(access: Access, delivery_id: str) -> Delivery:
     # A test stays one: it must neither be retried nor count against the endpoint.
     trigger = Trigger.TEST if delivery.trigger == Trigger.TEST else Trigger.MANUAL
     with access.write(alone=limits.lock_name(access, endpoint.tenant)) as session:
-        size = _data_size(session, access.state, delivery.event_id)
+        size = limits.data_size(session, access.state, delivery.event_id)
         limits.check_sends(session, access, endpoint.tenant, size)
         endpoint = locked(session, access, endpoint.id)
         reopened = _move(
@@ -160,13 +160,6 @@ def cancel(access: Access, delivery_id: str) -> Delivery:
             )
         record(session, access, "delivery.cancelled", endpoint, delivery_id=delivery_id)
     return delivery
-
-
-def _data_size(session: Session, state: State, event_id: str) -> int:
-    """How much data an event has, about, in bytes."""
-    event = state.table("Event").c
-    data = sa.type_coerce(event.data, sa.Text())
-    return session.scalar(sa.select(sa.func.length(data)).where(event.id == event_id)) or 0
 
 
 def _being_sent() -> InvalidTransition:

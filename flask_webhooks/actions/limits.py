@@ -1,7 +1,7 @@
 """How much one tenant may have sent on demand: tests and resends, each of which reaches a third party at once.
 
-They are counted in the audit log, which has a row for each, so that the limits hold over all processes. People who
-see every tenant are not limited.
+They are counted in the audit log, which has a row for each, and bulk tasks by what they have done, so that the limits
+hold over all processes. People who see every tenant are not limited.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access
-from ..app_state import AllTenants
+from ..app_state import AllTenants, State
 from ..errors import SendLimitReached
+from ..models import UNFINISHED, TaskKind
 
 #: What is counted, by its name in the audit log.
-COUNTED = ("endpoint.tested", "delivery.resent", "task.started")
+COUNTED = ("endpoint.tested", "delivery.resent", "event.replayed", "task.started")
+#: Tasks that send what was sent before, or that the endpoint was never owed. Others only end or release what is owed.
+SENDING = (TaskKind.RECOVER, TaskKind.REPLAY, TaskKind.RESEND)
 #: The member of its `changes` that says how much data was sent.
 BYTES = "bytes"
 
@@ -78,6 +81,43 @@ def check_sends(session: Session, access: Access, tenant: str | None, size: int 
         )
 
 
+def check_task(session: Session, access: Access, tenant: str | None, kind: TaskKind) -> None:
+    """Refuse a task that would send too much, within the transaction that starts it.
+
+    A task may go beyond the limit of a day, since it may be the only way to send what was missed; then the next one
+    waits.
+
+    :raises SendLimitReached: says when there is room again.
+    """
+    if kind not in SENDING:
+        return
+    check_sends(session, access, tenant)
+    most = access.state.settings.max_bulk_sends_per_day
+    if not _is_limited(access, tenant) or most is None:
+        return
+    now = datetime.now(UTC)
+    tasks = _tasks_since(session, access, tenant, now - DAY)
+    done = sum(item.size for item in tasks)
+    if done >= most:
+        wait = _until_room(tasks, most - 1, now)
+        raise SendLimitReached(
+            "Bulk tasks have sent %(done)s deliveries again in a day, and may send %(most)s. Start another one in "
+            "%(minutes)s min.",
+            done=done,
+            most=most,
+            minutes=_minutes(wait),
+            limit=most,
+            retry_after=_seconds(wait),
+        )
+
+
+def data_size(session: Session, state: State, event_id: str) -> int:
+    """How much data an event has, about, in bytes."""
+    event = state.table("Event").c
+    data = sa.type_coerce(event.data, sa.Text())
+    return session.scalar(sa.select(sa.func.length(data)).where(event.id == event_id)) or 0
+
+
 def _is_limited(access: Access, tenant: str | None) -> bool:
     return tenant is not None and not isinstance(access.tenant, AllTenants)
 
@@ -96,7 +136,31 @@ def _sent_since(
         )
         .order_by(row.id)
     )
-    return [_Sent(at, (changes or {}).get(BYTES, 0)) for at, changes in found]
+    return [
+        _Sent(at, (changes or {}).get(BYTES, 0))
+        for at, changes in found
+        if (changes or {}).get("kind") in (None, *SENDING)
+    ]
+
+
+def _tasks_since(
+    session: Session, access: Access, tenant: str | None, since: datetime
+) -> list[_Sent]:
+    """What sending tasks have done, or are going to do, the oldest first."""
+    row = access.state.table("Task").c
+    found = session.execute(
+        sa.select(row.created_at, row.state, row.done, row.total)
+        .where(
+            row.tenant == tenant,
+            row.id >= ids.lowest_id("task", since),
+            row.kind.in_([str(kind) for kind in SENDING]),
+        )
+        .order_by(row.id)
+    )
+    return [
+        _Sent(at, max(done, total or 0) if state in UNFINISHED else done)
+        for at, state, done, total in found
+    ]
 
 
 def _until_room(sent: Sequence[_Sent], room: int, now: datetime) -> timedelta:

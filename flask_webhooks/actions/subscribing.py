@@ -10,6 +10,7 @@ from ..columns import utc_now
 from ..errors import InvalidTransition, NotFound
 from ..models import Delivery, Trigger
 from ..outbox.store import insert_deliveries
+from . import limits
 from .audit_log import locked, record
 
 
@@ -19,6 +20,7 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
     The delivery waits for a paused endpoint, as those of new events do.
 
     :raises InvalidTransition: the endpoint has the event already, or cannot be subscribed to it.
+    :raises SendLimitReached: the tenant has had as much sent as it may.
     :raises NotFound: there is no such endpoint or event in scope.
     :raises Forbidden: not allowed to ``manage`` the endpoint and to ``send``.
     """
@@ -27,7 +29,7 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
     access.require("send", target)
     state = access.state
     events, deliveries = state.models.Event, state.models.Delivery
-    with access.write() as session:
+    with access.write(alone=limits.lock_name(access, target.tenant)) as session:
         endpoint = locked(session, access, endpoint_id)
         event = None
         if is_id(event_id):
@@ -45,6 +47,8 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             .limit(1)
         ):
             raise InvalidTransition("The webhook has this event already: resend its delivery.")
+        size = limits.data_size(session, state, event.id)
+        limits.check_sends(session, access, endpoint.tenant, size)
         if not matches(endpoint.events, event.type):
             before = list(endpoint.events or ())
             endpoint.events = [*before, event.type]
@@ -73,7 +77,7 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             "event.replayed",
             endpoint,
             delivery_id=delivery_id,
-            changes={"event_type": event.type},
+            changes={"event_type": event.type, limits.BYTES: size},
         )
         delivery = session.get_one(deliveries, delivery_id)
     state.notifier.notify()
