@@ -20,6 +20,7 @@ import trustme
 from flask_webhooks.delivery.http import certificates, resolver
 from flask_webhooks.delivery.http.certificates import certificate_options
 from flask_webhooks.delivery.http.client import Client
+from flask_webhooks.delivery.http.errors import diagnose
 from flask_webhooks.delivery.http.exchange import Exchange, Request
 from flask_webhooks.delivery.http.transfer import MAX_INTERIM_RESPONSES
 from flask_webhooks.security.addresses import NetworkPolicy
@@ -225,6 +226,43 @@ def test_endless_head_ends(client: Client, begin: bytes, go_on: bytes, too_much:
     assert exchange.too_much == too_much or "5000 is max" in exchange.error_text
     assert exchange.duration_ms < 4000
     assert MAX_INTERIM_RESPONSES < 200
+
+
+CHUNK = b"00000001;" + b"e" * 60_000 + b"\r\nx\r\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say what has come")
+@pytest.mark.parametrize(
+    ("begin", "go_on"), [(CHUNKED[:-3] + b"1;", b"e" * 60_000), (CHUNKED[:-3], CHUNK)]
+)
+@pytest.mark.parametrize("kept", [False, True])
+def test_extensions_of_chunks_without_end_are_not_read_until_the_deadline(
+    client: Client, begin: bytes, go_on: bytes, kept: bool
+) -> None:
+    def script(number: int) -> Iterator[bytes | float]:
+        if kept and number == 1:
+            yield OK
+            return
+        yield begin
+        while True:
+            yield go_on
+
+    with RawServer(script) as server:
+        if kept:
+            assert post(client, server.url()).status == 200
+        exchange = post(client, server.url(), timeout=10.0)
+    assert (exchange.status, exchange.too_much, exchange.reused) == (200, "framing", kept)
+    assert exchange.duration_ms < 3000
+    failure = diagnose(exchange, host="127.0.0.1")
+    assert failure is not None
+    assert "extensions" in str(failure.error)
+
+
+def test_body_in_chunks_of_one_byte_is_taken_however_slowly_it_comes(client: Client) -> None:
+    pieces: list[bytes | float] = [b"1;a=b\r\nx\r\n" * 500, 0.1] * 20
+    with RawServer(lambda _: [CHUNKED[:-3], *pieces, b"0\r\n\r\n"]) as server:
+        exchange = post(client, server.url())
+    assert (exchange.status, exchange.error, exchange.body) == (200, 0, b"x" * 10_000)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from .transfer import Transfer
 KEEP_CONNECTIONS: Final = 1000
 #: Seconds between two calls of `run` from which on the time between is no receiver's: deadlines move by it.
 STALL: Final = 0.5
+#: Seconds between two looks at how much has come.
+LOOK: Final = 0.25
 
 
 class Client:
@@ -52,7 +54,7 @@ class Client:
         self._new: list[Exchange] = []
         #: No deadline is earlier than this.
         self._check_at = float("inf")
-        self._ran_at = time.monotonic()
+        self._ran_at = self._looked_at = time.monotonic()
         self._selector = selectors.DefaultSelector()
         self._curl_due = float("inf")
         self._multi = pycurl.CurlMulti()
@@ -133,6 +135,9 @@ class Client:
         self._take_lookups()
         if self._check_at <= now:
             self._end_overdue(now)
+        if now - self._looked_at > LOOK:
+            self._looked_at = now
+            self._end_endless()
         if self._unexplained:
             self._explain()
         return found
@@ -300,6 +305,13 @@ class Client:
             if not transfers:
                 del self._resolving[lookup]
         self._check_at = self._first_deadline()
+
+    def _end_endless(self) -> None:
+        for transfer in list(self._running.values()):
+            if transfer.receives_too_much():
+                exchange = self._break_off(transfer)
+                exchange.too_much = "framing"
+                self._ended.append(exchange)
 
     def _begin_time(self, now: float) -> None:
         for exchange in self._new:

@@ -125,6 +125,7 @@ def _by_number(exchange: Exchange, host: str) -> Failure | None:
 _TOO_MUCH: Final = {
     "head": "its head is too long",
     "interim": "too many interim responses",
+    "framing": "the chunks of its body have too long extensions",
 }
 
 

@@ -62,7 +62,7 @@ class Exchange:
     connected: bool = False
     #: Why this machine could not open a socket.
     own_error: OSError | None = None
-    #: What the receiver sent too much of: ``head`` or ``interim``.
+    #: What the receiver sent too much of: ``head``, ``interim``, or ``framing`` of the body.
     too_much: str | None = None
     #: The connection was one of an earlier request.
     reused: bool = False

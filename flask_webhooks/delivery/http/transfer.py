@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,14 +19,17 @@ from .exchange import Exchange, Request
 #: Bytes of all heads of an answer together: interim responses, the head itself, and trailers. libcurl takes 5,000
 #: lines at most, and 100 KB in a line.
 MAX_HEAD_BYTES: Final = 256 * 1024
+#: Bytes on the wire for each byte of a body that is kept: each may come in a chunk and a TLS record of its own.
+WIRE_BYTES: Final = 32
 #: Interim responses (RFC 9110, 15.2) before an answer.
 MAX_INTERIM_RESPONSES: Final = 16
 #: Addresses of a name that are tried; a hostile DNS server can answer with thousands.
 MAX_ADDRESSES: Final = 16
 #: Seconds without a request after which a kept connection is not used again.
 KEEP_IDLE: Final = 90
-#: The state of a connection in Linux's ``tcp_info``.
+#: The state of a connection in Linux's ``tcp_info``, and where that has ``tcpi_bytes_received``.
 _SYN_SENT: Final = 2
+_BYTES_RECEIVED: Final = struct.Struct("@128xQ")
 #: What libcurl adds to a request. With ``Expect`` it would wait for a 100 before it sends a long body.
 _UNWANTED_HEADERS: Final = ("accept", "content-type", "expect", "user-agent")
 
@@ -117,6 +121,8 @@ class Transfer:
         #: Lines of the head that is read now.
         self._head: list[bytes] = []
         self._complete = False
+        #: What the connection had received when this was first asked for, after the head.
+        self._received_at_first: int | None = None
         self._body = bytearray()
         option = self.handle.setopt
         option(pycurl.URL, request.url)
@@ -144,6 +150,22 @@ class Transfer:
         self._moved_before |= self.moved
         self.moved = False
         self.handle.setopt(pycurl.FRESH_CONNECT, 1)
+
+    def receives_too_much(self) -> bool:
+        """Return whether more has come after the head than a body may take on the wire.
+
+        libcurl skips the extensions of chunks, which may have no end, and tells nothing of them. This asks the
+        system, so it is for now and then.
+        """
+        if not self._complete:
+            return False
+        received = _bytes_received(self.handle.getinfo(pycurl.ACTIVESOCKET))
+        if received is None:
+            return False
+        if self._received_at_first is None:
+            self._received_at_first = received
+        most = MAX_HEAD_BYTES + WIRE_BYTES * self._max_body
+        return received - self._received_at_first > most
 
     def end(self, error: int, text: str) -> Exchange:
         """Read from the handle how it went."""
@@ -320,6 +342,16 @@ def _is_connecting(opened: socket.socket) -> bool:
     if not hasattr(socket, "TCP_INFO"):  # not Linux
         return False
     return opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _SYN_SENT
+
+
+def _bytes_received(descriptor: int) -> int | None:
+    """What a connection has received since it stands; ``None`` where the system does not say."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
+            known = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
+        return int(_BYTES_RECEIVED.unpack(known)[0])
+    except (AttributeError, OSError, struct.error):  # not Linux, or closed meanwhile
+        return None
 
 
 def _with_port(host: str, port: int) -> str:
