@@ -31,6 +31,9 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
         URLS["discord"] + "?wait=true&amp;thread_id=5",
         URLS["teams"].replace("&sig", "&amp;sig"),
         "https://example.com/in?a=1&amp;b=2",
+        "https://example.com/in?a=1&AMP;b=2",
+        "https://example.com/in?a=1&#38;b=2",
+        "https://example.com/in?a=1&#x26;b=2",
     ],
 )
 def test_ampersand_out_of_html_is_named(app: Flask, url: str) -> None:

@@ -23,6 +23,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!\d+(?:[/?#]|$))(//)?")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?P<port>:.*)?")
+#: An ampersand in a query as HTML has it, by name or by number.
+_HTML_AMPERSAND = re.compile(r"\?.*&(?:amp|#38|#x26);", re.IGNORECASE)
 #: What RFC 3986 does not allow in a path or a query, but for the brackets that many queries have.
 _NOT_IN_URL = re.compile(r'%(?![0-9A-Fa-f]{2})|[^!-~]|["<>^`{|}]')
 
@@ -51,13 +53,13 @@ def check_url(
     end = re.search(r"[/?#]", rest)
     authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     host, port = _split_authority(authority)
+    if _HTML_AMPERSAND.search(tail):
+        raise InvalidURL("Write & instead of &amp; in the URL: it was copied out of HTML.")
     if "#" in tail:
         raise InvalidURL(
             "Leave out the # and what follows: it is never sent. "
             "Write %23 if it belongs to the path or the query."
         )
-    if "&amp;" in tail.partition("?")[2]:
-        raise InvalidURL("Write & instead of &amp; in the URL: it was copied out of HTML.")
     host = _check_host(host, policy)
     usual_port = {"http": 80, "https": 443}[scheme]
     _check_port(port or usual_port, policy)
