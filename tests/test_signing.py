@@ -121,6 +121,7 @@ ODD_SECRET = "whsec_" + base64.b64encode(ODD_KEY).decode()
         f"{ODD_SECRET[:30]}\n  {ODD_SECRET[30:]}",
         f'"{ODD_SECRET}"',
         f"'v1,{ODD_SECRET}'",
+        f"\N{ZERO WIDTH NO-BREAK SPACE}{ODD_SECRET[:9]}\N{SOFT HYPHEN}{ODD_SECRET[9:]}\N{ZERO WIDTH SPACE}",
         f"\N{LEFT DOUBLE QUOTATION MARK}{ODD_SECRET}\N{RIGHT DOUBLE QUOTATION MARK}",
         "whsec_" + base64.urlsafe_b64encode(ODD_KEY).decode(),
         ODD_SECRET.rstrip("="),

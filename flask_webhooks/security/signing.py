@@ -11,6 +11,7 @@ import binascii
 import hmac
 import secrets
 import string
+import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,11 @@ def generate_private_key() -> str:
 def pasted(secret: str) -> str:
     """A secret of Standard Webhooks without what copying adds to it and what does not change its key.
 
-    That is white space anywhere, quotation marks around it, the ``v1,`` that some services put in front, and the
-    URL-safe alphabet of base 64.
+    That is white space and invisible characters anywhere, quotation marks around it, the ``v1,`` that some services
+    put in front, and the URL-safe alphabet of base 64.
     """
-    text = "".join(secret.split())
+    visible = (item for item in secret if unicodedata.category(item) != "Cf")
+    text = "".join("".join(visible).split())
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         text = text[1:-1]
     text = text.removeprefix("v1,").removeprefix("v1a,")
