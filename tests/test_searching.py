@@ -149,6 +149,10 @@ def test_a_statement_that_takes_too_long_is_given_up(hasty: Flask) -> None:
     with pytest.raises(WebhooksError, match=r"within 0\.2 seconds"), reading(state) as session:
         session.execute(sa.text(ENDLESS[name]))
     assert time.monotonic() - began < 5
+    if getattr(state.engine.dialect, "is_mariadb", False):
+        with pytest.raises(WebhooksError, match="within"), reading(state) as session:
+            session.execute(sa.text(f"WITH clock AS (SELECT 1) {ENDLESS[name]}"))
+        assert time.monotonic() - began < 10
     assert queries.list_deliveries(accessing(hasty)).items == []
 
 

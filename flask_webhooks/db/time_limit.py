@@ -76,7 +76,7 @@ def _mysql(connection: sa.Connection, seconds: float) -> Iterator[None]:
     ) -> tuple[str, Any]:
         if mariadb:
             statement = re.sub(
-                r"\A\s*(?=SELECT\b)",
+                r"\A\s*(?=(?:SELECT|WITH)\b)",
                 f"SET STATEMENT max_statement_time={seconds:.3f} FOR ",
                 statement,
             )
