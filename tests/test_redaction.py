@@ -20,6 +20,7 @@ from flask import Flask
 from flask_webhooks import actions, formats
 from flask_webhooks.access import system_access
 from flask_webhooks.app_state import state_of
+from flask_webhooks.delivery.http.exchange import Exchange, Request
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.formats.chat.base import ChatFormat
 from flask_webhooks.outbox.store import NewEvent
@@ -231,7 +232,23 @@ def test_representations_hold_neither_secrets_nor_data(app: Flask, receiver: Rec
     rendered = state_of(app).formats["standard"].render(event, target, now)
     answer = formats.Answer(200, {"x": BEARER}, BEARER.encode())
     draft = NewEvent("evt_1", "license.created", None, data, now)
-    for item in (created, event, target, target.redactor, rendered, answer, draft):
+    request = Request(target.url, [("Authorization", BEARER)], data.encode(), 1.0)
+    exchange = Exchange(request, headers=[("Location", target.url)])
+    move = formats.Move(target.url, {}, {})
+    for item in (
+        *(
+            created,
+            event,
+            target,
+            target.redactor,
+            rendered,
+            answer,
+            draft,
+            request,
+            exchange,
+            move,
+        ),
+    ):
         text = repr(item)
         for secret in (TOKEN, SECRET, "AAAA-BBBB"):
             assert secret not in text

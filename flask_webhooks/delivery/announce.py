@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,7 +54,7 @@ class _Notice:
 
     event_type: str
     about: _Endpoint
-    data: dict[str, Any]
+    data: dict[str, Any] = field(repr=False)
 
 
 class Announcer:

@@ -108,7 +108,7 @@ class Refusal:
 class Move:
     """What a receiver that has moved makes of an endpoint."""
 
-    url: str
+    url: str = field(repr=False)
     options: Mapping[str, Any]
     #: For the audit trail: ``{"chat_id": [old, new]}``.
     changes: Mapping[str, list[Any]]

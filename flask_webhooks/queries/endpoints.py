@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -99,7 +99,7 @@ class EndpointDetail(EndpointRow):
     unreadable: bool
     #: The whole URL where only a part of it is shown to those who may not ``secret``; ``None`` for them, and where
     #: the format shows it to nobody.
-    url: str | None
+    url: str | None = field(repr=False)
     #: What it waits for though nothing holds it by itself.
     wait: Wait | None
 

@@ -15,7 +15,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -73,7 +73,7 @@ class Sent:
 
     number: int
     started_at: datetime
-    body: str
+    body: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class Request:
     """A POST, as it goes out."""
 
-    url: str
+    url: str = field(repr=False)
     #: ``Name: value``, with ``Host`` and ``Content-Length`` among them.
     headers: Sequence[tuple[str, str]] = field(repr=False)
     body: bytes = field(repr=False)
@@ -32,7 +32,7 @@ class Exchange:
     deadline: float = float("inf")
     #: The status of the answer, once its head began.
     status: int | None = None
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[tuple[str, str]] = field(default_factory=list, repr=False)
     body: bytes = field(default=b"", repr=False)
     #: The body was longer than is kept.
     cut: bool = False
