@@ -13,7 +13,6 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
-from datetime import timedelta
 
 import redis
 import sqlalchemy as sa
@@ -22,12 +21,11 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from ..access import system_access
 from ..app_state import State
 from ..columns import utc_now
+from ..delivery.overdue import seconds_overdue
 from ..errors import WebhooksError
 from ..log import log_failure
-from ..models import DeliveryState, EndpointState
 from ..wakeup.redis_trouble import explain
 from ..wakeup.worker_queue import WorkerQueue
-from .pages import literal
 
 logger = logging.getLogger("flask_webhooks")
 
@@ -140,49 +138,14 @@ def _trouble_of_redis(worker_queue: WorkerQueue) -> str | None:
 
 
 def _late(state: State) -> float | None:
-    """Seconds for which the oldest delivery is due that is a worker's fault; ``None`` where none is due.
-
-    Not that of an endpoint to which something was sent meanwhile: it takes no more, or no faster.
-    """
-    models = state.models
-    table, endpoint, health = models.Delivery, models.Endpoint, models.EndpointHealth
+    """Seconds for which the oldest delivery is overdue; ``None`` where none is."""
     with system_access(state, "health").read() as session:
-        now = session.execute(sa.select(utc_now())).scalar_one()
         limit = state.settings.health_overdue
         if limit is None:
+            # Does the database answer?
+            session.execute(sa.select(utc_now()))
             return None
-        before = now - timedelta(seconds=limit)
-        # The first due one of each endpoint is one look into the index, however many there are.
-        first = (
-            sa.select(sa.func.min(table.due_at))
-            .where(
-                table.state == literal(DeliveryState.PENDING),
-                table.due_at <= before,
-                table.endpoint_id == endpoint.id,
-            )
-            .correlate(endpoint)
-            .scalar_subquery()
-        )
-        firsts = (
-            sa.select(first.label("due_at"))
-            .select_from(endpoint)
-            .join(health, health.endpoint_id == endpoint.id)
-            .where(
-                endpoint.deleted_at.is_(None),
-                endpoint.state == EndpointState.ACTIVE,
-                *(
-                    sa.or_(column.is_(None), column <= now)
-                    for column in (health.hold_until, health.wait_until)
-                ),
-                *(
-                    sa.or_(column.is_(None), column <= before)
-                    for column in (health.last_success_at, health.last_failure_at)
-                ),
-            )
-            .subquery()
-        )
-        oldest = session.scalar(sa.select(sa.func.min(firsts.c.due_at)))
-    return None if oldest is None else float((now - oldest).total_seconds())
+        return seconds_overdue(state, session.connection(), limit)
 
 
 _checks: weakref.WeakKeyDictionary[WorkerQueue, dict[int, _Check]] = weakref.WeakKeyDictionary()
