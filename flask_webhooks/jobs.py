@@ -24,8 +24,11 @@ from .db.locks import reading, take_write_lock
 from .delivery.claim.claim import Claimer
 from .delivery.drain import Drain
 from .errors import ConfigurationError
+from .log_limit import LimitedLog
+from .tally import Tally
 
 logger = logging.getLogger("flask_webhooks.jobs")
+_limited = LimitedLog(logger)
 
 #: How often workers of other installations pass a job on before it is dropped.
 MAX_HOPS = 20
@@ -40,6 +43,8 @@ _app: Flask | None = None
 _clock: DatabaseClock | None = None
 #: Keys of the queues that our Worker serves, where its drains stay as long as no job waits in them.
 _queues: tuple[str, ...] = ()
+#: What the drains of this process and of its forks have done.
+tally = Tally()
 
 
 def drain(installation: str, hops: int = 0) -> int:
@@ -71,6 +76,7 @@ def drain(installation: str, hops: int = 0) -> int:
         queues=() if parent is None else _queues,
     )
     delivered = running.run()
+    tally.count(delivered)
     if parent is not None and running.cut_off:
         # All is written that matters. RQ would wait for Redis, and again, long after we must be gone.
         logging.shutdown()
@@ -100,7 +106,13 @@ def sweep(state: State) -> bool:
     client = state.worker_queue.connect()
     try:
         if due and state.worker_queue.notify(client) and late:
+            _limited.write(
+                "late",
+                logging.WARNING,
+                "Deliveries were overdue, and no worker had been woken for them; one is woken now",
+            )
             _count_lost_wakeup(state)
+        _limited.write_due()
         if tasks:
             state.worker_queue.request_task_worker(client)
     finally:

@@ -22,7 +22,9 @@ import redis
 import rq
 import rq.worker_registration
 from redis import RedisError
+from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
 from rq.exceptions import StopRequested
+from rq.logutils import setup_loghandlers
 from sqlalchemy.exc import DBAPIError
 
 from . import jobs
@@ -85,6 +87,7 @@ class Worker(rq.Worker):
         self._swept_at = float("-inf")
         self._warm = False
         self._burst = False
+        self._started = False
         self._ended = threading.Event()
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
@@ -99,6 +102,8 @@ class Worker(rq.Worker):
         bounded = any(kwargs.get(name) for name in ("burst", "max_jobs", "max_idle_time"))
         jobs.let_drains_stay(() if bounded else [queue.key for queue in self.queues])
         worked = False
+        began, before = time.monotonic(), jobs.tally.done
+        self._started = False
         try:
             while True:
                 try:
@@ -110,6 +115,33 @@ class Worker(rq.Worker):
                 self.log.info("Worker %s: going on", self.name)
         finally:
             self._ended.set()
+            if self._started and not self.is_horse:
+                done = jobs.tally.done
+                drains, attempts = done.drains - before.drains, done.attempts - before.attempts
+                logger.info(
+                    "Worker %s stopped after %d s: %d attempts in %d drains",
+                    self.name,
+                    time.monotonic() - began,
+                    attempts,
+                    drains,
+                    extra={"attempts": attempts, "drains": drains},
+                )
+
+    def bootstrap(
+        self,
+        logging_level: str | None = "INFO",
+        date_format: str = DEFAULT_LOGGING_DATE_FORMAT,
+        log_format: str = DEFAULT_LOGGING_FORMAT,
+    ) -> None:
+        """Begin to work; our log goes where RQ's does, unless the application has set one up."""
+        ours = logging.getLogger("flask_webhooks")
+        if not ours.hasHandlers():
+            level = logging_level or ours.level or logging.INFO
+            setup_loghandlers(level, date_format, log_format, name=ours.name)
+        super().bootstrap(logging_level, date_format, log_format)
+        if not self._started:
+            self._started = True
+            logger.info("Worker %s started for %s", self.name, ", ".join(self.queue_names()))
 
     @property
     def dequeue_timeout(self) -> int:

@@ -23,6 +23,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import logging
 import os
 import re
 import shlex
@@ -333,6 +334,11 @@ def stage(
     tmp_path: Path, redis_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Stage]:
     monkeypatch.chdir(tmp_path)
+    # The page about logs changes them.
+    for name in ("flask_webhooks", "flask_webhooks.delivery"):
+        logger = logging.getLogger(name)
+        for attribute in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
     # `Stage.empty` and `Stage.customer` write to it.
     monkeypatch.setattr(os, "environ", {**os.environ})
     stage = Stage(tmp_path, redis_url, receiver)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,8 @@ from ..models import DeliveryState, Endpoint, EndpointState
 from ..texts import Text, word
 from . import checks
 from .audit_log import locked, record
+
+logger = logging.getLogger("flask_webhooks")
 
 #: What to do with the deliveries that were held back: send, cancel, or go on holding.
 HELD_CHOICES = ("send", "discard", "keep")
@@ -47,6 +50,7 @@ def pause_endpoint(access: Access, endpoint_id: str, reason: str = "") -> Endpoi
         record(session, access, "endpoint.paused", endpoint, changes=changes | _reason(why))
         session.flush()
         session.refresh(endpoint)
+    _log(endpoint, "Endpoint %s is paused")
     return endpoint
 
 
@@ -75,6 +79,7 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
         record(session, access, "endpoint.resumed", endpoint, changes=changes)
         session.flush()
         session.refresh(endpoint)
+    _log(endpoint, "Endpoint %s is resumed")
     state.notifier.notify()
     return endpoint
 
@@ -130,6 +135,10 @@ def _switch(endpoint: Endpoint, to: EndpointState, actor: str, reason: str) -> N
     endpoint.state_since = utc_now()
     endpoint.updated_at = utc_now()
     endpoint.version += 1
+
+
+def _log(endpoint: Endpoint, message: str) -> None:
+    logger.info(message, endpoint.id, extra={"endpoint_id": endpoint.id, "tenant": endpoint.tenant})
 
 
 def _reason(text: str) -> dict[str, str]:

@@ -30,11 +30,12 @@ from .claim.claim import Claim, Claimer
 from .claim.pace import Pace
 from .claim.plan import Capacity
 from .database import Database
+from .delivery_log import DeliveryLog
 from .http.client import Client
 from .in_flight import LONGEST_WAIT, InFlight
 from .interpreter import often_switched, rarely_collected
 from .maintenance import Maintenance
-from .outcome import Released
+from .outcome import Released, Settled
 from .overlap import wait_together
 from .settle.recorder import Recorder
 from .settle.write import Settler
@@ -106,7 +107,12 @@ class Drain:
         self._listener = Listener(state.worker_queue, self.id, self, worker_name, parent, queues)
         settler = Settler(state)
         self._dispatcher = SignalDispatcher(settler.announcer, self._client.wake)
-        dispatch = self._dispatcher.dispatch
+        self._log = DeliveryLog()
+
+        def dispatch(settled: Settled) -> None:
+            self._log.write(settled)
+            self._dispatcher.dispatch(settled)
+
         self._recorder = Recorder(self._database, settler, self._clock, dispatch)
         self._pace = Pace(settings.concurrency)
         self._background = None if other is None else BackgroundRunner(state, other, self.active)
@@ -117,6 +123,7 @@ class Drain:
             self._clock,
             dispatch=dispatch,
             forget=self._claimer.forget,
+            log=self._log,
             worker_name=worker_name,
         )
         self._look = True
@@ -243,6 +250,7 @@ class Drain:
         self._listener.vanish()
         self._listener.close()
         self._dispatcher.close(DISPATCH_GRACE)
+        self._log.close()
         self._maintenance.sign_off()
         self._database.close()
         self._client.close()

@@ -17,7 +17,9 @@ from ..db.locks import reading
 from ..log import log_failure
 from . import heartbeat
 from .database import Database
+from .delivery_log import DeliveryLog
 from .outcome import Settled
+from .overdue import seconds_overdue
 from .recovery import recover_expired, release_stragglers
 from .retention import BUDGET, Pruning, prune
 
@@ -27,6 +29,8 @@ logger = logging.getLogger("flask_webhooks.delivery")
 FIRST = 0.1
 #: Seconds between two times, at least.
 SHORTEST_PAUSE = 1.0
+#: Seconds between two looks for overdue work, which pass by every endpoint.
+OVERDUE_PAUSE = 60.0
 #: Leases that are recovered in one transaction.
 BATCH = 500
 
@@ -36,6 +40,7 @@ class Maintenance:
 
     :param dispatch: takes what came of lost attempts, for the host's signals.
     :param forget: a secret that the drain knows may have expired.
+    :param log: told of overdue work.
     :param worker_name: the worker whose job the drain is; it is alive as long as we are.
     """
 
@@ -47,6 +52,7 @@ class Maintenance:
         clock: DatabaseClock,
         dispatch: Callable[[Settled], None],
         forget: Callable[[], None],
+        log: DeliveryLog,
         worker_name: str | None = None,
     ) -> None:
         self._state = state
@@ -55,12 +61,14 @@ class Maintenance:
         self._clock = clock
         self._dispatch = dispatch
         self._forget = forget
+        self._log = log
         self._worker_name = worker_name
         self._interval = max(state.settings.sweep_interval, SHORTEST_PAUSE)
         #: When it is due next, by `time.monotonic`.
         self.due = time.monotonic() + FIRST
         self._pruning: Pruning | None = None
         self._prune_until = 0.0
+        self._overdue_at = time.monotonic() + OVERDUE_PAUSE
         #: It was done once.
         self.done = False
 
@@ -112,8 +120,20 @@ class Maintenance:
         while recover_expired(state, connection, now, BATCH, tell=self._dispatch) >= BATCH:
             pass
         release_stragglers(state, connection, now)
+        self._look_for_overdue(connection)
         # One batch, for drains too short for more; deliveries wait for this.
         prune(state, connection, now, budget=0.0)
+
+    def _look_for_overdue(self, connection: sa.Connection) -> None:
+        self._log.write_due()
+        limit = self._state.settings.health_overdue
+        if limit is None or time.monotonic() < self._overdue_at:
+            return
+        self._overdue_at = time.monotonic() + OVERDUE_PAUSE
+        with reading(connection):
+            overdue = seconds_overdue(self._state, connection, limit)
+        if overdue is not None:
+            self._log.write_overdue(overdue)
 
     def _prune(self) -> None:
         assert self._pruning is not None
