@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 from typing import Any
@@ -56,6 +57,8 @@ def create_app(**config: Any) -> Flask:
         WEBHOOKS_MAX_ENDPOINTS=1_000_000,
     )
     app.config.update(config or json.loads(os.environ[VARIABLE]))
+    if "LOG_FILE" in app.config and VARIABLE in os.environ:
+        _log_to_file(app.config["LOG_FILE"], app.config["LOG_LEVEL"])
     db.init_app(app)
     webhooks.init_app(app)
     with app.app_context():
@@ -67,6 +70,15 @@ def create_app(**config: Any) -> Flask:
 @webhooks.authorize
 def _anybody(action: str, endpoint: object) -> bool:
     return True
+
+
+def _log_to_file(path: str, level: str) -> None:
+    """Have a worker process write what our package logs into a file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    ours = logging.getLogger("flask_webhooks")
+    ours.addHandler(handler)
+    ours.setLevel(level)
 
 
 def _add_views(app: Flask) -> None:

@@ -17,6 +17,7 @@ from . import (
     growth,
     isolation,
     latency,
+    logs,
     memory,
     metrics,
     ordered,
@@ -38,5 +39,6 @@ SCENARIOS: dict[str, Run] = {
     "fan-out": fan_out.run,
     "memory": memory.run,
     "metrics": metrics.run,
+    "logs": logs.run,
     "scale-out": scale_out.run,
 }
