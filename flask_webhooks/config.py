@@ -98,6 +98,8 @@ class Settings:
     audit_retention_days: int = 365
     #: Webhooks in a row, each of which has led to the next, after which `emit` ends the loop.
     max_hops: int = 3
+    #: Send receivers the ``traceparent`` of the span in which the event was emitted, so that they join the trace.
+    send_traceparent: bool = False
     #: Fernet keys, newest first. Empty: derived from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
     encryption_keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     #: Named in the User-Agent, in test events and on pages.
@@ -459,6 +461,7 @@ _CHECKS: dict[str, Check] = {
     "retention_days": _whole(1, 36_500),
     "audit_retention_days": _whole(1, 36_500),
     "max_hops": _whole(1, 100),
+    "send_traceparent": _boolean,
     "encryption_keys": _keys,
     "product_name": _text,
     "base_template": _nullable(_text),

@@ -234,6 +234,8 @@ class Event(Row):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
     #: Webhooks in a row that have led to it; see `hops`.
     hops: Mapped[int] = mapped_column(default=0, server_default="0")
+    #: The ``traceparent`` of the span in which it was emitted; see `tracing`.
+    trace_context: Mapped[str | None] = mapped_column(String(55))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     #: Digest of tenant and key: NULL tenants would not be equal to each other in a unique constraint.
     idempotency_digest: Mapped[str | None] = mapped_column(String(64))

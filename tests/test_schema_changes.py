@@ -35,6 +35,7 @@ NEW = [
     "Added the column state_reason_code to webhooks_endpoint.",
     "Added the column state_reason_params to webhooks_endpoint.",
     "Added the column hops to webhooks_event.",
+    "Added the column trace_context to webhooks_event.",
     "Added the column error_code to webhooks_attempt.",
     "Added the column error_params to webhooks_attempt.",
     "Added the column clock_skew to webhooks_heartbeat.",

@@ -19,12 +19,14 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from .. import tracing
 from ..app_state import State
 from ..db.clock import DatabaseClock
 from ..db.locks import reading
 from ..errors import WebhooksError
 from ..log import safe_text
 from ..wakeup.listener import STEP, Listener
+from . import attempt_spans
 from .background import BackgroundRunner, OtherWork
 from .claim.claim import Claim, Claimer
 from .claim.pace import Pace
@@ -109,8 +111,12 @@ class Drain:
         self._dispatcher = SignalDispatcher(settler.announcer, self._client.wake)
         self._log = DeliveryLog()
 
+        self._traces = tracing.enabled()
+
         def dispatch(settled: Settled) -> None:
             self._log.write(settled)
+            if self._traces:
+                attempt_spans.record(settled)
             self._dispatcher.dispatch(settled)
 
         self._recorder = Recorder(self._database, settler, self._clock, dispatch)
@@ -251,6 +257,8 @@ class Drain:
         self._listener.close()
         self._dispatcher.close(DISPATCH_GRACE)
         self._log.close()
+        if self._traces:
+            tracing.flush()
         self._maintenance.sign_off()
         self._database.close()
         self._client.close()

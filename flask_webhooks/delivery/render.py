@@ -64,7 +64,10 @@ def prepare(
         hop = hops.header_value(
             state.vault, claimed.event.hops + 1, target.tenant, started_at.timestamp()
         )
-        headers = _headers(state, url, target, rendered, hop)
+        ours = {hops.HEADER: hop}
+        if state.settings.send_traceparent and claimed.event.trace_context is not None:
+            ours["traceparent"] = claimed.event.trace_context
+        headers = _headers(state, url, target, rendered, ours)
         redactor = _redactor(target, rendered)
         return Outgoing(
             claimed=claimed,
@@ -130,7 +133,7 @@ def _parsed(url: str) -> tuple[SplitResult, str | None]:
 
 
 def _headers(
-    state: State, url: SplitResult, target: Target, rendered: Rendered, hop: str
+    state: State, url: SplitResult, target: Target, rendered: Rendered, ours: dict[str, str]
 ) -> list[tuple[str, str]]:
     """All that are sent: the format's own win over the customer's."""
     agent = target.user_agent or default_user_agent(state.settings.product_name)
@@ -142,7 +145,7 @@ def _headers(
         "accept": ("Accept", "*/*"),
         "accept-encoding": ("Accept-Encoding", "identity"),
     }
-    for more in (target.headers, rendered.headers, {hops.HEADER: hop}):
+    for more in (target.headers, rendered.headers, ours):
         for name, value in more.items():
             headers[name.lower()] = (name, value)
     return list(headers.values())

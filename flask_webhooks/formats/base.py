@@ -34,6 +34,8 @@ class OutgoingEvent:
     tenant_name: str | None = None
     #: Webhooks in a row that have led to it.
     hops: int = 0
+    #: The ``traceparent`` of the span in which it was emitted.
+    trace_context: str | None = None
 
     @cached_property
     def data(self) -> Any:

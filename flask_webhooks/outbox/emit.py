@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from ..errors import ConfigurationError, InvalidData, InvalidInput
 from ..log import hide_data
 from ..models import Event
 from ..security.hops import Hop, current_hop
+from ..tracing import emitting
 from .host_transaction import connection_of, is_conflict
 from .idempotency import MAX_KEY_LENGTH, is_key, key_digest
 from .session_events import (
@@ -92,24 +94,26 @@ def emit(
     if transactional is None:
         transactional = known.transactional
     waits_for: Session | None = session
-    if not transactional:
-        event_id, waits_for = write_after_end(state, session, event)
-    else:
-        connection = connection_of(session, state)
-        guarded = shielded or idempotency_key is not None
-        try:
-            with savepoint(connection) if guarded else nullcontext():
-                event_id, written = store(state, connection, event)
-        except StatementError as error:
-            hide_data(error)
-            # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
-            event_id = _find_elsewhere(state, event) if is_conflict(error) else None
-            if event_id is None:
-                raise
-            written = False
-        if written:
-            # The first event of a repeated key stands and falls with another transaction, or was noted before.
-            wake_after_commit(state, session, connection, event.type)
+    with emitting(event.type, event.id) as context:
+        event = replace(event, trace_context=context) if context else event
+        if not transactional:
+            event_id, waits_for = write_after_end(state, session, event)
+        else:
+            connection = connection_of(session, state)
+            guarded = shielded or idempotency_key is not None
+            try:
+                with savepoint(connection) if guarded else nullcontext():
+                    event_id, written = store(state, connection, event)
+            except StatementError as error:
+                hide_data(error)
+                # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
+                event_id = _find_elsewhere(state, event) if is_conflict(error) else None
+                if event_id is None:
+                    raise
+                written = False
+            if written:
+                # The first event of a repeated key stands and falls with another transaction, or was noted before.
+                wake_after_commit(state, session, connection, event.type)
     if event_id in (None, event.id):
         for observe in state.hooks.observers:
             observe(state, event, waits_for, transactional)

@@ -41,6 +41,8 @@ class NewEvent:
     idempotency_digest: str | None = field(default=None, repr=False)
     #: Webhooks in a row that have led to it.
     hops: int = 0
+    #: The ``traceparent`` of the span in which it is emitted.
+    trace_context: str | None = None
     #: Leave out the tenant's endpoints, which would go on with a loop.
     whole_server_only: bool = False
 
@@ -102,6 +104,7 @@ def insert_event(
         "its_data": event.data,
         "its_time": event.occurred_at,
         "its_hops": event.hops,
+        "its_trace": event.trace_context,
         "its_key": event.idempotency_key,
         "its_digest": event.idempotency_digest,
     }
@@ -190,6 +193,7 @@ def as_event(state: State, event: NewEvent) -> Event:
         occurred_at=event.occurred_at,
         created_at=datetime.now(UTC),
         hops=event.hops,
+        trace_context=event.trace_context,
         idempotency_key=event.idempotency_key,
         idempotency_digest=event.idempotency_digest,
     )
@@ -239,6 +243,7 @@ class _Statements:
             occurred_at=sa.bindparam("its_time"),
             created_at=utc_now(),
             hops=sa.bindparam("its_hops"),
+            trace_context=sa.bindparam("its_trace"),
             idempotency_key=sa.bindparam("its_key"),
             idempotency_digest=sa.bindparam("its_digest"),
         )

@@ -42,8 +42,8 @@ def read_events(
     """Events as formats see them. One that many endpoints get is read but once."""
     rows = connection.execute(_events(state), ids_parameter(state, sorted(set(event_ids))))
     return {
-        id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant_name=tenant, hops=hops)
-        for id_, name, tenant, occurred_at, data_json, hops in rows
+        id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant, hops, trace_context)
+        for id_, name, tenant, occurred_at, data_json, hops, trace_context in rows
     }
 
 
@@ -114,4 +114,5 @@ def _events(state: State) -> sa.Select[Any]:
         event.occurred_at,
         sa.type_coerce(event.data, sa.Text()),
         event.hops,
+        event.trace_context,
     ).where(among(state, event.id))
