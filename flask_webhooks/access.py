@@ -16,7 +16,7 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from . import ids
-from .app_state import ALL_TENANTS, AllTenants, State, unwrap
+from .app_state import ALL_TENANTS, AllTenants, AppState, unwrap
 from .db.transactions import reading, writing
 from .errors import ConfigurationError, Forbidden, NotFound
 from .models import Delivery, Endpoint
@@ -44,8 +44,8 @@ UNKNOWN = "unknown"
 class Access:
     """What one person or program may see and do."""
 
-    state: State = field(repr=False)
-    #: Goes into the audit trail.
+    state: AppState = field(repr=False)
+    #: Goes into the audit log.
     actor: str
     #: Only this tenant's endpoints, events and deliveries; never those of the whole server.
     tenant: str | AllTenants
@@ -93,7 +93,7 @@ class Access:
         return writing(self.state, owns_request=self.owns_request, alone=alone)
 
 
-def request_access(state: State) -> Access:
+def request_access(state: AppState) -> Access:
     """The access of whoever makes the current request, as the host's hooks say.
 
     :raises Forbidden: the host has not said who may, or this person belongs to no tenant.
@@ -140,10 +140,10 @@ def lets_in(authenticate: Authenticate, where: str) -> bool:
     return is_yes(current_app.ensure_sync(authenticate)(), where)
 
 
-def system_access(state: State, actor: str) -> Access:
+def system_access(state: AppState, actor: str) -> Access:
     """The access of the host's own code and of the command line: everything.
 
-    :param actor: who stands in the audit trail, such as ``cli:root``.
+    :param actor: who stands in the audit log, such as ``cli:root``.
     """
     return Access(state=state, actor=actor, tenant=ALL_TENANTS, may=lambda action, endpoint: True)
 
@@ -218,13 +218,13 @@ def _named(answer: object) -> str:
     return f"a {type(answer).__name__}"
 
 
-def _actor(state: State) -> str:
+def _actor(state: AppState) -> str:
     hook = state.hooks.current_actor
     actor = str((hook() if hook is not None else None) or UNKNOWN)
     return "".join(c if c.isprintable() else "�" for c in actor)[:255]
 
 
-def _tenant(state: State) -> str | AllTenants:
+def _tenant(state: AppState) -> str | AllTenants:
     hook = state.hooks.current_tenant
     if hook is None:
         return ALL_TENANTS

@@ -56,7 +56,7 @@ class Observer(Protocol):
     """What is told of emitted events."""
 
     def __call__(
-        self, state: State, event: NewEvent, session: Session | None, transactional: bool
+        self, state: AppState, event: NewEvent, session: Session | None, transactional: bool
     ) -> None:
         """Take note of an event.
 
@@ -72,7 +72,7 @@ class Hooks:
     authorize: Callable[[str, Endpoint | None], bool] | None = None
     #: ``() -> tenant | ALL_TENANTS | None``. Unset: ALL_TENANTS for whoever is authorised.
     current_tenant: Callable[[], str | AllTenants | None] | None = None
-    #: ``() -> str`` for the audit trail. Unset: ``unknown``.
+    #: ``() -> str`` for the audit log. Unset: ``unknown``.
     current_actor: Callable[[], str] | None = None
     #: ``(tenant) -> int | None``: how many endpoints it may have. Unset: ``WEBHOOKS_MAX_ENDPOINTS``.
     endpoint_limit: Callable[[str], int | None] | None = None
@@ -83,7 +83,7 @@ class Hooks:
 
 
 @dataclass
-class State:
+class AppState:
     """Everything of one application; stands in ``app.extensions["webhooks"]``."""
 
     app: Flask
@@ -171,7 +171,7 @@ def _read_committed(connection: sa.Connection) -> None:
         connection.execution_options(isolation_level="READ COMMITTED")
 
 
-def prepared(make: Callable[[State], T]) -> Callable[[State], T]:
+def prepared(make: Callable[[AppState], T]) -> Callable[[AppState], T]:
     """Make a statement, or what holds some, once for each application.
 
     To put a statement together takes as long as to run it. One that is kept also keeps its key in
@@ -179,7 +179,7 @@ def prepared(make: Callable[[State], T]) -> Callable[[State], T]:
     """
 
     @functools.wraps(make)
-    def give(state: State) -> T:
+    def give(state: AppState) -> T:
         known: dict[Any, T] = state._prepared
         if make not in known:
             known[make] = make(state)
@@ -188,7 +188,7 @@ def prepared(make: Callable[[State], T]) -> Callable[[State], T]:
     return give
 
 
-def state_of(app: Flask | None = None) -> State:
+def state_of(app: Flask | None = None) -> AppState:
     """The state of an application, by default of the current one.
 
     :raises ConfigurationError: there is no application, or `init_app` was not called for it.
@@ -200,7 +200,7 @@ def state_of(app: Flask | None = None) -> State:
                 "within 'with app.app_context():'."
             )
         app = unwrap(current_app)
-    state: State | None = app.extensions.get(EXTENSION)
+    state: AppState | None = app.extensions.get(EXTENSION)
     if state is None:
         raise ConfigurationError(
             f"Flask-Webhooks is not set up for the application {app.name!r}: call webhooks.init_app(app)."
@@ -208,7 +208,7 @@ def state_of(app: Flask | None = None) -> State:
     return state
 
 
-def is_current(state: State) -> bool:
+def is_current(state: AppState) -> bool:
     """Return whether we are in the application's context."""
     return has_app_context() and app_ctx.app is state.app
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from . import actions, admin, cli, healthz, migrations
 from .access import system_access
-from .app_state import EXTENSION, AllTenants, Hooks, State, state_of
+from .app_state import EXTENSION, AllTenants, AppState, Hooks, state_of
 from .catalog.registry import Catalog, EventType, builtin_catalog
 from .config import Settings
 from .errors import ConfigurationError
@@ -107,7 +107,7 @@ class Webhooks:
                 "of the server without the subdomain."
             )
         worker_queue = WorkerQueue(settings, lambda: app.testing)
-        state = State(
+        state = AppState(
             app=app,
             db=self.db,
             settings=settings,
@@ -141,7 +141,7 @@ class Webhooks:
                 subdomain=settings.subdomain,
             )
 
-    def _state(self) -> State:
+    def _state(self) -> AppState:
         """The state of the current application, if that is one of ours."""
         state = state_of()
         if state.db is not self.db:
@@ -392,7 +392,7 @@ class Webhooks:
         return function
 
     def current_actor(self, function: Callable[[], str]) -> Callable[[], str]:
-        """Register the current person's name for the audit trail."""
+        """Register the current person's name for the audit log."""
         self.hooks.current_actor = function
         return function
 

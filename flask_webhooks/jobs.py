@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from rq import get_current_job
 
-from .app_state import State, state_of, unwrap
+from .app_state import AppState, state_of, unwrap
 from .bulk import pruning
 from .bulk.background import BackgroundTasks, anything_waiting
 from .db.clock import DatabaseClock
@@ -84,7 +84,7 @@ def drain(installation: str, hops: int = 0) -> int:
     return delivered
 
 
-def sweep(state: State) -> bool:
+def sweep(state: AppState) -> bool:
     """Look for work that nobody was woken for, and wake somebody; returns whether there was any.
 
     Where much is older than it is kept, that is work, too: its removal is started as a task.
@@ -120,7 +120,7 @@ def sweep(state: State) -> bool:
     return True
 
 
-def _count_lost_wakeup(state: State) -> None:
+def _count_lost_wakeup(state: AppState) -> None:
     """Count that something was overdue, and neither a drain nor a job was there for it."""
     amounts = Amounts()
     amounts.count(LOST_WAKEUPS)
@@ -183,7 +183,7 @@ def load_app() -> Flask:
         raise ConfigurationError(f"FLASK_APP cannot be loaded: {error.message}") from error
 
 
-def after_fork(state: State) -> None:
+def after_fork(state: AppState) -> None:
     """Forget database connections that were opened before a fork: they belong to the parent."""
     if state.pid == os.getpid():
         return
@@ -192,7 +192,7 @@ def after_fork(state: State) -> None:
         engine.dispose(close=False)
 
 
-def engines(state: State) -> list[sa.Engine]:
+def engines(state: AppState) -> list[sa.Engine]:
     """All of the host's engines."""
     with state.app.app_context():
         return list(state.db.engines.values())
@@ -205,7 +205,7 @@ def current_ttl() -> int | None:
 
 
 def pass_on(
-    state: State,
+    state: AppState,
     installation: str,
     hops: int,
     again: Callable[[], object],

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from .access import Access
-from .app_state import State
+from .app_state import AppState
 from .security.vault import Sealed
 
 
@@ -19,7 +19,7 @@ class EncryptedValues:
     endpoint_id: str
     values: dict[str, Sealed]
 
-    def outdated(self, state: State) -> dict[str, Sealed]:
+    def outdated(self, state: AppState) -> dict[str, Sealed]:
         """Those that the newest key does not decrypt."""
         return {
             name: value for name, value in self.values.items() if state.vault.needs_old_key(value)

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from .app_state import State, state_of
+from .app_state import AppState, state_of
 from .bulk.background import anything_waiting
 from .bulk.runner import run_next
 from .db.locks import reading
@@ -60,7 +60,7 @@ def run(installation: str, hops: int = 0) -> None:
 class Slice:
     """How long we may go on."""
 
-    def __init__(self, state: State, client: redis.Redis, stopping: threading.Event) -> None:
+    def __init__(self, state: AppState, client: redis.Redis, stopping: threading.Event) -> None:
         self._state = state
         self._client = client
         self._stopping = stopping
@@ -102,7 +102,7 @@ def told_to_stop() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _call_again(state: State, client: redis.Redis) -> None:
+def _call_again(state: AppState, client: redis.Redis) -> None:
     try:
         state.worker_queue.request_task_worker(client)
     except redis.RedisError as error:

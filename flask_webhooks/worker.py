@@ -28,7 +28,7 @@ from rq.logutils import setup_loghandlers
 from sqlalchemy.exc import DBAPIError
 
 from . import jobs
-from .app_state import State, state_of
+from .app_state import AppState, state_of
 from .config import Settings
 from .db.clock import DatabaseClock
 from .db.narrow import unicode_trouble
@@ -324,7 +324,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def run(state: State, *, burst: bool = False, name: str | None = None) -> None:
+def run(state: AppState, *, burst: bool = False, name: str | None = None) -> None:
     """Run a worker for an application until it is told to stop; what ``flask webhooks worker`` does.
 
     :param burst: end when there is nothing left to do.

@@ -17,7 +17,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_webhooks import Webhooks
-from flask_webhooks.app_state import State, state_of
+from flask_webhooks.app_state import AppState, state_of
 from flask_webhooks.columns import UtcDateTime, utc_now
 from flask_webhooks.config import Settings
 from flask_webhooks.delivery.drain import Drain
@@ -125,7 +125,7 @@ def drain(app: Flask, **settings: Any) -> int:
     return Drain(with_settings(state, **settings) if settings else state).run()
 
 
-def with_settings(state: State, **settings: Any) -> State:
+def with_settings(state: AppState, **settings: Any) -> AppState:
     """The same application with other settings, as another process might have."""
     changed = dataclasses.replace(state.settings, **settings)
     return dataclasses.replace(state, settings=changed, policy=changed.network_policy())

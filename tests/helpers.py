@@ -105,7 +105,7 @@ def update(app: Flask, model: str, key: str, **values: Any) -> None:
 
 
 def activity(app: Flask) -> list[Activity]:
-    """The audit trail, oldest first."""
+    """The audit log, oldest first."""
     state = state_of(app)
     with sa.orm.Session(state.engine) as session:
         model = state.models.Activity

@@ -21,7 +21,7 @@ from flask_webhooks.access import (
     request_access,
     system_access,
 )
-from flask_webhooks.app_state import State, state_of
+from flask_webhooks.app_state import AppState, state_of
 from flask_webhooks.errors import ConfigurationError, Forbidden, NotFound
 from flask_webhooks.models import Endpoint
 
@@ -30,18 +30,18 @@ from .helpers import accessing, activity, add_delivery, add_endpoint, as_tenant,
 
 
 @pytest.fixture
-def state(app: Flask) -> State:
+def state(app: Flask) -> AppState:
     return state_of(app)
 
 
-def test_nobody_may_anything_until_the_host_says_who(state: State) -> None:
+def test_nobody_may_anything_until_the_host_says_who(state: AppState) -> None:
     state.hooks.authorize = None
     with pytest.raises(Forbidden, match=r"@webhooks\.authorize"):
         request_access(state)
 
 
 @pytest.mark.parametrize("nobody", [None, "", LocalProxy(lambda: None)])
-def test_a_person_without_tenant_sees_nothing(state: State, nobody: Any) -> None:
+def test_a_person_without_tenant_sees_nothing(state: AppState, nobody: Any) -> None:
     state.hooks.current_tenant = lambda: nobody
     with pytest.raises(Forbidden, match="tenant"):
         request_access(state)
@@ -51,18 +51,18 @@ def test_a_person_without_tenant_sees_nothing(state: State, nobody: Any) -> None
     ("given", "tenant"),
     [("app_1", "app_1"), (17, "17"), (ALL_TENANTS, ALL_TENANTS), (LocalProxy(lambda: 5), "5")],
 )
-def test_the_tenant_is_what_the_host_says(state: State, given: Any, tenant: Any) -> None:
+def test_the_tenant_is_what_the_host_says(state: AppState, given: Any, tenant: Any) -> None:
     state.hooks.current_tenant = lambda: given
     assert request_access(state).tenant == tenant
 
 
-def test_an_object_whose_id_was_meant_is_the_hosts_mistake(state: State) -> None:
+def test_an_object_whose_id_was_meant_is_the_hosts_mistake(state: AppState) -> None:
     state.hooks.current_tenant = lambda: state.app  # type: ignore[assignment]
     with pytest.raises(ConfigurationError, match="id of a tenant, not a Flask"):
         request_access(state)
 
 
-def test_without_a_tenant_function_whoever_is_authorised_sees_all_tenants(state: State) -> None:
+def test_without_a_tenant_function_whoever_is_authorised_sees_all_tenants(state: AppState) -> None:
     assert request_access(state).tenant is ALL_TENANTS
 
 
@@ -76,12 +76,12 @@ def test_without_a_tenant_function_whoever_is_authorised_sees_all_tenants(state:
         (lambda: "x" * 300, "x" * 255),
     ],
 )
-def test_the_actor_is_a_line_that_fits(state: State, given: Any, actor: str) -> None:
+def test_the_actor_is_a_line_that_fits(state: AppState, given: Any, actor: str) -> None:
     state.hooks.current_actor = given
     assert request_access(state).actor == actor
 
 
-def test_the_host_is_asked_with_action_and_endpoint(app: Flask, state: State) -> None:
+def test_the_host_is_asked_with_action_and_endpoint(app: Flask, state: AppState) -> None:
     asked: list[tuple[str, Endpoint | None]] = []
     endpoint = add_endpoint(app)
 
@@ -98,7 +98,7 @@ def test_the_host_is_asked_with_action_and_endpoint(app: Flask, state: State) ->
 
 
 @pytest.mark.parametrize("answer", [True, LocalProxy(lambda: True)])
-def test_what_means_yes(state: State, answer: Any) -> None:
+def test_what_means_yes(state: AppState, answer: Any) -> None:
     state.hooks.authorize = lambda action, endpoint: answer
     request_access(state).require("view")
 
@@ -106,7 +106,7 @@ def test_what_means_yes(state: State, answer: Any) -> None:
 @pytest.mark.parametrize(
     "answer", [False, None, LocalProxy(lambda: False), LocalProxy(lambda: None)]
 )
-def test_what_means_no(state: State, answer: Any) -> None:
+def test_what_means_no(state: AppState, answer: Any) -> None:
     state.hooks.authorize = lambda action, endpoint: answer
     with pytest.raises(Forbidden):
         request_access(state).require("view")
@@ -128,19 +128,19 @@ def test_what_means_no(state: State, answer: Any) -> None:
     ],
     ids=repr,
 )
-def test_only_true_is_a_yes(state: State, answer: Any, named: str) -> None:
+def test_only_true_is_a_yes(state: AppState, answer: Any, named: str) -> None:
     # What a view, or its decorator such as login_required, would return.
     state.hooks.authorize = lambda action, endpoint: answer
     with pytest.raises(ConfigurationError, match=f"must return True or False, not {named}"):
         request_access(state).require("view")
 
 
-def test_a_misspelt_action_is_a_bug(state: State) -> None:
+def test_a_misspelt_action_is_a_bug(state: AppState) -> None:
     with pytest.raises(ValueError, match="veiw"):
         system_access(state, "me").require("veiw")
 
 
-def test_a_scope_is_narrowed_and_never_widened(app: Flask, state: State) -> None:
+def test_a_scope_is_narrowed_and_never_widened(app: Flask, state: AppState) -> None:
     everything = system_access(state, "me")
     one = everything.within("app_1")
     assert (one.tenant, one.actor) == ("app_1", "me")
@@ -152,7 +152,7 @@ def test_a_scope_is_narrowed_and_never_widened(app: Flask, state: State) -> None
         everything.within("\0")
 
 
-def test_the_system_may_everything(state: State) -> None:
+def test_the_system_may_everything(state: AppState) -> None:
     access = system_access(state, "cli:root")
     for action in ACTIONS:
         access.require(action)
@@ -160,7 +160,7 @@ def test_the_system_may_everything(state: State) -> None:
 
 
 def test_an_endpoint_of_another_tenant_does_not_exist_and_the_host_is_not_asked(
-    app: Flask, state: State
+    app: Flask, state: AppState
 ) -> None:
     other, server = add_endpoint(app, tenant="app_2"), add_endpoint(app)
 
@@ -178,7 +178,7 @@ def test_an_endpoint_of_another_tenant_does_not_exist_and_the_host_is_not_asked(
 
 
 @pytest.mark.parametrize("endpoint_id", ["", "ep_none", "x" * 1000, "a\0b", "\ud800", None, 7])
-def test_what_is_no_id_is_not_found(state: State, endpoint_id: Any) -> None:
+def test_what_is_no_id_is_not_found(state: AppState, endpoint_id: Any) -> None:
     access = system_access(state, "me")
     with pytest.raises(NotFound):
         find_endpoint(access, endpoint_id)
@@ -279,7 +279,7 @@ def others() -> Calls:
     return found
 
 
-def test_every_function_refuses_what_the_host_refuses(app: Flask, state: State) -> None:
+def test_every_function_refuses_what_the_host_refuses(app: Flask, state: AppState) -> None:
     endpoint = add_endpoint(app, tenant="app_1")
     delivery_id = add_delivery(app, endpoint)
     [event_id] = [row.event_id for row in deliveries(app)]

@@ -83,7 +83,7 @@ def access(app: Flask) -> Access:
 def secrets_of(app: Flask, endpoint: Endpoint) -> list[dict[str, Any]]:
     sealed = stored(app, endpoint.id).secrets_sealed
     assert sealed is not None
-    secrets: list[dict[str, Any]] = state_of(app).vault.open(sealed)
+    secrets: list[dict[str, Any]] = state_of(app).vault.decrypt(sealed)
     return secrets
 
 
@@ -117,7 +117,7 @@ def test_a_new_endpoint_is_active_and_everything_is_stored(app: Flask, access: A
     assert (endpoint.user_agent, endpoint.description) == ("Acme/1.0", "line\r\nline")
     assert abs(endpoint.created_at - database_time(app)) < timedelta(seconds=10)
     assert endpoint.headers_sealed is not None
-    assert access.state.vault.open(endpoint.headers_sealed) == {"X-Team": "billing"}
+    assert access.state.vault.decrypt(endpoint.headers_sealed) == {"X-Team": "billing"}
     assert health(app, endpoint.id).consecutive_failures == 0
     assert secrets_of(app, endpoint) == [{"secret": created.secret, "expires_at": None}]
     # What is returned needs no session any more.
@@ -156,7 +156,7 @@ def test_a_url_that_is_a_secret_is_stored_encrypted_and_shown_masked(
     assert endpoint.url_shown == "https://chat.example.com/T0/***"
     assert endpoint.url_sealed is not None
     assert "hush" not in endpoint.url_sealed.ciphertext
-    assert access.state.vault.open(endpoint.url_sealed) == "https://chat.example.com/T0/hush"
+    assert access.state.vault.decrypt(endpoint.url_sealed) == "https://chat.example.com/T0/hush"
     assert (created.secret, endpoint.secrets_sealed) == (None, None)
     assert "hush" not in repr([row.changes for row in activity(app)])
 
@@ -396,7 +396,7 @@ def test_header_values_can_be_kept_without_knowing_them(app: Flask, access: Acce
     actions.update_endpoint(access, endpoint.id, headers={"x-key": None, "X-New": "2"})
     sealed = stored(app, endpoint.id).headers_sealed
     assert sealed is not None
-    assert access.state.vault.open(sealed) == {"x-key": "hush", "X-New": "2"}
+    assert access.state.vault.decrypt(sealed) == {"x-key": "hush", "X-New": "2"}
     assert activity(app)[-1].changes == {"headers": [["X-Key", "X-Old"], ["x-key", "X-New"]]}
     actions.update_endpoint(access, endpoint.id, headers=None)
     assert stored(app, endpoint.id).headers_sealed is None
@@ -433,7 +433,7 @@ def test_what_cannot_be_decrypted_any_more_can_be_written_again(app: Flask, acce
         actions.update_endpoint(access, endpoint.id, format="standard")
     changed = actions.update_endpoint(access, endpoint.id, url=URL, headers={"X-Key": "new"})
     assert changed.url_sealed is not None
-    assert access.state.vault.open(changed.url_sealed) == URL
+    assert access.state.vault.decrypt(changed.url_sealed) == URL
 
 
 # -- pause and resume ---------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def the_endpoint(app: Flask) -> queries.EndpointDetail:
 def headers_sent(app: Flask) -> dict[str, str]:
     """The custom headers of the only endpoint, decrypted."""
     sealed = the_endpoint(app).endpoint.headers_sealed
-    opened: dict[str, str] = {} if sealed is None else state_of(app).vault.open(sealed)
+    opened: dict[str, str] = {} if sealed is None else state_of(app).vault.decrypt(sealed)
     return opened
 
 

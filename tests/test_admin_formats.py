@@ -54,7 +54,9 @@ def the_endpoint(app: Flask) -> Endpoint:
 
 def secrets_of(app: Flask, endpoint: Endpoint) -> list[str]:
     sealed = endpoint.secrets_sealed
-    return [] if sealed is None else [item["secret"] for item in state_of(app).vault.open(sealed)]
+    return (
+        [] if sealed is None else [item["secret"] for item in state_of(app).vault.decrypt(sealed)]
+    )
 
 
 def faulty(page: Page) -> list[str]:

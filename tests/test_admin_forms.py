@@ -125,7 +125,7 @@ def test_values_of_headers_are_asked_for_where_they_go_elsewhere(
     browser.send(page, "/edit", {"headers-1-value": "new"})
     sealed = the_endpoint(app).headers_sealed
     assert sealed is not None
-    assert state_of(app).vault.open(sealed) == {"X-Team": "new"}
+    assert state_of(app).vault.decrypt(sealed) == {"X-Team": "new"}
     assert the_endpoint(app).url_shown == moved["url"]
 
 
@@ -136,7 +136,7 @@ def test_a_new_value_of_a_stored_header_survives_a_refusal(app: Flask, browser: 
     browser.send(page, "/edit", {"rate_limit": ""})
     sealed = the_endpoint(app).headers_sealed
     assert sealed is not None
-    assert state_of(app).vault.open(sealed) == {"X-Team": "new"}
+    assert state_of(app).vault.decrypt(sealed) == {"X-Team": "new"}
 
 
 def test_of_two_headers_of_one_name_the_second_is_at_fault(app: Flask, browser: Browser) -> None:

@@ -212,7 +212,7 @@ def pages(app: Flask, tenant: str) -> list[str]:
         f"/events?before=evt_{middle}",
         f"/tasks?before=task_{middle}",
         f"/activity?before=act_{middle}",
-        # Filters of operators, and of the trail.
+        # Filters of operators, and of the audit log.
         f"/?tenant={tenant}",
         f"/events?tenant={tenant}",
         f"/activity?tenant={tenant}",

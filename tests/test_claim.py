@@ -894,13 +894,13 @@ def test_endpoints_are_decrypted_once_and_anew_when_told(
 ) -> None:
     add_endpoint(app, headers={"X-Key": "hush"})
     opened = Counter[str]()
-    open_ = Vault.open
+    open_ = Vault.decrypt
 
     def count(vault: Vault, sealed: Any) -> Any:
         opened["times"] += 1
         return open_(vault, sealed)
 
-    monkeypatch.setattr(Vault, "open", count)
+    monkeypatch.setattr(Vault, "decrypt", count)
     for expected in (2, 2, 4):
         if expected == 4:
             worker.claimer.forget()
@@ -915,7 +915,7 @@ def test_endpoint_that_cannot_be_decrypted_is_held_and_says_so(
 ) -> None:
     created = webhooks_of(app).create_endpoint(receiver.url("/ok/1"))
     webhooks_of(app).create_endpoint(receiver.url("/ok/2"))
-    stranger = Vault.from_config([], ["another key"]).seal("x")
+    stranger = Vault.from_config([], ["another key"]).encrypt("x")
     before = getattr(endpoint(app, created.endpoint.id), column)
     emit(app, 3)
     drain(app)

@@ -92,7 +92,7 @@ def test_an_endpoint_is_added_and_its_secret_printed_once(app: Flask) -> None:
     assert (endpoint.events, endpoint.tenant) == (["license.*", "user.deleted"], "app_1")
     assert (endpoint.name, endpoint.user_agent) == ("Shop", "Acme/1")
     assert endpoint.headers_sealed is not None
-    assert state_of(app).vault.open(endpoint.headers_sealed) == {"X-Key": "a: b", "X-Team": "c"}
+    assert state_of(app).vault.decrypt(endpoint.headers_sealed) == {"X-Key": "a: b", "X-Team": "c"}
     assert activity(app)[0].actor.startswith("cli:")
     assert secret.rpartition(" ")[2] not in run(app, "endpoints", "list", "--json").output
 

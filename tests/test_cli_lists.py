@@ -132,7 +132,7 @@ def test_endpoint_is_edited_and_the_rest_stays(app: Flask) -> None:
     )
     assert (now.timeout, now.ordered) == (None, True)
     assert now.headers_sealed is not None
-    headers = flask_webhooks.app_state.state_of(app).vault.open(now.headers_sealed)
+    headers = flask_webhooks.app_state.state_of(app).vault.decrypt(now.headers_sealed)
     assert headers == {"X-B": "3", "X-C": "4"}
 
 

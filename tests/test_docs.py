@@ -576,11 +576,8 @@ def test_receiver_in_python_verifies_and_deduplicates(stage: Stage) -> None:
     assert stage.names["handled"] == [{"type": "test", "data": {}}]
     verify = stage.names["verify"]
     assert verify(SECRET, good, body)
-    assert verify(
-        SECRET,
-        signed(SECRET, body, **{"webhook-signature": "v1,eA== " + good["webhook-signature"]}),
-        body,
-    )
+    several = {**good, "webhook-signature": "v1,eA== " + good["webhook-signature"]}
+    assert verify(SECRET, several, body)
     assert not verify(SECRET, good, body + b" ")
     assert not verify(SECRET, bad, body)
     old = {**good, "webhook-timestamp": str(int(time.time()) - 301)}

@@ -521,7 +521,7 @@ def test_export_of_another_service_is_taken_over(app: Flask, access: Access) -> 
     assert [row.name for row in taken] == ["Shop", "", "", ""]
     first = taken[0].secrets_sealed
     assert first is not None
-    assert access.state.vault.open(first)[0]["secret"] == "their secret"
+    assert access.state.vault.decrypt(first)[0]["secret"] == "their secret"
     assert taken[1].secrets_sealed is None
     # The receiver of the third does not know the new one yet.
     assert [item.new_secret is not None for item in found[:4]] == [False, False, True, False]

@@ -13,7 +13,7 @@ from flask import Flask, request
 from werkzeug.serving import make_server
 
 from flask_webhooks import signals
-from flask_webhooks.app_state import State, state_of
+from flask_webhooks.app_state import AppState, state_of
 from flask_webhooks.security.hops import HEADER, VALID_FOR, header_value, read_value
 from flask_webhooks.security.vault import Vault
 
@@ -136,11 +136,11 @@ def test_header_that_is_repeated_elsewhere_silences_no_other_tenant(loop: Loop) 
 
 
 @pytest.fixture
-def state(app: Flask) -> State:
+def state(app: Flask) -> AppState:
     return state_of(app)
 
 
-def test_header_counts_for_minutes_only_and_by_this_installation(state: State) -> None:
+def test_header_counts_for_minutes_only_and_by_this_installation(state: AppState) -> None:
     now = time.time()
     value = header_value(state.vault, 7, TENANT, now)
     assert len(value) < 60
@@ -174,12 +174,12 @@ def test_header_counts_for_minutes_only_and_by_this_installation(state: State) -
         "3.99999999999999999999.x",
     ],
 )
-def test_header_that_makes_no_sense_is_none(app: Flask, state: State, value: str) -> None:
+def test_header_that_makes_no_sense_is_none(app: Flask, state: AppState, value: str) -> None:
     webhooks_of(app).create_endpoint("http://127.0.0.1:1025/", tenant=TENANT)
     assert read_value(state.vault, value, TENANT, time.time()) is None
 
 
-def test_forged_count_is_not_believed(app: Flask, state: State) -> None:
+def test_forged_count_is_not_believed(app: Flask, state: AppState) -> None:
     webhooks_of(app).create_endpoint("http://127.0.0.1:1025/", tenant=TENANT)
     count, rest = header_value(state.vault, 1, TENANT, time.time()).split(".", 1)
     assert count == "1"

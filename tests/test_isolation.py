@@ -14,7 +14,7 @@ from sqlalchemy import orm
 from sqlalchemy.exc import DBAPIError
 
 from flask_webhooks import actions, jobs, queries, signals
-from flask_webhooks.app_state import State, state_of
+from flask_webhooks.app_state import AppState, state_of
 from flask_webhooks.delivery.warmup import warm_up
 from flask_webhooks.errors import EndpointLimitReached
 
@@ -136,7 +136,7 @@ def test_other_conflict_of_an_event_with_a_key_is_raised(app: Flask) -> None:
     ids=["warm-up", "sweep", "page", "drain"],
 )
 def test_what_we_read_is_no_conflict_of_the_hosts(
-    app: Flask, work: Callable[[State], object]
+    app: Flask, work: Callable[[AppState], object]
 ) -> None:
     engine = state_of(app).engine
     levels: set[Any] = set()

@@ -242,7 +242,9 @@ def test_export_that_is_shown_is_imported(name: str, app: Flask, tmp_path: Path)
 
 def secrets_of(app: Flask, endpoint: Endpoint) -> list[str]:
     sealed = endpoint.secrets_sealed
-    return [] if sealed is None else [item["secret"] for item in state_of(app).vault.open(sealed)]
+    return (
+        [] if sealed is None else [item["secret"] for item in state_of(app).vault.decrypt(sealed)]
+    )
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def values(app: Flask) -> dict[str, Any]:
         for name in ("url_sealed", "secrets_sealed", "headers_sealed"):
             sealed = getattr(row.endpoint, name)
             if sealed is not None:
-                found[f"{row.endpoint.name} {name}"] = vault.open(sealed)
+                found[f"{row.endpoint.name} {name}"] = vault.decrypt(sealed)
     return found
 
 
@@ -128,7 +128,7 @@ def test_a_secret_that_is_rotated_meanwhile_stays(
     """Between reading and writing, another process writes."""
     state = state_of(app)
     [first] = [row.endpoint.id for row in queries.list_endpoints(accessing(app), "Headers")]
-    rotated = state.vault.seal([{"secret": "whsec_rotated", "expires_at": None}])
+    rotated = state.vault.encrypt([{"secret": "whsec_rotated", "expires_at": None}])
     renew = reencryption._renew
 
     def late(session: Any, access: Any, item: Any, progress: Any) -> None:

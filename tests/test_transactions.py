@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from flask_webhooks import actions, queries
 from flask_webhooks.access import request_access
-from flask_webhooks.app_state import State, state_of
+from flask_webhooks.app_state import AppState, state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.db.transactions import writing
 from flask_webhooks.errors import WebhooksError
@@ -30,7 +30,7 @@ def sqlite_app(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -
     close(app)
 
 
-def add_event(state: State) -> None:
+def add_event(state: AppState) -> None:
     """The host has something that is not committed."""
     state.db.session.add(state.models.Event(type="license.created", data={}, occurred_at=utc_now()))
 

@@ -35,12 +35,12 @@ def vault(keys: Sequence[str | bytes] = (), secret_keys: Sequence[str | bytes] =
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
 def test_any_json_value_comes_back(value: Any) -> None:
     box = vault([NEW])
-    assert box.open(box.seal(value)) == value
+    assert box.decrypt(box.encrypt(value)) == value
 
 
 def test_ciphertext_tells_nothing_and_is_another_one_each_time() -> None:
     box = vault([NEW])
-    one, two = box.seal(SECRET), box.seal(SECRET)
+    one, two = box.encrypt(SECRET), box.encrypt(SECRET)
     assert one.ciphertext != two.ciphertext
     assert one != two
     assert SECRET not in one.ciphertext
@@ -51,36 +51,36 @@ def test_ciphertext_tells_nothing_and_is_another_one_each_time() -> None:
 
 
 def test_first_key_encrypts_and_every_key_decrypts() -> None:
-    sealed = vault([OLD]).seal(SECRET)
+    sealed = vault([OLD]).encrypt(SECRET)
     rotating = vault([NEW, OLD])
-    assert rotating.open(sealed) == SECRET
-    renewed = rotating.seal(SECRET)
-    assert vault([NEW]).open(renewed) == SECRET
+    assert rotating.decrypt(sealed) == SECRET
+    renewed = rotating.encrypt(SECRET)
+    assert vault([NEW]).decrypt(renewed) == SECRET
     with pytest.raises(UnreadableSecret):
-        vault([OLD]).open(renewed)
+        vault([OLD]).decrypt(renewed)
 
 
 def test_secret_key_and_its_fallbacks_work_the_same() -> None:
-    sealed = vault(secret_keys=["old"]).seal(SECRET)
+    sealed = vault(secret_keys=["old"]).encrypt(SECRET)
     rotating = vault(secret_keys=["new", "old"])
-    assert rotating.open(sealed) == SECRET
-    assert vault(secret_keys=["new"]).open(rotating.seal(SECRET)) == SECRET
+    assert rotating.decrypt(sealed) == SECRET
+    assert vault(secret_keys=["new"]).decrypt(rotating.encrypt(SECRET)) == SECRET
     with pytest.raises(UnreadableSecret):
-        vault(secret_keys=["new"]).open(sealed)
+        vault(secret_keys=["new"]).decrypt(sealed)
 
 
 def test_secret_key_may_be_bytes() -> None:
-    assert vault(secret_keys=[b"key"]).open(vault(secret_keys=["key"]).seal(1)) == 1
+    assert vault(secret_keys=[b"key"]).decrypt(vault(secret_keys=["key"]).encrypt(1)) == 1
 
 
 def test_move_from_secret_key_to_keys_of_its_own() -> None:
     before = vault(secret_keys=["app"])
-    sealed = before.seal(SECRET)
+    sealed = before.encrypt(SECRET)
     after = vault([NEW], ["app"])
-    assert after.open(sealed) == SECRET
-    assert vault([NEW]).open(after.seal(SECRET)) == SECRET
+    assert after.decrypt(sealed) == SECRET
+    assert vault([NEW]).decrypt(after.encrypt(SECRET)) == SECRET
     with pytest.raises(UnreadableSecret):
-        before.open(after.seal(SECRET))
+        before.decrypt(after.encrypt(SECRET))
 
 
 def test_key_that_is_derived_stays_the_same() -> None:
@@ -88,14 +88,14 @@ def test_key_that_is_derived_stays_the_same() -> None:
     sealed = Sealed(
         "gAAAAABrAXdugiNWkBYgOuGvzdOtb2My_d7eWuN_mu9mW8_3ETN31AT7ktYOlhUcylL5KFfiiViLFb318Euq3EybpXbNo5wydpnkjMsYKwrxJp6CbndA9x4="
     )
-    assert vault(secret_keys=["for ever"]).open(sealed) == {"secret": "whsec_x"}
+    assert vault(secret_keys=["for ever"]).decrypt(sealed) == {"secret": "whsec_x"}
 
 
 def test_derived_key_is_not_the_secret_key_itself() -> None:
     """Flask signs sessions with it: one use must not weaken the other."""
     key = Fernet.generate_key().decode()
     with pytest.raises(UnreadableSecret):
-        vault([key]).open(vault(secret_keys=[key]).seal(SECRET))
+        vault([key]).decrypt(vault(secret_keys=[key]).encrypt(SECRET))
 
 
 @pytest.mark.parametrize("bad", ["short", "", "=" * 44, NEW[:-2], "ä" * 44], ids=repr)
@@ -116,16 +116,16 @@ def test_there_must_be_some_key() -> None:
 @pytest.mark.parametrize("ciphertext", ["", "not a token", "gAAAAA", "ü", "\0"], ids=repr)
 def test_garbage_is_unreadable_and_says_what_to_do(ciphertext: str) -> None:
     with pytest.raises(UnreadableSecret, match="Add the old key to the end") as caught:
-        vault([NEW]).open(Sealed(ciphertext))
+        vault([NEW]).decrypt(Sealed(ciphertext))
     assert caught.value.__suppress_context__
 
 
 def test_changed_ciphertext_is_unreadable() -> None:
-    sealed = vault([NEW]).seal(SECRET)
+    sealed = vault([NEW]).encrypt(SECRET)
     token = bytearray(base64.urlsafe_b64decode(sealed.ciphertext))
     token[20] ^= 1
     with pytest.raises(UnreadableSecret):
-        vault([NEW]).open(Sealed(base64.urlsafe_b64encode(token).decode()))
+        vault([NEW]).decrypt(Sealed(base64.urlsafe_b64encode(token).decode()))
 
 
 # -- nothing shows ------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_changed_ciphertext_is_unreadable() -> None:
 
 def test_nothing_secret_in_any_representation() -> None:
     box = vault([NEW], ["app-secret"])
-    sealed = box.seal(SECRET)
+    sealed = box.encrypt(SECRET)
     for shown in (repr(sealed), str(sealed), f"{sealed}", repr(box), str(box), repr([sealed])):
         for secret in (SECRET, sealed.ciphertext, NEW, "app-secret"):
             assert secret not in shown
@@ -171,14 +171,14 @@ def test_application_configures_its_vault() -> None:
     def of(**config: Any) -> Vault:
         return Settings.from_config(config).vault(config)
 
-    sealed = of(SECRET_KEY="old").seal(SECRET)
-    assert of(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"]).open(sealed) == SECRET
-    assert of(SECRET_KEY="old", WEBHOOKS_ENCRYPTION_KEYS=[NEW]).open(sealed) == SECRET
-    assert of(SECRET_KEY="old", SECRET_KEY_FALLBACKS=None).open(sealed) == SECRET
+    sealed = of(SECRET_KEY="old").encrypt(SECRET)
+    assert of(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"]).decrypt(sealed) == SECRET
+    assert of(SECRET_KEY="old", WEBHOOKS_ENCRYPTION_KEYS=[NEW]).decrypt(sealed) == SECRET
+    assert of(SECRET_KEY="old", SECRET_KEY_FALLBACKS=None).decrypt(sealed) == SECRET
     with pytest.raises(ConfigurationError, match="set SECRET_KEY"):
         of()
     with pytest.raises(UnreadableSecret):
-        of(SECRET_KEY="new", WEBHOOKS_ENCRYPTION_KEYS=[NEW]).open(sealed)
+        of(SECRET_KEY="new", WEBHOOKS_ENCRYPTION_KEYS=[NEW]).decrypt(sealed)
 
 
 def test_application_without_any_key_cannot_be_set_up() -> None:
@@ -192,4 +192,4 @@ def test_two_applications_do_not_read_each_others_secrets() -> None:
 
     one, two = state_of(app("one")).vault, state_of(app("two")).vault
     with pytest.raises(UnreadableSecret):
-        two.open(one.seal(SECRET))
+        two.decrypt(one.encrypt(SECRET))

@@ -1,7 +1,7 @@
 """The write side: every change that a person, the API, a command or the host's code can make.
 
 Each function takes an `Access` first, checks it, makes its change in a short transaction of its own together
-with a row in the audit trail, and wakes the workers if something became due.
+with a row in the audit log, and wakes the workers if something became due.
 """
 
 from .bulk import start_task, stop_task

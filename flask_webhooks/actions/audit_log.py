@@ -1,4 +1,4 @@
-"""The audit trail, and the lock that changes of one endpoint share with the workers."""
+"""The audit log, and the lock that changes of one endpoint share with the workers."""
 
 from __future__ import annotations
 

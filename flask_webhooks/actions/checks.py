@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..app_state import AllTenants, State
+from ..app_state import AllTenants, AppState
 from ..catalog.registry import matches
 from ..config import LEASE_RESERVE
 from ..delivery.claim.rate_limit import bucket_id
@@ -112,12 +112,12 @@ def owner(given: Any, scope: str | AllTenants) -> str | None:
     return tenant
 
 
-def url(state: State, value: Any) -> str:
+def url(state: AppState, value: Any) -> str:
     """One that this application may send webhooks to, in its normal spelling."""
     return check_url(value, policy=state.policy, require_https=state.settings.require_https)
 
 
-def wire_format(state: State, name: Any, endpoint_url: str) -> Format:
+def wire_format(state: AppState, name: Any, endpoint_url: str) -> Format:
     """The named format, or the one that the URL asks for."""
     if name is None or name == "":
         return state.formats.detect(endpoint_url, state.settings.default_format)
@@ -128,22 +128,22 @@ def wire_format(state: State, name: Any, endpoint_url: str) -> Format:
     return state.formats[name]
 
 
-def sealed_url(state: State, wire: Format, endpoint_url: str) -> tuple[str, Sealed | None]:
+def sealed_url(state: AppState, wire: Format, endpoint_url: str) -> tuple[str, Sealed | None]:
     """The URL as it may be shown, and the whole one encrypted where it holds a secret."""
     shown = wire.mask_url(endpoint_url)
     if shown == endpoint_url and not wire.secret_url:
         return endpoint_url, None
-    return shown, state.vault.seal(endpoint_url)
+    return shown, state.vault.encrypt(endpoint_url)
 
 
-def whole_url(state: State, endpoint: Endpoint) -> str:
+def whole_url(state: AppState, endpoint: Endpoint) -> str:
     """The URL that requests go to.
 
     :raises UnreadableSecret: it is encrypted with a key that is gone.
     """
     if endpoint.url_sealed is None:
         return endpoint.url_shown
-    opened: str = state.vault.open(endpoint.url_sealed)
+    opened: str = state.vault.decrypt(endpoint.url_sealed)
     return opened
 
 
@@ -174,7 +174,7 @@ def secret(wire: Format, given: Any, *, key_pair: bool = False) -> str | None:
     return wire.check_secret(given)
 
 
-def events(state: State, given: Any, dialect: str | None) -> list[str] | None:
+def events(state: AppState, given: Any, dialect: str | None) -> list[str] | None:
     """Subscribed names and patterns of ours.
 
     :param dialect: the format in whose names they are given; what it has no name for is read as ours.
@@ -190,7 +190,7 @@ def events(state: State, given: Any, dialect: str | None) -> list[str] | None:
     return state.catalog.check_patterns(names)
 
 
-def _translated(state: State, spoken: Format, name: str) -> list[str]:
+def _translated(state: AppState, spoken: Format, name: str) -> list[str]:
     """What a name, or a prefix that we do not have, stands for; empty where it is none of the format's."""
     if name.endswith(".*") and not any(matches([name], kind.name) for kind in state.catalog):
         return [ours for ours, theirs in spoken.event_names.items() if theirs.startswith(name[:-1])]
@@ -214,7 +214,7 @@ def bucket(wire: Format, endpoint_url: str, tenant: str | None) -> str | None:
     return bucket_id(tenant, wire.name, endpoint_url, shared) if shared else None
 
 
-def timeout(state: State, value: Any) -> float | None:
+def timeout(state: AppState, value: Any) -> float | None:
     """Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``."""
     longest = state.settings.lease - LEASE_RESERVE
     return _number(value, "timeout", Text("timeout"), Text("seconds"), MIN_TIMEOUT, longest)
@@ -259,7 +259,7 @@ def ordered(value: Any) -> bool:
     return value
 
 
-def headers(state: State, given: Any, stored: Sealed | None = None) -> dict[str, str]:
+def headers(state: AppState, given: Any, stored: Sealed | None = None) -> dict[str, str]:
     """Checked custom headers.
 
     :param given: name to value, or pairs of them; the value ``None`` keeps the one that is stored under
@@ -285,12 +285,12 @@ def headers(state: State, given: Any, stored: Sealed | None = None) -> dict[str,
     return check_headers(pairs)
 
 
-def stored_headers(state: State, stored: Sealed | None) -> dict[str, str] | None:
+def stored_headers(state: AppState, stored: Sealed | None) -> dict[str, str] | None:
     """Decrypted headers; ``None`` if no configured key fits."""
     if stored is None:
         return {}
     try:
-        opened: dict[str, str] = state.vault.open(stored)
+        opened: dict[str, str] = state.vault.decrypt(stored)
     except UnreadableSecret:
         return None
     return opened

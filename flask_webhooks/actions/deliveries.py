@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access, find_delivery, find_endpoint, no_delivery
-from ..app_state import State
+from ..app_state import AppState
 from ..bulk.changes import CANCELLED, REOPENED
 from ..columns import utc_now
 from ..encoding import encode_data
@@ -171,7 +171,7 @@ def _being_sent() -> InvalidTransition:
 
 def _move(
     session: Session,
-    state: State,
+    state: AppState,
     delivery_id: str,
     allowed: set[DeliveryState],
     values: dict[str, Any],
@@ -192,7 +192,7 @@ def _move(
 
 
 def _sample(
-    state: State, event_type: str | None, data: Mapping[str, Any] | None
+    state: AppState, event_type: str | None, data: Mapping[str, Any] | None
 ) -> tuple[str, str]:
     """The name of the type and the data as JSON text."""
     name = TEST if event_type is None else event_type

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..app_state import State
+from ..app_state import AppState
 from ..errors import DuplicateEndpoint, UnreadableSecret
 from ..models import Endpoint
 from . import checks
 
 
 def find_equal(
-    session: Session, state: State, endpoint: Endpoint, whole_url: str
+    session: Session, state: AppState, endpoint: Endpoint, whole_url: str
 ) -> Endpoint | None:
     """The first other endpoint of the tenant with the same URL, format, options and event types."""
     table = state.models.Endpoint
@@ -31,7 +31,7 @@ def find_equal(
     return next((other for other in others if _is_equal(state, other, endpoint, whole_url)), None)
 
 
-def refuse_equal(session: Session, state: State, endpoint: Endpoint, whole_url: str) -> None:
+def refuse_equal(session: Session, state: AppState, endpoint: Endpoint, whole_url: str) -> None:
     """:raises DuplicateEndpoint: there is an equal one."""
     other = find_equal(session, state, endpoint, whole_url)
     if other is not None:
@@ -43,7 +43,7 @@ def refuse_equal(session: Session, state: State, endpoint: Endpoint, whole_url: 
         )
 
 
-def _is_equal(state: State, other: Endpoint, endpoint: Endpoint, whole_url: str) -> bool:
+def _is_equal(state: AppState, other: Endpoint, endpoint: Endpoint, whole_url: str) -> bool:
     if _events(other) != _events(endpoint) or (other.options or {}) != (endpoint.options or {}):
         return False
     try:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access, find_endpoint
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..db.narrow import unicode_trouble, with_plain_signs
 from ..delivery.holding import cancel_waiting
@@ -107,7 +107,7 @@ class Draft:
 
     endpoint: Endpoint
     secret: str | None = field(repr=False)
-    #: For the audit trail.
+    #: For the audit log.
     changes: dict[str, Any]
     wire: Format
     whole_url: str = field(repr=False)
@@ -257,7 +257,7 @@ def update_endpoint(
     return endpoint
 
 
-def storable_url(session: Session, state: State, shown: str) -> str:
+def storable_url(session: Session, state: AppState, shown: str) -> str:
     """A URL as it is shown, with a mask that this database can hold."""
     if not shown.isascii() and unicode_trouble(state, session.connection()) is not None:
         return with_plain_signs(shown)
@@ -321,7 +321,7 @@ def _delete(session: Session, access: Access, endpoints: Sequence[Endpoint]) -> 
 
 
 def check_quota(
-    session: Session, state: State, tenant: str | None, limit: int | None, more: int = 0
+    session: Session, state: AppState, tenant: str | None, limit: int | None, more: int = 0
 ) -> None:
     """:raises EndpointLimitReached: one endpoint after `more` others would be too many."""
     if limit is None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..app_state import State
+from ..app_state import AppState
 from ..formats import Format
 from ..formats.examples import EXAMPLE_SECRET, render_example
 
 
-def shows_secret(state: State, wire: Format, options: Mapping[str, Any], url: str) -> bool:
+def shows_secret(state: AppState, wire: Format, options: Mapping[str, Any], url: str) -> bool:
     """Whether a request of this format carries the secret itself, for whoever receives it to read."""
     if not wire.signed:
         return False

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ..access import Access
-from ..app_state import State
+from ..app_state import AppState
 from ..errors import (
     Forbidden,
     InvalidEndpoint,
@@ -129,7 +129,7 @@ def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, A
     }
 
 
-def _read(state: State, item: Mapping[str, Any], source: str) -> ExportedEndpoint:
+def _read(state: AppState, item: Mapping[str, Any], source: str) -> ExportedEndpoint:
     """Return the members of an entry.
 
     :raises InvalidInput: it cannot be read; names the service that it looks to be from, if that is another one.
@@ -160,7 +160,7 @@ def _url_of(style: Format, item: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _shown_url(state: State, item: Mapping[str, Any], source: str) -> str:
+def _shown_url(state: AppState, item: Mapping[str, Any], source: str) -> str:
     """Return the URL of an entry as it may be shown; nothing where it is none."""
     try:
         url = checks.url(state, _url_of(state.formats[source], item))

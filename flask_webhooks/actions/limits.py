@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access
-from ..app_state import AllTenants, State
+from ..app_state import AllTenants, AppState
 from ..errors import SendLimitReached
 from ..models import UNFINISHED, TaskKind
 
@@ -111,7 +111,7 @@ def check_task(session: Session, access: Access, tenant: str | None, kind: TaskK
         )
 
 
-def data_size(session: Session, state: State, event_id: str) -> int:
+def data_size(session: Session, state: AppState, event_id: str) -> int:
     """How much data an event has, about, in bytes."""
     event = state.table("Event").c
     data = sa.type_coerce(event.data, sa.Text())

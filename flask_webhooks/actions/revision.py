@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..app_state import State
+from ..app_state import AppState
 from ..errors import (
     Faults,
     InvalidEndpoint,
@@ -27,7 +27,7 @@ class Revision:
     :param knows_secrets: whoever makes it may change the secret, and so may send what is secret elsewhere.
     """
 
-    def __init__(self, state: State, endpoint: Endpoint, *, knows_secrets: bool) -> None:
+    def __init__(self, state: AppState, endpoint: Endpoint, *, knows_secrets: bool) -> None:
         self.state = state
         self.endpoint = endpoint
         self.knows_secrets = knows_secrets
@@ -35,7 +35,7 @@ class Revision:
         self.moved = False
         #: New values by column.
         self.values: dict[str, Any] = {}
-        #: For the audit trail: ``{"name": ["old", "new"]}``.
+        #: For the audit log: ``{"name": ["old", "new"]}``.
         self.differences: dict[str, Any] = {}
         #: Requests will differ so much that the failures so far say nothing about them.
         self.fresh_start = False
@@ -143,7 +143,7 @@ class Revision:
         if url == before and not reformatted:
             return
         self.fresh_start = True
-        # Without an entry in the trail: the URL has one, and a digest tells nobody anything.
+        # Without an entry in the audit log: the URL has one, and a digest tells nobody anything.
         self.values["bucket"] = checks.bucket(wire, url, self.endpoint.tenant)
         shown, sealed = checks.sealed_url(self.state, wire, url)
         self.values |= {"url_shown": shown, "url_sealed": sealed}
@@ -190,12 +190,12 @@ class Revision:
                 return
             raise misfit
         try:
-            for item in self.state.vault.open(self.endpoint.secrets_sealed):
+            for item in self.state.vault.decrypt(self.endpoint.secrets_sealed):
                 wire.check_secret(item["secret"])
         except (InvalidSecret, UnreadableSecret):
             raise misfit from None
 
 
-def seal(state: State, value: Any) -> Sealed | None:
+def seal(state: AppState, value: Any) -> Sealed | None:
     """Encrypt; what is empty needs no encryption."""
-    return state.vault.seal(value) if value else None
+    return state.vault.encrypt(value) if value else None

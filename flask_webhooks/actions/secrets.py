@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..access import Access, find_endpoint
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..db.transactions import database_time
 from ..errors import (
@@ -96,7 +96,7 @@ def rotate(
         elif any(item["secret"] == new for item in old):
             raise InvalidSecret("The endpoint has this secret already: write another one.")
         kept = _ending(old or [], now, overlap)
-        endpoint.secrets_sealed = state.vault.seal([{"secret": new, "expires_at": None}, *kept])
+        endpoint.secrets_sealed = state.vault.encrypt([{"secret": new, "expires_at": None}, *kept])
         endpoint.version += 1
         endpoint.updated_at = utc_now()
         record(
@@ -132,7 +132,7 @@ def end_overlap(access: Access, endpoint_id: str) -> int:
         ended = len(live) - 1
         if ended < 1:
             return 0
-        endpoint.secrets_sealed = state.vault.seal(live[:1])
+        endpoint.secrets_sealed = state.vault.encrypt(live[:1])
         endpoint.version += 1
         endpoint.updated_at = utc_now()
         record(
@@ -178,7 +178,7 @@ def _check_overlap(seconds: float) -> float:
     return seconds
 
 
-def _live_secrets(state: State, endpoint: Endpoint, now: float) -> list[dict[str, Any]] | None:
+def _live_secrets(state: AppState, endpoint: Endpoint, now: float) -> list[dict[str, Any]] | None:
     """Secrets that still sign, newest first; ``None`` if they cannot be decrypted.
 
     :param now: Unix seconds by the database's clock, which decides for the workers.
@@ -186,7 +186,7 @@ def _live_secrets(state: State, endpoint: Endpoint, now: float) -> list[dict[str
     if endpoint.secrets_sealed is None:
         return []
     try:
-        items = state.vault.open(endpoint.secrets_sealed)
+        items = state.vault.decrypt(endpoint.secrets_sealed)
     except UnreadableSecret:
         return None
     return [item for item in items if item["expires_at"] is None or item["expires_at"] > now]

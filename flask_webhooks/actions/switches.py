@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint
-from ..app_state import State
+from ..app_state import AppState
 from ..bulk.changes import DISCARDED
 from ..columns import utc_now
 from ..delivery.holding import hold_pending
@@ -84,7 +84,7 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
     return endpoint
 
 
-def forget_failures(session: Session, state: State, endpoint_id: str) -> None:
+def forget_failures(session: Session, state: AppState, endpoint_id: str) -> None:
     """Start with a clean record: nothing is waited for, no failure counts."""
     health = state.table("EndpointHealth")
     session.execute(
@@ -101,7 +101,7 @@ def forget_failures(session: Session, state: State, endpoint_id: str) -> None:
     )
 
 
-def _release(session: Session, state: State, endpoint_id: str, choice: str) -> int:
+def _release(session: Session, state: AppState, endpoint_id: str, choice: str) -> int:
     values: dict[str, Any]
     match choice:
         case "send":

@@ -9,7 +9,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, current_app, g, request
 
 from ..access import request_access
-from ..app_state import State, state_of
+from ..app_state import AppState, state_of
 from . import (
     catalog_views,
     debugger_views,
@@ -48,7 +48,7 @@ _CONTENT_SECURITY_POLICY: Final = "; ".join(
 )
 
 
-def create_blueprint(state: State) -> Blueprint:
+def create_blueprint(state: AppState) -> Blueprint:
     """A blueprint for one application. Nobody is let in until the host has said who may."""
     blueprint = Blueprint(
         NAME,

@@ -75,7 +75,7 @@ def _tasks(access: Access) -> list[queries.TaskRow]:
 
 
 def activity() -> Response:
-    """The audit trail of everything in scope, or of one endpoint."""
+    """The audit log of everything in scope, or of one endpoint."""
     access = current_access()
     filters = Filters(request.args, "webhook", "actor", "action", "tenant", "since", "until")
     wanted = filters.get("webhook")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, Template, TemplateError, TemplateNotFound, nodes
 
-from ..app_state import State, logger, prepared
+from ..app_state import AppState, logger, prepared
 from ..errors import ConfigurationError
 
 _OURS = "flask_webhooks/layout.html"
@@ -28,7 +28,7 @@ class Layout:
 
 
 @prepared
-def layout_of(state: State) -> Layout:
+def layout_of(state: AppState) -> Layout:
     """The layout of an application, looked at once; what is wrong with it is logged."""
     name, block = _OURS, "content"
     fits = True
@@ -50,7 +50,7 @@ def layout_of(state: State) -> Layout:
     return Layout(template, name, block, fits)
 
 
-def template_of(state: State) -> Template:
+def template_of(state: AppState) -> Template:
     """The template that pages extend.
 
     :raises ConfigurationError: there is no such template, or it has no place for them.

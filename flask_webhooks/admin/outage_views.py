@@ -143,5 +143,5 @@ def _disabled_at(access: Access, detail: queries.EndpointDetail) -> datetime | N
     """When it was last disabled, also if it has been resumed since."""
     if detail.endpoint.state == EndpointState.DISABLED:
         return detail.endpoint.state_since
-    trail = queries.list_activity(access, detail.endpoint.id)
-    return next((row.at for row in trail.items if row.action == "endpoint.disabled"), None)
+    activity = queries.list_activity(access, detail.endpoint.id)
+    return next((row.at for row in activity.items if row.action == "endpoint.disabled"), None)

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from .. import queries
 from ..access import Access
-from ..app_state import AllTenants, State
+from ..app_state import AllTenants, AppState
 from ..bulk.looking import right_of
 from ..errors import NotFound
 from ..formats.chat.base import ChatFormat
@@ -142,7 +142,7 @@ class Toolbox:
     hold_text = staticmethod(wording.hold_text)
     catalog_text = staticmethod(i18n.catalog_text)
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         self._state = state
         self.product_name = state.settings.product_name
         #: The host's layout, or ``None``.

@@ -186,12 +186,12 @@ def phase_text(phase: str) -> str:
 
 
 def action_text(action: str) -> str:
-    """What somebody did, as the audit trail has it."""
+    """What somebody did, as the audit log has it."""
     return action_texts().get(action, action)
 
 
 def action_texts() -> dict[str, str]:
-    """Everything that somebody can have done, by the name that the audit trail has for it."""
+    """Everything that somebody can have done, by the name that the audit log has for it."""
     return {
         "endpoint.created": _("added the webhook"),
         "endpoint.updated": _("changed the webhook"),
@@ -271,7 +271,7 @@ def _joined(value: Any) -> str:
 
 
 def _change_text(name: str) -> str:
-    """What was changed, as the audit trail has it."""
+    """What was changed, as the audit log has it."""
     words = {
         "url": _("URL"),
         "name": _("Name"),

@@ -8,7 +8,7 @@ from flask import Response
 
 from .. import queries
 from ..access import Access, shown
-from ..app_state import State
+from ..app_state import AppState
 from ..catalog.registry import EventType
 from ..errors import NotFound
 from ..serializers import EventTypeObject, ExampleObject, FormatObject
@@ -59,7 +59,7 @@ ROUTES = (
 )
 
 
-def _known(state: State, name: str) -> EventType:
+def _known(state: AppState, name: str) -> EventType:
     if name not in state.catalog:
         raise NotFound(f"There is no event type {shown(name)}.")
     return state.catalog[name]

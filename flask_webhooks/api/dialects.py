@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..app_state import State
+from ..app_state import AppState
 from ..errors import InvalidInput, InvalidSubscription
 
 
-def dialect_of_change(state: State, body: Mapping[str, Any]) -> str | None:
+def dialect_of_change(state: AppState, body: Mapping[str, Any]) -> str | None:
     """What the member ``dialect`` says; without it the names are ours, so that a list that was read can be sent back.
 
     :returns: the name of a format; ``None`` is ours.
@@ -25,7 +25,7 @@ def dialect_of_change(state: State, body: Mapping[str, Any]) -> str | None:
     return dialect
 
 
-def dialect_of_new(state: State, body: Mapping[str, Any]) -> str | None:
+def dialect_of_new(state: AppState, body: Mapping[str, Any]) -> str | None:
     """The same; without the member, the format that a new endpoint is asked for, where both mean the same by a name.
 
     :raises InvalidInput: there is no such format, or a name means one thing to the format and another to us.

@@ -26,7 +26,7 @@ from werkzeug.exceptions import (
 
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
-from ..app_state import AllTenants, State
+from ..app_state import AllTenants, AppState
 from ..errors import Faults, Forbidden, InvalidInput
 
 MEDIA_TYPE: Final = "application/json"
@@ -67,12 +67,12 @@ def check_origin() -> None:
         )
 
 
-def largest_body(state: State) -> int:
+def largest_body(state: AppState) -> int:
     """Bytes: the largest data of an event, written with blanks, and all else that a body may hold."""
     return 2 * state.settings.max_data_bytes + _ROOM
 
 
-def read_body(state: State, kind: type) -> dict[str, Any]:
+def read_body(state: AppState, kind: type) -> dict[str, Any]:
     """Return the members of the JSON object that was sent; those that were not given are left out.
 
     :param kind: a type of `bodies`. A member that it requires is ``None`` where it was left out.

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..db.locks import reading
 from . import pruning
@@ -21,7 +21,7 @@ from .runner import waiting, work_on_next
 OWN_WORKER_FIRST = timedelta(seconds=2)
 
 
-def anything_waiting(state: State, connection: sa.Connection) -> bool:
+def anything_waiting(state: AppState, connection: sa.Connection) -> bool:
     """Return whether there is a task that no worker works on. Only reads."""
     task = state.table("Task").c
     query = sa.select(task.id).where(waiting(task, utc_now())).limit(1)
@@ -31,7 +31,7 @@ def anything_waiting(state: State, connection: sa.Connection) -> bool:
 class BackgroundTasks:
     """The work of `delivery.background` for a drain."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         self._state = state
         self._looked_at = float("-inf")
         self._old = False

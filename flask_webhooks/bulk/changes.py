@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..models import DeliveryState, EndpointState, TaskKind, Trigger
 from .selection import TAKEN_FROM, unsent
@@ -31,7 +31,7 @@ REOPENED: dict[str, Any] = {
 
 
 def change_deliveries(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     kind: TaskKind,
     delivery_ids: Sequence[str],
@@ -54,7 +54,7 @@ def change_deliveries(
 
 
 def create_deliveries(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     event_ids: Sequence[str],
     endpoint: Any,
@@ -97,7 +97,7 @@ def create_deliveries(
 
 
 def _reopen(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     kind: TaskKind,
     delivery_ids: Sequence[str],
@@ -130,7 +130,7 @@ def _reopen(
 
 
 def _release(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     delivery_ids: Sequence[str],
     endpoints: Mapping[str, str],
@@ -141,7 +141,7 @@ def _release(
 
 
 def _end(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     kind: TaskKind,
     delivery_ids: Sequence[str],
@@ -158,7 +158,7 @@ def _end(
 
 
 def _update(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     kind: TaskKind,
     delivery_ids: Sequence[str],

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from .. import ids
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..db.locks import reading
 from ..db.transactions import writing
-from ..delivery import audit_log as trail
+from ..delivery import audit_log
 from ..delivery.retention import kept_since, stands_aside
 from ..errors import WebhooksError
 from ..models import TaskKind
@@ -30,7 +30,7 @@ MANY = 10_000
 PAUSE = timedelta(hours=1)
 
 
-def is_due(state: State, connection: sa.Connection, now: datetime) -> bool:
+def is_due(state: AppState, connection: sa.Connection, now: datetime) -> bool:
     """Whether so much is old that a task should be begun. Only reads, within the caller's transaction.
 
     :param now: the database's time.
@@ -39,7 +39,7 @@ def is_due(state: State, connection: sa.Connection, now: datetime) -> bool:
         return False
     task = state.table("Task").c
     begun = sa.select(sa.func.max(task.created_at)).where(
-        task.kind == TaskKind.PRUNE, task.actor == trail.ACTOR
+        task.kind == TaskKind.PRUNE, task.actor == audit_log.ACTOR
     )
     last = connection.execute(begun).scalar()
     if last is not None and last > now - PAUSE:
@@ -57,7 +57,7 @@ def is_due(state: State, connection: sa.Connection, now: datetime) -> bool:
     return connection.execute(query).scalar_one() >= MANY
 
 
-def start_if_due(state: State, connection: sa.Connection, now: datetime) -> str | None:
+def start_if_due(state: AppState, connection: sa.Connection, now: datetime) -> str | None:
     """Begin the task if one is due; returns its id. Someone has to be called to it.
 
     :param connection: in no transaction.
@@ -75,7 +75,7 @@ def start_if_due(state: State, connection: sa.Connection, now: datetime) -> str 
         return None
 
 
-def _start(state: State, connection: sa.Connection, now: datetime) -> str | None:
+def _start(state: AppState, connection: sa.Connection, now: datetime) -> str | None:
     # Asked again: somebody else may have begun it.
     if not is_due(state, connection, now):
         return None
@@ -87,12 +87,12 @@ def _start(state: State, connection: sa.Connection, now: datetime) -> str | None
             id=task_id,
             kind=TaskKind.PRUNE,
             filter=filter,
-            actor=trail.ACTOR,
+            actor=audit_log.ACTOR,
             cursor="",
             bound=ids.new_id("evt"),
         )
     )
-    trail.record(
+    audit_log.record(
         state,
         connection,
         "task.started",
@@ -101,8 +101,8 @@ def _start(state: State, connection: sa.Connection, now: datetime) -> str | None
     return task_id
 
 
-def forget_old(connection: sa.Connection, state: State) -> None:
-    """Remove old tasks that are over. They stay as long as events do; the audit trail stays longer."""
+def forget_old(connection: sa.Connection, state: AppState) -> None:
+    """Remove old tasks that are over. They stay as long as events do; the audit log stays longer."""
     table = state.table("Task")
     now = connection.execute(sa.select(utc_now())).scalar_one()
     connection.execute(sa.delete(table).where(table.c.finished_at < kept_since(state, now)))

@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import UtcDateTime, utc_now
 from ..db.locks import lock_endpoints, reading, take_write_lock
-from ..delivery import audit_log as trail
+from ..delivery import audit_log
 from ..delivery.database import may_pass
 from ..delivery.retention import kept_since, remove_events
 from ..log import log_failure, safe_text
@@ -54,7 +54,7 @@ class Held:
     bound: str
 
 
-def run_next(state: State, enough: Callable[[], bool]) -> bool:
+def run_next(state: AppState, enough: Callable[[], bool]) -> bool:
     """Work on one task, the one that has waited longest, until it is done or `enough` says so.
 
     :return: whether there was any.
@@ -64,7 +64,7 @@ def run_next(state: State, enough: Callable[[], bool]) -> bool:
         return work_on_next(state, connection, enough)
 
 
-def work_on_next(state: State, connection: sa.Connection, enough: Callable[[], bool]) -> bool:
+def work_on_next(state: AppState, connection: sa.Connection, enough: Callable[[], bool]) -> bool:
     """As `run_next`, over a connection that is there."""
     held = claim(state, connection)
     if held is None:
@@ -104,7 +104,7 @@ def waiting(task: Any, now: Any) -> sa.ColumnElement[bool]:
     )
 
 
-def claim(state: State, connection: sa.Connection) -> Held | None:
+def claim(state: AppState, connection: sa.Connection) -> Held | None:
     """Take the task that has waited longest, if there is any."""
     table = state.table("Task")
     task = table.c
@@ -146,7 +146,7 @@ def claim(state: State, connection: sa.Connection) -> Held | None:
 class Runner:
     """One claim of a task."""
 
-    def __init__(self, state: State, connection: sa.Connection, held: Held) -> None:
+    def __init__(self, state: AppState, connection: sa.Connection, held: Held) -> None:
         self.state = state
         self.held = held
         self._connection = connection
@@ -225,7 +225,7 @@ class Runner:
         self._leave({"state": TaskState.WAITING})
 
     def end(self, outcome: TaskState, error: str | None = None) -> None:
-        """Write how it ended, here and in the audit trail."""
+        """Write how it ended, here and in the audit log."""
         self._leave({"state": outcome, "finished_at": utc_now(), "error": error}, ended=True)
 
     def _leave(self, values: dict[str, Any], *, ended: bool = False) -> None:
@@ -249,7 +249,7 @@ class Runner:
 
     def _record(self, outcome: str, done: int) -> None:
         held = self.held
-        trail.record(
+        audit_log.record(
             self.state,
             self._connection,
             f"task.{outcome}",

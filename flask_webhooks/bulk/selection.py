@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import sqlalchemy as sa
 
 from .. import ids
-from ..app_state import State
+from ..app_state import AppState
 from ..catalog.registry import EVERYTHING
 from ..db.conditions import LAST, answered, bounded, check_status, created_between
 from ..errors import InvalidInput
@@ -61,7 +61,7 @@ class Selection:
     event_id: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What is set of it, for a row or the audit trail."""
+        """What is set of it, for a row or the audit log."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
@@ -195,7 +195,7 @@ class Conditions:
 
 
 def conditions(
-    state: State,
+    state: AppState,
     kind: TaskKind,
     selection: Selection,
     *,
@@ -254,7 +254,7 @@ def conditions(
     return Conditions(table, cheap, dear, either)
 
 
-def _takers(state: State, kind: TaskKind) -> sa.Select[Any]:
+def _takers(state: AppState, kind: TaskKind) -> sa.Select[Any]:
     """Endpoints whose deliveries can be taken."""
     endpoint = state.table("Endpoint").c
     query = sa.select(endpoint.id).where(endpoint.deleted_at.is_(None))
@@ -263,7 +263,7 @@ def _takers(state: State, kind: TaskKind) -> sa.Select[Any]:
     return query
 
 
-def _missed_events(state: State, selection: Selection, endpoint: Any) -> Conditions:
+def _missed_events(state: AppState, selection: Selection, endpoint: Any) -> Conditions:
     table = state.table("Event")
     event = table.c
     cheap = created_between(event.id, "evt", selection.since, selection.until)
@@ -287,7 +287,7 @@ def _missed_events(state: State, selection: Selection, endpoint: Any) -> Conditi
     return Conditions(table, cheap, dear)
 
 
-def _old_events(state: State, selection: Selection) -> Conditions:
+def _old_events(state: AppState, selection: Selection) -> Conditions:
     """Events from before a time, but for those that are still owed to somebody."""
     assert selection.until is not None
     table = state.table("Event")
@@ -301,7 +301,7 @@ def _old_events(state: State, selection: Selection) -> Conditions:
     return Conditions(table, created_between(table.c.id, "evt", None, selection.until), [owed == 0])
 
 
-def unsent(state: State, event_id: Any, endpoint_id: str) -> sa.ColumnElement[bool]:
+def unsent(state: AppState, event_id: Any, endpoint_id: str) -> sa.ColumnElement[bool]:
     """Whether the event of a row is still to be owed to an endpoint: it has no delivery for it, and the event
     was not sent by hand, which is for nobody else.
     """
@@ -333,9 +333,9 @@ def _subscribed(column: Any, patterns: list[str] | None) -> list[sa.ColumnElemen
     ]
 
 
-def _not_subscribable(state: State) -> list[str]:
+def _not_subscribable(state: AppState) -> list[str]:
     return [item.name for item in state.catalog if not item.subscribable]
 
 
-def _operational(state: State) -> list[str]:
+def _operational(state: AppState) -> list[str]:
     return [item.name for item in state.catalog if item.operational]

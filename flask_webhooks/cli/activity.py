@@ -1,4 +1,4 @@
-"""Commands for the audit trail."""
+"""Commands for the audit log."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from flask.cli import ScriptInfo
 
 from .. import queries
 from ..access import system_access
-from ..app_state import State, state_of
+from ..app_state import AppState, state_of
 
 #: Endpoints that are offered.
 _OFFERED = 50
@@ -35,13 +35,13 @@ def formats(context: click.Context, parameter: click.Parameter, begun: str) -> l
     return _offer(context, begun, lambda state: [(item.name, item.label) for item in state.formats])
 
 
-def _endpoint_ids(state: State) -> list[tuple[str, str | None]]:
+def _endpoint_ids(state: AppState) -> list[tuple[str, str | None]]:
     found = queries.find_endpoints(system_access(state, "completion"), limit=_OFFERED)
     return [(item.id, item.name or item.url_shown) for item in found]
 
 
 def _offer(
-    context: click.Context, begun: str, find: Callable[[State], list[tuple[str, str | None]]]
+    context: click.Context, begun: str, find: Callable[[AppState], list[tuple[str, str | None]]]
 ) -> list[CompletionItem]:
     info = context.find_object(ScriptInfo)
     if info is None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from ..app_state import State, prepared
+from ..app_state import AppState, prepared
 from ..columns import compact_json
 from ..models import BUCKETS
 from .upsert import insert_or_add
@@ -102,7 +102,7 @@ class Counters:
     A database that has been made by an earlier version lacks their table. Deliveries go on without them.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         self._table = state.table("Metric")
         dialect = state.engine.dialect.name
         self._statement = _adding(self._table, dialect)

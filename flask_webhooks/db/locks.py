@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from ..app_state import State, prepared
+from ..app_state import AppState, prepared
 from ..columns import compact_json
 from ..models import DeliveryState
 from ..sqlite import READ_ONLY, lock
@@ -65,7 +65,7 @@ def _switched_on(driver: Any) -> bool:
     return True
 
 
-def take_write_lock(state: State, connection: sa.Connection) -> None:
+def take_write_lock(state: AppState, connection: sa.Connection) -> None:
     """On SQLite, begin with a write: what we read next cannot change, and a lock is waited for.
 
     A transaction that reads first and writes later fails at once when somebody else wrote in between.
@@ -75,12 +75,14 @@ def take_write_lock(state: State, connection: sa.Connection) -> None:
 
 
 @prepared
-def _write_nothing(state: State) -> str:
+def _write_nothing(state: AppState) -> str:
     table = state.engine.dialect.identifier_preparer.format_table(state.table("EndpointHealth"))
     return f"UPDATE {table} SET warned = warned WHERE 0 = 1"
 
 
-def lock_endpoints(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
+def lock_endpoints(
+    state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]
+) -> None:
     """Keep claims, settlements and people's changes of these endpoints waiting."""
     health = state.table("EndpointHealth").c
     connection.execute(
@@ -96,7 +98,7 @@ def in_state(deliveries: sa.Table, state: DeliveryState) -> sa.ColumnElement[boo
     return deliveries.c.state == sa.literal_column(f"'{state}'")
 
 
-def among(state: State, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
+def among(state: AppState, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
     """That a column has one of the values in the parameter ``b_ids``, which `ids_parameter` makes of them.
 
     It is one parameter where the database takes that: then the statement is the same for any number of them, and
@@ -116,7 +118,7 @@ def among(state: State, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
             return column.in_(sa.bindparam(_IDS, expanding=True))
 
 
-def ids_parameter(state: State, ids: Collection[str]) -> dict[str, Any]:
+def ids_parameter(state: AppState, ids: Collection[str]) -> dict[str, Any]:
     """The parameter of `among`."""
     match state.engine.dialect.name:
         case "postgresql":

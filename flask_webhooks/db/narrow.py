@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from ..app_state import State
+from ..app_state import AppState
 from ..texts import Text
 
 #: What stands for the signs that we put into texts ourselves: masks, and bytes that are no UTF-8.
@@ -30,7 +30,7 @@ def in_ascii(text: str) -> str:
     return with_plain_signs(text).encode("ascii", "backslashreplace").decode("ascii")
 
 
-def unicode_trouble(state: State, connection: sa.Connection) -> Text | None:
+def unicode_trouble(state: AppState, connection: sa.Connection) -> Text | None:
     """Say why our tables cannot hold every character, and what to do; ``None`` where they can."""
     match connection.dialect.name:
         case "postgresql":
@@ -60,7 +60,7 @@ def _of_postgresql(connection: sa.Connection) -> Text | None:
     return None
 
 
-def _of_mysql(state: State, connection: sa.Connection) -> Text | None:
+def _of_mysql(state: AppState, connection: sa.Connection) -> Text | None:
     client = connection.scalar(sa.text("SELECT @@character_set_client"))
     if client != "utf8mb4":
         return Text(

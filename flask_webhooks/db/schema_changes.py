@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 from sqlalchemy.sql.ddl import BaseDDLElement
 
-from ..app_state import State
+from ..app_state import AppState
 from ..errors import DatabaseError
 from .errors import is_locked
 
@@ -47,7 +47,7 @@ class Change:
     online: bool = False
 
 
-def missing(state: State, connection: sa.Connection) -> list[Change]:
+def missing(state: AppState, connection: sa.Connection) -> list[Change]:
     """Return what the tables lack, in the order in which it can be added.
 
     :raises DatabaseError: a table lacks what cannot be added to rows that exist.
@@ -65,7 +65,7 @@ def missing(state: State, connection: sa.Connection) -> list[Change]:
     return [*created, *columns, *indexes]
 
 
-def upgrade(state: State, report: Callable[[Change], None], wait: float) -> None:
+def upgrade(state: AppState, report: Callable[[Change], None], wait: float) -> None:
     """Add what is missing.
 
     :param report: called after each change.
@@ -80,12 +80,12 @@ def upgrade(state: State, report: Callable[[Change], None], wait: float) -> None
                 report(left[0])
 
 
-def _left(state: State, connection: sa.Connection) -> list[Change]:
+def _left(state: AppState, connection: sa.Connection) -> list[Change]:
     with connection.begin():
         return missing(state, connection)
 
 
-def _make(state: State, connection: sa.Connection, change: Change, wait: float) -> bool:
+def _make(state: AppState, connection: sa.Connection, change: Change, wait: float) -> bool:
     """Make one change; return ``False`` if another process made it, or only its first statements could be run."""
     give_up_at = time.monotonic() + wait
     pause = FIRST_PAUSE
@@ -220,7 +220,7 @@ def _compiled(connection: sa.Connection, element: BaseDDLElement) -> str:
 
 
 @contextmanager
-def _connection(state: State) -> Iterator[sa.Connection]:
+def _connection(state: AppState) -> Iterator[sa.Connection]:
     """A connection whose settings are gone with it. Each statement commits by itself, but on SQLite."""
     with state.engine.connect() as connection:
         if connection.dialect.name != "sqlite":

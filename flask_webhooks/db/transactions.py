@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
-from ..app_state import State, is_current
+from ..app_state import AppState, is_current
 from ..columns import utc_now
 from ..errors import WebhooksError
 from ..sqlite import READ_ONLY
@@ -35,7 +35,7 @@ _CONNECTIONS = "flask_webhooks_connections"
 
 
 @contextmanager
-def reading(state: State) -> Iterator[Session]:
+def reading(state: AppState) -> Iterator[Session]:
     """A session for reading; what it loaded is detached when it ends.
 
     :raises WebhooksError: a statement took longer than ``WEBHOOKS_QUERY_TIMEOUT``.
@@ -68,7 +68,7 @@ def database_time(session: Session) -> datetime:
 
 @contextmanager
 def writing(
-    state: State, *, owns_request: bool = False, alone: str | None = None
+    state: AppState, *, owns_request: bool = False, alone: str | None = None
 ) -> Iterator[Session]:
     """A session for one transaction, committed at the end of the block.
 
@@ -121,7 +121,7 @@ class _Host:
         )
 
 
-def make_way(state: State, owns_request: bool = False) -> None:
+def make_way(state: AppState, owns_request: bool = False) -> None:
     """End the host's transaction on SQLite, unless that would commit work of its own behind its back."""
     host = _open_on_sqlite(state)
     if host is None:
@@ -134,7 +134,7 @@ def make_way(state: State, owns_request: bool = False) -> None:
     host.session.commit()
 
 
-def _open_on_sqlite(state: State) -> _Host | None:
+def _open_on_sqlite(state: AppState) -> _Host | None:
     """The host's session, if it holds a transaction of SQLite open in our database.
 
     That is not so while Python's driver, left to itself, has only read.
@@ -177,7 +177,7 @@ def _changes(connection: sa.Connection) -> int | None:
     return getattr(connection.connection.dbapi_connection, "total_changes", None)
 
 
-def _named_lock(state: State, name: str | None) -> AbstractContextManager[None]:
+def _named_lock(state: AppState, name: str | None) -> AbstractContextManager[None]:
     if name is None or state.engine.dialect.name not in {"mysql", "mariadb"}:
         return nullcontext()
     return _mysql_lock(state.engine, f"flask_webhooks {_number(name):x}")

@@ -13,7 +13,7 @@ import blinker
 import sqlalchemy as sa
 
 from .. import ids, signals
-from ..app_state import State
+from ..app_state import AppState
 from ..formats.standard import iso_milliseconds
 from ..log import log_failure
 from ..models import DeliveryState
@@ -60,7 +60,7 @@ class _Notice:
 class Announcer:
     """Collects what to say while a batch is settled, and says it once that is committed."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         self.state = state
 
     def record(self, connection: sa.Connection, settled: Settled, now: datetime) -> bool:

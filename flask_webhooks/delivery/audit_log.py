@@ -1,4 +1,4 @@
-"""What our own workers write into the audit trail."""
+"""What our own workers write into the audit log."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
-from ..app_state import State
+from ..app_state import AppState
 from ..audit import bounded
 
-#: Who does what nobody has asked for, as shown in the trail and beside states.
+#: Who does what nobody has asked for, as shown in the audit log and beside states.
 ACTOR = "Flask-Webhooks"
 
 
 def record(
-    state: State, connection: sa.Connection, action: str, *, actor: str = ACTOR, **values: Any
+    state: AppState, connection: sa.Connection, action: str, *, actor: str = ACTOR, **values: Any
 ) -> None:
     """Add an entry, within the transaction of what it tells.
 

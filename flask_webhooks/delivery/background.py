@@ -15,7 +15,7 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from ..app_state import State
+from ..app_state import AppState
 from ..log import log_failure
 from .database import Database, may_pass
 
@@ -43,7 +43,7 @@ class BackgroundRunner:
     :param active: whether the drain delivers. One that does not leaves the work to the job that was enqueued for it.
     """
 
-    def __init__(self, state: State, other: OtherWork, active: Callable[[], bool]) -> None:
+    def __init__(self, state: AppState, other: OtherWork, active: Callable[[], bool]) -> None:
         self._database = Database(state.own_engine, patience=0.0)
         self._other = other
         self._active = active

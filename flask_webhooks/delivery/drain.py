@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from .. import tracing
-from ..app_state import State
+from ..app_state import AppState
 from ..db.clock import DatabaseClock
 from ..db.locks import reading
 from ..errors import WebhooksError
@@ -83,7 +83,7 @@ class Drain:
 
     def __init__(
         self,
-        state: State,
+        state: AppState,
         worker_name: str | None = None,
         parent: int | None = None,
         other: OtherWork | None = None,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from ..app_state import State
+from ..app_state import AppState
 
 #: Seconds after which a silent process is forgotten.
 FORGET_AFTER = 3600
@@ -29,7 +29,7 @@ class Sign:
 
 
 def beat(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     sign: Sign,
     now: datetime,
@@ -72,7 +72,7 @@ def beat(
             )
 
 
-def end(state: State, connection: sa.Connection, name: str) -> None:
+def end(state: AppState, connection: sa.Connection, name: str) -> None:
     """Take a process off the list of those that live, as it ends in good order.
 
     The last one that did so stays as `STOPPED`, so that it is known when a worker was seen last.

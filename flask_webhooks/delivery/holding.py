@@ -6,14 +6,14 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..db.locks import in_state
 from ..models import ON_DEMAND, DeliveryState, EndpointState
 from .outcome import Reason
 
 
-def hold_pending(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> int:
+def hold_pending(state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]) -> int:
     """Hold the pending deliveries of endpoints that are not active; returns how many."""
     table = state.table("Delivery")
     return connection.execute(
@@ -27,7 +27,9 @@ def hold_pending(state: State, connection: sa.Connection, endpoint_ids: Collecti
     ).rowcount
 
 
-def cancel_waiting(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> int:
+def cancel_waiting(
+    state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]
+) -> int:
     """Cancel the pending and held deliveries of deleted endpoints; returns how many."""
     if not endpoint_ids:
         return 0
@@ -47,7 +49,7 @@ def cancel_waiting(state: State, connection: sa.Connection, endpoint_ids: Collec
     )
 
 
-def divert(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
+def divert(state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
     """Hold or cancel what has just become pending again, where the endpoint was paused or deleted
     while the request ran.
     """

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 
-from ..app_state import State
+from ..app_state import AppState
 from ..attempt_errors import IMPOSSIBLE, STOPPED
 from ..db.clock import DatabaseClock
 from ..formats import Target
@@ -39,7 +39,9 @@ class InFlight:
     :param slots: requests under way up to which those that wait are started.
     """
 
-    def __init__(self, state: State, client: Client, clock: DatabaseClock, slots: int = 1) -> None:
+    def __init__(
+        self, state: AppState, client: Client, clock: DatabaseClock, slots: int = 1
+    ) -> None:
         self._state = state
         self._client = client
         self._clock = clock

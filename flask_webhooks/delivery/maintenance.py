@@ -11,7 +11,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from ..app_state import State
+from ..app_state import AppState
 from ..db.clock import DatabaseClock
 from ..db.locks import reading
 from ..log import log_failure
@@ -46,7 +46,7 @@ class Maintenance:
 
     def __init__(
         self,
-        state: State,
+        state: AppState,
         drain_id: str,
         database: Database,
         clock: DatabaseClock,

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..models import DeliveryState, EndpointState
 
 
-def seconds_overdue(state: State, connection: sa.Connection, least: float) -> float | None:
+def seconds_overdue(state: AppState, connection: sa.Connection, least: float) -> float | None:
     """Seconds for which the oldest delivery is due that is the workers' fault.
 
     Not that of an endpoint to which something was sent meanwhile: it takes no more, or no faster.

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..app_state import State
+from ..app_state import AppState
 from ..attempt_errors import LOST
 from ..columns import utc_now
 from ..db.locks import in_state, lock_endpoints, reading, take_write_lock
@@ -30,7 +30,7 @@ RACE = timedelta(days=1)
 
 
 def recover_expired(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     now: datetime,
     limit: int = 500,
@@ -87,7 +87,7 @@ def recover_expired(
 
 
 def _endpoints(
-    connection: sa.Connection, state: State, rows: Sequence[sa.Row[Any]]
+    connection: sa.Connection, state: AppState, rows: Sequence[sa.Row[Any]]
 ) -> dict[str, Any]:
     endpoint = state.table("Endpoint").c
     found = connection.execute(
@@ -117,7 +117,7 @@ def _ended(row: sa.Row[Any], tenant: str | None, *, failed: bool) -> Ended:
 
 
 def _reopen(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     rows: Sequence[sa.Row[Any]],
     lost: Sequence[Ended],
@@ -161,7 +161,7 @@ def _reopen(
         )
 
 
-def release_stragglers(state: State, connection: sa.Connection, now: datetime) -> None:
+def release_stragglers(state: AppState, connection: sa.Connection, now: datetime) -> None:
     """Mend what fell between: an event that saw an endpoint just before it was paused or resumed.
 
     Its delivery is pending though the endpoint is paused, or held though it is active.
@@ -200,7 +200,7 @@ def release_stragglers(state: State, connection: sa.Connection, now: datetime) -
             )
 
 
-def _stragglers(state: State, connection: sa.Connection, now: datetime) -> set[str]:
+def _stragglers(state: AppState, connection: sa.Connection, now: datetime) -> set[str]:
     """Endpoints that were paused or resumed lately, and have a delivery that missed it."""
     endpoint, table = state.table("Endpoint").c, state.table("Delivery")
 
@@ -221,7 +221,7 @@ def _stragglers(state: State, connection: sa.Connection, now: datetime) -> set[s
     return {row.id for row in rows}
 
 
-def _deleted_with_waiting(state: State, connection: sa.Connection, now: datetime) -> set[str]:
+def _deleted_with_waiting(state: AppState, connection: sa.Connection, now: datetime) -> set[str]:
     """Endpoints that were deleted lately, while a transaction of the host's still wrote to them."""
     endpoint, delivery = state.table("Endpoint").c, state.table("Delivery")
     waiting = sa.or_(

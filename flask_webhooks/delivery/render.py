@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import SplitResult, urlsplit
 
-from ..app_state import State
+from ..app_state import AppState
 from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
 from ..formats import Format, Rendered, Target
@@ -47,7 +47,7 @@ class Outgoing:
 
 
 def prepare(
-    state: State, claimed: Claimed, target: Target, started_at: datetime, timeout: float
+    state: AppState, claimed: Claimed, target: Target, started_at: datetime, timeout: float
 ) -> Outgoing | Released:
     """Render and sign a delivery. Trouble of ours gives it back without spending an attempt.
 
@@ -98,7 +98,7 @@ def prepare(
         return Released(claimed, OWN_TROUBLE_DELAY)
 
 
-def deadline(state: State, target: Target) -> float:
+def deadline(state: AppState, target: Target) -> float:
     """Seconds that a whole request to an endpoint may take."""
     formats = state.formats
     usual = formats[target.format].timeout if target.format in formats else None
@@ -133,7 +133,7 @@ def _parsed(url: str) -> tuple[SplitResult, str | None]:
 
 
 def _headers(
-    state: State, url: SplitResult, target: Target, rendered: Rendered, ours: dict[str, str]
+    state: AppState, url: SplitResult, target: Target, rendered: Rendered, ours: dict[str, str]
 ) -> list[tuple[str, str]]:
     """All that are sent: the format's own win over the customer's."""
     agent = target.user_agent or default_user_agent(state.settings.product_name)

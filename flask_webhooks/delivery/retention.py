@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
-from ..app_state import State
+from ..app_state import AppState
 from ..db.locks import reading, take_write_lock
 from ..models import AT_REST, UNFINISHED, TaskKind, TaskState
 
@@ -30,12 +30,12 @@ BUDGET = 1.0
 REST_AFTER_STOP = timedelta(days=1)
 
 
-def kept_since(state: State, now: datetime) -> datetime:
+def kept_since(state: AppState, now: datetime) -> datetime:
     """What is older is removed."""
     return now - timedelta(days=state.settings.retention_days)
 
 
-def last_task(state: State) -> sa.Select[Any]:
+def last_task(state: AppState) -> sa.Select[Any]:
     """The state of the last task that removed old events, and when it ended."""
     task = state.table("Task").c
     return (
@@ -46,7 +46,7 @@ def last_task(state: State) -> sa.Select[Any]:
     )
 
 
-def stands_aside(state: State, connection: sa.Connection, now: datetime) -> bool:
+def stands_aside(state: AppState, connection: sa.Connection, now: datetime) -> bool:
     """Whether nothing is to be removed by itself: a task is at it, or somebody has stopped one lately.
 
     :param now: the database's time.
@@ -60,7 +60,7 @@ def stands_aside(state: State, connection: sa.Connection, now: datetime) -> bool
     return last.state in UNFINISHED
 
 
-def prune(state: State, connection: sa.Connection, now: datetime, budget: float = BUDGET) -> int:
+def prune(state: AppState, connection: sa.Connection, now: datetime, budget: float = BUDGET) -> int:
     """Remove old events with their deliveries and attempts, a batch at a time; returns how many events.
 
     An event stays for as long as one of its deliveries is not at rest, and an endpoint that was deleted
@@ -80,7 +80,7 @@ def prune(state: State, connection: sa.Connection, now: datetime, budget: float 
 class Pruning:
     """One pass over what is old. Whoever has other things to do does them between two steps."""
 
-    def __init__(self, state: State, now: datetime) -> None:
+    def __init__(self, state: AppState, now: datetime) -> None:
         self.removed = 0
         self._state = state
         self._now = now
@@ -205,7 +205,7 @@ class Pruning:
         connection.execute(sa.delete(table).where(table.c.id.in_(unused.scalars().all())))
 
 
-def remove_events(state: State, connection: sa.Connection, event_ids: Sequence[str]) -> int:
+def remove_events(state: AppState, connection: sa.Connection, event_ids: Sequence[str]) -> int:
     """Remove those that are still owed to nobody, now that nobody can change that; returns how many.
 
     Within a transaction, which has the write lock of SQLite.

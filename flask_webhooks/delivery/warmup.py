@@ -14,7 +14,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from ..app_state import State
+from ..app_state import AppState
 from ..db.clock import DatabaseClock
 from ..db.locks import reading
 from ..formats import OutgoingEvent, Target
@@ -36,7 +36,7 @@ LIMIT = 2.0
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-def warm_up(state: State) -> None:
+def warm_up(state: AppState) -> None:
     """Go through claim and send with nothing to deliver; writes nothing, and sends to nobody but itself.
 
     :raises sqlalchemy.exc.DBAPIError: the database does not answer, or has no tables.
@@ -56,7 +56,7 @@ def freeze() -> None:
     gc.freeze()
 
 
-def _warm_up_sending(state: State) -> None:
+def _warm_up_sending(state: AppState) -> None:
     # Loads the system's resolver.
     socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
     try:
@@ -90,9 +90,9 @@ def _answer(server: socket.socket) -> None:
             return
 
 
-def _send(state: State, client: Client, url: str) -> None:
+def _send(state: AppState, client: Client, url: str) -> None:
     style = Standard()
-    secret = state.vault.open(state.vault.seal(style.generate_secret()))
+    secret = state.vault.decrypt(state.vault.encrypt(style.generate_secret()))
     target = Target("ep", None, url, url, style.name, (secret,), {}, None, 1)
     now = datetime.now(UTC)
     event = OutgoingEvent("evt", "license.created", None, now, "{}")

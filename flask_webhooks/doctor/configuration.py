@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from ..app_state import State
+from ..app_state import AppState
 from .findings import Area, Finding
 
 _AREA = Area("configuration")
@@ -18,7 +18,7 @@ _DANGEROUS = {
 }
 
 
-def examine_configuration(state: State) -> Iterator[Finding]:
+def examine_configuration(state: AppState) -> Iterator[Finding]:
     """Look at the settings, which `init_app` has checked one by one."""
     settings, app = state.settings, state.app
     yield _AREA.ok(
@@ -51,7 +51,7 @@ def examine_configuration(state: State) -> Iterator[Finding]:
     yield from _reachable(state)
 
 
-def _reachable(state: State) -> Iterator[Finding]:
+def _reachable(state: AppState) -> Iterator[Finding]:
     policy = state.policy
     for text, what in _DANGEROUS.items():
         address = ip_address(text)

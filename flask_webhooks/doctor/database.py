@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from .. import queries, sqlite
 from ..access import Access
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..db.narrow import unicode_trouble
 from ..log import safe_text, without_stop
@@ -28,7 +28,7 @@ _APART, _FAR_APART = 5.0, 60.0
 _NAMED = 5
 
 
-def answers(state: State) -> Finding | None:
+def answers(state: AppState) -> Finding | None:
     """The finding that the database cannot be used at all; ``None`` where it can."""
     try:
         with state.own_engine.connect() as connection:
@@ -42,7 +42,7 @@ def answers(state: State) -> Finding | None:
     return None
 
 
-def examine_database(state: State) -> Iterator[Finding]:
+def examine_database(state: AppState) -> Iterator[Finding]:
     """Look at tables, columns and indexes, at rights and characters."""
     inspector = sa.inspect(state.engine)
     tables = state.models.tables()
@@ -121,7 +121,7 @@ def _is_partial(index: object) -> bool:
     return any(options.get(f"{name}_where") is not None for name in _PARTIAL)
 
 
-def _writes(state: State, tables: list[sa.Table]) -> Iterator[Finding]:
+def _writes(state: AppState, tables: list[sa.Table]) -> Iterator[Finding]:
     """Delete nothing from each table, and take that back: so the rights are asked for."""
     try:
         with state.own_engine.connect() as connection, connection.begin() as transaction:
@@ -138,7 +138,7 @@ def _writes(state: State, tables: list[sa.Table]) -> Iterator[Finding]:
         yield _AREA.ok("It takes writes.")
 
 
-def _of_sqlite(state: State) -> Iterator[Finding]:
+def _of_sqlite(state: AppState) -> Iterator[Finding]:
     with state.own_engine.connect() as connection:
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
     immediate = sa_event.contains(state.engine, "begin", sqlite._begin)

@@ -112,7 +112,7 @@ class Move:
 
     url: str = field(repr=False)
     options: Mapping[str, Any]
-    #: For the audit trail: ``{"chat_id": [old, new]}``.
+    #: For the audit log: ``{"chat_id": [old, new]}``.
     changes: Mapping[str, list[Any]]
 
 

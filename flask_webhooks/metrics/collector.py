@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from ..app_state import State, state_of
+from ..app_state import AppState, state_of
 from ..errors import ConfigurationError
 from ..log import log_without_locals
 from ..queries import METRIC_LABELS
@@ -30,7 +30,7 @@ class StateCollector(Base):
     :param labels: as for `Collector`.
     """
 
-    def __init__(self, find_state: Callable[[], State], labels: Collection[str]) -> None:
+    def __init__(self, find_state: Callable[[], AppState], labels: Collection[str]) -> None:
         self._find_state = find_state
         self._labels = check_labels(labels)
 
@@ -48,7 +48,7 @@ class StateCollector(Base):
             families.up.add_metric([part], self._tried(part, read))
         return families.all()
 
-    def _tried(self, part: str, read: Callable[[State], bool]) -> float:
+    def _tried(self, part: str, read: Callable[[AppState], bool]) -> float:
         try:
             return float(read(self._find_state()))
         except Exception as error:

@@ -6,7 +6,7 @@ import json
 from typing import Final
 
 from ..access import system_access
-from ..app_state import State
+from ..app_state import AppState
 from ..db.counters import (
     ATTEMPTS,
     BEYOND,
@@ -86,7 +86,7 @@ class Families:
         families = [value for value in vars(self).values() if isinstance(value, Metric)]
         return [item for item in families if self._labels or item is not self._recent]
 
-    def read_database(self, state: State) -> bool:
+    def read_database(self, state: AppState) -> bool:
         """Add the values that are in the database."""
         read = read_metrics(system_access(state, "metrics"), self._labels)
         self._add_counters(read.totals)
@@ -96,7 +96,7 @@ class Families:
             self._recent.add_metric([*item.labels, "failed"], item.failed)
         return True
 
-    def read_redis(self, state: State) -> bool:
+    def read_redis(self, state: AppState) -> bool:
         """Add the values that are in Redis; return False if it does not answer."""
         report = engine(system_access(state, "metrics"))
         if not report.reachable:

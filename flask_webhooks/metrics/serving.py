@@ -17,7 +17,7 @@ from werkzeug.exceptions import Forbidden as ForbiddenPage
 from werkzeug.exceptions import Unauthorized
 
 from ..access import Authenticate, lets_in, request_access
-from ..app_state import AllTenants, State, state_of
+from ..app_state import AllTenants, AppState, state_of
 from ..errors import ConfigurationError, Forbidden
 from .collector import Collector, StateCollector
 from .library import CollectorRegistry, choose_encoder, make_wsgi_app
@@ -66,7 +66,7 @@ def _let_in(authenticate: Authenticate | None) -> None:
 
 
 @contextlib.contextmanager
-def beside(state: State, host: str, port: int, labels: Collection[str] = ()) -> Iterator[None]:
+def beside(state: AppState, host: str, port: int, labels: Collection[str] = ()) -> Iterator[None]:
     """Serve metrics from a process of their own, which ends with the block or with this process.
 
     Not from a thread: a worker forks, and a fork that happens during a scrape would inherit its locks.
@@ -86,7 +86,7 @@ def beside(state: State, host: str, port: int, labels: Collection[str] = ()) -> 
             os.waitpid(pid, 0)
 
 
-def _listen(state: State, host: str, port: int, labels: Collection[str]) -> _Server:
+def _listen(state: AppState, host: str, port: int, labels: Collection[str]) -> _Server:
     registry = CollectorRegistry()
     registry.register(StateCollector(lambda: state, labels))
     server_class = _ServerV6 if ":" in host else _Server
@@ -99,7 +99,7 @@ def _listen(state: State, host: str, port: int, labels: Collection[str]) -> _Ser
         ) from error
 
 
-def _serve(server: _Server, state: State) -> None:
+def _serve(server: _Server, state: AppState) -> None:
     """Serve until told to stop, or until the worker is gone; never returns."""
     # Not above: a host that mounts the page has no use for the worker's side.
     from .. import jobs

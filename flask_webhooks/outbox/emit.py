@@ -16,7 +16,7 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session, scoped_session
 
 from .. import ids
-from ..app_state import AllTenants, State
+from ..app_state import AllTenants, AppState
 from ..catalog.registry import EventType
 from ..encoding import encode_data, with_zone
 from ..errors import ConfigurationError, InvalidData, InvalidInput
@@ -46,7 +46,7 @@ logger = logging.getLogger("flask_webhooks.outbox")
 
 
 def emit(
-    state: State,
+    state: AppState,
     session: Session,
     event_type: str,
     data: Any,
@@ -120,7 +120,7 @@ def emit(
     return None if event_id is None else (event, event_id)
 
 
-def _find_elsewhere(state: State, event: NewEvent) -> str | None:
+def _find_elsewhere(state: AppState, event: NewEvent) -> str | None:
     """Return the id of the event that another transaction has committed with the same key, if one has."""
     if event.idempotency_digest is None:
         return None
@@ -128,7 +128,7 @@ def _find_elsewhere(state: State, event: NewEvent) -> str | None:
         return find_first(connection, state, event.idempotency_digest)
 
 
-def load(state: State, session: Session, event_id: str) -> Event | None:
+def load(state: AppState, session: Session, event_id: str) -> Event | None:
     """Return an event that `emit` has found, if it is still there.
 
     :param session: the one that was given to `emit`, whose transaction may hold the event.
@@ -139,19 +139,19 @@ def load(state: State, session: Session, event_id: str) -> Event | None:
     return _load_within(state, session, event_id) or _load_beside(state, event_id)
 
 
-def _load_within(state: State, session: Session, event_id: str) -> Event | None:
+def _load_within(state: AppState, session: Session, event_id: str) -> Event | None:
     connection = given_connection(state, session)
     if session.in_transaction():
         connection = connection_of(session, state)
     return None if connection is None else load_event(state, connection, event_id)
 
 
-def _load_beside(state: State, event_id: str) -> Event | None:
+def _load_beside(state: AppState, event_id: str) -> Event | None:
     with state.own_engine.connect() as connection:
         return load_event(state, connection, event_id)
 
 
-def host_session(state: State, given: Session | scoped_session[Any] | None) -> Session:
+def host_session(state: AppState, given: Session | scoped_session[Any] | None) -> Session:
     """Return the session that an event rides in: the one that the host gives, or `db.session`.
 
     :raises InvalidInput: it is no session of SQLAlchemy; says what to pass.
@@ -174,7 +174,7 @@ def host_session(state: State, given: Session | scoped_session[Any] | None) -> S
     return session
 
 
-def _warn_of_loop(state: State, event: NewEvent, hop: Hop) -> None:
+def _warn_of_loop(state: AppState, event: NewEvent, hop: Hop) -> None:
     endpoints = (
         "any endpoint"
         if hop.tenant is None
@@ -192,7 +192,7 @@ def _warn_of_loop(state: State, event: NewEvent, hop: Hop) -> None:
 # -- checks -------------------------------------------------------------------------------------------
 
 
-def _check_data(state: State, event_type: EventType, data: Mapping[str, Any]) -> None:
+def _check_data(state: AppState, event_type: EventType, data: Mapping[str, Any]) -> None:
     """Check data against the schema of its type: raise what is wrong, or log it, as ``WEBHOOKS_VALIDATE_DATA`` says."""
     if absent := event_type.absent(data):
         fault = InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
@@ -213,7 +213,7 @@ def _check_data(state: State, event_type: EventType, data: Mapping[str, Any]) ->
     _log_once(state, event_type, fault)
 
 
-def _log_once(state: State, event_type: EventType, error: InvalidData) -> None:
+def _log_once(state: AppState, event_type: EventType, error: InvalidData) -> None:
     """Log what is wrong with the data of a type, once for each fault."""
     fault = (event_type.name, str(error))
     if fault not in state.reported_data and len(state.reported_data) < _MOST_REPORTED:

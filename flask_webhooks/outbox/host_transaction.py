@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, StatementError
 from sqlalchemy.orm import Session
 
-from ..app_state import State
+from ..app_state import AppState
 from ..errors import ConfigurationError, InvalidInput
 
 #: MySQL and MariaDB roll the whole transaction back: deadlock, lock table full, record changed since the
@@ -37,7 +37,7 @@ def check_engine(engine: sa.Engine, app_name: str) -> None:
         )
 
 
-def connection_of(session: Session, state: State) -> sa.Connection:
+def connection_of(session: Session, state: AppState) -> sa.Connection:
     """Return the connection of a session whose transaction an event is to ride in.
 
     :raises InvalidInput: that transaction is over; says what to do instead.

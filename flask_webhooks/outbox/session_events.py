@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import Pool
 
-from ..app_state import State, is_current
+from ..app_state import AppState, is_current
 from ..log import safe_text
 from ..sqlite import waiting_at_most
 from ..unwritten import may_pass
@@ -44,7 +44,7 @@ _KEY = "flask_webhooks"
 class Later:
     """An event to write once the host's transaction is over."""
 
-    state: State
+    state: AppState
     event: NewEvent
     #: The one that the host gave its session, if it did.
     connection: sa.Connection | None
@@ -103,7 +103,7 @@ class Pending:
     """What a session owes us once its root transaction ends."""
 
     #: Applications with events in this transaction, and the connections that those went over.
-    written: list[tuple[State, sa.Connection]] = field(default_factory=list)
+    written: list[tuple[AppState, sa.Connection]] = field(default_factory=list)
     #: The types of those events.
     types: set[str] = field(default_factory=set)
     #: Events to write afterwards, whatever the outcome.
@@ -113,7 +113,7 @@ class Pending:
 
 
 def wake_after_commit(
-    state: State, session: Session, connection: sa.Connection, event_type: str
+    state: AppState, session: Session, connection: sa.Connection, event_type: str
 ) -> None:
     """Wake the workers for an event once the root transaction of a session has been committed."""
     pending: Pending = session.info.setdefault(_KEY, Pending())
@@ -126,7 +126,7 @@ def wake_after_commit(
 
 
 def write_after_end(
-    state: State, session: Session, event: NewEvent
+    state: AppState, session: Session, event: NewEvent
 ) -> tuple[str | None, Session | None]:
     """Write an event whatever becomes of the session's transaction: once that is over, or now if there is none.
 
@@ -189,9 +189,9 @@ def _write_over(connection: sa.Connection, later: Later) -> str | None:
         return None
 
 
-def wake(written: Iterable[tuple[State, sa.Connection | None]]) -> None:
+def wake(written: Iterable[tuple[AppState, sa.Connection | None]]) -> None:
     """Wake the workers of each application once: now, or when the host is done with its connection."""
-    now: list[State] = []
+    now: list[AppState] = []
     for state, connection in written:
         if connection is not None and _goes_on(connection):
             _wake_at_checkin(state, connection)
@@ -205,14 +205,14 @@ def wake(written: Iterable[tuple[State, sa.Connection | None]]) -> None:
         state.notifier.notify()
 
 
-def _wake_at_checkin(state: State, connection: sa.Connection) -> None:
+def _wake_at_checkin(state: AppState, connection: sa.Connection) -> None:
     """Wake the workers once the host is done with a connection of its own."""
     waiting = connection.info.setdefault(_KEY, [])
     if state not in waiting:
         waiting.append(state)
 
 
-def given_connection(state: State, session: Session) -> sa.Connection | None:
+def given_connection(state: AppState, session: Session) -> sa.Connection | None:
     """Return the connection of the host's own that it has joined a session to, if it has."""
     try:
         bind = session.get_bind(mapper=sa.inspect(state.models.Event))
@@ -231,7 +231,7 @@ def savepoint(connection: sa.Connection) -> AbstractContextManager[Any]:
     return connection.begin_nested() if connection.dialect.name == "postgresql" else nullcontext()
 
 
-def _in_the_way(state: State) -> Session | None:
+def _in_the_way(state: AppState) -> Session | None:
     """Return this context's own session, if to write now would be to wait for it: SQLite has one writer."""
     if state.engine.dialect.name != "sqlite" or not is_current(state):
         return None
@@ -241,7 +241,7 @@ def _in_the_way(state: State) -> Session | None:
     return session if session.in_transaction() else None
 
 
-def end_context(state: State) -> None:
+def end_context(state: AppState) -> None:
     """The application's context ends, and with it the session of Flask-SQLAlchemy, here or in a moment."""
     state.unwritten.write_if_late()
     waiting: list[Session] = g.pop(_KEY, [])
@@ -301,7 +301,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
             ready.append(later)
         else:
             _keep_back(busy, later)
-    woken: list[tuple[State, sa.Connection | None]] = []
+    woken: list[tuple[AppState, sa.Connection | None]] = []
     if pending.outcome == "commit":
         woken.extend(pending.written)
     elif pending.outcome is None:

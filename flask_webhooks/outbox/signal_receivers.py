@@ -12,7 +12,7 @@ from flask.globals import app_ctx
 from sqlalchemy.orm import Session, scoped_session
 
 from .. import signals
-from ..app_state import EXTENSION, Hooks, State, state_of
+from ..app_state import EXTENSION, AppState, Hooks, state_of
 from ..errors import InvalidData
 from ..log import log_without_locals
 from .emit import emit, host_session
@@ -93,7 +93,7 @@ def receiver_of(
     return receive
 
 
-def _state_for(sender: Any) -> State | None:
+def _state_for(sender: Any) -> AppState | None:
     """Return the state of the application that a signal speaks of: its sender, else the current one.
 
     :return: ``None`` when that one is without Flask-Webhooks.
@@ -106,11 +106,11 @@ def _state_for(sender: Any) -> State | None:
         app = app_ctx.app
     else:
         return state_of()
-    state: State | None = app.extensions.get(EXTENSION)
+    state: AppState | None = app.extensions.get(EXTENSION)
     return state
 
 
-def _report_keywords(state: State, event_type: str, unknown: Iterable[str]) -> None:
+def _report_keywords(state: AppState, event_type: str, unknown: Iterable[str]) -> None:
     """Raise for keywords that a signal does not take in development, else log each of them once.
 
     A login that works must not break in production because of the signal that tells of it.
@@ -124,7 +124,7 @@ def _report_keywords(state: State, event_type: str, unknown: Iterable[str]) -> N
             logger.error("%s The event is recorded without it.", error)
 
 
-def _raise_or_log(message: str, event_type: str, error: Exception, state: State | None) -> None:
+def _raise_or_log(message: str, event_type: str, error: Exception, state: AppState | None) -> None:
     """Log why a signal made no event. What has ended the host's transaction is raised: it has to repeat that."""
     if state is not None and ends_transaction(error, state.own_engine):
         raise error

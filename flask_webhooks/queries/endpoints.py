@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint, is_id, no_endpoint, shown
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..db.conditions import holds, of_tenant
 from ..delivery.claim import rate_limit as rates
@@ -309,7 +309,7 @@ def quota(access: Access, tenant: str | None) -> tuple[int, int | None]:
 
 
 def _counts(
-    session: Session, state: State, which: sa.ColumnElement[bool], now: datetime
+    session: Session, state: AppState, which: sa.ColumnElement[bool], now: datetime
 ) -> defaultdict[str, dict[str, Any]]:
     """The counts of an `EndpointRow` by endpoint id. Two statements."""
     models = state.models
@@ -342,7 +342,7 @@ def _counts(
 
 def _wait(
     session: Session,
-    state: State,
+    state: AppState,
     endpoint: Endpoint,
     pending: int,
     free_at: datetime,
@@ -360,7 +360,7 @@ def _wait(
     return Wait(free_at, Limit.RATE if rate == endpoint.rate_limit else Limit.SHARED_RATE)
 
 
-def _waiting(state: State, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+def _waiting(state: AppState, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """Ids of endpoints, with how many deliveries are pending and held: counting ends soon after `MOST_COUNTED`."""
     endpoint, delivery = state.models.Endpoint, state.models.Delivery
     # A list of MariaDB's in the place of a table cannot depend on the row beside it: it counts all.
@@ -382,7 +382,7 @@ def _waiting(state: State, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 def _opened(
-    state: State, endpoint: Endpoint, now: datetime
+    state: AppState, endpoint: Endpoint, now: datetime
 ) -> tuple[tuple[str, ...] | None, tuple[datetime | None, ...], bool]:
     """Header names, ends of secrets, and whether something cannot be decrypted."""
     unreadable = False
@@ -390,7 +390,7 @@ def _opened(
     def open_(sealed: Any, empty: Any) -> Any:
         nonlocal unreadable
         try:
-            return empty if sealed is None else state.vault.open(sealed)
+            return empty if sealed is None else state.vault.decrypt(sealed)
         except UnreadableSecret:
             unreadable = True
             return None
@@ -417,7 +417,7 @@ def _whole_url(access: Access, endpoint: Endpoint) -> str | None:
         return None
     if not access.may("secret", endpoint):
         return None
-    whole: str = access.state.vault.open(sealed)
+    whole: str = access.state.vault.decrypt(sealed)
     return whole
 
 

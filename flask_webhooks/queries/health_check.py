@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from ..access import system_access
-from ..app_state import State
+from ..app_state import AppState
 from ..columns import utc_now
 from ..delivery.overdue import seconds_overdue
 from ..errors import WebhooksError
@@ -51,7 +51,7 @@ class Readiness:
         return self.database is None and self.redis is None and self.overdue is None
 
 
-def readiness(state: State) -> Readiness:
+def readiness(state: AppState) -> Readiness:
     """Check database, Redis and overdue deliveries; the answer may be `FRESH` seconds old.
 
     It needs no access: it tells nothing of any tenant, and a balancer has none.
@@ -79,7 +79,7 @@ class _Run:
 class _Check:
     """The checks of one process: one at a time, however many ask and whatever hangs."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         # The application's queue is the key under which this is kept, and must not be held by it.
         self._state = weakref.ref(state)
         self._lock = threading.Lock()
@@ -108,7 +108,7 @@ class _Check:
         ).start()
 
 
-def _look(state: State, run: _Run) -> None:
+def _look(state: AppState, run: _Run) -> None:
     trouble_of_redis = trouble_of_database = late = None
     try:
         trouble_of_redis = _trouble_of_redis(state.worker_queue)
@@ -137,7 +137,7 @@ def _trouble_of_redis(worker_queue: WorkerQueue) -> str | None:
     return None
 
 
-def _late(state: State) -> float | None:
+def _late(state: AppState) -> float | None:
     """Seconds for which the oldest delivery is overdue; ``None`` where none is."""
     with system_access(state, "health").read() as session:
         limit = state.settings.health_overdue

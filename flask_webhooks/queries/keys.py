@@ -42,7 +42,7 @@ def public_keys(
     if not style.signed:
         return ()
     try:
-        items = state.vault.open(endpoint.secrets_sealed)
+        items = state.vault.decrypt(endpoint.secrets_sealed)
     except UnreadableSecret:
         return ()
     if now is None and any(item["expires_at"] is not None for item in items):
@@ -90,7 +90,7 @@ def key_use(access: Access) -> KeyUse:
                 continue
             try:
                 for value in outdated.values():
-                    state.vault.open(value)
+                    state.vault.decrypt(value)
             except UnreadableSecret:
                 unreadable.append(item.endpoint_id)
             else:

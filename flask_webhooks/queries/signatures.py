@@ -36,7 +36,7 @@ def check_signature(
     given = parse_headers(headers)
     secrets: list[str] = []
     if endpoint.secrets_sealed is not None:
-        stored = access.state.vault.open(endpoint.secrets_sealed)
+        stored = access.state.vault.decrypt(endpoint.secrets_sealed)
         secrets = [item["secret"] for item in stored]
     event_id = next((given[name] for name in _ID_HEADERS if name in given), "")
     sent = _sent(access, endpoint_id, event_id) if is_id(event_id) and event_id else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ..access import Access
-from ..app_state import AllTenants, State
+from ..app_state import AllTenants, AppState
 from ..db.conditions import of_tenant
 from ..log import log_failure
 
@@ -69,7 +69,7 @@ def unknown_tenant(access: Access, tenant: str | None) -> UnknownTenant | None:
     return UnknownTenant(tenant, tuple(sorted(id_ for id_ in known if _named(state, id_, tenant))))
 
 
-def _named(state: State, tenant: str, name: str) -> bool:
+def _named(state: AppState, tenant: str, name: str) -> bool:
     assert state.hooks.tenant_name is not None
     try:
         return str(state.hooks.tenant_name(tenant)).strip().casefold() == name.strip().casefold()

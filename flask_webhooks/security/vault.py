@@ -76,11 +76,11 @@ class Vault:
             )
         return cls(keys)
 
-    def seal(self, value: Any) -> Sealed:
+    def encrypt(self, value: Any) -> Sealed:
         """Encrypt any JSON value."""
         return Sealed(self._fernet.encrypt(json.dumps(value).encode()).decode())
 
-    def open(self, sealed: Sealed) -> Any:
+    def decrypt(self, sealed: Sealed) -> Any:
         """Decrypt.
 
         :raises UnreadableSecret: when no key fits: the keys were changed without keeping the old one.

@@ -1,4 +1,4 @@
-"""Tasks, health, statistics and the audit trail."""
+"""Tasks, health, statistics and the audit log."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from flask import Flask
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from ..app_state import Hooks, State, state_of
+from ..app_state import AppState, Hooks, state_of
 from ..outbox.session_events import given_connection
 from ..outbox.store import NewEvent
 from .events import CapturedEvent
@@ -131,7 +131,7 @@ class Capture:
     # -- what happens meanwhile --
 
     def _observe(
-        self, state: State, event: NewEvent, session: Session | None, transactional: bool
+        self, state: AppState, event: NewEvent, session: Session | None, transactional: bool
     ) -> None:
         transaction = None if session is None else _current(session)
         self._events.append(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..app_state import State, is_current
+from ..app_state import AppState, is_current
 from ..columns import utc_now
 from ..db.transactions import make_way, reading
 from ..delivery.drain import Drain
@@ -59,7 +59,7 @@ def _keys(attempt: type[Attempt]) -> sa.Select[str, int]:
     )
 
 
-def _end_transaction(state: State) -> None:
+def _end_transaction(state: AppState) -> None:
     """End a transaction of the test's session that has nothing to commit, and refuse one that has events."""
     if not is_current(state):
         return
@@ -78,7 +78,7 @@ def _end_transaction(state: State) -> None:
     make_way(state)
 
 
-def _refuse_remote(state: State) -> None:
+def _refuse_remote(state: AppState) -> None:
     endpoint, delivery = state.models.Endpoint, state.models.Delivery
     with reading(state) as session:
         due = session.scalars(

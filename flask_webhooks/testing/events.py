@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import SessionTransaction
 
-from ..app_state import State
+from ..app_state import AppState
 from ..db.transactions import reading
 from ..models import EndpointState
 from ..outbox.store import NewEvent, subscribers
@@ -48,7 +48,7 @@ class CapturedEvent:
     transactional: bool
     #: Whether that transaction has ended, so that workers would see the event. ``False``: it is still open.
     committed: bool
-    _state: State = field(repr=False)
+    _state: AppState = field(repr=False)
     _event: NewEvent = field(repr=False)
     #: The savepoint or transaction that it was emitted in, while that is open.
     _transaction: SessionTransaction | None = field(default=None, repr=False)

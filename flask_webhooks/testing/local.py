@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from ..app_state import State, state_of
+from ..app_state import AppState, state_of
 from ..wakeup.notifier import Notifier
 from ..wakeup.worker_queue import WorkerQueue
 
@@ -24,12 +24,12 @@ _NOWHERE = "127.0.0.1:1"
 _LOGGERS = ("flask_webhooks.alarm", "flask_webhooks.delivery")
 
 
-def find_state(webhooks: Webhooks | Flask) -> State:
+def find_state(webhooks: Webhooks | Flask) -> AppState:
     """Return the state of an application, or of the current one of an extension object."""
     return state_of(webhooks) if isinstance(webhooks, Flask) else webhooks._state()
 
 
-def local(state: State) -> State:
+def local(state: AppState) -> AppState:
     """Return the state of the same application without Redis, and with loopback as the only network."""
     settings = dataclasses.replace(
         state.settings,

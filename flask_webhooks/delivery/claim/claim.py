@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from ...app_state import State
+from ...app_state import AppState
 from ...db.locks import reading, take_write_lock
 from ...formats import Target
 from ..outcome import Claimed, Released, Unsettled
@@ -63,7 +63,7 @@ class Claim:
 class Claimer:
     """Claims for one drain; remembers where it was in the round of endpoints, and their secrets."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         self.state = state
         #: Slots that are left to endpoints with nothing in flight, and to those that are not slow.
         self.reserve = int(state.settings.concurrency * RESERVE)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
-from ...app_state import State
+from ...app_state import AppState
 from ...db.locks import in_state, take_write_lock
 from ...models import DeliveryState
 
@@ -22,7 +22,7 @@ FEW = 16
 MAX_ENDPOINTS, MAX_ROWS = 256, 1000
 
 
-def defer(state: State, connection: sa.Connection, idle: Sequence[str]) -> None:
+def defer(state: AppState, connection: sa.Connection, idle: Sequence[str]) -> None:
     """Defer new deliveries of endpoints that can get nothing now, some at a time."""
     delivery, endpoint = state.table("Delivery"), state.table("Endpoint").c
     health = state.table("EndpointHealth").c
@@ -56,7 +56,9 @@ def defer(state: State, connection: sa.Connection, idle: Sequence[str]) -> None:
         update_next_due(state, connection, unordered)
 
 
-def update_next_due(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
+def update_next_due(
+    state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]
+) -> None:
     """Set the time at which the next delivery of endpoints is due."""
     if not endpoint_ids:
         return
@@ -77,7 +79,9 @@ def update_next_due(state: State, connection: sa.Connection, endpoint_ids: Colle
     )
 
 
-def forget_deferred(state: State, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
+def forget_deferred(
+    state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]
+) -> None:
     """Make all deferred deliveries of endpoints new again."""
     if endpoint_ids:
         delivery, health = state.table("Delivery"), state.table("EndpointHealth")

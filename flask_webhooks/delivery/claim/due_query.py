@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...app_state import State, prepared
+from ...app_state import AppState, prepared
 from ...columns import UtcDateTime
 
 #: Endpoints that one statement steps over.
@@ -151,7 +151,7 @@ class Round:
 class DueRows:
     """Looks into the queue; changes nothing, and remembers nothing."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         fill = _filler(state)
 
         def visited(name: str, due: str) -> str:
@@ -314,7 +314,7 @@ def _union(parts: tuple[str, ...]) -> sa.TextClause:
     return _timed(" UNION ALL ".join(part.format(n=n) for n, part in enumerate(parts)))
 
 
-def _filler(state: State) -> Callable[[str], str]:
+def _filler(state: AppState) -> Callable[[str], str]:
     """Puts our table names as they are written in this host's SQL, with its schema and quoting."""
     preparer = state.engine.dialect.identifier_preparer
     names = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...app_state import State, prepared
+from ...app_state import AppState, prepared
 from ...db.locks import among, ids_parameter
 from ...formats import OutgoingEvent
 from ...models import DeliveryState
@@ -19,7 +19,7 @@ logger = logging.getLogger("flask_webhooks.delivery")
 
 
 def lease_rows(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     picked: Sequence[str],
     now: datetime,
@@ -37,7 +37,7 @@ def lease_rows(
 
 
 def read_events(
-    state: State, connection: sa.Connection, event_ids: Iterable[str]
+    state: AppState, connection: sa.Connection, event_ids: Iterable[str]
 ) -> dict[str, OutgoingEvent]:
     """Events as formats see them. One that many endpoints get is read but once."""
     rows = connection.execute(_events(state), ids_parameter(state, sorted(set(event_ids))))
@@ -47,7 +47,7 @@ def read_events(
     }
 
 
-def remove_orphans(state: State, connection: sa.Connection, delivery_ids: Sequence[str]) -> None:
+def remove_orphans(state: AppState, connection: sa.Connection, delivery_ids: Sequence[str]) -> None:
     """Remove deliveries whose event is gone, as foreign keys do; SQLite enforces them only where it is told to.
 
     Somebody has removed events by hand. One such row must not keep all others from being sent.
@@ -70,7 +70,7 @@ class _Leasing:
 
 
 @prepared
-def _leasing(state: State) -> _Leasing:
+def _leasing(state: AppState) -> _Leasing:
     table = state.table("Delivery")
     delivery = table.c
     ours = among(state, delivery.id)
@@ -105,7 +105,7 @@ def _leasing(state: State) -> _Leasing:
 
 
 @prepared
-def _events(state: State) -> sa.Select[Any]:
+def _events(state: AppState) -> sa.Select[Any]:
     event = state.table("Event").c
     return sa.select(
         event.id,

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from ...app_state import State
+from ...app_state import AppState
 from ...db.upsert import insert_missing
 from ..outcome import Sent
 
@@ -92,7 +92,7 @@ class Reservations:
 
 
 def lock_buckets(
-    state: State, connection: sa.Connection, now: datetime, limits: dict[str, float | None]
+    state: AppState, connection: sa.Connection, now: datetime, limits: dict[str, float | None]
 ) -> Reservations:
     """Lock buckets, but for those that another worker has locked; make those that are not there.
 
@@ -120,7 +120,9 @@ def lock_buckets(
     )
 
 
-def save_reservations(state: State, connection: sa.Connection, reservations: Reservations) -> None:
+def save_reservations(
+    state: AppState, connection: sa.Connection, reservations: Reservations
+) -> None:
     """Write down what was reserved."""
     if reservations.used:
         _move(
@@ -134,7 +136,7 @@ def save_reservations(state: State, connection: sa.Connection, reservations: Res
 
 
 def shared_limits(
-    state: State, connection: sa.Connection, buckets: Collection[str]
+    state: AppState, connection: sa.Connection, buckets: Collection[str]
 ) -> dict[str, float | None]:
     """The strictest limit among the endpoints that share each bucket."""
     if not buckets:
@@ -149,7 +151,7 @@ def shared_limits(
 
 
 def hold_buckets(
-    state: State, connection: sa.Connection, sent: Sequence[Sent], now: datetime
+    state: AppState, connection: sa.Connection, sent: Sequence[Sent], now: datetime
 ) -> None:
     """Hold all endpoints of a bucket back for as long as the receiver asked of one of them.
 
@@ -182,7 +184,7 @@ def hold_buckets(
         )
 
 
-def _buckets_at(state: State, connection: sa.Connection, server: str) -> Sequence[str]:
+def _buckets_at(state: AppState, connection: sa.Connection, server: str) -> Sequence[str]:
     """The buckets of live endpoints whose id begins with the half that is of a tenant's server."""
     endpoint = state.table("Endpoint").c
     return connection.scalars(
@@ -195,7 +197,7 @@ def _buckets_at(state: State, connection: sa.Connection, server: str) -> Sequenc
     ).all()
 
 
-def _move(state: State, connection: sa.Connection, values: list[dict[str, Any]]) -> None:
+def _move(state: AppState, connection: sa.Connection, values: list[dict[str, Any]]) -> None:
     """Move the times on, never back."""
     table = state.table("Bucket")
     connection.execute(

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...app_state import State, prepared
+from ...app_state import AppState, prepared
 from ...db.locks import in_state
 from ...models import DeliveryState, EndpointState
 
@@ -43,7 +43,7 @@ class DeliverySettings:
 
 
 def lock_health(
-    state: State, connection: sa.Connection, endpoint_ids: Sequence[str]
+    state: AppState, connection: sa.Connection, endpoint_ids: Sequence[str]
 ) -> dict[str, HealthSnapshot]:
     """Lock the health rows that no other worker holds, and read them."""
     rows = connection.execute(_health(state), {"endpoint_ids": endpoint_ids})
@@ -56,7 +56,7 @@ def lock_health(
 
 
 def read_settings(
-    state: State, connection: sa.Connection, endpoint_ids: Iterable[str]
+    state: AppState, connection: sa.Connection, endpoint_ids: Iterable[str]
 ) -> dict[str, DeliverySettings]:
     rows = connection.execute(_settings(state), {"endpoint_ids": list(endpoint_ids)})
     return {
@@ -73,7 +73,7 @@ def read_settings(
 
 
 def count_in_flight(
-    state: State, connection: sa.Connection, endpoint_ids: Iterable[str]
+    state: AppState, connection: sa.Connection, endpoint_ids: Iterable[str]
 ) -> Counter[str]:
     rows = connection.execute(_in_flight(state), {"endpoint_ids": list(endpoint_ids)})
     return Counter({row.endpoint_id: row.number for row in rows})
@@ -85,7 +85,7 @@ _THESE: sa.BindParameter[Sequence[str]] = sa.bindparam("endpoint_ids", expanding
 
 
 @prepared
-def _health(state: State) -> sa.Select[Any]:
+def _health(state: AppState) -> sa.Select[Any]:
     health = state.table("EndpointHealth").c
     return (
         sa.select(
@@ -102,7 +102,7 @@ def _health(state: State) -> sa.Select[Any]:
 
 
 @prepared
-def _settings(state: State) -> sa.Select[Any]:
+def _settings(state: AppState) -> sa.Select[Any]:
     endpoint = state.table("Endpoint").c
     return sa.select(
         endpoint.id,
@@ -115,7 +115,7 @@ def _settings(state: State) -> sa.Select[Any]:
 
 
 @prepared
-def _in_flight(state: State) -> sa.Select[Any]:
+def _in_flight(state: AppState) -> sa.Select[Any]:
     table = state.table("Delivery")
     return (
         sa.select(table.c.endpoint_id, sa.func.count().label("number"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...app_state import State, prepared
+from ...app_state import AppState, prepared
 from ...errors import UnreadableSecret
 from ...formats import OutgoingEvent, Target
 from ...log import log_failure
@@ -19,7 +19,7 @@ logger = logging.getLogger("flask_webhooks.delivery")
 class Targets:
     """The endpoints that one drain has sent to. Decrypting costs more than the rest of a claim."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         self.state = state
         self._known: dict[str, Target] = {}
 
@@ -52,7 +52,7 @@ class Targets:
 
 
 @prepared
-def _endpoints(state: State) -> sa.Select[Any]:
+def _endpoints(state: AppState) -> sa.Select[Any]:
     table = state.table("Endpoint")
     return sa.select(table).where(table.c.id.in_(sa.bindparam("ids", expanding=True)))
 
@@ -60,7 +60,7 @@ def _endpoints(state: State) -> sa.Select[Any]:
 class TenantNames:
     """The names of tenants for people, by the host's hook, asked for once in a while."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         self.state = state
         self._known: dict[str, str] = {}
 
@@ -89,7 +89,7 @@ class TenantNames:
             return tenant
 
 
-def as_target(state: State, row: Any, now: float) -> Target:
+def as_target(state: AppState, row: Any, now: float) -> Target:
     """Decrypt an endpoint row.
 
     :param now: Unix seconds; secrets that have expired by then are left out.
@@ -97,7 +97,7 @@ def as_target(state: State, row: Any, now: float) -> Target:
     """
 
     def opened(sealed: Any, empty: Any) -> Any:
-        return empty if sealed is None else state.vault.open(sealed)
+        return empty if sealed is None else state.vault.decrypt(sealed)
 
     return Target(
         id=row.id,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ... import attempt_errors
-from ...app_state import State
+from ...app_state import AppState
 from ...attempt_errors import AttemptError, told
 from ...config import Settings
 from ...formats import Answer, Format, Refusal
@@ -34,7 +34,7 @@ UNTRUSTED_ZONES = 3
 class Answers:
     """Reads answers, and remembers of this machine what one answer alone does not show."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         self._settings = state.settings
         #: Trouble of ours that the log tells of already.
         self._logged: set[Hold] = set()

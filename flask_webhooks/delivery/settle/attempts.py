@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from ...app_state import State, prepared
+from ...app_state import AppState, prepared
 from ...attempt_errors import WITHOUT_BODIES, AttemptError
 from ...columns import compact_json
 from ...db.narrow import in_ascii, with_plain_signs
@@ -23,7 +23,7 @@ class AttemptRows:
     that took half the time of an insert. psycopg gets them as a COPY, which takes half of the rest.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppState) -> None:
         table = state.table("Attempt")
         dialect = state.engine.dialect
         self._dialect = dialect
@@ -138,7 +138,7 @@ def _each_text(sent: Sent, change: Callable[[str], str]) -> Sent:
 
 
 def insert_lost_attempts(
-    state: State,
+    state: AppState,
     connection: sa.Connection,
     deliveries: Sequence[sa.Row[Any]],
     urls: Mapping[str, str],

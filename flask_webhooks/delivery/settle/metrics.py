@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from ... import ids
-from ...app_state import State
+from ...app_state import AppState
 from ...db.counters import ATTEMPTS, DURATION, FIRST_REQUEST, Amounts, counters
 from ...models import Trigger
 from ..outcome import Ended, Outcome, Sent
@@ -17,7 +17,7 @@ from ..outcome import Ended, Outcome, Sent
 _INTERRUPTED, _EVENT = Outcome.INTERRUPTED, str(Trigger.EVENT.value)
 
 
-def count_sent(state: State, connection: sa.Connection, sent: Sequence[Sent]) -> None:
+def count_sent(state: AppState, connection: sa.Connection, sent: Sequence[Sent]) -> None:
     """Count a batch of attempts, at the end of the transaction that records them."""
     # In comprehensions, since this is done for every attempt.
     outcomes = Counter([(item.target.format, item.outcome) for item in sent])
@@ -41,7 +41,7 @@ def count_sent(state: State, connection: sa.Connection, sent: Sequence[Sent]) ->
 
 
 def count_lost(
-    state: State, connection: sa.Connection, lost: Sequence[Ended], formats: Mapping[str, str]
+    state: AppState, connection: sa.Connection, lost: Sequence[Ended], formats: Mapping[str, str]
 ) -> None:
     """Count attempts whose worker went silent.
 

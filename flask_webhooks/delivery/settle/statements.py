@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...app_state import State, prepared
+from ...app_state import AppState, prepared
 from ...db.locks import among
 from ...models import DeliveryState
 from .health import Health
@@ -17,7 +17,7 @@ HEALTH = [item.name for item in fields(Health)]
 
 
 @prepared
-def lock_health(state: State) -> sa.Select[Any]:
+def lock_health(state: AppState) -> sa.Select[Any]:
     health = state.table("EndpointHealth").c
     return (
         sa.select(health.endpoint_id, *(health[name] for name in HEALTH))
@@ -28,7 +28,7 @@ def lock_health(state: State) -> sa.Select[Any]:
 
 
 @prepared
-def write_health(state: State) -> sa.Update:
+def write_health(state: AppState) -> sa.Update:
     table = state.table("EndpointHealth")
     return (
         sa.update(table)
@@ -38,7 +38,7 @@ def write_health(state: State) -> sa.Update:
 
 
 @prepared
-def read_tokens(state: State) -> sa.Select[Any]:
+def read_tokens(state: AppState) -> sa.Select[Any]:
     delivery = state.table("Delivery").c
     return sa.select(delivery.id, delivery.lease_token).where(
         among(state, delivery.id), sa.func.nullif(delivery.state, "") == DeliveryState.SENDING
@@ -46,7 +46,7 @@ def read_tokens(state: State) -> sa.Select[Any]:
 
 
 @prepared
-def give_back(state: State) -> sa.Update:
+def give_back(state: AppState) -> sa.Update:
     table = state.table("Delivery")
     return (
         sa.update(table)
@@ -62,7 +62,7 @@ def give_back(state: State) -> sa.Update:
 
 
 @prepared
-def complete(state: State) -> sa.Update:
+def complete(state: AppState) -> sa.Update:
     table = state.table("Delivery")
     return (
         sa.update(table)
@@ -80,7 +80,7 @@ def complete(state: State) -> sa.Update:
 
 
 @prepared
-def record_failure(state: State) -> sa.Update:
+def record_failure(state: AppState) -> sa.Update:
     """What did not succeed: back to the queue, or failed."""
     table = state.table("Delivery")
     return (

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...app_state import State
+from ...app_state import AppState
 from ...db.upsert import insert_or_add
 from ...models import BUCKET_COLUMNS, BUCKETS
 from ..outcome import Outcome, Sent
@@ -17,7 +17,7 @@ from ..outcome import Outcome, Sent
 _COUNTERS = ("succeeded", "failed", "duration_ms", *BUCKET_COLUMNS)
 
 
-def count_attempts(state: State, connection: sa.Connection, sent: Sequence[Sent]) -> None:
+def count_attempts(state: AppState, connection: sa.Connection, sent: Sequence[Sent]) -> None:
     """Add attempts to the counts of the hours in which they began; interrupted ones count for nothing."""
     rows: dict[tuple[str, datetime], dict[str, Any]] = {}
     for item in sent:

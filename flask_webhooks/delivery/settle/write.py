@@ -16,10 +16,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ... import state_reasons
-from ...app_state import State
+from ...app_state import AppState
 from ...db.locks import ids_parameter, take_write_lock
 from ...models import DeliveryState, EndpointState
-from .. import audit_log as trail
+from .. import audit_log
 from ..announce import Announcer
 from ..claim.rate_limit import hold_buckets
 from ..holding import divert, hold_pending
@@ -40,7 +40,7 @@ SUCCESS_STEP = 1.0
 class Settler:
     """Settles for one drain."""
 
-    def __init__(self, state: State, chance: random.Random | None = None) -> None:
+    def __init__(self, state: AppState, chance: random.Random | None = None) -> None:
         self.state = state
         self.announcer = Announcer(state)
         self._attempts = attempt_rows(state)
@@ -221,7 +221,7 @@ class Settler:
             values: dict[str, Any] = {"options": dict(move.options) or None}
             if move.url != target.url:
                 values["url_shown"] = style.mask_url(move.url)
-                values["url_sealed"] = self.state.vault.seal(move.url)
+                values["url_sealed"] = self.state.vault.encrypt(move.url)
             followed = connection.execute(
                 sa.update(table)
                 .where(
@@ -232,7 +232,7 @@ class Settler:
                 .values(version=table.c.version + 1, updated_at=now, **values)
             )
             if followed.rowcount:
-                trail.record(
+                audit_log.record(
                     self.state,
                     connection,
                     "endpoint.updated",
@@ -273,7 +273,7 @@ class Settler:
     def _disable(
         self, connection: sa.Connection, endpoint_id: str, judgement: Judgement, now: datetime
     ) -> None:
-        """Disable an endpoint, hold what waits for it, and write down in the audit trail who did that and why."""
+        """Disable an endpoint, hold what waits for it, and write down in the audit log who did that and why."""
         code, params = _why_disabled(endpoint_id, judgement, self.state.settings.disable_after)
         why = state_reasons.reason_text(code, params)[: state_reasons.MAX_LENGTH]
         table = self.state.table("Endpoint")
@@ -285,7 +285,7 @@ class Settler:
                 state_reason=why,
                 state_reason_code=code,
                 state_reason_params=params,
-                state_actor=trail.ACTOR,
+                state_actor=audit_log.ACTOR,
                 state_since=now,
                 version=table.c.version + 1,
                 updated_at=now,
@@ -300,7 +300,7 @@ class Settler:
             "reason_code": code,
             "reason_params": params,
         }
-        trail.record(
+        audit_log.record(
             self.state,
             connection,
             "endpoint.disabled",
