@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import pymysql
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.exc import DBAPIError
 
 from example_app.services import PostgresServer
 from flask_webhooks.app_state import state_of
+from flask_webhooks.db.errors import told_as_messages
 from flask_webhooks.delivery.outcome import Outcome
 from flask_webhooks.errors import InvalidInput
 
@@ -148,6 +151,14 @@ def test_search_for_what_the_database_cannot_hold_is_no_fault(narrow: Flask) -> 
         for name in ("q", "text", "search", "tenant", "actor"):
             page = client.get(path, query_string={name: CHECK})
             assert page.status_code in (200, 422), (path, name)
+
+
+@pytest.mark.parametrize("code", [1366, 3854, 3988])
+def test_mysql_says_in_several_ways_that_it_cannot_hold_a_character(code: int) -> None:
+    """MySQL 9.7 answers 3854 to a comparison with a column in Latin-1, where MariaDB answers 1267."""
+    refused = pymysql.err.OperationalError(code, "Cannot convert string")
+    with pytest.raises(InvalidInput, match="cannot hold a character"), told_as_messages():
+        raise DBAPIError("SELECT 1", {}, refused)
 
 
 def test_other_database_keeps_everything(

@@ -16,7 +16,7 @@ logger = logging.getLogger("flask_webhooks")
 #: A table or column that is not there: SQLSTATE, MySQL's numbers.
 _MISSING = {"42P01", "42703", 1146, 1054}
 #: A character that the encoding does not have, or that cannot be compared with it.
-_UNSTORABLE = {"22P05", "22021", 1366, 3988, 1267}
+_UNSTORABLE = {"22P05", "22021", 1366, 3988, 3854, 1267}
 #: A lock that was not free in time, or a deadlock.
 _LOCKED = {"55P03", "40P01", 1205, 1213}
 #: SQLITE_BUSY; its extended codes hold it in their last byte.
