@@ -18,7 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import socket
 import ssl
+import struct
 import threading
 import time
 from collections import Counter
@@ -272,6 +274,10 @@ async def _early(writer: asyncio.StreamWriter) -> bool:
 
 
 async def _early_reset(writer: asyncio.StreamWriter) -> bool:
+    # Without it, a connection whose bytes have all been read is closed and not reset.
+    writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
     writer.transport.abort()
     return False
 
