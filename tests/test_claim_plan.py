@@ -143,7 +143,6 @@ def test_rate_limit_gives_slots_one_interval_apart_and_changes_nothing_by_itself
     slots = [slot for slot in plan.chosen.values() if slot is not None]
     assert slots == [NOW + number * step for number in range(len(slots))]
     assert slots[-1] <= NOW + HORIZON < slots[-1] + step
-    assert plan.reservations is not None
     assert plan.rate_limited == {"a": plan.reservations.next_slot["a"] - HORIZON}
     assert reservations.next_slot == {"a": NOW}
     assert not reservations.used

@@ -145,7 +145,8 @@ class Claimer:
             one, on_demand = PickRequest(missing, 1), PickRequest(missing, 1, on_demand=True)
             for requests in ([one], [one, on_demand]):
                 self._due.pick(connection, now, requests)
-            self._mark(connection, now, ClaimPlan({missing: None}), {}, Claim())
+            plan = ClaimPlan(Reservations(now, {}, {}), {missing: None})
+            self._mark(connection, now, plan, {}, Claim())
             self._targets.load(connection, {missing: 1}, now=0.0)
 
     def _look(self, connection: sa.Connection, now: datetime, capacity: Capacity) -> Round:
@@ -236,8 +237,7 @@ class Claimer:
             opens = min(plan.rate_limited.values())
             claim.again = opens if claim.again is None else min(opens, claim.again)
             self._wait_for_slots(connection, plan.rate_limited)
-        if plan.reservations is not None:
-            save_reservations(self.state, connection, plan.reservations)
+        save_reservations(self.state, connection, plan.reservations)
 
     def _wait_for_slots(
         self, connection: sa.Connection, rate_limited: Mapping[str, datetime]

@@ -94,6 +94,8 @@ class PickPlan:
 class ClaimPlan:
     """The deliveries that a claim takes, and what it learned of the others."""
 
+    #: Rate limits with what is reserved of them.
+    reservations: Reservations
     #: Delivery ids in order, each with its slot under a rate limit; ``None`` is at once.
     chosen: dict[str, datetime | None] = field(default_factory=dict)
     #: Those of them that wait for a slot of the drain.
@@ -102,8 +104,6 @@ class ClaimPlan:
     exhausted: list[str] = field(default_factory=list)
     #: Endpoints whose rate limit lets nothing through, and until when.
     rate_limited: dict[str, datetime] = field(default_factory=dict)
-    #: Rate limits with what was reserved of them.
-    reservations: Reservations | None = None
     #: Something was left for want of capacity.
     full: bool = False
     #: An endpoint gave as much as it may have in flight, or its share.
@@ -159,7 +159,7 @@ def plan_claim(
     :param rows: what the database gave for `picks`, the oldest first; a row may be there twice.
     :param reservations: the rate limits that the claim has locked. They stay as they are.
     """
-    plan = ClaimPlan(reservations=reservations.copy())
+    plan = ClaimPlan(reservations.copy())
     brought = Counter(row.endpoint_id for row in rows)
     plan.limited = len(rows) > capacity.total or any(
         brought[endpoint_id] >= limit for endpoint_id, limit in picks.limits.items()
@@ -182,7 +182,6 @@ def _choose(
     limits: Limits,
     now: datetime,
 ) -> None:
-    assert plan.reservations is not None
     busy = Counter(snapshot.in_flight)
     slots, ahead = capacity.slots, capacity.ahead
     for row in rows:
@@ -216,7 +215,6 @@ def _choose(
 
 def _pass_over(plan: ClaimPlan, endpoint_id: str, bucket: str, now: datetime) -> None:
     """Leave an endpoint alone until its rate limit lets something through."""
-    assert plan.reservations is not None
     opens = plan.reservations.opens_at(bucket)
     if opens is None:
         plan.contended = True
