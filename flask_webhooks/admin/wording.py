@@ -186,12 +186,12 @@ def phase_text(phase: str) -> str:
 
 
 def action_text(action: str) -> str:
-    """What somebody did, as the audit log has it."""
+    """An action, as the audit log names it."""
     return action_texts().get(action, action)
 
 
 def action_texts() -> dict[str, str]:
-    """Everything that somebody can have done, by the name that the audit log has for it."""
+    """Every action, by the name that the audit log has for it."""
     return {
         "endpoint.created": _("added the webhook"),
         "endpoint.updated": _("changed the webhook"),

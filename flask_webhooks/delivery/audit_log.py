@@ -10,7 +10,7 @@ from .. import ids
 from ..app_state import AppState
 from ..audit import bounded
 
-#: Who does what nobody has asked for, as shown in the audit log and beside states.
+#: The actor of what Flask-Webhooks does by itself, as shown in the audit log and beside states.
 ACTOR = "Flask-Webhooks"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..log_limit import LimitedLog
 from ..models import DeliveryState
-from .outcome import Ended, Outcome, Reason, Sent, Settled
+from .outcome import Ended, Outcome, Reason, Settled, as_ended
 from .settle.health import Change
 
 logger = logging.getLogger("flask_webhooks.delivery")
@@ -40,16 +40,14 @@ class DeliveryLog:
             return
         with contextlib.suppress(Exception):
             if logger.isEnabledFor(logging.DEBUG):
-                self._write_attempts(settled)
+                for ended in settled.ended():
+                    _write_attempt(_fields(ended))
             others = [item for item in settled.attempts if item[1] is not DeliveryState.SUCCEEDED]
             self._attempts += len(settled.attempts)
             self._succeeded += len(settled.attempts) - len(others)
-            for sent, state, reason in others:
-                if state == DeliveryState.FAILED:
-                    self._write_given_up(_of_sent(sent), reason)
-            for ended in settled.lost:
+            for ended in (*(as_ended(*item) for item in others), *settled.lost):
                 if ended.state == DeliveryState.FAILED:
-                    self._write_given_up(_of_ended(ended), ended.reason)
+                    self._write_given_up(_fields(ended), ended.reason)
             for endpoint_id, change, _ in settled.changes:
                 self._write_change(endpoint_id, change, settled)
             self._limited.write_due()
@@ -82,12 +80,6 @@ class DeliveryLog:
                     time.monotonic() - self._began,
                     extra={"attempts": self._attempts, "succeeded": self._succeeded},
                 )
-
-    def _write_attempts(self, settled: Settled) -> None:
-        for ended in settled.lost:
-            _write_attempt(_of_ended(ended))
-        for sent, _, _ in settled.attempts:
-            _write_attempt(_of_sent(sent))
 
     def _write_given_up(self, fields: dict[str, Any], reason: Reason | None) -> None:
         self._limited.write(
@@ -131,23 +123,8 @@ def _said(fields: dict[str, Any]) -> str:
     return outcome if status is None else f"{outcome} with {status}"
 
 
-def _of_sent(sent: Sent) -> dict[str, Any]:
+def _fields(ended: Ended) -> dict[str, Any]:
     """The attributes of the log record of an attempt."""
-    claimed = sent.claimed
-    return {
-        "event_id": claimed.event.id,
-        "delivery_id": claimed.delivery_id,
-        "endpoint_id": claimed.endpoint_id,
-        "tenant": sent.target.tenant,
-        "event_type": claimed.event.type,
-        "attempt": claimed.number,
-        "status": sent.status,
-        "outcome": sent.outcome.value,
-        "duration_ms": sent.duration_ms,
-    }
-
-
-def _of_ended(ended: Ended) -> dict[str, Any]:
     return {
         "event_id": ended.event_id,
         "delivery_id": ended.delivery_id,
@@ -163,8 +140,8 @@ def _of_ended(ended: Ended) -> dict[str, Any]:
 
 def _last_of(settled: Settled, endpoint_id: str, change: Change) -> dict[str, Any]:
     """The attempt that changed an endpoint's state, if it is one of this batch."""
-    for sent, _, _ in reversed(settled.attempts):
+    for sent, state, reason in reversed(settled.attempts):
         succeeded = sent.outcome == Outcome.SUCCEEDED
         if sent.claimed.endpoint_id == endpoint_id and succeeded == (change == Change.RECOVERED):
-            return _of_sent(sent)
+            return _fields(as_ended(sent, state, reason))
     return {}

@@ -110,16 +110,8 @@ class Drain:
         settler = Settler(state)
         self._dispatcher = SignalDispatcher(settler.announcer, self._client.wake)
         self._log = DeliveryLog()
-
         self._traces = tracing.enabled()
-
-        def dispatch(settled: Settled) -> None:
-            self._log.write(settled)
-            if self._traces:
-                attempt_spans.record(settled)
-            self._dispatcher.dispatch(settled)
-
-        self._recorder = Recorder(self._database, settler, self._clock, dispatch)
+        self._recorder = Recorder(self._database, settler, self._clock, self._dispatch)
         self._pace = Pace(settings.concurrency)
         self._background = None if other is None else BackgroundRunner(state, other, self.active)
         self._maintenance = Maintenance(
@@ -127,7 +119,7 @@ class Drain:
             self.id,
             self._database,
             self._clock,
-            dispatch=dispatch,
+            dispatch=self._dispatch,
             forget=self._claimer.forget,
             log=self._log,
             worker_name=worker_name,
@@ -267,6 +259,13 @@ class Drain:
         if not self._clock.fresh:
             with reading(connection):
                 self._clock.read(connection)
+
+    def _dispatch(self, settled: Settled) -> None:
+        """Tell log, traces and the host's signal receivers of a committed batch."""
+        self._log.write(settled)
+        if self._traces:
+            attempt_spans.record(settled)
+        self._dispatcher.dispatch(settled)
 
     def _begin_to_stop(self) -> None:
         self._stopping_since = time.monotonic()

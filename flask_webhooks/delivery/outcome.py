@@ -164,20 +164,24 @@ class Settled:
     def ended(self) -> Iterator[Ended]:
         """All attempts that were recorded, in the order in which they ended."""
         yield from self.lost
-        for item, state, reason in self.attempts:
-            claimed = item.claimed
-            yield Ended(
-                endpoint_id=claimed.endpoint_id,
-                tenant=item.target.tenant,
-                delivery_id=claimed.delivery_id,
-                event_id=claimed.event.id,
-                event_type=claimed.event.type,
-                number=claimed.number,
-                trigger=claimed.trigger,
-                outcome=item.outcome,
-                status=item.status,
-                error=None if item.error is None else str(item.error),
-                duration_ms=item.duration_ms,
-                state=state,
-                reason=reason,
-            )
+        yield from (as_ended(*attempt) for attempt in self.attempts)
+
+
+def as_ended(item: Sent, state: DeliveryState, reason: Reason | None) -> Ended:
+    """Return an attempt, with the state that it left its delivery in, as others are told of it."""
+    claimed = item.claimed
+    return Ended(
+        endpoint_id=claimed.endpoint_id,
+        tenant=item.target.tenant,
+        delivery_id=claimed.delivery_id,
+        event_id=claimed.event.id,
+        event_type=claimed.event.type,
+        number=claimed.number,
+        trigger=claimed.trigger,
+        outcome=item.outcome,
+        status=item.status,
+        error=None if item.error is None else str(item.error),
+        duration_ms=item.duration_ms,
+        state=state,
+        reason=reason,
+    )

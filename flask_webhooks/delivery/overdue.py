@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ..app_state import AppState
 from ..columns import utc_now
+from ..db.locks import in_state
 from ..models import DeliveryState, EndpointState
 
 
@@ -23,12 +24,11 @@ def seconds_overdue(state: AppState, connection: sa.Connection, least: float) ->
     table, endpoint, health = models.Delivery, models.Endpoint, models.EndpointHealth
     now = connection.execute(sa.select(utc_now())).scalar_one()
     before = now - timedelta(seconds=least)
-    # In the statement itself: with a parameter SQLite would not use its partial index.
-    pending = sa.literal(str(DeliveryState.PENDING), sa.String(), literal_execute=True)
+    pending = in_state(state.table("Delivery"), DeliveryState.PENDING)
     # The first due one of each endpoint is one look into the index, however many there are.
     first = (
         sa.select(sa.func.min(table.due_at))
-        .where(table.state == pending, table.due_at <= before, table.endpoint_id == endpoint.id)
+        .where(pending, table.due_at <= before, table.endpoint_id == endpoint.id)
         .correlate(endpoint)
         .scalar_subquery()
     )
