@@ -128,11 +128,17 @@ class Receiver:
         self.port: int = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._done.wait()
+        # Accept no more, and let those begin that were accepted a moment ago: a server that is closed leaves their
+        # sockets open.
+        self._loop.remove_reader(server.sockets[0].fileno())
+        await _steps()
         server.close()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # Sockets are closed a step after their transports.
+        await _steps()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -271,6 +277,12 @@ async def _interim(writer: asyncio.StreamWriter) -> bool:
 async def _early(writer: asyncio.StreamWriter) -> bool:
     await _respond(writer, 401)
     return False
+
+
+async def _steps() -> None:
+    """Let the loop call what it is about to call."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def _early_reset(writer: asyncio.StreamWriter) -> bool:
