@@ -155,7 +155,7 @@ class Transfer:
         """Return whether more has come after the head than a body may take on the wire.
 
         libcurl skips the extensions of chunks, which may have no end, and tells nothing of them. This asks the
-        system, so it is for now and then.
+        system, so it is for now and then; libcurl before 8.22 does not say which socket to ask about.
         """
         if not self._complete:
             return False
