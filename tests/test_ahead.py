@@ -24,7 +24,7 @@ from flask_webhooks.delivery.claim.claim import Claim, Claimer
 from flask_webhooks.delivery.claim.plan import Capacity
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.in_flight import InFlight
-from flask_webhooks.delivery.outcome import Released, Sent, Unsettled
+from flask_webhooks.delivery.outcome import AttemptRecord, Released, Unsettled
 from flask_webhooks.delivery.settle.write import Settler
 from flask_webhooks.models import EndpointState
 
@@ -215,7 +215,7 @@ def fly(
     waiting: Sequence[Flying],
     then: Callable[[InFlight], None] = lambda flight: None,
     slots: int = 1,
-) -> tuple[list[Sent], list[Released]]:
+) -> tuple[list[AttemptRecord], list[Released]]:
     """Let deliveries wait for slots, and what ends for the settlement."""
     with in_flight(app, slots) as (flight, client, _):
         for claimed, target in waiting:
@@ -229,7 +229,7 @@ def fly(
         return flight.take_outcomes(1000)
 
 
-def ids_of(items: Sequence[Sent | Released]) -> list[str]:
+def ids_of(items: Sequence[AttemptRecord | Released]) -> list[str]:
     return [item.claimed.delivery_id for item in items]
 
 

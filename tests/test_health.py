@@ -10,15 +10,15 @@ from flask_webhooks.config import DAY, HOUR, MINUTE
 from flask_webhooks.delivery.settle.health import (
     Change,
     Health,
+    HealthPolicy,
     Hold,
-    Policy,
     after_failure,
     after_success,
     hold,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-POLICY = Policy(
+POLICY = HealthPolicy(
     failing_after=5,
     probe_interval=MINUTE,
     max_probe_interval=HOUR,
@@ -156,7 +156,7 @@ def test_one_failure_alone_disables_nothing() -> None:
 
 
 def test_failures_close_together_are_no_evidence() -> None:
-    quick = Policy(5, MINUTE, HOUR, disable_after=HOUR, disable_evidence=12 * HOUR)
+    quick = HealthPolicy(5, MINUTE, HOUR, disable_after=HOUR, disable_evidence=12 * HOUR)
     health, _ = after_failure(Health(), at(0), quick)
     health, changes = after_failure(health, at(2 * HOUR), quick)
     assert changes == [Change.WARNED]

@@ -13,7 +13,7 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.attempt_errors import REFUSED, told
 from flask_webhooks.delivery.claim.claim import Claim, Claimer
 from flask_webhooks.delivery.claim.plan import Capacity
-from flask_webhooks.delivery.outcome import Claimed, Outcome, Released, Sent, Settled
+from flask_webhooks.delivery.outcome import AttemptRecord, Claimed, Outcome, Released, Settled
 from flask_webhooks.delivery.recovery import recover_expired, release_stragglers
 from flask_webhooks.delivery.settle.write import Settler
 from flask_webhooks.formats import Target
@@ -62,9 +62,9 @@ class Worker:
         [flying] = self.take(1)
         return flying
 
-    def settle(self, *sent: Sent, released: list[Released] | None = None) -> Settled:
+    def settle(self, *attempts: AttemptRecord, released: list[Released] | None = None) -> Settled:
         """Settle, and tell the signals."""
-        settled = self.settler.settle(self.connection, self.now, sent, released or [])
+        settled = self.settler.settle(self.connection, self.now, attempts, released or [])
         assert not self.connection.in_transaction()
         self.settler.announcer.tell(settled)
         return settled
@@ -105,7 +105,7 @@ class Worker:
             return self.claimer.next_due(self.connection, self.now)
 
 
-def ended(flying: Flying, status: int | None = 200, **values: Any) -> Sent:
+def ended(flying: Flying, status: int | None = 200, **values: Any) -> AttemptRecord:
     """A request that was answered, or broke where there is no status."""
     claimed, target = flying
     outcome = Outcome.BROKEN
@@ -120,4 +120,4 @@ def ended(flying: Flying, status: int | None = 200, **values: Any) -> Sent:
         "request_body": "{}",
         **values,
     }
-    return Sent(claimed=claimed, target=target, **result)
+    return AttemptRecord(claimed=claimed, target=target, **result)

@@ -18,7 +18,7 @@ from ..formats.standard import iso_milliseconds
 from ..log import log_failure
 from ..models import DeliveryState
 from ..outbox import store
-from .outcome import Ended, Outcome, Reason, Settled
+from .outcome import AttemptRecord, Decision, Outcome, Reason, Settled
 from .settle.health import Change, Health
 
 logger = logging.getLogger("flask_webhooks.delivery")
@@ -68,25 +68,20 @@ class Announcer:
 
         :return: whether there are new deliveries.
         """
-        quiet = not settled.changes and not settled.lost
-        if quiet and all(state != DeliveryState.FAILED for _, state, _ in settled.attempts):
+        failed = [item for item in settled.decisions if item.state == DeliveryState.FAILED]
+        if not settled.changes and not failed:
             return False
-        ended = list(settled.ended())
-        failed = [
-            item
-            for item in ended
-            if item.state == DeliveryState.FAILED and not self._operational(item.event_type)
-        ]
+        failed = [item for item in failed if not self._operational(item.attempt.claimed.event.type)]
         endpoints = self._endpoints(
             connection,
             {endpoint_id for endpoint_id, _, _ in settled.changes}
-            | {item.endpoint_id for item in failed},
+            | {item.attempt.endpoint_id for item in failed},
         )
         notices: list[_Notice] = []
         for endpoint_id, change, health in settled.changes:
             name, signal = _CHANGES[change]
             endpoint = endpoints[endpoint_id]
-            last = _last_failure(ended, endpoint_id)
+            last = _last_failure(settled.decisions, endpoint_id)
             facts = self._facts(change, health, last)
             settled.messages.append(
                 (
@@ -104,14 +99,15 @@ class Announcer:
                 data |= _last(last)
             notices.append(_Notice(name, endpoint, data))
         for item in failed:
-            endpoint = endpoints[item.endpoint_id]
+            claimed = item.attempt.claimed
+            endpoint = endpoints[claimed.endpoint_id]
             data = {
-                "delivery_id": item.delivery_id,
-                "event_id": item.event_id,
-                "event_type": item.event_type,
+                "delivery_id": claimed.delivery_id,
+                "event_id": claimed.event.id,
+                "event_type": claimed.event.type,
                 **endpoint.data,
                 "reason": str(item.reason),
-                "attempt_count": item.number,
+                "attempt_count": claimed.number,
                 **_last(item),
             }
             notices.append(_Notice("delivery.failed", endpoint, data))
@@ -144,11 +140,11 @@ class Announcer:
             or signals.delivery_succeeded.receivers
             or signals.delivery_failed.receivers
         ):
-            for item in settled.ended():
+            for item in settled.decisions:
                 yield from _messages_of(item)
         yield from settled.messages
 
-    def _facts(self, change: Change, health: Health, last: Ended | None) -> dict[str, Any]:
+    def _facts(self, change: Change, health: Health, last: Decision | None) -> dict[str, Any]:
         """What is new about an endpoint, as its signal tells it."""
         match change:
             case Change.RECOVERED:
@@ -218,52 +214,58 @@ class Announcer:
         return written
 
 
-def _messages_of(item: Ended) -> Iterable[Message]:
+def _messages_of(decision: Decision) -> Iterable[Message]:
+    attempt = decision.attempt
+    claimed = attempt.claimed
     common = {
-        "endpoint_id": item.endpoint_id,
-        "delivery_id": item.delivery_id,
-        "event_id": item.event_id,
-        "event_type": item.event_type,
-        "tenant": item.tenant,
-        "status": item.status,
+        "endpoint_id": claimed.endpoint_id,
+        "delivery_id": claimed.delivery_id,
+        "event_id": claimed.event.id,
+        "event_type": claimed.event.type,
+        "tenant": attempt.target.tenant,
+        "status": attempt.status,
     }
     yield (
         signals.attempt_recorded,
         {
             **common,
-            "number": item.number,
-            "trigger": str(item.trigger),
-            "outcome": str(item.outcome),
-            "error": item.error,
-            "duration_ms": item.duration_ms,
+            "number": claimed.number,
+            "trigger": str(claimed.trigger),
+            "outcome": str(attempt.outcome),
+            "error": _error(attempt),
+            "duration_ms": attempt.duration_ms,
         },
     )
-    if item.state == DeliveryState.SUCCEEDED:
+    if decision.state == DeliveryState.SUCCEEDED:
         yield (
             signals.delivery_succeeded,
-            {**common, "attempt_count": item.number, "duration_ms": item.duration_ms},
+            {**common, "attempt_count": claimed.number, "duration_ms": attempt.duration_ms},
         )
-    elif item.state == DeliveryState.FAILED:
+    elif decision.state == DeliveryState.FAILED:
         yield (
             signals.delivery_failed,
             {
                 **common,
-                "attempt_count": item.number,
-                "reason": str(item.reason),
-                "error": item.error,
+                "attempt_count": claimed.number,
+                "reason": str(decision.reason),
+                "error": _error(attempt),
             },
         )
 
 
-def _last_failure(ended: Sequence[Ended], endpoint_id: str) -> Ended | None:
-    for item in reversed(ended):
-        if item.endpoint_id == endpoint_id and item.outcome != Outcome.SUCCEEDED:
+def _error(attempt: AttemptRecord) -> str | None:
+    return None if attempt.error is None else str(attempt.error)
+
+
+def _last_failure(decisions: Sequence[Decision], endpoint_id: str) -> Decision | None:
+    for item in reversed(decisions):
+        if item.attempt.endpoint_id == endpoint_id and item.attempt.outcome != Outcome.SUCCEEDED:
             return item
     return None
 
 
-def _last(item: Ended | None) -> dict[str, Any]:
+def _last(item: Decision | None) -> dict[str, Any]:
     return {
-        "last_status": None if item is None else item.status,
-        "last_error": None if item is None else item.error,
+        "last_status": None if item is None else item.attempt.status,
+        "last_error": None if item is None else _error(item.attempt),
     }

@@ -6,18 +6,19 @@ from datetime import UTC, datetime
 
 from .. import ids, tracing
 from ..models import Trigger
-from .outcome import Outcome, Sent, Settled
+from .outcome import AttemptRecord, Outcome, Settled
 
 
 def record(settled: Settled) -> None:
     """Record a span for each attempt of a committed batch whose event was emitted in a trace."""
-    for sent, _, _ in settled.attempts:
-        if (context := sent.claimed.event.trace_context) is not None:
-            _record(context, sent)
+    for decision in settled.decisions:
+        attempt = decision.attempt
+        if (context := attempt.claimed.event.trace_context) is not None:
+            _record(context, attempt)
 
 
-def _record(context: str, sent: Sent) -> None:
-    claimed = sent.claimed
+def _record(context: str, attempt: AttemptRecord) -> None:
+    claimed = attempt.claimed
     created_at = None
     if claimed.number == 1 and claimed.trigger == Trigger.EVENT:
         [made] = ids.milliseconds_of([claimed.delivery_id])
@@ -25,15 +26,15 @@ def _record(context: str, sent: Sent) -> None:
     tracing.record_attempt(
         context,
         created_at=created_at,
-        started_at=sent.started_at,
-        duration_ms=sent.duration_ms,
-        succeeded=sent.outcome == Outcome.SUCCEEDED,
-        status=sent.status,
+        started_at=attempt.started_at,
+        duration_ms=attempt.duration_ms,
+        succeeded=attempt.outcome == Outcome.SUCCEEDED,
+        status=attempt.status,
         event_id=claimed.event.id,
         event_type=claimed.event.type,
         delivery_id=claimed.delivery_id,
         endpoint_id=claimed.endpoint_id,
-        tenant=sent.target.tenant,
+        tenant=attempt.target.tenant,
         attempt=claimed.number,
-        outcome=sent.outcome.value,
+        outcome=attempt.outcome.value,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..log_limit import LimitedLog
 from ..models import DeliveryState
-from .outcome import Ended, Outcome, Reason, Settled, as_ended
+from .outcome import AttemptRecord, Decision, Outcome, Settled
 from .settle.health import Change
 
 logger = logging.getLogger("flask_webhooks.delivery")
@@ -39,15 +39,16 @@ class DeliveryLog:
         if not logger.isEnabledFor(logging.INFO):
             return
         with contextlib.suppress(Exception):
+            attempts = [decision.attempt for decision in settled.decisions]
             if logger.isEnabledFor(logging.DEBUG):
-                for ended in settled.ended():
-                    _write_attempt(_fields(ended))
-            others = [item for item in settled.attempts if item[1] is not DeliveryState.SUCCEEDED]
-            self._attempts += len(settled.attempts)
-            self._succeeded += len(settled.attempts) - len(others)
-            for ended in (*(as_ended(*item) for item in others), *settled.lost):
-                if ended.state == DeliveryState.FAILED:
-                    self._write_given_up(_fields(ended), ended.reason)
+                for attempt in attempts:
+                    _write_attempt(_fields(attempt))
+            made = [attempt for attempt in attempts if not attempt.lost]
+            self._attempts += len(made)
+            self._succeeded += sum(item.outcome is Outcome.SUCCEEDED for item in made)
+            for decision in settled.decisions:
+                if decision.state is DeliveryState.FAILED:
+                    self._write_given_up(decision)
             for endpoint_id, change, _ in settled.changes:
                 self._write_change(endpoint_id, change, settled)
             self._limited.write_due()
@@ -81,7 +82,8 @@ class DeliveryLog:
                     extra={"attempts": self._attempts, "succeeded": self._succeeded},
                 )
 
-    def _write_given_up(self, fields: dict[str, Any], reason: Reason | None) -> None:
+    def _write_given_up(self, decision: Decision) -> None:
+        fields = _fields(decision.attempt)
         self._limited.write(
             ("given up", fields["endpoint_id"]),
             logging.INFO,
@@ -90,7 +92,7 @@ class DeliveryLog:
             fields["event_type"],
             fields["endpoint_id"],
             fields["attempt"],
-            reason,
+            decision.reason,
             fields=fields,
         )
 
@@ -123,25 +125,27 @@ def _said(fields: dict[str, Any]) -> str:
     return outcome if status is None else f"{outcome} with {status}"
 
 
-def _fields(ended: Ended) -> dict[str, Any]:
+def _fields(attempt: AttemptRecord) -> dict[str, Any]:
     """The attributes of the log record of an attempt."""
+    claimed = attempt.claimed
     return {
-        "event_id": ended.event_id,
-        "delivery_id": ended.delivery_id,
-        "endpoint_id": ended.endpoint_id,
-        "tenant": ended.tenant,
-        "event_type": ended.event_type,
-        "attempt": ended.number,
-        "status": ended.status,
-        "outcome": str(ended.outcome),
-        "duration_ms": ended.duration_ms,
+        "event_id": claimed.event.id,
+        "delivery_id": claimed.delivery_id,
+        "endpoint_id": claimed.endpoint_id,
+        "tenant": attempt.target.tenant,
+        "event_type": claimed.event.type,
+        "attempt": claimed.number,
+        "status": attempt.status,
+        "outcome": str(attempt.outcome),
+        "duration_ms": attempt.duration_ms,
     }
 
 
 def _last_of(settled: Settled, endpoint_id: str, change: Change) -> dict[str, Any]:
     """The attempt that changed an endpoint's state, if it is one of this batch."""
-    for sent, state, reason in reversed(settled.attempts):
-        succeeded = sent.outcome == Outcome.SUCCEEDED
-        if sent.claimed.endpoint_id == endpoint_id and succeeded == (change == Change.RECOVERED):
-            return _fields(as_ended(sent, state, reason))
+    for decision in reversed(settled.decisions):
+        attempt = decision.attempt
+        succeeded = attempt.outcome == Outcome.SUCCEEDED
+        if attempt.endpoint_id == endpoint_id and succeeded == (change == Change.RECOVERED):
+            return _fields(attempt)
     return {}

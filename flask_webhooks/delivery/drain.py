@@ -366,11 +366,11 @@ class Drain:
             self._maintenance.run()
         self._settled = True
         began = time.monotonic()
-        sent, released = self._in_flight.take_outcomes(SETTLE_BATCH)
-        changed = self._recorder.write(sent, released)
-        self.delivered += len(sent)
+        attempts, released = self._in_flight.take_outcomes(SETTLE_BATCH)
+        changed = self._recorder.write(attempts, released)
+        self.delivered += len(attempts)
         self._active_at = self._settled_at = time.monotonic()
-        self._pace.settled(began, sent)
+        self._pace.settled(began, attempts)
         if self._limited or changed:
             self._look = True
 

@@ -17,7 +17,7 @@ from ..log import log_without_locals
 from .claim import rate_limit as rates
 from .http.client import Client
 from .http.exchange import Exchange
-from .outcome import Claimed, Outcome, Released, Sent, Unsettled
+from .outcome import AttemptRecord, Claimed, Outcome, Released, Unsettled
 from .render import OWN_TROUBLE_DELAY, Outgoing, deadline, prepare
 from .settle.answers import Answers
 
@@ -54,7 +54,7 @@ class InFlight:
         self._number = 0
         #: With the time since when, monotonic.
         self._waiting: deque[tuple[Claimed, Target, float]] = deque()
-        self._sent: list[Sent] = []
+        self._attempts: list[AttemptRecord] = []
         self._released: list[Released] = []
         #: Requests that have ended, ever.
         self.ended = 0
@@ -71,7 +71,7 @@ class InFlight:
     @property
     def outcomes(self) -> int:
         """How many are to be settled."""
-        return len(self._sent) + len(self._released)
+        return len(self._attempts) + len(self._released)
 
     @property
     def next_start(self) -> datetime | None:
@@ -128,7 +128,7 @@ class InFlight:
         """What a claim must know of the attempts that the database does not know yet."""
         now = self._clock.now()
         found = Unsettled()
-        for item in self._sent:
+        for item in self._attempts:
             claimed = item.claimed
             if item.plain and claimed.lease_until > now:
                 # Not after its lease, for then the row may be another worker's.
@@ -140,11 +140,11 @@ class InFlight:
         )
         return found
 
-    def take_outcomes(self, most: int) -> tuple[list[Sent], list[Released]]:
+    def take_outcomes(self, most: int) -> tuple[list[AttemptRecord], list[Released]]:
         """What is to be settled: up to so many attempts, and all that is given back."""
-        sent, self._sent = self._sent[:most], self._sent[most:]
+        attempts, self._attempts = self._attempts[:most], self._attempts[most:]
         released, self._released = self._released, []
-        return sent, released
+        return attempts, released
 
     def interrupt(self) -> None:
         """Break off all that is under way."""
@@ -156,13 +156,15 @@ class InFlight:
             outgoing = self._requests.pop(id(exchange))
             self.ended += 1
             self._note(
-                Sent(
+                AttemptRecord(
                     claimed=outgoing.claimed,
                     target=outgoing.target,
                     outcome=Outcome.INTERRUPTED,
                     started_at=outgoing.started_at,
                     duration_ms=exchange.duration_ms,
                     error=STOPPED,
+                    request_headers=outgoing.shown_headers,
+                    request_body=outgoing.shown_body,
                 )
             )
 
@@ -204,7 +206,7 @@ class InFlight:
             claimed, target, _ = self._waiting.popleft()
             self.launch(claimed, target)
 
-    def _note(self, result: Sent | Released) -> None:
+    def _note(self, result: AttemptRecord | Released) -> None:
         """Keep what has come of a request.
 
         What the endpoint does not simply take may be the last that it gets for now. Settling tells, so nothing
@@ -213,7 +215,7 @@ class InFlight:
         if isinstance(result, Released):
             self._released.append(result)
         else:
-            self._sent.append(result)
+            self._attempts.append(result)
             if result.plain:
                 return
         endpoint_id = result.claimed.endpoint_id
@@ -225,9 +227,9 @@ class InFlight:
             )
 
 
-def _impossible(outgoing: Outgoing) -> Sent:
+def _impossible(outgoing: Outgoing) -> AttemptRecord:
     """The attempt of a request that cannot be made as it is."""
-    return Sent(
+    return AttemptRecord(
         claimed=outgoing.claimed,
         target=outgoing.target,
         outcome=Outcome.BROKEN,

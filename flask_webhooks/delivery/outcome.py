@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -69,20 +68,20 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """An attempt that ended, in whatever way."""
+class AttemptRecord:
+    """One attempt, from its end until it is a row; log, traces, metrics and signals read it too."""
 
     claimed: Claimed
     target: Target
     outcome: Outcome
     started_at: datetime
-    #: Milliseconds; ``None`` where nobody saw it end.
+    #: Milliseconds; ``None`` where its worker was lost, so that nobody saw it end.
     duration_ms: float | None
     status: int | None = None
     error: AttemptError | None = None
     address: str | None = None
-    request_headers: list[list[str]] = field(default_factory=list, repr=False)
-    request_body: str | None = field(default="", repr=False)
+    request_headers: list[list[str]] | None = field(default=None, repr=False)
+    request_body: str | None = field(default=None, repr=False)
     response_headers: list[list[str]] | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
     response_cut: bool = False
@@ -93,30 +92,32 @@ class Sent:
     refusal: Refusal = field(default_factory=Refusal)
 
     @property
+    def endpoint_id(self) -> str:
+        return self.claimed.endpoint_id
+
+    @property
+    def lost(self) -> bool:
+        """Whether another worker records it, since its own went silent."""
+        return self.duration_ms is None
+
+    @property
     def plain(self) -> bool:
-        """A success, and the receiver asked for nothing: its endpoint may have the next one."""
+        """Whether it succeeded and the receiver asked for nothing: its endpoint may have the next one."""
         return self.outcome == Outcome.SUCCEEDED and not self.retry_after
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """An attempt as others are told of it."""
+class Decision:
+    """What an attempt means for its delivery."""
 
-    endpoint_id: str
-    #: The endpoint's.
-    tenant: str | None
-    delivery_id: str
-    event_id: str
-    event_type: str
-    number: int
-    trigger: str
-    outcome: Outcome
-    status: int | None
-    error: str | None
-    duration_ms: float | None
-    #: What became of the delivery.
+    attempt: AttemptRecord
+    #: The state that the delivery is left in, and why if that is the end of it.
     state: DeliveryState
-    reason: Reason | None
+    reason: Reason | None = None
+    #: When a pending delivery is due again.
+    due_at: datetime | None = None
+    #: Seconds for which nothing is sent to the endpoint, nor to others that share its rate limit.
+    pause: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +149,8 @@ class Unsettled:
 class Settled:
     """What a batch came to, for those who want to be told."""
 
-    #: Attempts that were recorded, and the state that each left its delivery in.
-    attempts: list[tuple[Sent, DeliveryState, Reason | None]] = field(default_factory=list)
-    #: Attempts whose worker went silent, recorded by somebody else.
-    lost: list[Ended] = field(default_factory=list)
+    #: What each attempt that was recorded came to, in the order in which they ended.
+    decisions: list[Decision] = field(default_factory=list)
     #: Endpoint id, what changed, and the health that goes with it.
     changes: list[tuple[str, Change, Health]] = field(default_factory=list)
     #: Signals to send once the batch is committed, with their keywords.
@@ -160,28 +159,3 @@ class Settled:
     emitted: bool = False
     #: Attempts whose lease had been taken over.
     stale: int = 0
-
-    def ended(self) -> Iterator[Ended]:
-        """All attempts that were recorded, in the order in which they ended."""
-        yield from self.lost
-        yield from (as_ended(*attempt) for attempt in self.attempts)
-
-
-def as_ended(item: Sent, state: DeliveryState, reason: Reason | None) -> Ended:
-    """Return an attempt, with the state that it left its delivery in, as others are told of it."""
-    claimed = item.claimed
-    return Ended(
-        endpoint_id=claimed.endpoint_id,
-        tenant=item.target.tenant,
-        delivery_id=claimed.delivery_id,
-        event_id=claimed.event.id,
-        event_type=claimed.event.type,
-        number=claimed.number,
-        trigger=claimed.trigger,
-        outcome=item.outcome,
-        status=item.status,
-        error=None if item.error is None else str(item.error),
-        duration_ms=item.duration_ms,
-        state=state,
-        reason=reason,
-    )

@@ -16,13 +16,14 @@ from ..app_state import AppState
 from ..attempt_errors import LOST
 from ..columns import utc_now
 from ..db.locks import in_state, lock_endpoints, reading, take_write_lock
+from ..formats import OutgoingEvent, Target
 from ..models import ON_DEMAND, DeliveryState, EndpointState
 from .announce import Announcer
 from .holding import cancel_waiting, divert, hold_pending
-from .outcome import Ended, Outcome, Reason, Settled
-from .settle.attempts import insert_lost_attempts
+from .outcome import AttemptRecord, Claimed, Decision, Outcome, Reason, Settled
+from .settle.attempts import attempt_rows
 from .settle.decide import next_trigger
-from .settle.metrics import count_lost
+from .settle.metrics import count_in_metrics
 
 #: How long after a pause, resume or deletion events are looked for that missed it: those whose transaction had
 #: begun before and ended after.
@@ -62,103 +63,118 @@ def recover_expired(
             .where(expired, table.c.id.in_([row.id for row in found]))
             .order_by(table.c.id)
         ).all()
-        endpoints = _endpoints(connection, state, rows)
-        insert_lost_attempts(
-            state,
-            connection,
-            rows,
-            {endpoint_id: row.url_shown for endpoint_id, row in endpoints.items()},
-            LOST,
-        )
-        most = state.settings.max_interruptions
-        settled.lost = [
-            _ended(
-                row, endpoints[row.endpoint_id].tenant, failed=row.interruption_count + 1 >= most
-            )
-            for row in rows
+        targets = _targets(connection, state, rows)
+        settled.decisions = [
+            _decide(state, row, targets[row.endpoint_id], now, chance) for row in rows
         ]
-        _reopen(state, connection, rows, settled.lost, now, chance)
+        attempts = [decision.attempt for decision in settled.decisions]
+        attempt_rows(state).insert(connection, attempts)
+        _reopen(state, connection, settled.decisions, now)
         divert(state, connection, {row.endpoint_id for row in rows})
         settled.emitted = announcer.record(connection, settled, now)
-        formats = {endpoint_id: row.format for endpoint_id, row in endpoints.items()}
-        count_lost(state, connection, settled.lost, formats)
+        count_in_metrics(state, connection, attempts)
     (tell or announcer.tell)(settled)
     return len(found)
 
 
-def _endpoints(
+def _targets(
     connection: sa.Connection, state: AppState, rows: Sequence[sa.Row[Any]]
-) -> dict[str, Any]:
+) -> dict[str, Target]:
+    """The endpoints, with what an attempt is recorded with; nothing is decrypted."""
     endpoint = state.table("Endpoint").c
     found = connection.execute(
         sa.select(endpoint.id, endpoint.tenant, endpoint.url_shown, endpoint.format).where(
             endpoint.id.in_({row.endpoint_id for row in rows})
         )
     )
-    return {row.id: row for row in found}
+    return {
+        row.id: Target(
+            id=row.id,
+            tenant=row.tenant,
+            url="",
+            url_shown=row.url_shown,
+            format=row.format,
+            secrets=(),
+            headers={},
+            user_agent=None,
+            version=0,
+        )
+        for row in found
+    }
 
 
-def _ended(row: sa.Row[Any], tenant: str | None, *, failed: bool) -> Ended:
-    return Ended(
-        endpoint_id=row.endpoint_id,
-        tenant=tenant,
-        delivery_id=row.id,
-        event_id=row.event_id,
-        event_type=row.event_type,
-        number=row.attempt_count,
-        trigger=row.trigger,
-        outcome=Outcome.INTERRUPTED,
-        status=None,
-        error=str(LOST),
-        duration_ms=None,
-        state=DeliveryState.FAILED if failed else DeliveryState.PENDING,
-        reason=Reason.INTERRUPTED if failed else None,
+def _decide(
+    state: AppState, row: sa.Row[Any], target: Target, now: datetime, chance: Callable[[], float]
+) -> Decision:
+    """What a delivery's row tells of its lost attempt, and what that means for the delivery."""
+    event = OutgoingEvent(
+        id=row.event_id,
+        type=row.event_type,
+        tenant=target.tenant,
+        occurred_at=row.last_attempt_at,
+        data_json="",
     )
+    attempt = AttemptRecord(
+        claimed=Claimed(
+            delivery_id=row.id,
+            endpoint_id=row.endpoint_id,
+            event=event,
+            number=row.attempt_count,
+            trigger=row.trigger,
+            actor=row.actor,
+            failure_count=row.failure_count,
+            token=row.lease_token,
+            lease_until=row.lease_until,
+        ),
+        target=target,
+        outcome=Outcome.INTERRUPTED,
+        started_at=row.last_attempt_at,
+        duration_ms=None,
+        error=LOST,
+    )
+    if row.interruption_count + 1 >= state.settings.max_interruptions:
+        return Decision(attempt, DeliveryState.FAILED, Reason.INTERRUPTED)
+    # One that kills its worker takes down those that were in flight beside it. Scattered, they
+    # do not share its fate each time.
+    scatter = chance() * row.interruption_count * state.settings.lease
+    return Decision(attempt, DeliveryState.PENDING, due_at=now + timedelta(seconds=scatter))
 
 
 def _reopen(
-    state: AppState,
-    connection: sa.Connection,
-    rows: Sequence[sa.Row[Any]],
-    lost: Sequence[Ended],
-    now: datetime,
-    chance: Callable[[], float],
+    state: AppState, connection: sa.Connection, decisions: Sequence[Decision], now: datetime
 ) -> None:
-    values = []
-    for row, item in zip(rows, lost, strict=True):
-        pending = item.state == DeliveryState.PENDING
-        # One that kills its worker takes down those that were in flight beside it. Scattered, they
-        # do not share its fate each time.
-        scatter = chance() * row.interruption_count * state.settings.lease
-        values.append(
-            {
-                "b_id": row.id,
-                "b_state": item.state,
-                "b_reason": item.reason,
-                "b_due": now + timedelta(seconds=scatter) if pending else None,
-                "b_completed": None if pending else now,
-                "b_trigger": next_trigger(row.trigger, interrupted=True)
-                if pending
-                else row.trigger,
-            }
-        )
+    if not decisions:
+        return
     table = state.table("Delivery")
-    if values:
-        connection.execute(
-            sa.update(table)
-            .where(table.c.id == sa.bindparam("b_id"))
-            .values(
-                state=sa.bindparam("b_state"),
-                reason=sa.bindparam("b_reason"),
-                due_at=sa.bindparam("b_due"),
-                completed_at=sa.bindparam("b_completed"),
-                trigger=sa.bindparam("b_trigger"),
-                interruption_count=table.c.interruption_count + 1,
-                lease_token=None,
-                lease_until=None,
-            ),
-            values,
-        )
+    connection.execute(
+        sa.update(table)
+        .where(table.c.id == sa.bindparam("b_id"))
+        .values(
+            state=sa.bindparam("b_state"),
+            reason=sa.bindparam("b_reason"),
+            due_at=sa.bindparam("b_due"),
+            completed_at=sa.bindparam("b_completed"),
+            trigger=sa.bindparam("b_trigger"),
+            interruption_count=table.c.interruption_count + 1,
+            lease_token=None,
+            lease_until=None,
+        ),
+        [_reopened(decision, now) for decision in decisions],
+    )
+
+
+def _reopened(decision: Decision, now: datetime) -> dict[str, Any]:
+    claimed = decision.attempt.claimed
+    pending = decision.state == DeliveryState.PENDING
+    trigger = claimed.trigger
+    return {
+        "b_id": claimed.delivery_id,
+        "b_state": decision.state,
+        "b_reason": decision.reason,
+        "b_due": decision.due_at,
+        "b_completed": None if pending else now,
+        "b_trigger": next_trigger(trigger, interrupted=True) if pending else trigger,
+    }
 
 
 def release_stragglers(state: AppState, connection: sa.Connection, now: datetime) -> None:

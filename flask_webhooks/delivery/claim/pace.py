@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ..outcome import Sent
+from ..outcome import AttemptRecord
 
 #: Parts of the slots, at most, that are claimed, sent and settled one after another. All at once, they would end at
 #: once, and nothing would be under way while the next are claimed: with a receiver at 50 ms, half of the speed.
@@ -43,10 +43,10 @@ class Pace:
         self._claimed_at = time.monotonic()
         self._claim_took = self._claimed_at - began
 
-    def settled(self, began: float, sent: Sequence[Sent]) -> None:
+    def settled(self, began: float, attempts: Sequence[AttemptRecord]) -> None:
         """Note a settlement; then make as many parts as can be worked on while one waits for its receivers."""
         self._settle_took = time.monotonic() - began
-        shortest = min((item.duration_ms or 0.0 for item in sent), default=0.0) / 1000
+        shortest = min((item.duration_ms or 0.0 for item in attempts), default=0.0) / 1000
         work = self._claim_took + self._settle_took
         if self._parts * work <= shortest:
             self._parts = min(self._parts + 1, MOST_PARTS)

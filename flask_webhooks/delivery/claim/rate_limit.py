@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from ...app_state import AppState
 from ...db.upsert import insert_missing
-from ..outcome import Sent
+from ..outcome import Decision
 
 #: Slots are reserved so far ahead. Until then the delivery takes a slot of the worker.
 HORIZON = timedelta(seconds=1)
@@ -151,7 +151,7 @@ def shared_limits(
 
 
 def hold_buckets(
-    state: AppState, connection: sa.Connection, sent: Sequence[Sent], now: datetime
+    state: AppState, connection: sa.Connection, decisions: Sequence[Decision], now: datetime
 ) -> None:
     """Hold all endpoints of a bucket back for as long as the receiver asked of one of them.
 
@@ -159,13 +159,14 @@ def hold_buckets(
     """
     until: dict[str, datetime] = {}
     servers: dict[str, datetime] = {}
-    for item in sent:
-        bucket = item.claimed.bucket
-        if bucket is not None and item.retry_after:
-            moment = now + timedelta(seconds=item.retry_after)
+    for decision in decisions:
+        attempt = decision.attempt
+        bucket = attempt.claimed.bucket
+        if bucket is not None and decision.pause:
+            moment = now + timedelta(seconds=decision.pause)
             until[bucket] = max(until.get(bucket, moment), moment)
             # An endpoint with a limit of its own alone has its own id there.
-            if item.refusal.whole_server and bucket != item.claimed.endpoint_id:
+            if attempt.refusal.whole_server and bucket != attempt.endpoint_id:
                 server = bucket[:HALF]
                 servers[server] = max(servers.get(server, moment), moment)
     for server, moment in servers.items():

@@ -19,7 +19,7 @@ from ..http import machine
 from ..http.errors import Failure, clean, clean_pairs, diagnose, without_port
 from ..http.exchange import Exchange
 from ..http.resolver import zone_of
-from ..outcome import Outcome, Released, Sent
+from ..outcome import AttemptRecord, Outcome, Released
 from ..render import OWN_TROUBLE_DELAY, Outgoing, text_of
 from .health import Hold
 
@@ -42,7 +42,7 @@ class Answers:
         self._verified = False
         self._untrusted: set[str] = set()
 
-    def read(self, outgoing: Outgoing, exchange: Exchange) -> Sent | Released:
+    def read(self, outgoing: Outgoing, exchange: Exchange) -> AttemptRecord | Released:
         """The attempt that was made. Trouble of ours gives the delivery back without spending one."""
         redactor = outgoing.redactor
         failure = _explained(outgoing, exchange)
@@ -65,7 +65,7 @@ class Answers:
         try:
             verdict = _judge(outgoing, exchange, failure, self._settings)
             cut = _is_cut(exchange, failure)
-            return Sent(
+            return AttemptRecord(
                 **made,
                 outcome=verdict.outcome,
                 error=None if verdict.error is None else _shown_error(verdict.error, redactor),
@@ -90,7 +90,7 @@ class Answers:
             outcome = _plain_outcome(exchange.status, failure)
             succeeded = outcome == Outcome.SUCCEEDED
             error_shown = None if succeeded else attempt_errors.UNEXPECTED
-            return Sent(**made, outcome=outcome, error=error_shown)
+            return AttemptRecord(**made, outcome=outcome, error=error_shown)
 
     def _released(
         self, outgoing: Outgoing, exchange: Exchange, failure: Failure

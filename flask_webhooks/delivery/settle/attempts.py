@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ...app_state import AppState, prepared
-from ...attempt_errors import WITHOUT_BODIES, AttemptError
+from ...attempt_errors import WITHOUT_BODIES
 from ...columns import compact_json
 from ...db.narrow import in_ascii, with_plain_signs
-from ..outcome import Outcome, Sent
+from ..outcome import AttemptRecord
 
 
 class AttemptRows:
@@ -39,11 +39,11 @@ class AttemptRows:
         self._order: Sequence[str] | None = insert.positiontup
         self._time = _bind_processor(table.c.started_at, dialect)
 
-    def insert(self, connection: sa.Connection, sent: Sequence[Sent]) -> None:
+    def insert(self, connection: sa.Connection, attempts: Sequence[AttemptRecord]) -> None:
         """Insert one row for each attempt."""
-        if not sent:
+        if not attempts:
             return
-        rows = [self._row(item) for item in sent]
+        rows = [self._row(item) for item in attempts]
         if self._copied is not None:
             self._copy(connection, self._copied, rows)
         elif self._order is None:
@@ -76,29 +76,29 @@ class AttemptRows:
                 dialect=self._dialect,
             ) from error
 
-    def _row(self, item: Sent) -> dict[str, Any]:
-        claimed, error = item.claimed, item.error
+    def _row(self, attempt: AttemptRecord) -> dict[str, Any]:
+        claimed, error = attempt.claimed, attempt.error
         return {
             "delivery_id": claimed.delivery_id,
             "number": claimed.number,
             "endpoint_id": claimed.endpoint_id,
             "trigger": claimed.trigger,
             "actor": claimed.actor,
-            "started_at": self._time(item.started_at),
-            "duration_ms": item.duration_ms,
-            "outcome": str(item.outcome),
-            "status": item.status,
+            "started_at": self._time(attempt.started_at),
+            "duration_ms": attempt.duration_ms,
+            "outcome": str(attempt.outcome),
+            "status": attempt.status,
             "error": None,
             "error_code": error and error.code,
             "error_params": error and _json(error.stored_params()),
-            "url": item.target.url_shown,
-            "address": item.address,
-            "request_headers": _json(item.request_headers),
-            "request_body": item.request_body,
-            "response_headers": _json(item.response_headers),
-            "response_body": item.response_body,
-            "response_cut": item.response_cut,
-            "timings": _json(item.timings),
+            "url": attempt.target.url_shown,
+            "address": attempt.address,
+            "request_headers": _json(attempt.request_headers),
+            "request_body": attempt.request_body,
+            "response_headers": _json(attempt.response_headers),
+            "response_body": attempt.response_body,
+            "response_cut": attempt.response_cut,
+            "timings": _json(attempt.timings),
         }
 
 
@@ -106,10 +106,10 @@ class AttemptRows:
 attempt_rows = prepared(AttemptRows)
 
 
-def less_demanding(sent: Sent) -> Iterator[Sent]:
+def less_demanding(attempt: AttemptRecord) -> Iterator[AttemptRecord]:
     """The attempt as a database may hold it that has refused it, with less of it each time."""
-    yield _each_text(sent, with_plain_signs)
-    plainest = _each_text(sent, in_ascii)
+    yield _each_text(attempt, with_plain_signs)
+    plainest = _each_text(attempt, in_ascii)
     note = WITHOUT_BODIES
     yield replace(
         plainest,
@@ -119,54 +119,22 @@ def less_demanding(sent: Sent) -> Iterator[Sent]:
     )
 
 
-def _each_text(sent: Sent, change: Callable[[str], str]) -> Sent:
+def _each_text(attempt: AttemptRecord, change: Callable[[str], str]) -> AttemptRecord:
     def whole(text: str | None) -> str | None:
         return None if text is None else change(text)
 
-    def pairs(headers: list[list[str]]) -> list[list[str]]:
-        return [[change(text) for text in pair] for pair in headers]
+    def pairs(headers: list[list[str]] | None) -> list[list[str]] | None:
+        return headers and [[change(text) for text in pair] for pair in headers]
 
     return replace(
-        sent,
-        target=replace(sent.target, url_shown=change(sent.target.url_shown)),
-        error=sent.error and sent.error.changed(change),
-        request_headers=pairs(sent.request_headers),
-        request_body=whole(sent.request_body),
-        response_headers=None if sent.response_headers is None else pairs(sent.response_headers),
-        response_body=whole(sent.response_body),
+        attempt,
+        target=replace(attempt.target, url_shown=change(attempt.target.url_shown)),
+        error=attempt.error and attempt.error.changed(change),
+        request_headers=pairs(attempt.request_headers),
+        request_body=whole(attempt.request_body),
+        response_headers=pairs(attempt.response_headers),
+        response_body=whole(attempt.response_body),
     )
-
-
-def insert_lost_attempts(
-    state: AppState,
-    connection: sa.Connection,
-    deliveries: Sequence[sa.Row[Any]],
-    urls: Mapping[str, str],
-    error: AttemptError,
-) -> None:
-    """Record attempts of which only the delivery's row is left: what was sent is not known any more.
-
-    :param urls: as shown, by endpoint id.
-    """
-    if deliveries:
-        connection.execute(
-            sa.insert(state.table("Attempt")),
-            [
-                {
-                    "delivery_id": row.id,
-                    "number": row.attempt_count,
-                    "endpoint_id": row.endpoint_id,
-                    "trigger": row.trigger,
-                    "actor": row.actor,
-                    "started_at": row.last_attempt_at,
-                    "outcome": Outcome.INTERRUPTED,
-                    "error_code": error.code,
-                    "error_params": error.stored_params(),
-                    "url": urls[row.endpoint_id],
-                }
-                for row in deliveries
-            ],
-        )
 
 
 def _bind_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any]:

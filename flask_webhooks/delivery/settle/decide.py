@@ -1,64 +1,93 @@
-"""What attempts mean for their deliveries and endpoints. Pure: rows are read before and written after."""
+"""Decide what attempts mean for their deliveries and endpoints. Pure: rows are read before and written after."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ...config import Settings
 from ...models import ON_DEMAND, DeliveryState, Trigger
-from ..outcome import Outcome, Reason, Sent
+from ..outcome import AttemptRecord, Decision, Outcome, Reason
 from . import health as health_rules
-from .health import Change, Health, Hold, Policy
+from .health import Change, Health, HealthPolicy, Hold
+from .retry import PAUSE, next_attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules that the settings lay down."""
+
+    health: HealthPolicy
+    #: Seconds between one attempt and the next.
+    retry_schedule: Sequence[float]
+    #: The largest share by which such a delay is changed.
+    retry_jitter: float
+    #: Seconds for which a receiver can ask for a pause at most.
+    max_retry_after: float
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Policy:
+        return cls(
+            health=HealthPolicy(
+                failing_after=settings.failing_after,
+                probe_interval=settings.probe_interval,
+                max_probe_interval=settings.max_probe_interval,
+                disable_after=settings.disable_after,
+                disable_evidence=settings.disable_evidence,
+            ),
+            retry_schedule=settings.retry_schedule,
+            retry_jitter=settings.retry_jitter,
+            max_retry_after=settings.max_retry_after,
+        )
 
 
 @dataclass(slots=True)
-class Judgement:
+class Settlement:
     """What a batch of attempts comes to."""
 
-    #: Each attempt, and the state that it leaves its delivery in.
-    attempts: list[tuple[Sent, DeliveryState, Reason | None]]
+    decisions: list[Decision]
     #: Endpoint id, what changed, and the health to tell with it.
     changes: list[tuple[str, Change, Health]]
     #: The new health of every endpoint.
     health: dict[str, Health]
 
 
-def judge(
-    sent: Sequence[Sent],
+def decide(
+    attempts: Sequence[AttemptRecord],
     health: Mapping[str, Health],
-    *,
     policy: Policy,
-    retries: int,
     now: datetime,
-) -> Judgement:
-    """Judge attempts in the order in which they ended.
+    chance: Callable[[], float],
+) -> Settlement:
+    """Decide about attempts in the order in which they ended.
 
     :param health: of their endpoints, as it stands in the database.
-    :param retries: delays in the retry schedule.
+    :param now: the database's time.
+    :param chance: returns random numbers from 0 to 1, for the jitter of retries.
     """
-    result = Judgement([], [], dict(health))
-    for item in sent:
-        state, reason = delivery_state(item, retries)
-        result.attempts.append((item, state, reason))
-        if not _concerns_endpoint(item):
+    result = Settlement([], [], dict(health))
+    for attempt in attempts:
+        decision = _decide_one(attempt, policy, now, chance)
+        result.decisions.append(decision)
+        if not _concerns_endpoint(attempt):
             continue
-        endpoint_id = item.claimed.endpoint_id
+        endpoint_id = attempt.endpoint_id
         before = result.health.get(endpoint_id, Health())
         changes: list[Change] = []
-        if item.outcome == Outcome.SUCCEEDED:
+        if attempt.outcome == Outcome.SUCCEEDED:
             after, changes = health_rules.after_success(before, now)
-        elif item.status == 429 or item.refusal.moved_to is not None:
+        elif attempt.status == 429 or attempt.refusal.moved_to is not None:
             after = health_rules.after_neither(before, now)
         else:
-            after, changes = health_rules.after_failure(before, now, policy)
-            if reason == Reason.GONE and Change.DISABLED not in changes:
+            after, changes = health_rules.after_failure(before, now, policy.health)
+            if decision.reason == Reason.GONE and Change.DISABLED not in changes:
                 changes.append(Change.DISABLED)
-        if item.retry_after:
-            until = now + timedelta(seconds=item.retry_after)
+        if decision.pause:
+            until = now + timedelta(seconds=decision.pause)
             after = health_rules.hold(after, until, Hold.RETRY_AFTER)
-        if item.duration_ms is not None:
-            after = health_rules.paced(after, item.duration_ms)
+        if attempt.duration_ms is not None:
+            after = health_rules.paced(after, attempt.duration_ms)
         result.health[endpoint_id] = after
         for change in changes:
             # A recovery is told with the incident that it ends.
@@ -67,31 +96,67 @@ def judge(
     return result
 
 
-def delivery_state(item: Sent, retries: int) -> tuple[DeliveryState, Reason | None]:
-    """The state that an attempt leaves its delivery in, and why if that is the end of it."""
-    if item.outcome == Outcome.SUCCEEDED:
+def _decide_one(
+    attempt: AttemptRecord, policy: Policy, now: datetime, chance: Callable[[], float]
+) -> Decision:
+    pause = attempt.retry_after
+    if attempt.outcome == Outcome.SUCCEEDED:
+        return Decision(attempt, DeliveryState.SUCCEEDED, pause=pause)
+    if attempt.status == 429 and not pause:
+        # It names no usable time.
+        pause = min(PAUSE, policy.max_retry_after)
+    state, reason = delivery_state(attempt, len(policy.retry_schedule))
+    due_at: datetime | None = None
+    if state == DeliveryState.PENDING:
+        due_at = now
+        if attempt.outcome != Outcome.INTERRUPTED:
+            due_at = next_attempt(
+                policy.retry_schedule,
+                failures_after(attempt),
+                now,
+                jitter=policy.retry_jitter,
+                chance=chance(),
+                retry_after=pause,
+            )
+    return Decision(attempt, state, reason, due_at, pause)
+
+
+def delivery_state(attempt: AttemptRecord, retries: int) -> tuple[DeliveryState, Reason | None]:
+    """Return the state that an attempt leaves its delivery in, and why if that is the end of it.
+
+    :param retries: delays in the retry schedule.
+    """
+    if attempt.outcome == Outcome.SUCCEEDED:
         return DeliveryState.SUCCEEDED, None
-    if item.outcome == Outcome.INTERRUPTED:
+    if attempt.outcome == Outcome.INTERRUPTED:
         return DeliveryState.PENDING, None
-    if item.status == 410 or item.refusal.permanent:
+    if attempt.status == 410 or attempt.refusal.permanent:
         return DeliveryState.FAILED, Reason.GONE
-    if item.outcome == Outcome.BLOCKED:
+    if attempt.outcome == Outcome.BLOCKED:
         return DeliveryState.FAILED, Reason.BLOCKED
-    if item.claimed.trigger == Trigger.TEST or item.claimed.failure_count + 1 > retries:
+    if attempt.claimed.trigger == Trigger.TEST or failures_after(attempt) > retries:
         return DeliveryState.FAILED, Reason.EXHAUSTED
     return DeliveryState.PENDING, None
 
 
+def failures_after(attempt: AttemptRecord) -> int:
+    """Return the failures of a delivery after an attempt without success.
+
+    A request that we broke off ourselves is no failure of the receiver.
+    """
+    return attempt.claimed.failure_count + (attempt.outcome != Outcome.INTERRUPTED)
+
+
 def next_trigger(trigger: str, *, interrupted: bool) -> str:
-    """Why the next attempt of a pending delivery is made.
+    """Return why the next attempt of a pending delivery is made.
 
     What a person asked for was not made yet if it was interrupted.
     """
     return trigger if interrupted and trigger in ON_DEMAND else Trigger.RETRY
 
 
-def _concerns_endpoint(item: Sent) -> bool:
-    if item.outcome == Outcome.INTERRUPTED:
+def _concerns_endpoint(attempt: AttemptRecord) -> bool:
+    if attempt.outcome == Outcome.INTERRUPTED:
         return False
-    # Somebody who debugs a receiver by test events must not get the endpoint disabled.
-    return item.outcome == Outcome.SUCCEEDED or item.claimed.trigger != Trigger.TEST
+    # Whoever debugs a receiver by test events must not get the endpoint disabled.
+    return attempt.outcome == Outcome.SUCCEEDED or attempt.claimed.trigger != Trigger.TEST

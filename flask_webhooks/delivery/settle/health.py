@@ -50,7 +50,7 @@ OURS = (Hold.NO_DNS, Hold.NO_CERTIFICATES, Hold.NO_DESCRIPTORS, Hold.NO_ROUTE)
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class HealthPolicy:
     """The numbers. Times are in seconds."""
 
     failing_after: int
@@ -102,7 +102,9 @@ def after_success(health: Health, now: datetime) -> tuple[Health, list[Change]]:
     return recovered, [Change.RECOVERED] if health.failing else []
 
 
-def after_failure(health: Health, now: datetime, policy: Policy) -> tuple[Health, list[Change]]:
+def after_failure(
+    health: Health, now: datetime, policy: HealthPolicy
+) -> tuple[Health, list[Change]]:
     """Count one failure; start or stretch the probing; warn; in the end, disable.
 
     :return: the new health, and what is new about it. After `Change.DISABLED` the caller disables the

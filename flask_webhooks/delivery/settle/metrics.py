@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
@@ -11,22 +11,28 @@ from ... import ids
 from ...app_state import AppState
 from ...db.counters import ATTEMPTS, DURATION, FIRST_REQUEST, Amounts, counters
 from ...models import Trigger
-from ..outcome import Ended, Outcome, Sent
+from ..outcome import AttemptRecord, Outcome
 
 # Every attempt is compared with these, and to look them up in the enumeration takes longer than to compare.
 _INTERRUPTED, _EVENT = Outcome.INTERRUPTED, str(Trigger.EVENT.value)
 
 
-def count_sent(state: AppState, connection: sa.Connection, sent: Sequence[Sent]) -> None:
+def count_in_metrics(
+    state: AppState, connection: sa.Connection, attempts: Sequence[AttemptRecord]
+) -> None:
     """Count a batch of attempts, at the end of the transaction that records them."""
     # In comprehensions, since this is done for every attempt.
-    outcomes = Counter([(item.target.format, item.outcome) for item in sent])
+    outcomes = Counter([(item.target.format, item.outcome) for item in attempts])
     timed = [
         (item.target.format, item.duration_ms)
-        for item in sent
+        for item in attempts
         if item.duration_ms is not None and item.outcome is not _INTERRUPTED
     ]
-    first = [item for item in sent if item.claimed.number == 1 and item.claimed.trigger == _EVENT]
+    first = [
+        item
+        for item in attempts
+        if item.claimed.number == 1 and item.claimed.trigger == _EVENT and not item.lost
+    ]
     amounts = Amounts()
     for (format, outcome), count in outcomes.items():
         amounts.count(ATTEMPTS, count, format=format, outcome=outcome)
@@ -37,17 +43,4 @@ def count_sent(state: AppState, connection: sa.Connection, sent: Sequence[Sent])
     # Not less than nothing: the clocks of two machines differ.
     waits = [max(at - since, 0.0) for at, since in zip(began, made, strict=True)]
     amounts.observe(FIRST_REQUEST, waits)
-    counters(state).add(connection, amounts)
-
-
-def count_lost(
-    state: AppState, connection: sa.Connection, lost: Sequence[Ended], formats: Mapping[str, str]
-) -> None:
-    """Count attempts whose worker went silent.
-
-    :param formats: by endpoint id.
-    """
-    amounts = Amounts()
-    for item in lost:
-        amounts.count(ATTEMPTS, format=formats[item.endpoint_id], outcome=item.outcome)
     counters(state).add(connection, amounts)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ...db.clock import DatabaseClock
 from ...log import log_failure
 from ..database import Database, may_pass
-from ..outcome import Released, Sent, Settled
+from ..outcome import AttemptRecord, Released, Settled
 from .attempts import less_demanding
 from .write import Settler
 
@@ -35,35 +35,35 @@ class Recorder:
         self._clock = clock
         self._dispatch = dispatch
 
-    def write(self, sent: Sequence[Sent], released: Sequence[Released]) -> bool:
+    def write(self, attempts: Sequence[AttemptRecord], released: Sequence[Released]) -> bool:
         """Settle a batch; returns whether that made new work, or let other work go on.
 
         :raises DBAPIError: the database stayed away.
         """
         try:
-            return self._write(sent, released)
+            return self._write(attempts, released)
         except Exception as error:
             if may_pass(error):
                 raise
         # Each by itself, so that one that cannot be written does not stop the others.
         changed = self._write([], released)
-        for item in sent:
-            changed |= self._write_alone(item)
+        for attempt in attempts:
+            changed |= self._write_alone(attempt)
         return changed
 
-    def _write(self, sent: Sequence[Sent], released: Sequence[Released] = ()) -> bool:
+    def _write(self, attempts: Sequence[AttemptRecord], released: Sequence[Released] = ()) -> bool:
         def write(connection: sa.Connection) -> Settled:
-            return self._settler.settle(connection, self._clock.now(), sent, released)
+            return self._settler.settle(connection, self._clock.now(), attempts, released)
 
         settled = self._database.run(write)
         self._dispatch(settled)
         return bool(settled.changes) or settled.emitted
 
-    def _write_alone(self, sent: Sent) -> bool:
+    def _write_alone(self, attempt: AttemptRecord) -> bool:
         """Settle an attempt, with less of it if the database refuses it. At worst its lease runs out."""
-        delivery_id = sent.claimed.delivery_id
+        delivery_id = attempt.claimed.delivery_id
         refusal: Exception | None = None
-        for version in (sent, *less_demanding(sent)):
+        for version in (attempt, *less_demanding(attempt)):
             try:
                 changed = self._write([version])
             except Exception as error:

@@ -12,21 +12,23 @@ import sqlalchemy as sa
 from ...app_state import AppState
 from ...db.upsert import insert_or_add
 from ...models import BUCKET_COLUMNS, BUCKETS
-from ..outcome import Outcome, Sent
+from ..outcome import AttemptRecord, Outcome
 
 _COUNTERS = ("succeeded", "failed", "duration_ms", *BUCKET_COLUMNS)
 
 
-def count_attempts(state: AppState, connection: sa.Connection, sent: Sequence[Sent]) -> None:
+def count_attempts(
+    state: AppState, connection: sa.Connection, attempts: Sequence[AttemptRecord]
+) -> None:
     """Add attempts to the counts of the hours in which they began; interrupted ones count for nothing."""
     rows: dict[tuple[str, datetime], dict[str, Any]] = {}
-    for item in sent:
+    for item in attempts:
         if item.outcome == Outcome.INTERRUPTED or item.duration_ms is None:
             continue
         hour = item.started_at.replace(minute=0, second=0, microsecond=0)
         row = rows.setdefault(
-            (item.claimed.endpoint_id, hour),
-            {"endpoint_id": item.claimed.endpoint_id, "hour": hour, **dict.fromkeys(_COUNTERS, 0)},
+            (item.endpoint_id, hour),
+            {"endpoint_id": item.endpoint_id, "hour": hour, **dict.fromkeys(_COUNTERS, 0)},
         )
         row["succeeded" if item.outcome == Outcome.SUCCEEDED else "failed"] += 1
         row["duration_ms"] += item.duration_ms

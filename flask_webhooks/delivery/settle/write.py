@@ -23,14 +23,13 @@ from .. import audit_log
 from ..announce import Announcer
 from ..claim.rate_limit import hold_buckets
 from ..holding import divert, hold_pending
-from ..outcome import Claimed, Outcome, Reason, Released, Sent, Settled
+from ..outcome import AttemptRecord, Claimed, Decision, Outcome, Reason, Released, Settled
 from . import health as health_rules
 from . import statements as settling
 from .attempts import attempt_rows
-from .decide import Judgement, judge, next_trigger
+from .decide import Policy, Settlement, decide, failures_after, next_trigger
 from .health import Change, Health
-from .metrics import count_sent
-from .retry import PAUSE, next_attempt
+from .metrics import count_in_metrics
 from .statistics import count_attempts
 
 #: A healthy endpoint's last success is written at most this often, in seconds.
@@ -45,20 +44,13 @@ class Settler:
         self.announcer = Announcer(state)
         self._attempts = attempt_rows(state)
         self._chance = chance or random.Random()
-        settings = state.settings
-        self._policy = health_rules.Policy(
-            failing_after=settings.failing_after,
-            probe_interval=settings.probe_interval,
-            max_probe_interval=settings.max_probe_interval,
-            disable_after=settings.disable_after,
-            disable_evidence=settings.disable_evidence,
-        )
+        self._policy = Policy.from_settings(state.settings)
 
     def settle(
         self,
         connection: sa.Connection,
         now: datetime,
-        sent: Sequence[Sent],
+        attempts: Sequence[AttemptRecord],
         released: Sequence[Released] = (),
     ) -> Settled:
         """Write a batch, in one transaction that is over when this returns.
@@ -68,43 +60,31 @@ class Settler:
         settled = Settled()
         with connection.begin():
             take_write_lock(self.state, connection)
-            claims = [item.claimed for item in sent] + [item.claimed for item in released]
+            claims = [item.claimed for item in attempts] + [item.claimed for item in released]
             health = self._lock_health(connection, {claim.endpoint_id for claim in claims})
             tokens = self._tokens(connection, claims)
 
             def ours(claimed: Claimed) -> bool:
                 return tokens.get(claimed.delivery_id) == claimed.token
 
-            valid = [self._paused(item) for item in sent if ours(item.claimed)]
+            valid = [item for item in attempts if ours(item.claimed)]
             given_back = [item for item in released if ours(item.claimed)]
-            settled.stale = len(sent) - len(valid)
-            judgement = judge(
-                valid,
-                health,
-                policy=self._policy,
-                retries=len(self.state.settings.retry_schedule),
-                now=now,
-            )
-            settled.attempts = judgement.attempts
-            after = _with_holds(judgement.health, given_back, now)
+            settled.stale = len(attempts) - len(valid)
+            settlement = decide(valid, health, self._policy, now, self._chance.random)
+            settled.decisions = settlement.decisions
+            after = _with_holds(settlement.health, given_back, now)
             self._release(connection, given_back, now)
             self._attempts.insert(connection, valid)
             self._update_deliveries(connection, settled, now)
             self._update_health(connection, health, after)
-            hold_buckets(self.state, connection, valid, now)
+            hold_buckets(self.state, connection, settled.decisions, now)
             self._follow(connection, valid, now)
             count_attempts(self.state, connection, valid)
-            settled.changes = self._apply_changes(connection, judgement, now)
+            settled.changes = self._apply_changes(connection, settlement, now)
             divert(self.state, connection, _pending_again(settled, given_back))
             settled.emitted = self.announcer.record(connection, settled, now)
-            count_sent(self.state, connection, valid)
+            count_in_metrics(self.state, connection, valid)
         return settled
-
-    def _paused(self, item: Sent) -> Sent:
-        """The attempt, with a pause of our own where a 429 names no usable time."""
-        if item.status != 429 or item.retry_after or item.outcome == Outcome.SUCCEEDED:
-            return item
-        return replace(item, retry_after=min(PAUSE, self.state.settings.max_retry_after))
 
     def _lock_health(self, connection: sa.Connection, endpoint_ids: set[str]) -> dict[str, Health]:
         rows = connection.execute(
@@ -144,11 +124,11 @@ class Settler:
     ) -> None:
         succeeded: dict[int | None, list[str]] = defaultdict(list)
         others: list[dict[str, Any]] = []
-        for item, state, reason in settled.attempts:
-            if state == DeliveryState.SUCCEEDED:
-                succeeded[item.status].append(item.claimed.delivery_id)
+        for decision in settled.decisions:
+            if decision.state == DeliveryState.SUCCEEDED:
+                succeeded[decision.attempt.status].append(decision.attempt.claimed.delivery_id)
             else:
-                others.append(self._without_success(item, state, reason, now))
+                others.append(_without_success(decision, now))
         for status, ids in succeeded.items():
             connection.execute(
                 settling.complete(self.state),
@@ -156,42 +136,6 @@ class Settler:
             )
         if others:
             connection.execute(settling.record_failure(self.state), others)
-
-    def _without_success(
-        self, item: Sent, state: DeliveryState, reason: Reason | None, now: datetime
-    ) -> dict[str, Any]:
-        # A request that we broke off ourselves is no failure of the receiver, and does not count
-        # among the interruptions after which a delivery is suspected of killing workers.
-        interrupted = item.outcome == Outcome.INTERRUPTED
-        failures = item.claimed.failure_count + (0 if interrupted else 1)
-        pending = state == DeliveryState.PENDING
-        due_at: datetime | None = None
-        if pending:
-            due_at = now if interrupted else self._retry_at(item, failures, now)
-        return {
-            "b_id": item.claimed.delivery_id,
-            "b_state": state,
-            "b_reason": reason,
-            "b_failures": failures,
-            "b_ended": not interrupted,
-            "b_status": item.status,
-            "b_due": due_at,
-            "b_completed": None if pending else now,
-            "b_trigger": next_trigger(item.claimed.trigger, interrupted=interrupted)
-            if pending
-            else item.claimed.trigger,
-        }
-
-    def _retry_at(self, item: Sent, failures: int, now: datetime) -> datetime | None:
-        settings = self.state.settings
-        return next_attempt(
-            settings.retry_schedule,
-            failures,
-            now,
-            jitter=settings.retry_jitter,
-            chance=self._chance.random(),
-            retry_after=item.retry_after,
-        )
 
     def _update_health(
         self, connection: sa.Connection, before: Mapping[str, Health], after: Mapping[str, Health]
@@ -207,10 +151,12 @@ class Settler:
         if changed:
             connection.execute(settling.write_health(self.state), changed)
 
-    def _follow(self, connection: sa.Connection, sent: Sequence[Sent], now: datetime) -> None:
+    def _follow(
+        self, connection: sa.Connection, attempts: Sequence[AttemptRecord], now: datetime
+    ) -> None:
         """Let endpoints follow receivers that have moved, but for those that were changed in the meantime."""
         table = self.state.table("Endpoint")
-        for item in {item.claimed.endpoint_id: item for item in sent}.values():
+        for item in {item.endpoint_id: item for item in attempts}.values():
             target, moved_to = item.target, item.refusal.moved_to
             if moved_to is None:
                 continue
@@ -242,39 +188,39 @@ class Settler:
                 )
 
     def _apply_changes(
-        self, connection: sa.Connection, judgement: Judgement, now: datetime
+        self, connection: sa.Connection, settlement: Settlement, now: datetime
     ) -> list[tuple[str, Change, Health]]:
         """Disable endpoints; returns what there is to tell.
 
         Nothing is told of an endpoint that a person has paused, or that was disabled a moment ago: requests
         that were in flight go on failing, and a test that succeeds sends nothing of what is held.
         """
-        if not judgement.changes:
+        if not settlement.changes:
             return []
         table = self.state.table("Endpoint").c
         rows = connection.execute(
             sa.select(table.id).where(
-                table.id.in_({endpoint_id for endpoint_id, _, _ in judgement.changes}),
+                table.id.in_({endpoint_id for endpoint_id, _, _ in settlement.changes}),
                 table.state == EndpointState.ACTIVE,
                 table.deleted_at.is_(None),
             )
         )
         active = {row.id for row in rows}
         told: list[tuple[str, Change, Health]] = []
-        for endpoint_id, change, health in judgement.changes:
+        for endpoint_id, change, health in settlement.changes:
             if endpoint_id not in active:
                 continue
             if change == Change.DISABLED:
                 active.remove(endpoint_id)
-                self._disable(connection, endpoint_id, judgement, now)
+                self._disable(connection, endpoint_id, settlement, now)
             told.append((endpoint_id, change, health))
         return told
 
     def _disable(
-        self, connection: sa.Connection, endpoint_id: str, judgement: Judgement, now: datetime
+        self, connection: sa.Connection, endpoint_id: str, settlement: Settlement, now: datetime
     ) -> None:
         """Disable an endpoint, hold what waits for it, and write down in the audit log who did that and why."""
-        code, params = _why_disabled(endpoint_id, judgement, self.state.settings.disable_after)
+        code, params = _why_disabled(endpoint_id, settlement, self.state.settings.disable_after)
         why = state_reasons.reason_text(code, params)[: state_reasons.MAX_LENGTH]
         table = self.state.table("Endpoint")
         connection.execute(
@@ -310,17 +256,40 @@ class Settler:
         )
 
 
+def _without_success(decision: Decision, now: datetime) -> dict[str, Any]:
+    """Return the parameters of `statements.record_failure`."""
+    attempt = decision.attempt
+    # One that we broke off ourselves does not count among the interruptions after which a delivery is suspected
+    # of killing workers.
+    interrupted = attempt.outcome == Outcome.INTERRUPTED
+    pending = decision.state == DeliveryState.PENDING
+    trigger = attempt.claimed.trigger
+    return {
+        "b_id": attempt.claimed.delivery_id,
+        "b_state": decision.state,
+        "b_reason": decision.reason,
+        "b_failures": failures_after(attempt),
+        "b_ended": not interrupted,
+        "b_status": attempt.status,
+        "b_due": decision.due_at,
+        "b_completed": None if pending else now,
+        "b_trigger": next_trigger(trigger, interrupted=interrupted) if pending else trigger,
+    }
+
+
 def _why_disabled(
-    endpoint_id: str, judgement: Judgement, disable_after: float
+    endpoint_id: str, settlement: Settlement, disable_after: float
 ) -> tuple[str, dict[str, str] | None]:
     """Return a code of `state_reasons` and its parameters.
 
     :param disable_after: seconds of failures.
     """
-    for item, _, reason in reversed(judgement.attempts):
-        if reason == Reason.GONE and item.claimed.endpoint_id == endpoint_id:
-            if item.refusal.permanent and item.error is not None:
-                return state_reasons.REFUSED_FOR_GOOD, state_reasons.refused_for_good(item.error)
+    for decision in reversed(settlement.decisions):
+        attempt = decision.attempt
+        if decision.reason == Reason.GONE and attempt.endpoint_id == endpoint_id:
+            if attempt.refusal.permanent and attempt.error is not None:
+                why = state_reasons.refused_for_good(attempt.error)
+                return state_reasons.REFUSED_FOR_GOOD, why
             return state_reasons.GONE, None
     return state_reasons.FAILED_FOR_DAYS, {"days": f"{disable_after / 86_400:g}"}
 
@@ -340,9 +309,9 @@ def _with_holds(
 def _pending_again(settled: Settled, released: Sequence[Released]) -> set[str]:
     """Endpoints whose deliveries wait again, though the endpoint may not be active any more."""
     retried = {
-        item.claimed.endpoint_id
-        for item, state, _ in settled.attempts
-        if state == DeliveryState.PENDING
+        decision.attempt.endpoint_id
+        for decision in settled.decisions
+        if decision.state == DeliveryState.PENDING
     }
     return retried | {item.claimed.endpoint_id for item in released}
 
