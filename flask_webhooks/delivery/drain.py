@@ -69,6 +69,9 @@ ACTIVE = 5.0
 DISPATCH_LINGER, DISPATCH_GRACE = 30.0, 0.5
 #: Seconds that the longest wait takes.
 LONGEST_PAUSE = 60.0
+#: Seconds for which a drain goes on, beyond twice its time, that cannot hand over. RQ ends its job some time later,
+#: see `WorkerQueue`.
+UNRELIEVED = 30.0
 
 
 class Drain:
@@ -139,6 +142,8 @@ class Drain:
         self._jobs_wait = False
         self._settled_at = float("-inf")
         self._started = self._active_at = time.monotonic()
+        #: When its time is up, by `time.monotonic`.
+        self._until = self._started + settings.drain_time
         self.delivered = 0
 
     def run(self) -> int:
@@ -147,6 +152,7 @@ class Drain:
         :raises WebhooksError: the database stayed away. What was claimed is sent again after its lease.
         """
         self._started = self._active_at = time.monotonic()
+        self._until = self._started + self.settings.drain_time
         try:
             with rarely_collected(), often_switched(), on_sigterm(self.stop):
                 try:
@@ -235,9 +241,7 @@ class Drain:
                 pause = LONGEST_WAIT if flight.waiting else LONGEST_PAUSE
                 self._pause(min(pause, self._claim_in()) if self._look else pause)
         elif self._over():
-            # Our own worker takes the job, unless it was told to stop.
-            self._listener.hand_over(to_others=self._stopping_since is not None)
-            return True
+            return self._hand_over()
         else:
             return self._idle()
         return False
@@ -276,10 +280,7 @@ class Drain:
         self._in_flight.close()
 
     def _over(self) -> bool:
-        return (
-            self._stopping_since is not None
-            or time.monotonic() - self._started > self.settings.drain_time
-        )
+        return self._stopping_since is not None or time.monotonic() > self._until
 
     # -- claims ------------------------------------------------------------------------------------------
 
@@ -371,7 +372,8 @@ class Drain:
         self.delivered += len(attempts)
         self._active_at = self._settled_at = time.monotonic()
         self._pace.settled(began, attempts)
-        if self._limited or changed:
+        # What was given back is due again.
+        if self._limited or changed or released:
             self._look = True
 
     # -- waiting and leaving -----------------------------------------------------------------------------
@@ -416,6 +418,21 @@ class Drain:
             self._pause(min(lingering, due_in) if lingering > 0 else due_in)
         return False
 
+    def _hand_over(self) -> bool:
+        """Have another drain go on; returns whether we are gone."""
+        stopping = self._stopping_since is not None
+        # Our own worker takes the job, unless it was told to stop.
+        if self._listener.hand_over(to_others=stopping) or stopping:
+            return True
+        now = time.monotonic()
+        last = self._started + 2 * self.settings.drain_time + UNRELIEVED
+        if now >= last:
+            return True
+        # Where a plain worker runs, no other drain would deliver what is left.
+        self._until = min(now + self.settings.wake_pause, last)
+        self._look = True
+        return False
+
     def _leave(self, due_in: float) -> bool:
         """Go, unless there was a wake-up; returns whether we are gone."""
         if self._look or not self._listener.leave():
@@ -435,7 +452,7 @@ class Drain:
         if self._stays:
             if self._jobs_wait:
                 return 0.0
-            return self._started + self.settings.drain_time - now
+            return self._until - now
         linger = self.settings.linger
         if self._dispatcher.busy:
             linger = max(linger, DISPATCH_LINGER)

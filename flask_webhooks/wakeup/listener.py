@@ -124,21 +124,23 @@ class Listener:
             self._gone = True
             self._redis.call(self._forget)
 
-    def hand_over(self, *, to_others: bool) -> None:
-        """Sign off, and have another drain go on.
+    def hand_over(self, *, to_others: bool) -> bool:
+        """Sign off, and have another drain go on; returns whether we are gone.
 
         :param to_others: our own worker ends, too; otherwise it is free and takes the job.
         """
-        self._gone = True
 
-        def call(client: redis.Redis) -> None:
+        def call(client: redis.Redis) -> bool:
             self._forget(client)
             if to_others:
                 self._worker_queue.notify(client)
             else:
                 self._worker_queue.enqueue(client)
+            # Here, in the thread: the next call must know of it.
+            self._gone = True
+            return True
 
-        self._redis.call(call)
+        return self._redis.call(call) is True
 
     def pass_on(self) -> None:
         """Have another drain notified: we were, and have no capacity."""
