@@ -20,12 +20,14 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import drain as drain_module
 from flask_webhooks.delivery import in_flight as flight_module
+from flask_webhooks.delivery.claim import pace as pace_module
 from flask_webhooks.delivery.claim.claim import Claim, Claimer
 from flask_webhooks.delivery.claim.plan import Capacity
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.in_flight import InFlight
-from flask_webhooks.delivery.outcome import AttemptRecord, Released, Unsettled
+from flask_webhooks.delivery.outcome import AttemptRecord, Claimed, Released, Unsettled
 from flask_webhooks.delivery.settle.write import Settler
+from flask_webhooks.formats import Target
 from flask_webhooks.models import EndpointState
 
 from .delivering import (
@@ -371,16 +373,28 @@ def test_drain_sends_ahead_and_keeps_every_cap(app: Flask, receiver: Receiver) -
     assert max(receiver.most_in_flight.values()) <= 16
 
 
-def test_drain_that_stops_gives_back_what_waits(app: Flask, receiver: Receiver) -> None:
+def test_drain_that_stops_gives_back_what_waits(
+    app: Flask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(8):
         add_endpoint(app, receiver.url(f"/slow/0.05/{number}"))
     emit(app, 200)
     thread = DrainThread(app, concurrency=32, endpoint_concurrency=16)
+    wait, waited = InFlight.wait, []
+
+    def stop_while_it_waits(flight: InFlight, claimed: Claimed, target: Target) -> None:
+        wait(flight, claimed, target)
+        if flight.waiting:
+            waited.append(claimed.delivery_id)
+            thread.drain.stop()
+
+    # All slots at once, so that what is claimed beside them has to wait.
+    monkeypatch.setattr(pace_module, "MOST_PARTS", 1)
+    monkeypatch.setattr(InFlight, "wait", stop_while_it_waits)
     thread.start()
-    wait_until(lambda: thread.drain._in_flight.waiting > 0, 20)
-    thread.drain.stop()
-    thread.join(8)
+    thread.join(20)
     assert not thread.is_alive()
+    assert waited
     found = states(app)
     assert set(found) == {"succeeded", "pending"}
     assert found["succeeded"] == len(receiver.requests) == len(attempts(app))
