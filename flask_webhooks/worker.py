@@ -230,6 +230,8 @@ class Worker(rq.Worker):
                 time.sleep(REDIS_PAUSE)
                 # Also where Redis still knows us: it would take us for our own double.
                 self.register_death()  # type: ignore[no-untyped-call]
+                # As long as it refuses, RQ would end again at once, with a traceback each time.
+                self._webhooks.worker_queue.check(self.connection)
             except StopRequested:
                 return False
             except RedisError:

@@ -230,8 +230,8 @@ def admin(redis_url: str) -> Iterator[redis.Redis]:
 
 
 RIGHTS = (
-    "~rq:* ~flask_webhooks:* &rq:* +@read +@write +@connection +@transaction +@scripting +@pubsub "
-    "+@blocking +info +time"
+    "~rq:* ~flask_webhooks:* resetchannels &rq:* +@read +@write +@connection +@transaction +@scripting "
+    "+@pubsub +@blocking +info +time"
 )
 
 

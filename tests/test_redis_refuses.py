@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from rq import Queue
 from example_app.services import HOST, RedisServer, ServiceError, free_port, is_free
 from flask_webhooks.app_state import state_of
 from flask_webhooks.wakeup.redis_keys import Keys, hash_tag
+from flask_webhooks.wakeup.redis_trouble import Kind, explain
 
 from .delivering import close, deliveries, emit, webhooks_of
 from .hostapp import DEFAULTS
@@ -33,6 +33,7 @@ from .receiver import Receiver
 RIGHTS = [
     "~rq:*",
     "~flask_webhooks:*",
+    "resetchannels",
     "&rq:*",
     "+@read",
     "+@write",
@@ -106,7 +107,7 @@ REFUSALS = [
     (without_scripting, "The Redis user lacks a right", "'eval'"),
     (limited_to_other_keys, "The Redis user lacks a right", "keys"),
     (without_memory, "Redis has no memory left", "maxmemory"),
-    (wrong_type, "Redis refuses", "wrong kind of value"),
+    (wrong_type, "Another program uses a key of ours", "WRONGTYPE"),
     (replica, "Redis is a replica", "WEBHOOKS_REDIS_URL"),
     (wrong_password, "Redis refuses the user name or the password", "WEBHOOKS_REDIS_URL"),
     (nothing, "Redis has no such database", "another number"),
@@ -150,7 +151,9 @@ def test_refusal_is_told_from_absence(
         wait_until(lambda: title in caplog.text, 10, what=lambda: caplog.text)
         said = caplog.records[-1].getMessage()
         assert hint in said
+        # Nor is anything promised that a refusal prevents.
         assert "does not answer" not in said
+        assert "sweep" not in said
         assert "pass-word" not in said
         browser = Browser(app)
         for page in (browser.get("/"), browser.get("/health")):
@@ -159,6 +162,48 @@ def test_refusal_is_told_from_absence(
             assert "does not answer" not in page.text.lower()
             assert "pass-word" not in page.text
         close(app)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("-OOM command not allowed when used memory > 'maxmemory'.", Kind.MEMORY),
+        ("-READONLY You can't write against a read only replica.", Kind.REPLICA),
+        ("-NOPERM this user has no permissions to run the 'set' command", Kind.RIGHTS),
+        ("-WRONGTYPE Operation against a key holding the wrong kind of value", Kind.KEY),
+        ("-MISCONF Errors writing to the disk", Kind.REFUSED),
+    ],
+)
+def test_refusal_within_a_script_of_redis_6_is_known(said: str, kind: Kind) -> None:
+    wrapped = f"Error running script (call to f_844c): @user_script:18: @user_script: 18: {said}"
+    assert explain(redis.ResponseError(wrapped)).kind is kind
+
+
+def test_key_of_ours_that_another_program_uses_is_named(redis_url: str, tmp_path: Path) -> None:
+    app = make_app(f"sqlite:///{tmp_path / 'db'}", redis_url)
+    keys = state_of(app).worker_queue.keys
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(keys.drains, "text")
+        page = Browser(app).get("/health")
+        assert "Another program uses a key of ours in Redis" in page.text
+        assert f"{keys.drains} is a string, where RQ and Flask-Webhooks have a zset" in page.text
+        config = {**DEFAULTS, **config_of(app)}
+        with WorkerProcess(OURS, config, tmp_path / "log") as worker:
+            worker.wait(30)
+        assert keys.drains in worker.output()
+        assert "Traceback" not in worker.output()
+        client.delete(keys.drains)
+        with WorkerProcess(OURS, config, tmp_path / "second.log") as worker:
+            wait_until(lambda: "Listening on webhooks" in worker.output(), what=worker.output)
+            # Later than at its start, it waits until the key is ours again.
+            client.set(keys.listening, "text")
+            client.set(Queue("webhooks", connection=client).key, "text")
+            wait_until(lambda: "WRONGTYPE" in worker.output(), what=worker.output)
+            time.sleep(3)
+            assert worker.output().count("Traceback") == 1, worker.output()
+            client.flushall()
+            wait_until(lambda: "going on" in worker.output(), what=worker.output)
+    close(app)
 
 
 def test_page_says_what_is_refused_before_anything_was_sent(tmp_path: Path) -> None:
@@ -177,7 +222,7 @@ def test_page_says_what_is_refused_before_anything_was_sent(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("command", [OURS, COMMAND], ids=["rq", "flask"])
-@pytest.mark.parametrize(("refuse", "title", "hint"), [REFUSALS[0], REFUSALS[1], REFUSALS[4]])
+@pytest.mark.parametrize(("refuse", "title", "hint"), REFUSALS)
 def test_worker_ends_with_one_line(
     command: list[str],
     refuse: Callable[[redis.Redis], str],
@@ -244,10 +289,28 @@ def test_keys_share_the_slot_of_a_hash_tag() -> None:
     assert Keys("one", "rq").dirty == "flask_webhooks:{rq}:one:dirty"
 
 
-def test_prefix_of_rq_is_followed(redis_url: str, tmp_path: Path) -> None:
-    """``RQ_KEY_PREFIX`` is read when RQ is imported, so this takes a process of its own."""
+def with_prefix(
+    program: str, database: str, redis_url: str, *, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """Run a program under ``RQ_KEY_PREFIX``, which is read when RQ is imported; returns what it prints as JSON."""
     if not hasattr(rq.defaults, "RQ_KEY_PREFIX"):
         pytest.skip("this RQ has no RQ_KEY_PREFIX")
+    monkeypatch.setenv("RQ_KEY_PREFIX", "shop")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, database, redis_url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_prefix_of_rq_is_followed(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = """
 import json, sys
 from rq import Queue, Worker
@@ -264,18 +327,38 @@ with app.app_context():
     report = queries.engine(accessing(app))
     print(json.dumps([report.waiting, report.workers, sorted(report.names)]))
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, f"sqlite:///{tmp_path / 'db'}", redis_url],
-        cwd=ROOT,
-        env={**os.environ, "RQ_KEY_PREFIX": "shop"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: list[Any] = json.loads(done.stdout)
+    database = f"sqlite:///{tmp_path / 'db'}"
+    found = with_prefix(program, database, redis_url, monkeypatch=monkeypatch)
     assert found == [1, 1, ["one"]]
+
+
+def test_killed_worker_under_a_prefix_is_not_counted(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = """
+import json, sys
+from tests.helpers import accessing, make_app
+from flask_webhooks import queries
+
+app = make_app(sys.argv[1], sys.argv[2])
+with app.app_context():
+    report = queries.engine(accessing(app))
+    print(json.dumps([report.workers, len(report.names)]))
+"""
+    database = f"sqlite:///{tmp_path / 'db'}"
+    assert with_prefix(program, database, redis_url, monkeypatch=monkeypatch) == [0, 0]
+    config = {**DEFAULTS, "SQLALCHEMY_DATABASE_URI": database, "WEBHOOKS_REDIS_URL": redis_url}
+    with redis.Redis.from_url(redis_url) as client:
+        with WorkerProcess(OURS, config, tmp_path / "log") as worker:
+            wait_until(lambda: client.keys("shop:worker:*"), what=worker.output)
+            assert with_prefix(program, database, redis_url, monkeypatch=monkeypatch) == [1, 1]
+            worker.kill()
+        [record] = client.keys("shop:worker:*")
+        # What some minutes do: it runs out, while the lists of workers go on naming it.
+        assert 0 < client.ttl(record) < 600
+        client.delete(record)
+        assert client.smembers("shop:workers:webhooks") == {record}
+    assert with_prefix(program, database, redis_url, monkeypatch=monkeypatch) == [0, 0]
 
 
 def redis_keys(url: str) -> set[str]:

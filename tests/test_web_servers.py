@@ -234,3 +234,18 @@ def test_wake_up_after_an_outage_where_threads_run_in_requests_only(
             emit()
             assert jobs(redis_url) == 1
             process.communicate(timeout=10)
+
+
+def test_wake_up_is_made_up_for_after_an_outage_in_uwsgi(
+    config: dict[str, Any], redis_server: RedisServer, redis_url: str, tmp_path: Path
+) -> None:
+    """uWSGI of today lets threads run between requests by itself, so that no other event is needed."""
+    config = {**config, "WEBHOOKS_WAKE_PAUSE": 0.5}
+    with serve([*UWSGI, "--master", "--processes", "1"], config, tmp_path, "") as server:
+        server.emit()
+        assert jobs(redis_url) == 1
+        redis_server.stop()
+        server.emit()
+        wait_until(lambda: "Could not wake" in server.output(), what=server.output)
+        redis_server.start()
+        wait_until(lambda: jobs(redis_url) == 1, what=server.output)

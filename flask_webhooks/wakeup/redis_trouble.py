@@ -58,6 +58,13 @@ class Kind(enum.Enum):
         Text("Redis has no such database."),
         Text("Write another number at the end of WEBHOOKS_REDIS_URL; a cluster has only 0."),
     )
+    KEY = (
+        Text("Another program uses a key of ours in Redis."),
+        Text(
+            "Delete that key, or keep apart: by another number at the end of WEBHOOKS_REDIS_URL, or another "
+            "WEBHOOKS_QUEUE."
+        ),
+    )
     REFUSED = (
         Text("Redis refuses."),
         Text("See what it says, and its own log."),
@@ -106,7 +113,11 @@ _WORDINGS = (
     ("NOAUTH", Kind.LOGIN),
     ("DB index is out of range", Kind.DATABASE),
     ("SELECT is not allowed", Kind.DATABASE),
-    # Refused within a script.
+    ("WRONGTYPE", Kind.KEY),
+    # Refused within a script; Redis 6 puts the whole answer into its words about the script.
+    ("-OOM ", Kind.MEMORY),
+    ("-READONLY ", Kind.REPLICA),
+    ("-NOPERM ", Kind.RIGHTS),
     ("can't run this command", Kind.RIGHTS),
     ("can't access at least one of the keys", Kind.RIGHTS),
     ("non local key in a cluster", Kind.CLUSTER),

@@ -102,6 +102,30 @@ class WorkerQueue:
             self.queue(client).enqueue(JOB, **self._job_options(), pipeline=pipeline)
             with contextlib.suppress(WatchError):
                 pipeline.execute()
+        self._check_types(client)
+
+    def _check_types(self, client: redis.Redis) -> None:
+        """Look for keys that somebody else uses, for a value of another type.
+
+        :raises redis.ResponseError: there is one. Commands would end with that.
+        """
+        keys, rq_queue = self.keys, self.queue(client)
+        expected = {
+            self._queue_key: b"list",
+            self._scheduled(rq_queue): b"zset",
+            WORKERS_BY_QUEUE_KEY % rq_queue.name: b"set",
+            **dict.fromkeys((keys.listening, keys.drains), b"zset"),
+            **dict.fromkeys((keys.waiting, keys.alarm, keys.task), b"string"),
+        }
+        with client.pipeline(transaction=False) as pipeline:
+            for key in expected:
+                pipeline.type(key)
+            found = pipeline.execute()
+        for (key, usual), kind in zip(expected.items(), found, strict=True):
+            if kind not in (usual, b"none"):
+                raise redis.ResponseError(
+                    f"WRONGTYPE {key} is a {kind.decode()}, where RQ and Flask-Webhooks have a {usual.decode()}"
+                )
 
     def request_worker(self, client: redis.Redis) -> bool:
         """Wake one more worker, if there is one that does not deliver yet.
