@@ -151,4 +151,24 @@ def test_what_we_read_is_no_conflict_of_the_hosts(
         work(state_of(app))
     finally:
         sa.event.remove(engine, "before_cursor_execute", look)
-    assert levels == {IsolationLevel.READ_COMMITTED}
+    # None: each statement commits by itself, at the level of the server.
+    assert levels
+    assert levels <= {IsolationLevel.READ_COMMITTED, None}
+
+
+@pytest.mark.parametrize("command", ["init-db", "upgrade-db", "upgrade-db --dry-run", "doctor"])
+def test_commands_read_and_change_tables_at_our_level(app: Flask, level: str, command: str) -> None:
+    with state_of(app).engine.begin() as connection:
+        models_of(app).table("Metric").drop(connection)
+    levels: set[object] = set()
+
+    def note(connection: sa.Connection, *_: Any) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        levels.add(driver.isolation_level)
+
+    sa.event.listen(state_of(app).engine, "before_cursor_execute", note)
+    result = app.test_cli_runner().invoke(args=["webhooks", *command.split()])
+    assert "webhooks_metric" in result.output
+    # None: each statement commits by itself, at the level of the server.
+    assert levels
+    assert levels <= {IsolationLevel.READ_COMMITTED, None}

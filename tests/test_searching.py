@@ -15,6 +15,7 @@ from flask import Flask
 from flask_webhooks import queries
 from flask_webhooks.access import Access
 from flask_webhooks.app_state import state_of
+from flask_webhooks.db.time_limit import with_hint
 from flask_webhooks.db.transactions import reading
 from flask_webhooks.errors import InvalidInput, WebhooksError
 
@@ -149,11 +150,30 @@ def test_a_statement_that_takes_too_long_is_given_up(hasty: Flask) -> None:
     with pytest.raises(WebhooksError, match=r"within 0\.2 seconds"), reading(state) as session:
         session.execute(sa.text(ENDLESS[name]))
     assert time.monotonic() - began < 5
-    if getattr(state.engine.dialect, "is_mariadb", False):
+    if name in {"mysql", "mariadb"}:
         with pytest.raises(WebhooksError, match="within"), reading(state) as session:
             session.execute(sa.text(f"WITH clock AS (SELECT 1) {ENDLESS[name]}"))
         assert time.monotonic() - began < 10
     assert queries.list_deliveries(accessing(hasty)).items == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "limited"),
+    [
+        ("SELECT 1", "SELECT /*+ MAX_EXECUTION_TIME(200) */ 1"),
+        (" \nSELECT (SELECT 1)", " \nSELECT /*+ MAX_EXECUTION_TIME(200) */ (SELECT 1)"),
+        (
+            "WITH a AS (SELECT ')' AS `(`, '\\'(' AS b), c AS\n(SELECT 1) \nSELECT * FROM a UNION SELECT 1",
+            "WITH a AS (SELECT ')' AS `(`, '\\'(' AS b), c AS\n(SELECT 1) \nSELECT"
+            " /*+ MAX_EXECUTION_TIME(200) */ * FROM a UNION SELECT 1",
+        ),
+        ("WITH a AS (SELECT 1) DELETE FROM b", "WITH a AS (SELECT 1) DELETE FROM b"),
+        ("INSERT INTO a SELECT 1", "INSERT INTO a SELECT 1"),
+        ("SELECTED", "SELECTED"),
+    ],
+)
+def test_mysql_is_given_its_limit_in_the_outermost_select(statement: str, limited: str) -> None:
+    assert with_hint(statement, 0.2) == limited
 
 
 def test_the_hosts_own_statements_are_not_bounded(hasty: Flask) -> None:

@@ -30,14 +30,14 @@ def init_db() -> None:
     state = state_of()
     metadata = state.models.metadata
     ours = state.models.tables()
-    inspector = sa.inspect(state.engine)
+    inspector = sa.inspect(state.own_engine)
     missing = [table for table in ours if not inspector.has_table(table.name, table.schema)]
     if missing:
-        metadata.create_all(state.engine, tables=missing)
+        metadata.create_all(state.own_engine, tables=missing)
         say(f"Created {', '.join(table.name for table in missing)}.")
     else:
         say(f"All {len(ours)} tables exist already.")
-    with state.engine.connect() as connection:
+    with state.own_engine.connect() as connection:
         trouble = unicode_trouble(state, connection)
         outdated = bool(schema_changes.missing(state, connection))
     if trouble is not None:

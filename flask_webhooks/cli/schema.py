@@ -38,7 +38,7 @@ def upgrade_db(sql: bool, wait: float) -> None:
     """
     state = state_of()
     if sql:
-        with state.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
+        with state.own_engine.connect().execution_options(**{READ_ONLY: True}) as connection:
             changes = schema_changes.missing(state, connection)
         for change in changes:
             for statement in change.statements:

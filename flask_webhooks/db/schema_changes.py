@@ -222,7 +222,7 @@ def _compiled(connection: sa.Connection, element: BaseDDLElement) -> str:
 @contextmanager
 def _connection(state: AppState) -> Iterator[sa.Connection]:
     """A connection whose settings are gone with it. Each statement commits by itself, but on SQLite."""
-    with state.engine.connect() as connection:
+    with state.own_engine.connect() as connection:
         if connection.dialect.name != "sqlite":
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()

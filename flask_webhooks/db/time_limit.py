@@ -22,6 +22,8 @@ _INTERRUPTED: Final = 9
 _CANCELED: Final = "57014"
 #: ``ER_STATEMENT_TIMEOUT`` of MariaDB, ``ER_QUERY_TIMEOUT`` of MySQL.
 _TIMED_OUT: Final = {1969, 3024}
+#: What tells which SELECT is the outermost. Text in quotation marks is one token.
+_TOKENS: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|`[^`]*`|[()]|\bSELECT\b", re.DOTALL)
 
 
 @contextmanager
@@ -81,8 +83,7 @@ def _mysql(connection: sa.Connection, seconds: float) -> Iterator[None]:
                 statement,
             )
         else:
-            hint = f"SELECT /*+ MAX_EXECUTION_TIME({_milliseconds(seconds)}) */"
-            statement = re.sub(r"\A\s*SELECT\b", hint, statement)
+            statement = with_hint(statement, seconds)
         return statement, parameters
 
     sa_event.listen(connection, "before_cursor_execute", limit, retval=True)
@@ -90,6 +91,22 @@ def _mysql(connection: sa.Connection, seconds: float) -> Iterator[None]:
         yield
     finally:
         sa_event.remove(connection, "before_cursor_execute", limit)
+
+
+def with_hint(statement: str, seconds: float) -> str:
+    """Put MySQL's time limit into a SELECT, or into that behind a WITH; any other statement stays as it is.
+
+    MySQL heeds it in the outermost SELECT only, and ignores it elsewhere.
+    """
+    if not re.match(r"\s*(SELECT|WITH)\b", statement):
+        return statement
+    depth = 0
+    for token in _TOKENS.finditer(statement):
+        if token[0] == "SELECT" and depth == 0:
+            hint = f" /*+ MAX_EXECUTION_TIME({_milliseconds(seconds)}) */"
+            return statement[: token.end()] + hint + statement[token.end() :]
+        depth += {"(": 1, ")": -1}.get(token[0], 0)
+    return statement
 
 
 def _milliseconds(seconds: float) -> int:

@@ -180,7 +180,7 @@ def _changes(connection: sa.Connection) -> int | None:
 def _named_lock(state: AppState, name: str | None) -> AbstractContextManager[None]:
     if name is None or state.engine.dialect.name not in {"mysql", "mariadb"}:
         return nullcontext()
-    return _mysql_lock(state.engine, f"flask_webhooks {_number(name):x}")
+    return _mysql_lock(state.own_engine, f"flask_webhooks {_number(name):x}")
 
 
 @contextmanager

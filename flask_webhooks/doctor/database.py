@@ -44,7 +44,7 @@ def answers(state: AppState) -> Finding | None:
 
 def examine_database(state: AppState) -> Iterator[Finding]:
     """Look at tables, columns and indexes, at rights and characters."""
-    inspector = sa.inspect(state.engine)
+    inspector = sa.inspect(state.own_engine)
     tables = state.models.tables()
     there = [table for table in tables if inspector.has_table(table.name, table.schema)]
     missing = [table.name for table in tables if table not in there]
