@@ -113,6 +113,25 @@ def test_data_of_tests_and_resends_is_limited_in_a_day(limited: Flask) -> None:
     actions.send_test(access, endpoint_id, "license.created", large)
 
 
+def test_a_template_that_repeats_its_data_counts_for_what_it_sends(limited: Flask) -> None:
+    """The attempt keeps the body, which may be a hundred times as long as the data."""
+    access = of_tenant(limited)
+    created = webhooks_of(limited).create_endpoint(
+        "http://127.0.0.1:1025/",
+        tenant=TENANT,
+        format="custom",
+        options={"template": {str(number): "{{ data.padding }}" for number in range(100)}},
+    )
+    data = {"padding": "x" * 150}
+    sent = actions.send_test(access, created.endpoint.id, "license.created", data)
+    drain(limited)
+    with pytest.raises(SendLimitReached, match="19 KB"):
+        actions.resend(access, sent.id)
+    with pytest.raises(SendLimitReached, match="19 KB"):
+        actions.send_test(access, created.endpoint.id, "license.created", data)
+    actions.send_test(access, add(limited), "license.created", data)
+
+
 def test_an_event_of_the_past_is_a_send_like_any_other(limited: Flask) -> None:
     """Deleting the webhook and adding it again would else send every event without end."""
     access = of_tenant(limited)

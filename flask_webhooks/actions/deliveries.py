@@ -48,7 +48,7 @@ def send_test(
     if event_type is None and target.format in state.formats:
         event_type = state.formats[target.format].test_event
     kind, text = _sample(state, event_type, data)
-    size = len(text.encode())
+    size = limits.sent_size(target, len(text.encode()))
     with access.write(alone=limits.lock_name(access, target.tenant)) as session:
         limits.check_sends(session, access, target.tenant, size)
         endpoint = locked(session, access, endpoint_id)
@@ -101,7 +101,9 @@ def resend(access: Access, delivery_id: str) -> Delivery:
     # A test stays one: it must neither be retried nor count against the endpoint.
     trigger = Trigger.TEST if delivery.trigger == Trigger.TEST else Trigger.MANUAL
     with access.write(alone=limits.lock_name(access, endpoint.tenant)) as session:
-        size = limits.data_size(session, access.state, delivery.event_id)
+        size = limits.sent_size(
+            endpoint, limits.data_size(session, access.state, delivery.event_id)
+        )
         limits.check_sends(session, access, endpoint.tenant, size)
         endpoint = locked(session, access, endpoint.id)
         reopened = _move(

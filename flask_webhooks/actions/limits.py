@@ -18,7 +18,8 @@ from .. import ids
 from ..access import Access
 from ..app_state import AllTenants, AppState
 from ..errors import SendLimitReached
-from ..models import UNFINISHED, TaskKind
+from ..formats.custom import MAX_BODY_BYTES
+from ..models import UNFINISHED, Endpoint, TaskKind
 
 #: What is counted, by its name in the audit log.
 COUNTED = ("endpoint.tested", "delivery.resent", "event.replayed", "task.started")
@@ -109,6 +110,13 @@ def check_task(session: Session, access: Access, tenant: str | None, kind: TaskK
             limit=most,
             retry_after=_seconds(wait),
         )
+
+
+def sent_size(endpoint: Endpoint, size: int) -> int:
+    """How much is sent to an endpoint of an event with so much data, at most: a template may repeat it."""
+    template = str((endpoint.options or {}).get("template") or "")
+    repeated = size * max(template.count("{{"), 1) + len(template)
+    return max(size, min(repeated, MAX_BODY_BYTES))
 
 
 def data_size(session: Session, state: AppState, event_id: str) -> int:

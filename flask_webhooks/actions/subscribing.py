@@ -47,7 +47,7 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             .limit(1)
         ):
             raise InvalidTransition("The webhook has this event already: resend its delivery.")
-        size = limits.data_size(session, state, event.id)
+        size = limits.sent_size(endpoint, limits.data_size(session, state, event.id))
         limits.check_sends(session, access, endpoint.tenant, size)
         if not matches(endpoint.events, event.type):
             before = list(endpoint.events or ())
