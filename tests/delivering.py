@@ -31,7 +31,7 @@ from flask_webhooks.models import (
     Statistic,
 )
 
-from .hostapp import create_app
+from .hostapp import DEFAULTS, create_app
 
 #: What the hosts of nearly all tests share: to map the tables for each anew takes longer than most tests.
 _HOST_DB = SQLAlchemy()
@@ -116,12 +116,14 @@ def emit(
 def drain(app: Flask, **settings: Any) -> int:
     """Deliver what is due, in this process; returns how many attempts were made.
 
-    The first retry is a minute away, unless the application or the test says otherwise: on a busy machine it
-    would fall due before the drain is over.
+    The first retry is a minute away, unless the application of the test or its call says otherwise: on a busy
+    machine it would fall due before the drain is over, and be made by the same one.
     """
     state = state_of(app)
-    if state.settings.retry_schedule == Settings().retry_schedule:
-        settings = {"retry_schedule": (60.0, *Settings().retry_schedule[1:])} | settings
+    schedule = state.settings.retry_schedule
+    if schedule in (Settings().retry_schedule, tuple(DEFAULTS["WEBHOOKS_RETRY_SCHEDULE"])):
+        later = tuple(max(delay, 60.0) for delay in schedule)
+        settings = {"retry_schedule": later} | settings
     return Drain(with_settings(state, **settings) if settings else state).run()
 
 

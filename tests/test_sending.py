@@ -413,12 +413,15 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 
 
 def assert_given_back(app: Flask, hold_reason: str | None = None) -> None:
-    """Nothing was recorded, no attempt was spent, and it is tried again in about a minute."""
+    """Nothing was recorded, no attempt was spent, and it is tried again in about a minute.
+
+    A drain takes the database's time for what it was when it asked, and so may be ahead of it by as long as that took.
+    """
     assert attempts(app) == []
     [delivery] = deliveries(app)
     assert (delivery.state, delivery.attempt_count, delivery.failure_count) == ("pending", 0, 0)
     assert delivery.due_at is not None
-    assert 50 < (delivery.due_at - datetime.now(UTC)).total_seconds() <= 60
+    assert 50 < (delivery.due_at - datetime.now(UTC)).total_seconds() < 65
     found = health(app, delivery.endpoint_id)
     assert (found.hold_reason, found.consecutive_failures) == (hold_reason, 0)
 
@@ -440,7 +443,7 @@ def test_name_without_an_answer_is_a_failure_while_other_names_have_one(
     app: Flask, receiver: Receiver, names: Names
 ) -> None:
     def fail_late() -> None:
-        time.sleep(0.2)
+        receiver.wait_for(1)
         raise NO_ANSWER
 
     names["broken.example.com"] = fail_late
@@ -471,7 +474,7 @@ def test_name_that_hangs_is_a_failure_while_other_names_have_an_answer(
     app: Flask, receiver: Receiver, names: Names
 ) -> None:
     released = threading.Event()
-    names["hangs.example.com"] = lambda: released.wait(5) and ["127.0.0.1"]
+    names["hangs.example.com"] = lambda: released.wait(60) and ["127.0.0.1"]
     names["fine.example.com"] = "127.0.0.1"
     webhooks_of(app).create_endpoint("http://hangs.example.com/")
     webhooks_of(app).create_endpoint(receiver.url(host="fine.example.com"))
@@ -520,7 +523,7 @@ def test_no_dns_at_all_spends_no_attempt(
     hanging: bool,
 ) -> None:
     released = threading.Event()
-    answer: Any = (lambda: released.wait(5) and []) if hanging else NO_ANSWER
+    answer: Any = (lambda: released.wait(60) and []) if hanging else NO_ANSWER
     names["hooks.example.com"] = names[resolver.CONTROL_NAME] = answer
     monkeypatch.setattr(resolver, "CONTROL_TIMEOUT", 0.2)
     webhooks_of(app).create_endpoint(receiver.url(host="hooks.example.com"))
