@@ -142,6 +142,17 @@ INCOMPLETE_IN_TIME: Final = _error(
     "body_timeout", Text("The answer's body was not complete within %(seconds)s s.")
 )
 NO_HTTP: Final = _error("not_http", Text("The answer could not be read as HTTP: %(why)s."))
+HEAD_TOO_LONG: Final = _error(
+    "head_too_long", Text("The answer's head is too long: reading ended at the header %(header)s.")
+)
+HEAD_TOO_LONG_AFTER: Final = _error(
+    "head_too_long_after",
+    Text("The answer's head is too long: reading ended after the header %(header)s."),
+)
+FIRST_HEADER_TOO_LONG: Final = _error(
+    "first_header_too_long",
+    Text("The answer's head is too long: reading ended at its first header."),
+)
 BROKEN_BODY: Final = _error(
     "body_broken", Text("The connection broke in the middle of the answer's body.")
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import time
 import tracemalloc
 from collections import Counter
@@ -17,6 +18,7 @@ from flask import Flask
 from flask_webhooks import formats
 from flask_webhooks.formats import Answer, OutgoingEvent, Rendered, Target
 from flask_webhooks.models import Attempt
+from flask_webhooks.security.redaction import MASK
 
 from .delivering import attempts, deliveries, drain, emit, endpoint, health, states, webhooks_of
 from .raw_server import RawServer
@@ -368,8 +370,53 @@ def test_host_may_want_the_whole_answer(app: Flask) -> None:
     assert attempt.error == "The connection broke in the middle of the answer's body."
 
 
-def test_header_that_is_too_long_is_told_of(app: Flask) -> None:
-    answer = _head(200, b"X-Fine: 1", b"X-Policy: " + b"x" * 600_000)
+#: By what came after the first line of the answer: what the error says of where the head became too long.
+TOO_LONG = {
+    "all together": (
+        [b"X-Part-%d: " % number + b"x" * 90_000 for number in range(9)],
+        "at",
+        "X-Part-2",
+    ),
+    "one, after another": ([b"X-Fine: 1", b"X-Policy: " + b"x" * 600_000], "after", "X-Fine"),
+    "one, after a folded one": (
+        [b"X-Fine: 1", b" and: more", b"X-Policy: " + b"x" * 600_000],
+        "after",
+        "X-Fine",
+    ),
+    "too many": ([b"X-Number-%d: x" % number for number in range(9000)], "after", r"X-Number-\d+"),
+    "the first": ([b"X-Policy: " + b"x" * 600_000], "at", "its first header"),
+}
+
+
+@pytest.mark.parametrize("case", TOO_LONG)
+def test_header_that_makes_the_head_too_long_is_named(app: Flask, case: str) -> None:
+    headers, where, name = TOO_LONG[case]
+    attempt = answered(app, _head(200, *headers), require_whole_answer=True)
+    assert (attempt.outcome, attempt.status) == ("broken", 200)
+    header = name if name.startswith("its") else f"the header {name}"
+    expected = f"The answer's head is too long: reading ended {where} {header}\\."
+    assert re.fullmatch(expected, attempt.error or ""), attempt.error
+
+
+def test_trailer_that_is_too_long_is_told_of(app: Flask) -> None:
+    chunks = b"2\r\n{}\r\n0\r\nX-Sum: 1\r\nX-Long: " + b"x" * 600_000
+    answer = _head(200, b"Transfer-Encoding: chunked") + chunks
     attempt = answered(app, answer, require_whole_answer=True)
     assert (attempt.outcome, attempt.status) == ("broken", 200)
-    assert "its head is too long" in (attempt.error or "")
+    assert "reading ended after the header" in (attempt.error or "")
+
+
+def test_name_of_a_header_gives_away_no_secret_and_has_a_bound(app: Flask) -> None:
+    secret = "hush-hush-" + "s" * 30
+    name = b"X-" + secret.encode() + b"-" + b"n" * 1000
+    head = _head(200, name + b": 1", b"X-Policy: " + b"x" * 600_000)
+    with RawServer(head, close=True) as server:
+        webhooks_of(app).create_endpoint(server.url(), headers={"X-Token": secret})
+        emit(app)
+        drain(app, retry_schedule=LATER, require_whole_answer=True)
+    [attempt] = attempts(app)
+    assert attempt.error is not None
+    assert attempt.error_code == "head_too_long_after"
+    assert MASK in attempt.error
+    assert "hush" not in attempt.error
+    assert len(attempt.error) <= 500

@@ -34,6 +34,7 @@ from .receiver import Receiver
 #: What may stand in a sentence, also such as could be taken for a part of it.
 VALUES: dict[str, list[str]] = {
     "address": ["203.0.113.7", "2001:db8::1"],
+    "header": ["X-Policy", "100 % %(x)s"],
     "host": ["hooks.example.com", "xn--bcher-kva.example"],
     "reason": ["private network", "shared address space of a provider (CGNAT)"],
     "said": ["Bad Request: no such chat.", "a; redirects are not followed.", "100 % %(x)s"],

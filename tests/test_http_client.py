@@ -156,22 +156,6 @@ def test_unusual_answer_is_taken_and_its_connection_kept(client: Client, answer:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"),
-    [
-        (b"HTTP/1.1 204 No Content\r\n\r\nsurprise", 204),
-        (b"HTTP/1.1 204 No Content\r\nContent-Length: 8\r\n\r\nsurprise", 204),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 410 Gone\r\n\r\n", 200),
-    ],
-)
-def test_bytes_after_an_answer_spoil_no_other(client: Client, answer: bytes, status: int) -> None:
-    with RawServer(answer) as server:
-        for _ in range(3):
-            exchange = post(client, server.url())
-            assert (exchange.status, exchange.error) == (status, 0)
-        assert server.connections == 3
-
-
-@pytest.mark.parametrize(
     "answer",
     [
         b"HTTP/1.1 403 No\r\nContent-Length: -1\r\n\r\n",

@@ -87,6 +87,8 @@ def diagnose(exchange: Exchange, *, host: str) -> Failure | None:
         return _unresolved(exchange.lookup_error, host)
     if exchange.own_error is not None and not exchange.connected:
         return _no_socket(exchange, exchange.own_error.errno or 0)
+    if exchange.too_much == "head":
+        return Failure(Outcome.BROKEN, _head_too_long(exchange))
     if exchange.too_much is not None:
         return Failure(Outcome.BROKEN, told(errors.NO_HTTP, why=_TOO_MUCH[exchange.too_much]))
     return _by_number(exchange, host)
@@ -110,7 +112,7 @@ def _by_number(exchange: Exchange, host: str) -> Failure | None:
         case pycurl.E_GOT_NOTHING if not exchange.errno:
             return Failure(Outcome.BROKEN, errors.CLOSED)
         case number if number == _TOO_LARGE:
-            return Failure(Outcome.BROKEN, told(errors.NO_HTTP, why=_TOO_MUCH["head"]))
+            return Failure(Outcome.BROKEN, _head_too_long(exchange))
         case number if number in _NO_HTTP and exchange.status is None:
             why = _NO_HTTP[number] or clean(exchange.error_text)
             return Failure(Outcome.BROKEN, told(errors.NO_HTTP, why=without_stop(why)))
@@ -123,10 +125,20 @@ def _by_number(exchange: Exchange, host: str) -> Failure | None:
 
 
 _TOO_MUCH: Final = {
-    "head": "its head is too long",
     "interim": "too many interim responses",
     "framing": "the chunks of its body have too long extensions",
 }
+
+
+def _head_too_long(exchange: Exchange) -> AttemptError:
+    """Name the header, as far as it is known: libcurl does not show the line that is too long for itself."""
+    header = exchange.last_header
+    if header is not None:
+        seen = exchange.too_much == "head"
+        return told(errors.HEAD_TOO_LONG if seen else errors.HEAD_TOO_LONG_AFTER, header=header)
+    if exchange.status is not None:
+        return errors.FIRST_HEADER_TOO_LONG
+    return told(errors.NO_HTTP, why="its head is too long")
 
 
 def _no_socket(exchange: Exchange, number: int) -> Failure:

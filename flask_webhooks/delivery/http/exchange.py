@@ -64,6 +64,9 @@ class Exchange:
     own_error: OSError | None = None
     #: What the receiver sent too much of: ``head``, ``interim``, or ``framing`` of the body.
     too_much: str | None = None
+    #: Where something went wrong, the name of the last header that came; after too long a head, of the one in which
+    #: it became so.
+    last_header: str | None = None
     #: The connection was one of an earlier request.
     reused: bool = False
     #: The name was looked up for this request, and not some seconds before.

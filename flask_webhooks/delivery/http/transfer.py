@@ -97,7 +97,8 @@ class Transfer:
         before = self.exchange
         before.status, before.headers, before.body = None, [], b""
         before.cut = before.reused = before.connected = before.looked_up = False
-        before.error, before.error_text, before.too_much = 0, "", None
+        before.error, before.error_text = 0, ""
+        before.too_much = before.last_header = None
         before.address = before.hanging_address = None
         before.timings.clear()
         self.fresh = True
@@ -120,6 +121,8 @@ class Transfer:
         self._head_bytes = self._interim = 0
         #: Lines of the head that is read now.
         self._head: list[bytes] = []
+        #: The last line after the body.
+        self._trailer = b""
         self._complete = False
         #: What the connection had received when this was first asked for, after the head.
         self._received_at_first: int | None = None
@@ -182,6 +185,7 @@ class Transfer:
         exchange.timed_out |= error == pycurl.E_OPERATION_TIMEDOUT
         exchange.error, exchange.error_text = error, text
         if error:
+            exchange.last_header = exchange.last_header or _last_name([*self._head, self._trailer])
             exchange.errno = info(pycurl.OS_ERRNO)
             exchange.verify_result = info(pycurl.SSL_VERIFYRESULT)
         exchange.reused = exchange.connected and info(pycurl.NUM_CONNECTS) == 0
@@ -236,9 +240,11 @@ class Transfer:
         self._head_bytes += len(line)
         if self._head_bytes > MAX_HEAD_BYTES:
             self.exchange.too_much = "head"
+            self.exchange.last_header = _last_name([*self._head, line])
             return -1
         if self._complete:
-            return None  # a trailer
+            self._trailer = line
+            return None
         self._head.append(line)
         if line.strip():
             return None
@@ -322,6 +328,12 @@ def _is_interim(status: int | None) -> bool:
 def _header(line: bytes) -> tuple[str, str] | None:
     name, colon, value = line.decode(errors="replace").partition(":")
     return (name.strip(), value.strip()) if colon else None
+
+
+def _last_name(lines: Sequence[bytes]) -> str | None:
+    """The name of the last header among the lines of a head; ``None`` where there is none yet."""
+    names = (_header(line) for line in reversed(lines) if not line[:1].isspace())
+    return next((found[0] for found in names if found is not None), None)
 
 
 def _timings(connect: int, tls: int, first_byte: int, total: int) -> dict[str, float]:
