@@ -244,6 +244,8 @@ class Worker(rq.Worker):
         """Do once what each fork would do anew."""
         for trouble in machine.troubles(self._webhooks.settings.concurrency):
             self.log.error("Worker %s: %s", self.name, trouble)
+        for doubt in machine.doubts():
+            self.log.warning("Worker %s: %s", self.name, doubt)
         try:
             warm_up(self._webhooks)
             with self._webhooks.own_engine.connect() as connection:

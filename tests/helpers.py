@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import certifi
 import pytest
 import sqlalchemy as sa
 import trustme
@@ -22,6 +26,7 @@ from flask_webhooks import actions, ids
 from flask_webhooks.access import Access, system_access
 from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
+from flask_webhooks.delivery.http.certificates import PUBLIC_AUTHORITIES
 from flask_webhooks.models import Activity, DeliveryState, Endpoint
 
 from . import delivering
@@ -169,9 +174,30 @@ def at_once(*functions: Callable[[], T]) -> list[T | Exception]:
         return list(pool.map(run, functions))
 
 
-def trust(monkeypatch: pytest.MonkeyPatch, directory: Path, *authorities: trustme.CA) -> None:
-    """Have workers trust these authorities and no others."""
+def trust(
+    monkeypatch: pytest.MonkeyPatch,
+    directory: Path,
+    *authorities: trustme.CA,
+    public: bool = True,
+) -> None:
+    """Have workers trust these authorities.
+
+    :param public: and one of those of the internet, as nearly every machine does.
+    """
     file = directory / "authorities.pem"
-    file.write_bytes(b"".join(authority.cert_pem.bytes() for authority in authorities))
+    own = b"".join(authority.cert_pem.bytes() for authority in authorities)
+    file.write_bytes(own + (_public_authority() if public else b""))
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+
+
+@cache
+def _public_authority() -> bytes:
+    """The certificate of a well-known authority."""
+    store = ssl.create_default_context(cafile=certifi.where())
+    known = (
+        found
+        for found in store.get_ca_certs(True)
+        if hashlib.sha256(found).hexdigest() in PUBLIC_AUTHORITIES
+    )
+    return ssl.DER_cert_to_PEM_cert(next(known)).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import html
 import logging
 import os
 import resource
@@ -11,7 +12,9 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,12 @@ from flask import Flask
 from flask_webhooks.admin import banners
 from flask_webhooks.delivery.http import machine, resolver
 from flask_webhooks.delivery.settle.answers import UNTRUSTED_ZONES
+from flask_webhooks.delivery.settle.health import Hold
+from flask_webhooks.doctor.findings import Level
+from flask_webhooks.doctor.network import examine_machine
 
 from .delivering import attempts, deliveries, drain, emit, health, make_due, states, webhooks_of
-from .helpers import accessing, missing, trust
+from .helpers import accessing, as_tenant, missing, trust
 from .processes import OURS, WorkerProcess, config_of, wait_until
 from .raw_server import RawServer
 
@@ -118,18 +124,78 @@ def to_loopback(host: str, port: int, family: int) -> list[Any]:
     return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
 
-def test_network_that_is_gone_spends_no_attempt(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unreachable(*args: Any) -> socket.socket:
-        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+def _refuse_sockets(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*args: Any) -> socket.socket:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("flask_webhooks.delivery.http.transfer.open_socket", unreachable)
+    monkeypatch.setattr("flask_webhooks.delivery.http.transfer.open_socket", refuse)
+
+
+def _lose_dns(monkeypatch: pytest.MonkeyPatch) -> str:
+    def unanswered(host: str, port: int, family: int) -> list[Any]:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(resolver, "_lookup", unanswered)
+    return "http://hooks.example.com/"
+
+
+def _lose_route(monkeypatch: pytest.MonkeyPatch) -> str:
+    _refuse_sockets(monkeypatch, errno.ENETUNREACH)
     monkeypatch.setattr(machine, "_FAR_AWAY", ())
-    webhooks_of(app).create_endpoint("http://127.0.0.1/")
-    emit(app)
-    drain(app)
-    assert_given_back(app, "no_route")
+    return "http://127.0.0.1/"
+
+
+def _lose_descriptors(monkeypatch: pytest.MonkeyPatch) -> str:
+    _refuse_sockets(monkeypatch, errno.EMFILE)
+    monkeypatch.setattr(machine, "out_of_descriptors", lambda: True)
+    return "http://127.0.0.1/"
+
+
+#: How each comes about, and what operators read of it.
+TROUBLES: dict[str, tuple[Callable[[pytest.MonkeyPatch], str], str, str]] = {
+    "no_dns": (
+        _lose_dns,
+        "Our name server does not answer, so everything waits.",
+        "Check the name servers of the worker's machine. No attempt is spent meanwhile.",
+    ),
+    "no_route": (
+        _lose_route,
+        "Our worker has no network, so everything waits.",
+        "Check the network of the worker's machine. No attempt is spent meanwhile.",
+    ),
+    "no_descriptors": (
+        _lose_descriptors,
+        "Our worker can open no more connections, so everything waits.",
+        "Raise the worker's limit of open files (ulimit -n). No attempt is spent meanwhile.",
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", TROUBLES)
+def test_trouble_of_the_machine_spends_no_attempt_and_is_told_of(
+    app: Flask, caplog: pytest.LogCaptureFixture, reason: str
+) -> None:
+    lose, title, advice = TROUBLES[reason]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        url = lose(monkeypatch)
+        for number in range(3):
+            webhooks_of(app).create_endpoint(f"{url}{number}", tenant="app_1")
+        emit(app, tenant="app_1")
+        drain(app)
+    assert_given_back(app, reason)
+    [told] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    expected = f"Deliveries wait, and spend no attempt. {machine.ADVICE[Hold(reason)]}"
+    assert told.getMessage() == expected
+    for page in ("/webhooks/", "/webhooks/health"):
+        text = html.unescape(app.test_client().get(page).text)
+        assert title in text
+        assert advice in text
+    with app.test_request_context():
+        # A tenant can do nothing about it.
+        assert title not in str(banners.current(as_tenant(app, "app_1")))
+        # It is over a minute later, and the page goes by what holds endpoints now.
+        make_due(app)
+        assert title not in str(banners.current(accessing(app)))
 
 
 def test_address_without_a_way_is_the_receivers_fault_while_there_is_a_network(
@@ -174,9 +240,129 @@ def test_descriptors_that_are_used_up_are_noticed() -> None:
     assert not machine.out_of_descriptors()
 
 
+DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "cut short": lambda pem: pem[: len(pem) // 2],
+    "cut short after a whole one": lambda pem: pem + pem[: len(pem) // 2],
+    "no base 64": lambda pem: pem[:100] + b"!!!" + pem[103:],
+    "no certificates": lambda pem: b"# Certificates of authorities\n",
+    "bytes": lambda pem: bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_trust_store_spends_no_attempt(
+    app: Flask,
+    server: RawServer,
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    file = tmp_path / "authorities.pem"
+    file.write_bytes(DAMAGED[kind](authority.cert_pem.bytes()))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    webhooks_of(app).create_endpoint(server.url())
+    emit(app)
+    drain(app)
+    assert_given_back(app, "no_certificates")
+    assert machine.ADVICE[Hold.NO_CERTIFICATES] in machine.troubles(100)
+    # It is mended, and a worker is started.
+    trust(monkeypatch, tmp_path, authority)
+    make_due(app)
+    drain(app)
+    assert states(app) == {"succeeded": 1}
+    assert machine.ADVICE[Hold.NO_CERTIFICATES] not in machine.troubles(100)
+
+
+def test_directory_whose_links_lead_nowhere_has_no_certificates(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    (tmp_path / "01234567.0").symlink_to(tmp_path / "gone.pem")
+    assert machine.trust_store_is_empty()
+    authority.cert_pem.write_to_path(str(tmp_path / "gone.pem"))
+    assert not machine.trust_store_is_empty()
+    assert not machine.knows_public_authorities()
+
+
+def test_store_without_public_authorities_is_doubted_until_a_certificate_is_accepted(
+    app: Flask,
+    server: RawServer,
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    trust(monkeypatch, tmp_path, trustme.CA(), public=False)
+    assert machine.NO_PUBLIC_AUTHORITY in machine.doubts()
+    webhooks_of(app).create_endpoint(server.url())
+    emit(app)
+    drain(app)
+    assert_given_back(app, "no_certificates")
+    trust(monkeypatch, tmp_path, authority, public=False)
+    with RawServer(OK, tls=_context(trustme.CA())) as other:
+        webhooks_of(app).create_endpoint(other.url(), ["license.deleted"])
+        emit(app, event_type="license.deleted")
+        make_due(app)
+        # The oldest one first.
+        drain(app, concurrency=1)
+    assert sorted(item.outcome for item in attempts(app)) == [
+        "succeeded",
+        "succeeded",
+        "tls_failed",
+    ]
+    trust(monkeypatch, tmp_path, authority)
+    assert machine.NO_PUBLIC_AUTHORITY not in machine.doubts()
+
+
+def _context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize("trouble", ["unknown", "unanswered", "hanging"])
+def test_names_that_cannot_be_resolved_are_told_of_at_the_start(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    over = threading.Event()
+
+    def lookup(host: str, port: int, family: int) -> list[Any]:
+        if trouble == "hanging":
+            over.wait(60)
+        number = socket.EAI_NONAME if trouble == "unknown" else socket.EAI_AGAIN
+        raise socket.gaierror(number, "Name or service not known")
+
+    monkeypatch.setattr(machine, "has_route", lambda: True)
+    monkeypatch.setattr(resolver, "CONTROL_TIMEOUT", 0.3)
+    monkeypatch.setattr(resolver, "_lookup", lookup)
+    began = time.monotonic()
+    assert machine.NO_NAMES_OF_THE_INTERNET in machine.doubts()
+    assert time.monotonic() - began < 5
+    [found] = [
+        item for item in examine_machine(100) if item.text.startswith("No name of the internet")
+    ]
+    assert found.level == Level.WARNING
+    assert "/etc/resolv.conf" in found.advice
+    over.set()
+    monkeypatch.setattr(resolver, "_lookup", to_loopback)
+    assert machine.NO_NAMES_OF_THE_INTERNET not in machine.doubts()
+
+
 @pytest.mark.usefixtures("no_authorities")
 def test_missing_certificates_are_told_of_at_the_start() -> None:
     assert any("ca-certificates" in trouble for trouble in machine.troubles(100))
+
+
+@pytest.mark.slow_on_postgresql
+def test_worker_tells_of_doubtful_certificates_when_it_starts(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trust(monkeypatch, tmp_path, trustme.CA(), public=False)
+    log = tmp_path / "worker.log"
+    with WorkerProcess(OURS, config_of(app), log):
+        wait_until(lambda: "None of the well-known public authorities" in log.read_text())
 
 
 @pytest.mark.usefixtures("no_authorities")

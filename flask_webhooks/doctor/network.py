@@ -37,15 +37,20 @@ class _Try:
 
 
 def examine_machine(concurrency: int) -> Iterator[Finding]:
-    """Look at certificates, routes and file descriptors, as a worker does at its start."""
-    troubles = machine.troubles(concurrency)
+    """Look at certificates, routes, name servers and file descriptors, as a worker does at its start."""
+    troubles, doubts = machine.troubles(concurrency), machine.doubts()
     for trouble in troubles:
         text, _, advice = trouble.partition(". ")
         yield _MACHINE.problem(
             f"{text}.", "A worker on this machine delivers nothing, or less.", advice
         )
-    if not troubles:
-        yield _MACHINE.ok("Certificates of authorities, a route and file descriptors are there.")
+    for doubt in doubts:
+        text, _, advice = doubt.partition(". ")
+        yield _MACHINE.warning(f"{text}.", "Deliveries to the internet wait.", advice)
+    if not troubles and not doubts:
+        yield _MACHINE.ok(
+            "Certificates of authorities, a route, name servers and file descriptors are there."
+        )
 
 
 def examine_receivers(access: Access) -> Iterator[Finding]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +21,19 @@ _FILES: Final = (
 )
 #: The variables by which OpenSSL is told where they are.
 _FILE_VARIABLE, _DIRECTORY_VARIABLE = "SSL_CERT_FILE", "SSL_CERT_DIR"
+#: SHA-256 of certificates of which every store for the internet has some.
+PUBLIC_AUTHORITIES: Final = frozenset(
+    {
+        "96bcec06264976f37460779acf28c5a7cfe8a3c0aae11a8ffcee05c0bddf08c6",  # ISRG Root X1
+        "69729b8e15a86efc177a57afb7171dfc64add28c2fca8cf1507e34453ccb1470",  # ISRG Root X2
+        "cb3ccbb76031e5e0138f8dd39a23f9de47ffc35e43c1144cea27d46a5ab1cb5f",  # DigiCert Global Root G2
+        "2cabeafe37d06ca22aba7391c0033d25982952c453647349763a3ab5ad6ccf69",  # GlobalSign Root R6
+        "d947432abde7b7fa90fc2e6b59101b1280e0e1c7e4e40fa3c6887fff57a7f4cf",  # GTS Root R1
+        "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e",  # Amazon Root CA 1
+        "e793c9b02fd8aa13e21c31228accb08119643b749c898964b1746d46c3d4cbd2",  # USERTrust RSA
+        "7bb647a62aeeac88bf257aa522d01ffea395e0ab45c73f93f65654ec38f25a06",  # Sectigo Root R46
+    }
+)
 
 
 def authorities() -> tuple[str | None, str | None]:
@@ -54,6 +70,31 @@ def certificate_options() -> list[tuple[int, str]]:
     return [(name, path) for name, path in options if path is not None]
 
 
+def trusted_certificates() -> frozenset[str]:
+    """The SHA-256 of each certificate in what `authorities` names; of a damaged file, as for libcurl, none.
+
+    Read anew only where a file has changed.
+
+    :raises OSError: they cannot be read for now.
+    """
+    file, directory = authorities()
+    found: set[str] = set()
+    for path in [*([Path(file)] if file else []), *(_in_directory(directory) if directory else [])]:
+        try:
+            state = path.stat()
+            found |= _certificates_in(path, state.st_mtime_ns, state.st_size)
+        except (ssl.SSLError, FileNotFoundError, PermissionError):
+            continue
+    return frozenset(found)
+
+
+@functools.lru_cache(maxsize=1024)
+def _certificates_in(path: Path, changed_at: int, size: int) -> frozenset[str]:
+    store = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    store.load_verify_locations(path)
+    return frozenset(hashlib.sha256(one).hexdigest() for one in store.get_ca_certs(True))
+
+
 def _holds_certificates(file: str) -> bool:
     path = Path(file)
     return path.is_file() and path.stat().st_size > 0
@@ -62,6 +103,10 @@ def _holds_certificates(file: str) -> bool:
 def _has_certificates(directory: str) -> bool:
     """Whether there are certificates under the names by which OpenSSL finds them."""
     try:
-        return any(Path(directory).glob("*.[0-9]"))
+        return any(path.is_file() for path in _in_directory(directory))
     except OSError:  # no descriptor is left to look
         return True
+
+
+def _in_directory(directory: str) -> Iterable[Path]:
+    return Path(directory).glob("*.[0-9]")

@@ -6,9 +6,12 @@ import errno
 import os
 import resource
 import socket
+import threading
+import time
 
 from ..settle.health import Hold
-from .certificates import authorities
+from .certificates import PUBLIC_AUTHORITIES, trusted_certificates
+from .resolver import CONTROL_NAME, Resolver
 
 #: Descriptors that a worker needs beside one for each request.
 SPARE_DESCRIPTORS = 100
@@ -32,9 +35,43 @@ ADVICE = {
 }
 
 
+#: What they are told of what may be meant so: on a network of its own there is no need of the internet.
+NO_NAMES_OF_THE_INTERNET = (
+    f"No name of the internet can be resolved (tried: {CONTROL_NAME.rstrip('.')}). Check the name servers of this "
+    "machine (/etc/resolv.conf), unless all receivers are in a network of your own."
+)
+NO_PUBLIC_AUTHORITY = (
+    "None of the well-known public authorities is among the trusted certificates. Install the certificates of the "
+    "public authorities (ca-certificates), or name them in SSL_CERT_FILE, unless all receivers have certificates of "
+    "your own authority."
+)
+
+
 def trust_store_is_empty() -> bool:
     """Return whether no certificate at all can be verified: there are no authorities to verify by."""
-    return authorities() == (None, None)
+    try:
+        return not trusted_certificates()
+    except OSError:
+        return False
+
+
+def knows_public_authorities() -> bool:
+    """Return whether certificates of receivers on the internet can be verified."""
+    try:
+        return not PUBLIC_AUTHORITIES.isdisjoint(trusted_certificates())
+    except OSError:
+        return True
+
+
+def resolves_names() -> bool:
+    """Return whether a name of the internet can be resolved; takes two seconds at most."""
+    answered = threading.Event()
+    resolver = Resolver(answered.set)
+    while (works := resolver.works(found=True)) is None:
+        answered.wait(max(resolver.due - time.monotonic(), 0.0))
+        answered.clear()
+        resolver.take_ended()
+    return works
 
 
 def out_of_descriptors() -> bool:
@@ -73,6 +110,16 @@ def troubles(concurrency: int) -> list[str]:
             f"Only {limit} file descriptors are allowed, fewer than {concurrency} requests at once need. Raise the "
             f"limit (ulimit -n {concurrency + SPARE_DESCRIPTORS}), or lower WEBHOOKS_CONCURRENCY."
         )
+    return found
+
+
+def doubts() -> list[str]:
+    """Return what keeps this machine from delivering to the internet, for the log of a worker that starts."""
+    found = []
+    if not trust_store_is_empty() and not knows_public_authorities():
+        found.append(NO_PUBLIC_AUTHORITY)
+    if has_route() and not resolves_names():
+        found.append(NO_NAMES_OF_THE_INTERNET)
     return found
 
 

@@ -98,17 +98,17 @@ class Answers:
         """Give a delivery back whose request failed through trouble of ours; ``None``: it is the receiver's."""
         claimed = outgoing.claimed
         reason: Hold | None = None
-        if failure.ours or failure.unanswered_lookup or failure.unknown_name:
+        lost = failure.unanswered_lookup or failure.unknown_name
+        if failure.ours or lost or failure.untrusted_issuer:
             reason = Hold.NO_DESCRIPTORS if machine.out_of_descriptors() else None
-        if reason is None and (failure.unanswered_lookup or failure.unknown_name):
+        if reason is None and lost:
             if exchange.no_lookup_thread:
                 return Released(claimed, OWN_TROUBLE_DELAY)
             reason = Hold.NO_DNS if exchange.no_names else None
-        elif failure.untrusted_issuer:
-            self._untrusted.add(zone_of(outgoing.host))
-            alone = not self._verified and len(self._untrusted) >= UNTRUSTED_ZONES
-            reason = Hold.NO_CERTIFICATES if alone or machine.trust_store_is_empty() else None
-        elif failure.unreachable:
+        elif reason is None and failure.untrusted_issuer:
+            ours = self._trusts_nobody(zone_of(outgoing.host))
+            reason = Hold.NO_CERTIFICATES if ours else None
+        elif reason is None and failure.unreachable:
             reason = None if machine.has_route() else Hold.NO_ROUTE
         if reason is None:
             if failure.ours:
@@ -120,6 +120,19 @@ class Answers:
             self._logged.add(reason)
             logger.error("Deliveries wait, and spend no attempt. %s", machine.ADVICE[reason])
         return Released(claimed, OWN_TROUBLE_DELAY, reason)
+
+    def _trusts_nobody(self, zone: str) -> bool:
+        """Return whether our own certificates are the reason why none was accepted in a zone.
+
+        A certificate that was accepted shows that they are in order. Until then a store without public authorities
+        is doubted, and any other from some zones on.
+        """
+        self._untrusted.add(zone)
+        if machine.trust_store_is_empty():
+            return True
+        if self._verified:
+            return False
+        return len(self._untrusted) >= UNTRUSTED_ZONES or not machine.knows_public_authorities()
 
 
 @dataclass(frozen=True, slots=True)
