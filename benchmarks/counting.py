@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,12 +27,18 @@ class Seen:
 
 
 class Receiver:
-    """`benchmarks.receiver` as a child process."""
+    """`benchmarks.receiver` as a child process.
+
+    :param certificate: the file of a certificate with its key, to speak TLS as well.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self._arguments = [] if certificate is None else [str(certificate)]
 
     def __enter__(self) -> Self:
         # In a session of its own: Ctrl-C is ours to handle. It ends with its standard input.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.receiver"],
+            [sys.executable, "-m", "benchmarks.receiver", *self._arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -40,6 +47,8 @@ class Receiver:
         assert self._process.stdout is not None
         self._port = int(self._process.stdout.readline())
         self.url = f"http://127.0.0.1:{self._port}"
+        #: Where it speaks TLS.
+        self.tls_port = int(self._process.stdout.readline()) if self._arguments else None
         return self
 
     def __exit__(
@@ -66,6 +75,12 @@ class Receiver:
         """The first arrival of each ``webhook-id``, by the machine's monotonic clock."""
         arrivals: dict[str, float] = self._get(f"/arrivals/{kind}", 60)
         return arrivals
+
+    def deliveries(self, kind: str) -> dict[tuple[str, str], float]:
+        """The first arrival by path and ``webhook-id``."""
+        found: dict[str, float] = self._get(f"/deliveries/{kind}", 60)
+        parted = {key: key.partition(" ") for key in found}
+        return {(parted[key][0], parted[key][2]): at for key, at in found.items()}
 
     def _get(self, path: str, seconds: float) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=seconds)

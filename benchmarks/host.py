@@ -39,6 +39,8 @@ class Host:
             "WEBHOOKS_REDIS_URL": redis_url,
             **config,
         }
+        #: What workers have in their environment beside ours.
+        self.environment: dict[str, str] = {}
         self.app = create_app(**self._config)
         self.models = webhooks.models
         with self.app.app_context():
@@ -76,6 +78,7 @@ class Host:
             VARIABLE: json.dumps(self._config),
             peer.VARIABLE: self._config["SQLALCHEMY_DATABASE_URI"],
             orphans.VARIABLE: str(os.getpid()),
+            **self.environment,
         }
         return running(
             arguments, self.redis_url, queue, count=count, logs=self._logs, environment=environment

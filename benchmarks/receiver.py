@@ -9,9 +9,11 @@ It counts by that first part: a delivery is a path with a ``webhook-id``. With G
 
 - ``/wait/ok/1000/30``: the counts of ``ok`` once there are 1000 deliveries, or 30 s have passed;
 - ``/arrivals/ok``: when the first byte of each ``webhook-id`` came, by the machine's monotonic clock;
+- ``/deliveries/ok``: the same of each ``webhook-id`` at each path;
 - ``/reset``.
 
-It ends when its standard input does, and so with whoever started it.
+With the file of a certificate and its key it speaks TLS at a second port. It ends when its standard input does, and so
+with whoever started it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 import time
 from dataclasses import dataclass, field
@@ -121,7 +124,9 @@ class _Connection(asyncio.Protocol):
             self.reply({})
             return
         kind = _kinds.setdefault(path[1].encode(), _Kind())
-        if path[0] == "arrivals":
+        if path[0] == "deliveries":
+            self.reply({key.decode(): at for key, at in kind.deliveries.items()})
+        elif path[0] == "arrivals":
             arrivals: dict[str, float] = {}
             for key, at in kind.deliveries.items():
                 arrivals.setdefault(key.rpartition(b" ")[2].decode(), at)
@@ -155,10 +160,16 @@ def _header(head: bytes, name: bytes) -> bytes:
     return head[start : end if end >= 0 else None].strip()
 
 
-async def _main() -> None:
+async def _main(certificate: str | None = None) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Connection, "127.0.0.1", 0, backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    contexts: list[ssl.SSLContext | None] = [None]
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        contexts.append(context)
+    for tls in contexts:
+        server = await loop.create_server(_Connection, "127.0.0.1", 0, backlog=4096, ssl=tls)
+        print(server.sockets[0].getsockname()[1], flush=True)
     ended = loop.create_future()
     loop.add_reader(sys.stdin, ended.cancel)
     with contextlib.suppress(asyncio.CancelledError):
@@ -170,6 +181,6 @@ if __name__ == "__main__":
         try:
             import uvloop
         except ImportError:
-            asyncio.run(_main())
+            asyncio.run(_main(*sys.argv[1:]))
         else:
-            uvloop.run(_main())
+            uvloop.run(_main(*sys.argv[1:]))

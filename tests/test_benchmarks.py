@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 
 from benchmarks import command
 from benchmarks.bench import DATABASES, Bench
+from benchmarks.counting import Receiver
+from benchmarks.distance import Distance
 from benchmarks.page import BEGIN, END, UNEXPLAINED, write_page
 from benchmarks.plot import plot
 from benchmarks.results import Account, Result, at_least, at_most, in_turns, percentile, significant
@@ -65,6 +69,24 @@ def test_scenario_measures_and_loses_nothing(bench: Bench, name: str, database: 
         assert isinstance(line["theirs"], int | float)
     assert len({result.scenario for result in results}) == len(results)
     assert any(result.goal for result in results)
+
+
+def test_distance_costs_a_round_trip_for_each_that_there_would_be() -> None:
+    with Receiver() as receiver, Distance(int(receiver.url.rpartition(":")[2]), 100) as distance:
+        connection = http.client.HTTPConnection("127.0.0.1", distance.port, timeout=30)
+        took = []
+        for number in range(3):
+            began = time.monotonic()
+            connection.request("POST", "/ok", b"x" * 100_000, {"webhook-id": f"evt_{number}"})
+            assert connection.getresponse().read() == b""
+            took.append(time.monotonic() - began)
+        connection.close()
+        # The first one waits for a handshake as well.
+        assert took[0] > 0.195
+        assert min(took[1:]) > 0.095
+        assert min(took[1:]) < 0.195
+        assert distance.connections() == 1
+        assert receiver.deliveries("ok").keys() == {("/ok", f"evt_{number}") for number in range(3)}
 
 
 def test_every_request_is_accounted_for() -> None:

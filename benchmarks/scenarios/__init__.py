@@ -22,6 +22,7 @@ from . import (
     metrics,
     ordered,
     scale_out,
+    sporadic,
     throughput,
 )
 
@@ -32,6 +33,7 @@ SCENARIOS: dict[str, Run] = {
     "throughput": throughput.run,
     "ordered": ordered.run,
     "latency": latency.run,
+    "sporadic": sporadic.run,
     "isolation": isolation.run,
     "backlog": backlog.run,
     "emit": emit.run,
