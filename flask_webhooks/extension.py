@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import blinker
@@ -338,15 +339,24 @@ class Webhooks:
             decides.
         :raises ConfigurationError: pydantic is not installed.
         """
-        try:
-            from . import api
-        except ImportError as error:
-            if (error.name or "").partition(".")[0] not in ("pydantic", "pydantic_core"):
-                raise
-            raise ConfigurationError(
-                "The JSON API needs pydantic 2. Install it with pip install 'flask-webhooks[api]'."
-            ) from None
-        return api.create_blueprint(authenticate)
+        blueprint: Blueprint = _api().create_blueprint(authenticate)
+        return blueprint
+
+    def vendor_api_blueprint(
+        self, service: str, authenticate: Callable[[], bool | None] | None = None
+    ) -> Blueprint:
+        """Create, list, test and delete webhooks as another service's page shows it, for programs that do so there.
+
+        Mount it where host, prefix and token are all that such a program has to change:
+        ``app.register_blueprint(webhooks.vendor_api_blueprint("authon"), url_prefix="/v1")``.
+
+        :param service: ``"authon"`` or ``"authforge"``. Its format is that of the endpoints, and names of event types
+            are its own.
+        :param authenticate: as for `api_blueprint`.
+        :raises ConfigurationError: pydantic is not installed, or there is no such service.
+        """
+        blueprint: Blueprint = _api().vendors.create_blueprint(service, authenticate)
+        return blueprint
 
     def health_blueprint(self) -> Blueprint:
         """``/healthz`` for load balancers and monitors, without login: ``app.register_blueprint(health)``.
@@ -400,6 +410,22 @@ class Webhooks:
         """Register how a tenant is called for people: ``(tenant) -> str``. Until then by its id."""
         self.hooks.tenant_name = function
         return function
+
+
+def _api() -> ModuleType:
+    """The package `api`, whose pydantic is an extra.
+
+    :raises ConfigurationError: it is not installed.
+    """
+    try:
+        from . import api
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("pydantic", "pydantic_core"):
+            raise
+        raise ConfigurationError(
+            "The JSON API needs pydantic 2. Install it with pip install 'flask-webhooks[api]'."
+        ) from None
+    return api
 
 
 # Once for the process, not for each application: receivers find the application when a signal comes.

@@ -66,7 +66,8 @@ ROWS = {
         "test_moving.test_test_of_each_service_arrives",
         "Any 2xx": "test_vendors.test_success_is_what_the_page_says",
         "Timeout": "test_moving.test_numbers_are_the_defaults",
-        "List and delete": "test_cli.test_endpoints_are_listed "
+        "Create, list, test and delete": "test_vendor_api.test_commands_of_the_authon_page_work "
+        "test_cli.test_endpoints_are_listed "
         "test_actions.test_deleting_cancels_what_waits_and_keeps_the_history",
     },
     "authvaultix": {
@@ -119,6 +120,7 @@ ROWS = {
         "test_delivery_actions.test_a_resend_reopens_the_same_delivery "
         "test_delivery_actions.test_a_resend_arrives_under_the_same_id_and_attempts_go_on_counting",
         "Test with a sample": "test_moving.test_test_of_each_service_arrives",
+        "Create and test": "test_vendor_api.test_commands_of_the_authforge_page_work",
     },
 }
 
@@ -329,7 +331,7 @@ def test_test_of_each_service_arrives(name: str, app: Flask, receiver: Receiver)
         assert message["data"] == {
             "message": "This is a test ping from Flask-Webhooks",
             "appId": "app_1",
-            "webhookId": created.endpoint.id,
+            "webhookId": created.endpoint.id.replace("ep_", "wh_"),
         }
 
 

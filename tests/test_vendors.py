@@ -517,12 +517,12 @@ def test_authon_ping_names_the_product_the_application_and_the_endpoint() -> Non
     assert data_of("authon", "test", {}) == {
         "message": "This is a test ping from Acme",
         "appId": "app_1",
-        "webhookId": "ep_1",
+        "webhookId": "wh_1",
     }
     example = builtin_catalog()["test"].example
     assert data_of("authon", "test", example, tenant=None) == {
         "message": example["message"],
-        "webhookId": "ep_1",
+        "webhookId": "wh_1",
     }
 
 

@@ -32,7 +32,7 @@ def create_blueprint(authenticate: Authenticate | None = None) -> Blueprint:
     """
     blueprint = Blueprint(NAME, __name__)
     blueprint.record(_check_place)
-    blueprint.after_request(_set_headers)
+    blueprint.after_request(set_headers)
     problems.register(blueprint)
     for route in ROUTES:
         blueprint.add_url_rule(
@@ -89,23 +89,28 @@ def _opened(view: View, authenticate: Authenticate | None) -> View:
     """
 
     def opened(**values: Any) -> Response:
-        if authenticate is not None:
-            _require_known(authenticate)
+        require_known(authenticate, "api_blueprint(authenticate=…)")
         check_origin()
         return view(request_access(state_of()), **values)
 
     return opened
 
 
-def _require_known(authenticate: Authenticate) -> None:
-    if not lets_in(authenticate, "api_blueprint(authenticate=…)"):
+def require_known(authenticate: Authenticate | None, where: str) -> None:
+    """Refuse programs that the host does not let in.
+
+    :param where: how its function was given to us, for the message.
+    :raises Unauthorized: it says no.
+    """
+    if authenticate is not None and not lets_in(authenticate, where):
         raise Unauthorized(
             "Say who you are, as the application asks programs to: by an API key, for example.",
             www_authenticate=WWWAuthenticate("bearer"),
         )
 
 
-def _set_headers(response: Response) -> Response:
+def set_headers(response: Response) -> Response:
+    """Keep answers out of caches and out of pages of other sites."""
     headers = response.headers
     headers.setdefault("Cache-Control", "no-store")
     headers.setdefault("X-Content-Type-Options", "nosniff")

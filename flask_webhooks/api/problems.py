@@ -1,9 +1,11 @@
-"""Refusals and faults as problem details (RFC 9457)."""
+"""Refusals and faults as problem details (RFC 9457), or in the words of another API."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -60,14 +62,23 @@ _MEMBERS: Final = ("field", "state", "limit", "retry_after", "endpoint_id")
 _OF_PAGES: Final = ("content-type", "content-length")
 
 
-def register(blueprint: Blueprint) -> None:
-    """Answer the errors of these routes, and only of these."""
-    blueprint.register_error_handler(WebhooksError, _refused)
+#: Makes the answer, as `problem` does.
+Refuse = Callable[..., Response]
+
+
+def register(blueprint: Blueprint, refuse: Refuse | None = None) -> None:
+    """Answer the errors of these routes, and only of these.
+
+    :param refuse: makes the answers; by default `problem`.
+    """
+    refused = partial(_refused, refuse or problem)
+    http_error = partial(_http_error, refuse or problem)
+    blueprint.register_error_handler(WebhooksError, refused)
     # What the host raises for them too: `abort(401)` in its own before_request.
-    blueprint.register_error_handler(HTTPException, _http_error)
+    blueprint.register_error_handler(HTTPException, http_error)
     # A page of the host's for one status would be chosen before what stands for all of them.
     for status in default_exceptions:
-        blueprint.register_error_handler(status, _http_error)
+        blueprint.register_error_handler(status, http_error)
     blueprint.register_error_handler(Exception, _fault)
 
 
@@ -113,7 +124,7 @@ def code_of(error: WebhooksError) -> str:
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
-def _refused(error: WebhooksError) -> Response:
+def _refused(refuse: Refuse, error: WebhooksError) -> Response:
     if isinstance(error, ConfigurationError):
         # For the developer: status 500, and a traceback in the log.
         raise error
@@ -124,7 +135,7 @@ def _refused(error: WebhooksError) -> Response:
     }
     if isinstance(error, InvalidInput):
         members["errors"] = [ErrorObject.serialize(each) for each in error.errors]
-    answer = problem(status_of(error), code_of(error), error.message, **members)
+    answer = refuse(status_of(error), code_of(error), error.message, **members)
     if isinstance(error, SendLimitReached) and error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)
     return answer
@@ -144,7 +155,7 @@ def _fault(error: Exception) -> ResponseReturnValue:
     raise error
 
 
-def _http_error(error: HTTPException) -> Response | HTTPException:
+def _http_error(refuse: Refuse, error: HTTPException) -> Response | HTTPException:
     if error.code is None or error.response is not None:
         # The host made the whole answer itself.
         return error
@@ -152,7 +163,7 @@ def _http_error(error: HTTPException) -> Response | HTTPException:
         status = HTTPStatus(error.code)
     except ValueError:
         return error
-    answer = problem(status, status.name.lower(), error.description or status.description)
+    answer = refuse(status, status.name.lower(), error.description or status.description)
     for name, value in error.get_headers():
         if name.lower() not in _OF_PAGES:
             answer.headers.add(name, value)

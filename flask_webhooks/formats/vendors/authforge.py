@@ -16,6 +16,7 @@ class AuthForge(Vendor):
 
     name = "authforge"
     label = "AuthForge"
+    renames_ids = True
     test_event = "license.validated"
     event_names: ClassVar[Mapping[str, str]] = {
         "license.created": "license.created",

@@ -22,6 +22,7 @@ class Authon(Vendor):
 
     name = "authon"
     label = "Authon"
+    renames_ids = True
     event_names: ClassVar[Mapping[str, str]] = {
         "license.activated": "license.activate",
         "license.expired": "license.expire",

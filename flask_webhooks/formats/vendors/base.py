@@ -17,6 +17,7 @@ from ...errors import (
 from ...security import signing
 from ..base import ExportedEndpoint, OutgoingEvent, Target
 from ..secrets import HexSigned
+from .webhook_ids import webhook_id
 
 #: The service's members by ours, in the order in which its page shows them; `TENANT` stands for the tenant.
 Members = Mapping[str | None, str]
@@ -39,6 +40,8 @@ class Vendor(HexSigned):
     members_by_type: ClassVar[Mapping[str, Members]] = {}
     #: Whether an export of the service names the events of each endpoint.
     exports_events: ClassVar[bool] = True
+    #: Whether ids of endpoints go out as those of webhooks, which its API gives them.
+    renames_ids: ClassVar[bool] = False
 
     def required_secret(self, target: Target) -> str:
         """The secret that goes with this request.
@@ -97,6 +100,8 @@ class Vendor(HexSigned):
     def _value(self, name: str, value: Any) -> Any:
         if isinstance(value, list):
             return [self._value(name, item) for item in value]
+        if name == "endpoint_id" and self.renames_ids and isinstance(value, str):
+            return webhook_id(value)
         if not isinstance(value, dict):
             return value
         if name in _KEYED:

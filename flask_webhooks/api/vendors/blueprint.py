@@ -1,0 +1,154 @@
+"""The blueprint of one service: its routes, and who is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import MethodNotAllowed
+
+from ... import actions, queries
+from ...access import Access, Authenticate, no_endpoint, request_access, shown
+from ...actions import checks
+from ...app_state import state_of
+from ...errors import ConfigurationError, InvalidInput, InvalidSubscription, NotFound
+from ...formats.vendors.webhook_ids import endpoint_id
+from .. import problems
+from ..blueprint import require_known, set_headers
+from ..bodies import NothingBody
+from ..request_reader import check_origin, read_body
+from .services import SERVICES, Service
+
+NAME: Final = "flask_webhooks_vendor"
+
+View = Callable[..., Response]
+
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def create_blueprint(name: str, authenticate: Authenticate | None) -> Blueprint:
+    """See `Webhooks.vendor_api_blueprint`. There is nothing but the service's own paths: they may stand beside others.
+
+    :raises ConfigurationError: no such service has an API here.
+    """
+    service = SERVICES.get(name)
+    if service is None:
+        choices = " or ".join(f'"{choice}"' for choice in SERVICES)
+        raise ConfigurationError(f"vendor_api_blueprint takes {choices}, not {shown(name)}.")
+    blueprint = Blueprint(f"{NAME}_{service.format}", __name__)
+    blueprint.after_request(set_headers)
+    problems.register(blueprint, service.refuse)
+    for path, views in _ROUTES.items():
+        for method, view in views.items():
+            blueprint.add_url_rule(
+                service.path + path,
+                endpoint=view.__name__,
+                view_func=_opened(service, view, authenticate),
+                methods=[method],
+            )
+        blueprint.add_url_rule(
+            service.path + path,
+            endpoint=f"{next(iter(views.values())).__name__}_otherwise",
+            view_func=_opened(service, _otherwise(list(views)), authenticate),
+            methods=[method for method in _METHODS if method not in views],
+        )
+    return blueprint
+
+
+def _opened(service: Service, view: View, authenticate: Authenticate | None) -> View:
+    """A view that first finds out who this is, and what of the application is in scope."""
+
+    def opened(app_id: str, **values: str) -> Response:
+        require_known(authenticate, "vendor_api_blueprint(authenticate=…)")
+        check_origin(token_says_it=True)
+        access = request_access(state_of())
+        if len(app_id) > checks.MAX_TENANT_LENGTH:
+            raise NotFound("There is no tenant %(tenant)s.", tenant=shown(app_id))
+        return view(access.within(app_id), service, **values)
+
+    return opened
+
+
+def _otherwise(allowed: list[str]) -> View:
+    """The view of methods that a path does not have."""
+
+    def otherwise(access: Access, service: Service, **values: str) -> Response:
+        access.require("view")
+        raise MethodNotAllowed(
+            allowed, f"This path takes {' and '.join(allowed)}, not {request.method}."
+        )
+
+    return otherwise
+
+
+def webhook_list(access: Access, service: Service) -> Response:
+    """The webhooks of an application, newest first."""
+    style = access.state.formats[service.format]
+    rows = queries.list_endpoints(access)
+    return service.answer_list([service.webhook(row.endpoint, style) for row in rows])
+
+
+def webhook_create(access: Access, service: Service) -> Response:
+    """Add one; the answer has its secret, this once."""
+    access.require("manage")
+    body = read_body(access.state, service.new)
+    if body["events"] is None:
+        raise InvalidSubscription(
+            'Write the list of event types as events, or ["*"] for all.', field="events"
+        )
+    url = "" if body["url"] is None else body["url"]
+    created = actions.create_endpoint(
+        access,
+        url,
+        allow_duplicate=False,
+        format=_format_of(access, url, service),
+        dialect=service.format,
+        events=body["events"],
+        secret=body.get("secret"),
+        active=body.get(service.switch, True),
+    )
+    members = service.webhook(created.endpoint, access.state.formats[service.format])
+    return service.answer({**members, "secret": created.secret}, 201)
+
+
+def webhook_delete(access: Access, service: Service, webhook_id: str) -> Response:
+    """Delete one."""
+    found = _endpoint_id(webhook_id)
+    read_body(access.state, NothingBody)
+    actions.delete_endpoint(access, found)
+    return service.answer({"id": webhook_id, "deleted": True})
+
+
+def webhook_test(access: Access, service: Service, webhook_id: str) -> Response:
+    """Send it a test, also if it is paused."""
+    found = _endpoint_id(webhook_id)
+    read_body(access.state, NothingBody)
+    delivery = actions.send_test(access, found)
+    event = access.state.formats[service.format].event_name(delivery.event_type)
+    return service.answer({"id": webhook_id, "event": event, "deliveryId": delivery.id}, 202)
+
+
+def _format_of(access: Access, url: Any, service: Service) -> str:
+    """The service's own format, but for the URLs of chats."""
+    try:
+        whole_url = checks.url(access.state, url)
+    except InvalidInput:
+        # The action says so, together with all else that is wrong.
+        return service.format
+    return access.state.formats.detect(whole_url, service.format).name
+
+
+def _endpoint_id(webhook_id: str) -> str:
+    found = endpoint_id(webhook_id)
+    if found is None:
+        raise no_endpoint(webhook_id)
+    return found
+
+
+#: Views by path, below that of the webhooks of an application, and by method.
+_ROUTES: Final[dict[str, dict[str, View]]] = {
+    "": {"GET": webhook_list, "POST": webhook_create},
+    "/<webhook_id>": {"DELETE": webhook_delete},
+    "/<webhook_id>/test": {"POST": webhook_test},
+}
