@@ -675,7 +675,7 @@ def test_what_an_import_could_not_take_is_reported(app: Flask, tmp_path: Path) -
     file.write_text(json.dumps([{"url": "ftp://x", "name": "A\u001b[31m"}, *EXPORTED, 7]))
     result = run(app, "import", str(file))
     assert result.exit_code == 1
-    assert result.stderr == "Error: 2 of 4 endpoints were not taken.\n"
+    assert result.stderr == "Error: 2 of 4 endpoints were not taken: 1, 4.\n"
     lines = result.stdout.splitlines()
     assert lines[0].startswith("1. A\N{REPLACEMENT CHARACTER}[31m: not taken: Begin the URL with")
     assert lines[-1] == "4.: not taken: It is not a JSON object."

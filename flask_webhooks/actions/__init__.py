@@ -14,6 +14,7 @@ from .endpoints import (
     draft_endpoint,
     update_endpoint,
 )
+from .import_formats import possible_formats
 from .imports import Imported, import_endpoints
 from .reencryption import Reencryption, reencrypt
 from .secrets import Rotated, end_overlap, remove_secret, rotate, rotate_secret
@@ -36,6 +37,7 @@ __all__ = [
     "end_overlap",
     "import_endpoints",
     "pause_endpoint",
+    "possible_formats",
     "reencrypt",
     "remove_secret",
     "resend",

@@ -43,8 +43,13 @@ def refuse_equal(session: Session, state: AppState, endpoint: Endpoint, whole_ur
         )
 
 
+def gets_the_same(other: Endpoint, endpoint: Endpoint) -> bool:
+    """Whether two endpoints of one format have the same event types and options."""
+    return _events(other) == _events(endpoint) and (other.options or {}) == (endpoint.options or {})
+
+
 def _is_equal(state: AppState, other: Endpoint, endpoint: Endpoint, whole_url: str) -> bool:
-    if _events(other) != _events(endpoint) or (other.options or {}) != (endpoint.options or {}):
+    if not gets_the_same(other, endpoint):
         return False
     try:
         return checks.whole_url(state, other) == whole_url

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from ..access import Access
-from ..app_state import AppState
+from ..access import Access, shown
+from ..app_state import AllTenants, AppState
 from ..errors import (
     Forbidden,
     InvalidEndpoint,
@@ -17,10 +18,12 @@ from ..errors import (
     UnreadableSecret,
     WebhooksError,
 )
-from ..formats import ExportedEndpoint, Format
+from ..formats import ExportedEndpoint
+from ..ids import host_id
 from ..models import Endpoint
-from . import checks
-from .endpoints import check_quota, create_endpoint, draft_endpoint
+from . import checks, duplicates
+from .endpoints import Draft, check_quota, create_endpoint, draft_endpoint
+from .import_formats import only_format, url_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,16 @@ class Imported:
     number: int
     #: The URL as it may be shown, else the name that it has in the export; may be empty.
     label: str
-    #: The new endpoint; of a dry run one that is not stored. ``None`` where the entry was not taken.
+    #: The new endpoint; of a dry run one that is not stored. ``None`` where none was made.
     endpoint: Endpoint | None = None
     #: A new secret, because the export had none: the receiver does not know it yet.
     new_secret: str | None = field(default=None, repr=False)
+    #: The endpoint that is equal to the entry, and stays as it is: nothing had to be made.
+    unchanged: Endpoint | None = None
+    #: The entry that it was made of, if that is one of this import.
+    same_as: int | None = None
+    #: It does not sign by the secret of the entry.
+    other_secret: bool = False
     #: Why it was not taken.
     problem: str | None = None
 
@@ -49,28 +58,34 @@ def import_endpoints(
 ) -> Iterator[Imported]:
     """Create an endpoint for each entry, each in a transaction of its own, and say what became of it.
 
-    Chat URLs get their own format. Entries that were inactive are paused. An entry whose URL the tenant already
-    has in this format is not taken, so that an import can be repeated.
+    Chat URLs get their own format. Entries that were inactive are paused. An entry to which an endpoint of its
+    tenant is equal (URL, format, event types) leaves that as it is, so that an import can be repeated.
 
     :param items: JSON objects; see `Format.read_export`.
-    :param format: the service that they come from; ``None`` is ``WEBHOOKS_DEFAULT_FORMAT``. It decides how they
-        and the names of their events are read, and what the endpoints are sent.
-    :param tenant: whose they become; ``None`` is the whole server.
+    :param format: the service that they come from; ``None`` finds out by the names of their events, which are ours
+        in an export for ``WEBHOOKS_DEFAULT_FORMAT``. It decides how they and those names are read, and what the
+        endpoints are sent.
+    :param tenant: whose they become; ``None``: that of each entry, else the whole server.
     :param dry_run: check everything, and write nothing.
-    :raises InvalidInput: there is no such format.
+    :raises InvalidInput: there is no such format, or more than one that they can be of.
     :raises Forbidden: not allowed, or not for this tenant.
     """
     access.require("manage")
-    name = access.state.formats[format or access.state.settings.default_format].name
-    owner = checks.owner(tenant, access.tenant)
-    return _import(access, items, name, owner, dry_run)
+    state = access.state
+    if format is None:
+        items = list(items)
+        format = only_format(state, items).name
+    name = state.formats[format].name
+    if tenant is not None:
+        checks.owner(tenant, access.tenant)
+    return _import(access, items, name, tenant, dry_run)
 
 
 def _import(
-    access: Access, items: Iterable[Any], source: str, owner: str | None, dry_run: bool
+    access: Access, items: Iterable[Any], source: str, tenant: str | None, dry_run: bool
 ) -> Iterator[Imported]:
-    known = _known(access, owner)
-    taken = 0
+    known = _Known(access)
+    taken: Counter[str | None] = Counter()
     for number, item in enumerate(items, 1):
         label = ""
         try:
@@ -78,21 +93,32 @@ def _import(
                 raise InvalidEndpoint("It is not a JSON object.")
             label = _shown_url(access.state, item, source) or _printable(item.get("name"))
             values = _values(access, item, source)
-            wire = access.state.formats[values["format"]]
-            label = wire.mask_url(values["url"])
-            if (values["format"], values["url"]) in known:
-                raise InvalidEndpoint("There is such an endpoint already.")
+            label = access.state.formats[values["format"]].mask_url(values["url"])
+            if tenant is not None:
+                values["tenant"] = tenant
+            else:
+                _check_scope(access, values["tenant"])
+            draft = draft_endpoint(access, **values)
+            owner = draft.endpoint.tenant
+            equal = known.find(draft)
+            if equal is not None:
+                other, same_as = equal
+                differs = same_as is None and _has_other_secret(access, other, draft, values)
+                yield Imported(
+                    number, label, unchanged=other, same_as=same_as, other_secret=differs
+                )
+                continue
             made: str | None = None
             if dry_run:
-                endpoint = draft_endpoint(access, tenant=owner, **values).endpoint
+                endpoint = draft.endpoint
                 limit = access.state.endpoint_limit(owner)
                 with access.read() as session:
-                    check_quota(session, access.state, owner, limit, taken)
+                    check_quota(session, access.state, owner, limit, taken[owner])
             else:
-                created = create_endpoint(access, tenant=owner, **values)
+                created = create_endpoint(access, **values)
                 endpoint, made = created.endpoint, created.secret
-            taken += 1
-            known.add((values["format"], values["url"]))
+            taken[owner] += 1
+            known.add(endpoint, draft.whole_url, number)
             given = isinstance(values["secret"], str)
             yield Imported(number, label, endpoint, None if given else made)
         except Forbidden:
@@ -126,7 +152,33 @@ def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, A
         "name": exported.get("name", ""),
         "description": exported.get("description", ""),
         "user_agent": exported.get("user_agent"),
+        "tenant": exported.get("tenant"),
     }
+
+
+def _check_scope(access: Access, tenant: object) -> None:
+    """:raises InvalidEndpoint: the entry is of a tenant that is not in scope."""
+    scope = access.tenant
+    if tenant is not None and not isinstance(scope, AllTenants) and host_id(tenant) != scope:
+        raise InvalidEndpoint(
+            "It is of the tenant %(tenant)s, and you may create endpoints for your own only.",
+            tenant=shown(tenant),
+            field="tenant",
+        )
+
+
+def _has_other_secret(
+    access: Access, endpoint: Endpoint, draft: Draft, values: Mapping[str, Any]
+) -> bool:
+    """Whether an endpoint signs only by other secrets than the given one, as far as this person may know."""
+    if not isinstance(values["secret"], str) or not access.may("secret", endpoint):
+        return False
+    try:
+        sealed = endpoint.secrets_sealed
+        live = [] if sealed is None else access.state.vault.decrypt(sealed)
+    except UnreadableSecret:
+        return False
+    return all(item["secret"] != draft.secret for item in live)
 
 
 def _read(state: AppState, item: Mapping[str, Any], source: str) -> ExportedEndpoint:
@@ -138,9 +190,9 @@ def _read(state: AppState, item: Mapping[str, Any], source: str) -> ExportedEndp
     try:
         return style.read_export(item)
     except InvalidInput:
-        if _url_of(style, item) is None:
+        if url_of(style, item) is None:
             for other in state.formats:
-                if _url_of(other, item) is not None:
+                if url_of(other, item) is not None:
                     raise InvalidEndpoint(
                         "It is no entry of %(format)s, but one of %(other)s: choose that format.",
                         format=style.label,
@@ -150,38 +202,70 @@ def _read(state: AppState, item: Mapping[str, Any], source: str) -> ExportedEndp
         raise
 
 
-def _url_of(style: Format, item: Mapping[str, Any]) -> str | None:
-    """Return what an entry of a service has where its URL stands."""
-    answer = item.get("data")
-    for place in (item, answer if isinstance(answer, Mapping) else {}):
-        for name in style.url_members:
-            if isinstance(place.get(name), str) and place[name]:
-                return str(place[name])
-    return None
-
-
 def _shown_url(state: AppState, item: Mapping[str, Any], source: str) -> str:
     """Return the URL of an entry as it may be shown; nothing where it is none."""
     try:
-        url = checks.url(state, _url_of(state.formats[source], item))
+        url = checks.url(state, url_of(state.formats[source], item))
         return state.formats.detect(url, source).mask_url(url)
     except InvalidInput:
         return ""
 
 
-def _known(access: Access, owner: str | None) -> set[tuple[str, str]]:
-    """Formats and whole URLs of the endpoints that the tenant has."""
-    table = access.state.models.Endpoint
-    mine = table.tenant.is_(None) if owner is None else table.tenant == owner
-    with access.read() as session:
-        endpoints = session.scalars(sa.select(table).where(mine, table.deleted_at.is_(None))).all()
-    known = set()
-    for endpoint in endpoints:
-        try:
-            known.add((endpoint.format, checks.whole_url(access.state, endpoint)))
-        except UnreadableSecret:
-            continue
-    return known
+class _Known:
+    """The endpoints that tenants have, with those that the import adds to them."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        #: By tenant, and then by format and whole URL; each with its entry, if it is of this import.
+        self._found: dict[str | None, dict[tuple[str, str], list[tuple[Endpoint, int | None]]]] = {}
+
+    def find(self, draft: Draft) -> tuple[Endpoint, int | None] | None:
+        """An endpoint to which a new one would be equal, and the entry that it was made of.
+
+        :raises InvalidEndpoint: there is one that differs in what it gets.
+        """
+        endpoint = draft.endpoint
+        there = self._of(endpoint.tenant).get((endpoint.format, draft.whole_url), [])
+        for other, number in there:
+            if duplicates.gets_the_same(other, endpoint):
+                return other, number
+        if there:
+            other, number = there[0]
+            if number is not None:
+                raise InvalidEndpoint(
+                    "Entry %(number)s has the same URL already, and other event types: write all of them there.",
+                    number=number,
+                    field="url",
+                )
+            raise InvalidEndpoint(
+                "There is an endpoint with this URL already, and with other event types (%(id)s): change those, or "
+                "delete it first.",
+                id=other.id,
+                field="url",
+            )
+        return None
+
+    def add(self, endpoint: Endpoint, whole_url: str, number: int) -> None:
+        """Note an endpoint that was made of an entry."""
+        of_tenant = self._of(endpoint.tenant)
+        of_tenant.setdefault((endpoint.format, whole_url), []).append((endpoint, number))
+
+    def _of(self, owner: str | None) -> dict[tuple[str, str], list[tuple[Endpoint, int | None]]]:
+        if owner in self._found:
+            return self._found[owner]
+        found = self._found[owner] = {}
+        table = self._access.state.models.Endpoint
+        mine = table.tenant.is_(None) if owner is None else table.tenant == owner
+        query = sa.select(table).where(mine, table.deleted_at.is_(None)).order_by(table.id)
+        with self._access.read() as session:
+            endpoints = session.scalars(query).all()
+        for endpoint in endpoints:
+            try:
+                whole_url = checks.whole_url(self._access.state, endpoint)
+            except UnreadableSecret:
+                continue
+            found.setdefault((endpoint.format, whole_url), []).append((endpoint, None))
+        return found
 
 
 def _printable(value: Any) -> str:

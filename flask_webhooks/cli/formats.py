@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
 
 from .. import actions, queries
 from ..access import Access
+from ..models import Endpoint, EndpointState
 from . import completion
 from .failures import Failure, Misuse, reports_errors
-from .output import plain, say
+from .output import first_line, plain, say
 from .parsing import (
     current_access,
     note_of_tenant,
@@ -69,10 +71,13 @@ def render(
     "--format",
     "format_",
     metavar="NAME",
-    help="Of the service that it comes from.",
+    help="Of the service that it comes from; default: the one that has such event types.",
     shell_complete=completion.formats,
 )
-@click.option("--tenant", help="Whose they become; default: the whole server.")
+@click.option(
+    "--tenant",
+    help="Whose they become; default: that of each entry (appId), else the whole server.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be taken.")
 @reports_errors
 def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_run: bool) -> None:
@@ -82,25 +87,72 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
     """
     access = current_access()
     _check_service(access, format_)
-    items = _entries(read_text(file))
+    entries = _entries(read_text(file))
+    items = [entry.item for entry in entries]
     note_of_tenant(access, tenant)
-    missed = 0
+    format_ = format_ or _guessed(access, items)
+    missed = []
     for done in actions.import_endpoints(
         access, items, format=format_, tenant=tenant, dry_run=dry_run
     ):
-        name = f"{done.number}. {plain(done.label)}".rstrip()
-        endpoint = done.endpoint
-        if endpoint is None:
-            missed += 1
-            say(f"{name}: not taken: {plain(done.problem or '')}")
-            continue
-        verb = "would be taken" if dry_run else f"taken as {endpoint.id}"
-        state = "" if endpoint.state == "active" else f", {endpoint.state}"
-        say(f"{name}: {verb} ({endpoint.format}{state})")
-        if done.new_secret is not None:
-            say(f"   The export has no secret. A new one, shown only now: {done.new_secret}")
+        entry = entries[done.number - 1]
+        name = f"{entry.number}. {plain(done.label)}".rstrip()
+        if done.unchanged is not None:
+            same = (
+                f"it is {done.unchanged.id} already"
+                if done.same_as is None
+                else f"the same as {entries[done.same_as - 1].number}"
+            )
+            more = ", with another secret" if done.other_secret else ""
+            say(f"{name}: unchanged: {same}{more}")
+        elif done.endpoint is None:
+            missed.append(entry.number)
+            say(f"{name}: not taken: {plain(entry.problem or done.problem or '')}")
+        else:
+            verb = "would be taken" if dry_run else f"taken as {done.endpoint.id}"
+            say(f"{name}: {verb} ({_shown(done.endpoint, tenant)})")
+            if done.new_secret is not None:
+                say(f"   The export has no secret. A new one, shown only now: {done.new_secret}")
     if missed:
-        raise Failure(f"{missed} of {len(items)} endpoints were not taken.")
+        raise Failure(
+            f"{len(missed)} of {len(items)} endpoints were not taken: {_numbers(missed)}."
+        )
+
+
+def _shown(endpoint: Endpoint, tenant: str | None) -> str:
+    """What was chosen for an endpoint."""
+    parts = [endpoint.format]
+    if tenant is None and endpoint.tenant is not None:
+        parts.append(f"tenant {plain(endpoint.tenant)}")
+    if endpoint.state != EndpointState.ACTIVE:
+        parts.append(endpoint.state)
+    return ", ".join(parts)
+
+
+def _numbers(numbers: list[int]) -> str:
+    most = 20
+    more = "" if len(numbers) <= most else " and others"
+    return ", ".join(map(str, numbers[:most])) + more
+
+
+def _guessed(access: Access, items: list[Any]) -> str:
+    """The format that fits the event types of an export; says so where it is not the default one."""
+    possible = actions.possible_formats(access.state, items)
+    if not possible:
+        raise Failure(
+            "No format has all of these event types. Write the endpoints of each service into a file of their own, "
+            "and name it with --format."
+        )
+    if len(possible) > 1:
+        choices = " or ".join(f"--format {style.name}" for style in possible)
+        raise Failure(
+            f"By its event types this may be an export of {' or '.join(style.label for style in possible)}. "
+            f"Add {choices}."
+        )
+    [style] = possible
+    if style.name != access.state.settings.default_format:
+        say(f"Read as an export of {style.label}; --format names another service.", err=True)
+    return style.name
 
 
 def _check_service(access: Access, name: str | None) -> None:
@@ -111,36 +163,41 @@ def _check_service(access: Access, name: str | None) -> None:
         hint = "" if close is None else f" Did you mean {close!r}?"
         raise Failure(
             f"There is no format {plain(repr(name))}.{hint} --format names the service that the export comes "
-            f"from: {', '.join(item.name for item in formats)}. Leave it out for an export in the format of "
-            "WEBHOOKS_DEFAULT_FORMAT."
+            f"from: {', '.join(item.name for item in formats)}. Leave it out where the event types tell."
         )
 
 
-def _entries(text: str) -> list[Any]:
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of a file: its place, or its line where each line is one."""
+
+    number: int
+    item: Any
+    #: Why it is no JSON.
+    problem: str | None = None
+
+
+def _entries(text: str) -> list[_Entry]:
     """The endpoints of an export: a JSON list, an object that holds one, one object, or one on each line."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
-            document = parse_json(text, "The file", _EXAMPLE)
-        else:
-            return [_line(line) for line in lines]
+        lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        if len(lines) >= 2 and all(line.lstrip().startswith("{") for _, line in lines):
+            return [_line(number, line) for number, line in lines]
+        document = parse_json(text, "The file", _EXAMPLE)
     if isinstance(document, dict):
-        for name in _LISTS:
-            if isinstance(document.get(name), list):
-                return list(document[name])
-        return [document]
+        lists = (document[name] for name in _LISTS if isinstance(document.get(name), list))
+        document = next(lists, [document])
     if not isinstance(document, list):
         raise Misuse(
             f"The file must hold a list of endpoints, as JSON objects, such as {_EXAMPLE}."
         )
-    return document
+    return [_Entry(number, item) for number, item in enumerate(document, 1)]
 
 
-def _line(text: str) -> Any:
-    """An entry; what is no JSON is reported as an entry that is none."""
+def _line(number: int, text: str) -> _Entry:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+        return _Entry(number, json.loads(text))
+    except (ValueError, RecursionError) as error:
+        return _Entry(number, None, f"It is not JSON ({first_line(error)}).")

@@ -128,6 +128,8 @@ class ExportedEndpoint(TypedDict, total=False):
     name: str
     description: str
     user_agent: str | None
+    #: The id of whose it is; checked later.
+    tenant: object
 
 
 class Format:
@@ -145,6 +147,8 @@ class Format:
     secret_url: ClassVar[bool] = False
     #: What an export of the service calls the URL; the first is the one that errors name.
     url_members: ClassVar[tuple[str, ...]] = ("url",)
+    #: What an export of the service calls the id of whose endpoint it is; the first that is there counts.
+    tenant_members: ClassVar[tuple[str, ...]] = ("appId", "tenant")
     #: Seconds that its receivers are given for a whole request; ``None`` is ``WEBHOOKS_TIMEOUT``.
     timeout: ClassVar[float | None] = None
     #: The event type that a test sends where nobody chose one.
@@ -255,10 +259,20 @@ class Format:
 
         :param item: one JSON object of the export. The members read here are ours and those that most
             services share: ``url``, ``events``, ``secret``, ``active`` (``is_active``, ``enabled``),
-            ``name``, ``description``, ``user_agent``. What the values may be is checked later.
+            ``name``, ``description``, ``user_agent``, ``appId`` (``tenant``). What the values may be is checked
+            later.
         :raises InvalidInput: it cannot be read; says why.
         """
-        return read_common_export(item)
+        exported = read_common_export(item)
+        exported.update(self.exported_tenant(item))
+        return exported
+
+    def exported_tenant(self, item: Mapping[str, Any]) -> ExportedEndpoint:
+        """The member ``tenant`` of an entry of an export, by `tenant_members`; nothing where there is none."""
+        for name in self.tenant_members:
+            if item.get(name) not in (None, ""):
+                return {"tenant": item[name]}
+        return {}
 
     def mask_url(self, url: str) -> str:
         """The URL as it may be shown. What this leaves out of it is stored encrypted."""

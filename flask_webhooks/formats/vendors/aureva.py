@@ -16,6 +16,7 @@ class Aureva(Vendor):
     name = "aureva"
     label = "Aureva"
     secret_optional = True
+    tenant_members = ("project_id", "appId", "tenant")
     event_names: ClassVar[Mapping[str, str]] = {
         "license.created": "key.created",
         "license.validated": "key.used",

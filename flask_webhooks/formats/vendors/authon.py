@@ -109,6 +109,10 @@ class Authon(Vendor):
         return self.translated(ping, self.members_by_type[_TEST], event.tenant)
 
     def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
-        # The answer of the API to the creation of a webhook, as it came.
+        # The answer of the API to the creation of a webhook, as it came, with whose it is beside or within it.
         answer = item.get("data")
-        return super().read_export(answer if isinstance(answer, Mapping) else item)
+        if not isinstance(answer, Mapping):
+            return super().read_export(item)
+        exported = super().read_export(answer)
+        exported.update({**self.exported_tenant(item), **self.exported_tenant(answer)})
+        return exported

@@ -135,6 +135,7 @@ class Vendor(HexSigned):
         agent = item.get("user_agent")
         if agent is not None:
             exported["user_agent"] = _exported_text("user_agent", agent) or None
+        exported.update(self.exported_tenant(item))
         return exported
 
     def _exported_events(self, item: Mapping[str, Any]) -> list[str] | None:

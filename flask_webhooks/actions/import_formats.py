@@ -1,0 +1,103 @@
+"""Which service an export comes from, where nobody says so: by the names of its events, and of the URL's member."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..app_state import AppState
+from ..catalog.registry import EVERYTHING, matches
+from ..errors import InvalidEndpoint
+from ..formats import Format
+
+
+def possible_formats(state: AppState, items: Iterable[Any]) -> list[Format]:
+    """The formats of which all entries of an export may be; the default one is among them where names are ours.
+
+    A name that only one format has decides. One that several have, such as the ``license.activated`` of AuthForge and
+    ours, may mean something else to each.
+    """
+    entries = list(_entries(items))
+    default = state.formats[state.settings.default_format]
+    told = {name for entry in entries for name in _events(entry) if _is_known(state, name)}
+    if told:
+        possible = [
+            style
+            for style in state.formats
+            if style.event_names and all(style.event_types(name) for name in told)
+        ]
+        if default not in possible and all(_is_ours(state, name) for name in told):
+            possible.append(default)
+    else:
+        possible = [default]
+    with_url = [entry for entry in entries if any(url_of(item, entry) for item in state.formats)]
+    fitting = [style for style in possible if all(url_of(style, entry) for entry in with_url)]
+    if not fitting and not told:
+        fitting = [
+            style for style in state.formats if all(url_of(style, entry) for entry in with_url)
+        ]
+    return fitting
+
+
+def only_format(state: AppState, items: Iterable[Any]) -> Format:
+    """The one format that an export can be of.
+
+    :raises InvalidEndpoint: there are several, or none.
+    """
+    possible = possible_formats(state, items)
+    if not possible:
+        raise InvalidEndpoint(
+            "No format has all of these event types: import the entries of each service by themselves, "
+            "and name its format.",
+            field="format",
+        )
+    if len(possible) > 1:
+        raise InvalidEndpoint(
+            "By its event types the export may be of any of these formats: name one of them (%(choices)s).",
+            choices=", ".join(style.name for style in possible),
+            field="format",
+        )
+    return possible[0]
+
+
+def url_of(style: Format, item: Mapping[str, Any]) -> str | None:
+    """What an entry of a service has where its URL stands."""
+    answer = item.get("data")
+    for place in (item, answer if isinstance(answer, Mapping) else {}):
+        for name in style.url_members:
+            if isinstance(place.get(name), str) and place[name]:
+                return str(place[name])
+    return None
+
+
+def _entries(items: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    return (item for item in items if isinstance(item, Mapping))
+
+
+def _events(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the events of an entry, as far as they are some."""
+    answer = entry.get("data")
+    for place in (entry, answer if isinstance(answer, Mapping) else {}):
+        events = place.get("events")
+        if isinstance(events, str):
+            # A column that holds a JSON array.
+            try:
+                events = json.loads(events)
+            except (ValueError, RecursionError):
+                events = [events]
+        if isinstance(events, list):
+            yield from (name.strip() for name in events if isinstance(name, str))
+
+
+def _is_known(state: AppState, name: str) -> bool:
+    """Whether it tells anything: names that nobody has are reported with their entry."""
+    return name != EVERYTHING and (
+        _is_ours(state, name) or any(style.event_types(name) for style in state.formats)
+    )
+
+
+def _is_ours(state: AppState, name: str) -> bool:
+    if name.endswith(f".{EVERYTHING}"):
+        return any(matches([name], kind.name) for kind in state.catalog)
+    return name in state.catalog
