@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import timedelta
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 
-from flask_webhooks import config, queries, signals
+from flask_webhooks import Webhooks, config, queries, signals
+from flask_webhooks.api.document_views import ROUTES
 from flask_webhooks.attempt_errors import SENTENCES
 from flask_webhooks.catalog.registry import EventType, builtin_catalog
 from flask_webhooks.cli import webhooks
@@ -80,6 +84,7 @@ def _part(kind: str, *arguments: str) -> str:
         "colours": colours,
         "attempt-errors": attempt_errors,
         "metrics": metrics,
+        "surfaces": surfaces,
     }
     return parts[kind](*arguments).strip()
 
@@ -372,6 +377,57 @@ def _option_help(option: click.Option) -> str:
     if option.show_default and not option.is_flag:
         said.append(f"Default: {option.default}.")
     return " ".join(filter(None, said))
+
+
+# -- surfaces --------------------------------------------------------------------------------------
+
+#: Verbs by their group, and what each of them is on each surface.
+SURFACES: dict[str, dict[str, dict[str, str]]] = tomllib.loads(
+    (FOLDER / "reference/surfaces.toml").read_text()
+)
+_COLUMNS = {"page": "Page", "api": "API", "command": "Command", "python": "Python"}
+
+
+def surfaces() -> str:
+    """Tables of what can be done where."""
+    cells: dict[str, Callable[[str], str]] = {
+        "page": admin_paths().__getitem__,
+        "api": {route.name: f"`{route.method} {route.path}`" for route in ROUTES}.__getitem__,
+        "command": lambda name: f"[`{name}`](cli.md#{anchor(name)})",
+        "python": lambda name: f"`{name}`",
+    }
+    parts = []
+    for group, verbs in SURFACES.items():
+        rows = [
+            (what, *(_surface(where.get(column, ""), cells[column]) for column in _COLUMNS))
+            for what, where in verbs.items()
+        ]
+        parts += [f"## {group}", _table(("", *_COLUMNS.values()), rows)]
+    return "\n\n".join(parts)
+
+
+def _surface(cell: str, shown: Callable[[str], str]) -> str:
+    found = [shown(name) + (f" `{note}`" if note else "") for name, note in named(cell)]
+    return ", ".join(found) or "–"  # noqa: RUF001
+
+
+def named(cell: str) -> list[tuple[str, str]]:
+    """What a cell of the tables names, each with what is shown beside it."""
+    return re.findall(r"([^,()]+?)(?: \((.+?)\))?(?:, |$)", cell)
+
+
+def admin_paths() -> dict[str, str]:
+    """The paths of the pages, by their views."""
+    app = Flask("docs")
+    app.config.update(SECRET_KEY="docs", SQLALCHEMY_DATABASE_URI="sqlite://")
+    Webhooks(SQLAlchemy(app), app)
+    prefix = app.extensions["webhooks"].settings.url_prefix
+    paths = {
+        rule.endpoint.removeprefix("flask_webhooks."): rule.rule.removeprefix(prefix)
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("flask_webhooks.") and not rule.endpoint.endswith(".static")
+    }
+    return {view: f"`{path}`" for view, path in paths.items()}
 
 
 # -- Markdown --------------------------------------------------------------------------------------
