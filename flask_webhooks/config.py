@@ -94,6 +94,16 @@ class Settings:
     require_whole_answer: bool = False
     #: Events, deliveries and attempts are removed after this many days.
     retention_days: int = 30
+    #: The same for events of which no delivery has failed or is held. ``None``: as ``WEBHOOKS_RETENTION_DAYS`` says.
+    retention_succeeded_days: int | None = None
+    #: The same for events of which a delivery has failed or is held. ``None``: as ``WEBHOOKS_RETENTION_DAYS`` says.
+    retention_failed_days: int | None = None
+    #: The body of a request is removed this many days after its attempt, which stays. ``None``: with the attempt.
+    retention_request_body_days: int | None = None
+    #: The body of an answer is removed this many days after its attempt, which stays. ``None``: with the attempt.
+    retention_response_body_days: int | None = None
+    #: Which attempts are recorded with the bodies of request and answer: ``"all"``, ``"failed"`` or ``"none"``.
+    store_bodies: str = "all"
     #: What the audit log says is removed after this many days.
     audit_retention_days: int = 365
     #: Webhooks in a row, each of which has led to the next, after which `emit` ends the loop.
@@ -421,6 +431,12 @@ def _validation(key: str, value: Any) -> str:
     return str(value)
 
 
+def _stored_bodies(key: str, value: Any) -> str:
+    if value not in ("all", "failed", "none"):
+        raise ConfigurationError(f'{key} must be "all", "failed" or "none", not {value!r}.')
+    return str(value)
+
+
 _NULLABLE = {
     "url_prefix",
     "subdomain",
@@ -428,6 +444,10 @@ _NULLABLE = {
     "base_template",
     "max_endpoints",
     "validate_data",
+    "retention_succeeded_days",
+    "retention_failed_days",
+    "retention_request_body_days",
+    "retention_response_body_days",
     "max_sends_per_hour",
     "max_send_bytes_per_day",
     "max_bulk_sends_per_day",
@@ -459,6 +479,11 @@ _CHECKS: dict[str, Check] = {
     "require_whole_answer": _boolean,
     "max_response_bytes": _whole(0, 1024 * 1024),
     "retention_days": _whole(1, 36_500),
+    "retention_succeeded_days": _nullable(_whole(1, 36_500)),
+    "retention_failed_days": _nullable(_whole(1, 36_500)),
+    "retention_request_body_days": _nullable(_whole(1, 36_500)),
+    "retention_response_body_days": _nullable(_whole(1, 36_500)),
+    "store_bodies": _stored_bodies,
     "audit_retention_days": _whole(1, 36_500),
     "max_hops": _whole(1, 100),
     "send_traceparent": _boolean,

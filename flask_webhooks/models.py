@@ -363,6 +363,12 @@ class Attempt(Row):
     timings: Mapped[dict[str, float] | None] = mapped_column(JsonText)
 
     @property
+    def missing(self) -> dict[str, str]:
+        """Why a body is not there, by the name of its column: a `queries.Missing`, as `queries` found out."""
+        found: dict[str, str] = self.__dict__.setdefault("_missing", {})
+        return found
+
+    @property
     def error(self) -> str | None:
         """What went wrong, in English for people; a `Text` where it can be translated."""
         return stored_error(self.error_code, self.error_params, self.error_stored)
@@ -414,6 +420,19 @@ class Metric(Row):
     #: A counter is the sum over its slots, so that workers seldom wait for each other's.
     slot: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     value: Mapped[float] = mapped_column(sa.Double(), default=0.0)
+
+
+class Mark(Row):
+    """How far periodic work has come through the rows of a table; `delivery.walks` moves it."""
+
+    __tablename__ = "webhooks_mark"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: The id of the last row that was looked at.
+    front: Mapped[str] = mapped_column(_ID)
+    #: The same of the round that looks at those rows again, empty between two of them; and when the last one began.
+    again: Mapped[str] = mapped_column(_ID)
+    again_since: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Heartbeat(Row):
@@ -510,6 +529,7 @@ class Models:
     Attempt: type[Attempt]
     Statistic: type[Statistic]
     Metric: type[Metric]
+    Mark: type[Mark]
     Heartbeat: type[Heartbeat]
     Activity: type[Activity]
     Task: type[Task]
@@ -536,6 +556,7 @@ _MIXINS = (
     Attempt,
     Statistic,
     Metric,
+    Mark,
     Heartbeat,
     Activity,
     Task,

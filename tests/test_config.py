@@ -143,6 +143,9 @@ GOOD = [
     ("max_send_bytes_per_day", 1024, None),
     ("max_hops", 1, None),
     ("audit_retention_days", 1, None),
+    ("retention_failed_days", None, None),
+    ("retention_response_body_days", 7, None),
+    ("store_bodies", "none", None),
     ("default_format", "Discord", "discord"),
     ("encryption_keys", [FERNET, FERNET.encode()], (FERNET, FERNET)),
     ("product_name", "Keymaster 3000", None),
@@ -152,6 +155,10 @@ GOOD = [
 
 #: Name, value, and what the message says.
 BAD = [
+    ("retention_succeeded_days", 0, "whole number from 1 to 36500"),
+    ("retention_request_body_days", "7", "whole number from 1 to 36500"),
+    ("store_bodies", "some", '"all", "failed" or "none"'),
+    ("store_bodies", True, '"all", "failed" or "none"'),
     ("redis_url", "localhost:6379", "redis://localhost:6379/0"),
     ("redis_url", "http://localhost:6379", "redis://localhost:6379/0"),
     ("redis_url", 6379, "redis://localhost:6379/0"),

@@ -40,6 +40,7 @@ TABLES = {
     "webhooks_attempt",
     "webhooks_statistic",
     "webhooks_metric",
+    "webhooks_mark",
     "webhooks_heartbeat",
     "webhooks_activity",
     "webhooks_task",

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..catalog.registry import matches
+from ..delivery.ages import longest_kept
 from .asking import ask, done
 from .filters import Filters
 from .forms import ConfirmForm
@@ -43,6 +44,7 @@ def event_list() -> Response:
         page=page,
         filters=filters,
         settings=access.state.settings,
+        longest_kept=longest_kept(access.state.settings).days,
         unknown=None if page.items else queries.unknown_tenant(access, filters.get("tenant")),
     )
 

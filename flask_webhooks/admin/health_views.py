@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 from .. import queries
 from ..access import Access, find_endpoint
 from ..bulk.selection import TaskFilter
+from ..delivery.ages import kept_days, longest_kept
 from ..models import TaskKind
 from . import banners, wording
 from .filters import Filters
@@ -42,7 +43,8 @@ def health() -> Response:
         # The charts are no part of what refreshes.
         series=None if is_fragment() else queries.statistics(access),
         settings=settings,
-        kept_since=report.now - timedelta(days=settings.retention_days),
+        kept_days=kept_days(settings),
+        kept_since=report.now - longest_kept(settings),
         rests_until=queries.pruning_rests_until(access),
         tasks=_tasks(access),
     )

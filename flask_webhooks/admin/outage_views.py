@@ -12,6 +12,7 @@ from wtforms import StringField
 from .. import queries
 from ..access import Access
 from ..bulk.selection import TaskFilter
+from ..delivery.ages import longest_kept
 from ..errors import InvalidInput, WebhooksError
 from ..models import EndpointState, TaskKind
 from .filters import Filters
@@ -131,7 +132,7 @@ def _recover_presets(access: Access, detail: queries.EndpointDetail, now: dateti
 
 
 def _replay_presets(access: Access, detail: queries.EndpointDetail, now: datetime) -> list[Preset]:
-    kept = timedelta(days=access.state.settings.retention_days)
+    kept = longest_kept(access.state.settings)
     return [
         Preset(_("Last 24 hours"), now - timedelta(hours=24)),
         Preset(_("Last 7 days"), now - timedelta(days=7)),

@@ -138,6 +138,11 @@ def reason_text(reason: str | None, trigger: str = "") -> str:
     return translated(explanations.reason_text(reason, trigger))
 
 
+def missing_text(missing: str) -> str:
+    """Why a body is not there."""
+    return translated(explanations.missing_text(missing))
+
+
 def hold_text(reason: str | None) -> str:
     """Why nothing is sent to an endpoint for a while."""
     return translated(explanations.hold_text(reason))

@@ -17,10 +17,11 @@ from ..columns import utc_now
 from ..db.locks import reading
 from ..db.transactions import writing
 from ..delivery import audit_log
-from ..delivery.retention import kept_since, stands_aside
+from ..delivery.ages import ages_at
+from ..delivery.retention import EVENTS, kept_since, stands_aside
 from ..errors import WebhooksError
 from ..models import TaskKind
-from .selection import Selection, conditions
+from .selection import Conditions, Selection, conditions
 
 logger = logging.getLogger("flask_webhooks.tasks")
 
@@ -47,12 +48,22 @@ def is_due(state: AppState, connection: sa.Connection, now: datetime) -> bool:
     found = conditions(
         state, TaskKind.PRUNE, Selection(until=kept_since(state, now)), endpoint=None, tenant=None
     )
+    starts = [""]
+    if ages_at(state.settings, now).differ:
+        # What stays of an age at which others go would hide those: begin behind it, too.
+        starts += connection.scalars(
+            sa.select(state.table("Mark").c.front).where(state.table("Mark").c.name == EVENTS)
+        )
+    return any(_many_from(connection, found, start) for start in starts)
+
+
+def _many_from(connection: sa.Connection, found: Conditions, start: str) -> bool:
     key = found.table.c.id
-    enough = sa.select(key).where(*found.cheap).order_by(key).offset(MANY - 1).limit(1)
+    enough = sa.select(key).where(key > start, *found.cheap).order_by(key).offset(MANY - 1).limit(1)
     if connection.execute(enough).first() is None:
         return False
     # A long backlog may be as old, and is looked at every few seconds.
-    oldest = found.window([], 2 * MANY).subquery()
+    oldest = found.window([], 2 * MANY, key > start).subquery()
     query = sa.select(sa.func.count()).select_from(oldest).where(oldest.c.fits)
     return connection.execute(query).scalar_one() >= MANY
 
@@ -105,4 +116,5 @@ def forget_old(connection: sa.Connection, state: AppState) -> None:
     """Remove old tasks that are over. They stay as long as events do; the audit log stays longer."""
     table = state.table("Task")
     now = connection.execute(sa.select(utc_now())).scalar_one()
-    connection.execute(sa.delete(table).where(table.c.finished_at < kept_since(state, now)))
+    kept = ages_at(state.settings, now).oldest
+    connection.execute(sa.delete(table).where(table.c.finished_at < kept))

@@ -17,6 +17,7 @@ from ..app_state import AppState
 from ..columns import UtcDateTime, utc_now
 from ..db.locks import lock_endpoints, reading, take_write_lock
 from ..delivery import audit_log
+from ..delivery.ages import ages_until
 from ..delivery.database import may_pass
 from ..delivery.retention import kept_since, remove_events
 from ..log import log_failure, safe_text
@@ -199,7 +200,7 @@ class Runner:
         with self._connection.begin():
             take_write_lock(self.state, self._connection)
             now = self._lock()
-            changed, due = self._change(picked) if picked else (0, False)
+            changed, due = self._change(picked, now) if picked else (0, False)
             table = self.state.table("Task")
             self._connection.execute(
                 sa.update(table)
@@ -289,11 +290,16 @@ class Runner:
             if endpoint is None:
                 return None
         selection = held.selection
-        if held.kind == TaskKind.PRUNE and selection.until is not None:
-            # Who sets that more is kept saves what this task has not come to yet.
+        if held.kind == TaskKind.PRUNE:
             now: datetime = self._connection.execute(sa.select(utc_now())).scalar_one()
-            selection = replace(selection, until=min(selection.until, kept_since(self.state, now)))
+            selection = replace(selection, until=self._old(now))
         return conditions(self.state, held.kind, selection, endpoint=endpoint, tenant=held.tenant)
+
+    def _old(self, now: datetime) -> datetime:
+        """Of a prune: what is newer stays. Who sets that more is kept saves what it has not come to yet."""
+        until = self.held.selection.until
+        assert until is not None
+        return min(until, kept_since(self.state, now))
 
     def _endpoint(self) -> Any | None:
         table = self.state.table("Endpoint")
@@ -319,7 +325,7 @@ class Runner:
         )
         return list(self._connection.execute(query))
 
-    def _change(self, picked: list[sa.Row[Any]]) -> tuple[int, bool]:
+    def _change(self, picked: list[sa.Row[Any]], now: datetime) -> tuple[int, bool]:
         """Do it; returns how many were changed, and whether something may be due now."""
         state, connection, held = self.state, self._connection, self.held
         if held.kind == TaskKind.REPLAY:
@@ -331,7 +337,8 @@ class Runner:
             event_ids = [row.id for row in picked]
             return create_deliveries(state, connection, event_ids, endpoint, held.actor), True
         if held.kind == TaskKind.PRUNE:
-            return remove_events(state, connection, [row.id for row in picked]), False
+            ages = ages_until(state.settings, self._old(now))
+            return remove_events(state, connection, [row.id for row in picked], ages), False
         endpoint_ids = {row.endpoint_id for row in picked}
         lock_endpoints(state, connection, endpoint_ids)
         table = state.table("Endpoint")

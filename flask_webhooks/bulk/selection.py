@@ -13,8 +13,9 @@ from .. import ids
 from ..app_state import AppState
 from ..catalog.registry import EVERYTHING
 from ..db.conditions import LAST, answered, bounded, check_status, created_between
+from ..delivery.ages import ages_until
 from ..errors import InvalidInput
-from ..models import AT_REST, DeliveryState, EndpointState, TaskKind, Trigger
+from ..models import DeliveryState, EndpointState, TaskKind, Trigger
 from ..texts import Text, word
 
 #: The states that each kind takes deliveries from; `sending` ends by itself.
@@ -106,7 +107,8 @@ def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
     if kind == TaskKind.PRUNE:
         for name in selection.as_json():
             raise InvalidInput(
-                "What is old follows from WEBHOOKS_RETENTION_DAYS: leave this out.", field=name
+                "What is old follows from WEBHOOKS_RETENTION_DAYS: leave this out.",
+                field=name,
             )
     if kind in (TaskKind.RECOVER, TaskKind.REPLAY) and selection.since is None:
         raise InvalidInput("Say since when.", field="since")
@@ -291,14 +293,8 @@ def _old_events(state: AppState, selection: Selection) -> Conditions:
     """Events from before a time, but for those that are still owed to somebody."""
     assert selection.until is not None
     table = state.table("Event")
-    delivery = state.table("Delivery").c
-    # Counted, for the reason that `unsent` has.
-    owed: sa.ScalarSelect[int] = (
-        sa.select(sa.func.count(delivery.id))
-        .where(delivery.event_id == table.c.id, delivery.state.not_in(sorted(AT_REST)))
-        .scalar_subquery()
-    )
-    return Conditions(table, created_between(table.c.id, "evt", None, selection.until), [owed == 0])
+    removable = ages_until(state.settings, selection.until).removable(state, table.c.id)
+    return Conditions(table, created_between(table.c.id, "evt", None, selection.until), [removable])
 
 
 def unsent(state: AppState, event_id: Any, endpoint_id: str) -> sa.ColumnElement[bool]:

@@ -9,7 +9,7 @@ from flask.cli import AppGroup
 
 from .. import actions, queries
 from ..models import Attempt
-from ..queries.explanations import owed_text
+from ..queries.explanations import missing_text, owed_text
 from ..serializers import DeliveryDetailObject, DeliveryRowObject
 from .failures import reports_errors
 from .options import (
@@ -144,7 +144,7 @@ def _print_attempt(attempt: Attempt, bodies: bool) -> None:
     took = "" if attempt.duration_ms is None else f" in {attempt.duration_ms:.0f} ms"
     status = "" if attempt.status is None else f", status {attempt.status}"
     say(f"Attempt {attempt.number}: {attempt.outcome}{status}{took}")
-    answer = " ".join((attempt.response_body or "").split())
+    answer = " ".join(_body(attempt, "response_body").split())
     print_fields(
         [
             ("At", shown_time(attempt.started_at)),
@@ -156,18 +156,25 @@ def _print_attempt(attempt: Attempt, bodies: bool) -> None:
         indent="  ",
     )
     if bodies:
-        _print_message("Request", attempt.request_headers, attempt.request_body)
-        _print_message("Response", attempt.response_headers, attempt.response_body)
-        if attempt.response_cut:
+        _print_message("Request", attempt.request_headers, _body(attempt, "request_body"))
+        _print_message("Response", attempt.response_headers, _body(attempt, "response_body"))
+        if attempt.response_cut and attempt.response_body is not None:
             say("  The body went on.")
+
+
+def _body(attempt: Attempt, name: str) -> str:
+    """A body, or why it is not there."""
+    missing = attempt.missing.get(name)
+    body: str | None = getattr(attempt, name)
+    return (body or "") if missing is None else f"({missing_text(missing)})"
 
 
 def _by(attempt: Attempt) -> str:
     return f"{attempt.trigger}, by {attempt.actor}"
 
 
-def _print_message(name: str, headers: list[list[str]] | None, body: str | None) -> None:
-    if headers is None and body is None:
+def _print_message(name: str, headers: list[list[str]] | None, body: str) -> None:
+    if headers is None and not body:
         return
     say(f"  {name}:")
     print_fields(((f"{header}:", value) for header, value in headers or ()), indent="    ")

@@ -82,8 +82,9 @@ def _line(item: NewAttempt) -> str:
 
 def _members(item: NewAttempt) -> dict[str, object]:
     members = AttemptObject.serialize(item.attempt)
-    for name in ("request_headers", "request_body", "response_headers", "response_body"):
-        del members[name]
+    for side in ("request", "response"):
+        for name in (f"{side}_headers", f"{side}_body", f"{side}_body_missing"):
+            del members[name]
     return {
         "delivery_id": item.delivery.id,
         "event_id": item.delivery.event_id,

@@ -1,4 +1,4 @@
-"""Remove what is older than ``WEBHOOKS_RETENTION_DAYS``, in short transactions within a bounded time.
+"""Remove what is older than it is kept (`ages`, `body_ages`), in short transactions within a bounded time.
 
 This is for the little that becomes old between two looks. Where much is old at once, its removal is a task
 (`bulk.pruning`): people see how far it is and can stop it. Meanwhile, and for a day after a stop, nothing is
@@ -18,11 +18,16 @@ from .. import ids
 from ..app_state import AppState
 from ..db.locks import reading, take_write_lock
 from ..models import AT_REST, UNFINISHED, TaskKind, TaskState
+from .ages import FAILED, Ages, ages_at
+from .body_ages import BodyAges
+from .walks import Walk
 
 #: Events that are removed in one transaction, which holds locks for some tens of milliseconds only.
 BATCH = 200
 #: Old events that are looked at to find a batch: some may still be owed.
 WINDOW = 500
+#: The name of the walk through events of which only some are removed.
+EVENTS = "events"
 #: Seconds that one call removes for.
 BUDGET = 1.0
 #: How long nothing is removed by itself once somebody has stopped the task that did: time to find out why, and to
@@ -31,8 +36,8 @@ REST_AFTER_STOP = timedelta(days=1)
 
 
 def kept_since(state: AppState, now: datetime) -> datetime:
-    """What is older is removed."""
-    return now - timedelta(days=state.settings.retention_days)
+    """What is newer is kept, and what is older may be removed; see `ages.Ages`."""
+    return ages_at(state.settings, now).newest
 
 
 def last_task(state: AppState) -> sa.Select[Any]:
@@ -84,8 +89,18 @@ class Pruning:
         self.removed = 0
         self._state = state
         self._now = now
-        self._cutoff = kept_since(state, now)
+        self._ages = ages_at(state.settings, now)
+        self._cutoff = self._ages.oldest
         self._looked_up_to = ""
+        self._bodies = BodyAges(state, now)
+        self._walk: Walk | None = None
+        if self._ages.differ:
+            # What of this age stays would be in the way of each look.
+            floor, ceiling = (
+                ids.lowest_id("evt", moment) for moment in (self._ages.oldest, self._ages.newest)
+            )
+            self._walk = Walk(state, EVENTS, state.table("Event").c.id, floor, ceiling, now)
+        self._walked_again = False
 
     def step(self, connection: sa.Connection) -> bool:
         """Remove one batch, in a transaction of its own; returns whether there may be more."""
@@ -93,15 +108,15 @@ class Pruning:
         with reading(connection):
             if stands_aside(state, connection, self._now):
                 return False
-            looked_at = connection.execute(self._window()).scalars().all()
-            event_ids = self._removable(connection, looked_at)
+            looked_at = connection.execute(self._window()).all()
+            event_ids = [row.id for row in looked_at if row.fits][:BATCH]
             endpoint_ids = connection.execute(self._old_endpoints()).scalars().all()
             hour = self._oldest_hour(connection)
             activity_ids = connection.execute(self._old_activities()).scalars().all()
         if event_ids or endpoint_ids or hour is not None or activity_ids:
             with connection.begin():
                 take_write_lock(state, connection)
-                self.removed += remove_events(state, connection, event_ids)
+                self.removed += remove_events(state, connection, event_ids, self._ages)
                 self._remove_endpoints(connection, endpoint_ids)
                 if hour is not None:
                     statistic = state.table("Statistic")
@@ -113,36 +128,45 @@ class Pruning:
             self._looked_up_to = event_ids[-1]
             return True
         if looked_at:
-            self._looked_up_to = looked_at[-1]
+            self._looked_up_to = looked_at[-1].id
+        more = self._walk_on(connection)
+        more |= self._bodies.step(connection)
         full = BATCH in (len(endpoint_ids), len(activity_ids))
-        return len(looked_at) == WINDOW or full or hour is not None
+        return more or len(looked_at) == WINDOW or full or hour is not None
+
+    def _walk_on(self, connection: sa.Connection) -> bool:
+        """Remove what is of the age at which only succeeded events go, or only failed ones."""
+        if self._walk is None:
+            return False
+
+        def work(after: str, up_to: str) -> str | None:
+            looked_at = connection.execute(self._between(after, up_to)).all()
+            event_ids: list[str] = [row.id for row in looked_at if row.fits][:BATCH]
+            self.removed += remove_events(self._state, connection, event_ids, self._ages)
+            if len(event_ids) == BATCH:
+                return event_ids[-1]
+            end: str | None = looked_at[-1].id if looked_at else None
+            return end
+
+        more = self._walk.forward(connection, work)
+        if not self._walked_again:
+            self._walked_again = True
+            self._walk.round(connection, work)
+        return more
 
     def _window(self) -> sa.Select[Any]:
+        return self._between(self._looked_up_to, ids.lowest_id("evt", self._cutoff))
+
+    def _between(self, after: str, up_to: str) -> sa.Select[Any]:
+        """The next events, and whether they are to be removed."""
         event = self._state.table("Event").c
         # Ids sort by time, so the primary key finds the oldest.
         return (
-            sa.select(event.id)
-            .where(
-                event.id > self._looked_up_to,
-                event.id < ids.lowest_id("evt", self._cutoff),
-            )
+            sa.select(event.id, self._ages.removable(self._state, event.id).label("fits"))
+            .where(event.id > after, event.id <= up_to)
             .order_by(event.id)
             .limit(WINDOW)
         )
-
-    def _removable(self, connection: sa.Connection, looked_at: Sequence[str]) -> list[str]:
-        """The first of them that nobody is owed."""
-        if not looked_at:
-            return []
-        delivery = self._state.table("Delivery").c
-        owed = set(
-            connection.execute(
-                sa.select(delivery.event_id).where(
-                    delivery.event_id.in_(looked_at), delivery.state.not_in(sorted(AT_REST))
-                )
-            ).scalars()
-        )
-        return [event_id for event_id in looked_at if event_id not in owed][:BATCH]
 
     def _old_endpoints(self) -> sa.Select[Any]:
         endpoint, delivery = (self._state.table(name).c for name in ("Endpoint", "Delivery"))
@@ -205,8 +229,10 @@ class Pruning:
         connection.execute(sa.delete(table).where(table.c.id.in_(unused.scalars().all())))
 
 
-def remove_events(state: AppState, connection: sa.Connection, event_ids: Sequence[str]) -> int:
-    """Remove those that are still owed to nobody, now that nobody can change that; returns how many.
+def remove_events(
+    state: AppState, connection: sa.Connection, event_ids: Sequence[str], ages: Ages
+) -> int:
+    """Remove those that still may be, now that nobody can change that; returns how many.
 
     Within a transaction, which has the write lock of SQLite.
     """
@@ -226,7 +252,7 @@ def remove_events(state: AppState, connection: sa.Connection, event_ids: Sequenc
         .all()
     )
     mine = connection.execute(
-        sa.select(delivery.c.id, delivery.c.state)
+        sa.select(delivery.c.id, delivery.c.event_id, delivery.c.state)
         .where(delivery.c.event_id.in_(locked))
         .order_by(delivery.c.id)
         .with_for_update(skip_locked=True)
@@ -239,7 +265,12 @@ def remove_events(state: AppState, connection: sa.Connection, event_ids: Sequenc
         )
         if row.id not in at_rest
     }
-    gone = [event_id for event_id in locked if event_id not in kept]
+    failed = {row.event_id for row in mine if row.state in FAILED}
+    gone = [
+        event_id
+        for event_id in locked
+        if event_id not in kept and ages.passed(event_id, failed=event_id in failed)
+    ]
     if gone:
         # SQLite enforces foreign keys, and with them cascades, only where the host turns that on.
         theirs = sa.select(delivery.c.id).where(delivery.c.event_id.in_(gone))

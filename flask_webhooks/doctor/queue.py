@@ -10,6 +10,7 @@ import redis
 
 from .. import queries
 from ..access import Access
+from ..delivery.ages import longest_kept
 from ..delivery.http.machine import ADVICE
 from ..delivery.settle.health import Hold
 from ..queries.engine import EngineReport, ask
@@ -151,7 +152,7 @@ def _late(access: Access, report: queries.HealthReport) -> Iterator[Finding]:
             "A worker has found trouble on its own machine. No attempt is spent meanwhile.",
             ADVICE[Hold(report.trouble)],
         )
-    kept = timedelta(days=access.state.settings.retention_days)
+    kept = longest_kept(access.state.settings)
     if report.history_since is not None and report.now - report.history_since > kept + _GRACE:
         yield _WORKERS.warning(
             f"The oldest event is from {report.history_since:%Y-%m-%d}.",

@@ -7,6 +7,7 @@ Lists are in order of id, newest first. To page, pass the `next_before` of a pag
 """
 
 from ..bulk.looking import Preview
+from .bodies import Missing
 from .deliveries import (
     MOST_ATTEMPTS,
     DeliveryDetail,
@@ -83,6 +84,7 @@ __all__ = [
     "KeyUse",
     "Limit",
     "Metrics",
+    "Missing",
     "Page",
     "Preview",
     "PublicKey",

@@ -17,6 +17,7 @@ from ..attempt_errors import stored_error
 from ..db.conditions import check_status, created_between
 from ..delivery.outcome import Outcome
 from ..models import Attempt, Delivery, Endpoint, EndpointHealth, Event
+from .bodies import explain_missing
 from .pages import Page, check_limit, check_state, literal, older_than, page_of
 from .searching import answered_so, check_text, holding
 
@@ -203,7 +204,9 @@ def get_delivery(
             if attempt.outcome == Outcome.BLOCKED:
                 set_committed_value(attempt, "address", None)
     older = newest[0][1] - len(newest) if newest else 0
-    if not payload_visible:
+    if payload_visible:
+        explain_missing(access.state, shown)
+    else:
         set_committed_value(event, "data", None)
         for attempt in shown:
             set_committed_value(attempt, "request_body", None)

@@ -32,6 +32,15 @@ def reason_text(reason: str | None, trigger: str = "") -> Text:
     return words.get(reason or "") or word(reason or "")
 
 
+def missing_text(missing: str) -> Text:
+    """Why a body is not there, as a `Missing` says."""
+    words = {
+        "not_kept": Text("Not kept."),
+        "expired": Text("Not kept any more."),
+    }
+    return words.get(missing) or word(missing)
+
+
 def hold_text(reason: str | None) -> Text:
     """Why nothing is sent to an endpoint for a while."""
     words = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from ..delivery.outcome import Outcome
 from ..models import DeliveryState, Trigger
-from ..queries import MAX_LIMIT, MOST_ATTEMPTS, Why
+from ..queries import MAX_LIMIT, MOST_ATTEMPTS, Missing, Why
 from .base import (
     IS_VISIBLE,
     Count,
@@ -24,6 +24,15 @@ Data = Annotated[dict[str, Any] | None, Member("Null for those who may not `view
 Headers = Annotated[
     list[list[str]] | None,
     Member("Pairs of name and value; values that are secrets are masked."),
+]
+
+
+BodyMissing = Annotated[
+    Annotated[str, one_of(Missing)] | None,
+    Member(
+        "Why there is no body though there was one: it was not kept, or not any more. Null where it is there, or may "
+        "not be seen."
+    ),
 ]
 
 
@@ -68,8 +77,14 @@ class AttemptObject(JsonObject):
     )
     request_headers: Headers
     request_body: str | None
+    request_body_missing: BodyMissing = member(
+        source=lambda attempt: attempt.missing.get("request_body")
+    )
     response_headers: Headers
     response_body: str | None
+    response_body_missing: BodyMissing = member(
+        source=lambda attempt: attempt.missing.get("response_body")
+    )
     response_cut: bool = member("The answer went on after what was kept.")
 
 

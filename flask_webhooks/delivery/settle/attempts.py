@@ -13,7 +13,7 @@ from ...app_state import AppState, prepared
 from ...attempt_errors import WITHOUT_BODIES
 from ...columns import compact_json
 from ...db.narrow import in_ascii, with_plain_signs
-from ..outcome import AttemptRecord
+from ..outcome import AttemptRecord, Outcome
 
 
 class AttemptRows:
@@ -38,6 +38,7 @@ class AttemptRows:
         #: The columns in the order of the statement, where the driver wants values by position.
         self._order: Sequence[str] | None = insert.positiontup
         self._time = _bind_processor(table.c.started_at, dialect)
+        self._stored = state.settings.store_bodies
 
     def insert(self, connection: sa.Connection, attempts: Sequence[AttemptRecord]) -> None:
         """Insert one row for each attempt."""
@@ -78,6 +79,9 @@ class AttemptRows:
 
     def _row(self, attempt: AttemptRecord) -> dict[str, Any]:
         claimed, error = attempt.claimed, attempt.error
+        stored = self._stored == "all" or (
+            self._stored == "failed" and attempt.outcome != Outcome.SUCCEEDED
+        )
         return {
             "delivery_id": claimed.delivery_id,
             "number": claimed.number,
@@ -94,9 +98,9 @@ class AttemptRows:
             "url": attempt.target.url_shown,
             "address": attempt.address,
             "request_headers": _json(attempt.request_headers),
-            "request_body": attempt.request_body,
+            "request_body": attempt.request_body if stored else None,
             "response_headers": _json(attempt.response_headers),
-            "response_body": attempt.response_body,
+            "response_body": attempt.response_body if stored else None,
             "response_cut": attempt.response_cut,
             "timings": _json(attempt.timings),
         }
