@@ -13,6 +13,8 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 """
 
+#: Seconds after which what nobody has used is gone.
+_FORGOTTEN = 86400
 #: Milliseconds that the others count on a job that was announced and is not in the queue yet.
 _ENTERING = 500
 
@@ -25,7 +27,7 @@ local function no_job_waits(waiting, entering, queue, job)
     if id and redis.call('LPOS', queue, id) then
         return 0
     end
-    redis.call('SET', waiting, job, 'EX', 86400)
+    redis.call('SET', waiting, job, 'EX', {_FORGOTTEN})
     redis.call('SET', entering, 1, 'PX', {_ENTERING})
     return 1
 end
@@ -36,8 +38,10 @@ end
 NOTIFY = (
     _NOW
     + _NO_JOB_WAITS
+    + f"""
+redis.call('SET', KEYS[1], 1, 'EX', {_FORGOTTEN})
+"""
     + """
-redis.call('SET', KEYS[1], 1)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 local drains = redis.call('ZREVRANGE', KEYS[2], 0, -1)
 for _, drain in ipairs(drains) do
@@ -114,6 +118,10 @@ if ARGV[3] == '1' then
 else
     redis.call('ZREM', KEYS[2], ARGV[1])
 end
+"""
+    + f"""
+redis.call('EXPIRE', KEYS[1], {_FORGOTTEN})
+redis.call('EXPIRE', KEYS[2], {_FORGOTTEN})
 return 1
 """
 )
