@@ -49,12 +49,39 @@ def test_ampersand_out_of_html_is_named(app: Flask, url: str) -> None:
         ("?thread_name=" + "x" * 101, "thread_name of 1 to 100 characters"),
         ("?thread_name=%20", "thread_name of 1 to 100 characters"),
         ("?thread_name=News&thread_id=5", "either thread_id or thread_name"),
+        ("?thread_id=0", "thread_id in the URL as a number"),
+        ("?thread_id=", "a value for thread_id"),
+        ("?wait=true&thread_id", "a value for thread_id"),
+        ("?thread_name=", "a value for thread_name"),
+        ("?thread_id=5&thread_id=6", "thread_id in the URL once"),
+        ("?thread_id=5&thread_id=", "thread_id in the URL once|a value for thread_id"),
+        ("?thread_name=a&wait=true&thread_name=a", "thread_name in the URL once"),
+        ("?Thread_ID=5", "thread_id in the URL in small letters"),
     ],
 )
 def test_thread_of_discord_is_checked(query: str, said: str) -> None:
     with pytest.raises(InvalidEndpoint, match=said) as caught:
         chat("discord").check_options({}, URLS["discord"] + query)
     assert caught.value.field == "url"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("&message_thread_id=", "a value for message_thread_id"),
+        ("&message_thread_id", "a value for message_thread_id"),
+        ("&message_thread_id=5&message_thread_id=6", "message_thread_id in the URL once"),
+        ("&message_thread_id=0", "message_thread_id as a number"),
+        ("&Message_Thread_Id=5", "message_thread_id in the URL in small letters"),
+        ("&chat_id=5", "chat_id in the URL once"),
+    ],
+)
+def test_thread_and_chat_of_telegram_are_checked(query: str, said: str) -> None:
+    url = URLS["telegram"]
+    with pytest.raises(InvalidEndpoint, match=said):
+        chat("telegram").check_options({}, url + query)
+    with pytest.raises(InvalidEndpoint, match="Say which chat"):
+        chat("telegram").check_options({}, url.partition("?")[0] + "?chat_id=")
 
 
 def test_thread_name_of_discord_goes_into_the_body() -> None:

@@ -126,6 +126,8 @@ ODD_SECRET = "whsec_" + base64.b64encode(ODD_KEY).decode()
         "whsec_" + base64.urlsafe_b64encode(ODD_KEY).decode(),
         ODD_SECRET.rstrip("="),
         ODD_SECRET.removeprefix("whsec_"),
+        ODD_SECRET.replace("whsec_", "WHSEC_"),
+        "V1," + ODD_SECRET.replace("whsec_", "Whsec_"),
     ],
 )
 def test_what_copying_adds_to_a_secret_does_no_harm(pasted: str) -> None:
@@ -202,3 +204,9 @@ def test_times_are_written_in_utc_with_milliseconds() -> None:
     assert iso_milliseconds(datetime.fromisoformat("2026-01-31T13:00:00.1239+01:00")) == (
         "2026-01-31T12:00:00.123Z"
     )
+
+
+def test_private_key_with_its_prefix_in_capitals_is_one() -> None:
+    key = signing.generate_private_key()
+    capitals = key.replace("whsk_", "WHSK_")
+    assert Standard().check_secret(capitals) == key

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 import secrets
 import string
 import unicodedata
@@ -58,17 +59,17 @@ def pasted(secret: str) -> str:
     """A secret of Standard Webhooks without what copying adds to it and what does not change its key.
 
     That is white space and invisible characters anywhere, quotation marks around it, the ``v1,`` that some services
-    put in front, and the URL-safe alphabet of base 64.
+    put in front, a prefix in capitals, and the URL-safe alphabet of base 64.
     """
     visible = (item for item in secret if unicodedata.category(item) != "Cf")
     text = "".join("".join(visible).split())
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         text = text[1:-1]
-    text = text.removeprefix("v1,").removeprefix("v1a,")
+    text = re.sub(r"\A(v1,)?(v1a,)?", "", text, flags=re.IGNORECASE)
     if "-----" in text:  # PEM
         return text
-    prefix = next((item for item in _PREFIXES if text.startswith(item)), "")
-    return prefix + text.removeprefix(prefix).translate(_URL_SAFE)
+    prefix = next((item for item in _PREFIXES if text.lower().startswith(item)), "")
+    return prefix + text[len(prefix) :].translate(_URL_SAFE)
 
 
 def standard_key(secret: str) -> bytes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, unquote_plus, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlsplit
 
 from ...errors import InvalidEndpoint
 from ..base import Answer, Format, OutgoingEvent, Refusal, Target
@@ -222,6 +222,30 @@ def seconds_of(value: Any, longest: float) -> float | None:
 def query_value(url: str, name: str) -> str | None:
     """The first value of a name in the query; ``None`` where it is not there or empty."""
     return parse_qs(urlsplit(url).query).get(name, [None])[0]
+
+
+def check_query(url: str, names: Collection[str]) -> None:
+    """Refuse members of the query that a service would overlook: without a value, there twice, or in capitals.
+
+    :param names: in small letters.
+    :raises InvalidEndpoint: there is one.
+    """
+    query = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    found = [pair for pair in query if pair[0].lower() in names]
+    written = [name for name, _ in found]
+    for name, value in found:
+        if name not in names:
+            raise InvalidEndpoint(
+                "Write %(name)s in the URL in small letters.", name=name.lower(), field="url"
+            )
+        if not value:
+            raise InvalidEndpoint(
+                "Write a value for %(name)s in the URL, or leave it out.", name=name, field="url"
+            )
+        if written.count(name) > 1:
+            raise InvalidEndpoint(
+                "Write %(name)s in the URL once: it is there twice.", name=name, field="url"
+            )
 
 
 def without_query(url: str, names: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ from .base import (
     ChatFormat,
     Tone,
     as_body,
+    check_query,
     compose,
     json_of,
     masked_url,
@@ -80,8 +81,9 @@ class Discord(ChatFormat):
                 service=found["more"][1:].title(),
                 field="url",
             )
+        check_query(url, {"thread_id", "thread_name"})
         thread, name = query_value(url, "thread_id"), query_value(url, "thread_name")
-        if thread is not None and not re.fullmatch(r"[0-9]{1,20}", thread):
+        if thread is not None and not re.fullmatch(r"[1-9][0-9]{0,19}", thread):
             raise InvalidEndpoint(
                 "Write the thread_id in the URL as a number: copy the id of the thread or post in Discord.",
                 field="url",

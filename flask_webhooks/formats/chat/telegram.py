@@ -19,6 +19,7 @@ from .base import (
     MAX_TEXT,
     ChatFormat,
     as_body,
+    check_query,
     compose,
     json_of,
     masked_url,
@@ -70,6 +71,9 @@ class Telegram(ChatFormat):
 
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
         """Take ``chat_id`` and ``message_thread_id`` where the URL has none, and ``show_keys``."""
+        if query_value(url, "chat_id") is not None:
+            check_query(url, {"chat_id"})
+        check_query(url, {"message_thread_id"})
         rest = dict(options)
         taken: dict[str, Any] = {}
         for name, check in (("chat_id", _chat_id), ("message_thread_id", _thread_id)):
@@ -203,7 +207,7 @@ def _chat_id(value: Any) -> int | str:
 
 def _thread_id(value: Any) -> int:
     text = str(value).strip()
-    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,18}", text):
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,17}", text):
         raise InvalidEndpoint(
             "Write the message_thread_id as a number: the last one in a link to the topic.",
             field="message_thread_id",
