@@ -22,7 +22,7 @@ from flask_webhooks.delivery.http.certificates import certificate_options
 from flask_webhooks.delivery.http.client import Client
 from flask_webhooks.delivery.http.errors import diagnose
 from flask_webhooks.delivery.http.exchange import Exchange, Request
-from flask_webhooks.delivery.http.transfer import MAX_INTERIM_RESPONSES
+from flask_webhooks.delivery.http.head import MAX_INTERIM_RESPONSES
 from flask_webhooks.security.addresses import NetworkPolicy
 
 from .helpers import trust

@@ -15,14 +15,10 @@ import pycurl
 
 from ...security.addresses import NetworkPolicy
 from .exchange import Exchange, Request
+from .head import MAX_HEAD_BYTES, Head, header_lines
 
-#: Bytes of all heads of an answer together: interim responses, the head itself, and trailers. libcurl takes 5,000
-#: lines at most, and 100 KB in a line.
-MAX_HEAD_BYTES: Final = 256 * 1024
 #: Bytes on the wire for each byte of a body that is kept: each may come in a chunk and a TLS record of its own.
 WIRE_BYTES: Final = 32
-#: Interim responses (RFC 9110, 15.2) before an answer.
-MAX_INTERIM_RESPONSES: Final = 16
 #: Addresses of a name that are tried; a hostile DNS server can answer with thousands.
 MAX_ADDRESSES: Final = 16
 #: Seconds without a request after which a kept connection is not used again.
@@ -45,6 +41,7 @@ class Transfer:
         self._policy = policy
         self._max_body = max_body
         self.handle = pycurl.Curl()
+        self._head = Head()
         #: Sockets that libcurl has duplicates of, which it uses and closes.
         self._sockets: list[socket.socket] = []
         self._prepare(certificates)
@@ -69,7 +66,7 @@ class Transfer:
         option(pycurl.TCP_NODELAY, 1)
         option(pycurl.OPENSOCKETFUNCTION, self._open_socket)
         option(pycurl.PREREQFUNCTION, self._connection_chosen)
-        option(pycurl.HEADERFUNCTION, self._take_head_line)
+        option(pycurl.HEADERFUNCTION, self._head.take)
         option(pycurl.WRITEFUNCTION, self._take_body)
         if not certificates:
             # Otherwise libcurl would look where the machine had them that it was built on.
@@ -86,7 +83,7 @@ class Transfer:
             raise ValueError("a URL with characters that have to be quoted")
         #: The port that the addresses of the name are for.
         self._port = _port(request.url)
-        self._header_lines = _header_lines(request.headers)
+        self._header_lines = header_lines(request.headers, _UNWANTED_HEADERS)
         self.exchange = Exchange(request)
         #: It runs on a connection of its own.
         self.fresh = False
@@ -118,12 +115,7 @@ class Transfer:
             return False
         #: The kept connection that libcurl chose led to an address that the name no longer has.
         self.moved = self._moved_before = False
-        self._head_bytes = self._interim = 0
-        #: Lines of the head that is read now.
-        self._head: list[bytes] = []
-        #: The last line after the body.
-        self._trailer = b""
-        self._complete = False
+        self._head.reset()
         #: What the connection had received when this was first asked for, after the head.
         self._received_at_first: int | None = None
         self._body = bytearray()
@@ -160,7 +152,7 @@ class Transfer:
         libcurl skips the extensions of chunks, which may have no end, and tells nothing of them. This asks the
         system, so it is for now and then; libcurl before 8.22 does not say which socket to ask about.
         """
-        if not self._complete:
+        if not self._head.complete:
             return False
         received = _bytes_received(self.handle.getinfo(pycurl.ACTIVESOCKET))
         if received is None:
@@ -173,19 +165,17 @@ class Transfer:
     def end(self, error: int, text: str) -> Exchange:
         """Read from the handle how it went."""
         self._close_sockets()
-        exchange, info = self.exchange, self.handle.getinfo
+        exchange, head, info = self.exchange, self._head, self.handle.getinfo
+        head.break_off()
+        exchange.status, exchange.headers = head.status, head.headers
+        exchange.too_much = head.too_much
         exchange.body = bytes(self._body)
-        if not self._complete and self._head:
-            # The head broke off; what is there of it may say enough.
-            self._read_head()
-            if _is_interim(exchange.status):
-                exchange.status, exchange.headers = None, []
         if exchange.cut and error == pycurl.E_WRITE_ERROR:
             error, text = 0, ""
         exchange.timed_out |= error == pycurl.E_OPERATION_TIMEDOUT
         exchange.error, exchange.error_text = error, text
         if error:
-            exchange.last_header = exchange.last_header or _last_name([*self._head, self._trailer])
+            exchange.last_header = head.last_header
             exchange.errno = info(pycurl.OS_ERRNO)
             exchange.verify_result = info(pycurl.SSL_VERIFYRESULT)
         exchange.reused = exchange.connected and info(pycurl.NUM_CONNECTS) == 0
@@ -236,30 +226,6 @@ class Transfer:
         self.exchange.address = _with_port(host, port)
         return int(pycurl.PREREQFUNC_OK)
 
-    def _take_head_line(self, line: bytes) -> int | None:
-        self._head_bytes += len(line)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self.exchange.too_much = "head"
-            self.exchange.last_header = _last_name([*self._head, line])
-            return -1
-        if self._complete:
-            self._trailer = line
-            return None
-        self._head.append(line)
-        if line.strip():
-            return None
-        self._read_head()
-        if _is_interim(self.exchange.status):
-            self.exchange.status, self.exchange.headers = None, []
-            self._interim += 1
-            self._head.clear()
-            if self._interim > MAX_INTERIM_RESPONSES:
-                self.exchange.too_much = "interim"
-                return -1
-        else:
-            self._complete = True
-        return None
-
     def _take_body(self, chunk: bytes) -> int | None:
         room = self._max_body - len(self._body)
         self._body += chunk[:room]
@@ -267,11 +233,6 @@ class Transfer:
             self.exchange.cut = True
             return -1
         return None
-
-    def _read_head(self) -> None:
-        exchange = self.exchange
-        exchange.status = _status(self._head[0])
-        exchange.headers = [pair for pair in map(_header, self._head[1:]) if pair is not None]
 
 
 def open_socket(address: Any) -> socket.socket:
@@ -298,42 +259,6 @@ def _resolved(name: str | None, port: int, addresses: Sequence[str]) -> list[str
         return []
     joined = ",".join(f"[{item}]" if ":" in item else item for item in addresses)
     return [f"+{name}:{port}:{joined}"]
-
-
-def _header_lines(headers: Sequence[tuple[str, str]]) -> list[bytes]:
-    """The headers for libcurl, and none of those that it adds by itself.
-
-    :raises ValueError: one holds a line break.
-    """
-    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
-    given = {name.lower() for name, _ in headers}
-    lines += [f"{name}:" for name in _UNWANTED_HEADERS if name not in given]
-    text = "\n".join(lines)
-    if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
-        raise ValueError("a header with a line break")
-    return text.encode().split(b"\n")
-
-
-def _status(line: bytes) -> int | None:
-    """The status of ``HTTP/1.1 200 OK``."""
-    words = line.split(None, 2)
-    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
-
-
-def _is_interim(status: int | None) -> bool:
-    """Whether another head follows. After a 101 none does: nothing of ours asks for another protocol."""
-    return status is not None and status < 200 and status != 101
-
-
-def _header(line: bytes) -> tuple[str, str] | None:
-    name, colon, value = line.decode(errors="replace").partition(":")
-    return (name.strip(), value.strip()) if colon else None
-
-
-def _last_name(lines: Sequence[bytes]) -> str | None:
-    """The name of the last header among the lines of a head; ``None`` where there is none yet."""
-    names = (_header(line) for line in reversed(lines) if not line[:1].isspace())
-    return next((found[0] for found in names if found is not None), None)
 
 
 def _timings(connect: int, tls: int, first_byte: int, total: int) -> dict[str, float]:

@@ -1,0 +1,108 @@
+"""The head of an answer, line by line as libcurl brings it, within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+#: Bytes of all heads of an answer together: interim responses, the head itself, and trailers. libcurl takes 5,000
+#: lines at most, and 100 KB in a line.
+MAX_HEAD_BYTES: Final = 256 * 1024
+#: Interim responses (RFC 9110, 15.2) before an answer.
+MAX_INTERIM_RESPONSES: Final = 16
+
+
+class Head:
+    """What came before the body, and after it; used for one answer after another."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin with another answer."""
+        #: The status, and the headers: of the answer itself, and not of an interim response.
+        self.status: int | None = None
+        self.headers: list[tuple[str, str]] = []
+        #: The head is complete; what comes now are trailers.
+        self.complete = False
+        #: What there was too much of: ``head``, or ``interim``.
+        self.too_much: str | None = None
+        self._bytes = self._interim = 0
+        #: Lines of the head that is read now, and the last one after the body.
+        self._lines: list[bytes] = []
+        self._trailer = b""
+
+    def take(self, line: bytes) -> int | None:
+        """Take the next line; -1 ends the transfer. An exception in here would be printed and lost."""
+        self._bytes += len(line)
+        if self._bytes > MAX_HEAD_BYTES:
+            self._trailer = line
+            return self._end("head")
+        if self.complete:
+            self._trailer = line
+            return None
+        self._lines.append(line)
+        if line.strip():
+            return None
+        self._read()
+        if not _is_interim(self.status):
+            self.complete = True
+            return None
+        self.status, self.headers = None, []
+        self._lines.clear()
+        self._interim += 1
+        return self._end("interim") if self._interim > MAX_INTERIM_RESPONSES else None
+
+    def break_off(self) -> None:
+        """Read what is there of a head that may not be complete; it may say enough."""
+        if self.complete or not self._lines:
+            return
+        self._read()
+        if _is_interim(self.status):
+            self.status, self.headers = None, []
+
+    @property
+    def last_header(self) -> str | None:
+        """The name of the last header that came; after too long a head, of the one in which it became so."""
+        lines = reversed([*self._lines, self._trailer])
+        names = (_header(line) for line in lines if not line[:1].isspace())
+        return next((found[0] for found in names if found is not None), None)
+
+    def _end(self, too_much: str) -> int:
+        self.too_much = too_much
+        return -1
+
+    def _read(self) -> None:
+        self.status = _status(self._lines[0])
+        self.headers = [pair for pair in map(_header, self._lines[1:]) if pair is not None]
+
+
+def header_lines(headers: Sequence[tuple[str, str]], unwanted: Sequence[str]) -> list[bytes]:
+    """The headers of a request for libcurl, and none of those that it adds by itself.
+
+    :param unwanted: what libcurl would add.
+    :raises ValueError: one holds a line break.
+    """
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
+    given = {name.lower() for name, _ in headers}
+    lines += [f"{name}:" for name in unwanted if name not in given]
+    text = "\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
+        raise ValueError("a header with a line break")
+    return text.encode().split(b"\n")
+
+
+def _status(line: bytes) -> int | None:
+    """The status of ``HTTP/1.1 200 OK``."""
+    words = line.split(None, 2)
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
+
+
+def _is_interim(status: int | None) -> bool:
+    """Whether another head follows. After a 101 none does: nothing of ours asks for another protocol."""
+    return status is not None and status < 200 and status != 101
+
+
+def _header(line: bytes) -> tuple[str, str] | None:
+    name, colon, value = line.decode(errors="replace").partition(":")
+    return (name.strip(), value.strip()) if colon else None
