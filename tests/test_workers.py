@@ -343,13 +343,14 @@ def test_a_drain_hands_over_before_its_time_is_up(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
     webhooks_of(app).create_endpoint(receiver.url("/slow/0.05"))
-    emit(app, 100)
+    # More than a second's worth. On a busy machine each job has time for a few only, after a slow start.
+    emit(app, 50)
     with start(
         "plain", app, log, WEBHOOKS_DRAIN_TIME=1.0, WEBHOOKS_ENDPOINT_CONCURRENCY=2
     ) as worker:
-        wait_until(lambda: states(app) == {"succeeded": 100}, what=worker.output)
+        wait_until(lambda: states(app) == {"succeeded": 50}, 120, what=worker.output)
         assert worker.output().count("Job OK") >= 2
-    assert len(receiver.requests) == 100
+    assert len(receiver.requests) == 50
 
 
 @pytest.mark.slow_on_postgresql
