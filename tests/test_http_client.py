@@ -398,6 +398,44 @@ def test_second_address_is_tried_where_the_first_does_not_answer(
     assert (exchange.status, exchange.address) == (200, f"127.0.0.1:{server.port}")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a full backlog makes no connection slow")
+@pytest.mark.parametrize("answers", [True, False])
+def test_error_after_the_connection_is_about_the_address_that_it_was_made_to(
+    client: Client, names: Names, answers: bool
+) -> None:
+    """Both are slow to connect, so that the second one is tried last."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as first,
+        socket.create_server(("127.0.0.2", first.getsockname()[1]), backlog=0) as second,
+        socket.create_connection(first.getsockname()),
+        socket.create_connection(second.getsockname()),
+    ):
+        port = first.getsockname()[1]
+        names["shop.example"] = ["127.0.0.1", "127.0.0.2"]
+
+        def serve() -> None:
+            first.accept()[0].close()
+            connection, _ = first.accept()
+            with connection:
+                connection.recv(4096)
+                if answers:
+                    connection.sendall(b"HTTP/1.1 400 This is no TLS\r\n\r\n")
+                else:
+                    connection.recv(4096)
+
+        timer = threading.Timer(0.5, serve)
+        timer.start()
+        exchange = post(client, f"https://shop.example:{port}/", timeout=3.0)
+        assert (exchange.status, exchange.address) == (None, f"127.0.0.1:{port}")
+        failure = diagnose(exchange, host="shop.example")
+        assert failure is not None
+        if answers:
+            assert str(failure.error) == "TLS failed: wrong version number."
+        else:
+            assert str(failure.error) == "No connection to 127.0.0.1 within 3 s."
+        timer.join(10)
+
+
 def test_neither_environment_nor_netrc_nor_redirect_changes_where_it_goes(
     client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -175,6 +175,7 @@ class Transfer:
         exchange.timed_out |= error == pycurl.E_OPERATION_TIMEDOUT
         exchange.error, exchange.error_text = error, text
         if error:
+            self._name_address()
             exchange.last_header = head.last_header
             exchange.errno = info(pycurl.OS_ERRNO)
             exchange.verify_result = info(pycurl.SSL_VERIFYRESULT)
@@ -186,6 +187,13 @@ class Transfer:
             info(pycurl.TOTAL_TIME_T),
         )
         return exchange
+
+    def _name_address(self) -> None:
+        """Note to which of several addresses there was a connection whose TLS failed or did not end."""
+        host = self.handle.getinfo(pycurl.PRIMARY_IP)
+        if host and not self.exchange.connected:
+            self.exchange.address = _with_port(host, self.handle.getinfo(pycurl.PRIMARY_PORT))
+            self.exchange.hanging_address = None
 
     def _close_sockets(self) -> None:
         for opened in self._sockets:
