@@ -116,11 +116,13 @@ def emit(
 def drain(app: Flask, **settings: Any) -> int:
     """Deliver what is due, in this process; returns how many attempts were made.
 
-    The first retry is a minute away, unless the application of the test or its call says otherwise: on a busy
-    machine it would fall due before the drain is over, and be made by the same one.
+    The first retry and the end of a lease are a minute away, unless the application of the test or its call says
+    otherwise: on a busy machine they would come before the drain is over, and it would make a second attempt.
     """
     state = state_of(app)
     schedule = state.settings.retry_schedule
+    if state.settings.lease == DEFAULTS["WEBHOOKS_LEASE"]:
+        settings = {"lease": 60.0} | settings
     if schedule in (Settings().retry_schedule, tuple(DEFAULTS["WEBHOOKS_RETRY_SCHEDULE"])):
         later = tuple(max(delay, 60.0) for delay in schedule)
         settings = {"retry_schedule": later} | settings
