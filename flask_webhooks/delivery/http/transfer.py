@@ -6,7 +6,6 @@ import functools
 import itertools
 import os
 import socket
-import struct
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ import pycurl
 from ...security.addresses import NetworkPolicy
 from .exchange import Exchange, Request
 from .head import MAX_HEAD_BYTES, Head, header_lines
+from .tcp_info import bytes_received, is_connecting
 
 #: Bytes on the wire for each byte of a body that is kept: each may come in a chunk and a TLS record of its own.
 WIRE_BYTES: Final = 32
@@ -23,9 +23,6 @@ WIRE_BYTES: Final = 32
 MAX_ADDRESSES: Final = 16
 #: Seconds without a request after which a kept connection is not used again.
 KEEP_IDLE: Final = 90
-#: The state of a connection in Linux's ``tcp_info``, and where that has ``tcpi_bytes_received``.
-_SYN_SENT: Final = 2
-_BYTES_RECEIVED: Final = struct.Struct("@128xQ")
 #: What libcurl adds to a request. With ``Expect`` it would wait for a 100 before it sends a long body.
 _UNWANTED_HEADERS: Final = ("accept", "content-type", "expect", "user-agent")
 
@@ -154,7 +151,7 @@ class Transfer:
         """
         if not self._head.complete:
             return False
-        received = _bytes_received(self.handle.getinfo(pycurl.ACTIVESOCKET))
+        received = bytes_received(self.handle.getinfo(pycurl.ACTIVESOCKET))
         if received is None:
             return False
         if self._received_at_first is None:
@@ -212,7 +209,7 @@ class Transfer:
                 exchange.refused, exchange.refused_address = reason, host
             return pycurl.SOCKET_BAD
         exchange.refused = exchange.refused_address = None
-        if exchange.hanging_address is None and self._sockets and _is_connecting(self._sockets[-1]):
+        if exchange.hanging_address is None and self._sockets and is_connecting(self._sockets[-1]):
             exchange.hanging_address = exchange.address
         exchange.address = _with_port(host, port)
         try:
@@ -280,23 +277,6 @@ def _timings(connect: int, tls: int, first_byte: int, total: int) -> dict[str, f
         timings["wait"] = (first_byte - max(connect, tls)) / 1000
         timings["read"] = (total - first_byte) / 1000
     return timings
-
-
-def _is_connecting(opened: socket.socket) -> bool:
-    """Whether a connection is neither established nor refused yet."""
-    if not hasattr(socket, "TCP_INFO"):  # not Linux
-        return False
-    return opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _SYN_SENT
-
-
-def _bytes_received(descriptor: int) -> int | None:
-    """What a connection has received since it stands; ``None`` where the system does not say."""
-    try:
-        with socket.socket(fileno=os.dup(descriptor)) as connection:
-            known = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
-        return int(_BYTES_RECEIVED.unpack(known)[0])
-    except (AttributeError, OSError, struct.error):  # not Linux, or closed meanwhile
-        return None
 
 
 def _with_port(host: str, port: int) -> str:
