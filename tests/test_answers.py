@@ -357,10 +357,30 @@ def test_clear_status_is_kept_whatever_follows(app: Flask, trouble: str) -> None
     }
 
 
-def test_retry_after_is_believed_though_the_body_breaks_off(app: Flask) -> None:
-    answered(app, _head(429, b"Retry-After: 100", b"Content-Length: 1000") + b"half")
+#: What follows, and for how many seconds the endpoint rests.
+PAUSES = {
+    "a body cut short": ((b"Retry-After: 100", b"Content-Length: 1000"), b"half", 100),
+    "a huge header": ((b"Retry-After: 100", b"X-Policy: " + b"x" * 600_000), b"", 100),
+    "a huge header before": ((b"X-Policy: " + b"x" * 600_000, b"Retry-After: 100"), b"", 60),
+    "two lengths": (
+        (b"Retry-After: 100", b"Content-Length: 9", b"Transfer-Encoding: chunked"),
+        b"0\r\n\r\n",
+        100,
+    ),
+}
+
+
+@pytest.mark.parametrize("trouble", PAUSES)
+def test_too_many_requests_is_a_pause_whatever_follows(app: Flask, trouble: str) -> None:
+    headers, body, seconds = PAUSES[trouble]
+    attempt = answered(app, _head(429, *headers) + body)
+    assert (attempt.outcome, attempt.status) == ("refused", 429)
     [delivery] = deliveries(app)
-    assert health(app, delivery.endpoint_id).hold_reason == "retry_after"
+    found = health(app, delivery.endpoint_id)
+    assert (found.hold_reason, found.consecutive_failures) == ("retry_after", 0)
+    assert found.hold_until is not None
+    rest = (found.hold_until - attempt.started_at).total_seconds()
+    assert seconds - 1 < rest < seconds + 20
 
 
 def test_host_may_want_the_whole_answer(app: Flask) -> None:
