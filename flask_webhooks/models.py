@@ -198,7 +198,7 @@ class EndpointHealth(Row):
     hold_reason: Mapped[str | None] = mapped_column(String(64))
     #: The share of the time to being disabled that was last warned of: 0, 50 or 90.
     warned: Mapped[int] = mapped_column(default=0)
-    #: Its last answers took long: it must leave more places to others.
+    #: Its last answers took long: it must leave more slots to others.
     slow: Mapped[bool] = mapped_column(default=False)
     #: Not later than the first due time of its deliveries that are `Delivery.noticed`.
     look_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -1,4 +1,4 @@
-"""Deliveries that are claimed before there is a place for them: who may wait, and when they are given back."""
+"""Deliveries that are claimed before there is a slot for them: who may wait, and when they are given back."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def add_endpoint(app: Flask, url: str = "https://example.com/hook", **options: A
     return webhooks_of(app).create_endpoint(url, **options).endpoint.id
 
 
-def claim(worker: Worker, places: int, ahead: int, unsettled: Unsettled | None = None) -> Claim:
+def claim(worker: Worker, slots: int, ahead: int, unsettled: Unsettled | None = None) -> Claim:
     worker.catch_up()
-    return worker.claimer.claim(worker.connection, worker.now, Capacity(places, ahead), unsettled)
+    return worker.claimer.claim(worker.connection, worker.now, Capacity(slots, ahead), unsettled)
 
 
 def by_endpoint(taken: Sequence[Flying]) -> Counter[str]:
@@ -64,12 +64,12 @@ def by_endpoint(taken: Sequence[Flying]) -> Counter[str]:
 # -- what is claimed ahead -----------------------------------------------------------------------------
 
 
-def test_places_are_filled_first_and_what_waits_is_shared_equally(
+def test_slots_are_filled_first_and_what_waits_is_shared_equally(
     app: Flask, worker: Worker
 ) -> None:
     endpoints = [add_endpoint(app) for _ in range(3)]
     emit(app, 10)
-    found = claim(worker, places=6, ahead=9)
+    found = claim(worker, slots=6, ahead=9)
     assert by_endpoint(found.claimed) == dict.fromkeys(endpoints, 2)
     assert by_endpoint(found.ahead) == dict.fromkeys(endpoints, 3)
     assert states(app) == {"sending": 15, "pending": 15}
@@ -86,7 +86,7 @@ UNUSUAL: dict[str, Callable[[Flask, str], None]] = {
 
 @pytest.mark.parametrize("trigger", ["event", "manual"])
 @pytest.mark.parametrize("unusual", UNUSUAL)
-def test_only_deliveries_of_usual_endpoints_wait_for_a_place(
+def test_only_deliveries_of_usual_endpoints_wait_for_a_slot(
     app: Flask, worker: Worker, unusual: str, trigger: str
 ) -> None:
     endpoint_id = add_endpoint(app)
@@ -94,7 +94,7 @@ def test_only_deliveries_of_usual_endpoints_wait_for_a_place(
     for row in deliveries(app):
         update(app, "Delivery", row.id, trigger=trigger)
     UNUSUAL[unusual](app, endpoint_id)
-    found = claim(worker, places=0, ahead=8)
+    found = claim(worker, slots=0, ahead=8)
     assert (found.claimed, found.ahead) == ([], [])
     assert states(app) == {"pending": 3}
 
@@ -107,7 +107,7 @@ def test_what_waits_counts_among_the_requests_of_its_endpoint(app: Flask) -> Non
     def run(position: int) -> None:
         with closing(Worker(app, endpoint_concurrency=5)) as worker:
             while True:
-                found = claim(worker, places=2, ahead=4)
+                found = claim(worker, slots=2, ahead=4)
                 taken[position] += found.claimed + found.ahead
                 if not found.contended and not found.claimed:
                     return
@@ -116,7 +116,7 @@ def test_what_waits_counts_among_the_requests_of_its_endpoint(app: Flask) -> Non
     assert by_endpoint([flying for some in taken for flying in some]) == dict.fromkeys(endpoints, 5)
 
 
-def test_what_was_answered_holds_no_place_of_its_drain_and_one_of_the_others(app: Flask) -> None:
+def test_what_was_answered_holds_no_slot_of_its_drain_and_one_of_the_others(app: Flask) -> None:
     endpoint_id = add_endpoint(app)
     emit(app, 20)
     with (
@@ -170,22 +170,22 @@ def test_endpoint_with_nothing_in_flight_does_not_wait_behind_what_was_claimed_a
     for _ in range(3):
         add_backlog(app, add_endpoint(app, events=["user.*"]), 20)
     worker.claimer.reserve = 4
-    full = claim(worker, places=16, ahead=0)
+    full = claim(worker, slots=16, ahead=0)
     assert len(full.claimed) == 12
     # From now on the busy ones wait.
-    ahead = claim(worker, places=4, ahead=6)
+    ahead = claim(worker, slots=4, ahead=6)
     assert (len(ahead.claimed), len(ahead.ahead)) == (0, 6)
     quiet = add_endpoint(app, events=["license.created"])
     emit(app)
-    found = claim(worker, places=4, ahead=6)
+    found = claim(worker, slots=4, ahead=6)
     assert by_endpoint(found.claimed) == {quiet: 1}
     assert quiet not in by_endpoint(found.ahead)
 
 
-def test_part_of_the_places_is_no_less_of_a_place_for_slow_endpoints(
+def test_part_of_the_slots_is_no_less_of_a_slot_for_slow_endpoints(
     app: Flask, worker: Worker
 ) -> None:
-    """What is left to others is a share of all places, of which most are free."""
+    """What is left to others is a share of all slots, of which most are free."""
     slow, quick = add_endpoint(app), add_endpoint(app)
     update(app, "EndpointHealth", slow, slow=True)
     emit(app, 20)
@@ -235,7 +235,7 @@ def ids_of(items: Sequence[AttemptRecord | Released]) -> list[str]:
     return [item.claimed.delivery_id for item in items]
 
 
-def test_what_waits_is_sent_in_turn_as_places_become_free(
+def test_what_waits_is_sent_in_turn_as_slots_become_free(
     app: Flask, worker: Worker, receiver: Receiver
 ) -> None:
     add_endpoint(app, receiver.url("/ok"))
@@ -330,7 +330,7 @@ def test_what_waits_is_given_back_at_a_stop(app: Flask, worker: Worker, receiver
     assert (len(sent), len(released)) == (2, 2)
 
 
-def test_request_that_was_answered_after_its_lease_frees_no_place(
+def test_request_that_was_answered_after_its_lease_frees_no_slot(
     app: Flask, worker: Worker, receiver: Receiver
 ) -> None:
     endpoint_id = add_endpoint(app, receiver.url("/ok"))
@@ -451,7 +451,7 @@ def test_pause_reaches_what_waits_within_its_longest_wait(app: Flask, receiver: 
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 17])
-def test_drain_with_few_places_delivers_everything(
+def test_drain_with_few_slots_delivers_everything(
     app: Flask, receiver: Receiver, concurrency: int
 ) -> None:
     for number in range(3):

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from flask_webhooks.delivery.http import resolver
-from flask_webhooks.delivery.http.resolver import Lookup, NoRoom, Resolver, zone_of
+from flask_webhooks.delivery.http.resolver import Lookup, NoCapacity, Resolver, zone_of
 
 from .delivering import attempts, deliveries, drain, emit, health, webhooks_of
 from .raw_server import RawServer
@@ -132,7 +132,7 @@ class Asking:
         if error is None:
             assert lookup.addresses == ("127.0.0.1",)
             return "fine"
-        if isinstance(error, NoRoom):
+        if isinstance(error, NoCapacity):
             return "no room"
         return "no answer" if Resolver.is_unanswered(error) else "missing"
 
@@ -248,7 +248,7 @@ def test_zone_that_answers_is_only_taken_in_turns(asking: Asking, dns: Dns) -> N
 
 
 @pytest.mark.usefixtures("small")
-def test_name_that_answered_lately_has_room_among_any_number_that_hang(
+def test_name_that_answered_lately_has_a_thread_among_any_number_that_hang(
     asking: Asking, dns: Dns
 ) -> None:
     assert asking.outcome("known.example") == "fine"

@@ -1,7 +1,7 @@
 """What endpoints that hang cost the others: a fifth of all, with 10,000 due rows each.
 
 They hang in each phase of a request. They are not taken for failing here, so that they go on hanging and
-take all the places that they can get; with the default settings each would soon be down to one probe a minute.
+take all the slots that they can get; with the default settings each would soon be down to one probe a minute.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The system's resolver gives a lookup up only after tens of seconds, and nothing ends it before. So each
 runs in a thread of its own, and what is scarce, the number of threads, is shared out: a name has one lookup
 at a time, which all who ask for it join; a zone has a few; and names that hung the last time
-never get so many that a name that was not asked for yet finds no room. Names that answered lately
-always have room, and failing that their last answer. What finds none is refused by `NoRoom`, which is our
+never get so many that a name that was not asked for yet finds no thread. Names that answered lately
+always have one, and failing that their last answer. What finds none is refused by `NoCapacity`, which is our
 own trouble and not the receiver's.
 """
 
@@ -33,15 +33,15 @@ THREADS_FOR_SLOW = 64
 THREADS_IN_ZONE = 8
 #: Of these, names whose last lookup hung or got no answer.
 THREADS_IN_ZONE_FOR_SLOW = 2
-#: Seconds that a lookup waits for room.
+#: Seconds that a lookup waits for capacity.
 PATIENCE = 3.0
 #: Seconds after which a lookup counts as hanging, also if an answer comes in the end.
 HANGING = 2.0
 #: Seconds for which an answer is used without asking again.
 FRESH = 10.0
-#: Seconds for which a name's last answer vouches for it, and stands in for a new one if there is no room.
+#: Seconds for which a name counts as answered, and its last answer stands in for a new one if there is no thread.
 #: The network policy looks at the address in any case.
-VOUCHED = 600.0
+ANSWERED = 600.0
 #: Names that are remembered.
 MEMORY = 10_000
 #: Looked up when another name got no answer: a resolver that works at all can answer for this one,
@@ -53,35 +53,35 @@ CONTROL_TIMEOUT = 2.0
 PROOF = 5.0
 #: Seconds for which a name that was found proves that names that are said not to exist do not.
 PROOF_OF_NAMES = 60.0
-#: Seconds between two warnings that there is no room.
+#: Seconds between two warnings that there is no thread.
 WARN_INTERVAL = 60.0
 
 _Addresses = tuple[str, ...]
 
 
-class NoRoom(socket.gaierror):
+class NoCapacity(socket.gaierror):
     """A lookup was not made, because too many others hang."""
 
     def __init__(self) -> None:
         super().__init__(socket.EAI_AGAIN, "too many other names are being looked up")
 
 
-class _Standing(enum.Enum):
+class _History(enum.Enum):
     """What is known of a name."""
 
-    VOUCHED = enum.auto()
+    ANSWERED = enum.auto()
     NEW = enum.auto()
     SLOW = enum.auto()
 
 
 @dataclass(eq=False, slots=True)
 class Lookup:
-    """A lookup of a name that runs, waits for room, or has ended."""
+    """A lookup of a name that runs, waits for capacity, or has ended."""
 
     name: str
     zone: str
-    standing: _Standing
-    #: It had to wait for room, until this time at most, by `time.monotonic`.
+    history: _History
+    #: It had to wait for capacity, until this time at most, by `time.monotonic`.
     waits_until: float | None = None
     #: When it began, by `time.monotonic`.
     began: float | None = None
@@ -100,25 +100,25 @@ class _Counts:
     in_zone: Counter[str] = field(default_factory=Counter)
     slow_in_zone: Counter[str] = field(default_factory=Counter)
 
-    def has_room(self, lookup: Lookup) -> bool:
+    def has_capacity(self, lookup: Lookup) -> bool:
         if self.all >= THREADS:
             return False
-        if lookup.standing == _Standing.VOUCHED:
+        if lookup.history == _History.ANSWERED:
             return True
         if self.others >= THREADS_FOR_OTHERS or self.in_zone[lookup.zone] >= THREADS_IN_ZONE:
             return False
-        return lookup.standing == _Standing.NEW or (
+        return lookup.history == _History.NEW or (
             self.slow < THREADS_FOR_SLOW
             and self.slow_in_zone[lookup.zone] < THREADS_IN_ZONE_FOR_SLOW
         )
 
     def add(self, lookup: Lookup, number: int) -> None:
         self.all += number
-        if lookup.standing == _Standing.VOUCHED:
+        if lookup.history == _History.ANSWERED:
             return
         self.others += number
         _add(self.in_zone, lookup.zone, number)
-        if lookup.standing == _Standing.SLOW:
+        if lookup.history == _History.SLOW:
             self.slow += number
             _add(self.slow_in_zone, lookup.zone, number)
 
@@ -137,7 +137,7 @@ class Resolver:
         self._lookups: dict[str, Lookup] = {}
         self._waiting: dict[Lookup, None] = {}
         self._counts = _Counts()
-        #: The last answers, and when they came; names that hung or got no answer; names that found no room.
+        #: The last answers, and when they came; names that hung or got no answer; names that found no thread.
         self._answers: dict[str, tuple[_Addresses, float]] = {}
         self._slow: dict[str, float] = {}
         self._refused: dict[str, float] = {}
@@ -169,11 +169,11 @@ class Resolver:
         lookup = self._lookups.get(name)
         if lookup is not None:
             return lookup
-        lookup = Lookup(name, zone_of(name), self._standing(name))
+        lookup = Lookup(name, zone_of(name), self._history_of(name))
         self._lookups[name] = lookup
-        if self._counts.has_room(lookup):
+        if self._counts.has_capacity(lookup):
             self._begin(lookup)
-        elif lookup.standing == _Standing.VOUCHED:
+        elif lookup.history == _History.ANSWERED:
             self._turn_away(lookup)
         else:
             lookup.waits_until = time.monotonic() + PATIENCE
@@ -203,7 +203,7 @@ class Resolver:
         return ended
 
     def refused(self, name: str) -> bool:
-        """Whether a lookup that got no answer was not made, or begun too late, for want of room."""
+        """Whether a lookup that got no answer was not made, or begun too late, for want of a thread."""
         now = time.monotonic()
         if now - self._refused.get(name, float("-inf")) < PATIENCE + CONTROL_TIMEOUT:
             return True
@@ -231,7 +231,7 @@ class Resolver:
         if now - self._control_ended_at < PROOF:
             # It ended a moment ago, and proved neither.
             return False
-        self._control = Lookup(CONTROL_NAME, CONTROL_NAME, _Standing.NEW, began=now)
+        self._control = Lookup(CONTROL_NAME, CONTROL_NAME, _History.NEW, began=now)
         self._control_overdue = False
         self._start(self._control)
         return None
@@ -248,11 +248,11 @@ class Resolver:
 
     # -- lookups ------------------------------------------------------------------------------------
 
-    def _standing(self, name: str) -> _Standing:
+    def _history_of(self, name: str) -> _History:
         if name in self._slow:
-            return _Standing.SLOW
+            return _History.SLOW
         _, at = self._answers.get(name, ((), float("-inf")))
-        return _Standing.VOUCHED if time.monotonic() - at < VOUCHED else _Standing.NEW
+        return _History.ANSWERED if time.monotonic() - at < ANSWERED else _History.NEW
 
     def _begin(self, lookup: Lookup) -> None:
         self._waiting.pop(lookup, None)
@@ -267,7 +267,7 @@ class Resolver:
         self._note(lookup, time.monotonic() - lookup.began)
         self._ended.append(lookup)
         for waiting in list(self._waiting):
-            if self._counts.has_room(waiting):
+            if self._counts.has_capacity(waiting):
                 self._begin(waiting)
 
     def _turn_away(self, lookup: Lookup) -> None:
@@ -276,11 +276,11 @@ class Resolver:
         self._ended.append(lookup)
         addresses, at = self._answers.get(lookup.name, ((), float("-inf")))
         now = time.monotonic()
-        if now - at < VOUCHED:
+        if now - at < ANSWERED:
             lookup.addresses = addresses
             return
         _remember(self._refused, lookup.name, now)
-        lookup.error = NoRoom()
+        lookup.error = NoCapacity()
         if now - self._warned_at > WARN_INTERVAL:
             self._warned_at = now
             logger.warning(
@@ -333,7 +333,7 @@ class Resolver:
             # A daemon: a name that still resolves must not hold up the end of the job, or of the process.
             threading.Thread(target=run, name="flask-webhooks-dns", daemon=True).start()
         except RuntimeError:  # no thread left
-            self._results.put((lookup, (), NoRoom()))
+            self._results.put((lookup, (), NoCapacity()))
             self._notify()
 
 

@@ -127,7 +127,7 @@ class Transfer:
         return True
 
     def _allowed(self, addresses: Sequence[str]) -> Sequence[str]:
-        """A usable number of addresses: those that are refused would take the places of others, and their blame."""
+        """A usable number of addresses: those that are refused would displace others, and get their blame."""
         allowed = (item for item in addresses if self._refusal(item) is None)
         return tuple(itertools.islice(allowed, MAX_ADDRESSES))
 
