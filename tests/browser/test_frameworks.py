@@ -13,7 +13,7 @@ from tests.helpers import accessing, close
 from tests.pages import World, make_app, populate
 from tests.receiver import Receiver
 
-from .chromium import AXE_OPTIONS, SCHEMES, Watched, served, violations
+from .chromium import SCHEMES, Watched, served, violations
 from .conftest import apart
 from .frameworks import (
     FRAMEWORKS,
@@ -29,10 +29,6 @@ pytestmark = pytest.mark.slow
 
 #: Pages with every kind of element.
 PAGES = ("/", "/endpoints/new", "/deliveries", "/health", "/event-types")
-#: What all of axe looks at.
-AUDITED = {*PAGES, "a menu", "the dialog Add webhook", "the dialog Delete all"}
-#: For the others what styles can break, but for the contrast, for which ours is stricter and quicker.
-AXE_OF_STYLES = {"runOnly": ["link-in-text-block", "scrollable-region-focusable", "target-size"]}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +71,7 @@ def watched(chromium: Browser, host: Host) -> Iterator[Watched]:
     assert watched.faults == []
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_pages_and_dialogs_are_readable_in_the_host(
     watched: Watched, host: Host, world: World, name: str
@@ -84,10 +80,8 @@ def test_pages_and_dialogs_are_readable_in_the_host(
     found: list[str] = []
 
     def look(what: str, scheme: str) -> None:
-        faults = poor_contrasts(watched.page)
-        if scheme == "light" or what in AUDITED:
-            faults += changed_styles(watched.page)
-            faults += violations(watched, ".wh", AXE_OPTIONS if what in AUDITED else AXE_OF_STYLES)
+        faults = poor_contrasts(watched.page) + changed_styles(watched.page)
+        faults += violations(watched, ".wh")
         found.extend(f"{scheme} {what}: {fault}" for fault in faults)
 
     for scheme in SCHEMES:
