@@ -28,6 +28,7 @@ def jobs(redis_url: str) -> rq.Queue:
     return rq.Queue("webhooks", connection=redis.Redis.from_url(redis_url))
 
 
+@pytest.mark.slow_on_postgresql
 def test_drain_goes_on_until_redis_takes_its_hand_over(
     app: Flask, receiver: Receiver, redis_server: RedisServer, redis_url: str
 ) -> None:
@@ -52,6 +53,7 @@ def test_drain_goes_on_until_redis_takes_its_hand_over(
     assert len(queue) == 1, states(app)
 
 
+@pytest.mark.slow_on_postgresql
 def test_plain_worker_delivers_all_though_redis_hangs_as_a_drain_ends(
     app: Flask, receiver: Receiver, redis_server: RedisServer, tmp_path: Path
 ) -> None:
