@@ -49,6 +49,8 @@ from .raw_server import RawServer
 from .receiver import BOMB, MEGABYTE, Receiver
 
 TIMEOUT = 0.4
+#: Seconds for what has an end, however busy the machine is.
+PATIENCE = 20.0
 #: Seconds until a retry: none within a test, however busy the machine is.
 LATER = (60.0, 60.0, 60.0)
 
@@ -94,13 +96,19 @@ ANSWERS: dict[str, tuple[str, int | None, str | None]] = {
 }
 
 
+#: Answers that have no end, or none in time.
+UNENDING = ("/never", "/drip", "/early-stuck")
+
+
 def test_each_bad_receiver_is_told_apart_and_delays_nobody(app: Flask, receiver: Receiver) -> None:
     for path in ANSWERS:
-        webhooks_of(app).create_endpoint(receiver.url(path))
+        created = webhooks_of(app).create_endpoint(receiver.url(path))
+        timeout = TIMEOUT if path in UNENDING else PATIENCE
+        update(app, "Endpoint", created.endpoint.id, timeout=timeout)
     emit(app, data={"padding": "x" * 200_000})
     began = time.monotonic()
-    assert drain(app, timeout=TIMEOUT) == len(ANSWERS)
-    assert time.monotonic() - began < 10 * TIMEOUT
+    assert drain(app) == len(ANSWERS)
+    assert time.monotonic() - began < PATIENCE
     found = {item.url.removeprefix(receiver.url("")): item for item in attempts(app)}
     assert found.keys() == ANSWERS.keys()
     for path, (outcome, status, error) in ANSWERS.items():
@@ -113,7 +121,8 @@ def test_each_bad_receiver_is_told_apart_and_delays_nobody(app: Flask, receiver:
             assert "\n" not in (attempt.error or "")
         assert attempt.address == f"127.0.0.1:{receiver.port}"
         assert attempt.duration_ms is not None
-        assert attempt.duration_ms < (TIMEOUT + 1) * 1000
+        if path in UNENDING:
+            assert TIMEOUT * 900 < attempt.duration_ms < PATIENCE * 500
         assert (attempt.response_headers is None) is (status is None)
         assert (attempt.response_body is None) is (status is None)
 
