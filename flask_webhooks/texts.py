@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
+from typing import Final
+
+#: Members and characters of a value that somebody gave, as far as a message repeats it.
+_SHORT: Final = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+
 
 class Text(str):
     """An English text that remembers its template, by which a translation is found, and its values.
@@ -26,3 +33,8 @@ class Text(str):
 def word(value: str) -> Text:
     """A value of one of our enumerations within a message, ``paused``; those are found for translation, too."""
     return Text(str(value))
+
+
+def quoted(value: object) -> str:
+    """A value as somebody gave it, as Python writes it, for a message; what is long or deep is cut."""
+    return _SHORT.repr(value)

@@ -497,3 +497,27 @@ def test_catalogue_is_plain_json() -> None:
     for event_type in BUILTIN:
         assert json.loads(json.dumps(event_type.example)) == event_type.example
         assert json.loads(json.dumps(event_type.schema)) == event_type.schema
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "x" * 100_000,
+        ["x" * 100_000],
+        ["license." * 10_000 + "*"],
+        ["*" * 100_000],
+        [{"x" * 100_000}],
+    ],
+)
+def test_refusal_repeats_only_the_beginning_of_what_was_given(given: Any) -> None:
+    with pytest.raises(InvalidSubscription) as caught:
+        builtin_catalog().check_patterns(given)
+    assert len(caught.value.message) < 400
+
+
+def test_refusal_of_what_is_deep_is_one() -> None:
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(InvalidSubscription, match="is not the name of an event type"):
+        builtin_catalog().check_patterns([deep])

@@ -20,7 +20,8 @@ def possible_formats(state: AppState, items: Iterable[Any]) -> list[Format]:
     """
     entries = list(_entries(items))
     default = state.formats[state.settings.default_format]
-    told = {name for entry in entries for name in _events(entry) if _is_known(state, name)}
+    names = {name for entry in entries for name in _events(entry)}
+    told = {name for name in names if _is_known(state, name)}
     if told:
         possible = [
             style

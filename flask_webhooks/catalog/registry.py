@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidEventType, InvalidSubscription, UnknownEventType
-from ..texts import Text
+from ..texts import Text, quoted
 from .schema_check import Check, compile_schema
 
 #: Longest name of an event type, in characters; columns are as wide.
@@ -111,7 +111,7 @@ class Catalog:
             raise UnknownEventType(
                 "There is no event type %(name)s.%(hint)s The application adds its own with "
                 "webhooks.add_event_type(...).",
-                name=repr(name),
+                name=quoted(name),
                 hint=self._did_you_mean(str(name)),
             ) from None
 
@@ -156,7 +156,7 @@ class Catalog:
         if isinstance(patterns, str):
             raise InvalidSubscription(
                 "The event types must be a list: write [%(name)s] instead of %(name)s.",
-                name=repr(patterns),
+                name=quoted(patterns),
             )
         if isinstance(patterns, Mapping) or not isinstance(patterns, Iterable):
             raise InvalidSubscription(
@@ -175,7 +175,7 @@ class Catalog:
             raise InvalidSubscription(
                 '%(name)s is not the name of an event type: write text, such as "license.created" or '
                 '"license.*".',
-                name=repr(pattern),
+                name=quoted(pattern),
             )
         pattern = pattern.strip()
         if pattern == EVERYTHING:
@@ -186,14 +186,14 @@ class Catalog:
         if event_type is None:
             raise InvalidSubscription(
                 "There is no event type %(name)s.%(hint)s",
-                name=repr(pattern),
+                name=quoted(pattern),
                 hint=self._did_you_mean(pattern),
             )
         if not event_type.subscribable:
             raise InvalidSubscription(
                 "%(name)s cannot be subscribed to: it reaches any endpoint that it is sent to by hand. "
                 "Leave it out of the list.",
-                name=repr(pattern),
+                name=quoted(pattern),
             )
         return pattern
 
@@ -202,18 +202,20 @@ class Catalog:
         if not _NAME.fullmatch(prefix.lower()):
             raise InvalidSubscription(
                 '%(name)s is not a pattern: * stands alone or after the last dot, as in "license.*".',
-                name=repr(pattern),
+                name=quoted(pattern),
             )
         if not any(kind.subscribable and matches([pattern], kind.name) for kind in self):
             raise InvalidSubscription(
                 "No event type begins with %(prefix)s.%(hint)s",
-                prefix=repr(prefix + "."),
+                prefix=quoted(prefix + "."),
                 hint=self._did_you_mean(prefix),
             )
         return pattern
 
     def _did_you_mean(self, name: str) -> Text | str:
         """A sentence with up to three close names, after a space; empty if none is close."""
+        if len(name) > MAX_NAME_LENGTH:
+            return ""
         names = [event_type.name for event_type in self if event_type.subscribable]
         prefixes = {n.rpartition(".")[0]: None for n in names}
         if name.lower() in prefixes:

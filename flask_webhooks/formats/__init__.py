@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
-from ..texts import Text
+from ..texts import Text, quoted
 from .base import (
     Answer,
     ExportedEndpoint,
@@ -75,7 +75,7 @@ class Formats:
             hint = "" if close is None else Text(" Did you mean %(names)s?", names=repr(close))
             raise InvalidEndpoint(
                 "There is no format %(name)s.%(hint)s Choose one of: %(choices)s.",
-                name=repr(name),
+                name=quoted(name),
                 hint=hint,
                 choices=", ".join(self._formats),
                 field="format",
@@ -84,7 +84,8 @@ class Formats:
     def close_to(self, name: str) -> str | None:
         """Return the name that this may have been meant to be."""
         return next(
-            iter(difflib.get_close_matches(name.lower(), self._formats, n=1, cutoff=0.7)), None
+            iter(difflib.get_close_matches(name[:100].lower(), self._formats, n=1, cutoff=0.7)),
+            None,
         )
 
     def __contains__(self, name: object) -> bool:

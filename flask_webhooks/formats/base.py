@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -211,9 +212,9 @@ class Format:
         if options:
             raise InvalidEndpoint(
                 "Leave out %(names)s: %(format)s has no such options.",
-                names=", ".join(sorted(options)),
+                names=textwrap.shorten(", ".join(sorted(options)), 200, placeholder=" …"),
                 format=self.label,
-                field=min(options),
+                field=min(options)[:100],
             )
         return {}
 
