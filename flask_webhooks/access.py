@@ -32,7 +32,7 @@ _MEANINGS: Final[Mapping[str, Text]] = {
     "manage": Text("create or change endpoints"),
     "send": Text("send or cancel deliveries"),
     "secret": Text("change the secret of an endpoint"),
-    "delete_all": Text("delete all endpoints, or old events"),
+    "delete_all": Text("delete all endpoints, or old events, or erase data"),
 }
 ACTIONS = tuple(_MEANINGS)
 

@@ -30,7 +30,7 @@ from .wakeup.notifier import Notifier
 from .wakeup.worker_queue import WorkerQueue
 
 if TYPE_CHECKING:
-    from .models import Endpoint
+    from .models import Endpoint, Task
 
 logger = logging.getLogger("flask_webhooks")
 
@@ -217,6 +217,24 @@ class Webhooks:
             return None
         event, event_id = emitted
         return as_event(state, event) if event_id == event.id else load(state, given, event_id)
+
+    def erase(
+        self,
+        unwanted: Mapping[str, Any] | Callable[[Event], bool],
+        *,
+        tenant: str | None = None,
+    ) -> Task:
+        """Erase one person's data: from events, from what was sent of them, and from what still waits to be sent.
+
+        Deliveries that wait are cancelled. Workers do it as a task, or it is done here, with a function.
+
+        :param unwanted: members of event data and their values, ``{"user_id": 42}``, all of which an event has; or
+            a function that is called with every event there is, and returns whether it is meant.
+        :param tenant: only events of this tenant.
+        :return: the task, which goes on; with a function, one that has ended.
+        :raises InvalidInput: it cannot be told whose data is meant.
+        """
+        return actions.erase(system_access(self._state(), "application"), unwanted, tenant=tenant)
 
     def connect(
         self,

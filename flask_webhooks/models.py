@@ -87,7 +87,7 @@ ON_DEMAND = (Trigger.MANUAL, Trigger.TEST)
 
 
 class TaskKind(enum.StrEnum):
-    """What a task does to what it selects: deliveries, and with `REPLAY` and `PRUNE` events."""
+    """What a task does to what it selects: deliveries, and with `REPLAY`, `PRUNE` and `ERASE` events."""
 
     #: Send again what has failed.
     RECOVER = "recover"
@@ -103,6 +103,8 @@ class TaskKind(enum.StrEnum):
     DISCARD = "discard"
     #: Remove events that are older than they are kept, with their deliveries and attempts.
     PRUNE = "prune"
+    #: Erase the data of one person from events and attempts.
+    ERASE = "erase"
 
 
 class TaskState(enum.StrEnum):
@@ -239,6 +241,8 @@ class Event(Row):
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     #: Digest of tenant and key: NULL tenants would not be equal to each other in a unique constraint.
     idempotency_digest: Mapped[str | None] = mapped_column(String(64))
+    #: When its data was erased, after which it is empty.
+    erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
@@ -488,11 +492,15 @@ class Task(Row):
     tenant: Mapped[str | None] = mapped_column(_TENANT)
     #: What it selects, as `bulk.selection.Selection` writes it.
     filter: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    #: Of an erasure that is not over: members and the values that are looked for, of which `filter` has digests.
+    input_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     actor: Mapped[str] = mapped_column(_ACTOR)
     state: Mapped[str] = mapped_column(String(16), default=TaskState.WAITING)
     #: How many there are to do; ``None`` until they were counted.
     total: Mapped[int | None] = mapped_column()
     done: Mapped[int] = mapped_column(default=0)
+    #: Of an erasure: how many events were erased, of those that it has looked at.
+    changed: Mapped[int | None] = mapped_column()
     #: The last delivery or event that was looked at, and where to end; both exclusive.
     cursor: Mapped[str] = mapped_column(_ID)
     bound: Mapped[str] = mapped_column(_ID)

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -145,6 +146,19 @@ class Unwritten:
             logger.info("The database takes events again; kept ones that were written: %d", written)
         if last is not None:
             last.wake()
+
+    def drop(self, unwanted: Callable[[Any], bool]) -> int:
+        """Forget events; returns how many.
+
+        :param unwanted: called with each that is kept.
+        """
+        # Not while one of them is written.
+        with self._writing, self._lock:
+            kept = [event for event in self._events if not unwanted(event)]
+            dropped = len(self._events) - len(kept)
+            self._events = deque(kept)
+            self._bytes = sum(event.size for event in kept)
+        return dropped
 
     def end(self) -> None:
         """The process ends: try once more, and log what is left."""

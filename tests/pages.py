@@ -293,6 +293,7 @@ class World:
             "/event-types/test",
             "/health",
             "/prune",
+            "/erase",
             "/activity",
             *(f"/activity?webhook={id_}" for id_ in one),
         ]

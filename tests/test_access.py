@@ -242,6 +242,8 @@ ON_ALL: Calls = [
     ("manage", actions.import_endpoints, {"items": [{"url": "https://example.com/"}]}),
     ("send", actions.start_task, RECOVER),
     ("delete_all", actions.delete_all_endpoints, {}),
+    ("delete_all", actions.erase, {"unwanted": {"user_id": 42}}),
+    ("delete_all", actions.erase, {"unwanted": bool}),
 ]
 
 

@@ -27,7 +27,7 @@ BIG = 20
 SMALL = "small_30"
 DAYS = 30
 #: Pages that nobody sees who sees one tenant only.
-FOR_ALL_TENANTS = {"/prune"}
+FOR_ALL_TENANTS = {"/prune", "/erase"}
 
 #: Milliseconds of server time.
 MOST = 100

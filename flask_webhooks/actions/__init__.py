@@ -14,6 +14,7 @@ from .endpoints import (
     draft_endpoint,
     update_endpoint,
 )
+from .erasure import erase
 from .import_formats import possible_formats
 from .imports import Imported, import_endpoints
 from .reencryption import Reencryption, reencrypt
@@ -35,6 +36,7 @@ __all__ = [
     "delete_endpoint",
     "draft_endpoint",
     "end_overlap",
+    "erase",
     "import_endpoints",
     "pause_endpoint",
     "possible_formats",

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from .. import ids
 from ..access import Access
 from ..audit import bounded
+from ..bulk.erasing import forget_unwritten
 from ..bulk.looking import Plan, Preview, find_task, plan, preview, right_of
 from ..bulk.pruning import forget_old
 from ..bulk.selection import OF_EVENTS, TaskFilter
@@ -28,8 +29,8 @@ def start_task(
     Events keep their ``webhook-id``, deliveries their history. What is to be sent to an endpoint that is
     not active is held until it is resumed.
 
-    :param kind: of `models.TaskKind`. ``recover`` and ``replay`` need `since`; ``prune`` takes nothing else, and needs
-        the right to ``delete_all``.
+    :param kind: of `models.TaskKind`. ``recover`` and ``replay`` need `since`; ``prune`` takes nothing else, ``erase``
+        `where` and `tenant`, and both need the right to ``delete_all``.
     :param endpoint_id: ``None``: all endpoints in scope; a replay needs one.
     :param filter: which deliveries, of a replay which events; see `bulk.selection.TaskFilter`.
     :raises InvalidInput: a value makes no sense; `field` names it.
@@ -42,26 +43,36 @@ def start_task(
     access.require(right_of(wish.kind), wish.endpoint)
     seen = preview(access, wish)
     _check_history(wish, seen)
+    where = wish.selection.where
+    vault = access.state.vault
+    stored = wish.selection.as_json()
+    if where is not None:
+        # What is to be forgotten is not to be read here, either.
+        stored["where"] = {name: vault.mac(value) for name, value in where.members.items()}
     task = access.state.models.Task(
         id=ids.new_id("task"),
         kind=wish.kind,
         endpoint_id=endpoint_id,
         tenant=wish.tenant,
-        filter=wish.selection.as_json(),
+        filter=stored,
+        input_sealed=None if where is None else vault.encrypt(where.members),
         actor=access.actor,
-        total=None if seen.more else seen.count,
+        total=None if seen.more or where is not None else seen.count,
         cursor="",
         # What is made from now on is not meant.
         bound=ids.new_id("evt" if wish.kind in OF_EVENTS else "dlv"),
     )
     with access.write(alone=f"task {wish.kind} {endpoint_id} {wish.tenant}") as session:
-        _check_alone(session, access, wish)
+        if wish.kind != TaskKind.ERASE:
+            _check_alone(session, access, wish)
         limits.check_task(session, access, wish.tenant, wish.kind)
         forget_old(session.connection(), access.state)
         session.add(task)
         session.flush()
-        _record(session, access, "task.started", task, filter=task.filter, count=seen.text)
+        record_task(session, access, "task.started", task, filter=task.filter, count=seen.text)
         session.refresh(task)
+    if where is not None:
+        forget_unwritten(access.state, where, wish.selection.tenant)
     access.state.notifier.request_task_worker()
     return task
 
@@ -89,6 +100,7 @@ def stop_task(access: Access, task_id: str) -> Task:
                 lease_token=None,
                 lease_until=None,
                 finished_at=utc_now(),
+                input_sealed=None,
             )
         )
         task = session.get_one(model, task_id)
@@ -96,7 +108,7 @@ def stop_task(access: Access, task_id: str) -> Task:
             raise InvalidTransition(
                 "The task is %(now)s already.", now=word(task.state), state=task.state
             )
-        _record(session, access, "task.stopped", task, done=task.done)
+        record_task(session, access, "task.stopped", task, done=task.done)
     return task
 
 
@@ -139,7 +151,8 @@ def _check_alone(session: Session, access: Access, wish: Plan) -> None:
         )
 
 
-def _record(session: Session, access: Access, action: str, task: Task, **changes: Any) -> None:
+def record_task(session: Session, access: Access, action: str, task: Task, **changes: Any) -> None:
+    """Write into the audit log what is done with a task."""
     session.add(
         access.state.models.Activity(
             actor=access.actor,

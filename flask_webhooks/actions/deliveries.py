@@ -17,7 +17,7 @@ from ..columns import utc_now
 from ..encoding import encode_data
 from ..errors import InvalidTransition, UnknownEventType
 from ..formats.examples import sample_data
-from ..models import AT_REST, Delivery, DeliveryState, Trigger
+from ..models import AT_REST, Delivery, DeliveryState, Event, Trigger
 from ..outbox.store import NewEvent, insert_deliveries, insert_event
 from ..texts import word
 from . import limits
@@ -86,7 +86,7 @@ def send_test(
 def resend(access: Access, delivery_id: str) -> Delivery:
     """Send a delivery again, now: the same event and ``webhook-id``, the schedule from its start.
 
-    :raises InvalidTransition: it is being sent, or its endpoint was deleted.
+    :raises InvalidTransition: it is being sent, its endpoint was deleted, or the data of the event erased.
     :raises SendLimitReached: the tenant has had as much sent as it may.
     :raises NotFound: there is no such delivery in scope.
     :raises Forbidden: not allowed.
@@ -101,11 +101,11 @@ def resend(access: Access, delivery_id: str) -> Delivery:
     # A test stays one: it must neither be retried nor count against the endpoint.
     trigger = Trigger.TEST if delivery.trigger == Trigger.TEST else Trigger.MANUAL
     with access.write(alone=limits.lock_name(access, endpoint.tenant)) as session:
-        size = limits.sent_size(
-            endpoint, limits.data_size(session, access.state, delivery.event_id)
-        )
+        state = access.state
+        size = limits.sent_size(endpoint, limits.data_size(session, state, delivery.event_id))
         limits.check_sends(session, access, endpoint.tenant, size)
         endpoint = locked(session, access, endpoint.id)
+        check_not_erased(session.get(state.models.Event, delivery.event_id))
         reopened = _move(
             session,
             access.state,
@@ -162,6 +162,18 @@ def cancel(access: Access, delivery_id: str) -> Delivery:
             )
         record(session, access, "delivery.cancelled", endpoint, delivery_id=delivery_id)
     return delivery
+
+
+def check_not_erased(event: Event | None) -> None:
+    """Refuse to send an event whose data is gone.
+
+    :raises InvalidTransition: it was erased.
+    """
+    if event is not None and event.erased_at is not None:
+        raise InvalidTransition(
+            "The data of this event was erased on %(day)s, so it cannot be sent any more.",
+            day=f"{event.erased_at:%Y-%m-%d}",
+        )
 
 
 def _being_sent() -> InvalidTransition:

@@ -12,6 +12,7 @@ from ..models import Delivery, Trigger
 from ..outbox.store import insert_deliveries
 from . import limits
 from .audit_log import locked, record
+from .deliveries import check_not_erased
 
 
 def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Delivery:
@@ -19,7 +20,8 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
 
     The delivery waits for a paused endpoint, as those of new events do.
 
-    :raises InvalidTransition: the endpoint has the event already, or cannot be subscribed to it.
+    :raises InvalidTransition: the endpoint has the event already, or cannot be subscribed to it, or its data was
+        erased.
     :raises SendLimitReached: the tenant has had as much sent as it may.
     :raises NotFound: there is no such endpoint or event in scope.
     :raises Forbidden: not allowed to ``manage`` the endpoint and to ``send``.
@@ -34,10 +36,14 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
         event = None
         if is_id(event_id):
             event = session.scalars(
-                sa.select(events).where(events.id == event_id, access.scope(events.tenant))
+                sa.select(events)
+                .where(events.id == event_id, access.scope(events.tenant))
+                # Whoever erases it waits, and sees the delivery.
+                .with_for_update(read=True)
             ).one_or_none()
         if event is None:
             raise NotFound("There is no event %(id)s.", id=shown(event_id))
+        check_not_erased(event)
         type_ = state.catalog[event.type]
         if not type_.subscribable or endpoint.tenant not in (None, event.tenant):
             raise InvalidTransition("This webhook cannot be subscribed to such an event.")

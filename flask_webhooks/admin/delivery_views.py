@@ -117,7 +117,9 @@ def delivery(delivery_id: str) -> Response:
         detail=detail,
         now=datetime.now(UTC),
         at_rest=state in AT_REST,
-        can_resend=state != DeliveryState.SENDING and detail.endpoint.deleted_at is None,
+        can_resend=state != DeliveryState.SENDING
+        and detail.endpoint.deleted_at is None
+        and detail.event.erased_at is None,
         can_cancel=state in {DeliveryState.PENDING, DeliveryState.HELD},
     )
 

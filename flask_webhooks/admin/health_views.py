@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flask import Blueprint, Response, request
+from wtforms import StringField, TextAreaField
 
 from .. import queries
 from ..access import Access, find_endpoint
 from ..bulk.selection import TaskFilter
+from ..bulk.whose import Whose, read_members
 from ..delivery.ages import kept_days, longest_kept
+from ..errors import InvalidInput
 from ..models import TaskKind
 from . import banners, wording
 from .filters import Filters
-from .forms import ConfirmForm
+from .forms import ConfirmForm, WebhooksForm
 from .i18n import translated
 from .page import current_access, is_fragment, render
 from .task_views import start
@@ -25,6 +28,7 @@ _UNFINISHED, _LATEST = 20, 10
 def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/health", view_func=health)
     blueprint.add_url_rule("/prune", view_func=prune, methods=["GET", "POST"])
+    blueprint.add_url_rule("/erase", view_func=erase, methods=["GET", "POST"])
     blueprint.add_url_rule("/activity", view_func=activity)
 
 
@@ -67,6 +71,48 @@ def prune() -> Response:
         view="prune",
         failing=False,
     )
+
+
+class ErasureForm(WebhooksForm):
+    """Whose data to erase. It goes into no URL, which logs and browsers would keep."""
+
+    where = TextAreaField()
+    tenant = StringField()
+
+
+def erase() -> Response:
+    """Ask whose data to erase; show how many events have it; then start."""
+    access = current_access()
+    access.require("delete_all")
+    form = ErasureForm()
+    if request.method == "POST":
+        form.check_csrf()
+        given = {"where": form.where.data or "", "tenant": (form.tenant.data or "").strip()}
+        try:
+            lines = [line for line in given["where"].splitlines() if line.strip()]
+            wanted = TaskFilter(where=read_members(lines), tenant=given["tenant"] or None)
+            if "confirmed" in request.form:
+                return start(access, TaskKind.ERASE, None, wanted)
+            seen = queries.preview_task(access, TaskKind.ERASE, **wanted)
+        except InvalidInput as error:
+            form.refuse(error)
+        else:
+            filters = Filters({})
+            # As it is, however long.
+            filters.given = {**given, "confirmed": "y"}
+            shown = {"where": Whose(wanted["where"] or {}), "tenant": wanted["tenant"]}
+            return render(
+                "task_confirm.html",
+                no_store=True,
+                kind=TaskKind.ERASE,
+                seen=seen,
+                wanted=shown,
+                filters=filters,
+                view="erase",
+                failing=False,
+            )
+    status = 422 if form.problems else 200
+    return render("erase.html", status, no_store=True, form=form)
 
 
 def _tasks(access: Access) -> list[queries.TaskRow]:

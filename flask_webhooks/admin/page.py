@@ -109,6 +109,7 @@ class Toolbox:
     error_text = staticmethod(wording.error_text)
     trigger_text = staticmethod(wording.trigger_text)
     reason_text = staticmethod(wording.reason_text)
+    task_changed = staticmethod(task_wording.task_changed)
     missing_text = staticmethod(wording.missing_text)
     phase_text = staticmethod(wording.phase_text)
     action_text = staticmethod(wording.action_text)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ..bulk.selection import OF_EVENTS
+from ..bulk.whose import Whose
 from ..models import TaskKind
 from .display import count
 from .i18n import gettext as _
@@ -41,6 +42,7 @@ def task_title(kind: str) -> str:
         "release": _("Send held deliveries"),
         "discard": _("Discard held deliveries"),
         "prune": _("Remove old events"),
+        "erase": _("Erase the data of a person"),
     }
     return words.get(kind, kind)
 
@@ -67,6 +69,10 @@ def task_question(kind: str) -> str:
             "They are removed for good, with their deliveries and attempts. What is still owed to a webhook stays. "
             "Workers do this by themselves, too."
         ),
+        "erase": _(
+            "Their data is erased for good, with the bodies and headers of what was sent. What still waits is "
+            "cancelled. The events stay in the list, without their data, and cannot be sent any more."
+        ),
     }
     return words.get(kind, "")
 
@@ -75,6 +81,8 @@ def task_outcome(kind: str) -> str:
     """What became of everything that a finished task has done."""
     if kind in ("cancel", "discard"):
         return _("They are cancelled, and stay in the list.")
+    if kind == TaskKind.ERASE:
+        return _("The data is gone, also from the attempts. What still waited is cancelled.")
     if kind == TaskKind.PRUNE:
         return _("They are gone, with their deliveries and attempts.")
     return _(
@@ -100,8 +108,17 @@ def task_progress(kind: str, done: int, total: int | None) -> str:
     return _("%(done)s of %(all)s", done=count(done), all=task_counted(kind, total))
 
 
+def task_changed(changed: int) -> str:
+    """How many events an erasure has erased so far."""
+    return ngettext(
+        "%(number)s event erased", "%(number)s events erased", changed, number=count(changed)
+    )
+
+
 def task_stopped(kind: str) -> str:
     """What a stop means for what is left."""
+    if kind == TaskKind.ERASE:
+        return _("What was erased is gone. The rest is still there: start it anew.")
     if kind == TaskKind.PRUNE:
         return _(
             "What was removed is gone. Nothing more is removed for a day, unless it is started anew."
@@ -116,7 +133,7 @@ def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | da
             since, until = _("Failed since"), _("Failed before")
         case "replay":
             since, until = _("Recorded since"), _("Recorded before")
-        case "prune":
+        case "prune" | "erase":
             since, until = _("Recorded since"), _("Older than")
         case _:
             since, until = _("Created since"), _("Created before")
@@ -127,6 +144,7 @@ def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | da
         "event_type": _("Event type"),
         "status": _("Answer"),
         "event_id": _("Event"),
+        "tenant": _("Tenant"),
     }
     found: list[tuple[str, str | datetime]] = []
     for name, label in labels.items():
@@ -140,4 +158,22 @@ def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | da
         elif value == "none":
             value = _("No answer")
         found.append((label, value))
+    found += _whose(filter.get("where"))
     return found
+
+
+def _whose(where: object) -> list[tuple[str, str | datetime]]:
+    """Whose data is erased: members, of whose values no more than digests were kept."""
+    match where:
+        case Mapping():
+            names = ", ".join(
+                _("%(member)s with the digest %(digest)s", member=name, digest=str(digest)[:12])
+                for name, digest in where.items()
+            )
+            return [(_("Members of the data"), names)]
+        case str():
+            return [(_("Found by"), where)]
+        case Whose():
+            return [(f"{name}", value) for name, value in where.members.items()]
+        case _:
+            return []

@@ -172,7 +172,8 @@ class NewTaskBody(TypedDict, total=False):
                 "`recover`: send again what has failed. `replay`: send events that the endpoint subscribes to and "
                 "never got. `resend`: send again, whatever became of it. `cancel`: give up what is pending or held. "
                 "`release`: send what was left held. `discard`: give up what is held. `prune`: remove events that "
-                "are older than they are kept; needs `delete_all`, and takes nothing but `all_tenants`.",
+                "are older than they are kept; needs `delete_all`, and takes nothing but `all_tenants`. `erase`: erase "
+                "one person's data, found by `where`; needs `delete_all`, and takes `tenant` or `all_tenants` beside.",
             ),
         ]
     ]
@@ -193,3 +194,10 @@ class NewTaskBody(TypedDict, total=False):
     event_type: str | None
     status: Annotated[str | None, Member("The last answer: `503`, `5xx` or `none`.")]
     event_id: Annotated[str | None, Member("The event (the `webhook-id`) that was sent.")]
+    where: Annotated[
+        dict[str, str | int] | None,
+        Member(
+            "Whose data to erase: members of it and their values, all of which an event has. A name may stand anywhere "
+            "in the data, or be a path such as `user.id`."
+        ),
+    ]

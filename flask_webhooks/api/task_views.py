@@ -9,6 +9,7 @@ from flask import Response
 
 from .. import actions, queries
 from ..access import Access
+from ..models import TaskKind
 from ..serializers import PreviewObject, TaskObject
 from .answering import answer, answer_page, location_of
 from .bodies import NewTaskBody
@@ -76,6 +77,12 @@ def _arguments(
     :param scope_of_all: how far it goes where no endpoint is named.
     """
     endpoint_id = body.pop("endpoint_id", None)
+    if body.get("kind") == TaskKind.ERASE:
+        # It takes who sees all tenants: one of them is a part of what is looked for.
+        tenant = body.get("tenant")
+        scope_of_all(access, body)
+        body.pop("all_tenants", None)
+        return access, body.pop("kind"), endpoint_id, {**body, "tenant": tenant}
     access = (scope_of_all if endpoint_id is None else scoped)(access, body)
     body.pop("all_tenants", None)
     return access, body.pop("kind"), endpoint_id, body

@@ -11,7 +11,7 @@ from .. import ids
 from ..app_state import AppState
 from ..columns import utc_now
 from ..models import DeliveryState, EndpointState, TaskKind, Trigger
-from .selection import TAKEN_FROM, unsent
+from .selection import TAKEN_FROM, not_erased, unsent
 
 #: The reasons of deliveries that a person cancelled, or discarded when they were held.
 CANCELLED = "cancelled"
@@ -69,6 +69,7 @@ def create_deliveries(
         sa.select(event.id, event.type)
         .where(
             event.id.in_(event_ids),
+            event.erased_at.is_(None),
             unsent(state, event.id, endpoint.id),
         )
         .order_by(event.id)
@@ -125,7 +126,8 @@ def _reopen(
             if (endpoint_state == EndpointState.ACTIVE) is active
         ]
         if chosen:
-            changed += _update(state, connection, kind, delivery_ids, chosen, values)
+            there = not_erased(state, table.c.event_id)
+            changed += _update(state, connection, kind, delivery_ids, chosen, values, there)
     return changed
 
 
@@ -164,6 +166,7 @@ def _update(
     delivery_ids: Sequence[str],
     endpoint_ids: Sequence[str],
     values: dict[str, Any],
+    *more: sa.ColumnElement[bool],
 ) -> int:
     table = state.table("Delivery")
     return connection.execute(
@@ -172,6 +175,7 @@ def _update(
             table.c.id.in_(delivery_ids),
             table.c.endpoint_id.in_(endpoint_ids),
             table.c.state.in_([str(item) for item in sorted(TAKEN_FROM[kind])]),
+            *more,
         )
         .values(values)
     ).rowcount

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .. import ids
 from ..access import Access, find_endpoint, is_id, shown
 from ..app_state import AllTenants
 from ..columns import utc_now
@@ -15,6 +16,7 @@ from ..delivery.retention import kept_since
 from ..errors import Forbidden, InvalidInput, InvalidTransition, NotFound
 from ..models import Endpoint, EndpointState, Task, TaskKind
 from ..texts import word
+from .erasing import Search, found_by
 from .selection import (
     OF_EVENTS,
     Selection,
@@ -23,6 +25,7 @@ from .selection import (
     check_kind,
     conditions,
 )
+from .whose import Whose
 
 #: Rows that a preview looks at: it must not take long, however many there are.
 LOOKED_AT = 10_000
@@ -76,6 +79,8 @@ def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) 
     wanted = check_kind(kind)
     if wanted == TaskKind.PRUNE:
         return _prune(access, endpoint_id, given)
+    if wanted == TaskKind.ERASE:
+        return _erase(access, endpoint_id, given)
     if endpoint_id is None:
         if wanted == TaskKind.REPLAY:
             raise InvalidInput(
@@ -110,14 +115,27 @@ def _prune(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
     return Plan(TaskKind.PRUNE, Selection(until=kept_since(access.state, now)), None, None)
 
 
+def _erase(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
+    """What was sent of an event to any endpoint is erased with it, and so for all tenants."""
+    if not isinstance(access.tenant, AllTenants):
+        raise Forbidden("Only those who see every tenant may erase data.")
+    if endpoint_id is not None:
+        raise InvalidInput(
+            "Data is erased wherever it stands: leave this out.", field="endpoint_id"
+        )
+    return Plan(TaskKind.ERASE, check_filter(TaskKind.ERASE, given), None, None)
+
+
 def right_of(kind: str) -> str:
     """What somebody must be allowed to do to start or stop a task."""
-    return "delete_all" if kind == TaskKind.PRUNE else "send"
+    return "delete_all" if kind in (TaskKind.PRUNE, TaskKind.ERASE) else "send"
 
 
 def preview(access: Access, wish: Plan) -> Preview:
     """Count what a task would be about. One statement, two of events."""
     state = access.state
+    if wish.selection.where is not None:
+        return _preview_of_erasure(access, wish, wish.selection.where)
     found = conditions(state, wish.kind, wish.selection, endpoint=wish.endpoint, tenant=wish.tenant)
     row = found.table.c
     replay, events = wish.kind == TaskKind.REPLAY, wish.kind in OF_EVENTS
@@ -145,6 +163,23 @@ def preview(access: Access, wish: Plan) -> Preview:
         history_since=history_since,
         endpoint=wish.endpoint,
         until=wish.selection.until if wish.kind == TaskKind.PRUNE else None,
+    )
+
+
+def _preview_of_erasure(access: Access, wish: Plan, where: Whose) -> Preview:
+    search = Search(access.state, where, wish.selection.tenant)
+    with access.read() as session:
+        seen, more = found_by(search, session.connection(), ids.new_id("evt"))
+    times = seen.times
+    return Preview(
+        kind=wish.kind,
+        count=len(seen.ids),
+        more=more,
+        oldest=min(times, default=None),
+        newest=max(times, default=None),
+        states={},
+        history_since=None,
+        endpoint=None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
@@ -20,10 +21,14 @@ from ..delivery import audit_log
 from ..delivery.ages import ages_until
 from ..delivery.database import may_pass
 from ..delivery.retention import kept_since, remove_events
+from ..errors import UnreadableSecret
 from ..log import log_failure, safe_text
 from ..models import UNFINISHED, TaskKind, TaskState
+from ..security.vault import Sealed
 from .changes import change_deliveries, create_deliveries
+from .erasing import Search, erase_events
 from .selection import OF_EVENTS, Conditions, Selection, conditions
+from .whose import Predicate, Whose
 
 logger = logging.getLogger("flask_webhooks.tasks")
 
@@ -53,6 +58,9 @@ class Held:
     selection: Selection
     actor: str
     bound: str
+    #: Of an erasure: what it is given, or in this process what decides.
+    sealed: Sealed | None = None
+    predicate: Predicate | None = None
 
 
 def run_next(state: AppState, enough: Callable[[], bool]) -> bool:
@@ -98,10 +106,13 @@ def work_on_next(state: AppState, connection: sa.Connection, enough: Callable[[]
 
 
 def waiting(task: Any, now: Any) -> sa.ColumnElement[bool]:
-    """The condition for tasks that nobody works on."""
-    return sa.or_(
-        task.state == TaskState.WAITING,
-        sa.and_(task.state == TaskState.RUNNING, task.lease_until < now),
+    """The condition for tasks that nobody works on, of the kinds that this version knows."""
+    return sa.and_(
+        sa.or_(
+            task.state == TaskState.WAITING,
+            sa.and_(task.state == TaskState.RUNNING, task.lease_until < now),
+        ),
+        task.kind.in_([str(kind) for kind in TaskKind]),
     )
 
 
@@ -140,6 +151,7 @@ def claim(state: AppState, connection: sa.Connection) -> Held | None:
             Selection.from_json(row.filter),
             row.actor,
             row.bound,
+            row.input_sealed,
         )
     return None
 
@@ -153,6 +165,7 @@ class Runner:
         self._connection = connection
         self._busy = 0.0
         self._window = NARROW
+        self._searching: Search | None = None
 
     def count(self) -> None:
         """Say how many there are to do, where that was too much to find out when the task was started.
@@ -164,25 +177,35 @@ class Runner:
             row = self._row()
             if row.total is not None:
                 return
-            found = self._conditions()
-            if found is None:
-                return
-            number = self._connection.scalar(
-                sa.select(sa.func.count())
-                .select_from(found.table)
-                .where(*found.all, found.table.c.id < self.held.bound)
-            )
+            number = self._number()
+        if number is None:
+            return
         with self._connection.begin():
             self._lock()
             self._connection.execute(
                 sa.update(table).where(table.c.id == self.held.id).values(total=number)
             )
 
+    def _number(self) -> int | None:
+        if self.held.kind == TaskKind.ERASE:
+            search = self._search()
+            return None if search is None else search.count(self._connection, self.held.bound)
+        found = self._conditions()
+        if found is None:
+            return None
+        return self._connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(found.table)
+            .where(*found.all, found.table.c.id < self.held.bound)
+        )
+
     def step(self) -> bool:
         """Do one batch; returns whether there may be more.
 
         :raises Lost: the task is not ours any more; nothing was changed then.
         """
+        if self.held.kind == TaskKind.ERASE:
+            return self._erase()
         began = time.monotonic()
         with reading(self._connection):
             row = self._row()
@@ -201,21 +224,55 @@ class Runner:
             take_write_lock(self.state, self._connection)
             now = self._lock()
             changed, due = self._change(picked, now) if picked else (0, False)
-            table = self.state.table("Task")
-            self._connection.execute(
-                sa.update(table)
-                .where(table.c.id == self.held.id)
-                .values(
-                    cursor=cursor,
-                    done=table.c.done + changed,
-                    lease_until=_lease(now),
-                    touched_at=now,
-                )
-            )
+            self._advance(now, cursor, changed)
         if due:
             self.state.notifier.notify()
         self._busy = time.monotonic() - began
         return True
+
+    def _advance(self, now: datetime, cursor: str, done: int, **values: Any) -> None:
+        table = self.state.table("Task")
+        progress = {"cursor": cursor, "done": table.c.done + done, **values}
+        self._connection.execute(
+            sa.update(table)
+            .where(table.c.id == self.held.id)
+            .values(lease_until=_lease(now), touched_at=now, **progress)
+        )
+
+    def _erase(self) -> bool:
+        """Do one batch of an erasure."""
+        began = time.monotonic()
+        search = self._search()
+        if search is None:
+            self.end(
+                TaskState.FAILED, "It is not known any more what was to be erased: start it anew."
+            )
+            return False
+        with reading(self._connection):
+            looked = search.look(self._connection, self._row().cursor, self.held.bound)
+        if looked.last is None:
+            self.end(TaskState.FINISHED)
+            return False
+        with self._connection.begin():
+            take_write_lock(self.state, self._connection)
+            now = self._lock()
+            erased = erase_events(self.state, self._connection, looked.ids) if looked.ids else 0
+            changed = sa.func.coalesce(self.state.table("Task").c.changed, 0) + erased
+            self._advance(now, looked.last, looked.count, changed=changed)
+        self._busy = time.monotonic() - began
+        return True
+
+    def _search(self) -> Search | None:
+        """What looks for the data to erase; ``None`` where that is lost, with a key or a process."""
+        held = self.held
+        if self._searching is None:
+            whose: Whose | Predicate | None = held.predicate
+            if held.sealed is not None:
+                with contextlib.suppress(UnreadableSecret):
+                    whose = Whose(self.state.vault.decrypt(held.sealed))
+            if whose is not None:
+                self._searching = Search(self.state, whose, held.selection.tenant)
+        return self._searching
 
     def rest(self) -> None:
         """Leave the database to others for a moment."""
@@ -227,7 +284,8 @@ class Runner:
 
     def end(self, outcome: TaskState, error: str | None = None) -> None:
         """Write how it ended, here and in the audit log."""
-        self._leave({"state": outcome, "finished_at": utc_now(), "error": error}, ended=True)
+        values = {"state": outcome, "finished_at": utc_now(), "error": error, "input_sealed": None}
+        self._leave(values, ended=True)
 
     def _leave(self, values: dict[str, Any], *, ended: bool = False) -> None:
         table = self.state.table("Task")
@@ -243,12 +301,12 @@ class Runner:
                 .values(lease_token=None, lease_until=None, touched_at=utc_now(), **values)
             )
             if ended:
-                done = self._connection.scalar(
-                    sa.select(table.c.done).where(table.c.id == self.held.id)
-                )
-                self._record(str(values["state"]), done or 0)
+                row = self._connection.execute(
+                    sa.select(table.c.done, table.c.changed).where(table.c.id == self.held.id)
+                ).one()
+                self._record(str(values["state"]), row.done, row.changed)
 
-    def _record(self, outcome: str, done: int) -> None:
+    def _record(self, outcome: str, done: int, changed: int | None) -> None:
         held = self.held
         audit_log.record(
             self.state,
@@ -257,7 +315,12 @@ class Runner:
             actor=held.actor,
             tenant=held.tenant,
             endpoint_id=held.endpoint_id,
-            changes={"task": held.id, "kind": held.kind, "done": done},
+            changes={
+                "task": held.id,
+                "kind": held.kind,
+                "done": done,
+                **({} if changed is None else {"changed": changed}),
+            },
         )
 
     def _row(self) -> sa.Row[Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
@@ -17,6 +17,7 @@ from ..delivery.ages import ages_until
 from ..errors import InvalidInput
 from ..models import DeliveryState, EndpointState, TaskKind, Trigger
 from ..texts import Text, word
+from .whose import Whose, check_members
 
 #: The states that each kind takes deliveries from; `sending` ends by itself.
 TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
@@ -28,7 +29,7 @@ TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
 }
 
 #: Kinds that are about events, not about deliveries.
-OF_EVENTS = frozenset({TaskKind.REPLAY, TaskKind.PRUNE})
+OF_EVENTS = frozenset({TaskKind.REPLAY, TaskKind.PRUNE, TaskKind.ERASE})
 
 #: No index holds these states only.
 _NOT_INDEXED = (DeliveryState.SUCCEEDED, DeliveryState.CANCELLED)
@@ -48,6 +49,10 @@ class TaskFilter(TypedDict, total=False):
     status: str | None
     #: The event (the ``webhook-id``) that was sent.
     event_id: str | None
+    #: Erase: whose data, as members of it and their values; see `bulk.whose`. It needs nothing else.
+    where: Mapping[str, Any] | None
+    #: Erase: only from events of this tenant.
+    tenant: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,17 @@ class Selection:
     event_type: str | None = None
     status: str | None = None
     event_id: str | None = None
+    tenant: str | None = None
+    #: Whose data is to be erased. It is no part of what is stored, or goes into the audit log.
+    where: Whose | None = field(default=None, repr=False)
 
     def as_json(self) -> dict[str, Any]:
         """What is set of it, for a row or the audit log."""
-        values = {name: value for name, value in asdict(self).items() if value is not None}
+        values = {
+            item.name: value
+            for item in fields(self)
+            if item.name != "where" and (value := getattr(self, item.name)) is not None
+        }
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
             for name, value in values.items()
@@ -76,7 +88,8 @@ class Selection:
             for name in ("since", "until")
             if name in stored
         }
-        return cls(**{**stored, **times})
+        given = {name: value for name, value in stored.items() if name != "where"}
+        return cls(**{**given, **times})
 
 
 def check_kind(kind: Any) -> TaskKind:
@@ -96,6 +109,11 @@ def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
     unknown = given.keys() - {field.name for field in fields(Selection)}
     if unknown:
         raise TypeError(f"a task cannot be filtered by {', '.join(sorted(unknown))}")
+    if kind == TaskKind.ERASE:
+        return _erasure(given)
+    for name in ("where", "tenant"):
+        if given.get(name) is not None:
+            raise InvalidInput("Only an erasure is by this: leave it out.", field=name)
     selection = Selection(
         since=_time(given.get("since"), "since"),
         until=_time(given.get("until"), "until"),
@@ -121,6 +139,14 @@ def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
                     "A replay is of events that were not delivered: leave this out.", field=name
                 )
     return selection
+
+
+def _erasure(given: TaskFilter) -> Selection:
+    for name in given.keys() - {"where", "tenant"}:
+        if given[name] is not None:  # type: ignore[literal-required]
+            raise InvalidInput("Data is erased wherever it stands: leave this out.", field=name)
+    where = Whose(check_members(given.get("where")))
+    return Selection(where=where, tenant=_text(given.get("tenant"), "tenant", 255))
 
 
 def _time(value: Any, name: str) -> datetime | None:
@@ -247,6 +273,8 @@ def conditions(
             dear.append(delivery.completed_at < selection.until)
     else:
         cheap += created_between(delivery.id, "dlv", selection.since, selection.until)
+    if kind in (TaskKind.RECOVER, TaskKind.RESEND):
+        dear.append(not_erased(state, delivery.event_id))
     if selection.event_type is not None:
         dear.append(delivery.event_type == selection.event_type)
     if selection.event_id is not None:
@@ -269,10 +297,11 @@ def _missed_events(state: AppState, selection: Selection, endpoint: Any) -> Cond
     table = state.table("Event")
     event = table.c
     cheap = created_between(event.id, "evt", selection.since, selection.until)
+    dear: list[sa.ColumnElement[bool]] = [event.erased_at.is_(None)]
     if endpoint.tenant is not None:
         # The whole server's endpoints get everybody's events, see `outbox.store`.
         cheap.append(event.tenant == endpoint.tenant)
-    dear = [*_subscribed(event.type, endpoint.events)]
+    dear += _subscribed(event.type, endpoint.events)
     if selection.event_type is not None:
         dear.append(event.type == selection.event_type)
     dear += [
@@ -295,6 +324,15 @@ def _old_events(state: AppState, selection: Selection) -> Conditions:
     table = state.table("Event")
     removable = ages_until(state.settings, selection.until).removable(state, table.c.id)
     return Conditions(table, created_between(table.c.id, "evt", None, selection.until), [removable])
+
+
+def not_erased(state: AppState, event_id: Any) -> sa.ColumnElement[bool]:
+    """Whether the event of a delivery still has its data."""
+    event = state.table("Event").c
+    erased: sa.ScalarSelect[Any] = (
+        sa.select(event.erased_at).where(event.id == event_id).scalar_subquery()
+    )
+    return erased.is_(None)
 
 
 def unsent(state: AppState, event_id: Any, endpoint_id: str) -> sa.ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""Commands that create tables and remove what is old."""
+"""Commands that create tables, remove what is old, and erase one person's data."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import sqlalchemy as sa
 from flask.cli import AppGroup, with_appcontext
 
 from ..app_state import state_of
+from ..bulk.selection import TaskFilter
+from ..bulk.whose import read_members
 from ..db import schema_changes
 from ..db.narrow import unicode_trouble
 from ..models import TaskKind
 from .failures import reports_errors
 from .options import DRY_RUN, WAIT, YES
 from .output import say
+from .parsing import current_access, note_of_tenant
 from .tasks import start
 
 
@@ -20,6 +23,7 @@ def add_to(webhooks: AppGroup) -> None:
     """Add the commands to their group."""
     webhooks.add_command(init_db)
     webhooks.add_command(prune)
+    webhooks.add_command(erase)
 
 
 @click.command("init-db")
@@ -62,3 +66,31 @@ def prune(dry_run: bool, yes: bool, wait: bool) -> None:
     With their deliveries and attempts, but for what is still owed. Workers do it by themselves, too.
     """
     start(TaskKind.PRUNE, None, {}, dry_run=dry_run, yes=yes, wait=wait)
+
+
+@click.command()
+@click.option(
+    "--where",
+    "members",
+    metavar="MEMBER=VALUE",
+    multiple=True,
+    required=True,
+    help="A member of the data and its value, user_id=42; given again, an event has all of them.",
+)
+@click.option("--tenant", metavar="ID", help="Only in events of this tenant.")
+@DRY_RUN
+@YES
+@WAIT
+@with_appcontext
+@reports_errors
+def erase(
+    members: tuple[str, ...], tenant: str | None, dry_run: bool, yes: bool, wait: bool
+) -> None:
+    """Erase one person's data from events and attempts, and cancel what still waits to be sent.
+
+    A member may stand anywhere in the data, or be a path such as user.id. Events stay, without their data. There is no
+    way back.
+    """
+    note_of_tenant(current_access(), tenant)
+    wanted = TaskFilter(where=read_members(members), tenant=tenant)
+    start(TaskKind.ERASE, None, wanted, dry_run=dry_run, yes=yes, wait=wait)

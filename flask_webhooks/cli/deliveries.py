@@ -8,7 +8,7 @@ import click
 from flask.cli import AppGroup
 
 from .. import actions, queries
-from ..models import Attempt
+from ..models import Attempt, Event
 from ..queries.explanations import missing_text, owed_text
 from ..serializers import DeliveryDetailObject, DeliveryRowObject
 from .failures import reports_errors
@@ -126,6 +126,7 @@ def show_delivery(delivery_id: str, bodies: bool, as_json: bool) -> None:
             ("State", delivery.state),
             ("Meaning", " ".join(owed_text(delivery, endpoint, detail.health, now))),
             ("Created", shown_time(delivery.created_at)),
+            ("Erased", _erased(detail.event)),
             ("Next attempt", None if delivery.due_at is None else shown_time(delivery.due_at)),
         ]
     )
@@ -167,6 +168,10 @@ def _body(attempt: Attempt, name: str) -> str:
     missing = attempt.missing.get(name)
     body: str | None = getattr(attempt, name)
     return (body or "") if missing is None else f"({missing_text(missing)})"
+
+
+def _erased(event: Event) -> str | None:
+    return None if event.erased_at is None else shown_time(event.erased_at)
 
 
 def _by(attempt: Attempt) -> str:

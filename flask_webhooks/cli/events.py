@@ -95,10 +95,14 @@ def show_event(event_id: str, as_json: bool) -> None:
             ("Tenant", event.tenant or "none"),
             ("Occurred", shown_time(event.occurred_at)),
             ("Recorded", shown_time(event.created_at)),
+            ("Erased", None if event.erased_at is None else shown_time(event.erased_at)),
         ]
     )
     say()
-    say(json.dumps(event.data, indent=2, ensure_ascii=False))
+    if event.erased_at is not None:
+        say("Its data was erased.")
+    else:
+        say(json.dumps(event.data, indent=2, ensure_ascii=False))
     say()
     errors = queries.last_errors(access, [row.delivery for row in detail.deliveries])
     print_table(

@@ -84,7 +84,10 @@ def show_progress(access: Access, task_id: str) -> None:
     if task.state != TaskState.FINISHED:
         why = f": {plain(task.error)}" if task.error else "."
         raise Failure(f"{task.id} was {task.state} after {task.done:,} {noun}{why}")
-    say(f"Finished: {task.done:,} {noun}.")
+    if task.kind == TaskKind.ERASE:
+        say(f"Finished: {task.changed or 0:,} of {task.done:,} events erased.")
+    else:
+        say(f"Finished: {task.done:,} {noun}.")
 
 
 @tasks.command("list")

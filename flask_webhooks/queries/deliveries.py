@@ -205,7 +205,7 @@ def get_delivery(
                 set_committed_value(attempt, "address", None)
     older = newest[0][1] - len(newest) if newest else 0
     if payload_visible:
-        explain_missing(access.state, shown)
+        explain_missing(access.state, event, shown)
     else:
         set_committed_value(event, "data", None)
         for attempt in shown:

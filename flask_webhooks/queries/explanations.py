@@ -27,6 +27,7 @@ def reason_text(reason: str | None, trigger: str = "") -> Text:
         "interrupted": Text("Our worker was stopped in the middle of it too many times."),
         "endpoint_deleted": Text("The endpoint was deleted."),
         "cancelled": Text("Someone cancelled it."),
+        "erased": Text("The data of the event was erased."),
         "discarded": Text("It was discarded when the endpoint was resumed."),
     }
     return words.get(reason or "") or word(reason or "")
@@ -37,6 +38,7 @@ def missing_text(missing: str) -> Text:
     words = {
         "not_kept": Text("Not kept."),
         "expired": Text("Not kept any more."),
+        "erased": Text("Erased."),
     }
     return words.get(missing) or word(missing)
 

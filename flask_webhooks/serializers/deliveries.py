@@ -30,8 +30,8 @@ Headers = Annotated[
 BodyMissing = Annotated[
     Annotated[str, one_of(Missing)] | None,
     Member(
-        "Why there is no body though there was one: it was not kept, or not any more. Null where it is there, or may "
-        "not be seen."
+        "Why there is no body though there was one: it was not kept, or not any more, or was erased. Null where it is "
+        "there, or may not be seen."
     ),
 ]
 
@@ -94,6 +94,7 @@ class EventObject(JsonObject):
     tenant: Tenant
     occurred_at: datetime
     created_at: datetime
+    erased_at: datetime | None = member("When its data was erased; it is empty since.")
 
 
 class EventRowObject(EventObject, part="event"):

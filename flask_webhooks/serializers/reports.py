@@ -17,11 +17,15 @@ class _StoredTask(JsonObject):
     kind: Annotated[str, one_of(TaskKind)]
     endpoint_id: str | None = member("Null: all endpoints in scope.")
     tenant: Tenant
-    filter: dict[str, Any] = member("Which deliveries; of a replay and a prune which events.")
+    filter: dict[str, Any] = member(
+        "Which deliveries; of a replay, a prune and an erasure which events. Of the values that an erasure looks for "
+        "there are only digests."
+    )
     actor: str
     state: Annotated[str, one_of(TaskState)]
     total: int | None = member("Null until they were counted.")
-    done: Count
+    done: Count = member("Of an erasure: events that it has looked at.")
+    changed: int | None = member("Of an erasure: events among those that were erased.")
     error: str | None
     created_at: datetime
     started_at: datetime | None
@@ -38,7 +42,7 @@ class PreviewObject(JsonObject):
     endpoint_id: str | None = member(
         source=lambda preview: preview.endpoint and preview.endpoint.id
     )
-    count: Count = member("Deliveries; of a replay and a prune events.")
+    count: Count = member("Deliveries; of a replay, a prune and an erasure events.")
     more: bool = member("There may be more than were counted.")
     states: dict[str, Count] = member("Deliveries by state; empty of events.")
     oldest: datetime | None
