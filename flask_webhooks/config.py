@@ -110,6 +110,8 @@ class Settings:
     max_hops: int = 3
     #: Send receivers the ``traceparent`` of the span in which the event was emitted, so that they join the trace.
     send_traceparent: bool = False
+    #: Encrypt the bodies of attempts in the database, with the newest key.
+    encrypt_bodies: bool = False
     #: Fernet keys, newest first. Empty: derived from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
     encryption_keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     #: Named in the User-Agent, in test events and on pages.
@@ -487,6 +489,7 @@ _CHECKS: dict[str, Check] = {
     "audit_retention_days": _whole(1, 36_500),
     "max_hops": _whole(1, 100),
     "send_traceparent": _boolean,
+    "encrypt_bodies": _boolean,
     "encryption_keys": _keys,
     "product_name": _text,
     "base_template": _nullable(_text),

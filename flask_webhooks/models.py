@@ -363,8 +363,19 @@ class Attempt(Row):
     response_body: Mapped[str | None] = mapped_column(LongText)
     #: The body went on after what was kept.
     response_cut: Mapped[bool] = mapped_column(default=False)
+    #: With which key the bodies are encrypted, by its fingerprint; ``None``: they are not. See `security.bodies`.
+    body_key: Mapped[str | None] = mapped_column(String(32))
     #: Milliseconds by phase (``connect``, ``wait``, ``read``), where they were measured.
     timings: Mapped[dict[str, float] | None] = mapped_column(JsonText)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        # Of those that are encrypted only, where the database can: elsewhere it costs each attempt an entry.
+        encrypted = sa.text("body_key IS NOT NULL")
+        options: Any = {"postgresql_where": encrypted, "sqlite_where": encrypted}
+        if not getattr(cls, "partial_indexes", True):
+            options = {}
+        return (Index("ix_webhooks_attempt_body_key", "body_key", "delivery_id", **options),)
 
     @property
     def missing(self) -> dict[str, str]:

@@ -1,14 +1,18 @@
-"""Encrypted columns of endpoints: their secrets, custom headers and secret URLs."""
+"""Encrypted columns: secrets, custom headers and secret URLs of endpoints; bodies of attempts.
+
+`Task.input_sealed` is one, too, which is empty again soon.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from .access import Access
-from .app_state import AppState
+from .app_state import AllTenants, AppState
 from .security.vault import Sealed
 
 
@@ -56,3 +60,48 @@ def encrypted_values(
         )
         for endpoint_id, *values in session.execute(query)
     ]
+
+
+#: The encrypted columns of an attempt.
+BODIES = ("request_body", "response_body")
+
+
+def old_body_keys(session: Session, access: Access) -> dict[str, int]:
+    """The fingerprints of keys but the newest one that bodies are encrypted with, and of how many attempts.
+
+    Attempts are those of everybody: who does not see every tenant is told of none.
+    """
+    if not isinstance(access.tenant, AllTenants):
+        return {}
+    key = access.state.table("Attempt").c.body_key
+    found: dict[str, int] = {}
+    last = ""
+    # From one to the next by the index: there are few.
+    while True:
+        next_one = sa.select(key).where(key > last).order_by(key).limit(1)
+        last = session.scalar(next_one) or ""
+        if not last:
+            return found
+        if last != access.state.vault.bodies.newest:
+            found[last] = session.scalar(sa.select(sa.func.count()).where(key == last)) or 0
+
+
+def encrypted_bodies(
+    session: Session, access: Access, key: str, after: tuple[str, int], limit: int
+) -> list[Any]:
+    """The next attempts whose bodies are encrypted with a key: their keys and `BODIES`. One statement.
+
+    :param after: the delivery and the number of the last one before them.
+    """
+    attempt = access.state.table("Attempt").c
+    query = (
+        sa.select(attempt.delivery_id, attempt.number, *(attempt[name] for name in BODIES))
+        .where(
+            attempt.body_key == key,
+            attempt.delivery_id >= after[0],
+            sa.or_(attempt.delivery_id > after[0], attempt.number > after[1]),
+        )
+        .order_by(attempt.delivery_id, attempt.number)
+        .limit(limit)
+    )
+    return list(session.execute(query))

@@ -13,6 +13,7 @@ from ..results import Result
 from . import (
     backlog,
     emit,
+    encryption,
     fan_out,
     growth,
     isolation,
@@ -42,5 +43,6 @@ SCENARIOS: dict[str, Run] = {
     "memory": memory.run,
     "metrics": metrics.run,
     "logs": logs.run,
+    "encryption": encryption.run,
     "scale-out": scale_out.run,
 }

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access
 from ..errors import UnreadableSecret
-from ..stored_secrets import EncryptedValues, encrypted_values
+from ..stored_secrets import (
+    BODIES,
+    EncryptedValues,
+    encrypted_bodies,
+    encrypted_values,
+    old_body_keys,
+)
 
 #: Endpoints of one transaction, which on SQLite keeps all other writers waiting.
 BATCH = 100
@@ -27,10 +34,14 @@ class Reencryption:
     unreadable: list[str] = field(default_factory=list)
     #: Endpoints that were changed by others at the same moment.
     missed: int = 0
+    #: Attempts whose bodies were encrypted anew, and those whose bodies cannot be decrypted.
+    bodies: int = 0
+    unreadable_bodies: int = 0
 
 
 def reencrypt(access: Access) -> Iterator[Reencryption]:
-    """Encrypt secrets, headers and URLs of all endpoints in scope with the newest key.
+    """Encrypt secrets, headers and URLs of all endpoints in scope with the newest key; where that is everybody's, the
+    bodies of attempts as well that are encrypted with another one.
 
     Each step is a transaction of its own, after which it may be left and begun again. Workers and requests go on
     meanwhile: what a value says does not change.
@@ -48,12 +59,13 @@ def reencrypt(access: Access) -> Iterator[Reencryption]:
                 for item in batch:
                     _renew(session, access, item, progress)
             if not batch:
-                return
+                break
             after = batch[-1].endpoint_id
             progress.seen += len(batch)
             yield progress
+        yield from _renew_bodies(access, progress)
     finally:
-        if progress.renewed:
+        if progress.renewed or progress.bodies:
             _record(access, progress)
 
 
@@ -83,12 +95,59 @@ def _renew(session: Session, access: Access, item: EncryptedValues, progress: Re
         progress.missed += 1
 
 
+def _renew_bodies(access: Access, progress: Reencryption) -> Iterator[Reencryption]:
+    keys = access.state.vault.bodies
+    with access.read() as session:
+        old = old_body_keys(session, access)
+    for key, number in old.items():
+        if key not in keys:
+            progress.unreadable_bodies += number
+            continue
+        after = ("", 0)
+        while True:
+            with access.write() as session:
+                batch = encrypted_bodies(session, access, key, after, BATCH)
+                _renew_batch(session, access, key, batch, progress)
+            if not batch:
+                break
+            after = (batch[-1].delivery_id, batch[-1].number)
+            yield progress
+
+
+def _renew_batch(
+    session: Session, access: Access, key: str, batch: Sequence[Any], progress: Reencryption
+) -> None:
+    keys, table = access.state.vault.bodies, access.state.table("Attempt")
+    for row in batch:
+        values: dict[str, str | None] = {"body_key": keys.newest}
+        try:
+            for name in BODIES:
+                place = (row.delivery_id, row.number, name)
+                stored = getattr(row, name)
+                if stored is not None:
+                    body = keys.decrypt(stored, key, *place)
+                    values[name] = keys.encrypt(body, *place)
+        except UnreadableSecret:
+            progress.unreadable_bodies += 1
+            continue
+        changed = sa.update(table).where(
+            table.c.delivery_id == row.delivery_id,
+            table.c.number == row.number,
+            # What was removed meanwhile stays so.
+            *(table.c[name].is_not(None) for name in values if name != "body_key"),
+        )
+        progress.bodies += session.connection().execute(changed.values(values)).rowcount
+
+
 def _record(access: Access, progress: Reencryption) -> None:
     with access.write() as session:
         session.add(
             access.state.models.Activity(
                 actor=access.actor,
                 action="endpoints.reencrypted",
-                changes={"endpoints": progress.renewed},
+                changes={
+                    "endpoints": progress.renewed,
+                    **({"attempts": progress.bodies} if progress.bodies else {}),
+                },
             )
         )

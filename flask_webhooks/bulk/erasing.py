@@ -162,6 +162,7 @@ def erase_events(state: AppState, connection: sa.Connection, event_ids: Sequence
             request_body=None,
             response_headers=None,
             response_body=None,
+            body_key=None,
             error=None,
         )
     )

@@ -28,17 +28,21 @@ def reencrypt(dry_run: bool) -> None:
     if dry_run:
         use = queries.key_use(access)
         say(f"{len(use.older):,} of {use.endpoints:,} endpoints need an older key.")
-        _check(use.unreadable)
+        if use.older_bodies:
+            say(f"The bodies of {use.older_bodies:,} attempts need an older key.")
+        _check(use.unreadable, use.unreadable_bodies)
         return
     progress = actions.Reencryption()
-    count = queries.count_endpoints(access)
+    count = queries.count_endpoints(access) + queries.key_use(access).older_bodies
     with click.progressbar(length=count, label="Encrypting endpoints") as bar:
         for progress in actions.reencrypt(access):
-            bar.update(progress.seen - bar.pos)
+            bar.update(progress.seen + progress.bodies - bar.pos)
         # Some have nothing that is encrypted.
         bar.update(count - bar.pos)
     say(f"Encrypted {progress.renewed:,} of {progress.seen:,} endpoints with the newest key.")
-    _check(progress.unreadable)
+    if progress.bodies:
+        say(f"Encrypted the bodies of {progress.bodies:,} attempts with the newest key.")
+    _check(progress.unreadable, progress.unreadable_bodies)
     if progress.missed:
         raise Failure(
             f"{progress.missed:,} endpoints were changed meanwhile. Run the command once more."
@@ -46,8 +50,17 @@ def reencrypt(dry_run: bool) -> None:
     say("No endpoint needs an older key any more.")
 
 
-def _check(unreadable: tuple[str, ...] | list[str]) -> None:
-    """:raises Failure: there are endpoints that no key decrypts."""
+def _check(unreadable: tuple[str, ...] | list[str], bodies: int) -> None:
+    """:raises Failure: there is something that no key decrypts.
+
+    :param bodies: attempts whose bodies are so.
+    """
+    if bodies and not unreadable:
+        raise Failure(
+            f"No key decrypts the bodies of {bodies:,} attempts. Add the old key to the end of "
+            "WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS) and run the command again; or "
+            "wait until they are removed, being old."
+        )
     if not unreadable:
         return
     named = ", ".join(unreadable[:_NAMED])

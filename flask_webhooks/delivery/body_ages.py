@@ -71,6 +71,11 @@ class BodyAges:
                     table.c.started_at < cutoff,
                     body.is_not(None),
                 )
-                .values({name: None})
+                .values({name: None, "body_key": self._key_of_other(table, name)})
             )
         return end
+
+    def _key_of_other(self, table: sa.Table, name: str) -> sa.ColumnElement[str | None]:
+        """The key where the other body goes on needing it."""
+        [other] = set(body_days(self._state.settings)) - {name}
+        return sa.case((table.c[other].is_not(None), table.c.body_key))

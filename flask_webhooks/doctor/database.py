@@ -200,7 +200,20 @@ def examine_keys(access: Access) -> Iterator[Finding]:
             "The older key cannot be taken away.",
             "Run: flask webhooks reencrypt",
         )
-    if not use.unreadable and not use.older:
+    if use.unreadable_bodies:
+        yield _KEYS.problem(
+            f"No key decrypts the bodies of {use.unreadable_bodies:,} attempts.",
+            "They cannot be shown.",
+            "Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to "
+            "SECRET_KEY_FALLBACKS), or wait until they are removed, being old.",
+        )
+    if use.older_bodies:
+        yield _KEYS.warning(
+            f"The bodies of {use.older_bodies:,} attempts need an older key.",
+            "The older key cannot be taken away until they are removed, being old.",
+            "Wait, or run: flask webhooks reencrypt",
+        )
+    if not (use.unreadable or use.older or use.unreadable_bodies or use.older_bodies):
         yield _KEYS.ok(
             f"The newest key decrypts all that is stored of {use.endpoints:,} endpoints."
         )

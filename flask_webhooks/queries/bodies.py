@@ -1,4 +1,4 @@
-"""Bodies of attempts that are not there, and why."""
+"""Bodies of attempts, decrypted; and why some are not there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import enum
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy.orm.attributes import set_committed_value
+
 from ..app_state import AppState
 from ..delivery.body_ages import body_days
+from ..errors import UnreadableSecret
 from ..models import Attempt, Event
 
 
@@ -20,6 +23,35 @@ class Missing(enum.StrEnum):
     EXPIRED = "expired"
     #: The data of its event was erased.
     ERASED = "erased"
+    #: No key decrypts it, or it was tampered with.
+    UNREADABLE = "unreadable"
+
+
+def readable(
+    state: AppState, body: str | None, key: str | None, delivery_id: str, number: int, name: str
+) -> str | None:
+    """A body as it was sent or received.
+
+    :param key: the attempt's `body_key`. :param name: of the column.
+    :raises UnreadableSecret: it cannot be decrypted.
+    """
+    if body is None or key is None:
+        return body
+    return state.vault.bodies.decrypt(body, key, delivery_id, number, name)
+
+
+def decrypt_bodies(state: AppState, attempts: Iterable[Attempt]) -> None:
+    """Decrypt the bodies of attempts; of those that cannot be, `Attempt.missing` says so."""
+    for attempt in attempts:
+        for name in body_days(state.settings):
+            body = getattr(attempt, name)
+            place = (attempt.delivery_id, attempt.number, name)
+            try:
+                body = readable(state, body, attempt.body_key, *place)
+            except UnreadableSecret:
+                body = None
+                attempt.missing[name] = Missing.UNREADABLE
+            set_committed_value(attempt, name, body)
 
 
 def explain_missing(state: AppState, event: Event, attempts: Iterable[Attempt]) -> None:
@@ -28,7 +60,7 @@ def explain_missing(state: AppState, event: Event, attempts: Iterable[Attempt]) 
     days = body_days(state.settings)
     for attempt in attempts:
         for name, limit in days.items():
-            if getattr(attempt, name) is not None:
+            if getattr(attempt, name) is not None or name in attempt.missing:
                 continue
             if event.erased_at is not None:
                 attempt.missing[name] = Missing.ERASED

@@ -17,7 +17,7 @@ from ..attempt_errors import stored_error
 from ..db.conditions import check_status, created_between
 from ..delivery.outcome import Outcome
 from ..models import Attempt, Delivery, Endpoint, EndpointHealth, Event
-from .bodies import explain_missing
+from .bodies import decrypt_bodies, explain_missing
 from .pages import Page, check_limit, check_state, literal, older_than, page_of
 from .searching import answered_so, check_text, holding
 
@@ -205,6 +205,7 @@ def get_delivery(
                 set_committed_value(attempt, "address", None)
     older = newest[0][1] - len(newest) if newest else 0
     if payload_visible:
+        decrypt_bodies(access.state, shown)
         explain_missing(access.state, event, shown)
     else:
         set_committed_value(event, "data", None)

@@ -39,6 +39,7 @@ def missing_text(missing: str) -> Text:
         "not_kept": Text("Not kept."),
         "expired": Text("Not kept any more."),
         "erased": Text("Erased."),
+        "unreadable": Text("It cannot be decrypted: the key is missing, or it was changed."),
     }
     return words.get(missing) or word(missing)
 

@@ -10,7 +10,7 @@ from ..access import Access, find_endpoint
 from ..db.transactions import database_time
 from ..errors import UnreadableSecret
 from ..models import Endpoint
-from ..stored_secrets import EncryptedValues, encrypted_values
+from ..stored_secrets import EncryptedValues, encrypted_values, old_body_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,9 @@ class KeyUse:
     older: tuple[str, ...]
     #: Something of theirs cannot be decrypted by any key.
     unreadable: tuple[str, ...]
+    #: Attempts whose bodies need an older key, and those for whose there is none.
+    older_bodies: int = 0
+    unreadable_bodies: int = 0
 
 
 def key_use(access: Access) -> KeyUse:
@@ -95,7 +98,11 @@ def key_use(access: Access) -> KeyUse:
                 unreadable.append(item.endpoint_id)
             else:
                 older.append(item.endpoint_id)
-    return KeyUse(count, tuple(older), tuple(unreadable))
+    with access.read() as session:
+        bodies = old_body_keys(session, access)
+    known = sum(number for key, number in bodies.items() if key in state.vault.bodies)
+    lost = sum(bodies.values()) - known
+    return KeyUse(count, tuple(older), tuple(unreadable), known, lost)
 
 
 def _batches(access: Access) -> Iterator[Sequence[EncryptedValues]]:

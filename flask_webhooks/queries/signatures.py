@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from ..access import Access, find_endpoint, is_id
 from ..db.transactions import database_time
+from ..errors import UnreadableSecret
 from ..models import Attempt
 from ..security.signature_check import Sent, Verdict, check, parse_headers
+from .bodies import readable
 
 #: Attempts of one delivery that a request is compared with; the latest ones.
 COMPARED = 20
@@ -48,7 +51,10 @@ def _sent(access: Access, endpoint_id: str, event_id: str) -> list[Sent]:
     attempt: type[Attempt] = models.Attempt
     delivery = models.Delivery
     query = (
-        sa.select(attempt.number, attempt.started_at, attempt.request_body)
+        sa.select(
+            *(delivery.id, attempt.number, attempt.started_at),
+            *(attempt.request_body, attempt.body_key),
+        )
         .join_from(delivery, attempt, attempt.delivery_id == delivery.id)
         .where(delivery.event_id == event_id, delivery.endpoint_id == endpoint_id)
         .order_by(attempt.number.desc())
@@ -56,6 +62,11 @@ def _sent(access: Access, endpoint_id: str, event_id: str) -> list[Sent]:
     )
     with access.read() as session:
         found = session.execute(query).all()
-    return [
-        Sent(number, started_at, body) for number, started_at, body in found if body is not None
-    ]
+    sent = []
+    for delivery_id, number, started_at, stored, key in found:
+        # What cannot be read is not compared with.
+        with contextlib.suppress(UnreadableSecret):
+            body = readable(access.state, stored, key, delivery_id, number, "request_body")
+            if body is not None:
+                sent.append(Sent(number, started_at, body))
+    return sent

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import ConfigurationError, UnreadableSecret
+from .bodies import BodyKeys
 
 
 class Sealed:
@@ -44,6 +45,8 @@ class Vault:
         given = list(keys)
         self._fernet = MultiFernet([Fernet(key) for key in given])
         self._newest = Fernet(given[0])
+        #: For the bodies of attempts.
+        self.bodies = BodyKeys([_derived_key(key, b"flask-webhooks bodies v1") for key in given])
         self._mac_keys = [_derived_key(key, b"flask-webhooks mac v1") for key in given]
 
     @classmethod

@@ -39,6 +39,7 @@ class AttemptRows:
         self._order: Sequence[str] | None = insert.positiontup
         self._time = _bind_processor(table.c.started_at, dialect)
         self._stored = state.settings.store_bodies
+        self._keys = state.vault.bodies if state.settings.encrypt_bodies else None
 
     def insert(self, connection: sa.Connection, attempts: Sequence[AttemptRecord]) -> None:
         """Insert one row for each attempt."""
@@ -98,12 +99,27 @@ class AttemptRows:
             "url": attempt.target.url_shown,
             "address": attempt.address,
             "request_headers": _json(attempt.request_headers),
-            "request_body": attempt.request_body if stored else None,
+            **self._bodies(attempt, stored),
             "response_headers": _json(attempt.response_headers),
-            "response_body": attempt.response_body if stored else None,
             "response_cut": attempt.response_cut,
             "timings": _json(attempt.timings),
         }
+
+    def _bodies(self, attempt: AttemptRecord, stored: bool) -> dict[str, str | None]:
+        bodies: dict[str, str | None] = {
+            "request_body": attempt.request_body if stored else None,
+            "response_body": attempt.response_body if stored else None,
+        }
+        keys, claimed = self._keys, attempt.claimed
+        if keys is None:
+            return {**bodies, "body_key": None}
+        encrypted = {
+            name: None
+            if body is None
+            else keys.encrypt(body, claimed.delivery_id, claimed.number, name)
+            for name, body in bodies.items()
+        }
+        return {**encrypted, "body_key": keys.newest if any(encrypted.values()) else None}
 
 
 #: The one of an application: its statement takes longer to compile than a request to make.
