@@ -13,8 +13,9 @@ from flask import Flask
 from flask_webhooks import actions, ids, queries
 from flask_webhooks.access import Access
 from flask_webhooks.app_state import state_of
-from flask_webhooks.bulk import runner
-from flask_webhooks.bulk.runner import claim, run_next
+from flask_webhooks.bulk import lease, runner
+from flask_webhooks.bulk.lease import claim
+from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.bulk.selection import Selection, TaskFilter, check_filter
 from flask_webhooks.db.locks import take_write_lock
 from flask_webhooks.errors import Forbidden, InvalidInput, InvalidTransition, NotFound
@@ -666,7 +667,7 @@ def test_a_worker_that_was_taken_for_dead_changes_nothing_more(
         update(app, "Task", task.id, lease_until=database_time(app) - HOUR)
         again = claim(state, two)
         assert again is not None
-        with pytest.raises(runner.Lost):
+        with pytest.raises(lease.Lost):
             silent.step()
         one.rollback()
         silent.give_back()

@@ -14,9 +14,10 @@ from flask import Flask
 
 from flask_webhooks import actions, jobs, queries
 from flask_webhooks.app_state import state_of
-from flask_webhooks.bulk import pruning, runner
+from flask_webhooks.bulk import lease, pruning, runner
 from flask_webhooks.bulk.background import BackgroundTasks
-from flask_webhooks.bulk.runner import claim, run_next
+from flask_webhooks.bulk.lease import claim
+from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.delivery import retention
 from flask_webhooks.delivery.audit_log import ACTOR
 from flask_webhooks.errors import Forbidden, InvalidInput, InvalidTransition
@@ -263,7 +264,7 @@ def test_a_stop_amid_it_is_final(app: Flask, monkeypatch: pytest.MonkeyPatch) ->
         running = runner.Runner(state, connection, held)
         assert running.step()
         assert actions.stop_task(accessing(app), task.id).done == 4
-        with pytest.raises(runner.Lost):
+        with pytest.raises(lease.Lost):
             running.step()
     assert count(app, "Event") == 8
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,8 +12,9 @@ from .. import ids
 from ..access import Access
 from ..app_state import AllTenants
 from ..bulk.erasing import forget_unwritten
+from ..bulk.lease import Held, Lost, lease_end
 from ..bulk.pruning import forget_old
-from ..bulk.runner import LEASE, Held, Lost, Runner
+from ..bulk.runner import Runner
 from ..bulk.selection import Selection, TaskFilter, check_filter
 from ..bulk.whose import Predicate
 from ..columns import utc_now
@@ -68,7 +68,7 @@ def _erase_here(access: Access, predicate: Predicate, tenant: str | None) -> Tas
     with access.write() as session:
         forget_old(session.connection(), state)
         now = session.execute(sa.select(utc_now())).scalar_one()
-        task.lease_until = now + timedelta(seconds=LEASE)
+        task.lease_until = lease_end(now)
         session.add(task)
         session.flush()
         record_task(session, access, "task.started", task, filter=task.filter)

@@ -15,7 +15,8 @@ from ..app_state import AppState
 from ..columns import utc_now
 from ..db.locks import reading
 from . import pruning
-from .runner import waiting, work_on_next
+from .lease import waiting
+from .runner import work_on_next
 
 #: How long a task waits for a worker of its own first.
 OWN_WORKER_FIRST = timedelta(seconds=2)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ..app_state import AppState
-from ..columns import UtcDateTime, utc_now
+from ..columns import utc_now
 from ..db.locks import lock_endpoints, reading, take_write_lock
 from ..delivery import audit_log
 from ..delivery.ages import ages_until
@@ -24,10 +23,10 @@ from ..delivery.retention import kept_since, remove_events
 from ..errors import UnreadableSecret
 from ..log import log_failure, safe_text
 from ..models import UNFINISHED, TaskKind, TaskState
-from ..security.vault import Sealed
 from .changes import change_deliveries, create_deliveries
 from .erasing import Search, erase_events
-from .selection import OF_EVENTS, Conditions, Selection, conditions
+from .lease import Held, Lost, claim, lease_end
+from .selection import OF_EVENTS, Conditions, conditions
 from .whose import Predicate, Whose
 
 logger = logging.getLogger("flask_webhooks.tasks")
@@ -36,31 +35,8 @@ logger = logging.getLogger("flask_webhooks.tasks")
 BATCH = 200
 #: Rows that are looked at to find them, at first and at most: no statement takes long, even if few fit.
 NARROW, WIDE = 400, 5000
-#: Seconds after which a silent worker is taken for dead, and another one goes on.
-LEASE = 60.0
 #: The share of the time that a task leaves to others between two batches, and its bounds in seconds.
 REST, SHORTEST_REST, LONGEST_REST = 0.5, 0.005, 0.25
-
-
-class Lost(Exception):
-    """The task was stopped, or another worker has taken it over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A task that is ours for now."""
-
-    id: str
-    token: str
-    kind: TaskKind
-    endpoint_id: str | None
-    tenant: str | None
-    selection: Selection
-    actor: str
-    bound: str
-    #: Of an erasure: what it is given, or in this process what decides.
-    sealed: Sealed | None = None
-    predicate: Predicate | None = None
 
 
 def run_next(state: AppState, enough: Callable[[], bool]) -> bool:
@@ -103,57 +79,6 @@ def work_on_next(state: AppState, connection: sa.Connection, enough: Callable[[]
             f"Something unexpected went wrong ({type(error).__name__}); the worker's log says more.",
         )
     return True
-
-
-def waiting(task: Any, now: Any) -> sa.ColumnElement[bool]:
-    """The condition for tasks that nobody works on, of the kinds that this version knows."""
-    return sa.and_(
-        sa.or_(
-            task.state == TaskState.WAITING,
-            sa.and_(task.state == TaskState.RUNNING, task.lease_until < now),
-        ),
-        task.kind.in_([str(kind) for kind in TaskKind]),
-    )
-
-
-def claim(state: AppState, connection: sa.Connection) -> Held | None:
-    """Take the task that has waited longest, if there is any."""
-    table = state.table("Task")
-    task = table.c
-    with reading(connection):
-        candidates = connection.scalars(
-            sa.select(task.id).where(waiting(task, utc_now())).order_by(task.touched_at, task.id)
-        ).all()
-    for task_id in candidates:
-        token = uuid.uuid4().hex
-        with connection.begin():
-            take_write_lock(state, connection)
-            now = connection.execute(sa.select(utc_now())).scalar_one()
-            mine = connection.execute(
-                sa.update(table)
-                .where(task.id == task_id, waiting(task, now))
-                .values(
-                    state=TaskState.RUNNING,
-                    lease_token=token,
-                    lease_until=_lease(now),
-                    started_at=sa.func.coalesce(task.started_at, sa.literal(now, UtcDateTime())),
-                )
-            ).rowcount
-            if not mine:
-                continue
-            row = connection.execute(sa.select(table).where(task.id == task_id)).one()
-        return Held(
-            row.id,
-            token,
-            TaskKind(row.kind),
-            row.endpoint_id,
-            row.tenant,
-            Selection.from_json(row.filter),
-            row.actor,
-            row.bound,
-            row.input_sealed,
-        )
-    return None
 
 
 class Runner:
@@ -236,7 +161,7 @@ class Runner:
         self._connection.execute(
             sa.update(table)
             .where(table.c.id == self.held.id)
-            .values(lease_until=_lease(now), touched_at=now, **progress)
+            .values(lease_until=lease_end(now), touched_at=now, **progress)
         )
 
     def _erase(self) -> bool:
@@ -417,7 +342,3 @@ class Runner:
             state, connection, held.kind, [row.id for row in picked], states, held.actor
         )
         return changed, held.kind not in (TaskKind.CANCEL, TaskKind.DISCARD)
-
-
-def _lease(now: datetime) -> datetime:
-    return now + timedelta(seconds=LEASE)
