@@ -16,6 +16,7 @@ from flask import Flask
 from flask_webhooks import actions, queries
 from flask_webhooks.app_state import state_of
 from flask_webhooks.bulk import erasing, runner
+from flask_webhooks.bulk.background import anything_waiting
 from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.errors import Forbidden, InvalidInput, InvalidTransition
 from flask_webhooks.models import Event, Task
@@ -35,7 +36,7 @@ from .delivering import (
     states,
     webhooks_of,
 )
-from .helpers import accessing, activity, add_endpoint, as_tenant, close, update
+from .helpers import accessing, activity, add_endpoint, as_tenant, at_once, close, update
 from .pages import Browser, make_app
 from .processes import COMMAND, WorkerProcess, config_of, wait_until
 from .receiver import Receiver
@@ -341,6 +342,7 @@ def test_erased_event_is_not_sent_any_more(app: Flask, receiver: Receiver) -> No
     assert "Resend" not in browser.get(f"/deliveries/{delivery.id}").buttons()
     assert "The data was erased." in page
     assert page.count("Erased.") == 4
+    assert "Erased" in browser.get("/events").text
     shown_event = browser.get(f"/events/{event_id}")
     assert "The data was erased." in shown_event.text
     assert "Send the event…" not in str(shown_event.links())
@@ -387,6 +389,27 @@ def test_statements_stay_short_however_large_the_data_is(app: Flask) -> None:
     assert search._next_size(1.0) == erasing.FIRST * erasing.GOAL
     search._size = 1
     assert search._next_size(5.0) == 1
+
+
+def test_workers_that_deliver_meanwhile_leave_nothing(app: Flask, receiver: Receiver) -> None:
+    for path in ("/ok", "/status/500"):
+        webhooks_of(app).create_endpoint(receiver.url(path), ["license.*"])
+    emit(app, 60, data={"license_id": "lic_1", "user": ANN})
+    results = at_once(lambda: drain(app), lambda: bool(erase(app).changed))
+    assert not [item for item in results if isinstance(item, Exception)], results
+    assert "ann@example.com" not in everything(app)
+    assert all(event.erased_at is not None for event in events(app))
+    assert not {"pending", "sending", "held"} & set(states(app))
+
+
+def test_task_of_a_later_version_is_left_to_it(app: Flask) -> None:
+    task = actions.erase(accessing(app), {"user_id": 42})
+    update(app, "Task", task.id, kind="transmogrify")
+    work(app)
+    with state_of(app).engine.connect() as connection:
+        assert not anything_waiting(state_of(app), connection)
+    assert queries.get_task(accessing(app), task.id).task.state == "waiting"
+    assert "transmogrify" in Browser(app).get(f"/tasks/{task.id}").text
 
 
 def test_preview_counts_exactly_and_changes_nothing(app: Flask) -> None:
