@@ -564,11 +564,13 @@ def test_public_names_of_the_extension_object() -> None:
             "emit",
             "connect",
             "create_endpoint",
+            "erase",
             "add_event_type",
             "add_format",
             "api_blueprint",
             "health_blueprint",
             "metrics_blueprint",
+            "vendor_api_blueprint",
         ),
         *("authorize", "current_tenant", "current_actor", "tenant_name", "endpoint_limit"),
     }
