@@ -70,9 +70,11 @@
         const parts = ["", "::before", "::after"];
         const items = [...document.querySelectorAll(".wh, .wh *")];
         const counts = (item, name) => {
-            // The height of a line and the width of a text follow from the font, and shapes have no boxes.
+            // The height of a line, the width of a text and the room around a dialog follow from the font, and shapes
+            // have no boxes.
             if (item.closest("svg") && item.tagName !== "svg") return /^(display|fill|opacity|stroke.*|visib.*)$/.test(name);
             if (name === "max-inline-size" && item.matches(".wh-text")) return false;
+            if (name.startsWith("margin-block") && item.matches("dialog")) return false;
             return name !== "block-size" || item.matches("input, select, svg");
         };
         const read = () => items.map((item) => parts.map((part) => {
