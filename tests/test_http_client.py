@@ -423,16 +423,16 @@ def test_error_after_the_connection_is_about_the_address_that_it_was_made_to(
                 else:
                     connection.recv(4096)
 
-        timer = threading.Timer(0.5, serve)
+        timer = threading.Timer(0.3, serve)
         timer.start()
-        exchange = post(client, f"https://shop.example:{port}/", timeout=3.0)
+        exchange = post(client, f"https://shop.example:{port}/", timeout=5.0)
         assert (exchange.status, exchange.address) == (None, f"127.0.0.1:{port}")
         failure = diagnose(exchange, host="shop.example")
         assert failure is not None
         if answers:
             assert str(failure.error) == "TLS failed: wrong version number."
         else:
-            assert str(failure.error) == "No connection to 127.0.0.1 within 3 s."
+            assert str(failure.error) == "No connection to 127.0.0.1 within 5 s."
         timer.join(10)
 
 
