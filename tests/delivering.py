@@ -120,19 +120,31 @@ def drain(app: Flask, **settings: Any) -> int:
     otherwise: on a busy machine they would come before the drain is over, and it would make a second attempt.
     """
     state = state_of(app)
-    schedule = state.settings.retry_schedule
-    if state.settings.lease == DEFAULTS["WEBHOOKS_LEASE"]:
-        settings = {"lease": 60.0} | settings
-    if schedule in (Settings().retry_schedule, tuple(DEFAULTS["WEBHOOKS_RETRY_SCHEDULE"])):
-        later = tuple(max(delay, 60.0) for delay in schedule)
-        settings = {"retry_schedule": later} | settings
-    return Drain(with_settings(state, **settings) if settings else state).run()
+    own = state.settings
+    calm: dict[str, Any] = {}
+    if own.lease == DEFAULTS["WEBHOOKS_LEASE"]:
+        calm["lease"] = 60.0
+    if own.retry_schedule in (
+        Settings().retry_schedule,
+        tuple(DEFAULTS["WEBHOOKS_RETRY_SCHEDULE"]),
+    ):
+        calm["retry_schedule"] = tuple(max(delay, 60.0) for delay in own.retry_schedule)
+    if settings:
+        return Drain(with_settings(state, **calm | settings)).run()
+    # The same object: tests follow its engines.
+    state.settings = dataclasses.replace(own, **calm)
+    try:
+        return Drain(state).run()
+    finally:
+        state.settings = own
 
 
 def with_settings(state: AppState, **settings: Any) -> AppState:
     """The same application with other settings, as another process might have."""
     changed = dataclasses.replace(state.settings, **settings)
-    return dataclasses.replace(state, settings=changed, policy=changed.network_policy())
+    networks = settings.keys() & {"allowed_networks", "denied_networks", "allowed_ports"}
+    policy = changed.network_policy() if networks else state.policy
+    return dataclasses.replace(state, settings=changed, policy=policy)
 
 
 def events(app: Flask) -> list[Event]:
