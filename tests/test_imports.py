@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from flask_webhooks.models import Endpoint
 from .delivering import with_settings
 from .helpers import accessing, activity, add_endpoint, as_tenant
 from .pages import contents
-from .test_cli import refused, run
+from .processes import ROOT, config_of
+from .test_cli import environment, refused, run
 from .test_moving import shown_export
 from .vendoring import VENDORS, vendor
 
@@ -274,7 +277,7 @@ def test_command_takes_several_tenants_and_can_be_repeated(app: Flask, tmp_path:
     assert result.stdout.splitlines() == [
         f"1. {URL}/1: taken as {one.id} (authon, tenant app_1)",
         f"2. {URL}/2: taken as {two.id} (authon, tenant app_2, paused)",
-        f"3. {URL}/3: taken as {three.id} (authon)",
+        f"3. {URL}/3: taken as {three.id} (authon, whole server)",
     ]
     assert result.stderr == "Read as an export of Authon; --format names another service.\n"
     before = activity(app)
@@ -331,3 +334,68 @@ def test_command_asks_for_the_format(
     for options in ((), ("--dry-run",)):
         assert says in refused(run(app, "import", str(file), *options))
     assert endpoints(app) == []
+
+
+def test_options_that_were_set_since_stay(app: Flask) -> None:
+    access = accessing(app)
+    items = [entry(url=CHAT, secret=...)]
+    [first] = imported(access, *items)
+    assert first.endpoint is not None
+    actions.update_endpoint(access, first.endpoint.id, options={"show_keys": True})
+    for dry_run in (True, False):
+        [again] = imported(access, *items, dry_run=dry_run)
+        assert again.problem is None
+        assert again.unchanged is not None
+        assert again.unchanged.id == first.endpoint.id
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_command_takes_what_other_programs_write(
+    app: Flask, tmp_path: Path, mark: str, listed: bool
+) -> None:
+    """A mark before UTF-8, and what ends a line of text within a string of JSON."""
+    items = [entry(1, note="a\u2028b"), entry(2, note="a\x85b\u2029")]
+    lines = [json.dumps(item, ensure_ascii=False) for item in items]
+    file = tmp_path / "export.json"
+    file.write_text(
+        mark + (f"[{', '.join(lines)}]" if listed else "\r\n".join(lines)), encoding="utf-8"
+    )
+    result = run(app, "import", str(file))
+    assert result.exit_code == 0, result.output
+    assert len(endpoints(app)) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_command_says_in_which_encoding_a_file_has_to_be(
+    app: Flask, tmp_path: Path, encoding: str
+) -> None:
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps([entry(name="Zoë")], ensure_ascii=False), encoding=encoding)
+    assert "save it in that encoding" in refused(run(app, "import", str(file)), 2)
+
+
+def test_command_goes_on_where_the_terminal_lacks_a_sign(app: Flask, tmp_path: Path) -> None:
+    """And reads UTF-8 whatever the terminal has."""
+    file = tmp_path / "export.json"
+    items = [entry(1, url=CHAT, secret=...), entry(2, name="Zoë", secret=None)]
+    file.write_text(json.dumps(items, ensure_ascii=False), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "webhooks", "import", str(file)],
+        env={
+            **environment(config_of(app)),
+            **{"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
+            "PYTHONIOENCODING": "latin-1",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        encoding="latin-1",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, secret = done.stdout.splitlines()
+    assert first.startswith("1. https://discord.com/api/webhooks/1/????: taken as ep_")
+    assert second.startswith(f"2. {URL}/2: taken as ep_")
+    assert "A new one, shown only now: whsec_" in secret
+    assert endpoints(app)[1].name == "Zoë"

@@ -225,8 +225,8 @@ def test_export_that_is_shown_is_imported(name: str, app: Flask, tmp_path: Path)
     result = runner.invoke(args=["webhooks", "import", str(path), "--format", name])
     assert result.exit_code == 0, result.output
     assert [line.partition(" (")[2] for line in result.output.splitlines()] == [
-        f"{name})",
-        f"{name}, paused)",
+        f"{name}, whole server)",
+        f"{name}, whole server, paused)",
     ]
     # As it was said, and stored: what the receivers get from now on.
     paused, active = (row.endpoint for row in queries.list_endpoints(accessing(app)))

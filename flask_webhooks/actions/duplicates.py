@@ -45,7 +45,12 @@ def refuse_equal(session: Session, state: AppState, endpoint: Endpoint, whole_ur
 
 def gets_the_same(other: Endpoint, endpoint: Endpoint) -> bool:
     """Whether two endpoints of one format have the same event types and options."""
-    return _events(other) == _events(endpoint) and (other.options or {}) == (endpoint.options or {})
+    return same_events(other, endpoint) and (other.options or {}) == (endpoint.options or {})
+
+
+def same_events(other: Endpoint, endpoint: Endpoint) -> bool:
+    """Whether two endpoints have the same event types."""
+    return _events(other) == _events(endpoint)
 
 
 def _is_equal(state: AppState, other: Endpoint, endpoint: Endpoint, whole_url: str) -> bool:

@@ -227,7 +227,8 @@ class _Known:
         endpoint = draft.endpoint
         there = self._of(endpoint.tenant).get((endpoint.format, draft.whole_url), [])
         for other, number in there:
-            if duplicates.gets_the_same(other, endpoint):
+            # No export has options of a format: those that it has were set here.
+            if duplicates.same_events(other, endpoint):
                 return other, number
         if there:
             other, number = there[0]

@@ -38,7 +38,12 @@ _EXAMPLE = """'[{"url": "https://example.com/webhooks"}]'"""
     show_default=True,
     shell_complete=completion.formats,
 )
-@click.option("--data", "data_file", type=click.File("r"), help="JSON; default: the example.")
+@click.option(
+    "--data",
+    "data_file",
+    type=click.File("r", encoding="utf-8"),
+    help="JSON; default: the example.",
+)
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the format.")
 @click.option("--headers", "with_headers", is_flag=True, help="Print the whole request.")
 @reports_errors
@@ -66,7 +71,7 @@ def render(
 
 
 @click.command("import")
-@click.argument("file", type=click.File("r"))
+@click.argument("file", type=click.File("r", encoding="utf-8"))
 @click.option(
     "--format",
     "format_",
@@ -122,8 +127,10 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
 def _shown(endpoint: Endpoint, tenant: str | None) -> str:
     """What was chosen for an endpoint."""
     parts = [endpoint.format]
-    if tenant is None and endpoint.tenant is not None:
-        parts.append(f"tenant {plain(endpoint.tenant)}")
+    if tenant is None:
+        # An entry that names no tenant gets the events of all.
+        owner = endpoint.tenant
+        parts.append("whole server" if owner is None else f"tenant {plain(owner)}")
     if endpoint.state != EndpointState.ACTIVE:
         parts.append(endpoint.state)
     return ", ".join(parts)
@@ -182,7 +189,8 @@ def _entries(text: str) -> list[_Entry]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        # Not `splitlines`: JSON may hold what else ends a line of text, such as U+2028, within a string.
+        lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         if len(lines) >= 2 and all(line.lstrip().startswith("{") for _, line in lines):
             return [_line(number, line) for number, line in lines]
         document = parse_json(text, "The file", _EXAMPLE)

@@ -6,6 +6,7 @@ passes through `say`, which takes them out.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -23,11 +24,16 @@ LONGEST_CELL = 80
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print lines without control characters.
+    """Print lines without control characters, with a ``?`` for what the terminal's encoding does not have.
 
     :param err: on standard error.
     """
-    click.echo("\n".join(plain(line.expandtabs(4)) for line in text.split("\n")), err=err)
+    shown = "\n".join(plain(line.expandtabs(4)) for line in text.split("\n"))
+    try:
+        click.echo(shown, err=err)
+    except UnicodeEncodeError:
+        encoding = (sys.stderr if err else sys.stdout).encoding
+        click.echo(shown.encode(encoding, "replace").decode(encoding), err=err)
 
 
 def print_json(found: Iterable[dict[str, Any]] | dict[str, Any]) -> None:

@@ -80,11 +80,14 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def read_text(file: TextIO) -> str:
-    """:raises Misuse: the file is not text in UTF-8."""
+    """The text of a file, without the mark that some programs put before it.
+
+    :raises Misuse: it is not text in UTF-8.
+    """
     try:
-        return file.read()
+        return file.read().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise Misuse("The file is not UTF-8 text.") from error
+        raise Misuse("The file is not UTF-8 text: save it in that encoding.") from error
 
 
 def parse_json(text: str, what: str, example: str = _EXAMPLE) -> Any:
