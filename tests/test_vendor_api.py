@@ -327,6 +327,17 @@ def test_application_out_of_scope_is_unknown(app: Flask, program: Program, tenan
     assert contents(app) == before
 
 
+@pytest.mark.parametrize("tenant", ["%ff", "app_1%c3", "%ed%a0%80"])
+def test_application_that_is_no_utf_8_is_unknown_to_all(
+    app: Flask, program: Program, tenant: str
+) -> None:
+    program = Program(app, program.service, STAFF)
+    for method in ("GET", "POST"):
+        body = {"url": SHOP, "events": ["*"]} if method == "POST" else None
+        assert program.call(404, method, tenant=tenant, json=body)["code"] == "not_found"
+    assert endpoints(app) == []
+
+
 def test_webhook_of_another_application_is_unknown(app: Flask, program: Program) -> None:
     for tenant in ("app_2", None):
         other = webhook_id(add_endpoint(app, tenant=tenant).id)

@@ -63,7 +63,8 @@ def _opened(service: Service, view: View, authenticate: Authenticate | None) -> 
         require_known(authenticate, "vendor_api_blueprint(authenticate=…)")
         check_origin(token_says_it=True)
         access = request_access(state_of())
-        if len(app_id) > checks.MAX_TENANT_LENGTH:
+        # Bytes that are no UTF-8 all become U+FFFD, and so would be one tenant.
+        if len(app_id) > checks.MAX_TENANT_LENGTH or "\N{REPLACEMENT CHARACTER}" in app_id:
             raise NotFound("There is no tenant %(tenant)s.", tenant=shown(app_id))
         return view(access.within(app_id), service, **values)
 
