@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from pathlib import Path
@@ -17,7 +18,9 @@ from flask_webhooks.delivery.drain import Drain
 from flask_webhooks.delivery.in_flight import InFlight
 from flask_webhooks.delivery.outcome import Claimed, Released
 from flask_webhooks.formats import Target
+from flask_webhooks.wakeup.worker_queue import WorkerQueue
 from tests.delivering import drain, emit, states, webhooks_of, with_settings
+from tests.middlebox import Middlebox
 from tests.processes import PLAIN, WorkerProcess, config_of, wait_until
 from tests.receiver import Receiver
 
@@ -86,3 +89,19 @@ def test_drain_that_does_not_linger_sends_what_it_gave_back(
     monkeypatch.setattr(InFlight, "launch", give_back_once)
     assert drain(app, linger=0.0, endpoint_concurrency=8) == 1
     assert given_back
+
+
+def test_drain_hands_over_once_though_redis_answers_late(
+    app: Flask, receiver: Receiver, redis_server: RedisServer, redis_url: str
+) -> None:
+    """Each answer comes in time, and all of them together do not: the drain goes on, and then has nothing to add."""
+    webhooks_of(app).create_endpoint(receiver.url("/slow/0.05"))
+    emit(app, 400)
+    queue = jobs(redis_url)
+    queue.empty()  # type: ignore[no-untyped-call]
+    with Middlebox(redis_server.port, delay=0.2) as box:
+        far = redis_url.replace(f":{redis_server.port}", f":{box.port}")
+        state = with_settings(state_of(app), **SHORT, redis_url=far, wake_pause=0.5)
+        state = dataclasses.replace(state, worker_queue=WorkerQueue(state.settings))
+        assert Drain(state).run() < 400
+    assert len(queue) == 1

@@ -30,6 +30,9 @@ STEP = 1.0
 _NO_CONNECTION = (ConnectionRefusedError, FileNotFoundError, socket.gaierror)
 #: Seconds that the first requests get before we speak to Redis, and after which we do so anyway.
 HEADSTART, LATEST = 0.01, 0.25
+#: Seconds for a hand-over, which asks Redis several times, where there is no hurry: given up too early, it is made once
+#: more, and each leaves a job.
+HAND_OVER_PATIENCE = 5.0
 
 
 class Listening(Protocol):
@@ -140,7 +143,8 @@ class Listener:
             self._gone = True
             return True
 
-        return self._redis.call(call) is True
+        patience = PATIENCE if to_others else HAND_OVER_PATIENCE
+        return self._redis.call(call, patience) is True
 
     def pass_on(self) -> None:
         """Have another drain notified: we were, and have no capacity."""

@@ -34,8 +34,8 @@ _Request = tuple[Call[Any], "Future[Any]", float, str | None]
 class RedisThread:
     """The thread, and its client.
 
-    Over everything, DNS included, a caller waits no longer than `PATIENCE`; nothing in the sockets bounds that,
-    so the thread is left behind with what it cannot end.
+    Over everything, DNS included, a caller waits no longer than `PATIENCE`, or than it says; nothing in the sockets
+    bounds that, so the thread is left behind with what it cannot end.
     """
 
     def __init__(self, worker_queue: WorkerQueue) -> None:
@@ -65,18 +65,21 @@ class RedisThread:
         """Whether Redis did not answer the last call."""
         return self._failing
 
-    def call(self, call: Call[T]) -> T | None:
-        """Make a call; returns its answer, or ``None`` at once or after a second if Redis does not answer."""
+    def call(self, call: Call[T], patience: float = PATIENCE) -> T | None:
+        """Make a call; returns its answer, or ``None`` at once or after a second if Redis does not answer.
+
+        :param patience: seconds, for a call that asks Redis more than once.
+        """
         if threading.current_thread() is self._thread:
             return self._make(call)
         if time.monotonic() < self._skip_until or not self._thread.is_alive():
             return None
         future: Future[T | None] = Future()
-        self._requests.put((call, future, time.monotonic() + PATIENCE, None))
+        self._requests.put((call, future, time.monotonic() + patience, None))
         try:
-            return future.result(PATIENCE)
+            return future.result(patience)
         except TimeoutError:
-            self._failed(RedisTrouble(Kind.SILENT, f"no answer within {PATIENCE:g} s"))
+            self._failed(RedisTrouble(Kind.SILENT, f"no answer within {patience:g} s"))
             return None
 
     def submit(self, name: str, call: Call[Any]) -> None:
