@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -400,6 +401,31 @@ def test_workers_that_deliver_meanwhile_leave_nothing(app: Flask, receiver: Rece
     assert "ann@example.com" not in everything(app)
     assert all(event.erased_at is not None for event in events(app))
     assert not {"pending", "sending", "held"} & set(states(app))
+
+
+def test_event_that_is_sent_to_another_meanwhile_is_waited_for(app: Flask) -> None:
+    state = state_of(app)
+    if state.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer: nothing is changed meanwhile")
+    [event_id] = emit_kept(app, ANN)
+    late = add_endpoint(app, "https://example.com/late", events=["user.*"])
+    with state.engine.connect() as eraser, eraser.begin():
+        erasing.erase_events(state, eraser, [event_id])
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(
+                in_context, app, actions.subscribe_and_replay, accessing(app), late.id, event_id
+            )
+            with pytest.raises(TimeoutError):
+                sending.result(0.5)
+            eraser.commit()
+            with pytest.raises(InvalidTransition, match="was erased on"):
+                sending.result(20)
+    assert states(app) == {"cancelled": 1}
+
+
+def in_context(app: Flask, act: Callable[..., Any], *arguments: Any) -> Any:
+    with app.app_context():
+        return act(*arguments)
 
 
 def test_task_of_a_later_version_is_left_to_it(app: Flask) -> None:
