@@ -491,7 +491,9 @@ def test_page_asks_first(app: Flask) -> None:
     assert "ann@example.com" not in page.text
     work(app)
     [row] = queries.list_tasks(accessing(app)).items
-    assert "1 event erased" in browser.get(f"/tasks/{row.task.id}").text
+    shown = browser.get(f"/tasks/{row.task.id}").text
+    assert "Looked at 2 of 2 events" in shown
+    assert "1 event erased" in shown
     assert [event.data for event in events(app)] == [{}, BOB]
 
 

@@ -105,7 +105,10 @@ def task_progress(kind: str, done: int, total: int | None) -> str:
     """How far a task is, in numbers."""
     if total is None:
         return _("%(done)s so far", done=count(done))
-    return _("%(done)s of %(all)s", done=count(done), all=task_counted(kind, total))
+    everything = task_counted(kind, total)
+    if kind == TaskKind.ERASE:
+        return _("Looked at %(done)s of %(all)s", done=count(done), all=everything)
+    return _("%(done)s of %(all)s", done=count(done), all=everything)
 
 
 def task_changed(changed: int) -> str:

@@ -20,6 +20,7 @@ from rq.suspension import resume, suspend
 
 from example_app.services import RedisServer
 from flask_webhooks.app_state import ALL_TENANTS, state_of
+from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.columns import utc_now
 from flask_webhooks.security.vault import Sealed
 from tests.delivering import add_backlog, webhooks_of
@@ -43,6 +44,7 @@ def every_state(watched: Watched, app: Flask, world: World, server: RedisServer)
     yield from _banners(watched, app, server)
     yield from _pages_of_lists(watched, app, world)
     yield from _old_events(watched, app)
+    yield from _erased(watched, app, world)
 
 
 def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
@@ -336,3 +338,39 @@ def _old_events(watched: Watched, app: Flask) -> Iterator[str]:
     page = watched.open("/health")
     assert page.is_visible("text=Somebody has stopped the removal")
     yield "old events stay for a day"
+
+
+def _erased(watched: Watched, app: Flask, world: World) -> Iterator[str]:
+    """A person's data: asked for, counted, waiting, and gone."""
+    page = watched.open("/health")
+    page.get_by_role("link", name="Erase the data of a person…").click()
+    page.wait_for_url("**/erase")
+
+    def count(where: str) -> None:
+        page.fill("#wh-where", where)
+        with page.expect_navigation():
+            page.click("button:has-text('Count them')")
+
+    count("license_id")
+    assert page.is_visible("text=Nothing was changed yet.")
+    yield "an erasure refused"
+    count("license_id=nobody's")
+    assert page.is_visible("text=There is nothing to do")
+    yield "an erasure of nothing"
+    watched.open("/erase")
+    count(f"license_id={world.hostile}")
+    assert page.is_visible("text=license_id")
+    yield "an erasure counted"
+    with page.expect_navigation():
+        page.click("button:has-text('Erase it')")
+    assert page.is_visible("text=with the digest")
+    yield "an erasure waits"
+    apart(lambda: list(iter(lambda: run_next(state_of(app), lambda: False), False)))
+    page.reload()
+    assert page.is_visible("text=The data is gone")
+    yield "an erasure is over"
+    watched.open(f"/events/{world.events['emitted']}")
+    assert page.is_visible("text=The data was erased.")
+    yield "an erased event"
+    watched.open(f"/deliveries/{world.deliveries['attempt succeeded']}")
+    yield "a delivery of an erased event"
