@@ -525,6 +525,12 @@ def _erase_by_api(app: Flask) -> None:
     assert api.post("/tasks/preview", wish)["count"] == 1
     assert "see all tenants" in api.post("/tasks", wish, 422)["detail"]
     assert "Say whose data" in api.post("/tasks/preview", {"kind": "erase"}, 422)["detail"]
+    for value in (True, None, 4.2, [42], {"id": 42}, ""):
+        mistaken = {"kind": "erase", "where": {"user_id": value}, "all_tenants": True}
+        assert "Write the value of user_id" in api.post("/tasks", mistaken, 422)["detail"]
+    for where in ("user_id=42", [], {}, 42):
+        wrong = {"kind": "erase", "where": where, "all_tenants": True}
+        assert "Say whose data" in api.post("/tasks", wrong, 422)["detail"]
     assert api.post("/tasks/preview", {**wish, "tenant": "app_2"})["count"] == 0
     task = api.post("/tasks", {**wish, "tenant": "app_1"}, 202)
     assert task["filter"]["tenant"] == "app_1"

@@ -194,10 +194,12 @@ class NewTaskBody(TypedDict, total=False):
     event_type: str | None
     status: Annotated[str | None, Member("The last answer: `503`, `5xx` or `none`.")]
     event_id: Annotated[str | None, Member("The event (the `webhook-id`) that was sent.")]
-    where: Annotated[
-        dict[str, str | int] | None,
-        Member(
-            "Whose data to erase: members of it and their values, all of which an event has. A name may stand anywhere "
-            "in the data, or be a path such as `user.id`."
-        ),
+    where: SkipValidation[
+        Annotated[
+            dict[str, str | int] | None,
+            Member(
+                "Whose data to erase: members of it and their values, all of which an event has. A name may stand "
+                "anywhere in the data, or be a path such as `user.id`."
+            ),
+        ]
     ]
