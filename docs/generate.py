@@ -61,6 +61,7 @@ KINDS = {
     "retention_response_body_days": "whole number, 1 to 36,500, or `None`",
     "health_overdue": "seconds, 1 to 2,592,000, or `None`",
     "max_endpoints": "whole number, 1 to 1,000,000, or `None`",
+    "max_tokens": "whole number, 1 to 1,000,000, or `None`",
     "max_sends_per_hour": "whole number, 1 to 1,000,000, or `None`",
     "max_send_bytes_per_day": "whole number, 1,024 to 1,000,000,000, or `None`",
     "max_bulk_sends_per_day": "whole number, 1 to 1,000,000,000, or `None`",

@@ -1,15 +1,18 @@
 """Who may do what: the host's `authorize`, `current_tenant` and `current_actor`, made into one object.
 
+A token of the API has rights of its own instead; see `actions.tokens`.
+
 Every function of `queries` and `actions` takes an `Access` first, so that pages, API and commands are held
 to the same rules. What lies outside its tenant scope does not exist for it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from flask import current_app
@@ -19,22 +22,29 @@ from . import ids
 from .app_state import ALL_TENANTS, AllTenants, AppState, unwrap
 from .db.transactions import reading, writing
 from .errors import ConfigurationError, Forbidden, NotFound
+from .log import log_failure
 from .models import Delivery, Endpoint
 from .texts import Text
+
+logger = logging.getLogger("flask_webhooks")
 
 #: `True` for a program that is let in.
 Authenticate = Callable[[], bool | None]
 
 #: What the host's `authorize` is asked about, and how a refusal names it.
-_MEANINGS: Final[Mapping[str, Text]] = {
+MEANINGS: Final[Mapping[str, Text]] = {
     "view": Text("see endpoints and deliveries"),
     "view_payload": Text("see the data of events"),
     "manage": Text("create or change endpoints"),
     "send": Text("send or cancel deliveries"),
     "secret": Text("change the secret of an endpoint"),
     "delete_all": Text("delete all endpoints, or old events, or erase data"),
+    "tokens": Text("see, create or revoke API tokens"),
 }
-ACTIONS = tuple(_MEANINGS)
+ACTIONS = tuple(MEANINGS)
+
+#: One tenant, several, or everything.
+Scope = str | frozenset[str] | AllTenants
 
 #: The actor where the host does not name one.
 UNKNOWN = "unknown"
@@ -47,8 +57,8 @@ class Access:
     state: AppState = field(repr=False)
     #: Goes into the audit log.
     actor: str
-    #: Only this tenant's endpoints, events and deliveries; never those of the whole server.
-    tenant: str | AllTenants
+    #: Only the endpoints, events and deliveries of this tenant, or of these; never those of the whole server.
+    tenant: Scope
     #: ``(action, endpoint or None) -> bool``, with an action of `ACTIONS`; ``None`` is about all of them.
     may: Callable[[str, Endpoint | None], bool] = field(repr=False)
     #: The request is for our own pages or API; see `transactions.writing`.
@@ -60,16 +70,27 @@ class Access:
         :raises NotFound: the endpoint belongs to another tenant.
         :raises Forbidden: the host's `authorize` says no.
         """
-        if action not in _MEANINGS:
+        if action not in MEANINGS:
             raise ValueError(f"{action!r} is not one of {', '.join(ACTIONS)}")
         if endpoint is not None and not self.sees(endpoint.tenant):
             raise no_endpoint(endpoint.id)
         if not self.may(action, endpoint):
-            raise Forbidden("You are not allowed to %(what)s.", what=_MEANINGS[action])
+            raise Forbidden("You are not allowed to %(what)s.", what=MEANINGS[action])
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """The tenants in scope, in order; none where all are."""
+        match self.tenant:
+            case AllTenants():
+                return ()
+            case str():
+                return (self.tenant,)
+            case several:
+                return tuple(sorted(several))
 
     def sees(self, tenant: str | None) -> bool:
         """Whether something of this tenant (``None``: of the whole server) is in scope."""
-        return isinstance(self.tenant, AllTenants) or self.tenant == tenant
+        return isinstance(self.tenant, AllTenants) or tenant in self.tenants
 
     def within(self, tenant: str) -> Access:
         """The same, but for one tenant only.
@@ -82,7 +103,14 @@ class Access:
 
     def scope(self, tenant: Any) -> sa.ColumnElement[bool]:
         """The SQL condition for a tenant column."""
-        return sa.true() if isinstance(self.tenant, AllTenants) else tenant == self.tenant
+        match self.tenant:
+            case AllTenants():
+                return sa.true()
+            case str():
+                # Not IN: an index gives one tenant's rows in the order of their ids.
+                return cast(sa.ColumnElement[bool], tenant == self.tenant)
+            case _:
+                return cast(sa.ColumnElement[bool], tenant.in_(self.tenants))
 
     def read(self) -> AbstractContextManager[Session]:
         """A session for reading. Nothing of the host's may be called while it is open."""
@@ -211,6 +239,35 @@ def no_delivery(delivery_id: object) -> NotFound:
     return NotFound("There is no delivery %(id)s.", id=shown(delivery_id))
 
 
+def no_token(token_id: object) -> NotFound:
+    """The refusal for a token that is not there, or not in scope."""
+    return NotFound("There is no API token %(id)s.", id=shown(token_id))
+
+
+def name_of_tenant(state: AppState, tenant: str) -> str:
+    """How the host calls a tenant; its id where the host does not say, or its function fails.
+
+    Nothing is to be locked and no session open.
+    """
+    hook = state.hooks.tenant_name
+    try:
+        return tenant if hook is None else str(hook(tenant) or tenant)
+    except Exception as error:
+        log_failure(logger, "The name of a tenant could not be found", error=error)
+        return tenant
+
+
+def tenant_is_known(state: AppState, tenant: str) -> bool | None:
+    """Ask the host whether there is a tenant; ``None`` where it has no function that says so.
+
+    Nothing is to be locked and no session open.
+
+    :raises ConfigurationError: the host's function answers neither yes nor no.
+    """
+    hook = state.hooks.tenant_exists
+    return None if hook is None else is_yes(hook(tenant), "@webhooks.tenant_exists")
+
+
 def _named(answer: object) -> str:
     """An answer for a message: a short one in full, which may not be a secret, else its type."""
     if isinstance(answer, int | float):
@@ -224,19 +281,29 @@ def _actor(state: AppState) -> str:
     return "".join(c if c.isprintable() else "�" for c in actor)[:255]
 
 
-def _tenant(state: AppState) -> str | AllTenants:
+def _tenant(state: AppState) -> Scope:
     hook = state.hooks.current_tenant
     if hook is None:
         return ALL_TENANTS
-    tenant: Any = unwrap(hook())
-    if isinstance(tenant, AllTenants):
+    given: Any = unwrap(hook())
+    if isinstance(given, AllTenants):
         return ALL_TENANTS
-    text = "" if tenant is None else ids.host_id(tenant)
-    if text == "":
+    several = given if isinstance(given, list | tuple | set | frozenset) else (given,)
+    tenants = set()
+    for tenant in map(unwrap, several):
+        text = "" if tenant is None else ids.host_id(tenant)
+        if text is None or isinstance(tenant, AllTenants):
+            raise ConfigurationError(
+                "The function given to @webhooks.current_tenant must return the id of a tenant, not "
+                f"{_described(given, tenant)}; or a list of ids, ALL_TENANTS or None."
+            )
+        tenants.add(text)
+    tenants.discard("")
+    if not tenants:
         raise Forbidden("You do not belong to a tenant, so there are no endpoints for you to see.")
-    if text is None:
-        raise ConfigurationError(
-            f"The function given to @webhooks.current_tenant must return the id of a tenant, not a "
-            f"{type(tenant).__name__}."
-        )
-    return text
+    return frozenset(tenants) if len(tenants) > 1 else tenants.pop()
+
+
+def _described(given: object, tenant: object) -> str:
+    name = f"a {type(tenant).__name__}"
+    return name if given is tenant else f"a {type(given).__name__} with {name} in it"

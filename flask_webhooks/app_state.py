@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -70,14 +70,18 @@ class Hooks:
 
     #: ``(action, endpoint or None) -> bool``. Unset: nobody may do anything.
     authorize: Callable[[str, Endpoint | None], bool] | None = None
-    #: ``() -> tenant | ALL_TENANTS | None``. Unset: ALL_TENANTS for whoever is authorised.
-    current_tenant: Callable[[], str | AllTenants | None] | None = None
+    #: ``() -> tenant | tenants | ALL_TENANTS | None``. Unset: ALL_TENANTS for whoever is authorised.
+    current_tenant: Callable[[], str | Collection[str] | AllTenants | None] | None = None
     #: ``() -> str`` for the audit log. Unset: ``unknown``.
     current_actor: Callable[[], str] | None = None
     #: ``(tenant) -> int | None``: how many endpoints it may have. Unset: ``WEBHOOKS_MAX_ENDPOINTS``.
     endpoint_limit: Callable[[str], int | None] | None = None
     #: ``(tenant) -> str``: its name for people. Unset: the id. Workers call it in an app context.
     tenant_name: Callable[[str], str] | None = None
+    #: ``(tenant) -> bool``. Unset: those that endpoints or events belong to are known.
+    tenant_exists: Callable[[str], bool] | None = None
+    #: The API takes tokens.
+    tokens: bool = False
     #: Told of each event that the host emits, in its tests; see `testing`. While there are any, no worker is woken.
     observers: list[Observer] = field(default_factory=list)
 

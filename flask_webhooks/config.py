@@ -70,6 +70,8 @@ class Settings:
     max_retry_after: float = DAY
     #: Endpoints that one tenant may have. The whole server's own endpoints are not limited. ``None``: no limit.
     max_endpoints: int | None = 5
+    #: Tokens of the API that one tenant may have, and that there may be for the whole server. ``None``: no limit.
+    max_tokens: int | None = 20
     #: Tests, resends and bulk tasks that one tenant may ask for in an hour. Who sees every tenant is not limited.
     #: ``None``: no limit.
     max_sends_per_hour: int | None = 120
@@ -445,6 +447,7 @@ _NULLABLE = {
     "bind_key",
     "base_template",
     "max_endpoints",
+    "max_tokens",
     "validate_data",
     "retention_succeeded_days",
     "retention_failed_days",
@@ -471,6 +474,7 @@ _CHECKS: dict[str, Check] = {
     "retry_jitter": _number(0, 0.9, "share"),
     "max_retry_after": _number(0, 30 * DAY),
     "max_endpoints": _nullable(_whole(1, 1_000_000)),
+    "max_tokens": _nullable(_whole(1, 1_000_000)),
     "max_sends_per_hour": _nullable(_whole(1, 1_000_000)),
     "max_send_bytes_per_day": _nullable(_whole(1024, 1_000_000_000)),
     "max_bulk_sends_per_day": _nullable(_whole(1, 1_000_000_000)),

@@ -20,6 +20,8 @@
     ├── InvalidTransition                    .state
     ├── NotFound (LookupError)
     ├── Forbidden
+    ├── TokenLimitReached                    .limit
+    ├── InvalidToken
     ├── UnreadableSecret
     ├── DatabaseError
     └── VerificationError                    a webhook that was received
@@ -268,6 +270,23 @@ class NotFound(WebhooksError, LookupError):
 
 class Forbidden(WebhooksError):
     """The application's ``authorize`` function does not allow this."""
+
+
+class TokenLimitReached(WebhooksError):
+    """The tenant already has as many API tokens as ``WEBHOOKS_MAX_TOKENS`` allows.
+
+    :ivar limit: that number, or ``None`` when whoever raised it did not say.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, limit: int | None = None, **values: object
+    ) -> None:
+        super().__init__(message, **values)
+        self.limit = limit
+
+
+class InvalidToken(WebhooksError):
+    """The token that a program signs in to the API with is unknown, expired, revoked or malformed."""
 
 
 class UnreadableSecret(WebhooksError):

@@ -346,18 +346,32 @@ class Webhooks:
         """
         return self.formats.add(item)
 
-    def api_blueprint(self, authenticate: Callable[[], bool | None] | None = None) -> Blueprint:
+    def api_blueprint(
+        self,
+        authenticate: Callable[[], bool | None] | None = None,
+        *,
+        tokens: bool = False,
+        security_scheme: Mapping[str, Any] | None = None,
+    ) -> Blueprint:
         """The JSON API, to be mounted where the host wants it: ``app.register_blueprint(api, url_prefix=…)``.
 
         Who may do what, and to whose endpoints, is asked of the same functions as for the pages.
 
         :param authenticate: called in each request for the API, before anything else of ours. `True`
             lets the program in, as far as those functions allow; `False` and ``None`` are answered with 401,
-            anything else is an error. Without it the host has to sign programs in itself: `authorize` alone
-            decides.
-        :raises ConfigurationError: pydantic is not installed.
+            anything else is an error. Without it and without tokens the host has to sign programs in itself:
+            `authorize` alone decides.
+        :param tokens: let programs in that send a token of ours, which the pages and ``flask webhooks tokens``
+            create. It has rights of its own, so those functions are not asked. Without `authenticate` nobody
+            else is let in.
+        :param security_scheme: what `authenticate` asks for, as OpenAPI describes it:
+            ``{"type": "apiKey", "in": "header", "name": "X-Api-Key"}``.
+        :raises ConfigurationError: pydantic is not installed, or the scheme is none.
         """
-        blueprint: Blueprint = _api().create_blueprint(authenticate)
+        blueprint: Blueprint = _api().create_blueprint(
+            authenticate, tokens=tokens, security_scheme=security_scheme
+        )
+        self.hooks.tokens |= tokens
         return blueprint
 
     def vendor_api_blueprint(
@@ -414,8 +428,13 @@ class Webhooks:
         self.hooks.authorize = function
         return function
 
-    def current_tenant(self, function: Callable[[], str | AllTenants | None]) -> Callable[..., Any]:
-        """Register whose endpoints the current person sees: a tenant, `ALL_TENANTS`, or ``None``: none."""
+    def current_tenant(
+        self, function: Callable[[], str | Collection[str] | AllTenants | None]
+    ) -> Callable[..., Any]:
+        """Register whose endpoints the current person sees.
+
+        A tenant, a list of several, `ALL_TENANTS`, or ``None``: none.
+        """
         self.hooks.current_tenant = function
         return function
 
@@ -427,6 +446,14 @@ class Webhooks:
     def tenant_name(self, function: Callable[[str], str]) -> Callable[[str], str]:
         """Register how a tenant is called for people: ``(tenant) -> str``. Until then by its id."""
         self.hooks.tenant_name = function
+        return function
+
+    def tenant_exists(self, function: Callable[[str], bool]) -> Callable[[str], bool]:
+        """Register whether there is a tenant: ``(tenant) -> bool``.
+
+        Filters, the API, commands and new endpoints then say that there is none, instead of finding nothing.
+        """
+        self.hooks.tenant_exists = function
         return function
 
 

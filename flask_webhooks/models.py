@@ -536,6 +536,37 @@ class Task(Row):
         )
 
 
+class Token(Row):
+    """What a program signs in to the API with, and what it may then do. The token itself is stored nowhere."""
+
+    __tablename__ = "webhooks_token"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("tok"))
+    name: Mapped[str] = mapped_column(String(100))
+    #: SHA-256 of the whole token.
+    digest: Mapped[str] = mapped_column(String(64))
+    #: The last characters of the token, by which people recognise it.
+    ending: Mapped[str] = mapped_column(String(8))
+    #: Whose endpoints it sees; ``None`` is every tenant's, and those of the whole server.
+    tenant: Mapped[str | None] = mapped_column(_TENANT)
+    #: Of `access.ACTIONS`.
+    actions: Mapped[list[str]] = mapped_column(JsonText)
+    created_by: Mapped[str] = mapped_column(_ACTOR)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Written once a minute at most.
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_by: Mapped[str | None] = mapped_column(_ACTOR)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            UniqueConstraint("digest", name="uq_webhooks_token_digest"),
+            Index("ix_webhooks_token_tenant", "tenant", "id"),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
     """The concrete ORM classes of one database."""
@@ -552,6 +583,7 @@ class Models:
     Heartbeat: type[Heartbeat]
     Activity: type[Activity]
     Task: type[Task]
+    Token: type[Token]
 
     @property
     def metadata(self) -> sa.MetaData:
@@ -579,6 +611,7 @@ _MIXINS = (
     Heartbeat,
     Activity,
     Task,
+    Token,
 )
 
 _INFO_KEY = "flask_webhooks"

@@ -20,7 +20,7 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.attempt_errors import REFUSED_WITH
 from flask_webhooks.columns import JsonText, LongText, SealedText, utc_now
 
-from .delivering import drain, emit
+from .delivering import drain, emit, webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, update
 from .helpers import make_app as make_bare_app
 from .receiver import Receiver
@@ -35,7 +35,10 @@ _VOID = {"br", "hr", "img", "input", "link", "meta", "circle", "path", "polyline
 
 def make_app(database_url: str, redis_url: str, **config: Any) -> Flask:
     """A host with pages."""
-    return make_bare_app(database_url, redis_url, **{"WEBHOOKS_URL_PREFIX": PREFIX, **config})
+    app = make_bare_app(database_url, redis_url, **{"WEBHOOKS_URL_PREFIX": PREFIX, **config})
+    # There is a page of tokens once there is an API that takes them.
+    webhooks_of(app).api_blueprint(tokens=True)
+    return app
 
 
 @dataclass
@@ -241,6 +244,7 @@ class World:
     events: dict[str, str] = field(default_factory=dict)
     #: By state.
     tasks: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
     #: What stands wherever somebody else writes.
     hostile: str = HOSTILE
 
@@ -294,6 +298,9 @@ class World:
             "/health",
             "/prune",
             "/erase",
+            "/tokens",
+            "/tokens/new",
+            *(f"/tokens/{id_}/revoke" for id_ in self.tokens.values()),
             "/activity",
             *(f"/activity?webhook={id_}" for id_ in one),
         ]
@@ -378,7 +385,20 @@ def populate(
         actions.update_endpoint(access, later.id, name=f"changed {hostile}", events=["user.banned"])
         made = {name: item.id for name, item in endpoints.items()}
         tasks = _tasks(app, access, made, hostile)
-    return World(made, deliveries, {"emitted": event}, tasks, hostile)
+        tokens = _tokens(app, access, tenant, hostile)
+    return World(made, deliveries, {"emitted": event}, tasks, tokens, hostile)
+
+
+def _tokens(app: Flask, access: Access, tenant: str | None, hostile: str) -> dict[str, str]:
+    """A token in every state."""
+    webhooks_of(app).hooks.tokens = True
+    found = {}
+    for condition in ("active", "expired", "revoked"):
+        token = actions.create_token(access, f"CI {hostile}", ["view"], tenant=tenant).token
+        found[condition] = token.id
+    update(app, "Token", found["expired"], expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    actions.revoke_token(access, found["revoked"])
+    return found
 
 
 def _tasks(app: Flask, access: Access, endpoints: dict[str, str], hostile: str) -> dict[str, str]:
@@ -459,13 +479,14 @@ def _attempted(app: Flask) -> dict[str, str]:
 
 #: Columns that decide what a page shows, or which rows belong together: only our own code writes them.
 _DECIDING = {
-    *("id", "kind", "state", "trigger", "outcome", "error_code", "format", "bucket"),
+    *("id", "digest", "kind", "state", "trigger", "outcome", "error_code", "format", "bucket"),
     # Of a task.
     *("filter", "cursor", "bound"),
 }
 #: What stands in columns of JSON.
 _JSON: dict[str, Any] = {
     "events": [HOSTILE],
+    "actions": [HOSTILE],
     "error_params": {"status": HOSTILE, "said": HOSTILE},
     "request_headers": [[HOSTILE, HOSTILE]],
     "response_headers": [[HOSTILE, HOSTILE]],

@@ -244,6 +244,10 @@ ON_ALL: Calls = [
     ("delete_all", actions.delete_all_endpoints, {}),
     ("delete_all", actions.erase, {"unwanted": {"user_id": 42}}),
     ("delete_all", actions.erase, {"unwanted": bool}),
+    ("tokens", actions.create_token, {"name": "CI", "actions": ["view"]}),
+    ("tokens", actions.revoke_token, {"token_id": "tok_1"}),
+    ("tokens", queries.list_tokens, {}),
+    ("tokens", queries.get_token, {"token_id": "tok_1"}),
 ]
 
 
@@ -271,7 +275,14 @@ def others() -> Calls:
     tables = (ON_ENDPOINT, ON_DELIVERY, ON_EVENT, ON_TASK, ON_ALL)
     named = {function for table in tables for _action, function, _values in table}
     found: Calls = []
-    apart = {queries.explain_routing, actions.delete_all_endpoints, actions.reencrypt}
+    apart = {
+        queries.explain_routing,
+        queries.list_tokens,
+        # Asked before anything is done: whether there is the tenant that the caller names.
+        queries.require_tenant,
+        actions.delete_all_endpoints,
+        actions.reencrypt,
+    }
     for function in functions() - apart:
         _access, *rest = inspect.signature(function).parameters.values()
         alone = all(item.default is not item.empty for item in rest)

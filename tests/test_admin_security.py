@@ -76,6 +76,7 @@ def path_of(app: Flask, rule: Rule, world: World) -> str:
         "delivery_id": world.deliveries["pending"],
         "event_id": world.events.get("emitted", ""),
         "task_id": world.tasks.get("waiting", ""),
+        "token_id": world.tokens.get("active", ""),
         "name": "license.created",
     }
     with app.test_request_context():
@@ -246,6 +247,7 @@ def test_each_post_without_its_token_is_refused(
         {"pending": add_delivery(app, endpoint)},
         {"emitted": "evt_none"},
         {"waiting": task.id},
+        {"active": actions.create_token(accessing(app), "CI", ["view"]).token.id},
     )
     browser = Browser(app)
     before = contents(app)

@@ -53,4 +53,5 @@ def test_every_template_gives_way_to_the_hosts(app: Flask, receiver: Receiver) -
     form = browser.get("/endpoints/new")
     added = browser.send(form, "/endpoints/new", {"url": "https://shop.example/"}, 200)
     assert added.heading == "Save your webhook secret"
+    browser.send(browser.get("/tokens/new"), "/tokens/new", {"name": "CI"}, 200)
     assert set(ours) - used == set()

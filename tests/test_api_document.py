@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,16 +21,23 @@ from werkzeug.datastructures import Headers
 from example_app.services import RedisServer
 from flask_webhooks import actions, queries
 from flask_webhooks.actions import EndpointChanges
-from flask_webhooks.api.document_views import ROUTES
+from flask_webhooks.api.document_views import routes_of
 from flask_webhooks.api.openapi import document
-from flask_webhooks.formats import builtin_formats
+from flask_webhooks.api.security_schemes import Signing
+from flask_webhooks.app_state import state_of
+from flask_webhooks.errors import ConfigurationError
 
 from .api_calls import NAME, PREFIX, Api, make_app, rules, template
+from .delivering import db_of, drain, webhooks_of
 from .helpers import accessing, add_delivery, add_endpoint, close
+from .hostapp import create_app
 from .processes import ROOT
+from .receiver import Receiver
 
 PAGE = ROOT / "docs/reference/api.md"
-WHOLE = document(ROUTES, builtin_formats(), server=PREFIX)
+SIGNING = Signing(authenticate=lambda: True, tokens=True)
+with create_app(SQLALCHEMY_DATABASE_URI="sqlite://").app_context():
+    WHOLE = document(state_of(), routes_of(SIGNING), SIGNING, server=PREFIX)
 
 
 @pytest.fixture
@@ -94,6 +102,89 @@ def test_every_request_stands_in_the_reference_with_its_parameters() -> None:
                 assert f"`{item['name']}`" in rows[request], request
 
 
+# -- how to sign in, and what is sent -----------------------------------------------------------------
+
+
+def signed_in_by(**options: Any) -> dict[str, Any]:
+    """What the document says of an API that is mounted so."""
+    app = create_app(SQLALCHEMY_DATABASE_URI="sqlite://")
+    webhooks = webhooks_of(app)
+    app.register_blueprint(webhooks.api_blueprint(**options), url_prefix=PREFIX)
+    token = None
+    if options.get("tokens"):
+        with app.app_context():
+            db_of(app).create_all()
+            token = actions.create_token(accessing(app), "CI", ["view"]).secret
+    found: dict[str, Any] = (
+        app.test_client()
+        .get(f"{PREFIX}/openapi.json", headers={"Authorization": f"Bearer {token}"})
+        .get_json()
+    )
+    schemes = found["components"]["securitySchemes"]
+    assert found["security"] == [{name: []} for name in schemes]
+    assert ("/tokens" in found["paths"]) == bool(options.get("tokens"))
+    return dict(schemes)
+
+
+def test_document_says_how_to_sign_in() -> None:
+    key = {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
+    tokens = signed_in_by(tokens=True)
+    assert list(tokens) == ["token"]
+    assert tokens["token"]["scheme"] == "bearer"
+    assert tokens["token"]["bearerFormat"].startswith("whtok_")
+    assert signed_in_by(authenticate=lambda: True, security_scheme=key) == {"application": key}
+    assert list(signed_in_by(authenticate=lambda: True, tokens=True)) == ["token", "application"]
+    session = signed_in_by()["application"]
+    assert (session["in"], session["name"]) == ("cookie", "session")
+    assert signed_in_by(authenticate=lambda: True)["application"]["type"] == "http"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"authenticate": lambda: True, "security_scheme": {"type": "basic"}},
+        {"authenticate": lambda: True, "security_scheme": "X-Api-Key"},
+        {"tokens": True, "security_scheme": {"type": "http", "scheme": "basic"}},
+    ],
+)
+def test_a_scheme_that_is_none_is_refused(app: Flask, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="security_scheme"):
+        webhooks_of(app).api_blueprint(**options)
+    assert webhooks_of(app).hooks.tokens == app.extensions["test_webhooks"].hooks.tokens
+
+
+def test_every_event_type_is_told_of_as_it_is_sent(app: Flask, receiver: Receiver) -> None:
+    webhooks_of(app).add_event_type(
+        "shop.ordered",
+        description="Something was ordered.",
+        schema={"$defs": {"id": {"type": "string"}}, "properties": {"id": {"$ref": "#/$defs/id"}}},
+        example={"id": "o_1"},
+    )
+    catalog = state_of(app).catalog
+    with app.app_context():
+        told = Api(app).document["webhooks"]
+        assert set(told) == {kind.name for kind in catalog}
+        endpoint = add_endpoint(app, receiver.url("/ok"))
+        for kind in catalog:
+            actions.send_test(accessing(app), endpoint.id, kind.name)
+        drain(app)
+    bodies = [(json.loads(item.body), item.headers) for item in receiver.requests]
+    assert {body["type"] for body, _ in bodies} == set(told)
+    for body, headers in bodies:
+        name = body["type"]
+        operation = told[name]["post"]
+        [(media_type, content)] = operation["requestBody"]["content"].items()
+        assert headers["content-type"].partition(";")[0] == media_type
+        validator = jsonschema.Draft202012Validator(content["schema"])
+        validator.check_schema(content["schema"])
+        validator.validate(body)
+        validator.validate(content["examples"]["example"]["value"])
+        assert {item["name"] for item in operation["parameters"]} <= set(headers)
+    schema = told["shop.ordered"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    wrong = {"type": "shop.ordered", "timestamp": "2026-01-31T12:00:00Z", "data": {"id": 1}}
+    assert not jsonschema.Draft202012Validator(schema).is_valid(wrong)
+
+
 # -- found by trying ----------------------------------------------------------------------------------
 
 #: Requests of each kind to each operation.
@@ -119,6 +210,7 @@ class Tried:
             "event_id": queries.get_delivery(access, delivery).event.id,
             "task_id": actions.start_task(access, "resend", endpoint.id).id,
             "name": "license.created",
+            "token_id": actions.create_token(access, "CI", ["view"]).token.id,
         }
         return {name: values[name] for name in re.findall(r"{(\w+)}", path)}
 

@@ -618,7 +618,7 @@ LAYERS = [
     {"outbox"},
     {"delivery"},
     {"access"},
-    {"bulk", "stored_secrets"},
+    {"bulk", "stored_secrets", "token_access"},
     {"queries", "actions"},
     {"jobs"},
     {"worker", "tasks", "serializers", "doctor", "metrics"},

@@ -44,6 +44,7 @@ TABLES = {
     "webhooks_heartbeat",
     "webhooks_activity",
     "webhooks_task",
+    "webhooks_token",
 }
 CREATED, DATA = "license.created", {"license_id": "lic_1", "license_key": "AAAA-BBBB"}
 

@@ -33,6 +33,7 @@ from .upgrading import emit_as_before, make_old_tables, recorded, replay
 NEW = [
     "Created the table webhooks_metric.",
     "Created the table webhooks_mark.",
+    "Created the table webhooks_token.",
     "Added the column state_reason_code to webhooks_endpoint.",
     "Added the column state_reason_params to webhooks_endpoint.",
     "Added the column hops to webhooks_event.",
@@ -48,7 +49,7 @@ NEW = [
 ]
 #: No second attempt in the same test.
 LATER = (60.0,) * 9
-UP_TO_DATE = "All 12 tables are up to date."
+UP_TO_DATE = "All 13 tables are up to date."
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_tables_of_before_become_those_of_now(old: Flask) -> None:
 def test_an_empty_database_gets_every_table(empty: Flask) -> None:
     lines = upgraded(empty)
     assert lines[0] == "Created the table webhooks_endpoint."
-    assert len(lines) == 12
+    assert len(lines) == 13
     assert upgraded(empty) == [UP_TO_DATE]
     found = shape(engine_of(empty))
     metadata = state_of(empty).models.metadata
@@ -151,7 +152,8 @@ def test_statements_are_printed_and_not_run(old: Flask, option: str) -> None:
     printed = "\n".join(upgraded(old, option))
     assert printed.endswith(";")
     statements = printed.removesuffix(";").split(";\n")
-    assert len(statements) == len(NEW)
+    # The index of a new table comes with it.
+    assert len(statements) == len(NEW) + 1
     for statement in statements:
         assert statement.startswith(("CREATE TABLE ", "ALTER TABLE ", "CREATE INDEX "))
     assert shape(engine_of(old)) == before
@@ -264,7 +266,10 @@ def test_two_upgrades_at_once_do_no_harm(old: Flask) -> None:
 
 def test_init_db_says_what_brings_tables_up_to_date(old: Flask) -> None:
     result = old.test_cli_runner().invoke(args=["webhooks", "init-db"])
-    assert (result.exit_code, result.stdout) == (0, "Created webhooks_metric, webhooks_mark.\n")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "Created webhooks_metric, webhooks_mark, webhooks_token.\n",
+    )
     [line] = result.stderr.splitlines()
     assert "flask webhooks upgrade-db" in line
     upgraded(old)
@@ -309,7 +314,7 @@ def test_schema_and_names_of_the_host_are_kept(
     app = create_app(db, SQLALCHEMY_DATABASE_URI=url, WEBHOOKS_REDIS_URL=redis_url)
     with app.app_context():
         run_sql(app, 'CREATE SCHEMA "Web hooks"')
-        assert len(upgraded(app)) == 12
+        assert len(upgraded(app)) == 13
         assert upgraded(app) == [UP_TO_DATE]
         run_sql(
             app,
@@ -405,9 +410,9 @@ def test_a_long_transaction_ends_the_upgrade_and_stops_no_emit(on_postgresql: Fl
     with long_transaction(on_postgresql), emitting(on_postgresql):
         result = upgrade(on_postgresql, "--wait", "2")
     # What was done before stays.
-    assert (result.exit_code, result.stdout.splitlines()) == (1, NEW[:4])
+    assert (result.exit_code, result.stdout.splitlines()) == (1, NEW[:5])
     assert "webhooks_event was in use for 2 s" in result.stderr
-    assert upgraded(on_postgresql) == NEW[4:]
+    assert upgraded(on_postgresql) == NEW[5:]
 
 
 def test_the_upgrade_waits_for_a_long_transaction(on_postgresql: Flask) -> None:

@@ -22,9 +22,11 @@ from .secrets import Rotated, end_overlap, remove_secret, rotate, rotate_secret
 from .settings import EndpointChanges, NewEndpoint
 from .subscribing import subscribe_and_replay
 from .switches import pause_endpoint, resume_endpoint
+from .tokens import CreatedToken, create_token, revoke_token
 
 __all__ = [
     "CreatedEndpoint",
+    "CreatedToken",
     "EndpointChanges",
     "Imported",
     "NewEndpoint",
@@ -32,6 +34,7 @@ __all__ = [
     "Rotated",
     "cancel",
     "create_endpoint",
+    "create_token",
     "delete_all_endpoints",
     "delete_endpoint",
     "draft_endpoint",
@@ -44,6 +47,7 @@ __all__ = [
     "remove_secret",
     "resend",
     "resume_endpoint",
+    "revoke_token",
     "rotate",
     "rotate_secret",
     "send_test",

@@ -22,7 +22,10 @@ from . import limits
 
 
 def start_task(
-    access: Access, kind: str, endpoint_id: str | None = None, **filter: Unpack[TaskFilter]
+    access: Access,
+    kind: str,
+    endpoint_id: str | None = None,
+    **filter: Unpack[TaskFilter],
 ) -> Task:
     """Do something to many deliveries or events: workers do it in the background, a batch at a time.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..access import Access, shown, tenant_is_known
 from ..app_state import AllTenants, AppState
 from ..catalog.registry import matches
 from ..config import LEASE_RESERVE
@@ -30,6 +31,8 @@ MAX_DESCRIPTION_LENGTH = 2000
 MAX_USER_AGENT_LENGTH = 256
 MAX_REASON_LENGTH = 500
 MAX_TENANT_LENGTH = 255
+#: Tenants that a refusal names.
+_NAMED = 20
 #: Seconds.
 MIN_TIMEOUT = 0.1
 #: Requests a second.
@@ -86,28 +89,41 @@ def user_agent(value: Any) -> str | None:
     return line or None
 
 
-def owner(given: Any, scope: str | AllTenants) -> str | None:
-    """The tenant of a new endpoint.
+def owner(given: Any, access: Access) -> str | None:
+    """The tenant of something new.
 
-    :raises Forbidden: it is not the one tenant that is in scope.
+    :raises Forbidden: it is none of the tenants in scope.
     """
-    if not isinstance(scope, AllTenants):
-        if given is not None and host_id(given) != scope:
-            raise Forbidden("You may create endpoints for your own tenant only.")
-        return scope
+    everything = isinstance(access.tenant, AllTenants)
     if given is None:
-        return None
+        if everything:
+            return None
+        if len(access.tenants) == 1:
+            return access.tenants[0]
+        raise InvalidEndpoint(
+            "Choose whose it is: name one of your tenants, %(choices)s.",
+            choices=", ".join(access.tenants[:_NAMED]),
+            field="tenant",
+        )
     if isinstance(given, AllTenants):
         raise InvalidEndpoint(
-            "An endpoint belongs to one tenant: pass its id, or tenant=None for the whole server.",
+            "It belongs to one tenant: pass its id, or tenant=None for the whole server.",
             field="tenant",
         )
     tenant = host_id(given)
+    if not everything:
+        if tenant is None or not access.sees(tenant):
+            raise Forbidden("You may create this for your own tenants only.")
+        return tenant
     if tenant is None or not 0 < len(tenant) <= MAX_TENANT_LENGTH or not tenant.isprintable():
         raise InvalidEndpoint(
             "The tenant must be an id of 1 to %(most)s printable characters.",
             most=MAX_TENANT_LENGTH,
             field="tenant",
+        )
+    if tenant_is_known(access.state, tenant) is False:
+        raise InvalidEndpoint(
+            "There is no tenant %(tenant)s.", tenant=shown(tenant), field="tenant"
         )
     return tenant
 

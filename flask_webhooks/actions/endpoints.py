@@ -141,7 +141,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         Text("description"),
         checks.MAX_DESCRIPTION_LENGTH,
     )
-    owner = faults.check(checks.owner, given.get("tenant"), access.tenant)
+    owner = faults.check(checks.owner, given.get("tenant"), access)
     wire = None
     format = given.get("format")
     # Without a URL nobody knows the format that it asks for.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ..access import Access, shown
-from ..app_state import AllTenants, AppState
+from ..app_state import AppState
 from ..errors import (
     Forbidden,
     InvalidEndpoint,
@@ -77,7 +77,7 @@ def import_endpoints(
         format = only_format(state, items).name
     name = state.formats[format].name
     if tenant is not None:
-        checks.owner(tenant, access.tenant)
+        checks.owner(tenant, access)
     return _import(access, items, name, tenant, dry_run)
 
 
@@ -158,8 +158,7 @@ def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, A
 
 def _check_scope(access: Access, tenant: object) -> None:
     """:raises InvalidEndpoint: the entry is of a tenant that is not in scope."""
-    scope = access.tenant
-    if tenant is not None and not isinstance(scope, AllTenants) and host_id(tenant) != scope:
+    if tenant is not None and not access.sees(host_id(tenant)):
         raise InvalidEndpoint(
             "It is of the tenant %(tenant)s, and you may create endpoints for your own only.",
             tenant=shown(tenant),

@@ -26,6 +26,7 @@ from . import (
     settings_views,
     switch_views,
     task_views,
+    token_views,
 )
 from .i18n import gettext, ngettext
 from .layouts import layout_of
@@ -78,6 +79,7 @@ def create_blueprint(state: AppState) -> Blueprint:
         outage_views,
         matching_views,
         key_views,
+        token_views,
     ):
         views.register(blueprint)
     return blueprint

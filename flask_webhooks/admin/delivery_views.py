@@ -14,7 +14,7 @@ from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
 from .matching_views import OF_LIST, choices, not_selectable
-from .page import current_access, notify, redirect_to, render
+from .page import current_access, notify, redirect_to, render, tenant_filter
 
 #: Webhooks that the filter offers as a list; where there are more, it is a field for name, URL or id.
 _CHOICES = 50
@@ -43,6 +43,7 @@ def delivery_list() -> Response:
         filters.get("state"),
         filters.get("type"),
         before=filters.before,
+        tenant=tenant_filter(access, filters.get("tenant")),
         status=filters.get("status"),
         since=filters.moment("since"),
         until=filters.moment("until"),
@@ -70,6 +71,8 @@ def _show_list(
     which: list[Endpoint] | None = None,
 ) -> Response:
     """:param which: webhooks to choose from first."""
+    tenant = None if page.items or page.next_before else filters.get("tenant")
+    several = len(access.tenants) > 1
     deleted = endpoint is not None and endpoint.deleted_at is not None
     return render(
         "delivery_list.html",
@@ -80,8 +83,9 @@ def _show_list(
         webhooks=_choices(access, endpoint),
         which=which,
         most_named=_CHOICES,
-        matching=[] if deleted else choices(filters),
-        why_not=None if deleted else not_selectable(filters),
+        matching=[] if deleted else choices(filters, several=several),
+        why_not=None if deleted else not_selectable(filters, several=several),
+        unknown=queries.unknown_tenant(access, tenant) if access.may("view", None) else None,
         filters=filters,
         states=list(DeliveryState),
         live=not filters.before

@@ -9,7 +9,6 @@ from flask import Blueprint, Response, request
 from .. import actions, queries
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
-from ..app_state import AllTenants
 from ..errors import InvalidInput, NotFound, SendLimitReached
 from ..formats import Format
 from ..formats.examples import sample_data
@@ -17,7 +16,7 @@ from .display import pretty
 from .format_choices import shown_options
 from .forms import SampleForm
 from .i18n import gettext as _
-from .page import current_access, notify, redirect_to, render
+from .page import current_access, notify, redirect_to, render, tenant_filter
 
 #: Deliveries on an endpoint's page.
 _RECENT = 10
@@ -55,11 +54,12 @@ def endpoint_list() -> Response:
         search=search,
         before=before,
         older=older,
-        tenant=tenant if _operates(access) else None,
+        tenant=None if isinstance(access.tenant, str) else tenant,
         unknown=unknown,
         used=used,
         limit=limit,
-        show_tenants=_operates(access) and any(row.endpoint.tenant is not None for row in rows),
+        show_tenants=not isinstance(access.tenant, str)
+        and any(row.endpoint.tenant is not None for row in rows),
     )
 
 
@@ -132,11 +132,8 @@ def _usual_type(access: Access, detail: queries.EndpointDetail) -> str:
 
 
 def _tenant(access: Access) -> str | None:
-    """Whose endpoints are listed: the only tenant in scope, or the one that an operator looks at."""
-    if not isinstance(access.tenant, AllTenants):
+    """Whose endpoints are listed: the only tenant in scope, or the one that somebody looks at who sees several."""
+    if isinstance(access.tenant, str):
         return access.tenant
-    return request.args.get("tenant", "").strip()[:MAX_TENANT_LENGTH] or None
-
-
-def _operates(access: Access) -> bool:
-    return isinstance(access.tenant, AllTenants)
+    given = request.args.get("tenant", "").strip()[:MAX_TENANT_LENGTH] or None
+    return tenant_filter(access, given)

@@ -13,7 +13,7 @@ from .asking import ask, done
 from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
-from .page import current_access, render
+from .page import current_access, render, tenant_filter
 
 
 def register(blueprint: Blueprint) -> None:
@@ -37,7 +37,7 @@ def event_list() -> Response:
         since=filters.moment("since"),
         until=filters.moment("until"),
         id=filters.get("id"),
-        tenant=filters.get("tenant"),
+        tenant=tenant_filter(access, filters.get("tenant")),
     )
     return render(
         "event_list.html",

@@ -18,7 +18,7 @@ from . import banners, wording
 from .filters import Filters
 from .forms import ConfirmForm, WebhooksForm
 from .i18n import translated
-from .page import current_access, is_fragment, render
+from .page import current_access, is_fragment, render, tenant_filter
 from .task_views import start
 
 #: Tasks on the health page: of those that are not over, and of the latest ones.
@@ -133,7 +133,7 @@ def activity() -> Response:
         before=filters.before,
         actor=filters.get("actor"),
         action=filters.get("action"),
-        tenant=filters.get("tenant"),
+        tenant=tenant_filter(access, filters.get("tenant")),
         since=filters.moment("since"),
         until=filters.moment("until"),
     )

@@ -12,11 +12,11 @@ from ..models import TaskKind
 from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
-from .page import current_access, render
+from .page import current_access, render, tenant_filter
 from .task_views import start
 
 #: Filters of the list of deliveries.
-OF_LIST = ("webhook", "state", "type", "status", "since", "until", "id", "q")
+OF_LIST = ("webhook", "tenant", "state", "type", "status", "since", "until", "id", "q")
 
 
 def register(blueprint: Blueprint) -> None:
@@ -43,10 +43,12 @@ def _all(kind: TaskKind) -> Response:
     access.require("send", None if endpoint_id is None else find_endpoint(access, endpoint_id))
     if posted:
         ConfirmForm().check_csrf()
-    why_not = not_selectable(filters)
+    why_not = not_selectable(filters, several=len(access.tenants) > 1)
     if why_not is not None:
         raise InvalidInput("Not all at once: %(why)s", why=why_not)
+    tenant = tenant_filter(access, filters.get("tenant"))
     wanted = TaskFilter(
+        tenant=tenant,
         since=filters.moment("since"),
         until=filters.moment("until"),
         state=filters.get("state"),
@@ -56,19 +58,28 @@ def _all(kind: TaskKind) -> Response:
     )
     if posted:
         return start(access, kind, endpoint_id, wanted)
+    shown = wanted.copy()
+    # It stands beside the webhooks.
+    shown.pop("tenant", None)
     return render(
         "task_confirm.html",
         kind=kind,
         seen=queries.preview_task(access, kind, endpoint_id, **wanted),
-        wanted=wanted,
+        tenant=tenant,
+        wanted=shown,
         filters=filters,
         view=f"{kind}_all",
         failing=False,
     )
 
 
-def not_selectable(filters: Filters) -> str | None:
-    """Why a list with these filters cannot be taken as a whole; ``None`` if it can. Pure."""
+def not_selectable(filters: Filters, *, several: bool = False) -> str | None:
+    """Why a list with these filters cannot be taken as a whole; ``None`` if it can. Pure.
+
+    :param several: whoever asks looks after several tenants, and not after all.
+    """
+    if several and not filters["webhook"] and not filters["tenant"]:
+        return _("Filter the list by one of your tenants, or by a webhook.")
     if filters.get("q") is not None:
         return _(
             "A text is looked for among the newest deliveries only, so all that match cannot be counted. "
@@ -79,9 +90,9 @@ def not_selectable(filters: Filters) -> str | None:
     return None
 
 
-def choices(filters: Filters) -> list[str]:
+def choices(filters: Filters, *, several: bool = False) -> list[str]:
     """The views that a list with these filters may lead to. Pure."""
-    if not filters or not_selectable(filters) is not None:
+    if not filters or not_selectable(filters, several=several) is not None:
         return []
     state = filters.get("state")
     waiting = state in (None, "pending", "held")

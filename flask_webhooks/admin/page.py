@@ -21,7 +21,7 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from .. import queries
-from ..access import Access
+from ..access import Access, name_of_tenant
 from ..app_state import AllTenants, AppState
 from ..bulk.looking import right_of
 from ..errors import NotFound
@@ -53,6 +53,16 @@ def current_access() -> Access:
     """The access of whoever makes this request."""
     access: Access = g.flask_webhooks_access
     return access
+
+
+def tenant_filter(access: Access, given: str | None) -> str | None:
+    """The tenant that a list is filtered by.
+
+    :raises NotFound: it is none of those in scope.
+    """
+    if given is not None and not isinstance(access.tenant, AllTenants):
+        access.within(given)
+    return given
 
 
 def render(template: str, status: int = 200, *, no_store: bool = False, **values: Any) -> Response:
@@ -112,6 +122,7 @@ class Toolbox:
     task_changed = staticmethod(task_wording.task_changed)
     missing_text = staticmethod(wording.missing_text)
     phase_text = staticmethod(wording.phase_text)
+    token_status = staticmethod(wording.token_status)
     action_text = staticmethod(wording.action_text)
     changes = staticmethod(wording.changes)
     routing_status = staticmethod(wording.routing_status)
@@ -142,10 +153,12 @@ class Toolbox:
     most_counted = queries.MOST_COUNTED
     limit_text = staticmethod(wording.limit_text)
     hold_text = staticmethod(wording.hold_text)
+    right_text = staticmethod(wording.right_text)
     catalog_text = staticmethod(i18n.catalog_text)
 
     def __init__(self, state: AppState) -> None:
         self._state = state
+        self._tenant_names: dict[str, str] = {}
         self.product_name = state.settings.product_name
         #: The host's layout, or ``None``.
         self.host_layout = state.settings.base_template
@@ -173,6 +186,27 @@ class Toolbox:
     @property
     def all_tenants(self) -> bool:
         return self.admitted and isinstance(current_access().tenant, AllTenants)
+
+    @property
+    def several_tenants(self) -> bool:
+        """Whether pages have to say whose something is."""
+        return self.admitted and not isinstance(current_access().tenant, str)
+
+    @property
+    def tenant_options(self) -> list[tuple[str, str]]:
+        """The tenants to choose from, ids with names; none where all are in scope."""
+        return [(tenant, self.tenant_name(tenant)) for tenant in current_access().tenants]
+
+    def tenant_name(self, tenant: str) -> str:
+        """How the application calls a tenant; its id where it does not say."""
+        if tenant not in self._tenant_names:
+            self._tenant_names[tenant] = name_of_tenant(self._state, tenant)
+        return self._tenant_names[tenant]
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether to show the page of API tokens."""
+        return self._state.hooks.tokens and self.may("tokens")
 
     def may(self, action: str, endpoint: Endpoint | None = None) -> bool:
         """Whether to show a button; what it leads to checks again."""

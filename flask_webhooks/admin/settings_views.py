@@ -109,8 +109,10 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
     names = sent_options(state.formats, form.format.data or "", state.settings.default_format)
     values: dict[str, Any] = {
         "events": form.subscription(),
-        # A tenant's own endpoints are its own; nobody is asked.
-        "tenant": (form.tenant.data or "").strip() or None if _operates(access) else None,
+        # The endpoints of somebody's only tenant are its own; nobody is asked.
+        "tenant": None
+        if isinstance(access.tenant, str)
+        else (form.tenant.data or "").strip() or None,
         "format": form.format.data or None,
         "name": form.name.data or "",
         "description": form.description.data or "",

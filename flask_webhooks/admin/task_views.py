@@ -6,7 +6,6 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..access import Access, find_endpoint
-from ..app_state import AllTenants
 from ..bulk.looking import right_of
 from ..bulk.selection import TaskFilter
 from ..errors import InvalidTransition
@@ -25,7 +24,12 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/tasks/<task_id>/stop", view_func=task_stop, methods=["POST"])
 
 
-def start(access: Access, kind: TaskKind, endpoint_id: str | None, wanted: TaskFilter) -> Response:
+def start(
+    access: Access,
+    kind: TaskKind,
+    endpoint_id: str | None,
+    wanted: TaskFilter,
+) -> Response:
     """Start a task and go to its page, or to that of the one which is in the way.
 
     :raises InvalidInput: the filter makes no sense.
@@ -33,7 +37,7 @@ def start(access: Access, kind: TaskKind, endpoint_id: str | None, wanted: TaskF
     try:
         started = actions.start_task(access, kind, endpoint_id, **wanted)
     except InvalidTransition as error:
-        running = _running(access, kind, endpoint_id)
+        running = _running(access, kind, endpoint_id, wanted.get("tenant"))
         if running is None:
             raise
         notify(translated(error.text), "warn")
@@ -42,15 +46,17 @@ def start(access: Access, kind: TaskKind, endpoint_id: str | None, wanted: TaskF
     return redirect_to("task", task_id=started.id)
 
 
-def _running(access: Access, kind: TaskKind, endpoint_id: str | None) -> str | None:
+def _running(
+    access: Access, kind: TaskKind, endpoint_id: str | None, tenant: str | None
+) -> str | None:
     """The task of this kind that is in the way."""
     rows = queries.list_tasks(access, endpoint_id, unfinished=True, limit=queries.MAX_LIMIT).items
-    everybody = None if isinstance(access.tenant, AllTenants) else access.tenant
+    whose = access.tenant if isinstance(access.tenant, str) else tenant
     for row in rows:
         task = row.task
         alike = task.kind == kind and task.endpoint_id == endpoint_id
         # An operator sees those that tenants have started over all of theirs, too.
-        if alike and (endpoint_id is not None or task.tenant == everybody):
+        if alike and (endpoint_id is not None or task.tenant == whose):
             return task.id
     return None
 

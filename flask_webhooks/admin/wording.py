@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..access import MEANINGS
 from ..models import Delivery, Endpoint, EndpointHealth, Trigger
 from ..queries import explanations
 from ..queries.explanations import held_back as held_back
@@ -73,6 +74,22 @@ def endpoint_status(state: str, *, failing: bool = False) -> Status:
             return Status(_("Disabled"), "warn", "ban")
         case other:
             return Status(other, "off", "dot")
+
+
+def token_status(condition: str) -> Status:
+    """What an API token is by now."""
+    match condition:
+        case "active":
+            return Status(_("Active"), "ok", "check")
+        case "expired":
+            return Status(_("Expired"), "off", "clock")
+        case _:
+            return Status(_("Revoked"), "off", "ban")
+
+
+def right_text(action: str) -> str:
+    """What somebody may who is allowed an action, for the end of a sentence."""
+    return translated(MEANINGS[action])
 
 
 def outcome_status(outcome: str) -> Status:
@@ -216,6 +233,8 @@ def action_texts() -> dict[str, str]:
         "task.stopped": _("stopped a task"),
         "task.finished": _("started a task, which has finished"),
         "task.failed": _("started a task, which has failed"),
+        "token.created": _("created an API token"),
+        "token.revoked": _("revoked an API token"),
     }
 
 
@@ -299,6 +318,9 @@ def _change_text(name: str) -> str:
         "event_type": _("Event type"),
         "bytes": _("Bytes of data"),
         "chat_id": _("Chat"),
+        "token": _("Token"),
+        "actions": _("What it may do"),
+        "expires_at": _("Expires"),
     }
     return words.get(name, name.replace("_", " "))
 

@@ -13,9 +13,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Unaut
 from ..access import Access, Authenticate, lets_in, request_access
 from ..app_state import state_of
 from ..errors import ConfigurationError
+from ..token_access import PREFIX, token_access
 from . import problems
-from .document_views import ROUTES
+from .document_views import routes_of
 from .request_reader import check_origin
+from .security_schemes import ApiBlueprint, SecurityScheme, Signing
 
 NAME: Final = "flask_webhooks_api"
 
@@ -25,23 +27,32 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ELSEWHERE: Final = "elsewhere"
 
 
-def create_blueprint(authenticate: Authenticate | None = None) -> Blueprint:
+def create_blueprint(
+    authenticate: Authenticate | None = None,
+    *,
+    tokens: bool = False,
+    security_scheme: SecurityScheme | None = None,
+) -> Blueprint:
     """A blueprint for any number of applications. Nobody is let in until the host has said who may.
 
     :param authenticate: called before every view; unless it answers `True`, the API answers 401.
+    :param tokens: let programs in with a token of ours; without `authenticate` nobody else.
+    :param security_scheme: how the document describes what `authenticate` asks for.
     """
-    blueprint = Blueprint(NAME, __name__)
+    signing = Signing(authenticate, tokens, security_scheme)
+    blueprint = ApiBlueprint(NAME, __name__)
+    blueprint.signing = signing
     blueprint.record(_check_place)
     blueprint.after_request(set_headers)
     problems.register(blueprint)
-    for route in ROUTES:
+    for route in routes_of(signing):
         blueprint.add_url_rule(
             route.path,
             endpoint=route.name,
-            view_func=_opened(route.respond, authenticate),
+            view_func=_opened(route.respond, signing),
             methods=[route.method],
         )
-    nowhere = _opened(elsewhere, authenticate)
+    nowhere = _opened(elsewhere, signing)
     for rule in ("/", "/<path:path>"):
         blueprint.add_url_rule(rule, endpoint=_ELSEWHERE, view_func=nowhere, methods=_METHODS)
 
@@ -82,18 +93,39 @@ def elsewhere(access: Access, path: str = "") -> Response:
     raise NotFound("There is nothing at this path. openapi.json names every path there is.")
 
 
-def _opened(view: View, authenticate: Authenticate | None) -> View:
+def _opened(view: View, signing: Signing) -> View:
     """A view that first finds out who this is; it then asks for what it is about to show or do.
 
     Not before the request: the host's own function that does that may come after ours.
     """
 
     def opened(**values: Any) -> Response:
-        require_known(authenticate, "api_blueprint(authenticate=…)")
+        token = _token() if signing.tokens else None
+        if token is None:
+            _require_known(signing)
         check_origin()
-        return view(request_access(state_of()), **values)
+        state = state_of()
+        access = request_access(state) if token is None else token_access(state, token)
+        return view(access, **values)
 
     return opened
+
+
+def _token() -> str | None:
+    """The token of ours in this request; ``None`` where there is none, or something of the host's."""
+    given = request.authorization
+    if given is None or given.type != "bearer" or not (given.token or "").startswith(PREFIX):
+        return None
+    return given.token
+
+
+def _require_known(signing: Signing) -> None:
+    if signing.tokens and signing.authenticate is None:
+        raise Unauthorized(
+            "Say who you are: send an API token in the header Authorization: Bearer whtok_…",
+            www_authenticate=WWWAuthenticate("bearer"),
+        )
+    require_known(signing.authenticate, "api_blueprint(authenticate=…)")
 
 
 def require_known(authenticate: Authenticate | None, where: str) -> None:

@@ -24,6 +24,7 @@ from ..actions.secrets import DAY, MAX_OVERLAP_SECONDS
 from ..actions.switches import HELD_CHOICES
 from ..models import DeliveryState, TaskKind
 from ..serializers import Member, one_of
+from ..token_access import GRANTABLE
 from .scalars import Boolean, FormatName, Moment, Number, TextOrFalse
 
 OnlyTenant = Annotated[str | None, Member("Only this tenant's.", maxLength=MAX_TENANT_LENGTH)]
@@ -156,6 +157,28 @@ class TestBody(TypedDict, total=False):
         str | None, Member("Of the catalogue; null for what the format is tested with.")
     ]
     data: Annotated[dict[str, Any] | None, Member("Null for the example of the type.")]
+
+
+class NewTokenBody(TypedDict, total=False):
+    name: Required[
+        SkipValidation[Annotated[str, Member("For people.", minLength=1, maxLength=100)]]
+    ]
+    actions: Required[
+        SkipValidation[
+            Annotated[
+                list[Annotated[str, one_of(GRANTABLE)]],
+                Member("What it may do. Each has to be allowed to whoever creates it.", minItems=1),
+            ]
+        ]
+    ]
+    tenant: Annotated[
+        str | None,
+        Member(
+            "Whose endpoints it sees; null is every tenant's, or those of the only tenant in scope.",
+            maxLength=MAX_TENANT_LENGTH,
+        ),
+    ]
+    expires_at: Annotated[Moment | None, Member("Null: never.")]
 
 
 class DeleteAllBody(TypedDict, total=False):

@@ -11,7 +11,7 @@ from ..access import Access
 from ..serializers import DeliveryDetailObject, DeliveryObject, DeliveryRowObject
 from .answering import answer, answer_page
 from .parameters import DeliveryListQuery
-from .request_reader import scoped
+from .request_reader import wanted_tenant
 from .routes import PageOf, Route
 
 
@@ -20,7 +20,7 @@ def delivery_list(access: Access, query: dict[str, Any]) -> Response:
 
     By `status` and `text` a page looks through 5,000: it may be empty, and not the last.
     """
-    page = queries.list_deliveries(scoped(access, query), **query)
+    page = queries.list_deliveries(access, tenant=wanted_tenant(access, query), **query)
     return answer_page(page, DeliveryRowObject)
 
 

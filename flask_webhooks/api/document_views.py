@@ -16,20 +16,23 @@ from . import (
     secret_views,
     switch_views,
     task_views,
+    token_views,
 )
 from .answering import answer
 from .openapi import document
 from .routes import Route
+from .security_schemes import Signing, signing_of_request
 
 
 def openapi(access: Access) -> Response:
     """This document."""
     # What this API takes and answers, with the place where it is mounted.
     here = request.script_root + request.path.removesuffix("/openapi.json")
-    return answer(document(ROUTES, access.state.formats, server=here))
+    signing = signing_of_request()
+    return answer(document(access.state, routes_of(signing), signing, server=here))
 
 
-ROUTES: Final = (
+_WITHOUT_TOKENS: Final = (
     Route("GET", "/openapi.json", openapi, dict, requires="view"),
     *catalog_views.ROUTES,
     *endpoint_views.ROUTES,
@@ -40,3 +43,10 @@ ROUTES: Final = (
     *task_views.ROUTES,
     *health_views.ROUTES,
 )
+#: All that there may be.
+ROUTES: Final = (*_WITHOUT_TOKENS, *token_views.ROUTES)
+
+
+def routes_of(signing: Signing) -> tuple[Route, ...]:
+    """Return the routes of one mounted API."""
+    return ROUTES if signing.tokens else _WITHOUT_TOKENS

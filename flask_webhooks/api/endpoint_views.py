@@ -8,7 +8,7 @@ from flask import Response, request
 
 from .. import actions, queries
 from ..access import Access
-from ..app_state import AllTenants
+from ..errors import InvalidInput
 from ..queries.pages import check_limit, page_of
 from ..serializers import (
     CreatedEndpointObject,
@@ -29,7 +29,7 @@ from .bodies import (
 )
 from .dialects import dialect_of_change, dialect_of_new
 from .parameters import EndpointListQuery, TenantQuery
-from .request_reader import scoped, scoped_to_many
+from .request_reader import tenant_of_many, wanted_tenant
 from .routes import PageOf, Route
 
 #: Items on a page of any list, where nobody says how many.
@@ -38,10 +38,16 @@ LIMIT: Final = 50
 
 def endpoint_list(access: Access, query: dict[str, Any]) -> Response:
     """Endpoints, newest first."""
-    access = scoped(access, query)
+    tenant = wanted_tenant(access, query)
     limit = check_limit(query.get("limit", LIMIT))
     rows = queries.list_endpoints(
-        access, query.get("search"), before=query.get("before"), limit=limit + 1
+        access,
+        query.get("search"),
+        tenant=tenant,
+        state=query.get("state"),
+        health=query.get("health"),
+        before=query.get("before"),
+        limit=limit + 1,
     )
     return answer_page(page_of(rows, limit, lambda row: row.endpoint.id), EndpointRowObject)
 
@@ -86,9 +92,9 @@ def endpoint_delete(access: Access, endpoint_id: str) -> Response:
 
 def endpoint_delete_all(access: Access, body: dict[str, Any]) -> Response:
     """Delete every endpoint in scope."""
-    return answer(
-        DeletedObject.serialize(actions.delete_all_endpoints(scoped_to_many(access, body)))
-    )
+    tenant = tenant_of_many(access, body)
+    narrowed = access if tenant is None else access.within(tenant)
+    return answer(DeletedObject.serialize(actions.delete_all_endpoints(narrowed)))
 
 
 def endpoint_test(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
@@ -100,9 +106,12 @@ def endpoint_test(access: Access, endpoint_id: str, body: dict[str, Any]) -> Res
 
 def quota(access: Access, query: dict[str, Any]) -> Response:
     """How many endpoints a tenant has and may have."""
-    tenant = scoped(access, query).tenant
-    quota = queries.quota(access, None if isinstance(tenant, AllTenants) else tenant)
-    return answer(QuotaObject.serialize(quota))
+    tenant = wanted_tenant(access, query)
+    if tenant is None and access.tenants:
+        tenant, *others = access.tenants
+        if others:
+            raise InvalidInput("Name one of your tenants.", field="tenant")
+    return answer(QuotaObject.serialize(queries.quota(access, tenant)))
 
 
 _IDEMPOTENCY_KEY: Final = {

@@ -11,13 +11,14 @@ from ..access import Access
 from ..serializers import EventDetailObject, EventRowObject, RoutingObject
 from .answering import answer, answer_all, answer_page
 from .parameters import EventListQuery, RoutingQuery
-from .request_reader import scoped
+from .request_reader import wanted_tenant
 from .routes import AllOf, PageOf, Route
 
 
 def event_list(access: Access, query: dict[str, Any]) -> Response:
     """Events, newest first."""
-    return answer_page(queries.list_events(scoped(access, query), **query), EventRowObject)
+    tenant = wanted_tenant(access, query)
+    return answer_page(queries.list_events(access, tenant=tenant, **query), EventRowObject)
 
 
 def event(access: Access, event_id: str) -> Response:

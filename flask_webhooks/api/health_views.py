@@ -18,7 +18,7 @@ from ..serializers import (
 )
 from .answering import answer, answer_all, answer_page
 from .parameters import ActivityListQuery, StatisticsQuery, TenantQuery
-from .request_reader import scoped
+from .request_reader import scoped, wanted_tenant
 from .routes import AllOf, PageOf, Route
 
 
@@ -45,7 +45,8 @@ def most_failures(access: Access, query: dict[str, Any]) -> Response:
 
 def activity_list(access: Access, query: dict[str, Any]) -> Response:
     """Who did what, newest first."""
-    return answer_page(queries.list_activity(scoped(access, query), **query), ActivityObject)
+    tenant = wanted_tenant(access, query)
+    return answer_page(queries.list_activity(access, tenant=tenant, **query), ActivityObject)
 
 
 ROUTES = (

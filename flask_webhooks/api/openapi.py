@@ -9,13 +9,15 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
-from ..formats import Formats
+from ..app_state import AppState
 from ..serializers import JsonObject
 from .bodies import NothingBody
 from .json_schema import Schema, components, properties, reference
 from .problems import ProblemObject, RefusalObject
 from .routes import AllOf, PageOf, Route
 from .scalars import FORMAT_NAMES
+from .security_schemes import Signing
+from .webhook_section import webhooks
 
 #: Of the API: the first number grows when something is taken away or means something else.
 VERSION: Final = "1.0"
@@ -55,18 +57,25 @@ _REFUSALS_TO_CHANGES: Final = (400, 409, 411, 413, 415)
 _DONE: Final = {200: "Done.", 201: "Done.", 202: "Queued.", 204: "Done."}
 
 
-def document(routes: tuple[Route, ...], formats: Formats, *, server: str) -> dict[str, Any]:
+def document(
+    state: AppState, routes: tuple[Route, ...], signing: Signing, *, server: str
+) -> dict[str, Any]:
     """Return the document of one application.
 
+    :param signing: who is let in.
     :param server: the path that the API is mounted at.
     """
-    names = json.dumps([item.name for item in formats])
+    names = json.dumps([item.name for item in state.formats])
     described = json.loads(_described(routes).replace(json.dumps([FORMAT_NAMES]), names))
+    schemes = signing.schemes(state.app.config["SESSION_COOKIE_NAME"])
     return {
         "openapi": "3.1.0",
         "info": {"title": "Webhooks", "version": VERSION, "description": _DESCRIPTION},
         "servers": [{"url": server or "/"}],
-        **described,
+        "security": [{name: []} for name in schemes],
+        "paths": described["paths"],
+        "webhooks": webhooks(state.catalog),
+        "components": {**described["components"], "securitySchemes": schemes},
     }
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from typing_extensions import TypedDict
 
-from ..models import DeliveryState
-from ..queries import MAX_LIMIT, PERIODS
+from ..models import DeliveryState, EndpointState
+from ..queries import HEALTH, MAX_LIMIT, PERIODS
 from ..serializers import Member, one_of
 from .scalars import Boolean, FormatName, Moment, Whole
 
@@ -26,13 +26,26 @@ class TenantQuery(TypedDict, total=False):
     tenant: Annotated[str, Member("Only this tenant's.")]
 
 
-class ListQuery(TenantQuery, total=False):
+class PageQuery(TypedDict, total=False):
     before: Annotated[str, Member("Only what is older than this id; see `next_before`.")]
     limit: Annotated[Whole, Member("50 by default.", minimum=1, maximum=MAX_LIMIT)]
 
 
+class TokenListQuery(PageQuery, total=False):
+    pass
+
+
+class ListQuery(TenantQuery, PageQuery, total=False):
+    pass
+
+
 class EndpointListQuery(ListQuery, total=False):
     search: Search
+    state: Annotated[str, one_of(EndpointState)]
+    health: Annotated[
+        str,
+        one_of(HEALTH, "`failing` while it is active, or `healthy`: active, and not failing."),
+    ]
 
 
 class DeliveryListQuery(ListQuery, total=False):

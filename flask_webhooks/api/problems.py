@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from ..db.errors import log_cause
@@ -21,9 +22,11 @@ from ..errors import (
     EndpointLimitReached,
     Forbidden,
     InvalidInput,
+    InvalidToken,
     InvalidTransition,
     NotFound,
     SendLimitReached,
+    TokenLimitReached,
     UnreadableSecret,
     WebhooksError,
 )
@@ -102,12 +105,18 @@ def problem(status: int, code: str, detail: str, **members: Any) -> Response:
 def status_of(error: WebhooksError) -> HTTPStatus:
     """The status that says what kind of refusal it is."""
     match error:
+        case InvalidToken():
+            return HTTPStatus.UNAUTHORIZED
         case Forbidden():
             return HTTPStatus.FORBIDDEN
         case NotFound():
             return HTTPStatus.NOT_FOUND
         case (
-            InvalidTransition() | EndpointLimitReached() | DuplicateEndpoint() | UnreadableSecret()
+            InvalidTransition()
+            | EndpointLimitReached()
+            | TokenLimitReached()
+            | DuplicateEndpoint()
+            | UnreadableSecret()
         ):
             return HTTPStatus.CONFLICT
         case SendLimitReached():
@@ -138,6 +147,8 @@ def _refused(refuse: Refuse, error: WebhooksError) -> Response:
     answer = refuse(status_of(error), code_of(error), error.message, **members)
     if isinstance(error, SendLimitReached) and error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, InvalidToken):
+        answer.www_authenticate = WWWAuthenticate("bearer", {"error": "invalid_token"})
     return answer
 
 

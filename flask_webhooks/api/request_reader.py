@@ -24,9 +24,10 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
+from .. import queries
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
-from ..app_state import AllTenants, AppState
+from ..app_state import AppState
 from ..errors import Faults, Forbidden, InvalidInput
 
 MEDIA_TYPE: Final = "application/json"
@@ -147,22 +148,30 @@ def _validated(kind: Any, given: Mapping[str, Any], noun: str, faults: Faults) -
     return members
 
 
-def scoped(access: Access, given: dict[str, Any]) -> Access:
-    """The access as far as the request wants it: takes ``tenant`` out of what was read.
+def wanted_tenant(access: Access, given: dict[str, Any]) -> str | None:
+    """The tenant that the request is about: takes ``tenant`` out of what was read.
 
-    :raises NotFound: that tenant is not in scope.
+    :raises NotFound: that tenant is not in scope, or does not exist.
     :raises InvalidInput: it is longer than any can be.
     """
-    tenant = given.pop("tenant", None)
-    if tenant is not None and len(tenant) > MAX_TENANT_LENGTH:
-        raise InvalidInput(
-            f"Write tenant as an id of at most {MAX_TENANT_LENGTH} characters.", field="tenant"
-        )
+    tenant: str | None = given.pop("tenant", None)
+    if tenant is not None:
+        if len(tenant) > MAX_TENANT_LENGTH:
+            raise InvalidInput(
+                f"Write tenant as an id of at most {MAX_TENANT_LENGTH} characters.", field="tenant"
+            )
+        queries.require_tenant(access, tenant)
+    return tenant
+
+
+def scoped(access: Access, given: dict[str, Any]) -> Access:
+    """The access as far as the request wants it; as `wanted_tenant`."""
+    tenant = wanted_tenant(access, given)
     return access if tenant is None else access.within(tenant)
 
 
-def scoped_to_many(access: Access, given: dict[str, Any]) -> Access:
-    """The same for what is done to many endpoints at once: takes ``all_tenants`` as well.
+def tenant_of_many(access: Access, given: dict[str, Any]) -> str | None:
+    """As `wanted_tenant` for what is done to many endpoints at once: takes ``all_tenants`` as well.
 
     A program that lost the tenant on its way must not do it to everybody.
 
@@ -172,12 +181,13 @@ def scoped_to_many(access: Access, given: dict[str, Any]) -> Access:
     tenant = given.get("tenant")
     if everybody and tenant is not None:
         raise InvalidInput("Leave out tenant or all_tenants.", field="all_tenants")
-    if not everybody and tenant is None and isinstance(access.tenant, AllTenants):
+    if not everybody and tenant is None and not isinstance(access.tenant, str):
         raise InvalidInput(
-            'This is about many endpoints, and you see all tenants. Name one as tenant, or write "all_tenants": true.',
+            'This is about many endpoints, and you see several tenants. Name one as tenant, or write "all_tenants": '
+            "true.",
             field="tenant",
         )
-    return scoped(access, given)
+    return wanted_tenant(access, given)
 
 
 # -- JSON ------------------------------------------------------------------------------------------

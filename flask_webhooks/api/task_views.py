@@ -9,18 +9,18 @@ from flask import Response
 
 from .. import actions, queries
 from ..access import Access
-from ..models import TaskKind
 from ..serializers import PreviewObject, TaskObject
 from .answering import answer, answer_page, location_of
 from .bodies import NewTaskBody
 from .parameters import TaskListQuery
-from .request_reader import scoped, scoped_to_many
+from .request_reader import tenant_of_many, wanted_tenant
 from .routes import PageOf, Route
 
 
 def task_list(access: Access, query: dict[str, Any]) -> Response:
     """Tasks, newest first."""
-    return answer_page(queries.list_tasks(scoped(access, query), **query), TaskObject)
+    tenant = wanted_tenant(access, query)
+    return answer_page(queries.list_tasks(access, tenant=tenant, **query), TaskObject)
 
 
 def task(access: Access, task_id: str) -> Response:
@@ -30,15 +30,14 @@ def task(access: Access, task_id: str) -> Response:
 
 def task_preview(access: Access, body: dict[str, Any]) -> Response:
     """What a task would do, without starting it."""
-    access, kind, endpoint_id, filter = _arguments(access, body, scoped)
-    return answer(
-        PreviewObject.serialize(queries.preview_task(access, kind, endpoint_id, **filter))
-    )
+    kind, endpoint_id, filter = _arguments(access, body, wanted_tenant)
+    seen = queries.preview_task(access, kind, endpoint_id, **filter)
+    return answer(PreviewObject.serialize(seen))
 
 
 def task_start(access: Access, body: dict[str, Any]) -> Response:
     """Have workers do something to many deliveries."""
-    access, kind, endpoint_id, filter = _arguments(access, body, scoped_to_many)
+    kind, endpoint_id, filter = _arguments(access, body, tenant_of_many)
     started = actions.start_task(access, kind, endpoint_id, **filter)
     where = location_of("task", task_id=started.id)
     return answer(TaskObject.serialize(queries.TaskRow(started, None)), 202, location=where)
@@ -70,19 +69,13 @@ ROUTES = (
 def _arguments(
     access: Access,
     body: dict[str, Any],
-    scope_of_all: Callable[[Access, dict[str, Any]], Access],
-) -> tuple[Access, Any, str | None, Any]:
+    tenant_of_all: Callable[[Access, dict[str, Any]], str | None],
+) -> tuple[Any, str | None, Any]:
     """The arguments of `queries.preview_task` and of `actions.start_task`.
 
-    :param scope_of_all: how far it goes where no endpoint is named.
+    :param tenant_of_all: says whose it is about where no endpoint is named.
     """
     endpoint_id = body.pop("endpoint_id", None)
-    if body.get("kind") == TaskKind.ERASE:
-        # It takes who sees all tenants: one of them is a part of what is looked for.
-        tenant = body.get("tenant")
-        scope_of_all(access, body)
-        body.pop("all_tenants", None)
-        return access, body.pop("kind"), endpoint_id, {**body, "tenant": tenant}
-    access = (scope_of_all if endpoint_id is None else scoped)(access, body)
+    tenant = (tenant_of_all if endpoint_id is None else wanted_tenant)(access, body)
     body.pop("all_tenants", None)
-    return access, body.pop("kind"), endpoint_id, body
+    return body.pop("kind"), endpoint_id, {**body, "tenant": tenant}

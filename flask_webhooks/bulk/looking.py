@@ -69,8 +69,14 @@ class Plan:
     tenant: str | None
 
 
-def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) -> Plan:
+def plan(
+    access: Access,
+    kind: Any,
+    endpoint_id: str | None,
+    given: TaskFilter,
+) -> Plan:
     """Check what somebody wants.
+
 
     :raises InvalidInput: it makes no sense; `field` names what.
     :raises InvalidTransition: the state of the endpoint does not allow it.
@@ -81,13 +87,16 @@ def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) 
         return _prune(access, endpoint_id, given)
     if wanted == TaskKind.ERASE:
         return _erase(access, endpoint_id, given)
+    tenant = given.get("tenant")
+    if tenant is not None:
+        access = access.within(tenant)
     if endpoint_id is None:
         if wanted == TaskKind.REPLAY:
             raise InvalidInput(
                 "Name the endpoint that events are replayed to.", field="endpoint_id"
             )
         endpoint = None
-        tenant = None if isinstance(access.tenant, AllTenants) else access.tenant
+        tenant = _only_tenant(access)
     else:
         endpoint = find_endpoint(access, endpoint_id)
         tenant = endpoint.tenant
@@ -97,7 +106,21 @@ def plan(access: Access, kind: Any, endpoint_id: str | None, given: TaskFilter) 
                 now=word(endpoint.state),
                 state=endpoint.state,
             )
-    return Plan(wanted, check_filter(wanted, given), endpoint, tenant)
+    rest = given.copy()
+    rest.pop("tenant", None)
+    return Plan(wanted, check_filter(wanted, rest), endpoint, tenant)
+
+
+def _only_tenant(access: Access) -> str | None:
+    """Whose deliveries a task is about that names no endpoint; ``None`` is everybody's."""
+    if isinstance(access.tenant, AllTenants):
+        return None
+    if len(access.tenants) > 1:
+        raise InvalidInput(
+            "You look after several tenants, and a task is for one of them: name it, or one endpoint.",
+            field="tenant",
+        )
+    return access.tenants[0]
 
 
 def _prune(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:

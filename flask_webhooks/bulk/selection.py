@@ -51,7 +51,8 @@ class TaskFilter(TypedDict, total=False):
     event_id: str | None
     #: Erase: whose data, as members of it and their values; see `bulk.whose`. It needs nothing else.
     where: Mapping[str, Any] | None
-    #: Erase: only from events of this tenant.
+    #: Only this tenant's deliveries; of an erasure only its events. Who sees several has to name one, unless there is
+    #: an endpoint.
     tenant: str | None
 
 

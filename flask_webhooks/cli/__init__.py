@@ -21,11 +21,12 @@ from .health import health
 from .listen import listen
 from .tail import tail
 from .tasks import tasks
+from .tokens import tokens
 
 __all__ = ["end_our_command", "webhooks"]
 
 webhooks = AppGroup("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
-for group in (endpoints, events.events, deliveries, tasks, activity):
+for group in (endpoints, events.events, deliveries, tasks, activity, tokens):
     webhooks.add_command(group)
 workers.add_to(webhooks)
 database.add_to(webhooks)

@@ -34,7 +34,7 @@ from .output import (
     shown_time,
     tell_of_more,
 )
-from .parsing import current_access, within_tenant
+from .parsing import current_access, wanted_tenant
 
 deliveries = AppGroup("deliveries", help="What was sent, and what is still owed.")
 
@@ -64,13 +64,14 @@ def list_deliveries(
     as_json: bool,
 ) -> None:
     """List deliveries, newest first."""
-    access = within_tenant(current_access(), tenant)
+    access = current_access()
     page = queries.list_deliveries(
         access,
         endpoint_id,
         state,
         event_type,
         limit=limit,
+        tenant=wanted_tenant(access, tenant),
         status=status,
         since=since,
         until=until,

@@ -24,7 +24,7 @@ from .output import (
     shown_time,
     tell_of_more,
 )
-from .parsing import current_access, within_tenant
+from .parsing import current_access, wanted_tenant
 
 events = AppGroup("events", help="What happened, and who it went to.")
 
@@ -48,9 +48,11 @@ def list_events(
     as_json: bool,
 ) -> None:
     """List events, newest first."""
+    access = current_access()
     page = queries.list_events(
-        within_tenant(current_access(), tenant),
+        access,
         event_type,
+        tenant=wanted_tenant(access, tenant),
         limit=limit,
         since=since,
         until=until,

@@ -43,10 +43,19 @@ def within_tenant(access: Access, tenant: str | None) -> Access:
 
     :raises NotFound: it cannot be the id of a tenant.
     """
-    if tenant is None:
-        return access
-    note_of_tenant(access, tenant)
-    return access.within(tenant)
+    wanted_tenant(access, tenant)
+    return access if tenant is None else access.within(tenant)
+
+
+def wanted_tenant(access: Access, tenant: str | None) -> str | None:
+    """The tenant that a list is filtered by.
+
+    :raises NotFound: it cannot be the id of a tenant, or the application says that there is none.
+    """
+    if tenant is not None:
+        note_of_tenant(access, tenant)
+        queries.require_tenant(access, tenant)
+    return tenant
 
 
 def parse_headers(lines: Sequence[str]) -> dict[str, str]:

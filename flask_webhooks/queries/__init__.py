@@ -57,7 +57,8 @@ from .tasks import (
     preview_task,
     pruning_rests_until,
 )
-from .tenants import UnknownTenant, unknown_tenant
+from .tenants import UnknownTenant, require_tenant, unknown_tenant
+from .tokens import get_token, list_tokens
 
 __all__ = [
     "EXPLAINED",
@@ -106,6 +107,7 @@ __all__ = [
     "get_endpoint",
     "get_event",
     "get_task",
+    "get_token",
     "health",
     "key_use",
     "last_errors",
@@ -114,6 +116,7 @@ __all__ = [
     "list_endpoints",
     "list_events",
     "list_tasks",
+    "list_tokens",
     "most_failures",
     "name_endpoints",
     "preview_task",
@@ -122,6 +125,7 @@ __all__ = [
     "quota",
     "read_metrics",
     "readiness",
+    "require_tenant",
     "silent_workers",
     "statistics",
     "unknown_tenant",

@@ -14,7 +14,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from ..access import Access, find_delivery, find_endpoint, is_id, no_delivery
 from ..app_state import AllTenants
 from ..attempt_errors import stored_error
-from ..db.conditions import check_status, created_between
+from ..db.conditions import check_status, created_between, of_tenant
 from ..delivery.outcome import Outcome
 from ..models import Attempt, Delivery, Endpoint, EndpointHealth, Event
 from .bodies import decrypt_bodies, explain_missing
@@ -60,6 +60,7 @@ def list_deliveries(
     before: str | None = None,
     limit: int = 50,
     *,
+    tenant: str | None = None,
     status: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -73,6 +74,7 @@ def list_deliveries(
     then has a `next_before` from which to look on, even if it has no items.
 
     :param before: only those older than this id.
+    :param tenant: only those to this one's endpoints; ``None`` for all that are in scope.
     :param status: the last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
     :param since: only those that were created at this time or later. :param until: only those from before it.
     :param id: of a delivery, or of an event (the ``webhook-id``).
@@ -96,6 +98,8 @@ def list_deliveries(
         *older_than(table.id, before),
         *created_between(table.id, "dlv", since, until),
     ]
+    if tenant is not None:
+        conditions.append(of_tenant(table.tenant, tenant))
     if endpoint_id is not None:
         conditions.append(table.endpoint_id == endpoint_id)
     if wanted_state is not None:

@@ -12,6 +12,7 @@ from ..access import Access, find_endpoint
 from ..bulk.looking import Preview, find_task, plan, preview
 from ..bulk.selection import TaskFilter
 from ..columns import utc_now
+from ..db.conditions import of_tenant
 from ..delivery.retention import REST_AFTER_STOP, last_task
 from ..models import UNFINISHED, Endpoint, Task, TaskState
 from .pages import Page, check_limit, older_than, page_of
@@ -40,7 +41,10 @@ class TaskRow:
 
 
 def preview_task(
-    access: Access, kind: str, endpoint_id: str | None = None, **filter: Unpack[TaskFilter]
+    access: Access,
+    kind: str,
+    endpoint_id: str | None = None,
+    **filter: Unpack[TaskFilter],
 ) -> Preview:
     """What `actions.start_task` with the same arguments would do. Takes a bounded time.
 
@@ -87,12 +91,14 @@ def list_tasks(
     access: Access,
     endpoint_id: str | None = None,
     *,
+    tenant: str | None = None,
     unfinished: bool = False,
     before: str | None = None,
     limit: int = 50,
 ) -> Page[TaskRow]:
     """Tasks in scope, newest first.
 
+    :param tenant: only this one's; ``None`` for all that are in scope.
     :param unfinished: only those that are not over.
     :param before: only those older than this id.
     :raises InvalidInput: a filter makes no sense; `field` names it.
@@ -112,6 +118,8 @@ def list_tasks(
     )
     if endpoint_id is not None:
         query = query.where(table.endpoint_id == endpoint_id)
+    if tenant is not None:
+        query = query.where(of_tenant(table.tenant, tenant))
     if unfinished:
         query = query.where(table.state.in_([str(item) for item in UNFINISHED]))
     with access.read() as session:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
-from ..access import Access
+from ..access import Access, name_of_tenant, shown, tenant_is_known
 from ..app_state import AllTenants, AppState
 from ..db.conditions import of_tenant
-from ..log import log_failure
-
-logger = logging.getLogger("flask_webhooks")
+from ..errors import NotFound
 
 #: Known tenants whose names are compared, and the newest events that are looked at for them.
 COMPARED, LOOKED_AT = 500, 1000
@@ -25,6 +23,22 @@ class UnknownTenant:
     tenant: str
     #: Ids of known tenants that the host's ``tenant_name`` calls so.
     meant: tuple[str, ...]
+    #: The host says that there is none: a name, or a typing error. Else nothing may have happened to it yet.
+    missing: bool = False
+
+
+def require_tenant(access: Access, tenant: str) -> None:
+    """Refuse a tenant that is not in scope, or that does not exist as far as the host and we know.
+
+    :raises NotFound: there is none.
+    """
+    access.within(tenant)
+    if isinstance(access.tenant, AllTenants) and tenant_is_known(access.state, tenant) is False:
+        with access.read() as session:
+            if _has_anything(session, access.state, tenant):
+                # It was deleted, and what belonged to it can be looked at.
+                return
+        raise NotFound("There is no tenant %(tenant)s.", tenant=shown(tenant))
 
 
 def unknown_tenant(access: Access, tenant: str | None) -> UnknownTenant | None:
@@ -39,18 +53,11 @@ def unknown_tenant(access: Access, tenant: str | None) -> UnknownTenant | None:
         return None
     state = access.state
     models = state.models
-    tables = (models.Endpoint, models.Event, models.Delivery, models.Activity, models.Task)
+    known_to_host = tenant_is_known(state, tenant)
+    if known_to_host:
+        return None
     with access.read() as session:
-        if session.scalar(
-            sa.select(
-                sa.or_(
-                    *(
-                        sa.select(item.id).where(of_tenant(item.tenant, tenant)).exists()
-                        for item in tables
-                    )
-                )
-            )
-        ):
+        if _has_anything(session, state, tenant):
             return None
         known: set[str] = set()
         if state.hooks.tenant_name is not None:
@@ -66,13 +73,25 @@ def unknown_tenant(access: Access, tenant: str | None) -> UnknownTenant | None:
                         sa.select(column).where(column.is_not(None)).distinct().limit(COMPARED)
                     )
                 )
-    return UnknownTenant(tenant, tuple(sorted(id_ for id_ in known if _named(state, id_, tenant))))
+    meant = tuple(sorted(id_ for id_ in known if _named(state, id_, tenant)))
+    return UnknownTenant(tenant, meant, missing=known_to_host is False)
+
+
+def _has_anything(session: Session, state: AppState, tenant: str) -> bool:
+    models = state.models
+    tables = (
+        models.Endpoint,
+        models.Event,
+        models.Delivery,
+        models.Activity,
+        models.Task,
+        models.Token,
+    )
+    found = (
+        sa.select(table.id).where(of_tenant(table.tenant, tenant)).exists() for table in tables
+    )
+    return bool(session.scalar(sa.select(sa.or_(*found))))
 
 
 def _named(state: AppState, tenant: str, name: str) -> bool:
-    assert state.hooks.tenant_name is not None
-    try:
-        return str(state.hooks.tenant_name(tenant)).strip().casefold() == name.strip().casefold()
-    except Exception as error:
-        log_failure(logger, "The function of @webhooks.tenant_name failed", error=error)
-        return False
+    return name_of_tenant(state, tenant).strip().casefold() == name.strip().casefold()

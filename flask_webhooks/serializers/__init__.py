@@ -28,12 +28,14 @@ from .endpoints import (
 from .reports import (
     ActivityObject,
     BucketObject,
+    CreatedTokenObject,
     FailingObject,
     HealthObject,
     PreviewObject,
     QueueObject,
     StatisticsObject,
     TaskObject,
+    TokenObject,
 )
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "AttemptObject",
     "BucketObject",
     "CreatedEndpointObject",
+    "CreatedTokenObject",
     "DeletedObject",
     "DeliveryDetailObject",
     "DeliveryObject",
@@ -66,6 +69,7 @@ __all__ = [
     "RoutingObject",
     "StatisticsObject",
     "TaskObject",
+    "TokenObject",
     "member",
     "one_of",
     "to_json",

@@ -133,3 +133,29 @@ class ActivityObject(JsonObject):
     endpoint_id: str | None
     delivery_id: str | None
     changes: dict[str, Any] | None = member("From what to what; never with a secret.")
+
+
+class TokenObject(JsonObject):
+    id: Identifier = member(source="token.id")
+    name: str = member("For people.", source="token.name")
+    ending: str = member("Its last characters, to recognise it by.", source="token.ending")
+    tenant: str | None = member(
+        "Whose endpoints it sees; null is every tenant's, and those of the whole server.",
+        source="token.tenant",
+    )
+    actions: list[str] = member("What it may do.", source="token.actions")
+    condition: Annotated[str, one_of(("active", "expired", "revoked"))]
+    created_by: str = member(source="token.created_by")
+    created_at: datetime = member(source="token.created_at")
+    expires_at: datetime | None = member("Null: never.", source="token.expires_at")
+    last_used_at: datetime | None = member(
+        "To the minute; null before its first use.", source="token.last_used_at"
+    )
+    revoked_at: datetime | None = member(source="token.revoked_at")
+    revoked_by: str | None = member(source="token.revoked_by")
+
+
+class CreatedTokenObject(TokenObject, part="row"):
+    secret: str = member(
+        "The token, shown this once. Send it in the header `Authorization: Bearer whtok_…`."
+    )

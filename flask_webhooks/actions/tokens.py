@@ -1,0 +1,209 @@
+"""Create and revoke tokens of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ..access import Access, is_id, no_token
+from ..audit import bounded
+from ..columns import utc_now
+from ..errors import ConfigurationError, Faults, Forbidden, InvalidInput, TokenLimitReached
+from ..models import Token
+from ..texts import Text
+from ..token_access import ENDING, GRANTABLE, TokenRow, digest_of, new_token
+from . import checks
+
+MAX_NAME_LENGTH: Final = 100
+#: How long a token that has ended stays in the list.
+_SHOWN_FOR: Final = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedToken:
+    """A new token, which is shown this once."""
+
+    row: TokenRow
+    secret: str = field(repr=False)
+
+    @property
+    def token(self) -> Token:
+        return self.row.token
+
+
+def create_token(
+    access: Access,
+    name: str,
+    actions: Iterable[str],
+    *,
+    tenant: object = None,
+    expires_at: datetime | None = None,
+) -> CreatedToken:
+    """Create a token that a program signs in to the API with.
+
+    :param name: for people.
+    :param actions: what it may do, of `token_access.GRANTABLE`; each has to be allowed to whoever creates it.
+    :param tenant: whose endpoints it sees; ``None`` is every tenant's, or those of the only tenant in scope.
+    :param expires_at: an aware time; ``None`` is never.
+    :raises InvalidInput: a value is not usable; `errors` tell of all that are.
+    :raises TokenLimitReached: the tenant has ``WEBHOOKS_MAX_TOKENS`` already.
+    :raises ConfigurationError: the application has no API that takes tokens.
+    :raises Forbidden: not allowed, not for this tenant, or more than whoever creates it may do.
+    """
+    access.require("tokens")
+    state = access.state
+    if not state.hooks.tokens:
+        raise ConfigurationError(
+            "This application has no API that takes tokens: mount one with webhooks.api_blueprint(tokens=True)."
+        )
+    faults = Faults()
+    checked_name = faults.check(_name, name)
+    owner = faults.check(checks.owner, tenant, access)
+    allowed = faults.check(_actions, actions)
+    expires = faults.check(_expiry, expires_at)
+    faults.finish()
+    assert allowed is not None
+    for action in allowed:
+        if not access.may(action, None):
+            raise Forbidden(
+                "A token may do no more than whoever creates it, and you are not allowed the action %(action)s.",
+                action=action,
+            )
+    secret = new_token()
+    token = state.models.Token(
+        name=checked_name,
+        digest=digest_of(secret),
+        ending=secret[-ENDING:],
+        tenant=owner,
+        actions=allowed,
+        created_by=access.actor,
+        expires_at=expires,
+    )
+    with access.write(alone=f"tokens of {owner}") as session:
+        _forget_old(session, access, owner)
+        _check_room(session, access, owner)
+        session.add(token)
+        session.flush()
+        session.refresh(token)
+        _record(session, access, "token.created", token)
+    return CreatedToken(TokenRow(token, token.created_at), secret)
+
+
+def revoke_token(access: Access, token_id: str) -> Token:
+    """End a token: the next request with it is refused. One that has ended already stays so.
+
+    :raises NotFound: there is no such token in scope.
+    :raises Forbidden: not allowed.
+    """
+    access.require("tokens")
+    table = access.state.models.Token
+    if not is_id(token_id):
+        raise no_token(token_id)
+    with access.write() as session:
+        token = session.scalars(
+            sa.select(table)
+            .where(table.id == token_id, access.scope(table.tenant))
+            .with_for_update()
+        ).one_or_none()
+        if token is None:
+            raise no_token(token_id)
+        if token.revoked_at is None:
+            token.revoked_at = utc_now()
+            token.revoked_by = access.actor
+            _record(session, access, "token.revoked", token)
+            session.flush()
+            session.refresh(token)
+    return token
+
+
+def _name(value: Any) -> str:
+    name = checks.one_line(value, "name", Text("name"), MAX_NAME_LENGTH)
+    if not name:
+        raise InvalidInput("Give the token a name: what it is for.", field="name")
+    return name
+
+
+def _actions(given: Any) -> list[str]:
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise InvalidInput(
+            'Give the actions as a list, such as ["view", "manage"].', field="actions"
+        )
+    wanted = list(given)
+    unknown = [action for action in wanted if action not in GRANTABLE]
+    if unknown or not wanted:
+        raise InvalidInput(
+            "Choose at least one of these actions, and no others: %(choices)s.",
+            choices=", ".join(GRANTABLE),
+            field="actions",
+        )
+    return [action for action in GRANTABLE if action in wanted]
+
+
+def _expiry(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidInput("Give an aware time, such as one in UTC.", field="expires_at")
+    if value <= datetime.now(UTC):
+        raise InvalidInput(
+            "Give a time in the future, or none for a token that does not expire.",
+            field="expires_at",
+        )
+    return value.astimezone(UTC)
+
+
+def _forget_old(session: Session, access: Access, tenant: str | None) -> None:
+    """Remove what ended long ago; the audit log tells of it for longer."""
+    table = access.state.models.Token
+    before = datetime.now(UTC) - _SHOWN_FOR
+    session.execute(
+        sa.delete(table).where(
+            table.tenant.is_(None) if tenant is None else table.tenant == tenant,
+            sa.or_(table.revoked_at < before, table.expires_at < before),
+        )
+    )
+
+
+def _check_room(session: Session, access: Access, tenant: str | None) -> None:
+    most = access.state.settings.max_tokens
+    if most is None:
+        return
+    table = access.state.models.Token
+    used = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(table)
+        .where(
+            table.tenant.is_(None) if tenant is None else table.tenant == tenant,
+            table.revoked_at.is_(None),
+            sa.or_(table.expires_at.is_(None), table.expires_at > utc_now()),
+        )
+    )
+    if (used or 0) >= most:
+        raise TokenLimitReached(
+            "%(used)s of %(most)s API tokens are used. Revoke one that is no longer needed.",
+            used=used,
+            most=most,
+            limit=most,
+        )
+
+
+def _record(session: Session, access: Access, action: str, token: Token) -> None:
+    values = {
+        "token": token.id,
+        "name": token.name,
+        "actions": token.actions,
+        "expires_at": token.expires_at and token.expires_at.isoformat(),
+    }
+    session.add(
+        access.state.models.Activity(
+            actor=access.actor,
+            action=action,
+            tenant=token.tenant,
+            changes=bounded({name: value for name, value in values.items() if value is not None}),
+        )
+    )

@@ -1,0 +1,49 @@
+"""Tokens of this API: the list, create and revoke. A token itself does none of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+
+from .. import actions, queries
+from ..access import Access
+from ..serializers import CreatedTokenObject, TokenObject
+from .answering import answer, answer_page
+from .bodies import NewTokenBody
+from .parameters import TokenListQuery
+from .routes import PageOf, Route
+
+
+def token_list(access: Access, query: dict[str, Any]) -> Response:
+    """Tokens, newest first."""
+    return answer_page(queries.list_tokens(access, **query), TokenObject)
+
+
+def token_create(access: Access, body: dict[str, Any]) -> Response:
+    """Create a token; the answer has it, this once."""
+    created = actions.create_token(access, **body)
+    return answer(CreatedTokenObject.serialize(created), 201)
+
+
+def token_revoke(access: Access, token_id: str) -> Response:
+    """Revoke a token: the next request with it is refused."""
+    actions.revoke_token(access, token_id)
+    return Response(status=204)
+
+
+ROUTES = (
+    Route(
+        "GET", "/tokens", token_list, PageOf(TokenObject), query=TokenListQuery, requires="tokens"
+    ),
+    Route(
+        "POST",
+        "/tokens",
+        token_create,
+        CreatedTokenObject,
+        body=NewTokenBody,
+        status=201,
+        requires="tokens",
+    ),
+    Route("DELETE", "/tokens/<token_id>", token_revoke, None, status=204, requires="tokens"),
+)

@@ -1,0 +1,82 @@
+"""The section of the OpenAPI document that tells what receivers are sent, made of the catalogue."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from ..catalog.registry import Catalog, EventType
+
+_DESCRIPTION: Final = (
+    "Sent to endpoints of the format `standard` as it stands here. `GET /event-types/{name}/example` shows what "
+    "another format makes of it."
+)
+_HEADERS: Final = {
+    "webhook-id": "The event. It stays the same when the request is sent again: take each once.",
+    "webhook-timestamp": "Unix time of this attempt, in seconds.",
+    "webhook-signature": "`v1,` (by a secret) or `v1a,` (by a key pair) and base 64; several are separated by a space.",
+}
+_ANSWERS: Final = {
+    "2XX": "The webhook has arrived.",
+    "410": "No more webhooks are wanted: the endpoint is disabled.",
+    "429": "Too many requests: `Retry-After` says for how long nothing is to be sent.",
+    "default": "It is sent again later. Redirects are not followed.",
+}
+
+
+def webhooks(catalog: Catalog) -> dict[str, Any]:
+    """Return what endpoints can subscribe to, and ``test``, by event type."""
+    return {kind.name: {"post": _operation(kind)} for kind in catalog}
+
+
+def _operation(kind: EventType) -> dict[str, Any]:
+    content = {"schema": _schema(kind), "examples": {"example": {"value": _example(kind)}}}
+    return {
+        "operationId": f"webhook {kind.name}",
+        "summary": kind.description.removesuffix("."),
+        "description": _DESCRIPTION,
+        "tags": [kind.group],
+        # The receiver's own affair: by the signature.
+        "security": [],
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": True,
+                "description": meaning,
+                "schema": {"type": "string"},
+            }
+            for name, meaning in _HEADERS.items()
+        ],
+        "requestBody": {"required": True, "content": {"application/json": content}},
+        "responses": {status: {"description": meaning} for status, meaning in _ANSWERS.items()},
+    }
+
+
+def _schema(kind: EventType) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "type": {"const": kind.name},
+            "timestamp": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When it happened.",
+            },
+            "data": _data(kind),
+            "tenant": {"type": "string", "description": "Left out of events of no tenant."},
+        },
+        "required": ["type", "timestamp", "data"],
+    }
+
+
+def _data(kind: EventType) -> dict[str, Any]:
+    schema = dict(kind.schema)
+    if '"$ref"' in json.dumps(schema):
+        # Its references begin at the schema, not at the document.
+        schema.setdefault("$id", f"urn:flask-webhooks:event-type:{kind.name}")
+    return schema
+
+
+def _example(kind: EventType) -> dict[str, Any]:
+    return {"type": kind.name, "timestamp": "2026-01-31T12:00:00.250Z", "data": dict(kind.example)}

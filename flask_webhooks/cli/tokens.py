@@ -1,0 +1,100 @@
+"""Commands for tokens of the API: list, create and revoke them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import click
+from flask.cli import AppGroup
+
+from .. import actions, queries
+from ..serializers import CreatedTokenObject, TokenObject
+from ..token_access import GRANTABLE
+from .failures import Failure, Misuse, reports_errors
+from .options import JSON, LIMIT, TENANT
+from .output import print_json, print_table, say, shown_time, tell_of_more
+from .parsing import current_access, note_of_tenant, within_tenant
+
+tokens = AppGroup("tokens", help="What programs sign in to the API with.")
+
+
+@tokens.command("list")
+@TENANT
+@LIMIT
+@JSON
+@reports_errors
+def list_tokens(tenant: str | None, limit: int, as_json: bool) -> None:
+    """List tokens, newest first. What they are is not shown."""
+    page = queries.list_tokens(within_tenant(current_access(), tenant), limit=limit)
+    if as_json:
+        print_json(TokenObject.serialize(row) for row in page.items)
+        return
+    print_table(
+        ("ID", "STATE", "TENANT", "MAY", "LAST USED", "EXPIRES", "BY", "ENDING", "NAME"),
+        [
+            (
+                row.token.id,
+                row.condition,
+                row.token.tenant or "all",
+                ",".join(row.token.actions),
+                _time(row.token.last_used_at),
+                _time(row.token.expires_at),
+                row.token.created_by,
+                row.token.ending,
+                row.token.name,
+            )
+            for row in page.items
+        ],
+        "There are no tokens. Create one with: flask webhooks tokens create NAME --may view",
+    )
+    tell_of_more(page)
+
+
+@tokens.command("create")
+@click.argument("name")
+@click.option(
+    "--may",
+    "allowed",
+    multiple=True,
+    required=True,
+    type=click.Choice(GRANTABLE),
+    help="What it may do.",
+)
+@click.option("--tenant", metavar="ID", help="Whose endpoints it sees; default: all tenants'.")
+@click.option(
+    "--days", type=click.IntRange(1, 36_500), help="After which it expires; default: never."
+)
+@JSON
+@reports_errors
+def create_token(
+    name: str, allowed: tuple[str, ...], tenant: str | None, days: int | None, as_json: bool
+) -> None:
+    """Create a token and print it, this once."""
+    access = current_access()
+    if not access.state.hooks.tokens:
+        raise Failure(
+            "This application has no API that takes tokens. Mount one with webhooks.api_blueprint(tokens=True)."
+        )
+    if tenant is not None and not tenant.strip():
+        raise Misuse("Write the id of a tenant after --tenant, or leave it out for all tenants.")
+    note_of_tenant(access, tenant)
+    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    created = actions.create_token(access, name, allowed, tenant=tenant, expires_at=expires_at)
+    if as_json:
+        print_json(CreatedTokenObject.serialize(created))
+        return
+    say(f"Created {created.token.id} ({created.token.name}).")
+    say(f"Token, shown only now: {created.secret}")
+
+
+@tokens.command("revoke")
+@click.argument("token_id")
+@reports_errors
+def revoke_token(token_id: str) -> None:
+    """Revoke a token: the next request with it is refused."""
+    token = actions.revoke_token(current_access(), token_id)
+    say(f"Revoked {token.id} ({token.name}).")
+
+
+def _time(moment: datetime | None) -> str:
+    return "never" if moment is None else shown_time(moment)

@@ -1,0 +1,123 @@
+"""What a program may that signs in to the API with a token, and the tokens themselves.
+
+Only a digest is stored. A token has 256 random bits, so one round of SHA-256 is enough, and it is looked up by that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import sqlalchemy as sa
+
+from .access import ACTIONS, Access
+from .app_state import ALL_TENANTS, AppState
+from .columns import utc_now
+from .db.transactions import reading, writing
+from .errors import InvalidToken, WebhooksError
+from .models import Endpoint, Token
+
+#: What every token begins with, so that people and secret scanners recognise one.
+PREFIX: Final = "whtok_"
+#: Its last characters, which pages show.
+ENDING: Final = 4
+#: What a token may be allowed: all but to make others like it.
+GRANTABLE: Final = tuple(action for action in ACTIONS if action != "tokens")
+#: How old `Token.last_used_at` gets before it is written anew.
+USED_EVERY: Final = timedelta(minutes=1)
+
+_TOKEN: Final = re.compile(re.escape(PREFIX) + r"[\w-]{43}", re.ASCII)
+logger = logging.getLogger("flask_webhooks")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A token, and whether it lets anybody in."""
+
+    token: Token
+    now: datetime
+
+    @property
+    def condition(self) -> Literal["active", "expired", "revoked"]:
+        """What it is by now."""
+        if self.token.revoked_at is not None:
+            return "revoked"
+        expires_at = self.token.expires_at
+        return "expired" if expires_at is not None and expires_at <= self.now else "active"
+
+
+def new_token() -> str:
+    """Return a fresh token."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(token: str) -> str:
+    """Return what is stored of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def token_access(state: AppState, token: str) -> Access:
+    """Return the access that a token gives, and note that it was used.
+
+    :raises InvalidToken: it gives none; says why, and what to do.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise InvalidToken(
+            "This is not a whole token: one is %(prefix)s and 43 letters, digits, - and _. Copy it again.",
+            prefix=PREFIX,
+        )
+    table = state.models.Token
+    with reading(state) as session:
+        found, now = session.execute(
+            sa.select(table, utc_now())
+            .select_from(sa.select(sa.literal(1)).subquery())
+            .outerjoin(table, table.digest == digest_of(token))
+        ).one()
+    if found is None:
+        raise InvalidToken(
+            "There is no such token. Copy it again, or create a new one on the page API tokens."
+        )
+    row = TokenRow(found, now)
+    if row.condition == "revoked":
+        raise InvalidToken("This token was revoked. Create a new one on the page API tokens.")
+    if row.condition == "expired":
+        raise InvalidToken(
+            "This token expired on %(day)s. Create a new one on the page API tokens.",
+            day=f"{found.expires_at:%Y-%m-%d}",
+        )
+    if found.last_used_at is None or found.last_used_at <= now - USED_EVERY:
+        _note_use(state, found, now)
+    return _access(state, found)
+
+
+def _access(state: AppState, token: Token) -> Access:
+    allowed = frozenset(token.actions) & frozenset(GRANTABLE)
+
+    def may(action: str, endpoint: Endpoint | None) -> bool:
+        return action in allowed
+
+    tenant = ALL_TENANTS if token.tenant is None else token.tenant
+    actor = f"token:{token.name} ({token.id})"
+    return Access(state=state, actor=actor, tenant=tenant, may=may, owns_request=True)
+
+
+def _note_use(state: AppState, token: Token, now: datetime) -> None:
+    table = state.models.Token
+    try:
+        with writing(state, owns_request=True) as session:
+            session.execute(
+                sa.update(table)
+                .where(
+                    table.id == token.id,
+                    sa.or_(table.last_used_at.is_(None), table.last_used_at < now),
+                )
+                .values(last_used_at=now)
+            )
+    except WebhooksError as error:
+        # A database that only reads, or is busy: the request itself may do without writing.
+        logger.info("The use of the API token %s could not be noted: %s", token.id, error)

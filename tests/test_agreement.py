@@ -1,0 +1,113 @@
+"""Pages, API and commands say the same of the same things."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_webhooks import actions
+
+from .api_calls import PREFIX as API
+from .api_calls import Api
+from .delivering import webhooks_of
+from .helpers import accessing, add_delivery, add_endpoint, close, update
+from .pages import Browser, make_app
+
+
+@pytest.fixture
+def app(database_url: str, redis_url: str) -> Iterator[Flask]:
+    app = make_app(database_url, redis_url)
+    api = webhooks_of(app).api_blueprint(authenticate=lambda: True, tokens=True)
+    app.register_blueprint(api, url_prefix=API)
+    yield app
+    close(app)
+
+
+def by_command(app: Flask, *arguments: str) -> Any:
+    result = app.test_cli_runner().invoke(args=["webhooks", *arguments, "--json"])
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def counts_on_page(app: Flask, query: str) -> dict[str, int]:
+    """Deliveries in all states, by the ids of the events in the list."""
+    page = Browser(app).get(f"/events?{query}")
+    found = {}
+    for row in page.one("tbody").all("tr"):
+        cells = row.all("td")
+        numbers = [item for item in cells[-2].all("span") if item.has_class("wh-number")]
+        found[cells[0].text] = sum(int(item.text) for item in numbers)
+    return found
+
+
+@pytest.mark.parametrize("query", ["", "tenant=app_1", "type=license.created"])
+def test_events_have_as_many_deliveries_on_pages_by_the_api_and_by_command(
+    app: Flask, query: str
+) -> None:
+    """The whole server's endpoints get what is a tenant's, too."""
+    of_tenant, of_server = add_endpoint(app, tenant="app_1"), add_endpoint(app)
+    add_endpoint(app, tenant="app_2")
+    webhooks = webhooks_of(app)
+    with app.app_context():
+        for tenant in ("app_1", "app_2", None):
+            webhooks.emit("license.created", {"license_id": "lic_1"}, tenant=tenant)
+            webhooks.db.session.commit()
+    assert of_tenant.tenant != of_server.tenant
+    name, _, value = query.partition("=")
+    api_query = {{"type": "event_type"}.get(name, name): value} if query else {}
+    by_api = Api(app).get("/events", **api_query)["items"]
+    options = [f"--{name}", value] if query else []
+    listed = by_command(app, "events", "list", *options)
+    assert by_api == listed
+    counted = {item["id"]: sum(item["deliveries"].values()) for item in listed}
+    assert counted == counts_on_page(app, query)
+    assert sorted(counted.values()) == ([2] if name == "tenant" else [1, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"state": "active"}, {"well", "ill"}),
+        ({"state": "paused"}, {"paused"}),
+        ({"health": "failing"}, {"ill"}),
+        ({"health": "healthy"}, {"well"}),
+        ({"state": "paused", "health": "healthy"}, set()),
+        ({"state": "active", "tenant": "app_1"}, {"well"}),
+    ],
+)
+def test_endpoints_are_filtered_alike(
+    app: Flask, query: dict[str, str], expected: set[str]
+) -> None:
+    add_endpoint(app, name="well", tenant="app_1")
+    ill, paused = add_endpoint(app, name="ill"), add_endpoint(app, name="paused")
+    update(app, "EndpointHealth", ill.id, probe_interval=60.0)
+    actions.pause_endpoint(accessing(app), paused.id)
+    by_api = Api(app).get("/endpoints", **query)["items"]
+    options = [part for name, value in query.items() for part in (f"--{name}", value)]
+    assert by_api == by_command(app, "endpoints", "list", *options)
+    assert {item["name"] for item in by_api} == expected
+
+
+@pytest.mark.parametrize("query", [{"state": "gone"}, {"health": "ill"}])
+def test_filters_that_there_are_not_are_refused(app: Flask, query: dict[str, str]) -> None:
+    [name] = query
+    assert Api(app).get("/endpoints", 422, **query)["field"] == name
+
+
+def test_deliveries_are_filtered_by_tenant_alike(app: Flask) -> None:
+    mine, other, server = (add_endpoint(app, tenant=tenant) for tenant in ("app_1", "app_2", None))
+    expected = [add_delivery(app, mine) for _ in range(2)]
+    for endpoint in (other, server):
+        add_delivery(app, endpoint)
+    by_api = Api(app).get("/deliveries", tenant="app_1")["items"]
+    assert [item["id"] for item in by_api] == expected[::-1]
+    assert by_api == by_command(app, "deliveries", "list", "--tenant", "app_1")
+    links = [
+        item.attributes["href"] for item in Browser(app).get("/deliveries?tenant=app_1").all("a")
+    ]
+    shown = [link.rpartition("/")[2] for link in links if "/deliveries/dlv_" in link]
+    assert shown == expected[::-1]
