@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from .errors import InvalidData
+from .texts import OperatorText
 
 MAX_DEPTH = 32
 
@@ -163,8 +164,9 @@ def _text(value: str, path: str) -> str:
 
 def _too_large(size: str, max_bytes: int) -> InvalidData:
     return InvalidData(
-        "The data is %(size)s bytes as JSON; at most %(most)s are allowed "
-        "(WEBHOOKS_MAX_DATA_BYTES). Send an id or a URL instead of the whole object.",
+        "The data is %(size)s bytes as JSON; at most %(most)s are allowed. Send an id or a URL instead of the "
+        "whole object.%(hint)s",
+        hint=OperatorText(" The limit is WEBHOOKS_MAX_DATA_BYTES."),
         size=size,
         most=f"{max_bytes:,}",
     )

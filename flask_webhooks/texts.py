@@ -30,6 +30,28 @@ class Text(str):
         return text
 
 
+class OperatorText(Text):
+    """A part of a message for those who run the application: names of settings, and where they stand.
+
+    It stands in the text itself, which the log, commands and the host's code show. Pages and the API leave it out
+    for customers, so the text has to be whole without it: ``" Or raise WEBHOOKS_MAX_ENDPOINTS."``.
+    """
+
+
+def for_customer(text: Text) -> Text:
+    """Return a text without what is for operators only."""
+    values: dict[str, object] = {}
+    for name, value in text.values.items():
+        match value:
+            case OperatorText():
+                values[name] = ""
+            case Text():
+                values[name] = for_customer(value)
+            case _:
+                values[name] = value
+    return Text(text.template, **values)
+
+
 def word(value: str) -> Text:
     """A value of one of our enumerations within a message, ``paused``; those are found for translation, too."""
     return Text(str(value))

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from flask import Flask
 
 from example_app.services import PostgresServer
+from flask_webhooks import actions
 from flask_webhooks.app_state import ALL_TENANTS, state_of
 
 from .delivering import webhooks_of
-from .helpers import add_endpoint, close, statements
+from .helpers import accessing, add_endpoint, close, statements
 from .pages import ENDPOINT_PAGES, Browser, make_app
 
 pytestmark = pytest.mark.slow
@@ -159,6 +160,7 @@ def pages(app: Flask, tenant: str) -> list[str]:
             ),
             whose,
         )
+    token_id = actions.create_token(accessing(app), "CI", ["view"], tenant=tenant).token.id
     middle = str(DELIVERIES // 2).rjust(26, "0")
     return [
         "/",
@@ -193,6 +195,7 @@ def pages(app: Flask, tenant: str) -> list[str]:
         "/tasks",
         f"/tasks?webhook={endpoint_id}",
         f"/tasks/{task_id}",
+        f"/tokens/{token_id}/revoke",
         "/events",
         "/events?type=license.created",
         f"/events/{event_id}",
@@ -215,6 +218,9 @@ def pages(app: Flask, tenant: str) -> list[str]:
         # Filters of operators, and of the audit log.
         f"/?tenant={tenant}",
         f"/events?tenant={tenant}",
+        f"/deliveries?tenant={tenant}",
+        f"/deliveries?tenant={tenant}&state=failed",
+        f"/deliveries/resend-all?tenant={tenant}&state=failed",
         f"/activity?tenant={tenant}",
         "/activity?actor=ann",
         "/activity?actor=nobody",

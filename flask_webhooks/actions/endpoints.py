@@ -20,7 +20,7 @@ from ..delivery.holding import cancel_waiting
 from ..errors import EndpointLimitReached, Faults
 from ..formats import Format
 from ..models import Endpoint, EndpointState
-from ..texts import Text
+from ..texts import OperatorText, Text
 from . import checks, duplicates, repeats
 from .audit_log import locked, record
 from .revision import Revision, seal
@@ -336,7 +336,8 @@ def check_quota(
     if used >= limit:
         raise EndpointLimitReached(
             "%(used)s of %(most)s endpoints are used. Delete one that is no longer needed, or ask the "
-            "operator to raise WEBHOOKS_MAX_ENDPOINTS.",
+            "operator for more.%(hint)s",
+            hint=OperatorText(" The limit is WEBHOOKS_MAX_ENDPOINTS, or @webhooks.endpoint_limit."),
             used=used,
             most=limit,
             limit=limit,

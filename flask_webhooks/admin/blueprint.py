@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, current_app, g, request
 
-from ..access import request_access
+from ..access import ACCESS, request_access
 from ..app_state import AppState, state_of
 from . import (
     catalog_views,
@@ -100,7 +100,7 @@ def _look_at_layout() -> None:
 def _open_access() -> None:
     """Find out who this is. Each view then asks for what it is about to show or do."""
     if not _is_public():
-        g.flask_webhooks_access = request_access(state_of())
+        setattr(g, ACCESS, request_access(state_of()))
 
 
 def _context() -> dict[str, Any]:

@@ -11,9 +11,11 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from flask import current_app, has_app_context
+from flask import current_app, g, has_app_context
 
-from ..texts import Text
+from ..access import ACCESS, Access
+from ..app_state import AllTenants
+from ..texts import OperatorText, Text
 
 DOMAIN = "flask_webhooks"
 TRANSLATIONS = Path(__file__).with_name("translations")
@@ -75,11 +77,19 @@ def _plain(value: float) -> str:
 
 def translated(text: Text) -> str:
     """A message of `errors`, with those of its values that are translated by themselves."""
+    if isinstance(text, OperatorText) and not _for_operator():
+        return ""
     values = {
         name: translated(value) if isinstance(value, Text) else value
         for name, value in text.values.items()
     }
     return gettext(text.template, **values)
+
+
+def _for_operator() -> bool:
+    """Whether the page is for somebody who sees all tenants."""
+    access: Access | None = g.get(ACCESS)
+    return access is not None and isinstance(access.tenant, AllTenants)
 
 
 def catalog_text(text: str) -> str:

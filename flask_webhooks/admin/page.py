@@ -21,7 +21,7 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from .. import queries
-from ..access import Access, name_of_tenant
+from ..access import ACCESS, Access, name_of_tenant
 from ..app_state import AllTenants, AppState
 from ..bulk.looking import right_of
 from ..errors import NotFound
@@ -51,7 +51,7 @@ _LIVE = "live"
 
 def current_access() -> Access:
     """The access of whoever makes this request."""
-    access: Access = g.flask_webhooks_access
+    access: Access = g.get(ACCESS)
     return access
 
 
@@ -60,7 +60,7 @@ def tenant_filter(access: Access, given: str | None) -> str | None:
 
     :raises NotFound: it is none of those in scope.
     """
-    if given is not None and not isinstance(access.tenant, AllTenants):
+    if given is not None and len(access.tenants) > 1:
         access.within(given)
     return given
 
@@ -181,7 +181,7 @@ class Toolbox:
     @property
     def admitted(self) -> bool:
         """Whether this person was let in at all; else pages show no navigation."""
-        return "flask_webhooks_access" in g
+        return ACCESS in g
 
     @property
     def all_tenants(self) -> bool:

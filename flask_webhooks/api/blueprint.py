@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Unauthorized
 
-from ..access import Access, Authenticate, lets_in, request_access
+from ..access import ACCESS, Access, Authenticate, lets_in, request_access
 from ..app_state import state_of
 from ..errors import ConfigurationError
 from ..token_access import PREFIX, token_access
@@ -106,6 +106,8 @@ def _opened(view: View, signing: Signing) -> View:
         check_origin()
         state = state_of()
         access = request_access(state) if token is None else token_access(state, token)
+        # For refusals, which say more to operators.
+        setattr(g, ACCESS, access)
         return view(access, **values)
 
     return opened

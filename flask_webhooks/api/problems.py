@@ -9,11 +9,13 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, default_exceptions
 
+from ..access import ACCESS, Access
+from ..app_state import AllTenants
 from ..db.errors import log_cause
 from ..errors import (
     ConfigurationError,
@@ -31,6 +33,7 @@ from ..errors import (
     WebhooksError,
 )
 from ..serializers import JsonObject, member
+from ..texts import for_customer
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -143,13 +146,22 @@ def _refused(refuse: Refuse, error: WebhooksError) -> Response:
         name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
     }
     if isinstance(error, InvalidInput):
-        members["errors"] = [ErrorObject.serialize(each) for each in error.errors]
-    answer = refuse(status_of(error), code_of(error), error.message, **members)
+        members["errors"] = [
+            ErrorObject.serialize(each, detail=_told(each)) for each in error.errors
+        ]
+    answer = refuse(status_of(error), code_of(error), _told(error), **members)
     if isinstance(error, SendLimitReached) and error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, InvalidToken):
         answer.www_authenticate = WWWAuthenticate("bearer", {"error": "invalid_token"})
     return answer
+
+
+def _told(error: WebhooksError) -> str:
+    """What an error says to whoever makes this request."""
+    access: Access | None = g.get(ACCESS)
+    operates = access is not None and isinstance(access.tenant, AllTenants)
+    return error.text if operates else for_customer(error.text)
 
 
 def _fault(error: Exception) -> ResponseReturnValue:

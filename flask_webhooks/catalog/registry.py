@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidEventType, InvalidSubscription, UnknownEventType
-from ..texts import Text, quoted
+from ..texts import OperatorText, Text, quoted
 from .schema_check import Check, compile_schema
 
 #: Longest name of an event type, in characters; columns are as wide.
@@ -109,8 +109,10 @@ class Catalog:
             return self._types[name]
         except (KeyError, TypeError):
             raise UnknownEventType(
-                "There is no event type %(name)s.%(hint)s The application adds its own with "
-                "webhooks.add_event_type(...).",
+                "There is no event type %(name)s.%(hint)s%(more)s",
+                more=OperatorText(
+                    " The application adds its own with webhooks.add_event_type(...)."
+                ),
                 name=quoted(name),
                 hint=self._did_you_mean(str(name)),
             ) from None

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from yarl import URL
 
 from ..errors import BlockedAddress, InvalidURL
-from ..texts import Text, word
+from ..texts import OperatorText, Text, word
 from .addresses import LOOPBACK, Address, NetworkPolicy, literal_address
 
 #: Names that public DNS does not have: RFC 6762, ICANN resolution 2024.07.29.06, RFC 8375.
@@ -159,7 +159,8 @@ def _check_port(port: int, policy: NetworkPolicy) -> None:
     if reason is not None:
         raise BlockedAddress(
             "Webhooks cannot be sent to port %(port)s (%(why)s). Use port 443 or another one from 1024 up, or have "
-            "the operator add it to WEBHOOKS_ALLOWED_PORTS.",
+            "the operator allow it.%(hint)s",
+            hint=OperatorText(" Add it to WEBHOOKS_ALLOWED_PORTS for that."),
             port=port,
             why=word(reason),
             reason=reason,
@@ -197,7 +198,8 @@ def _check_name(name: str, policy: NetworkPolicy) -> None:
 def _blocked(host: str, reason: str, address: str = "") -> BlockedAddress:
     return BlockedAddress(
         "Webhooks cannot be sent to %(host)s (%(why)s). Use a host on the public internet, or "
-        "have the operator add its network to WEBHOOKS_ALLOWED_NETWORKS.",
+        "have the operator allow its network.%(hint)s",
+        hint=OperatorText(" Add it to WEBHOOKS_ALLOWED_NETWORKS for that."),
         host=host,
         why=word(reason),
         address=address,

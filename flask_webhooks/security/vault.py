@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import ConfigurationError, UnreadableSecret
+from ..texts import OperatorText
 from .bodies import BodyKeys
 
 
@@ -123,9 +124,12 @@ class Vault:
 
 def _unreadable() -> UnreadableSecret:
     return UnreadableSecret(
-        "This value was encrypted with a key that is no longer configured. Add the old key to the end "
-        "of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS), or set the "
-        "value again."
+        "This value was encrypted with a key that is no longer configured. Set the value again, or have the "
+        "operator bring the old key back.%(hint)s",
+        hint=OperatorText(
+            " Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS) "
+            "for that."
+        ),
     )
 
 
