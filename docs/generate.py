@@ -53,6 +53,8 @@ KINDS = {
     "allowed_ports": "list of ports",
     "encryption_keys": "list of Fernet keys",
     "default_format": "name of a format",
+    "event_types": "list of names and patterns, or `None`",
+    "formats": "list of names, or `None`",
     "validate_data": '`"raise"`, `"log"` or `None`',
     "store_bodies": '`"all"`, `"failed"` or `"none"`',
     "retention_succeeded_days": "whole number, 1 to 36,500, or `None`",

@@ -145,6 +145,16 @@ class AppState:
             self._unwritten = Unwritten()
         return self._unwritten
 
+    @property
+    def offered_types(self) -> Catalog:
+        """The event types that forms, the API and commands offer, as ``WEBHOOKS_EVENT_TYPES`` says."""
+        return self.catalog.only(self.settings.event_types)
+
+    @property
+    def offered_formats(self) -> Formats:
+        """The formats that they offer, as ``WEBHOOKS_FORMATS`` says."""
+        return self.formats.only(self.settings.formats)
+
     def table(self, name: str) -> sa.Table:
         return self.models.table(name)
 

@@ -82,6 +82,12 @@ class Settings:
     max_bulk_sends_per_day: int | None = 100_000
     #: Format of a new endpoint whose URL does not tell.
     default_format: str = "standard"
+    #: Event types that forms, the API and commands offer, by names and patterns such as ``license.*``. Others are sent
+    #: all the same, to endpoints that get all events or have them already. ``None``: all.
+    event_types: tuple[str, ...] | None = None
+    #: Formats that forms, the API and commands offer, by their names. Endpoints keep another that they have. ``None``:
+    #: all.
+    formats: tuple[str, ...] | None = None
     #: Keep events that no endpoint subscribes to, for the record.
     keep_unmatched: bool = False
     #: What is done about an event whose data does not fit the JSON Schema of its type: ``"raise"``, ``"log"`` once for
@@ -441,7 +447,18 @@ def _stored_bodies(key: str, value: Any) -> str:
     return str(value)
 
 
+def _choice(key: str, value: Any) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in _texts(key, value))
+    if not names:
+        raise ConfigurationError(
+            f"{key} is an empty list: name at least one, or write None for all."
+        )
+    return names
+
+
 _NULLABLE = {
+    "event_types",
+    "formats",
     "url_prefix",
     "subdomain",
     "bind_key",
@@ -479,6 +496,8 @@ _CHECKS: dict[str, Check] = {
     "max_send_bytes_per_day": _nullable(_whole(1024, 1_000_000_000)),
     "max_bulk_sends_per_day": _nullable(_whole(1, 1_000_000_000)),
     "default_format": _format,
+    "event_types": _nullable(_choice),
+    "formats": _nullable(_choice),
     "keep_unmatched": _boolean,
     "validate_data": _nullable(_validation),
     "max_data_bytes": _whole(1024, 8 * 1024 * 1024),

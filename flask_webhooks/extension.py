@@ -18,7 +18,7 @@ from .access import system_access
 from .app_state import EXTENSION, AllTenants, AppState, Hooks, state_of
 from .catalog.registry import Catalog, EventType, builtin_catalog
 from .config import Settings
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidSubscription
 from .formats import Format, Formats, builtin_formats
 from .models import Event, Models, build_models
 from .outbox import signal_receivers
@@ -84,6 +84,7 @@ class Webhooks:
             raise ConfigurationError(
                 f"WEBHOOKS_DEFAULT_FORMAT is {settings.default_format!r}; choose one of: {known}."
             )
+        self._check_offered(settings)
         binds = app.config.get("SQLALCHEMY_BINDS") or {}
         if settings.bind_key is not None and settings.bind_key not in binds:
             raise ConfigurationError(
@@ -140,6 +141,30 @@ class Webhooks:
                 admin.create_blueprint(state),
                 url_prefix=settings.url_prefix,
                 subdomain=settings.subdomain,
+            )
+
+    def _check_offered(self, settings: Settings) -> None:
+        """:raises ConfigurationError: the settings offer what is not there."""
+        try:
+            self.catalog.check_patterns(settings.event_types)
+        except InvalidSubscription as error:
+            raise ConfigurationError(
+                f"WEBHOOKS_EVENT_TYPES cannot be used: {error.message} Add event types of your own with "
+                "webhooks.add_event_type(...) before webhooks.init_app(app)."
+            ) from None
+        for name in settings.formats or ():
+            if name not in self.formats:
+                close = self.formats.close_to(name)
+                hint = "" if close is None else f" Did you mean {close!r}?"
+                known = ", ".join(item.name for item in self.formats)
+                raise ConfigurationError(
+                    f"WEBHOOKS_FORMATS names {name!r}, and there is no such format.{hint} Choose among: {known}. Add "
+                    "formats of your own with webhooks.add_format(...) before webhooks.init_app(app)."
+                )
+        if settings.formats is not None and settings.default_format not in settings.formats:
+            raise ConfigurationError(
+                f"WEBHOOKS_DEFAULT_FORMAT is {settings.default_format!r}, which WEBHOOKS_FORMATS leaves out: add it "
+                "there, or choose a default among those that are listed."
             )
 
     def _state(self) -> AppState:

@@ -65,6 +65,8 @@ def test_default_is_what_the_check_would_take(name: str) -> None:
 
 
 NULLABLE = {
+    "event_types",
+    "formats",
     "url_prefix",
     "subdomain",
     "bind_key",

@@ -572,7 +572,14 @@ def test_public_names_of_the_extension_object() -> None:
             "metrics_blueprint",
             "vendor_api_blueprint",
         ),
-        *("authorize", "current_tenant", "current_actor", "tenant_name", "endpoint_limit"),
+        *(
+            "authorize",
+            "current_tenant",
+            "current_actor",
+            "tenant_name",
+            "tenant_exists",
+            "endpoint_limit",
+        ),
     }
 
 

@@ -133,15 +133,26 @@ def url(state: AppState, value: Any) -> str:
     return check_url(value, policy=state.policy, require_https=state.settings.require_https)
 
 
-def wire_format(state: AppState, name: Any, endpoint_url: str) -> Format:
-    """The named format, or the one that the URL asks for."""
+def wire_format(state: AppState, name: Any, endpoint_url: str, kept: str | None = None) -> Format:
+    """The named format, or the one that the URL asks for.
+
+    :param kept: the one that the endpoint has, which it may keep though it is not offered.
+    """
     if name is None or name == "":
-        return state.formats.detect(endpoint_url, state.settings.default_format)
+        found = state.formats.detect(endpoint_url, state.settings.default_format)
+        if found.name not in state.offered_formats:
+            raise InvalidEndpoint(
+                "URLs of %(format)s are not taken here. Choose a URL for one of these formats: %(choices)s.",
+                format=found.label,
+                choices=", ".join(item.label for item in state.offered_formats),
+                field="url",
+            )
+        return found
     if not isinstance(name, str):
         raise InvalidEndpoint(
             'Name the format by its text, such as "standard", or leave it out.', field="format"
         )
-    return state.formats[name]
+    return state.formats[name] if name == kept else state.offered_formats[name]
 
 
 def sealed_url(state: AppState, wire: Format, endpoint_url: str) -> tuple[str, Sealed | None]:
@@ -190,20 +201,24 @@ def secret(wire: Format, given: Any, *, key_pair: bool = False) -> str | None:
     return wire.check_secret(given)
 
 
-def events(state: AppState, given: Any, dialect: str | None) -> list[str] | None:
+def events(
+    state: AppState, given: Any, dialect: str | None, kept: Iterable[str] | None = ()
+) -> list[str] | None:
     """Subscribed names and patterns of ours.
 
+    :param kept: what the endpoint has, which it may keep though it is not offered.
     :param dialect: the format in whose names they are given; what it has no name for is read as ours.
     """
+    offered, known = state.offered_types, frozenset(kept or ())
     if dialect is None or given is None or isinstance(given, str | Mapping):
-        return state.catalog.check_patterns(given)
+        return offered.check_patterns(given, known)
     if not isinstance(given, Iterable):
-        return state.catalog.check_patterns(given)
+        return offered.check_patterns(given, known)
     spoken = state.formats[dialect]
     names: list[Any] = []
     for name in given:
         names += (isinstance(name, str) and _translated(state, spoken, name.strip())) or [name]
-    return state.catalog.check_patterns(names)
+    return offered.check_patterns(names, known)
 
 
 def _translated(state: AppState, spoken: Format, name: str) -> list[str]:

@@ -47,6 +47,9 @@ def send_test(
     state = access.state
     if event_type is None and target.format in state.formats:
         event_type = state.formats[target.format].test_event
+    elif isinstance(event_type, str) and event_type not in (target.events or ()):
+        # Raises for what is not offered, unless the endpoint has it.
+        _ = state.offered_types[event_type]
     kind, text = _sample(state, event_type, data)
     size = limits.sent_size(target, len(text.encode()))
     with access.write(alone=limits.lock_name(access, target.tenant)) as session:

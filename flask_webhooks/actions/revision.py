@@ -62,7 +62,9 @@ class Revision:
                 self._set("description", text)
         if "events" in changes:
             with faults:
-                events = checks.events(state, changes["events"], changes.get("dialect"))
+                events = checks.events(
+                    state, changes["events"], changes.get("dialect"), self.endpoint.events
+                )
                 self._set("events", events)
         if "user_agent" in changes:
             with faults:
@@ -125,7 +127,7 @@ class Revision:
         else:
             url = before
         if "format" in changes:
-            wire = checks.wire_format(self.state, changes["format"], url)
+            wire = checks.wire_format(self.state, changes["format"], url, self.endpoint.format)
         else:
             wire = self.state.formats[self.endpoint.format]
         reformatted = wire.name != self.endpoint.format

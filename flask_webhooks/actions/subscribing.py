@@ -45,7 +45,12 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             raise NotFound("There is no event %(id)s.", id=shown(event_id))
         check_not_erased(event)
         type_ = state.catalog[event.type]
-        if not type_.subscribable or endpoint.tenant not in (None, event.tenant):
+        known = matches(endpoint.events, event.type)
+        if (
+            not type_.subscribable
+            or endpoint.tenant not in (None, event.tenant)
+            or not (known or event.type in state.offered_types)
+        ):
             raise InvalidTransition("This webhook cannot be subscribed to such an event.")
         if session.scalar(
             sa.select(deliveries.id)
@@ -55,7 +60,7 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             raise InvalidTransition("The webhook has this event already: resend its delivery.")
         size = limits.sent_size(endpoint, limits.data_size(session, state, event.id))
         limits.check_sends(session, access, endpoint.tenant, size)
-        if not matches(endpoint.events, event.type):
+        if not known:
             before = list(endpoint.events or ())
             endpoint.events = [*before, event.type]
             endpoint.version += 1

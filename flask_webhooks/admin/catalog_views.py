@@ -38,18 +38,18 @@ def event_type_list() -> Response:
     """The whole catalogue."""
     access = current_access()
     access.require("view")
-    return render("event_type_list.html", groups=access.state.catalog.groups())
+    return render("event_type_list.html", groups=access.state.offered_types.groups())
 
 
 def event_type(name: str) -> Response:
     """One event type with schema and example."""
     access = current_access()
     access.require("view")
-    catalog = access.state.catalog
+    catalog = access.state.offered_types
     if name not in catalog:
         raise NotFound("There is no event type %(name)s.", name=shown(name))
     kind = catalog[name]
-    samples = [sample(access, item, kind) for item in access.state.formats]
+    samples = [sample(access, item, kind) for item in access.state.offered_formats]
     return render("event_type.html", kind=kind, fields=fields(kind), samples=samples)
 
 

@@ -128,7 +128,8 @@ def _show_test(
 
 def _usual_type(access: Access, detail: queries.EndpointDetail) -> str:
     formats, name = access.state.formats, detail.endpoint.format
-    return formats[name].test_event if name in formats else Format.test_event
+    usual = formats[name].test_event if name in formats else Format.test_event
+    return usual if usual in access.state.offered_types else Format.test_event
 
 
 def _tenant(access: Access) -> str | None:

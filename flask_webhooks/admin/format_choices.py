@@ -61,21 +61,28 @@ def has_key_pairs(item: Format) -> bool:
     return type(item).generate_key_pair is not Format.generate_key_pair
 
 
-def format_choices(formats: Formats, default: str, endpoint: Endpoint | None) -> list[FormatChoice]:
-    """All formats; for a new endpoint the choice of the URL comes first."""
+def format_choices(
+    formats: Formats, offered: Formats, default: str, endpoint: Endpoint | None
+) -> list[FormatChoice]:
+    """Those that are offered, and the one that the endpoint has.
+
+    For a new endpoint the choice of the URL comes first, where there is a chat whose URL tells.
+    """
     notes = _notes()
     choices = [
         FormatChoice(item.name, item.label, notes.get(item.name, ""), _parts(item))
         for item in formats
+        if item.name in offered or (endpoint is not None and item.name == endpoint.format)
     ]
-    if endpoint is None:
+    chats = [item for item in offered if isinstance(item, ChatFormat)]
+    if endpoint is None and chats:
         note = _(
-            "The URL of a Discord, Slack, Telegram or Teams channel gets the format of that chat; "
-            "every other one gets %(format)s.",
+            "The URL of a channel gets the format of its chat (%(chats)s); every other one gets %(format)s.",
+            chats=", ".join(item.label for item in chats),
             format=formats[default].label,
         )
         choices.insert(0, FormatChoice("", _("As the URL tells"), note, _parts(formats[default])))
-    elif endpoint.format not in formats:
+    elif endpoint is not None and endpoint.format not in formats:
         note = _("The application no longer has this format, so nothing can be sent.")
         choices.append(FormatChoice(endpoint.format, endpoint.format, note, ()))
     return choices

@@ -246,9 +246,13 @@ class Toolbox:
     def secret_optional(self, name: str) -> bool:
         return name in self._state.formats and self._state.formats[name].secret_optional
 
+    def offers(self, event_type: str) -> bool:
+        """Whether webhooks may be subscribed to an event type anew."""
+        return event_type in self._state.offered_types
+
     def event_groups(self) -> dict[str, list[str]]:
-        """Names of all event types, under their headings."""
-        groups = self._state.catalog.groups()
+        """Names of the event types that are offered, under their headings."""
+        groups = self._state.offered_types.groups()
         return {
             i18n.catalog_text(title): [kind.name for kind in kinds]
             for title, kinds in groups.items()

@@ -243,8 +243,13 @@ def _show_form(
         form=form,
         detail=detail,
         example=example,
-        groups=choice_groups(state.catalog, chosen),
-        formats=format_choices(state.formats, state.settings.default_format, endpoint),
+        groups=choice_groups(state.offered_types, chosen),
+        formats=(
+            formats := format_choices(
+                state.formats, state.offered_formats, state.settings.default_format, endpoint
+            )
+        ),
+        parts={part for item in formats for part in item.parts},
         operates=_operates(access),
         kept_headers={name.lower() for name in (detail.header_names or ())} if detail else set(),
         max_headers=MAX_HEADERS,

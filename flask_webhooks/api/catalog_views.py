@@ -21,14 +21,15 @@ def format_list(access: Access) -> Response:
     """The formats that endpoints can have."""
     default = access.state.settings.default_format
     items = [
-        FormatObject.serialize(item, default=item.name == default) for item in access.state.formats
+        FormatObject.serialize(item, default=item.name == default)
+        for item in access.state.offered_formats
     ]
     return answer({"items": items})
 
 
 def event_type_list(access: Access) -> Response:
     """The catalogue of event types."""
-    return answer_all(access.state.catalog, EventTypeObject)
+    return answer_all(access.state.offered_types, EventTypeObject)
 
 
 def event_type(access: Access, name: str) -> Response:
@@ -40,7 +41,8 @@ def event_type_example(access: Access, name: str, query: dict[str, Any]) -> Resp
     """The example of an event type, as an endpoint of a format would get it."""
     kind = _known(access.state, name)
     default = access.state.settings.default_format
-    example = queries.example(access, query.get("format", default), kind.name)
+    style = access.state.offered_formats[query.get("format", default)]
+    example = queries.example(access, style.name, kind.name)
     return answer(ExampleObject.serialize(example))
 
 
@@ -60,6 +62,6 @@ ROUTES = (
 
 
 def _known(state: AppState, name: str) -> EventType:
-    if name not in state.catalog:
+    if name not in state.offered_types:
         raise NotFound(f"There is no event type {shown(name)}.")
     return state.catalog[name]

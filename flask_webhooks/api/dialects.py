@@ -16,8 +16,8 @@ def dialect_of_change(state: AppState, body: Mapping[str, Any]) -> str | None:
     :raises InvalidInput: there is no such format.
     """
     dialect: str | None = body.get("dialect")
-    if dialect is not None and dialect not in state.formats:
-        choices = ", ".join(item.name for item in state.formats)
+    if dialect is not None and dialect not in state.offered_formats:
+        choices = ", ".join(item.name for item in state.offered_formats)
         raise InvalidInput(
             f"Choose the dialect among: {choices}. Leave it out where the names are those of answers.",
             field="dialect",

@@ -65,7 +65,7 @@ def document(
     :param signing: who is let in.
     :param server: the path that the API is mounted at.
     """
-    names = json.dumps([item.name for item in state.formats])
+    names = json.dumps([item.name for item in state.offered_formats])
     described = json.loads(_described(routes).replace(json.dumps([FORMAT_NAMES]), names))
     schemes = signing.schemes(state.app.config["SESSION_COOKIE_NAME"])
     return {
@@ -74,7 +74,7 @@ def document(
         "servers": [{"url": server or "/"}],
         "security": [{name: []} for name in schemes],
         "paths": described["paths"],
-        "webhooks": webhooks(state.catalog),
+        "webhooks": webhooks(state.offered_types),
         "components": {**described["components"], "securitySchemes": schemes},
     }
 

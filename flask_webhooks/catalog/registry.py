@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,11 +144,25 @@ class Catalog:
                 groups.setdefault(event_type.group, []).append(event_type)
         return groups
 
-    def check_patterns(self, patterns: Iterable[str] | None) -> list[str] | None:
+    def only(self, patterns: Sequence[str] | None) -> Catalog:
+        """Return a catalogue of those types that these names and prefixes cover, and of those sent by hand."""
+        if patterns is None:
+            return self
+        found = Catalog()
+        for event_type in self:
+            if not event_type.subscribable or matches(patterns, event_type.name):
+                found._types[event_type.name] = event_type
+                found._checks[event_type.name] = self._checks[event_type.name]
+        return found
+
+    def check_patterns(
+        self, patterns: Iterable[str] | None, kept: Collection[str] = ()
+    ) -> list[str] | None:
         """Normalise the event types of an endpoint.
 
         :param patterns: names (``license.created``) and prefixes (``license.*``); ``None`` or
             anything with ``*`` among it for every event type, also those added later.
+        :param kept: patterns that an endpoint has already, and so may keep.
         :returns: the patterns without duplicates in the order given, or ``None`` for everything.
         :raises InvalidSubscription: for an empty list, an unknown name, a malformed pattern, a
             prefix that no known event type has, and a type that is not subscribable.
@@ -164,7 +178,14 @@ class Catalog:
             raise InvalidSubscription(
                 'The event types must be a list: write ["license.created"], or ["*"] for all.'
             )
-        checked = list(dict.fromkeys(self._check_pattern(pattern) for pattern in patterns))
+        checked = list(
+            dict.fromkeys(
+                pattern
+                if isinstance(pattern, str) and pattern in kept
+                else self._check_pattern(pattern)
+                for pattern in patterns
+            )
+        )
         if not checked:
             raise InvalidSubscription(
                 'Choose at least one event type, such as "license.created" or "license.*". For '

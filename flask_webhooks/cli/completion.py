@@ -27,12 +27,14 @@ def event_types(
     context: click.Context, parameter: click.Parameter, begun: str
 ) -> list[CompletionItem]:
     """Complete the name of an event type."""
-    return _offer(context, begun, lambda state: [(item.name, None) for item in state.catalog])
+    return _offer(context, begun, lambda state: [(item.name, None) for item in state.offered_types])
 
 
 def formats(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Complete the name of a format."""
-    return _offer(context, begun, lambda state: [(item.name, item.label) for item in state.formats])
+    return _offer(
+        context, begun, lambda state: [(item.name, item.label) for item in state.offered_formats]
+    )
 
 
 def _endpoint_ids(state: AppState) -> list[tuple[str, str | None]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ..errors import ConfigurationError, InvalidEndpoint
 from ..texts import Text, quoted
@@ -66,6 +66,12 @@ class Formats:
             )
         self._formats[item.name] = item
         return item
+
+    def only(self, names: Collection[str] | None) -> Formats:
+        """Return those of these names."""
+        return (
+            self if names is None else Formats(tuple(item for item in self if item.name in names))
+        )
 
     def __getitem__(self, name: str) -> Format:
         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from ... import actions, queries
-from ...access import Access, Authenticate, no_endpoint, request_access, shown
+from ...access import ACCESS, Access, Authenticate, no_endpoint, request_access, shown
 from ...actions import checks
 from ...app_state import state_of
 from ...errors import ConfigurationError, InvalidInput, InvalidSubscription, NotFound
@@ -63,6 +63,7 @@ def _opened(service: Service, view: View, authenticate: Authenticate | None) -> 
         require_known(authenticate, "vendor_api_blueprint(authenticate=…)")
         check_origin(token_says_it=True)
         access = request_access(state_of())
+        setattr(g, ACCESS, access)
         # Bytes that are no UTF-8 all become U+FFFD, and so would be one tenant.
         if len(app_id) > checks.MAX_TENANT_LENGTH or "\N{REPLACEMENT CHARACTER}" in app_id:
             raise NotFound("There is no tenant %(tenant)s.", tenant=shown(app_id))
