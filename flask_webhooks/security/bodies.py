@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from .. import ids
 from ..errors import UnreadableSecret
+from ..texts import OperatorText
 
 #: Of a nonce, in bytes.
 _NONCE = 12
@@ -56,8 +57,11 @@ class BodyKeys:
         known = self._keys.get(key)
         if known is None:
             raise UnreadableSecret(
-                "This body was encrypted with a key that is no longer configured. Add the old key to the end of "
-                "WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS)."
+                "This body was encrypted with a key that is no longer configured.%(hint)s",
+                hint=OperatorText(
+                    " Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to "
+                    "SECRET_KEY_FALLBACKS)."
+                ),
             )
         place = _place(delivery_id, number, name)
         try:

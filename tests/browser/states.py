@@ -107,6 +107,15 @@ def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
     yield "a new secret"
     watched.open(good)
     yield "an overlap"
+    page = watched.open("/tokens/new")
+    page.eval_on_selector_all("form", "forms => forms.forEach(form => { form.noValidate = true; })")
+    page.uncheck("#wh-action-view")
+    submit(page, "Create token")
+    yield "a token refused"
+    page.fill("#wh-name", world.hostile)
+    page.check("#wh-action-view")
+    submit(page, "Create token")
+    yield "a new token"
 
 
 def menus_and_dialogs(watched: Watched, app: Flask, world: World) -> Iterator[str]:
