@@ -528,7 +528,8 @@ def _erase_by_api(app: Flask) -> None:
     for value in (True, None, 4.2, [42], {"id": 42}, ""):
         mistaken = {"kind": "erase", "where": {"user_id": value}, "all_tenants": True}
         assert "Write the value of user_id" in api.post("/tasks", mistaken, 422)["detail"]
-    for where in ("user_id=42", [], {}, 42):
+    nonsense: tuple[Any, ...] = ("user_id=42", [], {}, 42)
+    for where in nonsense:
         wrong = {"kind": "erase", "where": where, "all_tenants": True}
         assert "Say whose data" in api.post("/tasks", wrong, 422)["detail"]
     assert api.post("/tasks/preview", {**wish, "tenant": "app_2"})["count"] == 0
