@@ -161,8 +161,8 @@ def test_refusals_are_in_the_language_of_the_person(app: Flask) -> None:
     page = browser.post("/endpoints/new", values | token(browser), 422)
     assert [item.text for item in page.one(id="wh-problems").all("a")] == [
         "An 10.0.0.1 können keine Webhooks gesendet werden (privates Netz). Nehmen Sie einen Host im "
-        "öffentlichen Internet, oder lassen Sie den Betreiber dessen Netz zu WEBHOOKS_ALLOWED_NETWORKS "
-        "hinzufügen.",
+        "öffentlichen Internet, oder lassen Sie den Betreiber dessen Netz erlauben. Fügen Sie es dafür zu "
+        "WEBHOOKS_ALLOWED_NETWORKS hinzu.",
         "Kürzen Sie „Name“ auf 200 Zeichen; es sind 201.",
         "Es gibt keinen Ereignistyp 'license.creatd'. Meinten Sie license.created / "
         "license.reinstated / license.rejected?",
