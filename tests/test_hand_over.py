@@ -14,12 +14,12 @@ from flask import Flask
 
 from example_app.services import RedisServer
 from flask_webhooks.app_state import state_of
-from flask_webhooks.delivery.drain import Drain
+from flask_webhooks.delivery.drain import UNRELIEVED, Drain
 from flask_webhooks.delivery.in_flight import InFlight
 from flask_webhooks.delivery.outcome import Claimed, Released
 from flask_webhooks.formats import Target
 from flask_webhooks.wakeup.worker_queue import WorkerQueue
-from tests.delivering import drain, emit, states, webhooks_of, with_settings
+from tests.delivering import close, drain, emit, make_app, states, webhooks_of, with_settings
 from tests.middlebox import Middlebox
 from tests.processes import PLAIN, WorkerProcess, config_of, wait_until
 from tests.receiver import Receiver
@@ -91,6 +91,7 @@ def test_drain_that_does_not_linger_sends_what_it_gave_back(
     assert given_back
 
 
+@pytest.mark.slow_on_postgresql
 def test_drain_hands_over_once_though_redis_answers_late(
     app: Flask, receiver: Receiver, redis_server: RedisServer, redis_url: str
 ) -> None:
@@ -105,3 +106,18 @@ def test_drain_hands_over_once_though_redis_answers_late(
         state = dataclasses.replace(state, worker_queue=WorkerQueue(state.settings))
         assert Drain(state).run() < 400
     assert len(queue) == 1
+
+
+@pytest.mark.parametrize("lease", [15.0, 60.0, 3600.0])
+def test_rq_gives_a_drain_that_cannot_hand_over_the_time_that_it_may_take(
+    redis_url: str, tmp_path: Path, lease: float
+) -> None:
+    app = make_app(f"sqlite:///{tmp_path}/a.sqlite", redis_url, WEBHOOKS_LEASE=lease)
+    state = state_of(app)
+    with state.worker_queue.connect() as client:
+        state.worker_queue.enqueue(client)
+    [job] = jobs(redis_url).jobs
+    longest = 2 * state.settings.drain_time + UNRELIEVED
+    # A claim that began just before, its requests, and their settlement: the database is waited for that long.
+    assert (job.timeout or 0) > longest + 3 * lease
+    close(app)

@@ -264,9 +264,10 @@ class WorkerQueue:
         return {
             "ttl": self.job_ttl if installation is None else ttl,
             "args": (installation or self.settings.installation, hops),
-            # RQ raises in the middle of whatever runs when this is over; a drain ends long before. Its last
-            # requests take no longer than a lease, whatever their endpoints ask for.
-            "job_timeout": int(self.settings.drain_time * 2 + self.settings.lease * 2 + 60),
+            # RQ raises in the middle of whatever runs when this is over; a drain ends long before. Its last claim, the
+            # requests of it and their settlement take no longer than a lease each, whatever their endpoints ask for
+            # and whether the database answers.
+            "job_timeout": int(self.settings.drain_time * 2 + self.settings.lease * 3 + 60),
             "result_ttl": 0,
             "failure_ttl": FAILURE_TTL,
             "description": "deliver webhooks",
