@@ -509,7 +509,8 @@ def test_ids_are_ours_with_another_prefix(app: Flask) -> None:
     assert theirs == "wh_" + ours.removeprefix("ep_")
     assert endpoint_id(theirs) == ours
     assert endpoint_id(ours) is None
-    assert webhook_id("lic_1") == "lic_1"
+    for other in ("lic_1", "ep_1", "ep_of_the_host", f"{ours}0", f"{ours}\n"):
+        assert webhook_id(other) == other
     assert with_webhook_ids(f"See '{ours}', not step_1 or ep_1.") == (
         f"See '{theirs}', not step_1 or ep_1."
     )
@@ -524,3 +525,9 @@ def test_events_about_an_endpoint_name_it_as_the_api_does(service: str, event_ty
     named = sent["webhookId" if service == "authon" else "endpointId"]
     assert endpoint_id(named) == data["endpoint_id"]
     assert b"ep_" not in body
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_ids_of_the_host_s_own_things_stay_as_they_are(service: str) -> None:
+    body = rendered(service, outgoing("shop.scanned", {"endpoint_id": "ep_berlin_1"})).body
+    assert "ep_berlin_1" in json.loads(body)["data"].values()

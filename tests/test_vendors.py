@@ -24,6 +24,7 @@ from tests.delivering import attempts, deliveries, drain, emit, webhooks_of, wit
 from tests.receiver import Receiver
 from tests.vendoring import (
     ATTEMPTED,
+    ENDPOINT_ID,
     OCCURRED,
     SECRET,
     VENDORS,
@@ -517,12 +518,12 @@ def test_authon_ping_names_the_product_the_application_and_the_endpoint() -> Non
     assert data_of("authon", "test", {}) == {
         "message": "This is a test ping from Acme",
         "appId": "app_1",
-        "webhookId": "wh_1",
+        "webhookId": ENDPOINT_ID.replace("ep_", "wh_"),
     }
     example = builtin_catalog()["test"].example
     assert data_of("authon", "test", example, tenant=None) == {
         "message": example["message"],
-        "webhookId": "wh_1",
+        "webhookId": ENDPOINT_ID.replace("ep_", "wh_"),
     }
 
 
@@ -599,7 +600,7 @@ def test_aureva_without_a_secret_is_not_signed() -> None:
 @pytest.mark.parametrize("name", [name for name in VENDORS if name != "aureva"])
 def test_others_are_not_sent_without_a_secret(name: str) -> None:
     assert not vendor(name).secret_optional
-    with pytest.raises(InvalidSecret, match="ep_1 has no secret"):
+    with pytest.raises(InvalidSecret, match=f"{ENDPOINT_ID} has no secret"):
         vendor(name).render(outgoing("license.created", {}), target_of(name), ATTEMPTED)
 
 

@@ -21,6 +21,7 @@ from .processes import wait_until
 RECEIVERS = Path(__file__).parent / "receivers"
 VENDORS = ("aureva", "authon", "authvaultix", "akuworks", "authforge")
 SECRET = "the receiver's own secret"
+ENDPOINT_ID = "ep_01j9zq3v6k8m2n4p5r7s9t1v3w"
 OCCURRED = datetime(2026, 4, 10, 15, 30, 0, 123_456, UTC)
 ATTEMPTED = datetime(2026, 4, 10, 15, 31, 7, tzinfo=UTC)
 
@@ -43,7 +44,7 @@ def outgoing(
 def target_of(name: str, *secrets: str, **values: Any) -> Target:
     """An endpoint of a format; its secrets newest first."""
     settings: dict[str, Any] = {
-        "id": "ep_1",
+        "id": ENDPOINT_ID,
         "tenant": "app_1",
         "url": "https://shop.example/webhooks",
         "url_shown": "https://shop.example/webhooks",

@@ -13,8 +13,8 @@ _REST: Final = f"[{ALPHABET}]{{{LENGTH}}}"
 
 
 def webhook_id(endpoint_id: str) -> str:
-    """The id of an endpoint in a service's words; what is no id of an endpoint stays as it is."""
-    is_ours = endpoint_id.startswith(_OURS)
+    """The id of an endpoint in a service's words; what is no id of ours stays as it is, such as one of the host's."""
+    is_ours = re.fullmatch(_OURS + _REST, endpoint_id) is not None
     return _THEIRS + endpoint_id.removeprefix(_OURS) if is_ours else endpoint_id
 
 
