@@ -13,7 +13,7 @@ MAX_DEPTH = 4
 _MORE = "…"
 
 
-def bounded(changes: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def cut_values(changes: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The changes with long values cut; what was cut ends with ``…``."""
     if changes is None:
         return None

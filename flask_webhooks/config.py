@@ -252,7 +252,7 @@ def _installation(config: Mapping[str, Any], settings: Settings) -> str:
     ]
 
 
-Check = Callable[[str, Any], Any]
+SettingCheck = Callable[[str, Any], Any]
 
 
 def _boolean(key: str, value: Any) -> bool:
@@ -272,7 +272,7 @@ def _text(key: str, value: Any) -> str:
     return value.strip()
 
 
-def _nullable(check: Check) -> Check:
+def _nullable(check: SettingCheck) -> SettingCheck:
     return lambda key, value: None if value is None else check(key, value)
 
 
@@ -291,7 +291,7 @@ def _ports(key: str, value: Any) -> tuple[int, ...]:
     return tuple(check(f"{key}[{position}]", port) for position, port in enumerate(value))
 
 
-def _whole(low: int, high: int) -> Check:
+def _whole(low: int, high: int) -> SettingCheck:
     def check(key: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ConfigurationError(
@@ -302,7 +302,7 @@ def _whole(low: int, high: int) -> Check:
     return check
 
 
-def _number(low: float, high: float, what: str = "number of seconds") -> Check:
+def _number(low: float, high: float, what: str = "number of seconds") -> SettingCheck:
     def check(key: str, value: Any) -> float:
         # Chained comparison also refuses NaN.
         if (
@@ -476,7 +476,7 @@ _NULLABLE = {
     "health_overdue",
 }
 
-_CHECKS: dict[str, Check] = {
+_CHECKS: dict[str, SettingCheck] = {
     "redis_url": _redis_url,
     "queue": _text,
     "url_prefix": _nullable(_url_prefix),

@@ -20,7 +20,7 @@ from .bulk import pruning
 from .bulk.background import BackgroundTasks, anything_waiting
 from .db.clock import DatabaseClock
 from .db.counters import LOST_WAKEUPS, Amounts, counters
-from .db.locks import reading, take_write_lock
+from .db.locks import read_only, take_write_lock
 from .delivery.claim.claim import Claimer
 from .delivery.drain import Drain
 from .errors import ConfigurationError
@@ -93,13 +93,13 @@ def sweep(state: AppState) -> bool:
     :raises redis.RedisError: Redis does not answer.
     """
     with state.own_engine.connect() as connection:
-        with reading(connection):
+        with read_only(connection):
             now = DatabaseClock().read(connection)
             claimer = Claimer(state)
             due = claimer.anything_due(connection, now)
             late = due and claimer.anything_due(connection, now - LATE)
         pruning.start_if_due(state, connection, now)
-        with reading(connection):
+        with read_only(connection):
             tasks = anything_waiting(state, connection)
     if not due and not tasks:
         return False

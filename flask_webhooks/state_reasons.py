@@ -33,7 +33,7 @@ def refused_for_good(error: AttemptError) -> dict[str, str]:
     return {**(error.stored_params() or {}), _ERROR: error.code}
 
 
-def reason_text(code: str, params: Mapping[str, Any] | None) -> str:
+def state_reason_text(code: str, params: Mapping[str, Any] | None) -> str:
     """Return the sentence in English, as it is stored; a `Text` that pages translate."""
     values = dict(params or {})
     match code:
@@ -59,5 +59,5 @@ def stored_reason(code: str | None, params: Mapping[str, Any] | None, sentence: 
     """
     if code is None:
         return sentence
-    text = reason_text(code, params)
+    text = state_reason_text(code, params)
     return text if text[:MAX_LENGTH] == sentence else sentence

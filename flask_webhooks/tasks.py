@@ -16,10 +16,10 @@ import redis
 from .app_state import AppState, state_of
 from .bulk.background import anything_waiting
 from .bulk.runner import run_next
-from .db.locks import reading
+from .db.locks import read_only
 from .jobs import after_fork, current_ttl, find_app, pass_on
 from .log import without_stop
-from .wakeup.redis_trouble import explain
+from .wakeup.redis_trouble import explain_error
 
 logger = logging.getLogger("flask_webhooks.tasks")
 
@@ -49,7 +49,7 @@ def run(installation: str, hops: int = 0) -> None:
             clock = Slice(state, client, stopping)
             while not clock.over() and run_next(state, clock.over):
                 pass
-        with state.own_engine.connect() as connection, reading(connection):
+        with state.own_engine.connect() as connection, read_only(connection):
             more = anything_waiting(state, connection)
         if more:
             _call_again(state, client)
@@ -107,5 +107,5 @@ def _call_again(state: AppState, client: redis.Redis) -> None:
         state.worker_queue.request_task_worker(client)
     except redis.RedisError as error:
         logger.warning(
-            "%s. The next sweep goes on with the tasks", without_stop(str(explain(error)))
+            "%s. The next sweep goes on with the tasks", without_stop(str(explain_error(error)))
         )

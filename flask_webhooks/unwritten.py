@@ -37,7 +37,7 @@ _MYSQL_NUMBERS = {1020, 1021, 1040, 1053, 1114, 1205, 1213, 1290, 1792, 1836, 19
 _SQLITE_CODES = {5, 6, 9, 10, 13, 14, 15}
 
 
-class Event(Protocol):
+class UnwrittenEvent(Protocol):
     """What can be kept."""
 
     @property
@@ -65,7 +65,7 @@ class Unwritten:
         self._lock = threading.Lock()
         #: Held by the one that writes.
         self._writing = threading.Lock()
-        self._events: deque[Event] = deque()
+        self._events: deque[UnwrittenEvent] = deque()
         self._bytes = 0
         self._tried_at = 0.0
         self._thread: threading.Thread | None = None
@@ -75,7 +75,7 @@ class Unwritten:
     def waiting(self) -> bool:
         return bool(self._events)
 
-    def keep(self, event: Event, reason: str) -> bool:
+    def keep(self, event: UnwrittenEvent, reason: str) -> bool:
         """Keep an event; return ``False`` where there are too many."""
         with self._lock:
             fits = len(self._events) < MOST_EVENTS and self._bytes + event.size <= MOST_BYTES
@@ -123,7 +123,7 @@ class Unwritten:
         if not self._writing.acquire(timeout=wait):
             return
         written = 0
-        last: Event | None = None
+        last: UnwrittenEvent | None = None
         try:
             while self._events:
                 event = self._events[0]
@@ -132,7 +132,7 @@ class Unwritten:
                     if event.write_again():
                         last = event
                 except Exception as error:
-                    if may_pass(error):
+                    if may_succeed_later(error):
                         break
                     self.lose(event.type, error)
                 else:
@@ -210,7 +210,7 @@ def _serve(owner: weakref.ref[Unwritten]) -> None:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def may_pass(error: BaseException) -> bool:
+def may_succeed_later(error: BaseException) -> bool:
     """Return whether a try later may succeed: the database is away, locked or full, or there was a conflict."""
     if isinstance(error, sa.exc.TimeoutError):
         # No connection of the pool was free.

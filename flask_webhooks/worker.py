@@ -38,7 +38,7 @@ from .delivery.retention import prune
 from .delivery.warmup import freeze, warm_up
 from .errors import WebhooksError
 from .log import safe_text
-from .wakeup.redis_trouble import explain
+from .wakeup.redis_trouble import explain_error
 
 logger = logging.getLogger("flask_webhooks.worker")
 
@@ -297,7 +297,7 @@ class Worker(rq.Worker):
             self._log_trouble(error)
 
     def _log_trouble(self, error: RedisError) -> None:
-        self.log.warning("Worker %s: %s", self.name, explain(error))
+        self.log.warning("Worker %s: %s", self.name, explain_error(error))
 
     def teardown(self) -> None:
         super().teardown()  # type: ignore[no-untyped-call]
@@ -313,7 +313,7 @@ def _refusal_in_one_line() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        trouble = explain(error)
+        trouble = explain_error(error)
         if _rq_command() is None or not trouble.answered:
             raise
         click.ClickException(f"{trouble}.").show()
@@ -362,7 +362,7 @@ def adopt_redis() -> None:
             # Before RQ's command asks for the first time, which would end in a traceback.
             queue.check(client)
         except RedisError as error:
-            trouble = explain(error)
+            trouble = explain_error(error)
             if trouble.answered:
                 raise click.ClickException(f"{trouble}.") from error
 

@@ -19,7 +19,7 @@ from flask_webhooks.delivery.heartbeat import Sign, beat
 from flask_webhooks.formats import OutgoingEvent, Rendered, Target
 from flask_webhooks.formats.examples import EXAMPLE_SECRET
 from flask_webhooks.queries import Backlog, EngineReport
-from flask_webhooks.wakeup.redis_trouble import Kind, RedisTrouble
+from flask_webhooks.wakeup.redis_trouble import RedisTrouble, TroubleKind
 
 from .delivering import deliveries, drain, emit, webhooks_of
 from .helpers import (
@@ -371,8 +371,8 @@ def test_the_catalogue_with_each_formats_name_and_example(app: Flask, browser: B
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-SILENT = RedisTrouble(Kind.SILENT, "Connection refused")
-REPLICA = RedisTrouble(Kind.REPLICA, "You can't write against a read only replica")
+SILENT = RedisTrouble(TroubleKind.SILENT, "Connection refused")
+REPLICA = RedisTrouble(TroubleKind.REPLICA, "You can't write against a read only replica")
 
 
 def engine(**values: object) -> EngineReport:

@@ -20,7 +20,7 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.db.clock import DatabaseClock
 from flask_webhooks.delivery import drain as drain_module
 from flask_webhooks.delivery import in_flight as flight_module
-from flask_webhooks.delivery.claim import pace as pace_module
+from flask_webhooks.delivery.claim import batch_size
 from flask_webhooks.delivery.claim.claim import Claim, Claimer
 from flask_webhooks.delivery.claim.plan import Capacity
 from flask_webhooks.delivery.http.client import Client
@@ -389,7 +389,7 @@ def test_drain_that_stops_gives_back_what_waits(
             thread.drain.stop()
 
     # All slots at once, so that what is claimed beside them has to wait.
-    monkeypatch.setattr(pace_module, "MOST_PARTS", 1)
+    monkeypatch.setattr(batch_size, "MOST_PARTS", 1)
     monkeypatch.setattr(InFlight, "wait", stop_while_it_waits)
     thread.start()
     thread.join(20)

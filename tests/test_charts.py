@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flask_webhooks.admin import charts
 from flask_webhooks.models import BUCKETS
-from flask_webhooks.queries import PERIODS, Bucket, Series
+from flask_webhooks.queries import PERIODS, AttemptCounts, Series
 from flask_webhooks.queries.statistics import percentile, series
 
 NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
@@ -26,7 +26,7 @@ def counts(**wanted: int) -> tuple[int, ...]:
     return (*found, wanted.pop("more", 0))
 
 
-def of(*hours: Bucket, period: str = "24h") -> Series:
+def of(*hours: AttemptCounts, period: str = "24h") -> Series:
     chosen = PERIODS[period]
     return series(chosen, chosen.starts(NOW), hours)
 
@@ -43,9 +43,9 @@ def test_periods_end_with_the_step_that_runs() -> None:
 
 def test_hours_are_put_into_their_steps() -> None:
     noon = NOW.replace(minute=0)
-    one = Bucket(noon, 3, 1, 400.0, counts(ms_100=4))
-    two = Bucket(noon - timedelta(hours=1), 1, 0, 100.0, counts(ms_250=1))
-    old = Bucket(noon - timedelta(days=40), 9, 9)
+    one = AttemptCounts(noon, 3, 1, 400.0, counts(ms_100=4))
+    two = AttemptCounts(noon - timedelta(hours=1), 1, 0, 100.0, counts(ms_250=1))
+    old = AttemptCounts(noon - timedelta(days=40), 9, 9)
     day = of(one, two, old)
     assert [bucket.attempts for bucket in day.buckets[-3:]] == [0, 1, 4]
     assert (day.total.succeeded, day.total.failed, day.total.mean_ms) == (4, 1, 100.0)
@@ -89,7 +89,9 @@ def context() -> Iterator[None]:
 
 def test_bars_stay_in_their_box() -> None:
     noon = NOW.replace(minute=0)
-    chart = charts.outcomes(of(Bucket(noon, 0, 1), Bucket(noon - timedelta(hours=2), 5000, 1)))
+    chart = charts.outcomes(
+        of(AttemptCounts(noon, 0, 1), AttemptCounts(noon - timedelta(hours=2), 5000, 1))
+    )
     assert len(chart.bars) == 2
     for bar in chart.bars:
         assert 0 <= bar.x < bar.x + bar.width <= chart.width
@@ -106,7 +108,7 @@ def test_bars_stay_in_their_box() -> None:
 
 @pytest.mark.parametrize("most", [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 50, 999, 1001, 123_456])
 def test_the_scale_of_attempts_has_no_fractions(most: int) -> None:
-    chart = charts.outcomes(of(Bucket(NOW.replace(minute=0), most, 0)))
+    chart = charts.outcomes(of(AttemptCounts(NOW.replace(minute=0), most, 0)))
     top, middle, zero = (int(text.replace(",", "")) for text in chart.scale)
     assert (middle * 2, zero) == (top, 0)
     assert most <= top <= max(2.5 * most, 2)
@@ -120,9 +122,9 @@ def test_lines_break_where_nothing_was_sent() -> None:
     noon = NOW.replace(minute=0)
     chart = charts.response_times(
         of(
-            Bucket(noon, 1, 0, 5, counts(ms_10=1)),
-            Bucket(noon - timedelta(hours=1), 1, 0, 5, counts(ms_10=1)),
-            Bucket(noon - timedelta(hours=5), 0, 1, 20000, counts(more=1)),
+            AttemptCounts(noon, 1, 0, 5, counts(ms_10=1)),
+            AttemptCounts(noon - timedelta(hours=1), 1, 0, 5, counts(ms_10=1)),
+            AttemptCounts(noon - timedelta(hours=5), 0, 1, 20000, counts(more=1)),
         )
     )
     assert [len(run.split()) for run in chart.slow] == [2, 2]

@@ -16,7 +16,7 @@ from flask_webhooks.catalog.event_types import BUILTIN_EVENT_TYPES
 from flask_webhooks.errors import InvalidEndpoint
 from flask_webhooks.formats import Answer, builtin_formats
 from flask_webhooks.formats.chat.base import Tone, tone_of
-from flask_webhooks.formats.chat.text import clean, fair_cap
+from flask_webhooks.formats.chat.text import clean_text, fair_cap
 
 from .chat_servers import (
     DISCORD_PATH,
@@ -540,15 +540,15 @@ def test_markup_and_mentions_of_the_data_are_plain_text(name: str, text: str) ->
     shown = lines(name, sent)
     if name == "discord":
         # What a reader sees is what was in the data.
-        assert re.sub(r"\\([^0-9A-Za-z\s])", r"\1", shown["Note"]) == clean(text)
+        assert re.sub(r"\\([^0-9A-Za-z\s])", r"\1", shown["Note"]) == clean_text(text)
         assert re.search(r"(?<!\\)(?:\\\\)*[@<`*_~|\[]", shown["Note"]) is None
     elif name == "slack":
         decoded = shown["Note"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-        assert decoded == clean(text)
+        assert decoded == clean_text(text)
     elif name == "telegram":
-        assert shown["Note"] == clean(text)
+        assert shown["Note"] == clean_text(text)
     elif name == "teams":
-        assert re.sub(r"\\([^0-9A-Za-z\s])", r"\1", shown["Note"]) == clean(text)
+        assert re.sub(r"\\([^0-9A-Za-z\s])", r"\1", shown["Note"]) == clean_text(text)
 
 
 @each_chat
@@ -580,7 +580,7 @@ def test_title_of_a_type_of_the_hosts_own_is_plain_text(name: str) -> None:
     ],
 )
 def test_clean(text: str, expected: str) -> None:
-    assert clean(text) == expected
+    assert clean_text(text) == expected
 
 
 @each_chat

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_webhooks.formats.chat.names import Kind, humanise, kind_of
+from flask_webhooks.formats.chat.names import MaskReason, humanise, kind_of
 
 from .chatting import CHATS, lines, message, rendered
 
@@ -39,7 +39,7 @@ HWID = "9f2c4e7ab1d05836"
     ],
 )
 def test_names_of_keys_and_hardware_ids(name: str) -> None:
-    assert kind_of(name) is Kind.KEY
+    assert kind_of(name) is MaskReason.KEY
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_names_of_keys_and_hardware_ids(name: str) -> None:
     ],
 )
 def test_names_of_secrets(name: str) -> None:
-    assert kind_of(name) is Kind.SECRET
+    assert kind_of(name) is MaskReason.SECRET
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rq import SimpleWorker
 
 from flask_webhooks import actions, queries
 from flask_webhooks.cli.failures import Misuse
-from flask_webhooks.cli.options import Moment
+from flask_webhooks.cli.options import MomentOption
 
 from .delivering import deliveries, emit, endpoint, states
 from .helpers import accessing, activity, add_delivery, add_endpoint, database_time, update
@@ -81,7 +81,7 @@ def test_replay_tells_where_the_history_begins(app: Flask) -> None:
 
 def test_times_are_dates_or_ages() -> None:
     def read(text: str) -> datetime:
-        return Moment().convert(text, None, None)
+        return MomentOption().convert(text, None, None)
 
     assert read("2026-11-17") == datetime(2026, 11, 17, tzinfo=UTC)
     assert read("2026-11-17T08:30+01:00") == datetime(2026, 11, 17, 7, 30, tzinfo=UTC)

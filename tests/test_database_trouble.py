@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from example_app.services import PostgresServer
 from flask_webhooks.app_state import state_of
-from flask_webhooks.db.locks import reading
+from flask_webhooks.db.locks import read_only
 from flask_webhooks.errors import DatabaseError
 
 from .api_calls import PREFIX, Api
@@ -184,16 +184,16 @@ def idle(connection: sa.Connection) -> bool:
 @on_postgresql
 def test_look_costs_no_transaction_and_leaves_those_that_follow_whole(app: Flask) -> None:
     with state_of(app).engine.connect() as connection:
-        with reading(connection):
+        with read_only(connection):
             connection.execute(sa.text("SELECT 1"))
             assert idle(connection)
         with connection.begin():
             connection.execute(sa.text("CREATE TABLE gone (id int)"))
             assert not idle(connection)
             connection.rollback()
-        with reading(connection):
+        with read_only(connection):
             assert connection.scalar(sa.text("SELECT to_regclass('gone')")) is None
-        with pytest.raises(DBAPIError), reading(connection):
+        with pytest.raises(DBAPIError), read_only(connection):
             connection.execute(sa.text("SELECT 1 / 0"))
         with connection.begin():
             connection.execute(sa.text("SELECT 1"))
@@ -204,7 +204,7 @@ def test_look_costs_no_transaction_and_leaves_those_that_follow_whole(app: Flask
 def test_connection_that_breaks_while_it_reads_comes_back_with_transactions(app: Flask) -> None:
     engine = state_of(app).engine
     with engine.connect() as connection:
-        with pytest.raises(DBAPIError), reading(connection):
+        with pytest.raises(DBAPIError), read_only(connection):
             connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
         with connection.begin():
             connection.execute(sa.text("SELECT 1"))

@@ -385,7 +385,7 @@ def test_many_go_a_batch_at_a_time(app: Flask, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_statements_stay_short_however_large_the_data_is(app: Flask) -> None:
-    search = erasing.Search(state_of(app), lambda event: False, None)
+    search = erasing.EventSearch(state_of(app), lambda event: False, None)
     assert search._next_size(0.01) == 2 * erasing.FIRST
     assert search._next_size(1.0) == erasing.FIRST * erasing.GOAL
     search._size = 1

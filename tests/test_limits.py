@@ -15,7 +15,7 @@ from flask import Flask
 from flask_webhooks import ALL_TENANTS, actions, ids
 from flask_webhooks.access import Access, system_access
 from flask_webhooks.app_state import state_of
-from flask_webhooks.audit import MAX_MEMBERS, MAX_TEXT, bounded
+from flask_webhooks.audit import MAX_MEMBERS, MAX_TEXT, cut_values
 from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.delivery.retention import Pruning
 from flask_webhooks.errors import SendLimitReached
@@ -280,14 +280,14 @@ def test_nothing_that_is_given_makes_a_large_row() -> None:
         "deep": nested,
         "number": 7,
     }
-    changes = bounded(given)
+    changes = cut_values(given)
     assert changes is not None
     assert changes["number"] == 7
     assert len(changes["events"][1]) == MAX_MEMBERS + 1
     assert len(changes["options"][1]) == MAX_MEMBERS + 1
     assert str(changes["deep"]).count("[") < 10
-    assert bounded({"name": ["old", "new"]}) == {"name": ["old", "new"]}
-    assert bounded(None) is None
+    assert cut_values({"name": ["old", "new"]}) == {"name": ["old", "new"]}
+    assert cut_values(None) is None
 
 
 def test_events_of_the_host_are_not_limited(limited: Flask) -> None:

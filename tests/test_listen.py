@@ -16,7 +16,7 @@ import pytest
 from flask import Flask
 
 from flask_webhooks import queries
-from flask_webhooks.cli.listener import Listener, parse_target
+from flask_webhooks.cli.listener import LocalListener, parse_target
 from flask_webhooks.formats.examples import EXAMPLE_SECRET
 from flask_webhooks.receiver import verify
 from flask_webhooks.security.signing import sign_standard, standard_key
@@ -132,11 +132,11 @@ def signed(body: bytes, secret: str = EXAMPLE_SECRET) -> dict[str, str]:
 
 @pytest.fixture
 def listen() -> Iterator[Any]:
-    started: list[Listener] = []
+    started: list[LocalListener] = []
 
-    def start(forward_to: str | None = None, most: int = 1000) -> Listener:
+    def start(forward_to: str | None = None, most: int = 1000) -> LocalListener:
         target = None if forward_to is None else parse_target(forward_to)
-        listener = Listener(
+        listener = LocalListener(
             "127.0.0.1", 0, format="standard", target=target, most=most, quiet=False
         )
         listener.secret = EXAMPLE_SECRET
@@ -148,7 +148,7 @@ def listen() -> Iterator[Any]:
         listener.__exit__(None, None, None)
 
 
-def post(listener: Listener, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+def post(listener: LocalListener, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(listener.url.split("/")[2], timeout=10)
     try:
         connection.request("POST", "/", body, headers)

@@ -14,7 +14,7 @@ from flask_webhooks.access import Access
 from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import Forbidden, InvalidInput, NotFound
 from flask_webhooks.queries import Why
-from flask_webhooks.security.signature_check import Finding
+from flask_webhooks.security.signature_check import SignatureFinding
 
 from .delivering import add_backlog, deliveries, drain, emit
 from .helpers import accessing, add_delivery, add_endpoint, as_tenant, statements, update
@@ -269,13 +269,13 @@ def test_a_signature_is_compared_with_what_was_sent(
     [request] = receiver.requests
     headers = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
     body = request.body.decode()
-    assert queries.check_signature(access, made.id, headers, body).finding == Finding.FITS
+    assert queries.check_signature(access, made.id, headers, body).finding == SignatureFinding.FITS
     cut = queries.check_signature(access, made.id, headers, body[:9])
-    assert (cut.finding, cut.attempt, cut.sent_size) == (Finding.CUT_BODY, 1, len(body))
+    assert (cut.finding, cut.attempt, cut.sent_size) == (SignatureFinding.CUT_BODY, 1, len(body))
     # Another endpoint's history helps nobody.
     other = add_endpoint(app, tenant="app_2")
     found = queries.check_signature(as_tenant(app, "app_2"), other.id, headers, body)
-    assert (found.finding, found.attempt) == (Finding.WRONG_SECRET, None)
+    assert (found.finding, found.attempt) == (SignatureFinding.WRONG_SECRET, None)
     with pytest.raises(NotFound):
         queries.check_signature(as_tenant(app, "app_2"), made.id, headers, body)
     with pytest.raises(Forbidden):

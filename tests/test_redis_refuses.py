@@ -21,7 +21,7 @@ from rq import Queue
 from example_app.services import HOST, RedisServer, ServiceError, free_port, is_free
 from flask_webhooks.app_state import state_of
 from flask_webhooks.wakeup.redis_keys import Keys, hash_tag
-from flask_webhooks.wakeup.redis_trouble import Kind, explain
+from flask_webhooks.wakeup.redis_trouble import TroubleKind, explain_error
 
 from .delivering import close, deliveries, emit, webhooks_of
 from .hostapp import DEFAULTS
@@ -167,16 +167,16 @@ def test_refusal_is_told_from_absence(
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
-        ("-OOM command not allowed when used memory > 'maxmemory'.", Kind.MEMORY),
-        ("-READONLY You can't write against a read only replica.", Kind.REPLICA),
-        ("-NOPERM this user has no permissions to run the 'set' command", Kind.RIGHTS),
-        ("-WRONGTYPE Operation against a key holding the wrong kind of value", Kind.KEY),
-        ("-MISCONF Errors writing to the disk", Kind.REFUSED),
+        ("-OOM command not allowed when used memory > 'maxmemory'.", TroubleKind.MEMORY),
+        ("-READONLY You can't write against a read only replica.", TroubleKind.REPLICA),
+        ("-NOPERM this user has no permissions to run the 'set' command", TroubleKind.RIGHTS),
+        ("-WRONGTYPE Operation against a key holding the wrong kind of value", TroubleKind.KEY),
+        ("-MISCONF Errors writing to the disk", TroubleKind.REFUSED),
     ],
 )
-def test_refusal_within_a_script_of_redis_6_is_known(said: str, kind: Kind) -> None:
+def test_refusal_within_a_script_of_redis_6_is_known(said: str, kind: TroubleKind) -> None:
     wrapped = f"Error running script (call to f_844c): @user_script:18: @user_script: 18: {said}"
-    assert explain(redis.ResponseError(wrapped)).kind is kind
+    assert explain_error(redis.ResponseError(wrapped)).kind is kind
 
 
 def test_key_of_ours_that_another_program_uses_is_named(redis_url: str, tmp_path: Path) -> None:

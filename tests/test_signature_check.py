@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from flask_webhooks.security import signing
-from flask_webhooks.security.signature_check import Finding, Sent, Verdict, check, parse_headers
+from flask_webhooks.security.signature_check import (
+    Sent,
+    SignatureFinding,
+    Verdict,
+    check,
+    parse_headers,
+)
 
 NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 SECRET, OTHER = signing.generate_secret(), signing.generate_secret()
@@ -45,12 +51,12 @@ def verdict(
 
 def test_a_request_as_it_was_sent_fits() -> None:
     found = verdict(signed())
-    assert (found.finding, found.secret, found.stale) == (Finding.FITS, 0, False)
+    assert (found.finding, found.secret, found.stale) == (SignatureFinding.FITS, 0, False)
 
 
 def test_the_older_secret_is_told_from_the_current_one() -> None:
     found = verdict(signed(secret=OTHER), secrets=(SECRET, OTHER))
-    assert (found.finding, found.secret) == (Finding.FITS, 1)
+    assert (found.finding, found.secret) == (SignatureFinding.FITS, 1)
 
 
 def test_one_of_two_signatures_is_enough() -> None:
@@ -58,30 +64,30 @@ def test_one_of_two_signatures_is_enough() -> None:
     headers["webhook-signature"] = (
         f"{signed(secret=OTHER)['webhook-signature']} {headers['webhook-signature']}"
     )
-    assert verdict(headers).finding == Finding.FITS
+    assert verdict(headers).finding == SignatureFinding.FITS
 
 
 @pytest.mark.parametrize(
     ("body", "finding"),
     [
-        (json.dumps(json.loads(BODY), indent=2), Finding.REWRITTEN_BODY),
-        (json.dumps(json.loads(BODY), ensure_ascii=True), Finding.REWRITTEN_BODY),
-        (BODY[:30], Finding.CUT_BODY),
-        (BODY.replace("Zoë", "Zoe"), Finding.CHANGED_BODY),
-        ("", Finding.CHANGED_BODY),
-        ("[" * 100_000, Finding.CHANGED_BODY),
-        (BODY + "\n", Finding.FITS_BUT_FOR_LINE_BREAKS),
-        (BODY + "\r\n", Finding.FITS_BUT_FOR_LINE_BREAKS),
+        (json.dumps(json.loads(BODY), indent=2), SignatureFinding.REWRITTEN_BODY),
+        (json.dumps(json.loads(BODY), ensure_ascii=True), SignatureFinding.REWRITTEN_BODY),
+        (BODY[:30], SignatureFinding.CUT_BODY),
+        (BODY.replace("Zoë", "Zoe"), SignatureFinding.CHANGED_BODY),
+        ("", SignatureFinding.CHANGED_BODY),
+        ("[" * 100_000, SignatureFinding.CHANGED_BODY),
+        (BODY + "\n", SignatureFinding.FITS_BUT_FOR_LINE_BREAKS),
+        (BODY + "\r\n", SignatureFinding.FITS_BUT_FOR_LINE_BREAKS),
     ],
 )
-def test_a_body_that_was_changed_on_the_way(body: str, finding: Finding) -> None:
+def test_a_body_that_was_changed_on_the_way(body: str, finding: SignatureFinding) -> None:
     assert verdict(signed(), body).finding == finding
 
 
 def test_what_a_form_does_to_line_breaks_is_nobodys_mistake() -> None:
     body = json.dumps({"a": 1}, indent=2)
     found = verdict(signed(body), body.replace("\n", "\r\n"), sent=[])
-    assert found.finding == Finding.FITS
+    assert found.finding == SignatureFinding.FITS
 
 
 def test_a_key_pair_is_known_by_its_signature() -> None:
@@ -94,48 +100,48 @@ def test_a_key_pair_is_known_by_its_signature() -> None:
             "evt_1", at, BODY.encode(), secrets[1:]
         )
         found = verdict(headers, secrets=secrets)
-        assert (found.finding, found.secret) == (Finding.FITS, 1)
+        assert (found.finding, found.secret) == (SignatureFinding.FITS, 1)
         found = verdict(headers, BODY[:-5], secrets)
-        assert (found.finding, found.attempt) == (Finding.CUT_BODY, 2)
-        assert verdict(headers, secrets=(current,)).finding == Finding.WRONG_SECRET
+        assert (found.finding, found.attempt) == (SignatureFinding.CUT_BODY, 2)
+        assert verdict(headers, secrets=(current,)).finding == SignatureFinding.WRONG_SECRET
     # A signature of one kind is none of the other.
     swapped = headers | {"webhook-signature": headers["webhook-signature"].replace("v1,", "v1a,")}
-    assert verdict(swapped, secrets=(current, SECRET)).finding == Finding.WRONG_SECRET
+    assert verdict(swapped, secrets=(current, SECRET)).finding == SignatureFinding.WRONG_SECRET
 
 
 def test_the_secret_itself_in_a_header() -> None:
     headers = {"x-webhook-secret": "hush"}
     found = verdict(headers, "anything", ("new", "hush"))
     assert (found.finding, found.secret, found.header) == (
-        Finding.SECRET_FITS,
+        SignatureFinding.SECRET_FITS,
         1,
         "x-webhook-secret",
     )
-    assert verdict(headers, secrets=("other",)).finding == Finding.WRONG_SECRET
-    assert verdict(headers, secrets=()).finding == Finding.NO_SECRET
+    assert verdict(headers, secrets=("other",)).finding == SignatureFinding.WRONG_SECRET
+    assert verdict(headers, secrets=()).finding == SignatureFinding.NO_SECRET
 
 
 def test_a_wrong_secret() -> None:
-    assert verdict(signed(secret=OTHER)).finding == Finding.WRONG_SECRET
-    assert verdict(signed(secret=OTHER), sent=[]).finding == Finding.WRONG_SECRET
-    assert verdict(signed(), secrets=()).finding == Finding.NO_SECRET
+    assert verdict(signed(secret=OTHER)).finding == SignatureFinding.WRONG_SECRET
+    assert verdict(signed(secret=OTHER), sent=[]).finding == SignatureFinding.WRONG_SECRET
+    assert verdict(signed(), secrets=()).finding == SignatureFinding.NO_SECRET
 
 
 def test_headers_of_another_attempt_than_any_that_was_made() -> None:
     headers = signed()
     headers["webhook-timestamp"] = str(int(NOW.timestamp()) + 100)
-    assert verdict(headers).finding == Finding.CHANGED_HEADERS
+    assert verdict(headers).finding == SignatureFinding.CHANGED_HEADERS
 
 
 @pytest.mark.parametrize(
     ("name", "finding"),
     [
-        ("webhook-id", Finding.MISSING_HEADER),
-        ("webhook-timestamp", Finding.MISSING_HEADER),
-        ("webhook-signature", Finding.NO_SIGNATURE),
+        ("webhook-id", SignatureFinding.MISSING_HEADER),
+        ("webhook-timestamp", SignatureFinding.MISSING_HEADER),
+        ("webhook-signature", SignatureFinding.NO_SIGNATURE),
     ],
 )
-def test_a_header_that_is_missing(name: str, finding: Finding) -> None:
+def test_a_header_that_is_missing(name: str, finding: SignatureFinding) -> None:
     headers = signed()
     del headers[name]
     assert verdict(headers).finding == finding
@@ -144,7 +150,7 @@ def test_a_header_that_is_missing(name: str, finding: Finding) -> None:
 @pytest.mark.parametrize("text", ["v1", "v1,", "v2,AAAA", "nonsense", "v1,####"])
 def test_what_is_no_signature(text: str) -> None:
     found = verdict(signed() | {"webhook-signature": text})
-    assert found.finding in (Finding.MALFORMED, Finding.WRONG_SECRET)
+    assert found.finding in (SignatureFinding.MALFORMED, SignatureFinding.WRONG_SECRET)
 
 
 @pytest.mark.parametrize(
@@ -167,10 +173,10 @@ def test_the_time_of_the_signature(text: str, stale: bool, unreadable: bool) -> 
 def test_signatures_in_hex_as_the_vendors_send_them(name: str, prefix: str) -> None:
     secret = "a secret of their own"
     headers = {name: prefix + signing.sign_hex(BODY.encode(), secret.encode())}
-    assert verdict(headers, secrets=(secret,)).finding == Finding.FITS
-    assert verdict(headers, BODY[:-3], (secret,)).finding == Finding.CUT_BODY
-    assert verdict(headers, secrets=("other",)).finding == Finding.WRONG_SECRET
-    assert verdict({name: "abc"}, secrets=(secret,)).finding == Finding.MALFORMED
+    assert verdict(headers, secrets=(secret,)).finding == SignatureFinding.FITS
+    assert verdict(headers, BODY[:-3], (secret,)).finding == SignatureFinding.CUT_BODY
+    assert verdict(headers, secrets=("other",)).finding == SignatureFinding.WRONG_SECRET
+    assert verdict({name: "abc"}, secrets=(secret,)).finding == SignatureFinding.MALFORMED
 
 
 def test_no_verdict_holds_a_secret() -> None:
@@ -194,7 +200,9 @@ def test_headers_are_read_as_people_paste_them(text: str) -> None:
 
 def test_half_a_character_is_no_text() -> None:
     text = json.dumps({**signed(), "webhook-id": "\ud800"})
-    assert check(parse_headers(text), BODY, [SECRET], [], NOW).finding == Finding.WRONG_SECRET
+    assert (
+        check(parse_headers(text), BODY, [SECRET], [], NOW).finding == SignatureFinding.WRONG_SECRET
+    )
 
 
 #: With halves of surrogate pairs.
@@ -221,7 +229,7 @@ def test_many_forged_signatures_cost_no_more_than_a_few() -> None:
 
         def tell() -> None:
             found = verdict(signed() | {"webhook-signature": forged}, secrets=(pair,))
-            assert found.finding == Finding.WRONG_SECRET
+            assert found.finding == SignatureFinding.WRONG_SECRET
 
         return min(timeit.repeat(tell, number=1, repeat=7))
 

@@ -28,7 +28,7 @@ from flask_webhooks.errors import (
     InvalidTransition,
 )
 from flask_webhooks.texts import Text, word
-from flask_webhooks.wakeup.redis_trouble import Kind
+from flask_webhooks.wakeup.redis_trouble import TroubleKind
 
 from .chat_servers import FakeSlack, Reply
 from .delivering import attempts, drain, emit, endpoint, webhooks_of
@@ -333,7 +333,7 @@ def test_a_sentence_of_a_version_without_codes_is_told_as_it_was_stored(
 
 
 def test_troubles_are_in_the_language_of_the_person(app: Flask) -> None:
-    texts = [text for kind in Kind for text in (kind.title, kind.advice)]
+    texts = [text for kind in TroubleKind for text in (kind.title, kind.advice)]
     english = [*texts, *map(wording.hold_text, Hold)]
     with app.test_request_context(headers={"Accept-Language": "de"}):
         german = [*map(i18n.translated, texts), *map(wording.hold_text, Hold)]

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, no_endpoint
-from ..audit import bounded
+from ..audit import cut_values
 from ..models import Endpoint
 
 
@@ -33,7 +33,7 @@ def record(
             tenant=endpoint.tenant,
             endpoint_id=endpoint.id,
             delivery_id=delivery_id,
-            changes=bounded(changes),
+            changes=cut_values(changes),
         )
     )
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access
-from ..audit import bounded
+from ..audit import cut_values
 from ..bulk.erasing import forget_unwritten
 from ..bulk.looking import Plan, Preview, find_task, plan, preview, right_of
 from ..bulk.pruning import forget_old
@@ -42,40 +42,40 @@ def start_task(
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
-    wish = plan(access, kind, endpoint_id, filter)
-    access.require(right_of(wish.kind), wish.endpoint)
-    seen = preview(access, wish)
-    _check_history(wish, seen)
-    where = wish.selection.where
+    planned = plan(access, kind, endpoint_id, filter)
+    access.require(right_of(planned.kind), planned.endpoint)
+    seen = preview(access, planned)
+    _check_history(planned, seen)
+    where = planned.selection.where
     vault = access.state.vault
-    stored = wish.selection.as_json()
+    stored = planned.selection.as_json()
     if where is not None:
         # What is to be forgotten is not to be read here, either.
         stored["where"] = {name: vault.mac(value) for name, value in where.members.items()}
     task = access.state.models.Task(
         id=ids.new_id("task"),
-        kind=wish.kind,
+        kind=planned.kind,
         endpoint_id=endpoint_id,
-        tenant=wish.tenant,
+        tenant=planned.tenant,
         filter=stored,
         input_sealed=None if where is None else vault.encrypt(where.members),
         actor=access.actor,
         total=None if seen.more or where is not None else seen.count,
         cursor="",
         # What is made from now on is not meant.
-        bound=ids.new_id("evt" if wish.kind in OF_EVENTS else "dlv"),
+        bound=ids.new_id("evt" if planned.kind in OF_EVENTS else "dlv"),
     )
-    with access.write(alone=f"task {wish.kind} {endpoint_id} {wish.tenant}") as session:
-        if wish.kind != TaskKind.ERASE:
-            _check_alone(session, access, wish)
-        limits.check_task(session, access, wish.tenant, wish.kind)
+    with access.write(alone=f"task {planned.kind} {endpoint_id} {planned.tenant}") as session:
+        if planned.kind != TaskKind.ERASE:
+            _check_alone(session, access, planned)
+        limits.check_task(session, access, planned.tenant, planned.kind)
         forget_old(session.connection(), access.state)
         session.add(task)
         session.flush()
         record_task(session, access, "task.started", task, filter=task.filter, count=seen.text)
         session.refresh(task)
     if where is not None:
-        forget_unwritten(access.state, where, wish.selection.tenant)
+        forget_unwritten(access.state, where, planned.selection.tenant)
     access.state.notifier.request_task_worker()
     return task
 
@@ -115,9 +115,9 @@ def stop_task(access: Access, task_id: str) -> Task:
     return task
 
 
-def _check_history(wish: Plan, seen: Preview) -> None:
-    until = wish.selection.until
-    if wish.kind != TaskKind.REPLAY or until is None:
+def _check_history(planned: Plan, seen: Preview) -> None:
+    until = planned.selection.until
+    if planned.kind != TaskKind.REPLAY or until is None:
         return
     if seen.history_since is None or until <= seen.history_since:
         if seen.history_since is None:
@@ -129,16 +129,16 @@ def _check_history(wish: Plan, seen: Preview) -> None:
         )
 
 
-def _check_alone(session: Session, access: Access, wish: Plan) -> None:
+def _check_alone(session: Session, access: Access, planned: Plan) -> None:
     table = access.state.models.Task
-    endpoint_id = _id_of(wish.endpoint)
+    endpoint_id = _id_of(planned.endpoint)
     other = session.scalars(
         sa.select(table).where(
-            table.kind == str(wish.kind),
+            table.kind == str(planned.kind),
             table.endpoint_id.is_(None)
             if endpoint_id is None
             else table.endpoint_id == endpoint_id,
-            table.tenant.is_(None) if wish.tenant is None else table.tenant == wish.tenant,
+            table.tenant.is_(None) if planned.tenant is None else table.tenant == planned.tenant,
             table.state.in_([str(item) for item in UNFINISHED]),
         )
     ).first()
@@ -146,7 +146,7 @@ def _check_alone(session: Session, access: Access, wish: Plan) -> None:
         what = Text("of this endpoint") if endpoint_id is not None else Text("of all endpoints")
         raise InvalidTransition(
             "A %(kind)s %(what)s is %(now)s already (%(task)s): wait until it has ended, or stop it.",
-            kind=word(wish.kind),
+            kind=word(planned.kind),
             what=what,
             now=word(other.state),
             task=other.id,
@@ -162,7 +162,7 @@ def record_task(session: Session, access: Access, action: str, task: Task, **cha
             action=action,
             tenant=task.tenant,
             endpoint_id=task.endpoint_id,
-            changes=bounded({"task": task.id, "kind": str(task.kind), **changes}),
+            changes=cut_values({"task": task.id, "kind": str(task.kind), **changes}),
         )
     )
 

@@ -327,7 +327,7 @@ def stored_headers(state: AppState, stored: Sealed | None) -> dict[str, str] | N
     return opened
 
 
-def one_of(value: Any, field: str, choices: tuple[str, ...]) -> str:
+def check_choice(value: Any, field: str, choices: tuple[str, ...]) -> str:
     """One word of a few."""
     if value not in choices:
         raise InvalidInput("Choose one of %(choices)s.", choices=", ".join(choices), field=field)

@@ -76,7 +76,7 @@ def create_endpoint(
     limit = state.endpoint_limit(owner)
     # One after another for each tenant: two at once would both find room for one, and neither the other.
     with access.write(alone=f"endpoints of {owner}") as session:
-        first = repeats.find_first(session, state, endpoint)
+        first = repeats.find_created(session, state, endpoint)
         if first is not None:
             return CreatedEndpoint(first, None, repeated=True)
         check_quota(session, state, owner, limit)

@@ -34,7 +34,7 @@ def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:
     endpoint.idempotency_request = hashlib.sha256(request.encode()).hexdigest()
 
 
-def find_first(session: Session, state: AppState, endpoint: Endpoint) -> Endpoint | None:
+def find_created(session: Session, state: AppState, endpoint: Endpoint) -> Endpoint | None:
     """The endpoint that was created by the first request with this key, if this is not the first.
 
     :raises InvalidInput: the first one asked for something else, or its endpoint was deleted.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
 #: Custom headers by name, or as pairs.
-Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+GivenHeaders = Mapping[str, str] | Iterable[tuple[str, str]]
 ChangedHeaders = Mapping[str, str | None] | Iterable[tuple[str, str | None]]
 
 
@@ -43,7 +43,7 @@ class NewEndpoint(EndpointSettings, total=False):
     secret: str | Literal[False] | None
     #: Sign by a new key pair; `CreatedEndpoint.public_key` is for the receiver.
     key_pair: bool
-    headers: Headers | None
+    headers: GivenHeaders | None
     #: ``False`` for one that is paused from the start.
     active: bool
 

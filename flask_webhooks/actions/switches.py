@@ -62,7 +62,7 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
-    choice = checks.one_of(held, "held", HELD_CHOICES)
+    choice = checks.check_choice(held, "held", HELD_CHOICES)
     access.require("manage", find_endpoint(access, endpoint_id))
     state = access.state
     with access.write() as session:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..access import Access, is_id, no_token
-from ..audit import bounded
+from ..audit import cut_values
 from ..columns import utc_now
 from ..errors import ConfigurationError, Faults, Forbidden, InvalidInput, TokenLimitReached
 from ..models import Token
@@ -204,6 +204,8 @@ def _record(session: Session, access: Access, action: str, token: Token) -> None
             actor=access.actor,
             action=action,
             tenant=token.tenant,
-            changes=bounded({name: value for name, value in values.items() if value is not None}),
+            changes=cut_values(
+                {name: value for name, value in values.items() if value is not None}
+            ),
         )
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..queries import Bucket, Series
+from ..queries import AttemptCounts, Series
 from .display import count, milliseconds, utc_text
 from .i18n import gettext as _
 
@@ -114,7 +114,7 @@ def spark(hours: Sequence[tuple[int, int]]) -> list[Bar]:
         return []
     start = datetime(1970, 1, 1, tzinfo=UTC)
     return [
-        _bar(number, Bucket(start, succeeded, failed), HEIGHT / top, title="")
+        _bar(number, AttemptCounts(start, succeeded, failed), HEIGHT / top, title="")
         for number, (succeeded, failed) in enumerate(hours)
         if succeeded or failed
     ]
@@ -153,7 +153,7 @@ def split(timings: dict[str, float] | None) -> list[tuple[str, float, float, flo
     return found
 
 
-def _bar(number: int, bucket: Bucket, scale: float, title: str | None = None) -> Bar:
+def _bar(number: int, bucket: AttemptCounts, scale: float, title: str | None = None) -> Bar:
     # What is there at all is seen, however little it is.
     failed = max(bucket.failed * scale, 2.0) if bucket.failed else 0.0
     succeeded = max(bucket.succeeded * scale, 2.0) if bucket.succeeded else 0.0

@@ -27,7 +27,7 @@ from .page import render
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ErrorPage:
     """How a kind of error is shown."""
 
     status: int
@@ -54,7 +54,7 @@ def _show(error: WebhooksError) -> Response:
 
 
 def _show_stale(error: CSRFError) -> Response:
-    failure = Failure(400, _("This page is out of date"))
+    failure = ErrorPage(400, _("This page is out of date"))
     message = _(
         "It was open for too long, or you have signed in again since, so nothing was changed. "
         "Go back, reload the page and try once more."
@@ -62,19 +62,19 @@ def _show_stale(error: CSRFError) -> Response:
     return render("error.html", failure.status, failure=failure, message=message)
 
 
-def _failure(error: WebhooksError) -> Failure:
+def _failure(error: WebhooksError) -> ErrorPage:
     match error:
         case Forbidden():
-            return Failure(403, _("Not allowed"))
+            return ErrorPage(403, _("Not allowed"))
         case NotFound():
-            return Failure(404, _("Not found"))
+            return ErrorPage(404, _("Not found"))
         case (
             InvalidTransition() | EndpointLimitReached() | DuplicateEndpoint() | UnreadableSecret()
         ):
-            return Failure(409, _("That is not possible now"))
+            return ErrorPage(409, _("That is not possible now"))
         case SendLimitReached():
-            return Failure(429, _("That was too often"))
+            return ErrorPage(429, _("That was too often"))
         case InvalidInput():
-            return Failure(422, _("That was not understood"))
+            return ErrorPage(422, _("That was not understood"))
         case _:
-            return Failure(503, _("That did not work"))
+            return ErrorPage(503, _("That did not work"))

@@ -128,7 +128,7 @@ class Toolbox:
     routing_status = staticmethod(wording.routing_status)
     routing_text = staticmethod(wording.routing_text)
     held_back = staticmethod(wording.held_back)
-    limited = staticmethod(wording.limited)
+    limited = staticmethod(wording.rate_limited)
     owed_text = staticmethod(wording.owed_text)
     held_text = staticmethod(wording.held_text)
     finding_status = staticmethod(findings.finding_status)

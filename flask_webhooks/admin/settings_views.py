@@ -163,7 +163,7 @@ def _changes(access: Access, form: EndpointForm, detail: EndpointDetail) -> acti
     if events is None or endpoint.events is None or set(events) != set(endpoint.events):
         changes["events"] = events
     headers = form.custom_headers(detail.header_names or ())
-    # Names that cannot be decrypted are not shown; that nobody wrote them again is no wish to lose them.
+    # Names that cannot be decrypted are not shown; left out of the form, they are kept.
     if headers or detail.header_names is not None:
         changes["headers"] = headers
     return changes

@@ -14,7 +14,7 @@ from ..access import MEANINGS
 from ..models import Delivery, Endpoint, EndpointHealth, Trigger
 from ..queries import explanations
 from ..queries.explanations import held_back as held_back
-from ..queries.explanations import limited as limited
+from ..queries.explanations import rate_limited as rate_limited
 from ..state_reasons import stored_reason
 from ..texts import Text
 from .display import count

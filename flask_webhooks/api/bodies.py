@@ -28,7 +28,7 @@ from ..token_access import GRANTABLE
 from .scalars import Boolean, FormatName, Moment, Number, TextOrFalse
 
 OnlyTenant = Annotated[str | None, Member("Only this tenant's.", maxLength=MAX_TENANT_LENGTH)]
-AllTenants = Annotated[
+ForAllTenants = Annotated[
     Boolean,
     Member(
         "Everybody's, and the whole server's. Who sees all tenants has to say so, or name a tenant; a preview and what "
@@ -101,15 +101,15 @@ class _Settings(TypedDict, total=False):
     ]
 
 
-Url = SkipValidation[Annotated[str, Member("Where to send.", maxLength=2048)]]
+GivenUrl = SkipValidation[Annotated[str, Member("Where to send.", maxLength=2048)]]
 
 
 class EndpointChangesBody(_Settings, total=False):
-    url: Url
+    url: GivenUrl
 
 
 class NewEndpointBody(_Settings, total=False):
-    url: Required[Url]
+    url: Required[GivenUrl]
     tenant: Annotated[
         str | None,
         Member(
@@ -183,7 +183,7 @@ class NewTokenBody(TypedDict, total=False):
 
 class DeleteAllBody(TypedDict, total=False):
     tenant: OnlyTenant
-    all_tenants: AllTenants
+    all_tenants: ForAllTenants
 
 
 class NewTaskBody(TypedDict, total=False):
@@ -202,7 +202,7 @@ class NewTaskBody(TypedDict, total=False):
     ]
     endpoint_id: Annotated[str | None, Member("Null: all endpoints in scope. A replay needs one.")]
     tenant: OnlyTenant
-    all_tenants: AllTenants
+    all_tenants: ForAllTenants
     since: Annotated[
         Moment | None,
         Member(

@@ -11,7 +11,7 @@ from pydantic_core import core_schema
 
 from .request_reader import adapter
 
-Schema = dict[str, Any]
+JsonSchema = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -37,7 +37,7 @@ def component_name(name: str) -> str:
     return name.removesuffix("Object").removesuffix("Body")
 
 
-def components(objects: Iterable[type], bodies: Iterable[type]) -> dict[str, Schema]:
+def components(objects: Iterable[type], bodies: Iterable[type]) -> dict[str, JsonSchema]:
     """Return the schemas of these types, and of those within them, by their names.
 
     :param objects: kinds of `JsonObject`. :param bodies: types of `bodies`.
@@ -49,18 +49,18 @@ def components(objects: Iterable[type], bodies: Iterable[type]) -> dict[str, Sch
     _, schemas = TypeAdapter.json_schemas(
         inputs, ref_template=_REFERENCE, schema_generator=_Generator
     )
-    found: dict[str, Schema] = schemas["$defs"]
+    found: dict[str, JsonSchema] = schemas["$defs"]
     return found
 
 
-def properties(query: type) -> dict[str, Schema]:
+def properties(query: type) -> dict[str, JsonSchema]:
     """Return the schemas of the parameters of a query."""
     schema = adapter(query).json_schema(schema_generator=_Generator)
-    found: dict[str, Schema] = schema["properties"]
+    found: dict[str, JsonSchema] = schema["properties"]
     return found
 
 
-def reference(kind: type) -> Schema:
+def reference(kind: type) -> JsonSchema:
     """Return a reference to the schema of a type."""
     return {"$ref": _REFERENCE.format(model=component_name(kind.__name__))}
 

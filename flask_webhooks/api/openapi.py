@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..app_state import AppState
 from ..serializers import JsonObject
 from .bodies import NothingBody
-from .json_schema import Schema, components, properties, reference
+from .json_schema import JsonSchema, components, properties, reference
 from .problems import ProblemObject, RefusalObject
 from .routes import AllOf, PageOf, Route
 from .scalars import FORMAT_NAMES
@@ -155,7 +155,7 @@ def _responses(route: Route) -> dict[str, Any]:
     return responses
 
 
-def _content(description: str, schema: Schema | None, kind: str = "json") -> dict[str, Any]:
+def _content(description: str, schema: JsonSchema | None, kind: str = "json") -> dict[str, Any]:
     if schema is None:
         return {"description": description}
     return {"description": description, "content": {f"application/{kind}": {"schema": schema}}}
@@ -163,12 +163,12 @@ def _content(description: str, schema: Schema | None, kind: str = "json") -> dic
 
 def _schema(
     answer: type[JsonObject] | type[dict[str, Any]] | PageOf | AllOf | None,
-) -> Schema | None:
+) -> JsonSchema | None:
     if answer is None:
         return None
     if not isinstance(answer, PageOf | AllOf):
         return reference(answer) if issubclass(answer, JsonObject) else {"type": "object"}
-    members: dict[str, Schema] = {"items": {"type": "array", "items": reference(answer.kind)}}
+    members: dict[str, JsonSchema] = {"items": {"type": "array", "items": reference(answer.kind)}}
     if isinstance(answer, PageOf):
         members["next_before"] = {
             "type": ["string", "null"],

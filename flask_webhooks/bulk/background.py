@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from ..app_state import AppState
 from ..columns import utc_now
-from ..db.locks import reading
+from ..db.locks import read_only
 from . import pruning
 from .lease import waiting
 from .runner import work_on_next
@@ -40,7 +40,7 @@ class BackgroundTasks:
     def waits(self, connection: sa.Connection) -> bool:
         """Whether there is such a task, or there ought to be one. Only reads."""
         task = self._state.table("Task").c
-        with reading(connection):
+        with read_only(connection):
             now = connection.execute(sa.select(utc_now())).scalar_one()
             query = sa.select(task.id).where(
                 waiting(task, now), task.touched_at < now - OWN_WORKER_FIRST
@@ -59,7 +59,7 @@ class BackgroundTasks:
         """
         if self._old:
             self._old = False
-            with reading(connection):
+            with read_only(connection):
                 now = connection.execute(sa.select(utc_now())).scalar_one()
             pruning.start_if_due(self._state, connection, now)
         work_on_next(self._state, connection, enough)

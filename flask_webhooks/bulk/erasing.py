@@ -50,7 +50,7 @@ class Looked:
     last: str | None = None
 
 
-class Search:
+class EventSearch:
     """Looks for the events that are meant, a stretch at a time: as many as take a statement no long time.
 
     :param whose: members and their values, or what decides.
@@ -219,7 +219,9 @@ def forget_unwritten(state: AppState, whose: Whose | Predicate, tenant: str | No
     return state.unwritten.drop(unwanted)
 
 
-def found_by(search: Search, connection: sa.Connection, bound: str) -> tuple[Looked, bool]:
+def preview_newest(
+    search: EventSearch, connection: sa.Connection, bound: str
+) -> tuple[Looked, bool]:
     """What a task would erase among the newest events, within `PREVIEW_TIME`; and whether there may be more."""
     seen = Looked()
     until = time.monotonic() + PREVIEW_TIME

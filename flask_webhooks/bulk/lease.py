@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ..app_state import AppState
 from ..columns import UtcDateTime, utc_now
-from ..db.locks import reading, take_write_lock
+from ..db.locks import read_only, take_write_lock
 from ..models import TaskKind, TaskState
 from ..security.vault import Sealed
 from .selection import Selection
@@ -57,7 +57,7 @@ def claim(state: AppState, connection: sa.Connection) -> Held | None:
     """Take the task that has waited longest, if there is any."""
     table = state.table("Task")
     task = table.c
-    with reading(connection):
+    with read_only(connection):
         candidates = connection.scalars(
             sa.select(task.id).where(waiting(task, utc_now())).order_by(task.touched_at, task.id)
         ).all()

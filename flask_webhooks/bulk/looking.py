@@ -16,7 +16,7 @@ from ..delivery.retention import kept_since
 from ..errors import Forbidden, InvalidInput, InvalidTransition, NotFound
 from ..models import Endpoint, EndpointState, Task, TaskKind
 from ..texts import word
-from .erasing import Search, found_by
+from .erasing import EventSearch, preview_newest
 from .selection import (
     OF_EVENTS,
     Selection,
@@ -60,7 +60,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A checked wish."""
+    """What a task is to do, checked."""
 
     kind: TaskKind
     selection: Selection
@@ -154,14 +154,16 @@ def right_of(kind: str) -> str:
     return "delete_all" if kind in (TaskKind.PRUNE, TaskKind.ERASE) else "send"
 
 
-def preview(access: Access, wish: Plan) -> Preview:
+def preview(access: Access, planned: Plan) -> Preview:
     """Count what a task would be about. One statement, two of events."""
     state = access.state
-    if wish.selection.where is not None:
-        return _preview_of_erasure(access, wish, wish.selection.where)
-    found = conditions(state, wish.kind, wish.selection, endpoint=wish.endpoint, tenant=wish.tenant)
+    if planned.selection.where is not None:
+        return _preview_of_erasure(access, planned, planned.selection.where)
+    found = conditions(
+        state, planned.kind, planned.selection, endpoint=planned.endpoint, tenant=planned.tenant
+    )
     row = found.table.c
-    replay, events = wish.kind == TaskKind.REPLAY, wish.kind in OF_EVENTS
+    replay, events = planned.kind == TaskKind.REPLAY, planned.kind in OF_EVENTS
     columns = [row.created_at, (sa.literal("") if events else row.state).label("state")]
     window = found.window(columns, LOOKED_AT + 1, newest=True).subquery()
     created_at = sa.case((window.c.fits, window.c.created_at))
@@ -174,28 +176,28 @@ def preview(access: Access, wish: Plan) -> Preview:
     ).group_by(window.c.state)
     with access.read() as session:
         rows = session.execute(counted).all()
-        history_since = session.scalar(_first_event(access, wish)) if replay else None
+        history_since = session.scalar(_first_event(access, planned)) if replay else None
     groups = [(name, number, first, last) for name, _, number, first, last in rows if number]
     return Preview(
-        kind=wish.kind,
+        kind=planned.kind,
         count=min(sum(number for _, number, _, _ in groups), LOOKED_AT),
         more=sum(looked_at for _, looked_at, *_ in rows) > LOOKED_AT,
         oldest=min((first for _, _, first, _ in groups), default=None),
         newest=max((last for _, _, _, last in groups), default=None),
         states={} if events else {name: number for name, number, _, _ in groups},
         history_since=history_since,
-        endpoint=wish.endpoint,
-        until=wish.selection.until if wish.kind == TaskKind.PRUNE else None,
+        endpoint=planned.endpoint,
+        until=planned.selection.until if planned.kind == TaskKind.PRUNE else None,
     )
 
 
-def _preview_of_erasure(access: Access, wish: Plan, where: Whose) -> Preview:
-    search = Search(access.state, where, wish.selection.tenant)
+def _preview_of_erasure(access: Access, planned: Plan, where: Whose) -> Preview:
+    search = EventSearch(access.state, where, planned.selection.tenant)
     with access.read() as session:
-        seen, more = found_by(search, session.connection(), ids.new_id("evt"))
+        seen, more = preview_newest(search, session.connection(), ids.new_id("evt"))
     times = seen.times
     return Preview(
-        kind=wish.kind,
+        kind=planned.kind,
         count=len(seen.ids),
         more=more,
         oldest=min(times, default=None),
@@ -206,10 +208,10 @@ def _preview_of_erasure(access: Access, wish: Plan, where: Whose) -> Preview:
     )
 
 
-def _first_event(access: Access, wish: Plan) -> sa.Select[Any]:
+def _first_event(access: Access, planned: Plan) -> sa.Select[Any]:
     event = access.state.table("Event").c
     query = sa.select(event.created_at).order_by(event.id).limit(1)
-    return query if wish.tenant is None else query.where(event.tenant == wish.tenant)
+    return query if planned.tenant is None else query.where(event.tenant == planned.tenant)
 
 
 def find_task(access: Access, task_id: str) -> tuple[Task, Endpoint | None]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from .. import ids
 from ..app_state import AppState
 from ..columns import utc_now
-from ..db.locks import reading
+from ..db.locks import read_only
 from ..db.transactions import writing
 from ..delivery import audit_log
 from ..delivery.ages import ages_at
@@ -74,7 +74,7 @@ def start_if_due(state: AppState, connection: sa.Connection, now: datetime) -> s
     :param connection: in no transaction.
     :param now: the database's time.
     """
-    with reading(connection):
+    with read_only(connection):
         if not is_due(state, connection, now):
             return None
     try:
@@ -103,7 +103,7 @@ def _start(state: AppState, connection: sa.Connection, now: datetime) -> str | N
             bound=ids.new_id("evt"),
         )
     )
-    audit_log.record(
+    audit_log.add_entry(
         state,
         connection,
         "task.started",

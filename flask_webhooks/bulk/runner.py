@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ..app_state import AppState
 from ..columns import utc_now
-from ..db.locks import lock_endpoints, reading, take_write_lock
+from ..db.locks import lock_endpoints, read_only, take_write_lock
 from ..delivery import audit_log
 from ..delivery.ages import ages_until
 from ..delivery.database import may_pass
@@ -24,7 +24,7 @@ from ..errors import UnreadableSecret
 from ..log import log_failure, safe_text
 from ..models import UNFINISHED, TaskKind, TaskState
 from .changes import change_deliveries, create_deliveries
-from .erasing import Search, erase_events
+from .erasing import EventSearch, erase_events
 from .lease import Held, Lost, claim, lease_end
 from .selection import OF_EVENTS, Conditions, conditions
 from .whose import Predicate, Whose
@@ -90,7 +90,7 @@ class Runner:
         self._connection = connection
         self._busy = 0.0
         self._window = NARROW
-        self._searching: Search | None = None
+        self._searching: EventSearch | None = None
 
     def count(self) -> None:
         """Say how many there are to do, where that was too much to find out when the task was started.
@@ -98,7 +98,7 @@ class Runner:
         :raises Lost: the task is not ours any more.
         """
         table = self.state.table("Task")
-        with reading(self._connection):
+        with read_only(self._connection):
             row = self._row()
             if row.total is not None:
                 return
@@ -132,7 +132,7 @@ class Runner:
         if self.held.kind == TaskKind.ERASE:
             return self._erase()
         began = time.monotonic()
-        with reading(self._connection):
+        with read_only(self._connection):
             row = self._row()
             found = self._conditions()
             looked_at = [] if found is None else self._look(found, row.cursor)
@@ -173,7 +173,7 @@ class Runner:
                 TaskState.FAILED, "It is not known any more what was to be erased: start it anew."
             )
             return False
-        with reading(self._connection):
+        with read_only(self._connection):
             looked = search.look(self._connection, self._row().cursor, self.held.bound)
         if looked.last is None:
             self.end(TaskState.FINISHED)
@@ -187,7 +187,7 @@ class Runner:
         self._busy = time.monotonic() - began
         return True
 
-    def _search(self) -> Search | None:
+    def _search(self) -> EventSearch | None:
         """What looks for the data to erase; ``None`` where that is lost, with a key or a process."""
         held = self.held
         if self._searching is None:
@@ -196,7 +196,7 @@ class Runner:
                 with contextlib.suppress(UnreadableSecret):
                     whose = Whose(self.state.vault.decrypt(held.sealed))
             if whose is not None:
-                self._searching = Search(self.state, whose, held.selection.tenant)
+                self._searching = EventSearch(self.state, whose, held.selection.tenant)
         return self._searching
 
     def rest(self) -> None:
@@ -233,7 +233,7 @@ class Runner:
 
     def _record(self, outcome: str, done: int, changed: int | None) -> None:
         held = self.held
-        audit_log.record(
+        audit_log.add_entry(
             self.state,
             self._connection,
             f"task.{outcome}",

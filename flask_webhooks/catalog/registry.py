@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import InvalidEventType, InvalidSubscription, UnknownEventType
 from ..texts import OperatorText, Text, quoted
-from .schema_check import Check, compile_schema
+from .schema_check import SchemaCheck, compile_schema
 
 #: Longest name of an event type, in characters; columns are as wide.
 MAX_NAME_LENGTH = 100
@@ -65,7 +65,7 @@ class Catalog:
 
     def __init__(self, types: Iterable[EventType] = ()) -> None:
         self._types: dict[str, EventType] = {}
-        self._checks: dict[str, Check] = {}
+        self._checks: dict[str, SchemaCheck] = {}
         for event_type in types:
             self.add(event_type)
 

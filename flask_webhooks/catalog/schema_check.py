@@ -16,10 +16,10 @@ from typing import Any
 from ..errors import InvalidData
 
 #: Called with a plain JSON value and its path; raises `InvalidData`.
-Check = Callable[[Any, str], None]
+SchemaCheck = Callable[[Any, str], None]
 
 
-def compile_schema(schema: Any) -> Check:
+def compile_schema(schema: Any) -> SchemaCheck:
     """Return a function that checks plain JSON values against a schema.
 
     :raises Exception: of whatever kind, where the schema is malformed.
@@ -55,7 +55,7 @@ def _refuse(value: Any, path: str) -> None:
     )
 
 
-def _type(types: Any, schema: Mapping[str, Any]) -> Check:
+def _type(types: Any, schema: Mapping[str, Any]) -> SchemaCheck:
     names = (types,) if isinstance(types, str) else tuple(types)
     accepted = frozenset(kind for name in names for kind in _PYTHON_TYPES[name])
     # JSON has one kind of number: 2.0 is a whole one.
@@ -77,7 +77,7 @@ def _type(types: Any, schema: Mapping[str, Any]) -> Check:
     return check
 
 
-def _enum(values: Any, schema: Mapping[str, Any]) -> Check:
+def _enum(values: Any, schema: Mapping[str, Any]) -> SchemaCheck:
     allowed = list(values)
     shown = ", ".join(map(repr, allowed[:10]))
     return _fitting(
@@ -85,11 +85,11 @@ def _enum(values: Any, schema: Mapping[str, Any]) -> Check:
     )
 
 
-def _const(wanted: Any, schema: Mapping[str, Any]) -> Check:
+def _const(wanted: Any, schema: Mapping[str, Any]) -> SchemaCheck:
     return _fitting(lambda value: _same(value, wanted), None, repr(wanted))
 
 
-def _properties(members: Any, schema: Mapping[str, Any]) -> Check:
+def _properties(members: Any, schema: Mapping[str, Any]) -> SchemaCheck:
     checks = {name: compile_schema(member) for name, member in members.items()}
 
     def check(value: Any, path: str) -> None:
@@ -101,7 +101,7 @@ def _properties(members: Any, schema: Mapping[str, Any]) -> Check:
     return check
 
 
-def _additional(member: Any, schema: Mapping[str, Any]) -> Check | None:
+def _additional(member: Any, schema: Mapping[str, Any]) -> SchemaCheck | None:
     if member is True:
         return None
     known = frozenset(schema.get("properties", ()))
@@ -117,7 +117,7 @@ def _additional(member: Any, schema: Mapping[str, Any]) -> Check | None:
     return check
 
 
-def _required(names: Any, schema: Mapping[str, Any]) -> Check:
+def _required(names: Any, schema: Mapping[str, Any]) -> SchemaCheck:
     needed = tuple(names)
 
     def check(value: Any, path: str) -> None:
@@ -134,7 +134,7 @@ def _required(names: Any, schema: Mapping[str, Any]) -> Check:
     return check
 
 
-def _items(item: Any, schema: Mapping[str, Any]) -> Check:
+def _items(item: Any, schema: Mapping[str, Any]) -> SchemaCheck:
     check_item = compile_schema(item)
     # `items` speaks of those that follow `prefixItems`.
     first = len(schema.get("prefixItems", ()))
@@ -147,22 +147,24 @@ def _items(item: Any, schema: Mapping[str, Any]) -> Check:
     return check
 
 
-def _pattern(pattern: Any, schema: Mapping[str, Any]) -> Check:
+def _pattern(pattern: Any, schema: Mapping[str, Any]) -> SchemaCheck:
     search = re.compile(pattern).search
     return _fitting(lambda value: search(value) is not None, (str,), f"text that matches {pattern}")
 
 
 def _limit(
     kinds: tuple[type, ...], wanted: str, is_within: Callable[[Any, Any], bool]
-) -> Callable[[Any, Mapping[str, Any]], Check]:
-    def make(limit: Any, schema: Mapping[str, Any]) -> Check:
+) -> Callable[[Any, Mapping[str, Any]], SchemaCheck]:
+    def make(limit: Any, schema: Mapping[str, Any]) -> SchemaCheck:
         float(limit)
         return _fitting(lambda value: is_within(value, limit), kinds, wanted % limit)
 
     return make
 
 
-def _fitting(fits: Callable[[Any], bool], kinds: tuple[type, ...] | None, wanted: str) -> Check:
+def _fitting(
+    fits: Callable[[Any], bool], kinds: tuple[type, ...] | None, wanted: str
+) -> SchemaCheck:
     """Return a check of values of these types, or of all."""
 
     def check(value: Any, path: str) -> None:
@@ -185,7 +187,7 @@ def _same(one: Any, other: Any) -> bool:
 
 _NUMBERS = (int, float)
 
-_KEYWORDS: dict[str, Callable[[Any, Mapping[str, Any]], Check | None]] = {
+_KEYWORDS: dict[str, Callable[[Any, Mapping[str, Any]], SchemaCheck | None]] = {
     "type": _type,
     "enum": _enum,
     "const": _const,

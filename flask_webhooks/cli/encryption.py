@@ -6,7 +6,7 @@ import click
 from flask.cli import with_appcontext
 
 from .. import actions, queries
-from .failures import Failure, reports_errors
+from .failures import CommandFailure, reports_errors
 from .output import say
 from .parsing import current_access
 
@@ -44,7 +44,7 @@ def reencrypt(dry_run: bool) -> None:
         say(f"Encrypted the bodies of {progress.bodies:,} attempts with the newest key.")
     _check(progress.unreadable, progress.unreadable_bodies)
     if progress.missed:
-        raise Failure(
+        raise CommandFailure(
             f"{progress.missed:,} endpoints were changed meanwhile. Run the command once more."
         )
     say("No endpoint needs an older key any more.")
@@ -56,7 +56,7 @@ def _check(unreadable: tuple[str, ...] | list[str], bodies: int) -> None:
     :param bodies: attempts whose bodies are so.
     """
     if bodies and not unreadable:
-        raise Failure(
+        raise CommandFailure(
             f"No key decrypts the bodies of {bodies:,} attempts. Add the old key to the end of "
             "WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS) and run the command again; or "
             "wait until they are removed, being old."
@@ -65,7 +65,7 @@ def _check(unreadable: tuple[str, ...] | list[str], bodies: int) -> None:
         return
     named = ", ".join(unreadable[:_NAMED])
     more = f" and {len(unreadable) - _NAMED:,} others" if len(unreadable) > _NAMED else ""
-    raise Failure(
+    raise CommandFailure(
         f"No key decrypts what is stored of {named}{more}. Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS "
         "(or the old SECRET_KEY to SECRET_KEY_FALLBACKS) and run the command again; or rotate their secrets, and "
         "write their headers and URLs again."

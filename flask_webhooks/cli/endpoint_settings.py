@@ -15,7 +15,7 @@ from ..errors import DuplicateEndpoint
 from ..queries import EndpointDetail
 from ..serializers import EndpointObject
 from . import completion
-from .failures import Failure, Misuse, reports_errors
+from .failures import CommandFailure, Misuse, reports_errors
 from .options import ENDPOINT_ARGUMENT, FORMAT, Option
 from .output import say
 from .parsing import current_access, note_of_tenant, parse_headers, parse_options
@@ -247,8 +247,8 @@ def _update(
     say(f"Changed {endpoint.id}: {', '.join(names)}.")
 
 
-def _equal(error: DuplicateEndpoint) -> Failure:
-    return Failure(
+def _equal(error: DuplicateEndpoint) -> CommandFailure:
+    return CommandFailure(
         f"The endpoint {error.endpoint_id} has the same URL, format and event types, so each event would "
         "arrive there twice. Add --force if you want both."
     )

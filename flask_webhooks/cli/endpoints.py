@@ -14,7 +14,7 @@ from ..models import AT_REST, DeliveryState
 from ..queries.explanations import hold_text
 from ..serializers import EndpointDetailObject, EndpointRowObject, PublicKeyObject
 from . import completion
-from .failures import Failure, reports_errors
+from .failures import CommandFailure, reports_errors
 from .options import ENDPOINT_ARGUMENT, ENDPOINT_STATE, HEALTH, JSON, TENANT, YES
 from .output import (
     counted,
@@ -286,7 +286,7 @@ def _wait_for(access: Access, delivery_id: str, seconds: float) -> None:
         if detail.delivery.state in AT_REST:
             break
         if time.monotonic() >= end:
-            raise Failure(
+            raise CommandFailure(
                 f"No answer within {seconds:g} s: the delivery is {detail.delivery.state}. Is a worker "
                 "running? Start one with: flask webhooks worker"
             )
@@ -296,6 +296,6 @@ def _wait_for(access: Access, delivery_id: str, seconds: float) -> None:
         why = (last and last.error) or detail.delivery.reason or "no attempt was made"
         answer = " ".join(((last and last.response_body) or "").split())
         said = f" It said: {shortened(answer)}" if answer else ""
-        raise Failure(f"The delivery {detail.delivery.state}: {plain(why)}{said}")
+        raise CommandFailure(f"The delivery {detail.delivery.state}: {plain(why)}{said}")
     last = detail.attempts[-1]
     say(f"Delivered: status {last.status} in {last.duration_ms or 0:.0f} ms.")

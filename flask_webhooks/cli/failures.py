@@ -14,20 +14,20 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..db.errors import is_missing_table
 from ..errors import DatabaseError, WebhooksError
-from ..wakeup.redis_trouble import explain
+from ..wakeup.redis_trouble import explain_error
 from .output import first_line, plain
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Failure(click.ClickException):
+class CommandFailure(click.ClickException):
     """Ends the command with one line on standard error."""
 
     def __init__(self, message: str) -> None:
         super().__init__(plain(" ".join(message.split())))
 
 
-class Misuse(Failure):
+class Misuse(CommandFailure):
     """An option whose value cannot be read."""
 
     exit_code = 2
@@ -44,14 +44,14 @@ def reports_errors(function: F) -> F:
             # The operator may know what the database said.
             cause = error.__cause__ if isinstance(error, DatabaseError) else None
             said = _explain(cause) if isinstance(cause, DBAPIError) else error.whole_message
-            raise Failure(said) from error
+            raise CommandFailure(said) from error
         except DBAPIError as error:
-            raise Failure(_explain(error)) from error
+            raise CommandFailure(_explain(error)) from error
         except redis.RedisError as error:
-            trouble = explain(error)
+            trouble = explain_error(error)
             if trouble.answered:
-                raise Failure(f"{trouble}.") from error
-            raise Failure(
+                raise CommandFailure(f"{trouble}.") from error
+            raise CommandFailure(
                 f"Redis does not answer ({trouble.cause}). Start it, or set WEBHOOKS_REDIS_URL."
             ) from error
 
@@ -65,7 +65,7 @@ def end_our_command(error: WebhooksError) -> None:
         return
     # Flask has not told click yet which command it is.
     if "webhooks" in sys.argv[1:]:
-        raise Failure(error.message) from error
+        raise CommandFailure(error.message) from error
 
 
 def _explain(error: DBAPIError) -> str:

@@ -12,7 +12,7 @@ from .. import actions, queries
 from ..access import Access
 from ..models import Endpoint, EndpointState
 from . import completion
-from .failures import Failure, Misuse, reports_errors
+from .failures import CommandFailure, Misuse, reports_errors
 from .output import first_line, plain, say
 from .parsing import (
     current_access,
@@ -119,7 +119,7 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
             if done.new_secret is not None:
                 say(f"   The export has no secret. A new one, shown only now: {done.new_secret}")
     if missed:
-        raise Failure(
+        raise CommandFailure(
             f"{len(missed)} of {len(items)} endpoints were not taken: {_numbers(missed)}."
         )
 
@@ -146,13 +146,13 @@ def _guessed(access: Access, items: list[Any]) -> str:
     """The format that fits the event types of an export; says so where it is not the default one."""
     possible = actions.possible_formats(access.state, items)
     if not possible:
-        raise Failure(
+        raise CommandFailure(
             "No format has all of these event types. Write the endpoints of each service into a file of their own, "
             "and name it with --format."
         )
     if len(possible) > 1:
         choices = " or ".join(f"--format {style.name}" for style in possible)
-        raise Failure(
+        raise CommandFailure(
             f"By its event types this may be an export of {' or '.join(style.label for style in possible)}. "
             f"Add {choices}."
         )
@@ -168,7 +168,7 @@ def _check_service(access: Access, name: str | None) -> None:
     if name is not None and name not in formats:
         close = formats.close_to(name)
         hint = "" if close is None else f" Did you mean {close!r}?"
-        raise Failure(
+        raise CommandFailure(
             f"There is no format {plain(repr(name))}.{hint} --format names the service that the export comes "
             f"from: {', '.join(item.name for item in formats)}. Leave it out where the event types tell."
         )

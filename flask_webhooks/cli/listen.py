@@ -17,8 +17,8 @@ from ..app_state import state_of
 from ..errors import InvalidInput
 from ..receiver import SIGNED_FORMATS
 from . import completion
-from .failures import Failure, Misuse, reports_errors
-from .listener import Listener, parse_target
+from .failures import CommandFailure, Misuse, reports_errors
+from .listener import LocalListener, parse_target
 from .output import first_line, say
 from .parsing import current_access, note_of_tenant
 
@@ -75,9 +75,9 @@ def listen(
     name = format_ or (default if default in SIGNED_FORMATS else "standard")
     most = 2 * state.settings.max_data_bytes + 1024 * 1024
     try:
-        listener = Listener(host, port, format=name, target=target, most=most, quiet=quiet)
+        listener = LocalListener(host, port, format=name, target=target, most=most, quiet=quiet)
     except OSError as error:
-        raise Failure(
+        raise CommandFailure(
             f"Nothing can listen on {host}:{port} ({first_line(error)}). Choose another --port."
         ) from error
     with listener, contextlib.ExitStack() as stack:
@@ -118,7 +118,7 @@ def _endpoint(
     except InvalidInput as error:
         if error.field != "url":
             raise
-        raise Failure(
+        raise CommandFailure(
             f"{error.message} For development, let webhooks reach this machine: "
             'WEBHOOKS_ALLOWED_NETWORKS = ["127.0.0.1/32"], WEBHOOKS_REQUIRE_HTTPS = False.'
         ) from error

@@ -52,7 +52,7 @@ def parse_target(url: str) -> SplitResult:
     return target
 
 
-class Listener:
+class LocalListener:
     """Takes webhooks while it is used as a context manager.
 
     :param format: that they are signed in. :param target: where to forward them.
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "flask-webhooks-listen"
     timeout = _PATIENCE
-    listener: Listener
+    listener: LocalListener
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")

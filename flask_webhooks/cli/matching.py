@@ -21,7 +21,7 @@ from .options import (
     UNTIL,
     WAIT,
     YES,
-    Moment,
+    MomentOption,
     Option,
     options,
 )
@@ -39,7 +39,7 @@ def add_to(endpoints: AppGroup, deliveries: AppGroup) -> None:
 _window: Option[Any] = options(
     click.option(
         "--since",
-        type=Moment(),
+        type=MomentOption(),
         required=True,
         metavar="TIME",
         help="UTC, or how long ago: 36h, 3d.",

@@ -22,7 +22,7 @@ _AGE = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-class Moment(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class MomentOption(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A time, or how long ago that was."""
 
     name = "time"
@@ -81,10 +81,10 @@ STATUS: Option[Any] = click.option(
     "--status", metavar="STATUS", help="The last answer: 503, a class such as 5xx, or none."
 )
 SINCE: Option[Any] = click.option(
-    "--since", type=Moment(), metavar="TIME", help="Created since; UTC, or 36h, 3d ago."
+    "--since", type=MomentOption(), metavar="TIME", help="Created since; UTC, or 36h, 3d ago."
 )
 UNTIL: Option[Any] = click.option(
-    "--until", type=Moment(), metavar="TIME", help="Only what is from before."
+    "--until", type=MomentOption(), metavar="TIME", help="Only what is from before."
 )
 DELIVERY_STATE: Option[Any] = click.option(
     "--state", type=click.Choice([str(state) for state in DeliveryState])

@@ -46,7 +46,7 @@ def upgrade_db(sql: bool, wait: float) -> None:
     else:
         changes = []
 
-        def report(change: schema_changes.Change) -> None:
+        def report(change: schema_changes.SchemaChange) -> None:
             changes.append(change)
             say(f"{change.done}.")
 

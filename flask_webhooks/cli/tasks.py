@@ -12,7 +12,7 @@ from ..access import Access
 from ..bulk.selection import OF_EVENTS, TaskFilter
 from ..models import EndpointState, TaskKind, TaskState
 from ..serializers import TaskObject
-from .failures import Failure, reports_errors
+from .failures import CommandFailure, reports_errors
 from .options import ENDPOINT, JSON, LIMIT, TENANT
 from .output import (
     plain,
@@ -83,7 +83,7 @@ def show_progress(access: Access, task_id: str) -> None:
     task = row.task
     if task.state != TaskState.FINISHED:
         why = f": {plain(task.error)}" if task.error else "."
-        raise Failure(f"{task.id} was {task.state} after {task.done:,} {noun}{why}")
+        raise CommandFailure(f"{task.id} was {task.state} after {task.done:,} {noun}{why}")
     if task.kind == TaskKind.ERASE:
         say(f"Finished: {task.changed or 0:,} of {task.done:,} events erased.")
     else:

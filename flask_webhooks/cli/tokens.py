@@ -10,7 +10,7 @@ from flask.cli import AppGroup
 from .. import actions, queries
 from ..serializers import CreatedTokenObject, TokenObject
 from ..token_access import GRANTABLE
-from .failures import Failure, Misuse, reports_errors
+from .failures import CommandFailure, Misuse, reports_errors
 from .options import JSON, LIMIT, TENANT
 from .output import print_json, print_table, say, shown_time, tell_of_more
 from .parsing import current_access, note_of_tenant, within_tenant
@@ -72,7 +72,7 @@ def create_token(
     """Create a token and print it, this once."""
     access = current_access()
     if not access.state.hooks.tokens:
-        raise Failure(
+        raise CommandFailure(
             "This application has no API that takes tokens. Mount one with webhooks.api_blueprint(tokens=True)."
         )
     if tenant is not None and not tenant.strip():

@@ -21,7 +21,7 @@ _SEPARATOR = ","
 
 
 @contextmanager
-def reading(connection: sa.Connection) -> Iterator[None]:
+def read_only(connection: sa.Connection) -> Iterator[None]:
     """A block that only reads; on a well-run SQLite it waits for nobody, and nobody for it.
 
     What its statements see need not be of one moment.

@@ -36,7 +36,7 @@ _INVALID_INDEXES = sa.text(
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SchemaChange:
     """Something that is missing, and the statements that add it."""
 
     #: ``Created the table webhooks_task``.
@@ -47,7 +47,7 @@ class Change:
     online: bool = False
 
 
-def missing(state: AppState, connection: sa.Connection) -> list[Change]:
+def missing(state: AppState, connection: sa.Connection) -> list[SchemaChange]:
     """Return what the tables lack, in the order in which it can be added.
 
     :raises DatabaseError: a table lacks what cannot be added to rows that exist.
@@ -65,7 +65,7 @@ def missing(state: AppState, connection: sa.Connection) -> list[Change]:
     return [*created, *columns, *indexes]
 
 
-def upgrade(state: AppState, report: Callable[[Change], None], wait: float) -> None:
+def upgrade(state: AppState, report: Callable[[SchemaChange], None], wait: float) -> None:
     """Add what is missing.
 
     :param report: called after each change.
@@ -80,12 +80,12 @@ def upgrade(state: AppState, report: Callable[[Change], None], wait: float) -> N
                 report(left[0])
 
 
-def _left(state: AppState, connection: sa.Connection) -> list[Change]:
+def _left(state: AppState, connection: sa.Connection) -> list[SchemaChange]:
     with connection.begin():
         return missing(state, connection)
 
 
-def _make(state: AppState, connection: sa.Connection, change: Change, wait: float) -> bool:
+def _make(state: AppState, connection: sa.Connection, change: SchemaChange, wait: float) -> bool:
     """Make one change; return ``False`` if another process made it, or only its first statements could be run."""
     give_up_at = time.monotonic() + wait
     pause = FIRST_PAUSE
@@ -117,15 +117,15 @@ def _make(state: AppState, connection: sa.Connection, change: Change, wait: floa
 # -- What is missing -----------------------------------------------------------------------------------------
 
 
-def _new_table(connection: sa.Connection, table: sa.Table) -> Change:
+def _new_table(connection: sa.Connection, table: sa.Table) -> SchemaChange:
     statements = [_compiled(connection, CreateTable(table))]
     statements += [_compiled(connection, CreateIndex(index)) for index in table.indexes]
-    return Change(f"Created the table {table.name}", table.name, tuple(statements))
+    return SchemaChange(f"Created the table {table.name}", table.name, tuple(statements))
 
 
 def _missing_columns(
     connection: sa.Connection, inspector: sa.Inspector, table: sa.Table
-) -> Iterator[Change]:
+) -> Iterator[SchemaChange]:
     known = {column["name"] for column in inspector.get_columns(table.name, table.schema)}
     preparer = connection.dialect.identifier_preparer
     for column in table.columns:
@@ -141,12 +141,14 @@ def _missing_columns(
         if connection.dialect.name in _MYSQL:
             # Anything else would be an error rather than a copy of the table.
             statement += ", ALGORITHM=INSTANT"
-        yield Change(f"Added the column {column.name} to {table.name}", table.name, (statement,))
+        yield SchemaChange(
+            f"Added the column {column.name} to {table.name}", table.name, (statement,)
+        )
 
 
 def _missing_indexes(
     connection: sa.Connection, inspector: sa.Inspector, table: sa.Table
-) -> Iterator[Change]:
+) -> Iterator[SchemaChange]:
     found = inspector.get_indexes(table.name, table.schema)
     preparer = connection.dialect.identifier_preparer
     invalid = _invalid_indexes(connection, table)
@@ -175,7 +177,7 @@ def _missing_indexes(
                     )
                 )
     for name, statement in wanted:
-        yield Change(
+        yield SchemaChange(
             f"Added the index {name} to {table.name}",
             table.name,
             tuple(_online(connection, table, name, statement, replaces=name in invalid)),

@@ -27,7 +27,7 @@ _TOKENS: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|`[^`]*`|[()]|\bSELECT
 
 
 @contextmanager
-def limited(connection: sa.Connection, seconds: float) -> Iterator[None]:
+def time_limited(connection: sa.Connection, seconds: float) -> Iterator[None]:
     """A block in which the database gives up a SELECT that takes too long; on SQLite, the whole block.
 
     :raises WebhooksError: it took too long.

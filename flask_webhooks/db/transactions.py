@@ -25,7 +25,7 @@ from ..errors import WebhooksError
 from ..sqlite import READ_ONLY
 from .errors import told_as_messages
 from .locks import take_write_lock
-from .time_limit import limited
+from .time_limit import time_limited
 
 #: How long MySQL and MariaDB wait for a named lock, in seconds.
 LOCK_WAIT = 10
@@ -47,7 +47,7 @@ def reading(state: AppState) -> Iterator[Session]:
     if host is not None:
         with (
             told_as_messages(),
-            limited(host.connection, seconds),
+            time_limited(host.connection, seconds),
             Session(host.connection, autoflush=False) as session,
         ):
             yield session
@@ -55,7 +55,7 @@ def reading(state: AppState) -> Iterator[Session]:
     with (
         told_as_messages(),
         state.own_engine.connect().execution_options(**{READ_ONLY: True}) as connection,
-        limited(connection, seconds),
+        time_limited(connection, seconds),
         Session(connection, autoflush=False) as session,
     ):
         yield session

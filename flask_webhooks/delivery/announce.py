@@ -24,7 +24,7 @@ from .settle.health import Change, Health
 logger = logging.getLogger("flask_webhooks.delivery")
 
 #: A signal and what it is sent with.
-Message = tuple[blinker.NamedSignal, dict[str, Any]]
+SignalMessage = tuple[blinker.NamedSignal, dict[str, Any]]
 
 #: Event type and signal of each change.
 _CHANGES = {
@@ -118,11 +118,11 @@ class Announcer:
         if messages := self.messages(settled):
             self.send(messages)
 
-    def messages(self, settled: Settled) -> list[Message]:
+    def messages(self, settled: Settled) -> list[SignalMessage]:
         """The signals to send that somebody listens to."""
         return [(signal, values) for signal, values in self._messages(settled) if signal.receivers]
 
-    def send(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Iterable[SignalMessage]) -> None:
         """Send signals. What a receiver raises is logged, and concerns nobody else."""
         app = self.state.app
         with app.app_context():
@@ -134,7 +134,7 @@ class Announcer:
                         logger, "A receiver of %s raised an exception", signal.name, error=error
                     )
 
-    def _messages(self, settled: Settled) -> Iterable[Message]:
+    def _messages(self, settled: Settled) -> Iterable[SignalMessage]:
         if (
             signals.attempt_recorded.receivers
             or signals.delivery_succeeded.receivers
@@ -214,7 +214,7 @@ class Announcer:
         return written
 
 
-def _messages_of(decision: Decision) -> Iterable[Message]:
+def _messages_of(decision: Decision) -> Iterable[SignalMessage]:
     attempt = decision.attempt
     claimed = attempt.claimed
     common = {

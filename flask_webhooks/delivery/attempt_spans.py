@@ -9,7 +9,7 @@ from ..models import Trigger
 from .outcome import AttemptRecord, Outcome, Settled
 
 
-def record(settled: Settled) -> None:
+def record_spans(settled: Settled) -> None:
     """Record a span for each attempt of a committed batch whose event was emitted in a trace."""
     for decision in settled.decisions:
         attempt = decision.attempt

@@ -22,14 +22,14 @@ from sqlalchemy.exc import DBAPIError
 from .. import tracing
 from ..app_state import AppState
 from ..db.clock import DatabaseClock
-from ..db.locks import reading
+from ..db.locks import read_only
 from ..errors import WebhooksError
 from ..log import safe_text
 from ..wakeup.listener import STEP, Listener
 from . import attempt_spans
 from .background import BackgroundRunner, OtherWork
+from .claim.batch_size import BatchSize
 from .claim.claim import Claim, Claimer
-from .claim.pace import Pace
 from .claim.plan import Capacity
 from .database import Database
 from .delivery_log import DeliveryLog
@@ -115,7 +115,7 @@ class Drain:
         self._log = DeliveryLog()
         self._traces = tracing.enabled()
         self._recorder = Recorder(self._database, settler, self._clock, self._dispatch)
-        self._pace = Pace(settings.concurrency)
+        self._batch_size = BatchSize(settings.concurrency)
         self._background = None if other is None else BackgroundRunner(state, other, self.active)
         self._maintenance = Maintenance(
             state,
@@ -261,14 +261,14 @@ class Drain:
 
     def _set_clock(self, connection: sa.Connection) -> None:
         if not self._clock.fresh:
-            with reading(connection):
+            with read_only(connection):
                 self._clock.read(connection)
 
     def _dispatch(self, settled: Settled) -> None:
         """Tell log, traces and the host's signal receivers of a committed batch."""
         self._log.write(settled)
         if self._traces:
-            attempt_spans.record(settled)
+            attempt_spans.record_spans(settled)
         self._dispatcher.dispatch(settled)
 
     def _begin_to_stop(self) -> None:
@@ -295,12 +295,12 @@ class Drain:
     def _claim_in(self) -> float:
         """Seconds until a claim is worth its while."""
         capacity = self._capacity()
-        return self._pace.claim_in(capacity.slots) if capacity.total > 0 else LONGEST_PAUSE
+        return self._batch_size.claim_in(capacity.slots) if capacity.total > 0 else LONGEST_PAUSE
 
     def _claim(self) -> None:
         self._look = self._settled = False
         began = time.monotonic()
-        capacity = replace(self._capacity(), most=self._pace.most)
+        capacity = replace(self._capacity(), most=self._batch_size.most)
         whole = capacity.most is None
         self._ended = self._in_flight.ended
 
@@ -315,7 +315,7 @@ class Drain:
         self._in_flight.advance()
         self._in_flight.release(claim.released)
         self._begin(claim)
-        self._pace.claimed(began)
+        self._batch_size.claimed(began)
         self._listener.first_claim_made()
         if claim.claimed:
             self._active_at = time.monotonic()
@@ -371,7 +371,7 @@ class Drain:
         changed = self._recorder.write(attempts, released)
         self.delivered += len(attempts)
         self._active_at = self._settled_at = time.monotonic()
-        self._pace.settled(began, attempts)
+        self._batch_size.settled(began, attempts)
         # What was given back is due again.
         if self._limited or changed or released:
             self._look = True
@@ -459,7 +459,7 @@ class Drain:
         return self._active_at + linger - now
 
     def _next_due(self, connection: sa.Connection) -> datetime | None:
-        with reading(connection):
+        with read_only(connection):
             return self._claimer.next_due(connection, self._clock.now())
 
     def _pause(self, seconds: float) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ..app_state import AppState
 from ..db.clock import DatabaseClock
-from ..db.locks import reading
+from ..db.locks import read_only
 from ..log import log_failure
 from . import heartbeat
 from .database import Database
@@ -112,7 +112,7 @@ class Maintenance:
 
     def _run(self, connection: sa.Connection) -> None:
         state = self._state
-        with reading(connection):
+        with read_only(connection):
             now = self._clock.read(connection)
         self._forget()
         skew = self._clock.skew
@@ -130,7 +130,7 @@ class Maintenance:
         if limit is None or time.monotonic() < self._overdue_at:
             return
         self._overdue_at = time.monotonic() + OVERDUE_PAUSE
-        with reading(connection):
+        with read_only(connection):
             overdue = seconds_overdue(self._state, connection, limit)
         if overdue is not None:
             self._log.write_overdue(overdue)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ..app_state import AppState
 from ..attempt_errors import LOST
 from ..columns import utc_now
-from ..db.locks import in_state, lock_endpoints, reading, take_write_lock
+from ..db.locks import in_state, lock_endpoints, read_only, take_write_lock
 from ..formats import OutgoingEvent, Target
 from ..models import ON_DEMAND, DeliveryState, EndpointState
 from .announce import Announcer
@@ -47,7 +47,7 @@ def recover_expired(
     """
     table = state.table("Delivery")
     expired = sa.and_(in_state(table, DeliveryState.SENDING), table.c.lease_until < now)
-    with reading(connection):
+    with read_only(connection):
         found = connection.execute(
             sa.select(table.c.id, table.c.endpoint_id).where(expired).limit(limit)
         ).all()
@@ -184,7 +184,7 @@ def release_stragglers(state: AppState, connection: sa.Connection, now: datetime
 
     :param now: the database's time.
     """
-    with reading(connection):
+    with read_only(connection):
         found = _stragglers(state, connection, now)
         deleted = _deleted_with_waiting(state, connection, now)
     if deleted:

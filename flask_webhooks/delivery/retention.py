@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from .. import ids
 from ..app_state import AppState
-from ..db.locks import reading, take_write_lock
+from ..db.locks import read_only, take_write_lock
 from ..models import AT_REST, UNFINISHED, TaskKind, TaskState
 from .ages import FAILED, Ages, ages_at
 from .body_ages import BodyAges
@@ -105,7 +105,7 @@ class Pruning:
     def step(self, connection: sa.Connection) -> bool:
         """Remove one batch, in a transaction of its own; returns whether there may be more."""
         state = self._state
-        with reading(connection):
+        with read_only(connection):
             if stands_aside(state, connection, self._now):
                 return False
             looked_at = connection.execute(self._window()).all()

@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from .announce import Announcer, Message
+from .announce import Announcer, SignalMessage
 from .outcome import Settled
 
 logger = logging.getLogger("flask_webhooks.delivery")
@@ -26,7 +26,7 @@ class SignalDispatcher:
     def __init__(self, announcer: Announcer, sent: Callable[[], None]) -> None:
         self._announcer = announcer
         self._sent = sent
-        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[SignalMessage | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._idle = threading.Event()

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..app_state import AppState
-from ..db.locks import reading, take_write_lock
+from ..db.locks import read_only, take_write_lock
 from ..db.upsert import insert_missing
 
 #: From the beginning of one round to that of the next.
@@ -50,7 +50,7 @@ class Walk:
 
     def forward(self, connection: sa.Connection, work: Work) -> bool:
         """Go on by one window, in a transaction of its own; returns whether there may be more."""
-        with reading(connection):
+        with read_only(connection):
             mark = self._read(connection)
             if not self._reaches(connection, self._front(mark)):
                 return False
@@ -65,7 +65,7 @@ class Walk:
 
     def round(self, connection: sa.Connection, work: Work) -> None:
         """Go on with the round by one window, in a transaction of its own, if one is under way or due."""
-        with reading(connection):
+        with read_only(connection):
             if not self._is_due(self._read(connection)):
                 return
         with connection.begin():

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from ..app_state import AppState
 from ..db.clock import DatabaseClock
-from ..db.locks import reading
+from ..db.locks import read_only
 from ..formats import OutgoingEvent, Target
 from ..formats.standard import Standard
 from ..models import Trigger
@@ -44,7 +44,7 @@ def warm_up(state: AppState) -> None:
     _warm_up_sending(state)
     with state.own_engine.connect() as connection:
         for _ in range(TIMES):
-            with reading(connection):
+            with read_only(connection):
                 now = DatabaseClock().read(connection)
             Claimer(state).warm_up(connection, now)
     Drain(state).discard()

@@ -16,7 +16,7 @@ from ..delivery.settle.health import Hold
 from ..queries.engine import EngineReport, ask
 from ..queries.explanations import hold_text
 from ..queries.system import silence
-from ..wakeup.redis_trouble import explain
+from ..wakeup.redis_trouble import explain_error
 from ..wakeup.worker_queue import WorkerQueue
 from .findings import Area, Finding
 
@@ -43,7 +43,7 @@ class Queue:
             try:
                 yield from self._examine(client)
             except (redis.RedisError, OSError) as error:
-                trouble = explain(error)
+                trouble = explain_error(error)
                 yield _REDIS.problem(
                     f"{trouble.kind.title.rstrip('.')}: {trouble.cause}.",
                     "Events are recorded, and nothing is lost; but workers are not woken, and none can start.",

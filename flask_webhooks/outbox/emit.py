@@ -32,7 +32,7 @@ from .session_events import (
     wake_after_commit,
     write_after_end,
 )
-from .store import NewEvent, find_first, load_event, store
+from .store import NewEvent, find_by_key, load_event, store
 
 _ABSENT = (
     "The data of %(type)s lacks what every event of this type has: %(members)s. An id that the database gives is there "
@@ -125,7 +125,7 @@ def _find_elsewhere(state: AppState, event: NewEvent) -> str | None:
     if event.idempotency_digest is None:
         return None
     with state.own_engine.connect() as connection:
-        return find_first(connection, state, event.idempotency_digest)
+        return find_by_key(connection, state, event.idempotency_digest)
 
 
 def load(state: AppState, session: Session, event_id: str) -> Event | None:

@@ -30,7 +30,7 @@ from sqlalchemy.pool import Pool
 from ..app_state import AppState, is_current
 from ..log import safe_text
 from ..sqlite import waiting_at_most
-from ..unwritten import may_pass
+from ..unwritten import may_succeed_later
 from .host_transaction import ends_transaction
 from .store import NewEvent, store
 
@@ -165,7 +165,7 @@ def write(later: Later) -> tuple[str | None, bool]:
         try:
             event_id, _ = later.write()
         except Exception as error:
-            if not may_pass(error):
+            if not may_succeed_later(error):
                 unwritten.lose(later.type, error)
                 return None, False
             reason = safe_text(error)

@@ -23,7 +23,7 @@ from ..models import DeliveryState, EndpointState, Event, Trigger
 _SEPARATOR = chr(31)
 
 #: The id, the tenant and the state of an endpoint that an event is owed to.
-Target = tuple[str, str | None, str]
+Subscriber = tuple[str, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ def store(state: AppState, connection: sa.Connection, event: NewEvent) -> tuple[
         return event.id, True
     if event.idempotency_digest is None:
         return None, False
-    return find_first(connection, state, event.idempotency_digest), False
+    return find_by_key(connection, state, event.idempotency_digest), False
 
 
-def subscribers(state: AppState, connection: sa.Connection, event: NewEvent) -> list[Target]:
+def subscribers(state: AppState, connection: sa.Connection, event: NewEvent) -> list[Subscriber]:
     """Return the endpoints that an event is owed to."""
     tenant = None if event.whole_server_only else event.tenant
     return [
@@ -90,7 +90,7 @@ def covers(events: str | None, event_type: str) -> bool:
 
 
 def insert_event(
-    state: AppState, connection: sa.Connection, event: NewEvent, targets: Sequence[Target]
+    state: AppState, connection: sa.Connection, event: NewEvent, targets: Sequence[Subscriber]
 ) -> bool:
     """Write an event and the deliveries that it is owed to.
 
@@ -115,7 +115,7 @@ def insert_event(
     if event.idempotency_digest is not None:
         if dialect != "sqlite":
             # SQLAlchemy has the drivers of MySQL count the rows that were found.
-            written = find_first(connection, state, event.idempotency_digest) == event.id
+            written = find_by_key(connection, state, event.idempotency_digest) == event.id
         if not written:
             return False
     try:
@@ -133,7 +133,7 @@ def insert_deliveries(
     connection: sa.Connection,
     event_id: str,
     event_type: str,
-    targets: Sequence[Target],
+    targets: Sequence[Subscriber],
     trigger: Trigger = Trigger.EVENT,
     actor: str | None = None,
 ) -> list[str]:
@@ -165,7 +165,7 @@ def insert_deliveries(
     return made
 
 
-def find_first(connection: sa.Connection, state: AppState, digest: str) -> str | None:
+def find_by_key(connection: sa.Connection, state: AppState, digest: str) -> str | None:
     """Return the id of the event that was written with an idempotency key, if it is still there."""
     event = state.table("Event").c
     query = sa.select(event.id).where(event.idempotency_digest == digest)
@@ -199,7 +199,7 @@ def as_event(state: AppState, event: NewEvent) -> Event:
     )
 
 
-def _columns(targets: Sequence[Target]) -> dict[str, str]:
+def _columns(targets: Sequence[Subscriber]) -> dict[str, str]:
     """Make the parameters of a delivery for each target: a text for each column."""
     made = ids.new_ids("dlv", len(targets)) if targets else []
     return {

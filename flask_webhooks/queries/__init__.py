@@ -39,7 +39,7 @@ from .pages import MAX_LIMIT, Page
 from .routing import EXPLAINED, Routing, Why, explain_routing
 from .searching import SEARCHED
 from .signatures import check_signature
-from .statistics import PERIODS, Bucket, Failing, Series, most_failures, statistics
+from .statistics import PERIODS, AttemptCounts, Failing, Series, most_failures, statistics
 from .system import (
     MOST_COUNTED,
     Backlog,
@@ -70,8 +70,8 @@ __all__ = [
     "MOST_COUNTED",
     "PERIODS",
     "SEARCHED",
+    "AttemptCounts",
     "Backlog",
-    "Bucket",
     "DeliveryDetail",
     "DeliveryRow",
     "EndpointDetail",

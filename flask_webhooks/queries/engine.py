@@ -17,7 +17,7 @@ from ..access import Access
 from ..app_state import AllTenants
 from ..errors import Forbidden
 from ..wakeup.notifier import Notifier
-from ..wakeup.redis_trouble import RedisTrouble, explain
+from ..wakeup.redis_trouble import RedisTrouble, explain_error
 from ..wakeup.worker_queue import WorkerQueue
 
 #: Seconds that an answer is good for: pages ask again and again.
@@ -112,7 +112,7 @@ def ask(worker_queue: WorkerQueue, client: redis.Redis) -> EngineReport:
     try:
         worker_queue.check(client)
     except redis.ResponseError as error:
-        trouble = explain(error)
+        trouble = explain_error(error)
     return EngineReport(
         queue.name,
         True,

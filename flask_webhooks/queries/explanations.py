@@ -83,7 +83,7 @@ def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool
     return until is not None and until > now and delivery.trigger not in ON_DEMAND
 
 
-def limited(health: EndpointHealth, now: datetime) -> bool:
+def rate_limited(health: EndpointHealth, now: datetime) -> bool:
     """Return ``True`` if a limit lets nothing through to an endpoint yet."""
     return health.wait_until is not None and health.wait_until > now
 
@@ -101,7 +101,7 @@ def owed_text(
             return [held_text(endpoint.state)]
         case "pending" if held_back(delivery, health, now):
             return [Text("It waits for the webhook."), hold_text(health.hold_reason)]
-        case "pending" if limited(health, now):
+        case "pending" if rate_limited(health, now):
             return [
                 Text(
                     "It waits for its turn: a limit of the webhook or of its destination lets no more through."

@@ -24,7 +24,7 @@ from ..columns import utc_now
 from ..delivery.overdue import seconds_overdue
 from ..errors import WebhooksError
 from ..log import log_failure
-from ..wakeup.redis_trouble import explain
+from ..wakeup.redis_trouble import explain_error
 from ..wakeup.worker_queue import WorkerQueue
 
 logger = logging.getLogger("flask_webhooks")
@@ -133,7 +133,7 @@ def _trouble_of_redis(worker_queue: WorkerQueue) -> str | None:
         try:
             worker_queue.check(client)
         except (redis.RedisError, OSError) as error:
-            return str(explain(error))
+            return str(explain_error(error))
     return None
 
 

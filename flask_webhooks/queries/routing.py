@@ -108,12 +108,12 @@ def explain_routing(
     for endpoint, its, health in found:
         change = next((item for item in changes if item.endpoint_id == endpoint.id), None)
         known = deliveries if its is None else [its]
-        routing = explain(event, known, endpoint, change, catalog)
+        routing = explain_one(event, known, endpoint, change, catalog)
         routings.append(replace(routing, delivery=its, health=health))
     return routings
 
 
-def explain(
+def explain_one(
     event: Event,
     deliveries: Sequence[Delivery],
     endpoint: Endpoint,

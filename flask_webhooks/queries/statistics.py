@@ -39,7 +39,7 @@ PERIODS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class AttemptCounts:
     """Attempts of one step of a chart, or of several."""
 
     start: datetime
@@ -74,8 +74,8 @@ class Series:
     """The steps of a chart, oldest first, and all of them together."""
 
     period: Period
-    buckets: list[Bucket]
-    total: Bucket
+    buckets: list[AttemptCounts]
+    total: AttemptCounts
 
 
 def percentile(counts: Sequence[int], share: float) -> float | None:
@@ -188,9 +188,9 @@ def _of_scope(access: Access) -> list[sa.ColumnElement[bool]]:
     return [models.Statistic.endpoint_id.in_(mine)]
 
 
-def series(period: Period, starts: Sequence[datetime], hours: Iterable[Bucket]) -> Series:
+def series(period: Period, starts: Sequence[datetime], hours: Iterable[AttemptCounts]) -> Series:
     """Put hours into the steps of a period. Pure."""
-    steps: dict[datetime, list[Bucket]] = {start: [] for start in starts}
+    steps: dict[datetime, list[AttemptCounts]] = {start: [] for start in starts}
     length = timedelta(hours=period.hours)
     for hour in hours:
         start = starts[0] + (hour.start - starts[0]) // length * length
@@ -200,17 +200,19 @@ def series(period: Period, starts: Sequence[datetime], hours: Iterable[Bucket]) 
     return Series(period, buckets, _together(starts[0], buckets))
 
 
-def _bucket(hour: datetime, succeeded: Any, failed: Any, duration_ms: Any, *counts: Any) -> Bucket:
+def _bucket(
+    hour: datetime, succeeded: Any, failed: Any, duration_ms: Any, *counts: Any
+) -> AttemptCounts:
     # Sums are Decimal on some databases.
-    return Bucket(
+    return AttemptCounts(
         hour, int(succeeded), int(failed), float(duration_ms), tuple(int(count) for count in counts)
     )
 
 
-def _together(start: datetime, buckets: Sequence[Bucket]) -> Bucket:
+def _together(start: datetime, buckets: Sequence[AttemptCounts]) -> AttemptCounts:
     if not buckets:
-        return Bucket(start)
-    return Bucket(
+        return AttemptCounts(start)
+    return AttemptCounts(
         start,
         sum(bucket.succeeded for bucket in buckets),
         sum(bucket.failed for bucket in buckets),

@@ -53,9 +53,9 @@ def preview_task(
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``.
     """
-    wish = plan(access, kind, endpoint_id, filter)
-    access.require("view", wish.endpoint)
-    return preview(access, wish)
+    planned = plan(access, kind, endpoint_id, filter)
+    access.require("view", planned.endpoint)
+    return preview(access, planned)
 
 
 def get_task(access: Access, task_id: str) -> TaskRow:

@@ -38,7 +38,7 @@ SECRET_HEADER = "x-webhook-secret"
 _HEX = re.compile(r"(?:sha256=)?([0-9a-fA-F]{64})")
 
 
-class Finding(StrEnum):
+class SignatureFinding(StrEnum):
     """What is wrong with a request, or right."""
 
     #: The signature fits.
@@ -80,7 +80,7 @@ class Sent:
 class Verdict:
     """What the debugger says."""
 
-    finding: Finding
+    finding: SignatureFinding
     #: The header that holds the signature, or that is missing.
     header: str | None = None
     #: Which of the endpoint's secrets or key pairs fits: 0 is the current one, the others are older.
@@ -173,7 +173,7 @@ class _Scheme:
         raise NotImplementedError
 
     def says(
-        self, finding: Finding, *, secret: int | None = None, attempt: Sent | None = None
+        self, finding: SignatureFinding, *, secret: int | None = None, attempt: Sent | None = None
     ) -> Verdict:
         return Verdict(
             finding,
@@ -189,11 +189,13 @@ class _Scheme:
     def compare(self) -> Verdict:
         """Look for what fits: first what was pasted, then what was sent."""
         if not self.secrets:
-            return self.says(Finding.NO_SECRET)
+            return self.says(SignatureFinding.NO_SECRET)
         for changed, body in _variants(self.body):
             secret = self.fitting(body)
             if secret is not None:
-                finding = Finding.FITS_BUT_FOR_LINE_BREAKS if changed else Finding.FITS
+                finding = (
+                    SignatureFinding.FITS_BUT_FOR_LINE_BREAKS if changed else SignatureFinding.FITS
+                )
                 return self.says(finding, secret=secret)
         for attempt in self.sent:
             secret = self.fitting(attempt.body.encode())
@@ -205,7 +207,7 @@ class _Scheme:
             if any(body == attempt.body.encode() for _, body in _variants(self.body)):
                 # The body is the one that was sent. What else is signed, then, or with what?
                 return self.says(self.suspect(), attempt=attempt)
-        return self.says(Finding.WRONG_SECRET)
+        return self.says(SignatureFinding.WRONG_SECRET)
 
     def fitting(self, body: bytes) -> int | None:
         """The number of the secret that made one of the signatures."""
@@ -217,8 +219,8 @@ class _Scheme:
                 continue
         return None
 
-    def suspect(self) -> Finding:
-        return Finding.WRONG_SECRET
+    def suspect(self) -> SignatureFinding:
+        return SignatureFinding.WRONG_SECRET
 
 
 class _Standard(_Scheme):
@@ -231,13 +233,13 @@ class _Standard(_Scheme):
         for part in ("id", "timestamp"):
             self.header = f"{prefix}-{part}"
             if not self.headers.get(self.header):
-                return self.says(Finding.MISSING_HEADER)
+                return self.says(SignatureFinding.MISSING_HEADER)
         self.id = self.headers[f"{prefix}-id"]
         self.timestamp = self.headers[f"{prefix}-timestamp"]
         self.age, self.unreadable_time = _age(self.timestamp, self.now)
         self.header = f"{prefix}-signature"
         self.given = list(itertools.islice(_signatures(self.headers[self.header]), MAX_SIGNATURES))
-        return self.compare() if self.given else self.says(Finding.MALFORMED)
+        return self.compare() if self.given else self.says(SignatureFinding.MALFORMED)
 
     def fits(self, body: bytes, secret: str) -> bool:
         content = signing.signed_content(self.id, self.timestamp, body)
@@ -255,11 +257,15 @@ class _Standard(_Scheme):
                     return True
         return False
 
-    def suspect(self) -> Finding:
+    def suspect(self) -> SignatureFinding:
         # The time is that of one attempt: another one was never signed.
         known = {int(attempt.started_at.timestamp()) for attempt in self.sent}
         near = {str(second + step) for second in known for step in (-1, 0, 1)}
-        return Finding.WRONG_SECRET if self.timestamp in near else Finding.CHANGED_HEADERS
+        return (
+            SignatureFinding.WRONG_SECRET
+            if self.timestamp in near
+            else SignatureFinding.CHANGED_HEADERS
+        )
 
 
 class _Hex(_Scheme):
@@ -268,13 +274,13 @@ class _Hex(_Scheme):
     def verdict(self) -> Verdict:
         self.header = next((name for name in self.headers if "signature" in name), "")
         if not self.header:
-            return self.says(Finding.NO_SIGNATURE)
+            return self.says(SignatureFinding.NO_SIGNATURE)
         time = next((name for name in self.headers if name.endswith("-timestamp")), None)
         if time is not None:
             self.age, _ = _age(self.headers[time], self.now)
         found = _HEX.fullmatch(self.headers[self.header].strip())
         if found is None:
-            return self.says(Finding.MALFORMED)
+            return self.says(SignatureFinding.MALFORMED)
         self.given = bytes.fromhex(found[1])
         return self.compare()
 
@@ -290,12 +296,12 @@ class _Plain(_Scheme):
 
     def verdict(self) -> Verdict:
         if not self.secrets:
-            return self.says(Finding.NO_SECRET)
+            return self.says(SignatureFinding.NO_SECRET)
         given = self.headers[self.header].encode("utf-8", "surrogatepass")
         for number, secret in enumerate(self.secrets):
             if hmac.compare_digest(secret.encode(), given):
-                return self.says(Finding.SECRET_FITS, secret=number)
-        return self.says(Finding.WRONG_SECRET)
+                return self.says(SignatureFinding.SECRET_FITS, secret=number)
+        return self.says(SignatureFinding.WRONG_SECRET)
 
 
 def _signatures(header: str) -> Iterator[tuple[str, bytes]]:
@@ -319,16 +325,16 @@ def _variants(body: str) -> Iterator[tuple[bool, bytes]]:
             yield number > 1, encoded
 
 
-def _difference(sent: str, got: str) -> Finding:
+def _difference(sent: str, got: str) -> SignatureFinding:
     """What was done to a body whose signature fits what was sent."""
     text = got.replace("\r\n", "\n").strip()
     if text and sent.strip().startswith(text):
-        return Finding.CUT_BODY
+        return SignatureFinding.CUT_BODY
     try:
         same = json.loads(sent) == json.loads(got)
     except (ValueError, RecursionError):
         same = False
-    return Finding.REWRITTEN_BODY if same else Finding.CHANGED_BODY
+    return SignatureFinding.REWRITTEN_BODY if same else SignatureFinding.CHANGED_BODY
 
 
 def _age(timestamp: str, now: datetime) -> tuple[float | None, bool]:

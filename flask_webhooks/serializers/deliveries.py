@@ -21,7 +21,7 @@ from .base import (
 from .endpoints import EndpointLabelObject, Patterns
 
 Data = Annotated[dict[str, Any] | None, Member("Null for those who may not `view_payload`.")]
-Headers = Annotated[
+HeaderPairs = Annotated[
     list[list[str]] | None,
     Member("Pairs of name and value; values that are secrets are masked."),
 ]
@@ -75,12 +75,12 @@ class AttemptObject(JsonObject):
     address: str | None = member(
         "That the connection went to. A refused one is shown to those who see all tenants only."
     )
-    request_headers: Headers
+    request_headers: HeaderPairs
     request_body: str | None
     request_body_missing: BodyMissing = member(
         source=lambda attempt: attempt.missing.get("request_body")
     )
-    response_headers: Headers
+    response_headers: HeaderPairs
     response_body: str | None
     response_body_missing: BodyMissing = member(
         source=lambda attempt: attempt.missing.get("response_body")

@@ -133,17 +133,17 @@ class EndpointDetailObject(EndpointRowObject):
 
 
 Secret = Annotated[str | None, Member("Shown this once. Null where there is none to be shown.")]
-PublicKey = Annotated[str | None, Member("What the receiver verifies by, of a key pair.")]
+PublicKeyMember = Annotated[str | None, Member("What the receiver verifies by, of a key pair.")]
 
 
 class CreatedEndpointObject(EndpointObject, part="endpoint"):
     secret: Secret
-    public_key: PublicKey
+    public_key: PublicKeyMember
 
 
 class RotatedObject(JsonObject):
     secret: Secret
-    public_key: PublicKey
+    public_key: PublicKeyMember
 
 
 class EndedOverlapObject(JsonObject):

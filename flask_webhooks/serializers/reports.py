@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from ..models import TaskKind, TaskState
-from ..queries import MOST_COUNTED, PERIODS, Bucket
+from ..queries import MOST_COUNTED, PERIODS, AttemptCounts
 from .base import Count, Identifier, JsonObject, Share, Tenant, member, one_of
 from .endpoints import EndpointLabelObject
 
@@ -63,7 +63,7 @@ class BucketObject(JsonObject):
     p95_ms: float | None = member(source=lambda bucket: _percentile(bucket, 0.95))
 
 
-def _percentile(bucket: Bucket, share: float) -> float | None:
+def _percentile(bucket: AttemptCounts, share: float) -> float | None:
     """Return it where it is known: it is infinite beyond what is counted apart."""
     found = bucket.percentile(share)
     return found if found is not None and math.isfinite(found) else None

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import redis
 
 from ..log import without_stop
-from .redis_trouble import Kind, RedisTrouble, explain
+from .redis_trouble import RedisTrouble, TroubleKind, explain_error
 from .worker_queue import WorkerQueue
 
 logger = logging.getLogger("flask_webhooks.alarm")
@@ -138,7 +138,7 @@ class Notifier:
             with here.lock:
                 if not request.done.is_set():
                     request.outcome = RedisTrouble(
-                        Kind.SILENT, f"no answer within {self._timeout:g} s"
+                        TroubleKind.SILENT, f"no answer within {self._timeout:g} s"
                     )
                     self._fail(here, request.outcome)
         return request.outcome
@@ -199,7 +199,7 @@ class Notifier:
             try:
                 outcomes[action] = self._do(here, action)
             except Exception as error:
-                trouble = outcomes[action] = explain(error)
+                trouble = outcomes[action] = explain_error(error)
                 silence = None if trouble.answered else trouble
         return outcomes
 
@@ -229,7 +229,7 @@ class Notifier:
             thread.start()
         except RuntimeError as error:
             # Too many threads, or the interpreter is about to end.
-            self._fail(here, RedisTrouble(Kind.SILENT, str(error)))
+            self._fail(here, RedisTrouble(TroubleKind.SILENT, str(error)))
         else:
             here.thread = thread
             if here.trouble is not None:

@@ -19,7 +19,7 @@ import redis
 from redis.exceptions import RedisError
 
 from ..log import without_stop
-from .redis_trouble import Kind, RedisTrouble, explain
+from .redis_trouble import RedisTrouble, TroubleKind, explain_error
 from .worker_queue import PATIENCE, WorkerQueue
 
 logger = logging.getLogger("flask_webhooks.delivery")
@@ -79,7 +79,7 @@ class RedisThread:
         try:
             return future.result(patience)
         except TimeoutError:
-            self._failed(RedisTrouble(Kind.SILENT, f"no answer within {patience:g} s"))
+            self._failed(RedisTrouble(TroubleKind.SILENT, f"no answer within {patience:g} s"))
             return None
 
     def submit(self, name: str, call: Call[Any]) -> None:
@@ -120,7 +120,7 @@ class RedisThread:
         try:
             answer = call(self._client)
         except (RedisError, OSError) as error:
-            self._failed(explain(error))
+            self._failed(explain_error(error))
             return None
         except Exception:
             logger.exception("A call to Redis failed")

@@ -14,7 +14,7 @@ from ..log import without_stop
 from ..texts import Text
 
 
-class Kind(enum.Enum):
+class TroubleKind(enum.Enum):
     """The kinds of trouble: what pages and logs say of each, and what to do."""
 
     SILENT = (
@@ -79,13 +79,13 @@ class Kind(enum.Enum):
 class RedisTrouble:
     """One failure: its kind, and what was said, without a full stop."""
 
-    kind: Kind
+    kind: TroubleKind
     cause: str
 
     @property
     def answered(self) -> bool:
         """Whether Redis could be reached, so that the next question may be worth asking."""
-        return self.kind is not Kind.SILENT
+        return self.kind is not TroubleKind.SILENT
 
     def __str__(self) -> str:
         """A sentence or two for logs and commands."""
@@ -95,32 +95,32 @@ class RedisTrouble:
 
 
 #: The first that fits counts: several of these classes are special cases of later ones.
-_KINDS: tuple[tuple[type[Exception], Kind], ...] = (
-    (exceptions.BusyLoadingError, Kind.SILENT),
-    (exceptions.MaxConnectionsError, Kind.SILENT),
-    (exceptions.AuthenticationError, Kind.LOGIN),
-    (exceptions.NoPermissionError, Kind.RIGHTS),
-    (exceptions.AuthorizationError, Kind.RIGHTS),
-    (exceptions.MasterDownError, Kind.REPLICA),
-    (exceptions.ReadOnlyError, Kind.REPLICA),
-    (exceptions.AskError, Kind.CLUSTER),
-    (exceptions.ClusterCrossSlotError, Kind.CLUSTER),
-    (exceptions.ClusterError, Kind.CLUSTER),
-    (exceptions.OutOfMemoryError, Kind.MEMORY),
+_KINDS: tuple[tuple[type[Exception], TroubleKind], ...] = (
+    (exceptions.BusyLoadingError, TroubleKind.SILENT),
+    (exceptions.MaxConnectionsError, TroubleKind.SILENT),
+    (exceptions.AuthenticationError, TroubleKind.LOGIN),
+    (exceptions.NoPermissionError, TroubleKind.RIGHTS),
+    (exceptions.AuthorizationError, TroubleKind.RIGHTS),
+    (exceptions.MasterDownError, TroubleKind.REPLICA),
+    (exceptions.ReadOnlyError, TroubleKind.REPLICA),
+    (exceptions.AskError, TroubleKind.CLUSTER),
+    (exceptions.ClusterCrossSlotError, TroubleKind.CLUSTER),
+    (exceptions.ClusterError, TroubleKind.CLUSTER),
+    (exceptions.OutOfMemoryError, TroubleKind.MEMORY),
 )
 #: What has no class of its own in redis-py.
 _WORDINGS = (
-    ("NOAUTH", Kind.LOGIN),
-    ("DB index is out of range", Kind.DATABASE),
-    ("SELECT is not allowed", Kind.DATABASE),
-    ("WRONGTYPE", Kind.KEY),
+    ("NOAUTH", TroubleKind.LOGIN),
+    ("DB index is out of range", TroubleKind.DATABASE),
+    ("SELECT is not allowed", TroubleKind.DATABASE),
+    ("WRONGTYPE", TroubleKind.KEY),
     # Refused within a script; Redis 6 puts the whole answer into its words about the script.
-    ("-OOM ", Kind.MEMORY),
-    ("-READONLY ", Kind.REPLICA),
-    ("-NOPERM ", Kind.RIGHTS),
-    ("can't run this command", Kind.RIGHTS),
-    ("can't access at least one of the keys", Kind.RIGHTS),
-    ("non local key in a cluster", Kind.CLUSTER),
+    ("-OOM ", TroubleKind.MEMORY),
+    ("-READONLY ", TroubleKind.REPLICA),
+    ("-NOPERM ", TroubleKind.RIGHTS),
+    ("can't run this command", TroubleKind.RIGHTS),
+    ("can't access at least one of the keys", TroubleKind.RIGHTS),
+    ("non local key in a cluster", TroubleKind.CLUSTER),
 )
 #: redis-py quotes the command, whose arguments may be long and are not for logs; its first key may help.
 _OF_PIPELINE = re.compile(
@@ -128,21 +128,21 @@ _OF_PIPELINE = re.compile(
 )
 
 
-def explain(error: BaseException) -> RedisTrouble:
+def explain_error(error: BaseException) -> RedisTrouble:
     """Say what an error means that a call to Redis raised."""
     text = _OF_PIPELINE.sub(r"\1 \2: ", str(error) or type(error).__name__)
     return RedisTrouble(_kind_of(error, text), without_stop(text.partition("\n")[0]))
 
 
-def _kind_of(error: BaseException, text: str) -> Kind:
+def _kind_of(error: BaseException, text: str) -> TroubleKind:
     if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-        return Kind.TLS
+        return TroubleKind.TLS
     for kind_of_error, kind in _KINDS:
         if isinstance(error, kind_of_error):
             return kind
     if isinstance(error, exceptions.ResponseError):
-        return next((kind for wording, kind in _WORDINGS if wording in text), Kind.REFUSED)
-    return Kind.SILENT
+        return next((kind for wording, kind in _WORDINGS if wording in text), TroubleKind.REFUSED)
+    return TroubleKind.SILENT
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ...app_state import AppState
-from ...db.locks import reading, take_write_lock
+from ...db.locks import read_only, take_write_lock
 from ...formats import Target
 from ..outcome import Claimed, Released, Unsettled
 from ..settle.health import Hold
@@ -155,7 +155,7 @@ class Claimer:
         most = MAX_ENDPOINTS
         if capacity.slots > self.reserve:
             most = min(capacity.total, MAX_ENDPOINTS)
-        with reading(connection):
+        with read_only(connection):
             # Apart from what follows: MySQL would go on showing the other rows as they are now.
             found = self._due.look(
                 connection, now, self._cursor, most, slow=capacity.slots > self.slow_reserve

@@ -48,7 +48,7 @@ class Limits:
     slow_reserve: int
 
 
-class Row(Protocol):
+class DueRow(Protocol):
     """A due delivery."""
 
     @property
@@ -146,7 +146,7 @@ def plan_picks(snapshot: Snapshot, capacity: Capacity, limits: Limits, now: date
 
 
 def plan_claim(
-    rows: Sequence[Row],
+    rows: Sequence[DueRow],
     picks: PickPlan,
     snapshot: Snapshot,
     reservations: Reservations,
@@ -176,7 +176,7 @@ def plan_claim(
 
 def _choose(
     plan: ClaimPlan,
-    rows: Sequence[Row],
+    rows: Sequence[DueRow],
     snapshot: Snapshot,
     capacity: Capacity,
     limits: Limits,
@@ -222,7 +222,7 @@ def _pass_over(plan: ClaimPlan, endpoint_id: str, bucket: str, now: datetime) ->
         plan.rate_limited[endpoint_id] = min(opens, now + timedelta(seconds=LONGEST_WAIT))
 
 
-def _in_rounds(rows: Sequence[Row], endpoint_ids: Sequence[str]) -> list[Row]:
+def _in_rounds(rows: Sequence[DueRow], endpoint_ids: Sequence[str]) -> list[DueRow]:
     """The first row of each endpoint, then the second ones, and so on."""
     positions = {endpoint_id: position for position, endpoint_id in enumerate(endpoint_ids)}
     seen: Counter[str] = Counter()

@@ -17,7 +17,7 @@ HEALTH = [item.name for item in fields(Health)]
 
 
 @prepared
-def lock_health(state: AppState) -> sa.Select[Any]:
+def select_health(state: AppState) -> sa.Select[Any]:
     health = state.table("EndpointHealth").c
     return (
         sa.select(health.endpoint_id, *(health[name] for name in HEALTH))

@@ -88,7 +88,7 @@ class Settler:
 
     def _lock_health(self, connection: sa.Connection, endpoint_ids: set[str]) -> dict[str, Health]:
         rows = connection.execute(
-            settling.lock_health(self.state), {"endpoint_ids": sorted(endpoint_ids)}
+            settling.select_health(self.state), {"endpoint_ids": sorted(endpoint_ids)}
         )
         return {row.endpoint_id: Health(*row[1:]) for row in rows}
 
@@ -178,7 +178,7 @@ class Settler:
                 .values(version=table.c.version + 1, updated_at=now, **values)
             )
             if followed.rowcount:
-                audit_log.record(
+                audit_log.add_entry(
                     self.state,
                     connection,
                     "endpoint.updated",
@@ -221,7 +221,7 @@ class Settler:
     ) -> None:
         """Disable an endpoint, hold what waits for it, and write down in the audit log who did that and why."""
         code, params = _why_disabled(endpoint_id, settlement, self.state.settings.disable_after)
-        why = state_reasons.reason_text(code, params)[: state_reasons.MAX_LENGTH]
+        why = state_reasons.state_reason_text(code, params)[: state_reasons.MAX_LENGTH]
         table = self.state.table("Endpoint")
         connection.execute(
             sa.update(table)
@@ -246,7 +246,7 @@ class Settler:
             "reason_code": code,
             "reason_params": params,
         }
-        audit_log.record(
+        audit_log.add_entry(
             self.state,
             connection,
             "endpoint.disabled",

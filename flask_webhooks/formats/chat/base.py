@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlsplit
 
 from ...errors import InvalidEndpoint
 from ..base import Answer, Format, OutgoingEvent, Refusal, Target
-from .members import MASK, Field, fields_of
+from .members import MASK, MessageField, fields_of
 from .names import humanise
-from .text import Markup, clean, clean_start, fair_cap
+from .text import Markup, clean_start, clean_text, fair_cap
 
 #: Lines of one message; Discord takes no more.
 MAX_FIELDS = 25
@@ -84,7 +84,7 @@ class Message:
     #: A sentence above the lines; empty for most.
     text: str
     tone: Tone
-    fields: tuple[Field, ...]
+    fields: tuple[MessageField, ...]
     #: Product and tenant.
     footer: str
     occurred_at: datetime
@@ -121,10 +121,10 @@ def compose(event: OutgoingEvent, target: Target) -> Message:
         if isinstance(greeting, str) and (text := clean_start(greeting)):
             data = {name: value for name, value in data.items() if name != "message"}
         else:
-            text = f"This is a test ping from {clean(target.product_name)}"
-    names = [clean(target.product_name)]
+            text = f"This is a test ping from {clean_text(target.product_name)}"
+    names = [clean_text(target.product_name)]
     if event.tenant is not None:
-        names.append(clean(event.tenant_name or event.tenant))
+        names.append(clean_text(event.tenant_name or event.tenant))
     return Message(
         title="Test message" if event.type == "test" else humanise(event.type),
         text=text,
@@ -177,7 +177,7 @@ class ChatFormat(Format):
         if not said and len(answer.body) <= MAX_PLAIN_ANSWER and not answer.body.startswith(b"<"):
             texts.append(answer.body.decode(errors="replace"))
         for text in texts:
-            if isinstance(text, str) and (shown := clean(text[: MAX_EXPLANATION + 1])):
+            if isinstance(text, str) and (shown := clean_text(text[: MAX_EXPLANATION + 1])):
                 whole = len(text) <= MAX_EXPLANATION
                 return shown if whole else shown[: MAX_EXPLANATION - 1].rstrip() + "…"
         return None

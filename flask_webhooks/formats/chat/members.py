@@ -11,8 +11,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from .names import MAX_NAME, Kind, humanise, members_of, words_of
-from .text import SEEN, clean, clean_start
+from .names import MAX_NAME, MaskReason, humanise, members_of, words_of
+from .text import SEEN, clean_start, clean_text
 
 MASK = "••••"
 #: Names joined to one label; what lies deeper is shown as JSON.
@@ -31,7 +31,7 @@ LONG_ENOUGH = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class MessageField:
     """One line of a message. The label has no punctuation in it that could be markup."""
 
     label: str
@@ -59,7 +59,7 @@ _LAST = {
 }
 
 
-def fields_of(data: Any, *, most: int, show_keys: bool) -> tuple[Field, ...]:
+def fields_of(data: Any, *, most: int, show_keys: bool) -> tuple[MessageField, ...]:
     """What a chat shows of an event's data: at most `most` lines, the last of which says how many are missing."""
     leaves = list(islice(_leaves(data, (), None), LOOKED_AT))
     total = len(leaves) if len(leaves) < LOOKED_AT else _count(data)
@@ -67,9 +67,11 @@ def fields_of(data: Any, *, most: int, show_keys: bool) -> tuple[Field, ...]:
     leaves.sort(key=lambda leaf: _rank(leaf[0]))
     shown = leaves if total <= most else leaves[: most - 1]
     hidden = _Hidden(leaves, show_keys)
-    fields = [Field(hidden.label(path), hidden.text(value, kind)) for path, value, kind in shown]
+    fields = [
+        MessageField(hidden.label(path), hidden.text(value, kind)) for path, value, kind in shown
+    ]
     if len(shown) < total:
-        fields.append(Field("More", f"and {total - len(shown):,} more"))
+        fields.append(MessageField("More", f"and {total - len(shown):,} more"))
     return tuple(fields)
 
 
@@ -88,7 +90,9 @@ def _rank_of_name(name: str) -> tuple[int, int]:
 # -- flattening ------------------------------------------------------------------------------------
 
 
-def _leaves(value: Any, path: Path, kind: Kind | None) -> Iterator[tuple[Path, Any, Kind | None]]:
+def _leaves(
+    value: Any, path: Path, kind: MaskReason | None
+) -> Iterator[tuple[Path, Any, MaskReason | None]]:
     """Each member that becomes a line: a plain value, a list of them, or what lies too deep."""
     if isinstance(value, dict) and value and len(path) < MAX_DEPTH:
         for name, item, member_kind in members_of(value, kind):
@@ -120,7 +124,7 @@ def _nested(value: Any) -> bool:
 class _Hidden:
     """Writes values without what is secret, also where that is repeated in another text."""
 
-    def __init__(self, leaves: list[tuple[Path, Any, Kind | None]], show_keys: bool) -> None:
+    def __init__(self, leaves: list[tuple[Path, Any, MaskReason | None]], show_keys: bool) -> None:
         self._show_keys = show_keys
         self._looks = 2 * LOOKED_AT
         found: dict[str, str] = {}
@@ -140,7 +144,7 @@ class _Hidden:
         names = [humanise(self._without(name)) for name in path]
         return " · ".join(name for name in names if name) or "Data"
 
-    def text(self, value: Any, kind: Kind | None) -> str:
+    def text(self, value: Any, kind: MaskReason | None) -> str:
         if isinstance(value, list) and not any(map(_nested, value)):
             shown = [self._plain(item, kind) for item in value[:MAX_ITEMS]]
             more = f" and {len(value) - MAX_ITEMS:,} more" if len(value) > MAX_ITEMS else ""
@@ -151,7 +155,7 @@ class _Hidden:
             text = self._plain(value, kind)
         return clean_start(text) or "(empty)"
 
-    def _deep(self, value: Any, kind: Kind | None) -> str:
+    def _deep(self, value: Any, kind: MaskReason | None) -> str:
         """As JSON; what lies beyond all that is shown of it only counts."""
         self._room = SEEN
         text = json.dumps(self._copy(value, kind), ensure_ascii=False)
@@ -159,7 +163,7 @@ class _Hidden:
             return text
         return text + "…" * (len(json.dumps(value, ensure_ascii=False)) - len(text))
 
-    def _plain(self, value: Any, kind: Kind | None) -> str:
+    def _plain(self, value: Any, kind: MaskReason | None) -> str:
         if value is None:
             return "none"
         if isinstance(value, bool):
@@ -172,20 +176,20 @@ class _Hidden:
             text = _moment(text)
         return self._without(text) or "(empty)"
 
-    def _masked(self, value: Any, kind: Kind | None) -> str | None:
+    def _masked(self, value: Any, kind: MaskReason | None) -> str | None:
         """What stands for a value that must not be shown; ``None`` for one that may."""
         if kind is None or value is None or isinstance(value, bool) or value == "":
             return None
-        if kind is Kind.SECRET:
+        if kind is MaskReason.SECRET:
             return MASK
         text = str(value)
-        if kind is Kind.EMAIL:
-            name, at, host = clean(text[: LONGEST_EMAIL + 1]).rpartition("@")
+        if kind is MaskReason.EMAIL:
+            name, at, host = clean_text(text[: LONGEST_EMAIL + 1]).rpartition("@")
             return name[:1] + MASK + at + host if name and len(text) <= LONGEST_EMAIL else MASK
         # Small numbers under such a name are counts.
         if self._show_keys or (not isinstance(value, str) and len(text) < 6):
             return None
-        tail = clean(text[-LONGEST_TAIL:])
+        tail = clean_text(text[-LONGEST_TAIL:])
         return MASK + tail[-4:] if len(tail) >= LONG_ENOUGH else MASK
 
     def _without(self, text: str) -> str:
@@ -193,7 +197,7 @@ class _Hidden:
             text = text.replace(secret, masked)
         return text
 
-    def _secrets(self, value: Any, kind: Kind | None) -> Iterator[tuple[str, str]]:
+    def _secrets(self, value: Any, kind: MaskReason | None) -> Iterator[tuple[str, str]]:
         self._looks -= 1
         if self._looks < 0:
             return
@@ -211,7 +215,7 @@ class _Hidden:
         elif (masked := self._masked(value, kind)) is not None:
             yield str(value), masked
 
-    def _copy(self, value: Any, kind: Kind | None) -> Any:
+    def _copy(self, value: Any, kind: MaskReason | None) -> Any:
         """The value without what is secret, as far as there is room for it."""
         if isinstance(value, dict):
             copied = {}

@@ -8,13 +8,13 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from .text import clean
+from .text import clean_text
 
 #: Characters of a name that are looked at.
 MAX_NAME = 200
 
 
-class Kind(Enum):
+class MaskReason(Enum):
     """Why something is masked."""
 
     #: Licence keys and hardware ids, which an endpoint may choose to see.
@@ -74,32 +74,32 @@ def humanise(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def kind_of(name: str) -> Kind | None:
+def kind_of(name: str) -> MaskReason | None:
     """Whether a member of this name holds what chats do not show."""
     return _kind_of_name(name[-MAX_NAME:])
 
 
 @lru_cache(4096)
-def _kind_of_name(name: str) -> Kind | None:
+def _kind_of_name(name: str) -> MaskReason | None:
     words = [word.lower() for word in words_of(name)]
     joined = "".join(words)
     if "sessionid" in joined:
-        return Kind.SECRET
+        return MaskReason.SECRET
     last = words[-1] if words else ""
     if joined.endswith(("email", "emails", "emailaddress")) or last == "mail":
-        return Kind.EMAIL
+        return MaskReason.EMAIL
     if last in _ABOUT and not re.search(r"(?:hw|hardware|machine|device)id$", joined):
         return None
     if _SECRET_NAMES.search(joined) or _SECRET_WORDS.intersection(words):
-        return Kind.SECRET
+        return MaskReason.SECRET
     if _KEY_NAMES.search(joined) or last in _KEY_WORDS:
-        return Kind.KEY
+        return MaskReason.KEY
     return None
 
 
 def members_of(
-    value: Mapping[str, Any], kind: Kind | None
-) -> Iterator[tuple[str, Any, Kind | None]]:
+    value: Mapping[str, Any], kind: MaskReason | None
+) -> Iterator[tuple[str, Any, MaskReason | None]]:
     """Names, values and how secret they are; what lies within something secret is as secret."""
     told = None
     for telling in _TELLING:
@@ -108,17 +108,17 @@ def members_of(
     for name, item in value.items():
         own = kind_of(name)
         if own is None and isinstance(item, str) and name.lower() in ("license", "licence"):
-            own = Kind.KEY
+            own = MaskReason.KEY
         if own is None and name.lower() in _TOLD:
             own = told
-        yield name, item, kind if kind is Kind.SECRET else own or kind
+        yield name, item, kind if kind is MaskReason.SECRET else own or kind
 
 
-def _kind_of_text(word: str) -> Kind | None:
-    return Kind.KEY if word.lower() in ("license", "licence") else kind_of(word)
+def _kind_of_text(word: str) -> MaskReason | None:
+    return MaskReason.KEY if word.lower() in ("license", "licence") else kind_of(word)
 
 
 def words_of(name: str) -> list[str]:
     """The words of a name in whatever style: ``license_key``, ``licenseKey``, ``License-Key``."""
-    spaced = _SEPARATORS.sub(" ", clean(name[:MAX_NAME]))
+    spaced = _SEPARATORS.sub(" ", clean_text(name[:MAX_NAME]))
     return _CAMEL_CASE.sub(" ", spaced).split()

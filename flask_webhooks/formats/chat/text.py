@@ -18,7 +18,7 @@ _FILLERS = "\u115f\u1160\u3164\uffa0"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """The text without controls, marks of direction and invisible characters; empty if nothing is left to see.
 
     Newlines stay, but at most two in a row. Halves of surrogate pairs go, which UTF-8 cannot hold.
@@ -50,8 +50,8 @@ def clean(text: str) -> str:
 def clean_start(text: str) -> str:
     """As `clean`, in a bounded time. What lies beyond `SEEN` only counts: signs stand for it."""
     if len(text) <= SEEN:
-        return clean(text)
-    return clean(text[:SEEN]) + "…" * (len(text) - SEEN)
+        return clean_text(text)
+    return clean_text(text[:SEEN]) + "…" * (len(text) - SEEN)
 
 
 def utf16_units(text: str) -> int:

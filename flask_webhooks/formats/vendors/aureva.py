@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from ..base import OutgoingEvent, Rendered, Target
-from .base import Members, Vendor, compact
+from .base import MemberNames, Vendor, compact
 
 
 class Aureva(Vendor):
@@ -33,7 +33,7 @@ class Aureva(Vendor):
         "file.uploaded": "script.uploaded",
         "file.updated": "script.updated",
     }
-    members: ClassVar[Members] = {
+    members: ClassVar[MemberNames] = {
         "license_id": "key_id",
         "file_id": "script_id",
         "hwid": "hwid",

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..base import OutgoingEvent, Rendered, Target
 from ..standard import iso_milliseconds
-from .base import TENANT, Members, Vendor, camel_case, compact
+from .base import TENANT, MemberNames, Vendor, camel_case, compact
 
 
 class AuthForge(Vendor):
@@ -29,7 +29,7 @@ class AuthForge(Vendor):
         "hwid.bound": "license.hwid_bound",
         "hwid.reset": "license.hwid_reset",
     }
-    members: ClassVar[Members] = {
+    members: ClassVar[MemberNames] = {
         "license_key": "licenseKey",
         TENANT: "appId",
         "status": "status",

@@ -12,7 +12,7 @@ from ...security.headers import product_token
 from ...security.signing import SECRET_PREFIX
 from ..base import ExportedEndpoint, OutgoingEvent, Rendered, Target
 from ..standard import iso_milliseconds
-from .base import TENANT, Members, Vendor, camel_case, compact
+from .base import TENANT, MemberNames, Vendor, camel_case, compact
 
 _TEST = "test"
 
@@ -33,8 +33,8 @@ class Authon(Vendor):
         "session.created": "session.create",
         "file.downloaded": "file.download",
     }
-    members: ClassVar[Members] = {TENANT: "appId", "endpoint_id": "webhookId"}
-    members_by_type: ClassVar[Mapping[str, Members]] = {
+    members: ClassVar[MemberNames] = {TENANT: "appId", "endpoint_id": "webhookId"}
+    members_by_type: ClassVar[Mapping[str, MemberNames]] = {
         "user.logged_in": {
             "user_id": "userId",
             "username": "username",

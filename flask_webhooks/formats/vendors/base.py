@@ -20,7 +20,7 @@ from ..secrets import HexSigned
 from .webhook_ids import webhook_id
 
 #: The service's members by ours, in the order in which its page shows them; `TENANT` stands for the tenant.
-Members = Mapping[str | None, str]
+MemberNames = Mapping[str | None, str]
 TENANT = None
 
 #: Members whose own members are named by the host's things, such as settings: they are names, not words.
@@ -36,8 +36,8 @@ class Vendor(HexSigned):
     """A format that an existing receiver of one of the five services accepts."""
 
     #: Of the events for which `members_by_type` has nothing.
-    members: ClassVar[Members] = {}
-    members_by_type: ClassVar[Mapping[str, Members]] = {}
+    members: ClassVar[MemberNames] = {}
+    members_by_type: ClassVar[Mapping[str, MemberNames]] = {}
     #: Whether an export of the service names the events of each endpoint.
     exports_events: ClassVar[bool] = True
     #: Whether ids of endpoints go out as those of webhooks, which its API gives them.
@@ -77,7 +77,7 @@ class Vendor(HexSigned):
         return self.translated(event.data, members, event.tenant)
 
     def translated(
-        self, data: Mapping[str, Any], members: Members, tenant: str | None
+        self, data: Mapping[str, Any], members: MemberNames, tenant: str | None
     ) -> dict[str, Any]:
         """An object in the service's words, those of the table first."""
         translated: dict[str, Any] = {}

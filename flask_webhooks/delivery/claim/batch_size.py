@@ -12,7 +12,7 @@ from ..outcome import AttemptRecord
 MOST_PARTS = 8
 
 
-class Pace:
+class BatchSize:
     """Measures what claims and settlements take beside what receivers take."""
 
     def __init__(self, slots: int) -> None:
