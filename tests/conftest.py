@@ -13,10 +13,10 @@ import redis
 from flask import Flask
 
 from example_app.services import PostgresServer, RedisServer
-from tests import mariadb
-from tests.delivering import close, make_app
-from tests.receiver import Receiver
-from tests.working import Worker
+from tests.support import mariadb
+from tests.support.delivering import close, make_app
+from tests.support.receiver import Receiver
+from tests.support.working import Worker
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -108,7 +108,7 @@ def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def app(database_url: str, redis_url: str) -> Iterator[Flask]:
-    """The small host of `tests.hostapp` with its tables, once on each kind of database."""
+    """The small host of `tests.support.hostapp` with its tables, once on each kind of database."""
     app = make_app(database_url, redis_url)
     with app.app_context():
         yield app
@@ -117,7 +117,7 @@ def app(database_url: str, redis_url: str) -> Iterator[Flask]:
 
 @pytest.fixture
 def worker(app: Flask) -> Iterator[Worker]:
-    """A worker without HTTP; see `tests.working`."""
+    """A worker without HTTP; see `tests.support.working`."""
     with closing(Worker(app)) as worker:
         yield worker
 

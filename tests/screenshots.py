@@ -23,13 +23,12 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from example_app.services import RedisServer
-
-from . import pages, showcase
-from .browser.chromium import SCHEMES, SIZES, Watched, find_chromium, launched, served
-from .browser.shots import every_shot
-from .browser.states import every_state
-from .helpers import close
-from .receiver import Receiver
+from tests.browser.chromium import SCHEMES, SIZES, Watched, find_chromium, launched, served
+from tests.browser.shots import every_shot
+from tests.browser.states import every_state
+from tests.support import pages, showcase
+from tests.support.helpers import close
+from tests.support.receiver import Receiver
 
 TARGET = Path("build/screenshots")
 DOCS_TARGET = Path("docs/images")

@@ -24,9 +24,16 @@ from flask_webhooks.access import (
 from flask_webhooks.app_state import AppState, state_of
 from flask_webhooks.errors import ConfigurationError, Forbidden, NotFound
 from flask_webhooks.models import Endpoint
-
-from .delivering import deliveries
-from .helpers import accessing, activity, add_delivery, add_endpoint, as_tenant, close, make_app
+from tests.support.delivering import deliveries
+from tests.support.helpers import (
+    accessing,
+    activity,
+    add_delivery,
+    add_endpoint,
+    as_tenant,
+    close,
+    make_app,
+)
 
 
 @pytest.fixture

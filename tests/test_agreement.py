@@ -10,12 +10,11 @@ import pytest
 from flask import Flask
 
 from flask_webhooks import actions
-
-from .api_calls import PREFIX as API
-from .api_calls import Api
-from .delivering import webhooks_of
-from .helpers import accessing, add_delivery, add_endpoint, close, update
-from .pages import Browser, make_app
+from tests.support.api_calls import PREFIX as API
+from tests.support.api_calls import Api
+from tests.support.delivering import webhooks_of
+from tests.support.helpers import accessing, add_delivery, add_endpoint, close, update
+from tests.support.pages import Browser, make_app
 
 
 @pytest.fixture

@@ -27,9 +27,8 @@ from flask_webhooks.attempt_errors import (
     told,
 )
 from flask_webhooks.texts import Text
-
-from .delivering import attempts, drain, emit, webhooks_of
-from .receiver import Receiver
+from tests.support.delivering import attempts, drain, emit, webhooks_of
+from tests.support.receiver import Receiver
 
 #: What may stand in a sentence, also such as could be taken for a part of it.
 VALUES: dict[str, list[str]] = {

@@ -22,7 +22,7 @@ from benchmarks.page import BEGIN, END, UNEXPLAINED, write_page
 from benchmarks.plot import plot
 from benchmarks.results import Account, Result, at_least, at_most, in_turns, percentile, significant
 from benchmarks.scenarios import SCENARIOS
-from tests.processes import ROOT, children, wait_until
+from tests.support.processes import ROOT, children, wait_until
 
 MEMBERS = [
     "scenario",

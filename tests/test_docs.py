@@ -71,12 +71,12 @@ from flask_webhooks.models import DeliveryState
 from flask_webhooks.receiver import verify
 from flask_webhooks.security import signing
 from flask_webhooks.testing import plugin
-from tests.delivering import attempts, close, db_of, drain, states
-from tests.helpers import accessing
-from tests.hostapp import DEFAULTS
-from tests.node import node
-from tests.processes import ROOT
-from tests.receiver import Receiver
+from tests.support.delivering import attempts, close, db_of, drain, states
+from tests.support.helpers import accessing
+from tests.support.hostapp import DEFAULTS
+from tests.support.node import node
+from tests.support.processes import ROOT
+from tests.support.receiver import Receiver
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
@@ -1119,8 +1119,8 @@ def test_every_module_has_its_place() -> None:
 def test_every_invariant_has_tests_that_exist() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text()
     defined = {
-        f"{path.name}::{name}"
-        for path in (ROOT / "tests").glob("test_*.py")
+        f"{path.relative_to(ROOT / 'tests')}::{name}"
+        for path in (ROOT / "tests").rglob("test_*.py")
         for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
     }
     rows = re.findall(r"^\| (\d+) \| .+ \| (.+) \|$", page, re.MULTILINE)

@@ -18,8 +18,7 @@ from flask_webhooks.errors import (
 )
 from flask_webhooks.security.headers import check_headers
 from flask_webhooks.texts import Text, word
-
-from .translations import ERRORS, PACKAGE, RAISING
+from tests.translations import ERRORS, PACKAGE, RAISING
 
 
 def test_a_text_is_english_and_knows_what_it_was_made_of() -> None:

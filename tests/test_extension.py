@@ -32,11 +32,10 @@ from flask_webhooks.errors import (
 )
 from flask_webhooks.formats.standard import Standard
 from flask_webhooks.models import Event
-
-from .delivering import close, db_of, models_of, webhooks_of
-from .helpers import URL, make_app
-from .hostapp import DEFAULTS
-from .processes import ROOT
+from tests.support.delivering import close, db_of, models_of, webhooks_of
+from tests.support.helpers import URL, make_app
+from tests.support.hostapp import DEFAULTS
+from tests.support.processes import ROOT
 
 DATA = {"license_id": "lic_1", "license_key": "AAAA-BBBB"}
 
@@ -763,7 +762,7 @@ def test_receiver_app_does_without_the_sending_side() -> None:
 
 def test_processes_of_the_host_do_without_the_delivery_side() -> None:
     program = (
-        "import sys; from tests.hostapp import create_app;"
+        "import sys; from tests.support.hostapp import create_app;"
         "app = create_app(SQLALCHEMY_DATABASE_URI='sqlite://');"
         "app.app_context().push(); app.extensions['sqlalchemy'].create_all();"
         "app.extensions['test_webhooks'].emit('user.login_failed', {});"

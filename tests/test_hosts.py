@@ -21,12 +21,11 @@ from waitress.server import create_server
 from werkzeug.security import generate_password_hash
 
 from flask_webhooks import Webhooks, errors
-
-from .helpers import activity, add_delivery, add_endpoint
-from .hosts import FILES, SETTINGS, Host, running
-from .pages import PREFIX, Browser, Page, contents, parse
-from .processes import ROOT
-from .test_admin_security import token
+from tests.admin.test_security import token
+from tests.support.helpers import activity, add_delivery, add_endpoint
+from tests.support.hosts import FILES, SETTINGS, Host, running
+from tests.support.pages import PREFIX, Browser, Page, contents, parse
+from tests.support.processes import ROOT
 
 Run = Callable[..., Host]
 
@@ -415,9 +414,9 @@ import sys, warnings
 warnings.simplefilter("error")
 sys.modules["babel"] = sys.modules["flask_babel"] = None  # as if it were not installed
 from pathlib import Path
-from tests.hosts import running
-from tests.helpers import add_delivery, add_endpoint
-from tests.pages import Browser
+from tests.support.hosts import running
+from tests.support.helpers import add_delivery, add_endpoint
+from tests.support.pages import Browser
 
 with running("proxied.py", Path(sys.argv[1]), sys.argv[2]) as host:
     browser = Browser(host.app, headers={"Accept-Language": "de"})

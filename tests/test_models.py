@@ -25,11 +25,10 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.models import Models, Row, build_models
-
-from .delivering import close, drain, make_app
-from .hostapp import DEFAULTS
-from .processes import ROOT
-from .receiver import Receiver
+from tests.support.delivering import close, drain, make_app
+from tests.support.hostapp import DEFAULTS
+from tests.support.processes import ROOT
+from tests.support.receiver import Receiver
 
 TABLES = {
     "webhooks_endpoint",

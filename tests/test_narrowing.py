@@ -19,14 +19,13 @@ from flask_webhooks.errors import (
     InvalidTransition,
     UnknownEventType,
 )
-
-from .api_calls import PREFIX as API
-from .api_calls import Api
-from .delivering import deliveries, drain, emit, webhooks_of
-from .helpers import URL, accessing, add_endpoint, close, update
-from .hostapp import DEFAULTS
-from .pages import Browser, make_app
-from .receiver import Receiver
+from tests.support.api_calls import PREFIX as API
+from tests.support.api_calls import Api
+from tests.support.delivering import deliveries, drain, emit, webhooks_of
+from tests.support.helpers import URL, accessing, add_endpoint, close, update
+from tests.support.hostapp import DEFAULTS
+from tests.support.pages import Browser, make_app
+from tests.support.receiver import Receiver
 
 TYPES = ["license.*", "user.registered"]
 FORMATS = ["standard", "discord"]

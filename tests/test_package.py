@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import ROOT
+from tests.support.processes import ROOT
 
 #: What a page needs of the package besides its code.
 PROGRAM = """

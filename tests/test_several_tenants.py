@@ -21,12 +21,11 @@ from flask_webhooks.errors import (
     NotFound,
     SendLimitReached,
 )
-
-from .api_calls import PREFIX as API
-from .api_calls import Api
-from .delivering import webhooks_of
-from .helpers import URL, accessing, add_delivery, add_endpoint, as_tenant, close
-from .pages import Browser, make_app
+from tests.support.api_calls import PREFIX as API
+from tests.support.api_calls import Api
+from tests.support.delivering import webhooks_of
+from tests.support.helpers import URL, accessing, add_delivery, add_endpoint, as_tenant, close
+from tests.support.pages import Browser, make_app
 
 MINE = ("app_1", "app_3")
 HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)

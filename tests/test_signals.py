@@ -18,9 +18,8 @@ from sqlalchemy import orm
 from flask_webhooks import signals
 from flask_webhooks.catalog.registry import EventType, builtin_catalog
 from flask_webhooks.errors import InvalidInput
-
-from .delivering import close, db_of, deliveries, make_app, models_of, webhooks_of
-from .helpers import add_endpoint
+from tests.support.delivering import close, db_of, deliveries, make_app, models_of, webhooks_of
+from tests.support.helpers import add_endpoint
 
 ACTIVATED = {"license_id": "lic_1", "license_key": "K7QF", "status": "active"}
 

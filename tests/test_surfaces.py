@@ -12,8 +12,7 @@ from flask_webhooks import Webhooks
 from flask_webhooks.api.document_views import ROUTES
 from flask_webhooks.cli import webhooks as webhooks_command
 from flask_webhooks.models import _MIXINS, TaskKind
-
-from .test_docs import DOCS, generate, leaves
+from tests.test_docs import DOCS, generate, leaves
 
 COLUMNS = ("page", "api", "command", "python")
 

@@ -11,12 +11,11 @@ from flask import Flask
 from flask_webhooks import actions, queries
 from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import ConfigurationError, InvalidEndpoint, NotFound
-
-from .api_calls import PREFIX as API
-from .api_calls import Api
-from .delivering import webhooks_of
-from .helpers import URL, accessing, add_delivery, add_endpoint, as_tenant, close
-from .pages import Browser, make_app
+from tests.support.api_calls import PREFIX as API
+from tests.support.api_calls import Api
+from tests.support.delivering import webhooks_of
+from tests.support.helpers import URL, accessing, add_delivery, add_endpoint, as_tenant, close
+from tests.support.pages import Browser, make_app
 
 NAMES = {"app_1": "Acme Ltd", "app_2": "Bolt & Co"}
 

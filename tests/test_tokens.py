@@ -24,11 +24,18 @@ from flask_webhooks.errors import (
     TokenLimitReached,
 )
 from flask_webhooks.token_access import GRANTABLE, PREFIX, digest_of, token_access
-
-from .api_calls import PREFIX as API
-from .delivering import make_app, webhooks_of
-from .helpers import accessing, activity, add_endpoint, as_tenant, at_once, close, update
-from .pages import contents
+from tests.support.api_calls import PREFIX as API
+from tests.support.delivering import make_app, webhooks_of
+from tests.support.helpers import (
+    accessing,
+    activity,
+    add_endpoint,
+    as_tenant,
+    at_once,
+    close,
+    update,
+)
+from tests.support.pages import contents
 
 FUTURE = datetime(2199, 1, 1, tzinfo=UTC)
 

@@ -10,18 +10,17 @@ from flask import Flask
 from opentelemetry import trace
 
 from flask_webhooks import tracing
-
-from .delivering import drain, emit, events, models_of, states, update_row, webhooks_of
-from .processes import COMMAND, WorkerProcess, config_of, wait_until
-from .receiver import Receiver
+from tests.support.delivering import drain, emit, events, models_of, states, update_row, webhooks_of
+from tests.support.processes import COMMAND, WorkerProcess, config_of, wait_until
+from tests.support.receiver import Receiver
 
 HOST = """
 import json, os
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from tests.hostapp import create_app as create_host
-from tests.delivering import emit
+from tests.support.hostapp import create_app as create_host
+from tests.support.delivering import emit
 
 
 class File(SpanExporter):

@@ -19,10 +19,9 @@ from example_app.services import PostgresServer
 from flask_webhooks import signals, unwritten
 from flask_webhooks.app_state import state_of
 from flask_webhooks.sqlite import READ_ONLY
-
-from .delivering import close, db_of, make_app, models_of, webhooks_of
-from .helpers import URL
-from .processes import wait_until
+from tests.support.delivering import close, db_of, make_app, models_of, webhooks_of
+from tests.support.helpers import URL
+from tests.support.processes import wait_until
 
 REFUSED = "user.login_failed"
 
@@ -181,10 +180,10 @@ def test_what_is_left_when_the_process_ends_is_logged(
 ) -> None:
     program = """
 import sys
-from tests.delivering import make_app
+from tests.support.delivering import make_app
 from flask_webhooks import signals
 import logging; logging.basicConfig()
-from tests.hostapp import create_app
+from tests.support.hostapp import create_app
 app = create_app(SQLALCHEMY_DATABASE_URI=sys.argv[1], WEBHOOKS_REDIS_URL=sys.argv[2])
 with app.app_context():
     signals.user_login_failed.send(app, data={"reason": "password"})

@@ -11,9 +11,9 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser
 
-from tests.helpers import close
-from tests.pages import World, make_app, populate
-from tests.receiver import Receiver
+from tests.support.helpers import close
+from tests.support.pages import World, make_app, populate
+from tests.support.receiver import Receiver
 
 from .chromium import MISSING, Watched, find_chromium, is_missing, launched, served
 

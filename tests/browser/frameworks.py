@@ -13,8 +13,8 @@ from flask import Flask, Response
 from jinja2 import DictLoader
 from playwright.sync_api import Page
 
-from tests.helpers import missing
-from tests.node import node, npm
+from tests.support.helpers import missing
+from tests.support.node import node, npm
 
 PACKAGES = {
     "bootstrap3": "npm:bootstrap@3.4.1",

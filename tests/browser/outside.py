@@ -9,8 +9,8 @@ from typing import Any
 from flask import Flask
 from standardwebhooks import Webhook
 
-from tests.delivering import emit, states
-from tests.receiver import Request
+from tests.support.delivering import emit, states
+from tests.support.receiver import Request
 
 from .conftest import apart
 

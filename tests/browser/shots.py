@@ -1,4 +1,4 @@
-"""The pages that the documentation shows, of the host in `tests.showcase`."""
+"""The pages that the documentation shows, of the host in `tests.support.showcase`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from rq.scheduler import RQScheduler
 
 from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
-from tests.receiver import Request
-from tests.showcase import Show
+from tests.support.receiver import Request
+from tests.support.showcase import Show
 
 from .chromium import SCHEMES, Watched
 from .conftest import apart

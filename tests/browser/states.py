@@ -23,10 +23,10 @@ from flask_webhooks.app_state import ALL_TENANTS, state_of
 from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.columns import utc_now
 from flask_webhooks.security.vault import Sealed
-from tests.delivering import add_backlog, webhooks_of
-from tests.helpers import add_delivery, add_endpoint, update
-from tests.pages import World
-from tests.test_retention import add_settled
+from tests.delivery.test_retention import add_settled
+from tests.support.delivering import add_backlog, webhooks_of
+from tests.support.helpers import add_delivery, add_endpoint, update
+from tests.support.pages import World
 
 from .chromium import Watched
 from .conftest import apart

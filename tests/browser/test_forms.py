@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from playwright.sync_api import expect
 
-from tests.pages import World
+from tests.support.pages import World
 
 from .chromium import Watched
 

@@ -9,9 +9,9 @@ from playwright.sync_api import Browser
 
 from example_app.services import RedisServer
 from flask_webhooks.actions import rotate_secret
-from tests.helpers import accessing, close
-from tests.pages import World, make_app, populate
-from tests.receiver import Receiver
+from tests.support.helpers import accessing, close
+from tests.support.pages import World, make_app, populate
+from tests.support.receiver import Receiver
 
 from .chromium import SCHEMES, Watched, served, violations
 from .conftest import apart

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.helpers import add_delivery, add_endpoint, update
-from tests.hosts import Host, running
-from tests.pages import World, populate
-from tests.receiver import Receiver
+from tests.support.helpers import add_delivery, add_endpoint, update
+from tests.support.hosts import Host, running
+from tests.support.pages import World, populate
+from tests.support.receiver import Receiver
 from tests.test_hosts import waitress
 
 from .chromium import Watched, served, violations

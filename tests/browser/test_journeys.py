@@ -12,10 +12,10 @@ from flask import Flask
 from playwright.sync_api import Browser, expect
 from standardwebhooks import WebhookVerificationError
 
-from tests.delivering import drain, emit, states
-from tests.helpers import add_endpoint
-from tests.processes import OURS, WorkerProcess, config_of
-from tests.receiver import Receiver
+from tests.support.delivering import drain, emit, states
+from tests.support.helpers import add_endpoint
+from tests.support.processes import OURS, WorkerProcess, config_of
+from tests.support.receiver import Receiver
 
 from .chromium import Watched, faults_of
 from .conftest import apart

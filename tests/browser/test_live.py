@@ -14,10 +14,10 @@ from playwright.sync_api import Request, expect
 
 from flask_webhooks import actions
 from flask_webhooks.app_state import state_of
-from tests.delivering import drain
-from tests.helpers import accessing, add_delivery, add_endpoint, update
-from tests.pages import World
-from tests.receiver import Receiver
+from tests.support.delivering import drain
+from tests.support.helpers import accessing, add_delivery, add_endpoint, update
+from tests.support.pages import World
+from tests.support.receiver import Receiver
 
 from .chromium import Watched
 from .conftest import apart

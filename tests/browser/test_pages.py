@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser
 
-from tests.helpers import add_endpoint
-from tests.pages import HOSTILE, World
+from tests.support.helpers import add_endpoint
+from tests.support.pages import HOSTILE, World
 
 from .chromium import SCHEMES, Watched, violations
 from .conftest import apart

@@ -12,11 +12,11 @@ from flask import Flask
 from playwright.sync_api import Browser, Page
 
 from flask_webhooks import queries
-from tests.delivering import states
-from tests.helpers import accessing
-from tests.pages import HOSTILE, World, spoil
-from tests.processes import OURS, WorkerProcess, config_of
-from tests.receiver import Receiver
+from tests.support.delivering import states
+from tests.support.helpers import accessing
+from tests.support.pages import HOSTILE, World, spoil
+from tests.support.processes import OURS, WorkerProcess, config_of
+from tests.support.receiver import Receiver
 
 from .chromium import Watched, violations
 from .conftest import apart

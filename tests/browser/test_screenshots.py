@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageStat
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from example_app.services import RedisServer
-from tests.pages import World
+from tests.support.pages import World
 
 from .chromium import Watched, faults_of
 from .states import every_state

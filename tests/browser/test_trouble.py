@@ -14,9 +14,9 @@ from playwright.sync_api import Page, expect
 
 from example_app.services import RedisServer
 from flask_webhooks.app_state import state_of
-from tests.helpers import add_delivery, add_endpoint, database_time
-from tests.processes import OURS, PLAIN, PLAIN_SCHEDULER, ROOT, WorkerProcess, config_of
-from tests.receiver import Receiver
+from tests.support.helpers import add_delivery, add_endpoint, database_time
+from tests.support.processes import OURS, PLAIN, PLAIN_SCHEDULER, ROOT, WorkerProcess, config_of
+from tests.support.receiver import Receiver
 
 from .chromium import Watched, faults_of
 from .conftest import apart
