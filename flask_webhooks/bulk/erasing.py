@@ -99,6 +99,9 @@ class EventSearch:
                 if len(looked.ids) == BATCH:
                     break
         self._size = self._next_size(time.monotonic() - began)
+        if len(looked.ids) == BATCH:
+            # What lies behind is looked at once more.
+            self._size = min(self._size, 2 * looked.count)
         return looked
 
     def _fits(self, row: Any) -> bool:
