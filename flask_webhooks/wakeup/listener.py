@@ -250,8 +250,10 @@ class Listener:
         return any(client.llen(key) for key in self._queues)
 
     def _forget(self, client: redis.Redis) -> None:
-        client.zrem(self._keys.listening, self._id)
-        client.zrem(self._keys.drains, self._id)
+        with client.pipeline(transaction=False) as pipeline:
+            pipeline.zrem(self._keys.listening, self._id)
+            pipeline.zrem(self._keys.drains, self._id)
+            pipeline.execute()
 
     def _wait_for_wake_ups(self) -> None:
         # Waiting is what it is for: it needs more patience than it waits.
