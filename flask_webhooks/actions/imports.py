@@ -115,7 +115,8 @@ def _import(
                 with access.read() as session:
                     check_quota(session, access.state, owner, limit, taken[owner])
             else:
-                created = create_endpoint(access, **values)
+                # Somebody else may have made one meanwhile, such as the same command.
+                created = create_endpoint(access, **values, allow_duplicate=False)
                 endpoint, made = created.endpoint, created.secret
             taken[owner] += 1
             known.add(endpoint, draft.whole_url, number)

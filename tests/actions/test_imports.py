@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,18 @@ def test_entry_that_is_there_twice_is_taken_once(app: Flask, dry_run: bool) -> N
     assert (done[1].unchanged, done[1].same_as) == (done[0].endpoint, 1)
     assert done[2].problem is not None
     assert done[2].problem.startswith("Entry 1 has the same URL already")
+
+
+def test_endpoint_that_was_made_meanwhile_is_not_made_again(app: Flask) -> None:
+    def items() -> Iterator[dict[str, Any]]:
+        yield entry(1)
+        imported(accessing(app), entry(2))
+        yield entry(2)
+
+    done = list(actions.import_endpoints(accessing(app), items(), format="authon"))
+    assert done[0].problem is None
+    assert endpoints(app)[1].id in (done[1].problem or "")
+    assert len(endpoints(app)) == 2
 
 
 def test_other_secret_is_told_to_those_who_may_know(app: Flask) -> None:
