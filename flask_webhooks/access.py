@@ -4,6 +4,8 @@ A token of the API has rights of its own instead; see `actions.tokens`.
 
 Every function of `queries` and `actions` takes an `Access` first, so that pages, API and commands are held
 to the same rules. What lies outside its tenant scope does not exist for it.
+
+Long, since who may what is decided here alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Every configuration key: its meaning, default and check.
 
 A field ``retry_schedule`` of :class:`Settings` is read from ``app.config["WEBHOOKS_RETRY_SCHEDULE"]``.
+
+Long, since each setting stands here with its check.
 """
 
 from __future__ import annotations

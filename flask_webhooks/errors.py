@@ -37,6 +37,8 @@ exception raised without a message shows the first paragraph of its docstring. A
 
 What stands in a message is given beside it, so that pages can tell it in another language:
 ``InvalidSecret("%(format)s needs a secret.", format="Discord")``; see `texts.Text`.
+
+Long, since all exceptions stand together, each with what it says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The extension object: what a host creates, initialises and calls."""
+"""The extension object: what a host creates, initialises and calls.
+
+Long, since it is the public surface, with its documentation.
+"""
 
 from __future__ import annotations
 

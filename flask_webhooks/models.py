@@ -2,6 +2,8 @@
 
 `build_models` puts concrete classes on a private declarative base over the host's own metadata, so that
 `db.create_all()`, Flask-Migrate, the host's schema, naming convention and binds all apply to them.
+
+Long, since the tables stand together, with what holds between them.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 It stands alone: importing it brings neither the sending side nor its dependencies, only `cryptography` where
 a public key is used, and Flask where `verified` is.
+
+Long, since it is one file that receivers can copy.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ tell of is committed: with the Flask application as sender, inside its applicati
 plain values as keywords (text, numbers, aware UTC times, ``None``). Keywords may be added later, so
 end a receiver's parameters with ``**extra``. What a receiver raises is logged and changes nothing.
 Blinker holds receivers weakly: connect a function of a module, or pass ``weak=False``.
+
+Long, since it is a table, a signal a line, with what each is sent with.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 It loads the application once, in the parent, so that a job starts in milliseconds; runs RQ's scheduler;
 looks for lost work at its start and every few seconds; registers itself again when Redis has forgotten it;
 and passes SIGTERM on to the work-horse, which RQ does not.
+
+Long, since it follows RQ's worker through its whole life.
 """
 
 from __future__ import annotations

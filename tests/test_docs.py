@@ -169,6 +169,10 @@ class User(UserMixin):  # type: ignore[misc]
     def application_id(self) -> str | None:
         return {"customer": "app_1"}.get(self.name)
 
+    @property
+    def application_ids(self) -> list[str]:
+        return [] if self.application_id is None else [self.application_id]
+
     def get_id(self) -> str:
         return self.name
 

@@ -1,4 +1,7 @@
-"""What people may write into an endpoint. Every refusal names its field and says what to write instead."""
+"""What people may write into an endpoint. Every refusal names its field and says what to write instead.
+
+Long, since it has the check of each field of an endpoint.
+"""
 
 from __future__ import annotations
 

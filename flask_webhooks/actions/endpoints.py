@@ -1,4 +1,7 @@
-"""Create, change and delete endpoints."""
+"""Create, change and delete endpoints.
+
+Long, since to create and to change share all of their checks.
+"""
 
 from __future__ import annotations
 

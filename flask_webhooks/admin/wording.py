@@ -1,6 +1,8 @@
 """States, triggers and outcomes in the words and icons that people see.
 
 Every status is a word *and* an icon; `tone` only chooses the colour.
+
+Long, since it has the words for every state and reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Works on tasks: takes one under a lease, and does a batch at a time until it must let others go first."""
+"""Works on tasks: takes one under a lease, and does a batch at a time until it must let others go first.
+
+Long, since a batch is one transaction, whatever the task does.
+"""
 
 from __future__ import annotations
 

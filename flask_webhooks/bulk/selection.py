@@ -1,4 +1,7 @@
-"""What a task is about: deliveries, or events to replay or remove, as conditions for a statement."""
+"""What a task is about: deliveries, or events to replay or remove, as conditions for a statement.
+
+Long, since what a task selects is one condition, however it is said.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ snake_case; the first of a member's ``examples`` is what the example of the even
 Ids may be text or numbers, as hosts have both. Optional members are left out when the host does not
 know them; ``null`` says that there is none, where the schema allows it. A type is high-volume
 when any client can cause it with each request, also one that guesses keys or passwords.
+
+Long, since it is a table, an entry for each event type.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The event types that an application can send, and the patterns that subscribe to them."""
+"""The event types that an application can send, and the patterns that subscribe to them.
+
+Long, since patterns, names and schemas of the types are checked as they are added.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Commands for endpoints: list and show them, pause, resume and remove them, test them, and replace secrets."""
+"""Commands for endpoints: list and show them, pause, resume and remove them, test them, and replace secrets.
+
+Long, since a command has its options, its help and its output.
+"""
 
 from __future__ import annotations
 

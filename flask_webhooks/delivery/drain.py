@@ -4,6 +4,8 @@ One thread does all of it: statements, rendering, signing, and the network throu
 task for each request. Redis, bulk tasks and the host's signal receivers have threads of their own, and are never
 waited for. Batches form by themselves: while one is settled, outcomes of the next gather. No transaction is open
 while a request is started.
+
+Long, since the loop reads as one, with what it decides by.
 """
 
 from __future__ import annotations

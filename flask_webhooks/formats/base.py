@@ -1,4 +1,7 @@
-"""What a format is: how an event becomes a request, and what the answer to it means."""
+"""What a format is: how an event becomes a request, and what the answer to it means.
+
+Long, since it documents all that a format can decide.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ ever ends, and what was kept back is written at once; on SQLite, as soon as the 
 A host may also join a session to a connection whose transaction is its own, as test suites do. The end of
 such a session ends nothing: what was kept back is then written over that connection, and the wake-up waits
 until the connection goes back to its pool.
+
+Long, since it follows sessions, connections and transactions, which are known by each other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""An event and the deliveries that it is owed to, as rows, over whatever connection."""
+"""An event and the deliveries that it is owed to, as rows, over whatever connection.
+
+Long, since it has the statements of an event for each kind of database.
+"""
 
 from __future__ import annotations
 

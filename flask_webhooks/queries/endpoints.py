@@ -1,4 +1,7 @@
-"""Endpoints with what people want to know about them."""
+"""Endpoints with what people want to know about them.
+
+Long, since it reads all that is shown of an endpoint, in lists and by itself.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 Endpoints' URLs come from customers, who must not be able to make the server talk to itself, to its
 neighbours or to a cloud's metadata service (server-side request forgery). :class:`NetworkPolicy`
 judges concrete addresses; it is what `delivery.http.transfer` asks before every connection.
+
+Long, since it holds the registries of special addresses.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 It knows the schemes by their headers: Standard Webhooks, with secrets and with key pairs; an HMAC-SHA256 of the
 body in hex, in any header whose name holds ``signature``, as most of the vendors' formats send it; and the secret
 itself in a header, as the format ``authon`` does.
+
+Long, since each thing that can be wrong with a signature has its finding here.
 """
 
 from __future__ import annotations

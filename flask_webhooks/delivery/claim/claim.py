@@ -4,6 +4,8 @@ A claim first looks, without any lock, which endpoints have something due. It th
 of some of them, skipping what other workers hold: the holder of that lock alone decides how many more
 requests the endpoint may have in flight, and what comes next. Then it locks the buckets of rate limits.
 `plan` decides what is taken. Rows are marked ``sending`` under a random token, which fences off an earlier holder.
+
+Long, since a claim is one transaction, step by step.
 """
 
 from __future__ import annotations

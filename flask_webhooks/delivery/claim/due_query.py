@@ -8,6 +8,8 @@ index, and the endpoint's `look_at` is the time at which the next one is due. Th
 
 Written as text: states must be literals, or databases would not use the indexes that hold the rows of one
 state only.
+
+Long, since it has the statements for each kind of database.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 The caller starts requests, calls `Client.run` in a loop, which waits for the network, and takes the exchanges
 that have ended. Whatever a receiver sends is bounded in size and in time, every address is vetted before its
 socket exists, and a connection is kept only as long as its name leads to it.
+
+Long, since names, connections and time are one loop's.
 """
 
 from __future__ import annotations

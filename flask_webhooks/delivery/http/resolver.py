@@ -6,6 +6,8 @@ at a time, which all who ask for it join; a zone has a few; and names that hung 
 never get so many that a name that was not asked for yet finds no thread. Names that answered lately
 always have one, and failing that their last answer. What finds none is refused by `NoCapacity`, which is our
 own trouble and not the receiver's.
+
+Long, since the bounds on its threads depend on each other.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Locks are taken in the order of the claim: health rows, then deliveries. An answer whose lease was taken
 over in the meantime changes nothing: its token no longer stands on the row.
+
+Long, since a settlement is one transaction, step by step.
 """
 
 from __future__ import annotations
