@@ -82,7 +82,7 @@ def render_example(
         tenant_name=tenant,
     )
     target = Target(
-        id="ep_example",
+        id="ep_01kg3t9q007z9k4m2w8r5h1c3v",
         tenant=tenant,
         url=whole_url,
         url_shown=style.mask_url(whole_url),
