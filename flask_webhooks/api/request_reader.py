@@ -182,8 +182,9 @@ def tenant_of_many(access: Access, given: dict[str, Any]) -> str | None:
     if everybody and tenant is not None:
         raise InvalidInput("Leave out tenant or all_tenants.", field="all_tenants")
     if not everybody and tenant is None and not isinstance(access.tenant, str):
+        seen = "several" if access.tenants else "all"
         raise InvalidInput(
-            'This is about many endpoints, and you see several tenants. Name one as tenant, or write "all_tenants": '
+            f'This is about many endpoints, and you see {seen} tenants. Name one as tenant, or write "all_tenants": '
             "true.",
             field="tenant",
         )

@@ -219,7 +219,8 @@ def tried(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -
     redis_server.resume()
     redis_server.start()
     folder = tmp_path_factory.mktemp("tried")
-    app = make_app(f"sqlite:///{folder / 'database.sqlite'}", redis_server.url)
+    url = f"sqlite:///{folder / 'database.sqlite'}"
+    app = make_app(url, redis_server.url, WEBHOOKS_MAX_TOKENS=None)
     yield Tried(app, Api(app), schemathesis.openapi.from_wsgi(f"{PREFIX}/openapi.json", app))
     close(app)
 
