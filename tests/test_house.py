@@ -95,3 +95,11 @@ def test_test_files_mirror_the_package() -> None:
     here = ROOT / "tests"
     strange = {path.parent.relative_to(here) for path in here.rglob("*.py")} - folders
     assert {str(path) for path in strange} == set()
+
+
+def test_changes_of_the_layout_test_begin_in_files_that_exist() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    section = page.partition("## Is the layout good?")[2].partition("\n## ")[0]
+    files = re.findall(r"^\| .+ \| `(.+)` \|$", section, re.MULTILINE)
+    assert len(files) == 25
+    assert [name for name in files if not (PACKAGE / name).is_file()] == []
