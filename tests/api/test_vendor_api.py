@@ -345,6 +345,15 @@ def test_application_that_is_no_utf_8_is_unknown_to_all(
     assert endpoints(app) == []
 
 
+def test_application_that_there_is_not_gets_no_webhook(app: Flask, program: Program) -> None:
+    webhooks_of(app).tenant_exists(lambda tenant: tenant == "app_1")
+    program = Program(app, program.service, STAFF)
+    body = {"url": SHOP, "events": ["*"]}
+    assert program.call(404, "POST", tenant="app_9", json=body)["code"] == "not_found"
+    program.create()
+    assert [item.tenant for item in endpoints(app)] == ["app_1"]
+
+
 def test_webhook_of_another_application_is_unknown(app: Flask, program: Program) -> None:
     for tenant in ("app_2", None):
         other = webhook_id(add_endpoint(app, tenant=tenant).id)

@@ -9,7 +9,15 @@ from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from ... import actions, queries
-from ...access import ACCESS, Access, Authenticate, no_endpoint, request_access, shown
+from ...access import (
+    ACCESS,
+    Access,
+    Authenticate,
+    no_endpoint,
+    request_access,
+    shown,
+    tenant_is_known,
+)
 from ...actions import checks
 from ...app_state import state_of
 from ...errors import ConfigurationError, InvalidInput, InvalidSubscription, NotFound
@@ -94,6 +102,10 @@ def webhook_list(access: Access, service: Service) -> Response:
 def webhook_create(access: Access, service: Service) -> Response:
     """Add one; the answer has its secret, this once."""
     access.require("manage")
+    [app_id] = access.tenants
+    if tenant_is_known(access.state, app_id) is False:
+        # It stands in the path, and is no member that could be corrected.
+        raise NotFound("There is no tenant %(tenant)s.", tenant=shown(app_id))
     body = read_body(access.state, service.new)
     if body["events"] is None:
         raise InvalidSubscription(
