@@ -403,7 +403,11 @@ class Webhooks:
         return blueprint
 
     def vendor_api_blueprint(
-        self, service: str, authenticate: Callable[[], bool | None] | None = None
+        self,
+        service: str,
+        authenticate: Callable[[], bool | None] | None = None,
+        *,
+        tokens: bool = False,
     ) -> Blueprint:
         """Create, list, test and delete webhooks as another service's page shows it, for programs that do so there.
 
@@ -413,9 +417,11 @@ class Webhooks:
         :param service: ``"authon"`` or ``"authforge"``. Its format is that of the endpoints, and names of event types
             are its own.
         :param authenticate: as for `api_blueprint`.
+        :param tokens: as for `api_blueprint`.
         :raises ConfigurationError: pydantic is not installed, or there is no such service.
         """
-        blueprint: Blueprint = _api().vendors.create_blueprint(service, authenticate)
+        blueprint: Blueprint = _api().vendors.create_blueprint(service, authenticate, tokens=tokens)
+        self.hooks.tokens |= tokens
         return blueprint
 
     def health_blueprint(self) -> Blueprint:

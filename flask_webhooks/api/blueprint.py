@@ -100,17 +100,27 @@ def _opened(view: View, signing: Signing) -> View:
     """
 
     def opened(**values: Any) -> Response:
-        token = _token() if signing.tokens else None
-        if token is None:
-            _require_known(signing)
-        check_origin()
-        state = state_of()
-        access = request_access(state) if token is None else token_access(state, token)
-        # For refusals, which say more to operators.
-        setattr(g, ACCESS, access)
-        return view(access, **values)
+        return view(let_in(signing, "api_blueprint(authenticate=…)"), **values)
 
     return opened
+
+
+def let_in(signing: Signing, where: str, *, token_says_it: bool = False) -> Access:
+    """Find out what the program may that makes the current request.
+
+    :param where: how the host's function was given to us, for the message.
+    :param token_says_it: see `check_origin`.
+    :raises Unauthorized: it is not known.
+    """
+    token = _token() if signing.tokens else None
+    if token is None:
+        _require_known(signing, where)
+    check_origin(token_says_it=token_says_it)
+    state = state_of()
+    access = request_access(state) if token is None else token_access(state, token)
+    # For refusals, which say more to operators.
+    setattr(g, ACCESS, access)
+    return access
 
 
 def _token() -> str | None:
@@ -121,22 +131,13 @@ def _token() -> str | None:
     return given.token
 
 
-def _require_known(signing: Signing) -> None:
+def _require_known(signing: Signing, where: str) -> None:
     if signing.tokens and signing.authenticate is None:
         raise Unauthorized(
             "Say who you are: send an API token in the header Authorization: Bearer whtok_…",
             www_authenticate=WWWAuthenticate("bearer"),
         )
-    require_known(signing.authenticate, "api_blueprint(authenticate=…)")
-
-
-def require_known(authenticate: Authenticate | None, where: str) -> None:
-    """Refuse programs that the host does not let in.
-
-    :param where: how its function was given to us, for the message.
-    :raises Unauthorized: it says no.
-    """
-    if authenticate is not None and not lets_in(authenticate, where):
+    if signing.authenticate is not None and not lets_in(signing.authenticate, where):
         raise Unauthorized(
             "Say who you are, as the application asks programs to: by an API key, for example.",
             www_authenticate=WWWAuthenticate("bearer"),

@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from ... import actions, queries
 from ...access import (
-    ACCESS,
     Access,
     Authenticate,
     no_endpoint,
-    request_access,
     shown,
     tenant_is_known,
 )
 from ...actions import checks
-from ...app_state import state_of
 from ...errors import ConfigurationError, InvalidInput, InvalidSubscription, NotFound
 from ...formats.vendors.webhook_ids import endpoint_id
 from .. import problems
-from ..blueprint import require_known, set_headers
+from ..blueprint import let_in, set_headers
 from ..bodies import NothingBody
-from ..request_reader import check_origin, read_body
+from ..request_reader import read_body
+from ..security_schemes import Signing
 from .services import SERVICES, Service
 
 NAME: Final = "flask_webhooks_vendor"
@@ -35,7 +33,9 @@ View = Callable[..., Response]
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def create_blueprint(name: str, authenticate: Authenticate | None) -> Blueprint:
+def create_blueprint(
+    name: str, authenticate: Authenticate | None = None, *, tokens: bool = False
+) -> Blueprint:
     """See `Webhooks.vendor_api_blueprint`. There is nothing but the service's own paths: they may stand beside others.
 
     :raises ConfigurationError: no such service has an API here.
@@ -44,6 +44,7 @@ def create_blueprint(name: str, authenticate: Authenticate | None) -> Blueprint:
     if service is None:
         choices = " or ".join(f'"{choice}"' for choice in SERVICES)
         raise ConfigurationError(f"vendor_api_blueprint takes {choices}, not {shown(name)}.")
+    signing = Signing(authenticate, tokens)
     blueprint = Blueprint(f"{NAME}_{service.format}", __name__)
     blueprint.after_request(set_headers)
     problems.register(blueprint, service.refuse)
@@ -52,26 +53,23 @@ def create_blueprint(name: str, authenticate: Authenticate | None) -> Blueprint:
             blueprint.add_url_rule(
                 service.path + path,
                 endpoint=view.__name__,
-                view_func=_opened(service, view, authenticate),
+                view_func=_opened(service, view, signing),
                 methods=[method],
             )
         blueprint.add_url_rule(
             service.path + path,
             endpoint=f"{next(iter(views.values())).__name__}_otherwise",
-            view_func=_opened(service, _otherwise(list(views)), authenticate),
+            view_func=_opened(service, _otherwise(list(views)), signing),
             methods=[method for method in _METHODS if method not in views],
         )
     return blueprint
 
 
-def _opened(service: Service, view: View, authenticate: Authenticate | None) -> View:
+def _opened(service: Service, view: View, signing: Signing) -> View:
     """A view that first finds out who this is, and what of the application is in scope."""
 
     def opened(app_id: str, **values: str) -> Response:
-        require_known(authenticate, "vendor_api_blueprint(authenticate=…)")
-        check_origin(token_says_it=True)
-        access = request_access(state_of())
-        setattr(g, ACCESS, access)
+        access = let_in(signing, "vendor_api_blueprint(authenticate=…)", token_says_it=True)
         # Bytes that are no UTF-8 all become U+FFFD, and so would be one tenant.
         if len(app_id) > checks.MAX_TENANT_LENGTH or "\N{REPLACEMENT CHARACTER}" in app_id:
             raise NotFound("There is no tenant %(tenant)s.", tenant=shown(app_id))
