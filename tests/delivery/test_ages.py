@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,18 +43,16 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def host(database_url: str, redis_url: str) -> Iterator[Any]:
     """Makes the host with settings of the test's."""
-    made: list[Flask] = []
 
     def make(**settings: Any) -> Flask:
         config = {f"WEBHOOKS_{name.upper()}": value for name, value in settings.items()}
         app = make_app(database_url, redis_url, **config)
-        made.append(app)
-        app.app_context().push()
+        contexts.enter_context(app.app_context())
+        contexts.callback(close, app)
         return app
 
-    yield make
-    for app in made:
-        close(app)
+    with ExitStack() as contexts:
+        yield make
 
 
 def days_from_now(days: float) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,6 @@ DLV = ids.new_id("dlv")
 @pytest.fixture
 def host(database_url: str, redis_url: str) -> Iterator[Any]:
     """Makes the host with keys and settings of the test's."""
-    made: list[Flask] = []
 
     def make(*keys: str, encrypt: bool = True, **settings: Any) -> Flask:
         app = make_app(
@@ -55,13 +55,12 @@ def host(database_url: str, redis_url: str) -> Iterator[Any]:
             WEBHOOKS_ENCRYPT_BODIES=encrypt,
             **settings,
         )
-        made.append(app)
-        app.app_context().push()
+        contexts.enter_context(app.app_context())
+        contexts.callback(close, app)
         return app
 
-    yield make
-    for app in made:
-        close(app)
+    with ExitStack() as contexts:
+        yield make
 
 
 def deliver(app: Flask, receiver: Receiver, count: int = 1, path: str = "/ok") -> None:

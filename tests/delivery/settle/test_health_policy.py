@@ -164,7 +164,7 @@ def test_recovery_releases_the_backlog_to_the_same_drain(app: Flask, receiver: R
     emit(app, 40)
     with listening() as heard:
         # By the first failure: more could be claimed while outcomes are settled one by one.
-        drain(app, endpoint_concurrency=5, failing_after=1)
+        drain(app, endpoint_concurrency=5, failing_after=1, retry_schedule=(0.2, 0.2))
         assert heard == {("endpoint-failing", 0): 1}
         assert sum(row.attempt_count == 0 for row in deliveries(app)) == 35
         update(app, "Endpoint", created.id, url_shown=receiver.url("/ok"), version=2)
