@@ -8,19 +8,26 @@ from typing import Any
 #: Characters of a text, members of a list or an object, and how deep they may be nested.
 MAX_TEXT = 500
 MAX_MEMBERS = 50
+MAX_EVENT_TYPES = 500
 MAX_DEPTH = 4
 
 _MORE = "…"
 
 
 def cut_values(changes: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The changes with long values cut; what was cut ends with ``…``."""
+    """The changes with long values cut; what was cut ends with ``…``.
+
+    There may be more event types than members of others: "why did it not get it?" reads them.
+    """
     if changes is None:
         return None
-    return {name: _bounded(value, MAX_DEPTH) for name, value in changes.items()}
+    return {
+        name: _bounded(value, MAX_DEPTH, MAX_EVENT_TYPES if name == "events" else MAX_MEMBERS)
+        for name, value in changes.items()
+    }
 
 
-def _bounded(value: Any, depth: int) -> Any:
+def _bounded(value: Any, depth: int, most: int) -> Any:
     match value:
         case str():
             return value if len(value) <= MAX_TEXT else value[: MAX_TEXT - 1] + _MORE
@@ -28,12 +35,12 @@ def _bounded(value: Any, depth: int) -> Any:
             return _MORE
         case dict():
             kept = {
-                _bounded(name, depth): _bounded(item, depth - 1)
-                for name, item in list(value.items())[:MAX_MEMBERS]
+                _bounded(name, depth, most): _bounded(item, depth - 1, most)
+                for name, item in list(value.items())[:most]
             }
-            return kept if len(value) <= MAX_MEMBERS else {**kept, _MORE: _MORE}
+            return kept if len(value) <= most else {**kept, _MORE: _MORE}
         case list() | tuple():
-            kept_items = [_bounded(item, depth - 1) for item in value[:MAX_MEMBERS]]
-            return kept_items if len(value) <= MAX_MEMBERS else [*kept_items, _MORE]
+            kept_items = [_bounded(item, depth - 1, most) for item in value[:most]]
+            return kept_items if len(value) <= most else [*kept_items, _MORE]
         case _:
             return value

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..app_state import AppState, prepared
 from ..columns import compact_json
@@ -62,6 +63,8 @@ SUM: Final = "sum"
 SLOTS: Final = 8
 #: Seconds until we look again for a table that was missing.
 RETRY: Final = 60.0
+#: What MySQL says where the user may not write to a table.
+_DENIED: Final = 1142
 
 Key = tuple[str, str]
 
@@ -121,10 +124,22 @@ class Counters:
             {"name": name, "labels": labels, "slot": slot, "value": value}
             for (name, labels), value in sorted(amounts.values.items())
         ]
-        if self._one_parameter:
-            connection.execute(self._statement, {"b_rows": compact_json(rows)})
-        else:
-            connection.execute(self._statement, rows)
+        try:
+            if self._one_parameter:
+                connection.execute(self._statement, {"b_rows": compact_json(rows)})
+            else:
+                connection.execute(self._statement, rows)
+        except DBAPIError as error:
+            if _is_refusal(error):
+                # The transaction is lost, and is repeated without counting.
+                self._rest()
+                logger.warning(
+                    "The table %s takes no writes (%s), so nothing is counted for metrics. Let the database's user "
+                    "write to it.",
+                    self._table.name,
+                    type(error.orig).__name__,
+                )
+            raise
 
     def exist(self, connection: sa.Connection) -> bool:
         """Return whether the database has the table."""
@@ -132,13 +147,24 @@ class Counters:
             table = self._table
             self._there = sa.inspect(connection).has_table(table.name, schema=table.schema)
             if not self._there:
-                self._look_at = time.monotonic() + RETRY
+                self._rest()
                 logger.warning(
                     "There is no table %s, so nothing is counted for metrics. Run your migrations or: "
                     "flask webhooks upgrade-db",
                     table.name,
                 )
         return self._there
+
+    def _rest(self) -> None:
+        """Count nothing for a while."""
+        self._there = False
+        self._look_at = time.monotonic() + RETRY
+
+
+def _is_refusal(error: DBAPIError) -> bool:
+    """Return whether a repetition would end in the same way: it is no lock, and no connection that broke."""
+    denied = isinstance(error.orig, Exception) and error.orig.args[:1] == (_DENIED,)
+    return denied or not (isinstance(error, OperationalError) or error.connection_invalidated)
 
 
 #: Those of an application.

@@ -15,7 +15,7 @@ from flask import Flask
 from flask_webhooks import ALL_TENANTS, actions, ids
 from flask_webhooks.access import Access, system_access
 from flask_webhooks.app_state import state_of
-from flask_webhooks.audit import MAX_MEMBERS, MAX_TEXT, cut_values
+from flask_webhooks.audit import MAX_EVENT_TYPES, MAX_MEMBERS, MAX_TEXT, cut_values
 from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.delivery.retention import Pruning
 from flask_webhooks.errors import SendLimitReached
@@ -290,7 +290,7 @@ def test_nothing_that_is_given_makes_a_large_row() -> None:
     changes = cut_values(given)
     assert changes is not None
     assert changes["number"] == 7
-    assert len(changes["events"][1]) == MAX_MEMBERS + 1
+    assert len(changes["events"][1]) == MAX_EVENT_TYPES + 1
     assert len(changes["options"][1]) == MAX_MEMBERS + 1
     assert str(changes["deep"]).count("[") < 10
     assert cut_values({"name": ["old", "new"]}) == {"name": ["old", "new"]}

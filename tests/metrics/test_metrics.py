@@ -359,6 +359,36 @@ def test_scrape_without_an_application_says_that_nothing_is_up(app: Flask) -> No
     assert told == [0, 1]
 
 
+#: Refuses every write to the table, as a missing right does.
+REFUSALS = {
+    "sqlite": [
+        "CREATE TRIGGER refuse BEFORE INSERT ON webhooks_metric "
+        "BEGIN SELECT RAISE(ABORT, 'no rights'); END"
+    ],
+    "postgresql": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RAISE insufficient_privilege; END'",
+        "CREATE TRIGGER refuse BEFORE INSERT ON webhooks_metric "
+        "FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ],
+}
+
+
+def test_table_that_takes_no_writes_stops_no_delivery(
+    app: Flask, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_endpoint(app, receiver.url())
+    engine = state_of(app).engine
+    with engine.begin() as connection:
+        for statement in REFUSALS[engine.dialect.name]:
+            connection.exec_driver_sql(statement)
+    emit(app, 3)
+    drain(app)
+    assert states(app) == {"succeeded": 3}
+    assert len(receiver.requests) == 3
+    assert "takes no writes" in caplog.text
+
+
 def test_database_of_an_earlier_version_is_delivered_from(
     app: Flask,
     receiver: Receiver,

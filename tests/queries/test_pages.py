@@ -16,7 +16,14 @@ from flask_webhooks.errors import Forbidden, InvalidInput, NotFound
 from flask_webhooks.queries import Why
 from flask_webhooks.security.signature_check import SignatureFinding
 from tests.queries.test_queries import add_statistic, without_payload
-from tests.support.delivering import add_backlog, deliveries, drain, emit
+from tests.support.delivering import (
+    add_backlog,
+    deliveries,
+    drain,
+    emit,
+    models_of,
+    webhooks_of,
+)
 from tests.support.helpers import (
     accessing,
     add_delivery,
@@ -196,6 +203,23 @@ def test_the_backlog_leaves_out_what_waits_on_purpose(app: Flask, access: Access
 
 
 # -- routing ------------------------------------------------------------------------------------------
+
+
+def test_why_knows_all_of_many_event_types(app: Flask, access: Access) -> None:
+    """The audit log keeps them whole, where it cuts other long lists."""
+    webhooks = webhooks_of(app)
+    names = [f"shop.event_{number}" for number in range(60)]
+    for name in names:
+        webhooks.add_event_type(name, description="Something happened in the shop.")
+    created = add_endpoint(app, tenant="app_1", events=names)
+    with app.app_context():
+        [event] = emit(app, tenant="app_1", event_type=names[58])
+    update(app, "Event", event, created_at=datetime.now(UTC))
+    with state_of(app).engine.begin() as connection:
+        connection.execute(sa.delete(models_of(app).table("Delivery")))
+    actions.update_endpoint(access, created.id, events=names[:2])
+    [routing] = queries.explain_routing(access, queries.get_event(access, event), created.id)
+    assert routing.why == Why.REMOVED
 
 
 def test_why_an_endpoint_has_not_got_an_event(app: Flask, access: Access) -> None:

@@ -22,7 +22,7 @@ from ...security.addresses import NetworkPolicy
 from .certificates import certificate_options
 from .exchange import Exchange, Request
 from .machine import SPARE_DESCRIPTORS
-from .resolver import Lookup, Resolver
+from .resolver import Lookup, NoCapacity, Resolver
 from .transfer import Transfer
 
 #: Connections, in use or kept, that libcurl keeps at most; fewer where fewer file descriptors are allowed.
@@ -190,7 +190,6 @@ class Client:
         if known is not None:
             self._begin(transfer, known)
             return
-        transfer.exchange.looked_up = True
         self._resolving.setdefault(self.resolver.lookup(name), []).append(transfer)
         self._take_lookups()
 
@@ -199,10 +198,11 @@ class Client:
             for transfer in self._resolving.pop(lookup, ()):
                 exchange = transfer.exchange
                 exchange.timings["dns"] = (time.monotonic() - exchange.began) * 1000
-                if lookup.error is None:
+                if lookup.error is None and not (lookup.stands_in and transfer.confirming):
+                    exchange.looked_up = not lookup.stands_in
                     self._begin(transfer, lookup.addresses)
                 else:
-                    exchange.lookup_error = lookup.error
+                    exchange.lookup_error = lookup.error or NoCapacity()
                     self._finish(transfer)
                     self._unexplained.append(exchange)
 
@@ -271,6 +271,7 @@ class Client:
         )
         if (stale or doubtful) and not transfer.fresh:
             transfer.start_over()
+            transfer.confirming = doubtful
             self._resolve(transfer, anew=True)
             return
         self._finish(transfer)

@@ -90,6 +90,8 @@ class Lookup:
     #: Once it has ended: the addresses, or why there are none.
     addresses: _Addresses = ()
     error: OSError | None = None
+    #: The addresses are those of an earlier answer, up to `ANSWERED` seconds old.
+    stands_in: bool = False
 
 
 @dataclass(slots=True)
@@ -278,10 +280,10 @@ class Resolver:
         self._ended.append(lookup)
         addresses, at = self._answers.get(lookup.name, ((), float("-inf")))
         now = time.monotonic()
-        if now - at < ANSWERED:
-            lookup.addresses = addresses
-            return
         _remember(self._refused, lookup.name, now)
+        if now - at < ANSWERED:
+            lookup.addresses, lookup.stands_in = addresses, True
+            return
         lookup.error = NoCapacity()
         if now - self._warned_at > WARN_INTERVAL:
             self._warned_at = now

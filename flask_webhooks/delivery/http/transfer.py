@@ -84,6 +84,8 @@ class Transfer:
         self.exchange = Exchange(request)
         #: It runs on a connection of its own.
         self.fresh = False
+        #: That is to confirm an answer: where the name led to some time ago is not enough.
+        self.confirming = False
         return self.exchange
 
     def start_over(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import ssl
 import sys
@@ -386,6 +387,24 @@ def test_request_that_is_made_again_goes_where_its_name_leads_now(
         exchange = post(client, server.url(host="shop.example"))
         assert (exchange.status, exchange.refused) == (None, "private network")
         assert (exchange.refused_address, exchange.address) == ("10.0.0.1", None)
+
+
+def test_answer_to_confirm_is_not_confirmed_by_where_the_name_led_before(
+    client: Client, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the threads for lookups are full, an earlier answer stands in; a 410 from there disables nothing."""
+    gone = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
+    names["shop.example"] = ["127.0.0.1"]
+    with RawServer(lambda number: [OK if number == 1 else gone]) as server:
+        url = server.url(host="shop.example")
+        assert post(client, url).status == 200
+        monkeypatch.setattr(resolver, "FRESH", 0.0)
+        monkeypatch.setattr(resolver, "THREADS", 0)
+        doubted = dataclasses.replace(request(url), confirm=frozenset({410}))
+        (exchange,) = perform(client, doubted)
+        assert (exchange.status, exchange.no_lookup_thread) == (None, True)
+        # What needs no confirmation goes where the name led.
+        assert post(client, url).status == 410
 
 
 def test_second_address_is_tried_where_the_first_does_not_answer(
