@@ -10,7 +10,6 @@ Long, since who may what is decided here alone.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -24,11 +23,11 @@ from . import ids
 from .app_state import ALL_TENANTS, AllTenants, AppState, unwrap
 from .db.transactions import reading, writing
 from .errors import ConfigurationError, Forbidden, NotFound
-from .log import log_failure
+from .log import get_logger, log_failure
 from .models import Delivery, Endpoint
 from .texts import Text
 
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 #: `True` for a program that is let in.
 Authenticate = Callable[[], bool | None]

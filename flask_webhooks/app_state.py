@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from .catalog.registry import Catalog
 from .config import Settings
 from .errors import ConfigurationError
 from .formats import Formats
+from .log import get_logger
 from .models import Models
 from .security.addresses import NetworkPolicy
 from .security.vault import Vault
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 EXTENSION = "webhooks"
 
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 T = TypeVar("T")
 

@@ -5,7 +5,6 @@ Long, since it is the public surface, with its documentation.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from types import ModuleType
@@ -23,6 +22,7 @@ from .catalog.registry import Catalog, EventType, builtin_catalog
 from .config import Settings
 from .errors import ConfigurationError, InvalidSubscription
 from .formats import Format, Formats, builtin_formats
+from .log import get_logger
 from .models import Event, Models, build_models
 from .outbox import signal_receivers
 from .outbox.emit import emit, host_session, load
@@ -35,7 +35,7 @@ from .wakeup.worker_queue import WorkerQueue
 if TYPE_CHECKING:
     from .models import Endpoint, Task
 
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

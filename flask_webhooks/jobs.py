@@ -24,10 +24,11 @@ from .db.locks import read_only, take_write_lock
 from .delivery.claim.claim import Claimer
 from .delivery.drain import Drain
 from .errors import ConfigurationError
+from .log import get_logger
 from .log_limit import LimitedLog
 from .tally import Tally
 
-logger = logging.getLogger("flask_webhooks.jobs")
+logger = get_logger("flask_webhooks.jobs")
 _limited = LimitedLog(logger)
 
 #: How often workers of other installations pass a job on before it is dropped.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
 from collections.abc import Callable
@@ -10,6 +11,22 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
 
 from .errors import WebhooksError
+
+
+class _Logger(logging.Logger):
+    """A logger whose handlers stop neither a request nor a delivery, whatever they raise."""
+
+    def handle(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(Exception):
+            super().handle(record)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of that name, which never raises."""
+    logger = logging.getLogger(name)
+    if type(logger) is logging.Logger:
+        logger.__class__ = _Logger
+    return logger
 
 
 def without_stop(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import threading
 import time
@@ -18,10 +17,10 @@ from .bulk.background import anything_waiting
 from .bulk.runner import run_next
 from .db.locks import read_only
 from .jobs import after_fork, current_ttl, find_app, pass_on
-from .log import without_stop
+from .log import get_logger, without_stop
 from .wakeup.redis_trouble import explain_error
 
-logger = logging.getLogger("flask_webhooks.tasks")
+logger = get_logger("flask_webhooks.tasks")
 
 #: Seconds that a worker works on tasks while other jobs wait in the queue, and in any case: RQ tells nobody
 #: that the worker is to stop.

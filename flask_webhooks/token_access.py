@@ -6,7 +6,6 @@ Only a digest is stored. A token has 256 random bits, so one round of SHA-256 is
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import secrets
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from .app_state import ALL_TENANTS, AppState
 from .columns import utc_now
 from .db.transactions import reading, writing
 from .errors import InvalidToken, WebhooksError
+from .log import get_logger
 from .models import Endpoint, Token
 
 #: What every token begins with, so that people and secret scanners recognise one.
@@ -32,7 +32,7 @@ GRANTABLE: Final = tuple(action for action in ACTIONS if action != "tokens")
 USED_EVERY: Final = timedelta(minutes=1)
 
 _TOKEN: Final = re.compile(re.escape(PREFIX) + r"[\w-]{43}", re.ASCII)
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 
 @dataclass(frozen=True, slots=True)

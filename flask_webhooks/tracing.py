@@ -6,10 +6,11 @@ Spans hold ids, the event type and how attempts ended. No URL, no payload, and n
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
+
+from .log import get_logger
 
 _otel: Any
 try:
@@ -17,7 +18,7 @@ try:
 except ImportError:
     _otel = None
 
-logger = logging.getLogger("flask_webhooks.tracing")
+logger = get_logger("flask_webhooks.tracing")
 
 #: Milliseconds that a drain waits at its end until its spans are exported.
 FLUSH = 1000

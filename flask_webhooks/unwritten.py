@@ -7,7 +7,6 @@ thread tries again while there are any. Where a server runs no threads, the end 
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -19,9 +18,9 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from .log import log_without_locals
+from .log import get_logger, log_without_locals
 
-logger = logging.getLogger("flask_webhooks.outbox")
+logger = get_logger("flask_webhooks.outbox")
 
 #: How much is kept.
 MOST_EVENTS, MOST_BYTES = 1000, 8 * 1024 * 1024

@@ -39,10 +39,10 @@ from .delivery.http import machine
 from .delivery.retention import prune
 from .delivery.warmup import freeze, warm_up
 from .errors import WebhooksError
-from .log import safe_text
+from .log import get_logger, safe_text
 from .wakeup.redis_trouble import explain_error
 
-logger = logging.getLogger("flask_webhooks.worker")
+logger = get_logger("flask_webhooks.worker")
 
 #: Seconds between two looks whether Redis is back.
 REDIS_PAUSE = 1.0

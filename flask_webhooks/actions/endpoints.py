@@ -5,7 +5,6 @@ Long, since to create and to change share all of their checks.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from ..db.narrow import unicode_trouble, with_plain_signs
 from ..delivery.holding import cancel_waiting
 from ..errors import EndpointLimitReached, Faults
 from ..formats import Format
+from ..log import get_logger
 from ..models import Endpoint, EndpointState
 from ..texts import OperatorText, Text
 from . import checks, duplicates, repeats
@@ -35,7 +35,7 @@ _CHUNK = 500
 #: Changes that can make an endpoint equal to another.
 _DECISIVE = frozenset({"url", "format", "options", "events"})
 
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,12 +13,13 @@ from ..bulk.changes import DISCARDED
 from ..columns import utc_now
 from ..delivery.holding import hold_pending
 from ..errors import InvalidTransition
+from ..log import get_logger
 from ..models import DeliveryState, Endpoint, EndpointState
 from ..texts import Text, word
 from . import checks
 from .audit_log import locked, record
 
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 #: What to do with the deliveries that were held back: send, cancel, or go on holding.
 HELD_CHOICES = ("send", "discard", "keep")

@@ -6,7 +6,6 @@ goes beside deliveries (`delivery.retention`). Workers look for it as they sweep
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -20,10 +19,11 @@ from ..delivery import audit_log
 from ..delivery.ages import ages_at
 from ..delivery.retention import EVENTS, kept_since, stands_aside
 from ..errors import WebhooksError
+from ..log import get_logger
 from ..models import TaskKind
 from .selection import Conditions, Selection, conditions
 
-logger = logging.getLogger("flask_webhooks.tasks")
+logger = get_logger("flask_webhooks.tasks")
 
 #: Old events that make it a task, among twice as many of the oldest.
 MANY = 10_000

@@ -6,7 +6,6 @@ Long, since a batch is one transaction, whatever the task does.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +23,7 @@ from ..delivery.ages import ages_until
 from ..delivery.database import may_pass
 from ..delivery.retention import kept_since, remove_events
 from ..errors import UnreadableSecret
-from ..log import log_failure, safe_text
+from ..log import get_logger, log_failure, safe_text
 from ..models import UNFINISHED, TaskKind, TaskState
 from .changes import change_deliveries, create_deliveries
 from .erasing import EventSearch, erase_events
@@ -32,7 +31,7 @@ from .lease import Held, Lost, claim, lease_end
 from .selection import OF_EVENTS, Conditions, conditions
 from .whose import Predicate, Whose
 
-logger = logging.getLogger("flask_webhooks.tasks")
+logger = get_logger("flask_webhooks.tasks")
 
 #: Rows that one transaction changes: it holds locks for some tens of milliseconds only.
 BATCH = 200

@@ -7,7 +7,6 @@ transaction that they tell of, and are apart from the history, which retention r
 from __future__ import annotations
 
 import functools
-import logging
 import random
 import time
 from bisect import bisect_right
@@ -20,10 +19,11 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..app_state import AppState, prepared
 from ..columns import compact_json
+from ..log import get_logger
 from ..models import BUCKETS
 from .upsert import insert_or_add
 
-logger = logging.getLogger("flask_webhooks.db.counters")
+logger = get_logger("flask_webhooks.db.counters")
 
 #: Requests made, by ``format`` and ``outcome``.
 ATTEMPTS: Final = "attempts"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from ..errors import DatabaseError, InvalidInput, WebhooksError
-from ..log import log_failure
+from ..log import get_logger, log_failure
 
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 #: A table or column that is not there: SQLSTATE, MySQL's numbers.
 _MISSING = {"42P01", "42703", 1146, 1054}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,13 +14,13 @@ import sqlalchemy as sa
 from .. import ids, signals
 from ..app_state import AppState
 from ..formats.standard import iso_milliseconds
-from ..log import log_failure
+from ..log import get_logger, log_failure
 from ..models import DeliveryState
 from ..outbox import store
 from .outcome import AttemptRecord, Decision, Outcome, Reason, Settled
 from .settle.health import Change, Health
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 #: A signal and what it is sent with.
 SignalMessage = tuple[blinker.NamedSignal, dict[str, Any]]

@@ -6,7 +6,6 @@ drain for it would keep deliveries waiting for the slowest request in flight; so
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ..app_state import AppState
-from ..log import log_failure
+from ..log import get_logger, log_failure
 from .database import Database, may_pass
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 #: Seconds between two looks. With the slice it is the share of the time that deliveries have to themselves.
 PAUSE = 2.0

@@ -10,12 +10,13 @@ import logging
 import time
 from typing import Any
 
+from ..log import get_logger
 from ..log_limit import LimitedLog
 from ..models import DeliveryState
 from .outcome import AttemptRecord, Decision, Outcome, Settled
 from .settle.health import Change
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 _ENDPOINT = {
     Change.FAILING: "Endpoint %s is failing%s: it gets one probe at a time",

@@ -10,7 +10,6 @@ Long, since the loop reads as one, with what it decides by.
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from ..app_state import AppState
 from ..db.clock import DatabaseClock
 from ..db.locks import read_only
 from ..errors import WebhooksError
-from ..log import safe_text
+from ..log import get_logger, safe_text
 from ..wakeup.listener import STEP, Listener
 from . import attempt_spans
 from .background import BackgroundRunner, OtherWork
@@ -46,7 +45,7 @@ from .settle.write import Settler
 from .signal_dispatch import SignalDispatcher
 from .stopping import on_sigterm
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 #: Outcomes that are written at once.
 SETTLE_BATCH = 500

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import logging
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from ..app_state import AppState
 from ..attempt_errors import IMPOSSIBLE, STOPPED
 from ..db.clock import DatabaseClock
 from ..formats import Target
-from ..log import log_without_locals
+from ..log import get_logger, log_without_locals
 from .claim import rate_limit as rates
 from .http.client import Client
 from .http.exchange import Exchange
@@ -21,7 +20,7 @@ from .outcome import AttemptRecord, Claimed, Outcome, Released, Unsettled
 from .render import OWN_TROUBLE_DELAY, Outgoing, deadline, prepare
 from .settle.answers import Answers
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 #: Lease that must be left for a request to be started, beyond the request's own deadline.
 LEASE_MARGIN = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -14,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from ..app_state import AppState
 from ..db.clock import DatabaseClock
 from ..db.locks import read_only
-from ..log import log_failure
+from ..log import get_logger, log_failure
 from . import heartbeat
 from .database import Database
 from .delivery_log import DeliveryLog
@@ -23,7 +22,7 @@ from .overdue import seconds_overdue
 from .recovery import recover_expired, release_stragglers
 from .retention import BUDGET, Pruning, prune
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 #: Seconds from the start to the first time, unless there is time for it before.
 FIRST = 0.1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +13,7 @@ from ..app_state import AppState
 from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
 from ..formats import Format, Rendered, Target
-from ..log import log_without_locals
+from ..log import get_logger, log_without_locals
 from ..security import hops
 from ..security.headers import product_token
 from ..security.redaction import MASK, Redactor, secrets_of
@@ -23,7 +22,7 @@ from .http.exchange import Request
 from .outcome import Claimed, Released
 from .settle.health import Hold
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 #: Seconds after which a delivery is tried again when the trouble is ours.
 OWN_TROUBLE_DELAY = 60.0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import threading
 from collections.abc import Callable
 
+from ..log import get_logger
 from .announce import Announcer, SignalMessage
 from .outcome import Settled
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 #: Signals that may wait for slow receivers; what comes then is dropped.
 MOST_WAITING = 20_000

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 
 from ..access import Access
 from ..errors import WebhooksError
-from ..log import log_failure
+from ..log import get_logger, log_failure
 from .configuration import examine_configuration
 from .database import answers, examine_clocks, examine_database, examine_keys
 from .findings import Area, Finding, Level
@@ -16,7 +15,7 @@ from .queue import Queue, examine_workers
 
 __all__ = ["Finding", "Level", "examine"]
 
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 
 def examine(access: Access) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from flask import Flask
 
 from ..app_state import AppState, state_of
 from ..errors import ConfigurationError
-from ..log import log_without_locals
+from ..log import get_logger, log_without_locals
 from ..queries import METRIC_LABELS
 from .families import Families
 from .library import Collector as Base
@@ -20,7 +19,7 @@ from .library import Metric
 if TYPE_CHECKING:
     from ..extension import Webhooks
 
-logger = logging.getLogger("flask_webhooks.metrics")
+logger = get_logger("flask_webhooks.metrics")
 
 
 class StateCollector(Base):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -20,7 +19,7 @@ from ..app_state import AllTenants, AppState
 from ..catalog.registry import EventType
 from ..encoding import encode_data, with_zone
 from ..errors import ConfigurationError, InvalidData, InvalidInput
-from ..log import hide_data
+from ..log import get_logger, hide_data
 from ..models import Event
 from ..security.hops import Hop, current_hop
 from ..tracing import emitting
@@ -42,7 +41,7 @@ _ABSENT = (
 #: Faults in data that the log is told of, of which paths could make any number.
 _MOST_REPORTED = 1000
 
-logger = logging.getLogger("flask_webhooks.outbox")
+logger = get_logger("flask_webhooks.outbox")
 
 
 def emit(

@@ -16,7 +16,6 @@ Long, since it follows sessions, connections and transactions, which are known b
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -30,13 +29,13 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import Pool
 
 from ..app_state import AppState, is_current
-from ..log import safe_text
+from ..log import get_logger, safe_text
 from ..sqlite import waiting_at_most
 from ..unwritten import may_succeed_later
 from .host_transaction import ends_transaction
 from .store import NewEvent, store
 
-logger = logging.getLogger("flask_webhooks.outbox")
+logger = get_logger("flask_webhooks.outbox")
 
 #: Under this, a session keeps what it owes us, and a pooled connection whom to wake.
 _KEY = "flask_webhooks"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -14,11 +13,11 @@ from sqlalchemy.orm import Session, scoped_session
 from .. import signals
 from ..app_state import EXTENSION, AppState, Hooks, state_of
 from ..errors import InvalidData
-from ..log import log_without_locals
+from ..log import get_logger, log_without_locals
 from .emit import emit, host_session
 from .host_transaction import ends_transaction
 
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 _UNRECORDED = "The event %s could not be recorded"
 

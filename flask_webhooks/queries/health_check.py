@@ -7,7 +7,6 @@ its answer is good for a second.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -23,11 +22,11 @@ from ..app_state import AppState
 from ..columns import utc_now
 from ..delivery.overdue import seconds_overdue
 from ..errors import WebhooksError
-from ..log import log_failure
+from ..log import get_logger, log_failure
 from ..wakeup.redis_trouble import explain_error
 from ..wakeup.worker_queue import WorkerQueue
 
-logger = logging.getLogger("flask_webhooks")
+logger = get_logger("flask_webhooks")
 
 #: Seconds that an answer is good for.
 FRESH = 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import queue
 import threading
@@ -15,11 +14,11 @@ from typing import Any, TypeVar
 
 import redis
 
-from ..log import without_stop
+from ..log import get_logger, without_stop
 from .redis_trouble import RedisTrouble, TroubleKind, explain_error
 from .worker_queue import WorkerQueue
 
-logger = logging.getLogger("flask_webhooks.alarm")
+logger = get_logger("flask_webhooks.alarm")
 
 T = TypeVar("T")
 Action = Callable[[redis.Redis], T]

@@ -7,7 +7,6 @@ and is then left alone for some seconds.
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import threading
 import time
@@ -18,11 +17,11 @@ from typing import Any, TypeVar
 import redis
 from redis.exceptions import RedisError
 
-from ..log import without_stop
+from ..log import get_logger, without_stop
 from .redis_trouble import RedisTrouble, TroubleKind, explain_error
 from .worker_queue import PATIENCE, WorkerQueue
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 T = TypeVar("T")
 

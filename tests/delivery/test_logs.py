@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,24 +169,49 @@ def test_nothing_is_made_for_a_level_that_is_off(
     assert made == []
 
 
-def test_a_handler_that_fails_stops_no_delivery(app: Flask, receiver: Receiver) -> None:
-    class Broken(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise RuntimeError("the disk is full")
+class Broken(logging.Handler):
+    """Fails, as where the disk is full."""
 
+    records = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records += 1
+        raise RuntimeError("the disk is full")
+
+
+@pytest.fixture
+def broken() -> Iterator[Broken]:
+    logger, handler = logging.getLogger("flask_webhooks"), Broken()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(before)
+
+
+def test_a_handler_that_fails_stops_no_delivery(
+    app: Flask, receiver: Receiver, broken: Broken
+) -> None:
     webhooks_of(app).create_endpoint(receiver.url("/status/410"))
     emit(app, 2)
-    logger, broken = logging.getLogger("flask_webhooks"), Broken()
-    before = logger.level
-    logger.addHandler(broken)
-    logger.setLevel(logging.DEBUG)
-    try:
-        drain(app)
-    finally:
-        logger.removeHandler(broken)
-        logger.setLevel(before)
+    drain(app)
     assert "failed" in states(app)
     assert all(attempt.status == 410 for attempt in attempts(app))
+
+
+def test_a_handler_that_fails_stops_no_request(
+    app: Flask, receiver: Receiver, broken: Broken
+) -> None:
+    created = webhooks_of(app).create_endpoint(receiver.url()).endpoint
+    state_of(app).settings = dataclasses.replace(state_of(app).settings, validate_data="log")
+    emit(app, data={"license": "not an object"})
+    assert broken.records
+    before = broken.records
+    actions.pause_endpoint(accessing(app), created.id)
+    actions.resume_endpoint(accessing(app), created.id)
+    assert broken.records > before
+    assert states(app) == {"pending": 1}
 
 
 # -- how much of it ----------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,9 +12,10 @@ import sqlalchemy as sa
 from ...app_state import AppState, prepared
 from ...db.locks import among, ids_parameter
 from ...formats import OutgoingEvent
+from ...log import get_logger
 from ...models import DeliveryState
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 
 def lease_rows(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +10,9 @@ import sqlalchemy as sa
 from ...app_state import AppState, prepared
 from ...errors import UnreadableSecret
 from ...formats import OutgoingEvent, Target
-from ...log import log_failure
+from ...log import get_logger, log_failure
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 
 class Targets:

@@ -13,7 +13,6 @@ Long, since the bounds on its threads depend on each other.
 from __future__ import annotations
 
 import enum
-import logging
 import queue
 import socket
 import threading
@@ -23,7 +22,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-logger = logging.getLogger("flask_webhooks.delivery")
+from ...log import get_logger
+
+logger = get_logger("flask_webhooks.delivery")
 
 #: Lookups at the same time. Those that hang keep their thread, which waits and costs little more.
 THREADS = 256

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +12,7 @@ from ...attempt_errors import AttemptError, told
 from ...config import Settings
 from ...formats import Answer, Format, Refusal
 from ...formats.retry_after import usable_wait
-from ...log import log_without_locals
+from ...log import get_logger, log_without_locals
 from ...security.redaction import Redactor
 from ..http import machine
 from ..http.errors import Failure, clean, clean_pairs, diagnose, without_port
@@ -23,7 +22,7 @@ from ..outcome import AttemptRecord, Outcome, Released
 from ..render import OWN_TROUBLE_DELAY, Outgoing, text_of
 from .health import Hold
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 #: How much of all response headers together is kept.
 MAX_RESPONSE_HEADERS = 16 * 1024

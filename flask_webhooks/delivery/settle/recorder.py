@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
 from ...db.clock import DatabaseClock
-from ...log import log_failure
+from ...log import get_logger, log_failure
 from ..database import Database, may_pass
 from ..outcome import AttemptRecord, Released, Settled
 from .attempts import less_demanding
 from .write import Settler
 
-logger = logging.getLogger("flask_webhooks.delivery")
+logger = get_logger("flask_webhooks.delivery")
 
 
 class Recorder:
