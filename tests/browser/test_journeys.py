@@ -44,7 +44,7 @@ def test_the_whole_journey_with_the_keyboard_alone(
 
     press(page, "Add webhook")
     expect(page.get_by_role("dialog", name="Add webhook")).to_be_visible()
-    assert page.evaluate("document.activeElement.id") == "wh-url"
+    expect(page.locator("#wh-url:focus")).to_be_visible()
     page.keyboard.type(receiver.url("/status/500"))
     tab_to(page, "Name")
     page.keyboard.type("Shop")
@@ -240,7 +240,7 @@ def test_the_form_shows_what_concerns_the_format(watched: Watched) -> None:
     page.click("button:has-text('Add webhook')")
     # What is wrong is shown, though the format was not chosen.
     assert page.is_visible("#wh-chat_id")
-    assert page.evaluate("document.activeElement.id") == "wh-problems"
+    expect(page.locator("#wh-problems:focus")).to_be_visible()
     assert faults + faults_of(watched) == []
 
 
