@@ -17,10 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from ..app_state import AppState
 from ..columns import utc_now
+from ..db.errors import may_pass
 from ..db.locks import lock_endpoints, read_only, take_write_lock
 from ..delivery import audit_log
 from ..delivery.ages import ages_until
-from ..delivery.database import may_pass
 from ..delivery.retention import kept_since, remove_events
 from ..errors import UnreadableSecret
 from ..log import get_logger, log_failure, safe_text

@@ -15,12 +15,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from ..app_state import AppState, prepared
 from ..columns import compact_json
 from ..log import get_logger
 from ..models import BUCKETS
+from .errors import may_pass
 from .upsert import insert_or_add
 
 logger = get_logger("flask_webhooks.db.counters")
@@ -162,9 +163,9 @@ class Counters:
 
 
 def _is_refusal(error: DBAPIError) -> bool:
-    """Return whether a repetition would end in the same way: it is no lock, and no connection that broke."""
+    """Return whether a repetition would end in the same way."""
     denied = isinstance(error.orig, Exception) and error.orig.args[:1] == (_DENIED,)
-    return denied or not (isinstance(error, OperationalError) or error.connection_invalidated)
+    return denied or not may_pass(error)
 
 
 #: Those of an application.

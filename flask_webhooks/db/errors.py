@@ -51,6 +51,13 @@ def is_locked(error: DBAPIError) -> bool:
     return bool(_LOCKED & _codes(error)) or _sqlite_is_busy(error)
 
 
+def may_pass(error: BaseException) -> bool:
+    """Return whether an error is about the database and not about this statement: away, locked, deadlocked."""
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
 def _told(error: DBAPIError | UnicodeEncodeError) -> WebhooksError:
     if isinstance(error, UnicodeEncodeError):
         return InvalidInput(
@@ -73,7 +80,7 @@ def _told(error: DBAPIError | UnicodeEncodeError) -> WebhooksError:
             "The SQLite database is locked: another transaction has been writing for too long. Commit or "
             "roll back open sessions, then try again."
         )
-    if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+    if may_pass(error):
         return DatabaseError(
             "The database does not answer, or is busy. Try again in a moment; the application's log says more."
         )

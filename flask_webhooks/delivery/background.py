@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ..app_state import AppState
+from ..db.errors import may_pass
 from ..log import get_logger, log_failure
-from .database import Database, may_pass
+from .database import Database
 
 logger = get_logger("flask_webhooks.delivery")
 

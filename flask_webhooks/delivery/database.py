@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
+from ..db.errors import may_pass
 from ..log import get_logger, safe_text
 
 logger = get_logger("flask_webhooks.delivery")
@@ -86,10 +87,3 @@ class Database:
         except BaseException:
             self.close()
             raise
-
-
-def may_pass(error: Exception) -> bool:
-    """Whether an error is about the database and not about this statement: away, locked, deadlocked."""
-    if not isinstance(error, DBAPIError):
-        return False
-    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)

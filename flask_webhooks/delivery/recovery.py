@@ -22,7 +22,7 @@ from .announce import Announcer
 from .holding import cancel_waiting, divert, hold_pending
 from .outcome import AttemptRecord, Claimed, Decision, Outcome, Reason, Settled
 from .settle.attempts import attempt_rows
-from .settle.decide import next_trigger
+from .settle.decide import transition
 from .settle.metrics import count_in_metrics
 
 #: How long after a pause, resume or deletion events are looked for that missed it: those whose transaction had
@@ -159,22 +159,8 @@ def _reopen(
             lease_token=None,
             lease_until=None,
         ),
-        [_reopened(decision, now) for decision in decisions],
+        [transition(decision, now) for decision in decisions],
     )
-
-
-def _reopened(decision: Decision, now: datetime) -> dict[str, Any]:
-    claimed = decision.attempt.claimed
-    pending = decision.state == DeliveryState.PENDING
-    trigger = claimed.trigger
-    return {
-        "b_id": claimed.delivery_id,
-        "b_state": decision.state,
-        "b_reason": decision.reason,
-        "b_due": decision.due_at,
-        "b_completed": None if pending else now,
-        "b_trigger": next_trigger(trigger, interrupted=True) if pending else trigger,
-    }
 
 
 def release_stragglers(state: AppState, connection: sa.Connection, now: datetime) -> None:

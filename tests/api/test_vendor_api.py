@@ -28,6 +28,8 @@ from tests.support.pages import contents
 from tests.support.processes import OURS, WorkerProcess, config_of
 from tests.support.receiver import Receiver
 from tests.support.vendor_calls import (
+    EVENTS,
+    PATHS,
     SERVICES,
     STAFF,
     TOKEN,
@@ -39,12 +41,6 @@ from tests.support.vendor_calls import (
 from tests.support.vendoring import outgoing, rendered
 
 SHOP = "https://hooks.example.com/in"
-#: By service: where the webhooks of an application are, and an event type in its words and in ours.
-PATHS = {"authon": "/v1/admin/apps/{}/webhooks", "authforge": "/v1/apps/{}/webhooks"}
-EVENTS = {
-    "authon": ("license.activate", "license.activated"),
-    "authforge": ("license.activated", "license.reinstated"),
-}
 
 
 @pytest.fixture

@@ -12,10 +12,7 @@ from werkzeug.test import TestResponse
 from flask_webhooks import actions
 from tests.support.delivering import webhooks_of
 from tests.support.helpers import accessing, close, make_app
-from tests.support.vendor_calls import SERVICES
-
-PATHS = {"authon": "/v1/admin/apps/{}/webhooks", "authforge": "/v1/apps/{}/webhooks"}
-EVENTS = {"authon": "license.activate", "authforge": "license.activated"}
+from tests.support.vendor_calls import EVENTS, PATHS, SERVICES
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def secret_of(app: Flask, *allowed: str) -> str:
 
 def create(app: Flask, service: str, secret: str | None, tenant: str = "app_1") -> TestResponse:
     headers: dict[str, Any] = {} if secret is None else {"Authorization": f"Bearer {secret}"}
-    body = {"url": "https://hooks.example.com/in", "events": [EVENTS[service]]}
+    body = {"url": "https://hooks.example.com/in", "events": [EVENTS[service][0]]}
     path = PATHS[service].format(tenant)
     return app.test_client().post(path, json=body, headers=headers)
 

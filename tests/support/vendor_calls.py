@@ -28,6 +28,12 @@ TOKEN = "key-of-app-1"
 STAFF = "key-of-staff"
 _TENANTS = {TOKEN: "app_1", STAFF: None}
 SERVICES = ("authon", "authforge")
+#: By service: where the webhooks of an application are, and an event type in its words and in ours.
+PATHS = {"authon": "/v1/admin/apps/{}/webhooks", "authforge": "/v1/apps/{}/webhooks"}
+EVENTS = {
+    "authon": ("license.activate", "license.activated"),
+    "authforge": ("license.activated", "license.reinstated"),
+}
 
 
 def create_app() -> Flask:

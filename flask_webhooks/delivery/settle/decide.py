@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from ...config import Settings
 from ...models import ON_DEMAND, DeliveryState, Trigger
@@ -145,6 +146,24 @@ def failures_after(attempt: AttemptRecord) -> int:
     A request that we broke off ourselves is no failure of the receiver.
     """
     return attempt.claimed.failure_count + (attempt.outcome != Outcome.INTERRUPTED)
+
+
+def transition(decision: Decision, now: datetime) -> dict[str, Any]:
+    """Return the parameters of an update of a delivery that did not succeed."""
+    claimed = decision.attempt.claimed
+    pending = decision.state == DeliveryState.PENDING
+    trigger = claimed.trigger
+    if pending:
+        interrupted = decision.attempt.outcome == Outcome.INTERRUPTED
+        trigger = next_trigger(trigger, interrupted=interrupted)
+    return {
+        "b_id": claimed.delivery_id,
+        "b_state": decision.state,
+        "b_reason": decision.reason,
+        "b_due": decision.due_at,
+        "b_completed": None if pending else now,
+        "b_trigger": trigger,
+    }
 
 
 def next_trigger(trigger: str, *, interrupted: bool) -> str:

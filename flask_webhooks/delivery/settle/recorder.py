@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from ...db.clock import DatabaseClock
+from ...db.errors import may_pass
 from ...log import get_logger, log_failure
-from ..database import Database, may_pass
+from ..database import Database
 from ..outcome import AttemptRecord, Released, Settled
 from .attempts import less_demanding
 from .write import Settler

@@ -29,7 +29,7 @@ from ..outcome import AttemptRecord, Claimed, Decision, Outcome, Reason, Release
 from . import health as health_rules
 from . import statements as settling
 from .attempts import attempt_rows
-from .decide import Policy, Settlement, decide, failures_after, next_trigger
+from .decide import Policy, Settlement, decide, failures_after, transition
 from .health import Change, Health
 from .metrics import count_in_metrics
 from .statistics import count_attempts
@@ -261,21 +261,13 @@ class Settler:
 def _without_success(decision: Decision, now: datetime) -> dict[str, Any]:
     """Return the parameters of `statements.record_failure`."""
     attempt = decision.attempt
-    # One that we broke off ourselves does not count among the interruptions after which a delivery is suspected
-    # of killing workers.
-    interrupted = attempt.outcome == Outcome.INTERRUPTED
-    pending = decision.state == DeliveryState.PENDING
-    trigger = attempt.claimed.trigger
     return {
-        "b_id": attempt.claimed.delivery_id,
-        "b_state": decision.state,
-        "b_reason": decision.reason,
+        **transition(decision, now),
         "b_failures": failures_after(attempt),
-        "b_ended": not interrupted,
+        # One that we broke off ourselves does not count among the interruptions after which a delivery is suspected
+        # of killing workers.
+        "b_ended": attempt.outcome != Outcome.INTERRUPTED,
         "b_status": attempt.status,
-        "b_due": decision.due_at,
-        "b_completed": None if pending else now,
-        "b_trigger": next_trigger(trigger, interrupted=interrupted) if pending else trigger,
     }
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from flask_webhooks import ids
 from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
-from flask_webhooks.delivery.database import may_pass
+from flask_webhooks.db.errors import may_pass
 from tests.support import mariadb
 from tests.support.delivering import close, emit, make_app, states, webhooks_of
 from tests.support.helpers import at_once, update
