@@ -47,7 +47,7 @@ ACTIONS = tuple(MEANINGS)
 #: One tenant, several, or everything.
 Scope = str | frozenset[str] | AllTenants
 
-#: The attribute of `flask.g` that has the access of whoever makes a request for our pages or API.
+#: The attribute of `flask.g` that has the access of the caller, in a request for our pages or API.
 ACCESS = "flask_webhooks_access"
 #: The actor where the host does not name one.
 UNKNOWN = "unknown"

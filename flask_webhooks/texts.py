@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from typing import Final
 
-#: Members and characters of a value that somebody gave, as far as a message repeats it.
+#: Members and characters of a given value, as far as a message repeats it.
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
 
@@ -58,5 +58,5 @@ def word(value: str) -> Text:
 
 
 def quoted(value: object) -> str:
-    """A value as somebody gave it, as Python writes it, for a message; what is long or deep is cut."""
+    """A value as it was given, as Python writes it, for a message; what is long or deep is cut."""
     return _SHORT.repr(value)

@@ -1,4 +1,4 @@
-"""Which service an export comes from, where nobody says so: by the names of its events, and of the URL's member."""
+"""Find out which service an export comes from, by the names of its events and of the member for the URL."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _events(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_known(state: AppState, name: str) -> bool:
-    """Whether it tells anything: names that nobody has are reported with their entry."""
+    """Whether it tells anything: unknown names are reported with their entry."""
     return name != EVERYTHING and (
         _is_ours(state, name) or any(style.event_types(name) for style in state.formats)
     )

@@ -47,13 +47,13 @@ def create_token(
     """Create a token that a program signs in to the API with.
 
     :param name: for people.
-    :param actions: what it may do, of `token_access.GRANTABLE`; each has to be allowed to whoever creates it.
+    :param actions: what it may do, of `token_access.GRANTABLE`; each has to be allowed to the caller.
     :param tenant: whose endpoints it sees; ``None`` is every tenant's, or those of the only tenant in scope.
     :param expires_at: an aware time; ``None`` is never.
     :raises InvalidInput: a value is not usable; `errors` tell of all that are.
     :raises TokenLimitReached: the tenant has ``WEBHOOKS_MAX_TOKENS`` already.
     :raises ConfigurationError: the application has no API that takes tokens.
-    :raises Forbidden: not allowed, not for this tenant, or more than whoever creates it may do.
+    :raises Forbidden: not allowed, not for this tenant, or more than the caller may do.
     """
     access.require("tokens")
     state = access.state

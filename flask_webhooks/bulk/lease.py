@@ -43,7 +43,7 @@ class Held:
 
 
 def waiting(task: Any, now: Any) -> sa.ColumnElement[bool]:
-    """The condition for tasks that nobody works on, of the kinds that this version knows."""
+    """The condition for tasks that no worker has, of the kinds that this version knows."""
     return sa.and_(
         sa.or_(
             task.state == TaskState.WAITING,

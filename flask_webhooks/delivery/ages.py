@@ -41,7 +41,7 @@ class Ages:
         return self.succeeded != self.failed
 
     def removable(self, state: AppState, event_id: Any) -> sa.ColumnElement[bool]:
-        """The condition for the event of a row that is old enough, and owed to nobody any more."""
+        """The condition for the event of a row that is old enough, with no delivery still owed."""
         delivery = state.table("Delivery").c
         # 0, 1 or 2: settled, with a failure, still owed. Databases may answer EXISTS out of all deliveries there are.
         rank = sa.case(
@@ -59,7 +59,7 @@ class Ages:
         return condition
 
     def passed(self, event_id: str, *, failed: bool) -> bool:
-        """Whether an event that is owed to nobody is old enough.
+        """Whether an event with no delivery still owed is old enough.
 
         :param failed: one of its deliveries is in a state of `FAILED`.
         """

@@ -75,7 +75,7 @@ class AttemptRecord:
     target: Target
     outcome: Outcome
     started_at: datetime
-    #: Milliseconds; ``None`` where its worker was lost, so that nobody saw it end.
+    #: Milliseconds; ``None`` where its worker was lost before it ended.
     duration_ms: float | None
     status: int | None = None
     error: AttemptError | None = None

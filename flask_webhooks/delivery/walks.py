@@ -94,7 +94,7 @@ class Walk:
         return connection.execute(query).first()
 
     def _lock(self, connection: sa.Connection) -> Any:
-        """The mark, which nobody else has; ``None`` while another worker is at it."""
+        """The mark, locked; ``None`` while another worker is at it."""
         take_write_lock(self._state, connection)
         missing = insert_missing(self._table, connection.dialect.name, ["name"])
         first = {"front": self._floor, "again": RESTS, "again_since": self._now}

@@ -177,5 +177,5 @@ def next_trigger(trigger: str, *, interrupted: bool) -> str:
 def _concerns_endpoint(attempt: AttemptRecord) -> bool:
     if attempt.outcome == Outcome.INTERRUPTED:
         return False
-    # Whoever debugs a receiver by test events must not get the endpoint disabled.
+    # Test events, by which a receiver is debugged, must not disable the endpoint.
     return attempt.outcome == Outcome.SUCCEEDED or attempt.claimed.trigger != Trigger.TEST
