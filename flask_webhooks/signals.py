@@ -91,6 +91,10 @@ license_validated = _inbound("license.validated")
 #: ip, user_agent.
 license_rejected = _inbound("license.rejected")
 
+#: When the end of a licence is near. `data`: license_id, license_key, status, expires_at; maybe
+#: days_left, level, duration_type, user_id, username.
+license_expiring = _inbound("license.expiring")
+
 #: When a licence is found past its end; once for each end. `data`: license_id, license_key, status,
 #: expires_at; maybe level, duration_type, user_id, username.
 license_expired = _inbound("license.expired")
@@ -98,6 +102,19 @@ license_expired = _inbound("license.expired")
 #: When the term of a licence is extended. `data`: license_id, license_key, status, expires_at;
 #: maybe previous_expires_at, duration_type, payment_id, renewed_by, user_id, username.
 license_renewed = _inbound("license.renewed")
+
+#: When a licence, or a seat of it, is lent to a device. `data`: license_id, license_key, status;
+#: maybe checkout_id, hwid, ip, due_at, checkout_count, checkout_limit, user_id, username.
+license_checked_out = _inbound("license.checked_out")
+
+#: When a check-in is found to be late; once for each. `data`: license_id, license_key, status,
+#: due_at; maybe last_check_in_at, checkout_id, hwid, user_id, username.
+license_check_in_overdue = _inbound("license.check_in_overdue")
+
+#: When the use of a licence reaches a threshold; once for each threshold and period. `data`:
+#: license_id, license_key, metric, usage, threshold_percent; maybe limit, period_ends_at, user_id,
+#: username.
+usage_threshold_reached = _inbound("usage.threshold_reached")
 
 #: When anything else about a licence is changed. `data`: license_id, license_key, status, changed;
 #: maybe previous, new, changed_by.
@@ -145,6 +162,10 @@ user_deleted = _inbound("user.deleted")
 #: ip, user_agent, license_id, expires_at.
 session_created = _inbound("session.created")
 
+#: When a session ends, in whatever way. `data`: session_id; maybe user_id, username, hwid, ip,
+#: license_id, code, ended_by, started_at, duration_seconds.
+session_ended = _inbound("session.ended")
+
 #: When a hardware id takes a free slot of a licence. `data`: license_id, license_key, hwid; maybe
 #: status, hwid_count, hwid_limit, user_id, username, ip.
 hwid_bound = _inbound("hwid.bound")
@@ -160,6 +181,10 @@ hwid_reset = _inbound("hwid.reset")
 #: When a licence or account is refused because the device is not the bound one. `data`: hwid; maybe
 #: license_id, license_key, expected_hwid, reason, user_id, username, ip, user_agent.
 hwid_mismatched = _inbound("hwid.mismatched")
+
+#: When a device is found silent for too long; once for each silence. `data`: hwid; maybe license_id,
+#: license_key, last_seen_at, interval_seconds, missed_count, user_id, username, ip.
+device_heartbeat_missed = _inbound("device.heartbeat_missed")
 
 #: When a new file, script or build is there to download. `data`: file_id, name; maybe version,
 #: size, sha256, notes, uploaded_by.

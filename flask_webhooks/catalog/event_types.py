@@ -219,6 +219,19 @@ _LICENSES = (
         high_volume=True,
     ),
     _type(
+        "license.expiring",
+        LICENSES,
+        "The end of a licence is near, and it was not renewed.",
+        _license("active")
+        | {
+            "expires_at": _time("When its term ends."),
+            "days_left": _count("Whole days until then.", 7),
+        }
+        | {"level": LEVEL, "duration_type": DURATION_TYPE}
+        | HOLDER,
+        "license_id license_key status expires_at",
+    ),
+    _type(
         "license.expired",
         LICENSES,
         "A licence reached its end; servers that look only at the next use send it then.",
@@ -246,6 +259,56 @@ _LICENSES = (
         }
         | HOLDER,
         "license_id license_key status expires_at",
+    ),
+    _type(
+        "license.checked_out",
+        LICENSES,
+        "A licence, or a seat of it, was lent to a device for a time, as for use without a connection.",
+        _license("active")
+        | {"checkout_id": _id("The loan.", "chk_19")}
+        | DEVICE
+        | {
+            "due_at": _nullable(_time("When it must be checked in; null for no set time.")),
+            "checkout_count": _count("How many are lent now.", 3),
+            "checkout_limit": _nullable(_count("How many may be lent; null for any number.", 5)),
+        }
+        | HOLDER,
+        "license_id license_key status",
+    ),
+    _type(
+        "license.check_in_overdue",
+        LICENSES,
+        "A licence that has to be checked in, or checked again, was not by the time that was set.",
+        _license("active")
+        | {
+            "due_at": _time("When it was due."),
+            "last_check_in_at": _nullable(
+                _time("When it was last checked in; null for never.", "2026-02-23T09:30:00.000Z")
+            ),
+            "checkout_id": _nullable(_id("The loan; null where none was made.", "chk_19")),
+            "hwid": HWID,
+        }
+        | HOLDER,
+        "license_id license_key status due_at",
+    ),
+    _type(
+        "usage.threshold_reached",
+        LICENSES,
+        "The use of a licence has reached a share of what it allows.",
+        LICENSE_REF
+        | {
+            "metric": _text("What is counted.", "api_calls", "seats"),
+            "usage": _member("number", "How much was used.", 8000, minimum=0),
+            "limit": _member("number", "How much is allowed.", 10_000, minimum=0),
+            "threshold_percent": _member(
+                "number", "The share that was reached, in percent of the limit.", 80, minimum=0
+            ),
+            "period_ends_at": _nullable(
+                _time("When the count begins anew; null for never.", "2026-04-01T00:00:00.000Z")
+            ),
+        }
+        | HOLDER,
+        "license_id license_key metric usage threshold_percent",
     ),
     _type(
         "license.updated",
@@ -390,6 +453,24 @@ _USERS = (
         transactional=False,
         high_volume=True,
     ),
+    _type(
+        "session.ended",
+        USERS,
+        "A session ended: its user logged out, its time was over, or it was ended by the server.",
+        {"session_id": SESSION_ID}
+        | USER
+        | DEVICE
+        | {
+            "license_id": LICENSE_ID,
+            "code": _code("logged_out", "expired", "kicked"),
+            "ended_by": _by("ended it", "usr_5k1n7c"),
+            "started_at": _time("When it began.", "2026-03-02T08:10:00.000Z"),
+            "duration_seconds": _count("How long it lasted, in seconds.", 4800),
+        },
+        "session_id",
+        transactional=False,
+        high_volume=True,
+    ),
 )
 
 # -- hardware ids ----------------------------------------------------------------------------------
@@ -454,6 +535,21 @@ _HARDWARE = (
         | {"ip": IP, "user_agent": USER_AGENT},
         "hwid",
         transactional=False,
+    ),
+    _type(
+        "device.heartbeat_missed",
+        HARDWARE,
+        "A device has not reported within the time in which it has to.",
+        LICENSE_REF
+        | {
+            "hwid": HWID,
+            "last_seen_at": _nullable(_time("When it last reported; null for never.")),
+            "interval_seconds": _count("How often it has to report, in seconds.", 300),
+            "missed_count": _count("Reports missed in a row, this one included.", 1),
+        }
+        | USER
+        | {"ip": _text("IPv4 or IPv6 address that it last reported from.", "203.0.113.24")},
+        "hwid",
     ),
 )
 

@@ -53,8 +53,8 @@ ENDINGS: dict[Tone, str] = {
     Tone.BAD: "rejected revoked login_failed banned mismatched failed alert disabled "
     "aborted attacked blocked breached broken compromised crash crashed declined denied disputed error errored "
     "leaked lost refused stolen terminated",
-    Tone.WARNING: "expired suspended deleted exceeded failing reset "
-    "abandoned canceled cancelled degraded delayed downgraded expiring flagged limited locked overdue paused "
+    Tone.WARNING: "expired expiring suspended deleted exceeded failing reset overdue missed threshold_reached "
+    "abandoned canceled cancelled degraded delayed downgraded flagged limited locked paused "
     "refunded skipped throttled timed_out timeout unbound warning",
     Tone.NEW: "created registered uploaded added "
     "imported invited issued joined opened ordered placed published received released requested started submitted",

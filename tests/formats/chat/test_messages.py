@@ -325,6 +325,12 @@ def test_colours_follow_the_pages() -> None:
         ("blacklist.added", Tone.BAD),
         ("whitelist.added", Tone.NEW),
         ("license.expired", Tone.WARNING),
+        ("license.expiring", Tone.WARNING),
+        ("license.check_in_overdue", Tone.WARNING),
+        ("usage.threshold_reached", Tone.WARNING),
+        ("device.heartbeat_missed", Tone.WARNING),
+        ("license.checked_out", Tone.NEUTRAL),
+        ("session.ended", Tone.NEUTRAL),
         ("license.created", Tone.NEW),
         ("config.updated", Tone.NEUTRAL),
         # Of the host's own.
