@@ -24,6 +24,8 @@ from .settle.health import Hold
 
 logger = get_logger("flask_webhooks.delivery")
 
+#: The number of the attempt: 1, 2, 3 … over all retries and replays of the delivery.
+ATTEMPT_HEADER = "webhook-attempt"
 #: Seconds after which a delivery is tried again when the trouble is ours.
 OWN_TROUBLE_DELAY = 60.0
 #: It disables an endpoint, so it is believed only on a new connection to where the name leads now.
@@ -63,7 +65,7 @@ def prepare(
         hop = hops.header_value(
             state.vault, claimed.event.hops + 1, target.tenant, started_at.timestamp()
         )
-        ours = {hops.HEADER: hop}
+        ours = {hops.HEADER: hop, ATTEMPT_HEADER: str(claimed.number)}
         if state.settings.send_traceparent and claimed.event.trace_context is not None:
             ours["traceparent"] = claimed.event.trace_context
         headers = _headers(state, url, target, rendered, ours)
