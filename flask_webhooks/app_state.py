@@ -146,6 +146,16 @@ class AppState:
         return self._unwritten
 
     @property
+    def data_validation(self) -> str | None:
+        """``WEBHOOKS_VALIDATE_DATA``; where it is not set, by the application's mode as it is now.
+
+        Tests set ``TESTING`` on the application that the host's module has made, after ``init_app``.
+        """
+        if "WEBHOOKS_VALIDATE_DATA" in self.app.config:
+            return self.settings.validate_data
+        return "raise" if self.app.testing or self.app.debug else "log"
+
+    @property
     def offered_types(self) -> Catalog:
         """The event types that forms, the API and commands offer, as ``WEBHOOKS_EVENT_TYPES`` says."""
         return self.catalog.only(self.settings.event_types)

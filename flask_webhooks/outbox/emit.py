@@ -72,7 +72,7 @@ def emit(
         tenant = _checked_tenant(tenant)
     if idempotency_key is not None:
         _check_key(idempotency_key)
-    check = None if state.settings.validate_data is None else partial(_check_data, state, known)
+    check = None if state.data_validation is None else partial(_check_data, state, known)
     hop = current_hop(state.vault, tenant)
     looped = hop is not None and hop.count >= state.settings.max_hops
     event = NewEvent(
@@ -207,7 +207,7 @@ def _check_data(state: AppState, event_type: EventType, data: Mapping[str, Any])
             )
         else:
             return
-    if state.settings.validate_data == "raise":
+    if state.data_validation == "raise":
         raise fault
     _log_once(state, event_type, fault)
 

@@ -116,7 +116,7 @@ def _report_keywords(state: AppState, event_type: str, unknown: Iterable[str]) -
     """
     for name in sorted(unknown):
         error = signals.unknown_keyword(event_type, name)
-        if state.settings.validate_data == "raise":
+        if state.data_validation == "raise":
             raise error
         if (event_type, name) not in state.reported_keywords:
             state.reported_keywords.add((event_type, name))
@@ -127,10 +127,6 @@ def _raise_or_log(message: str, event_type: str, error: Exception, state: AppSta
     """Log why a signal made no event. What has ended the host's transaction is raised: it has to repeat that."""
     if state is not None and ends_transaction(error, state.own_engine):
         raise error
-    if (
-        state is not None
-        and state.settings.validate_data == "raise"
-        and isinstance(error, InvalidData)
-    ):
+    if state is not None and state.data_validation == "raise" and isinstance(error, InvalidData):
         raise error
     log_without_locals(logger, message, event_type, error=error)

@@ -11,13 +11,14 @@ from typing import Any
 import jsonschema
 import pytest
 from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_webhooks import signals
+from flask_webhooks import Webhooks, signals
 from flask_webhooks.catalog.registry import builtin_catalog
 from flask_webhooks.catalog.schema_check import compile_schema
-from flask_webhooks.errors import InvalidData, InvalidEventType
+from flask_webhooks.errors import InvalidData, InvalidEventType, InvalidInput
 from tests.support.delivering import close, db_of, events, webhooks_of
 from tests.support.helpers import add_endpoint, make_app
 
@@ -163,6 +164,28 @@ def test_emit_and_signal_raise_in_testing(tmp_path: Path) -> None:
         webhooks_of(app).emit("license.activated", {**DATA, "expires_at": soon})
         db_of(app).session.commit()
         assert len(events(app)) == 1
+        close(app)
+
+
+@pytest.mark.parametrize("mode", ["TESTING", "DEBUG"])
+def test_mode_that_is_set_after_init_app_counts(tmp_path: Path, mode: str) -> None:
+    db = SQLAlchemy()
+    app = Flask("product")
+    url = f"sqlite:///{tmp_path / 'host.sqlite'}"
+    app.config.update(SECRET_KEY="test", SQLALCHEMY_DATABASE_URI=url)
+    app.config.update(WEBHOOKS_REDIS_URL="redis://127.0.0.1:1/0")
+    db.init_app(app)
+    webhooks = Webhooks(db)
+    webhooks.init_app(app)
+    app.config[mode] = True
+    with app.app_context():
+        db.create_all()
+        with pytest.raises(InvalidData):
+            webhooks.emit("license.activated", {})
+        with pytest.raises(InvalidInput):
+            signals.license_activated.send(app, data=DATA, tennant="app_1")
+        app.config[mode] = False
+        webhooks.emit("license.activated", {})
         close(app)
 
 
