@@ -272,6 +272,12 @@ def test_a_storm_of_deliveries_given_up_is_two_lines(
     lines = [line for line in said(caplog, logging.INFO) if "given up" in line]
     assert len(lines) == 2
     assert lines[1].endswith("(299 like it since the last line)")
+    # Each job of a plain worker is a drain of its own.
+    emit(app, 100)
+    drain(app, retry_schedule=(), failing_after=10_000)
+    lines = [line for line in said(caplog, logging.INFO) if "given up" in line]
+    assert len(lines) == 4
+    assert lines[3].endswith("(99 like it since the last line)")
 
 
 # -- warnings ----------------------------------------------------------------------------------------------
@@ -366,6 +372,55 @@ def test_a_verbose_worker_shows_attempts(app: Flask, receiver: Receiver, tmp_pat
     with WorkerProcess([*OURS, "-v"], config_of(app), tmp_path / "log") as worker:
         emit(app)
         wait_until(lambda: "Attempt 1 of delivery" in worker.output(), what=worker.output)
+
+
+@pytest.mark.slow_on_postgresql
+def test_a_worker_warns_that_redis_is_away(
+    app: Flask, receiver: Receiver, tmp_path: Path, redis_server: Any
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url())
+    with WorkerProcess(OURS, config_of(app), tmp_path / "log") as worker:
+        emit(app)
+        receiver.wait_for(1)
+        redis_server.stop()
+        try:
+            wait_until(
+                lambda: "Looking for work by the clock" in worker.output(), 20, worker.output
+            )
+        finally:
+            redis_server.start()
+        wait_until(lambda: "Redis answers again" in worker.output(), 20, worker.output)
+    [line] = [line for line in worker.output().splitlines() if "by the clock" in line]
+    assert "redis://" not in line
+
+
+#: A host on a machine whose name servers do not answer, which no test can bring about.
+WITHOUT_DNS = """
+import socket
+from flask_webhooks.delivery.http import resolver
+from tests.support.hostapp import create_app
+
+def no_answer(*_):
+    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+resolver._lookup = no_answer
+"""
+
+
+@pytest.mark.slow_on_postgresql
+def test_a_worker_warns_that_no_name_can_be_resolved(
+    app: Flask, receiver: Receiver, tmp_path: Path
+) -> None:
+    webhooks_of(app).create_endpoint(receiver.url(host="hooks.example.com"))
+    (tmp_path / "without_dns.py").write_text(WITHOUT_DNS)
+    (tmp_path / ".flaskenv").write_text("FLASK_APP=without_dns:create_app\n")
+    (tmp_path / ".env").write_text(f"TEST_CONFIG='{json.dumps(config_of(app))}'\n")
+    log = tmp_path / "log"
+    with WorkerProcess(COMMAND, config_of(app), log, folder=tmp_path) as worker:
+        emit(app)
+        wait_until(lambda: "No name can be resolved" in worker.output(), 30, worker.output)
+    assert "hooks.example.com" not in worker.output()
+    assert attempts(app) == []
 
 
 def test_an_empty_batch_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
