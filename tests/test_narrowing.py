@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +22,11 @@ from flask_webhooks.errors import (
 )
 from tests.support.api_calls import PREFIX as API
 from tests.support.api_calls import Api
-from tests.support.delivering import deliveries, drain, emit, webhooks_of
+from tests.support.delivering import deliveries, drain, emit, states, webhooks_of
 from tests.support.helpers import URL, accessing, add_endpoint, close, update
 from tests.support.hostapp import DEFAULTS
 from tests.support.pages import Browser, make_app
+from tests.support.processes import OURS, WorkerProcess, config_of, wait_until
 from tests.support.receiver import Receiver
 
 TYPES = ["license.*", "user.registered"]
@@ -223,6 +225,30 @@ def test_events_that_are_not_listed_are_sent(app: Flask, earlier: str, receiver:
     assert "Subscribe it and send the event…" not in browser.get(f"/events/{event_id}").links()
     with pytest.raises(InvalidTransition):
         actions.subscribe_and_replay(accessing(app), chosen.id, event_id)
+
+
+def test_real_worker_delivers_what_is_offered_and_what_is_not(
+    app: Flask, receiver: Receiver, tmp_path: Path
+) -> None:
+    api = Api(app)
+    body = {"url": receiver.url("/offered"), "events": ["payment.succeeded"]}
+    assert api.post("/endpoints", body, 422)["errors"]
+    offered = api.post("/endpoints", body | {"events": ["user.registered"]}, 201)
+    everything = add_endpoint(app, receiver.url("/everything"))
+    with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log") as worker:
+        emit(app, event_type="user.registered", data={"user_id": "u_1", "username": "mira"})
+        emit(app, event_type="user.banned", data={"user_id": "u_1", "username": "mira"})
+        api.post(f"/endpoints/{offered['id']}/test", {"event_type": "user.banned"}, 422)
+        api.post(f"/endpoints/{offered['id']}/test", {"event_type": "license.created"}, 202)
+        wait_until(lambda: states(app) == {"succeeded": 4}, 30, worker.output)
+    sent = sorted((item.path, json.loads(item.body)["type"]) for item in receiver.requests)
+    assert sent == [
+        ("/everything", "user.banned"),
+        ("/everything", "user.registered"),
+        ("/offered", "license.created"),
+        ("/offered", "user.registered"),
+    ]
+    assert everything.events is None
 
 
 def test_test_events_are_those_offered_and_those_it_has(app: Flask, earlier: str) -> None:

@@ -6,11 +6,13 @@ import logging
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask, request
+from standardwebhooks import Webhook
 
 from flask_webhooks import actions, queries
 from flask_webhooks.access import ACTIONS, Access
@@ -36,6 +38,8 @@ from tests.support.helpers import (
     update,
 )
 from tests.support.pages import contents
+from tests.support.processes import OURS, WorkerProcess, config_of, wait_until
+from tests.support.receiver import Receiver
 
 FUTURE = datetime(2199, 1, 1, tzinfo=UTC)
 
@@ -102,6 +106,34 @@ def test_token_of_a_tenant_sees_nothing_else(app: Flask) -> None:
     assert (status, made["tenant"]) == (201, "app_1")
     body = {"url": "https://example.com/new", "tenant": "app_2"}
     assert call(app, secret, method="POST", json=body)[0] == 403
+
+
+def test_program_of_a_tenant_tests_its_endpoint_by_a_real_worker(
+    app: Flask, receiver: Receiver, tmp_path: Path
+) -> None:
+    other = add_endpoint(app, receiver.url("/other"), tenant="app_2")
+    made = created(app, "view", "manage", "send", tenant="app_1")
+    body = {"url": receiver.url("/mine"), "events": ["license.*"]}
+    status, mine = call(app, made.secret, method="POST", json=body)
+    assert (status, mine["tenant"]) == (201, "app_1")
+    with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log") as worker:
+        test = {"method": "POST", "json": {"event_type": "license.revoked"}}
+        assert call(app, made.secret, f"/endpoints/{other.id}/test", **test)[0] == 404
+        status, delivery = call(app, made.secret, f"/endpoints/{mine['id']}/test", **test)
+        assert status == 202
+        receiver.wait_for(1)
+
+        def detail() -> Any:
+            return call(app, made.secret, f"/deliveries/{delivery['id']}")[1]
+
+        wait_until(lambda: detail()["state"] == "succeeded", 30, worker.output)
+    [sent] = receiver.requests
+    assert sent.path == "/mine"
+    event = Webhook(mine["secret"]).verify(sent.body, sent.headers)
+    assert (event["type"], event["tenant"]) == ("license.revoked", "app_1")
+    token = queries.get_token(accessing(app), made.token.id).token
+    assert token.last_used_at is not None
+    assert abs(token.last_used_at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_what_a_token_does_is_written_down_in_its_name(app: Flask) -> None:
