@@ -1120,24 +1120,6 @@ def test_every_module_has_its_place() -> None:
     assert [name for name in modules + folders if f"`{name}`" not in page] == []
 
 
-def test_every_invariant_has_tests_that_exist() -> None:
-    page = (ROOT / "CONTRIBUTING.md").read_text()
-    defined = {
-        f"{path.relative_to(ROOT / 'tests')}::{name}"
-        for path in (ROOT / "tests").rglob("test_*.py")
-        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
-    }
-    rows = re.findall(r"^\| (\d+) \| .+ \| (.+) \|$", page, re.MULTILINE)
-    assert [number for number, _ in rows] == [str(number) for number in range(1, 11)]
-    named: set[str] = set()
-    for number, cell in rows:
-        tests = re.findall(r"`([^`]+)`", cell)
-        assert [test for test in tests if test not in defined] == []
-        assert any(f"::test_invariant_{number}_" in test for test in tests), number
-        named.update(tests)
-    assert {test for test in defined if "::test_invariant_" in test} <= named
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_path_that_is_named_exists(page: Path) -> None:
     folders = "benchmarks|docs|example_app|flask_webhooks|tests"

@@ -1,0 +1,54 @@
+"""What the documentation promises is kept by the tests that it names."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+THREAT_MODEL = ROOT / "docs/concepts/threat-model.md"
+#: Extras of `setup.cfg` that a server installs.
+RUNTIME_EXTRAS = ("api", "prometheus", "otel")
+
+
+def defined_tests() -> set[str]:
+    """All tests, as ``security/test_hops.py::test_forged_count_is_not_believed``."""
+    return {
+        f"{path.relative_to(ROOT / 'tests')}::{name}"
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+
+
+def test_every_invariant_has_tests_that_exist() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    defined = defined_tests()
+    rows = re.findall(r"^\| (\d+) \| .+ \| (.+) \|$", page, re.MULTILINE)
+    assert [number for number, _ in rows] == [str(number) for number in range(1, 11)]
+    named: set[str] = set()
+    for number, cell in rows:
+        tests = re.findall(r"`([^`]+)`", cell)
+        assert [test for test in tests if test not in defined] == []
+        assert any(f"::test_invariant_{number}_" in test for test in tests), number
+        named.update(tests)
+    assert {test for test in defined if "::test_invariant_" in test} <= named
+
+
+def test_every_threat_names_tests_that_exist() -> None:
+    threats = THREAT_MODEL.read_text().partition("## What holds")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in threats.splitlines() if line[:2] == "| "][2:]
+    named = [re.findall(r"`(\w[\w/.]*::\w+)`", tests) for _, _, _, tests in rows]
+    assert rows
+    assert all(named)
+    assert {test for tests in named for test in tests} <= defined_tests()
+
+
+def test_every_dependency_is_listed_with_its_licence() -> None:
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg")
+    extras = metadata["options.extras_require"]
+    wanted = [metadata["options"]["install_requires"], *(extras[name] for name in RUNTIME_EXTRAS)]
+    names = re.findall(r"^([A-Za-z][\w-]*)>=", "\n".join(wanted), re.MULTILINE)
+    table = THREAT_MODEL.read_text().partition("## Dependencies")[2]
+    assert re.findall(r"^\| ([A-Za-z][\w-]*)", table, re.MULTILINE) == ["Package", *names]
