@@ -10,6 +10,7 @@ Long, since who may what is decided here alone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,8 @@ Scope = str | frozenset[str] | AllTenants
 ACCESS = "flask_webhooks_access"
 #: The actor where the host does not name one.
 UNKNOWN = "unknown"
+#: Seconds that the host's `tenant_name` may take for one page, over all tenants.
+NAMING_TIME: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,17 +250,35 @@ def no_token(token_id: object) -> NotFound:
     return NotFound("There is no API token %(id)s.", id=shown(token_id))
 
 
-def name_of_tenant(state: AppState, tenant: str) -> str:
-    """How the host calls a tenant; its id where the host does not say, or its function fails.
+class BoundedTenantNames:
+    """How the host calls tenants: each is asked for once, and only so long as that takes `NAMING_TIME` in all.
 
-    Nothing is to be locked and no session open.
+    After that, and where the host does not say or its function fails, a tenant is called by its id. Nothing is to be
+    locked and no session open.
     """
-    hook = state.hooks.tenant_name
-    try:
-        return tenant if hook is None else str(hook(tenant) or tenant)
-    except Exception as error:
-        log_failure(logger, "The name of a tenant could not be found", error=error)
-        return tenant
+
+    def __init__(self, state: AppState) -> None:
+        self._hook = state.hooks.tenant_name
+        self._known: dict[str, str] = {}
+        self._spent = 0.0
+
+    def name(self, tenant: str) -> str:
+        """Return the name of a tenant, or its id."""
+        if self._hook is None or (tenant not in self._known and self._spent > NAMING_TIME):
+            return tenant
+        if tenant not in self._known:
+            began = time.monotonic()
+            self._known[tenant] = self._ask(self._hook, tenant)
+            self._spent += time.monotonic() - began
+        return self._known[tenant]
+
+    @staticmethod
+    def _ask(hook: Callable[[str], str], tenant: str) -> str:
+        try:
+            return str(hook(tenant) or tenant)
+        except Exception as error:
+            log_failure(logger, "The name of a tenant could not be found", error=error)
+            return tenant
 
 
 def tenant_is_known(state: AppState, tenant: str) -> bool | None:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from .access import ACTIONS, Access
 from .app_state import ALL_TENANTS, AppState
 from .columns import utc_now
+from .db.time_limit import time_limited
 from .db.transactions import reading, writing
 from .errors import InvalidToken, WebhooksError
 from .log import get_logger
@@ -30,6 +31,8 @@ ENDING: Final = 4
 GRANTABLE: Final = tuple(action for action in ACTIONS if action != "tokens")
 #: How old `Token.last_used_at` gets before it is written anew.
 USED_EVERY: Final = timedelta(minutes=1)
+#: Seconds that a request may wait for that.
+NOTED_WITHIN: Final = 0.25
 
 _TOKEN: Final = re.compile(re.escape(PREFIX) + r"[\w-]{43}", re.ASCII)
 logger = get_logger("flask_webhooks")
@@ -108,16 +111,16 @@ def _access(state: AppState, token: Token) -> Access:
 
 def _note_use(state: AppState, token: Token, now: datetime) -> None:
     table = state.models.Token
+    unused = sa.or_(table.last_used_at.is_(None), table.last_used_at < now)
+    free = sa.select(table.id).where(table.id == token.id, unused).with_for_update(skip_locked=True)
+    change = sa.update(table).where(table.id == token.id, unused).values(last_used_at=now)
     try:
-        with writing(state, owns_request=True) as session:
-            session.execute(
-                sa.update(table)
-                .where(
-                    table.id == token.id,
-                    sa.or_(table.last_used_at.is_(None), table.last_used_at < now),
-                )
-                .values(last_used_at=now)
-            )
+        with (
+            writing(state, owns_request=True) as session,
+            time_limited(session.connection(), NOTED_WITHIN),
+        ):
+            if session.execute(free).first() is not None:
+                session.execute(change)
     except WebhooksError as error:
         # A database that only reads, or is busy: the request itself may do without writing.
         logger.info("The use of the API token %s could not be noted: %s", token.id, error)

@@ -21,7 +21,7 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from .. import queries
-from ..access import ACCESS, Access, name_of_tenant
+from ..access import ACCESS, Access, BoundedTenantNames
 from ..app_state import AllTenants, AppState
 from ..bulk.looking import right_of
 from ..errors import NotFound
@@ -158,7 +158,7 @@ class Toolbox:
 
     def __init__(self, state: AppState) -> None:
         self._state = state
-        self._tenant_names: dict[str, str] = {}
+        self._tenant_names = BoundedTenantNames(state)
         self.product_name = state.settings.product_name
         #: The host's layout, or ``None``.
         self.host_layout = state.settings.base_template
@@ -199,9 +199,7 @@ class Toolbox:
 
     def tenant_name(self, tenant: str) -> str:
         """How the application calls a tenant; its id where it does not say."""
-        if tenant not in self._tenant_names:
-            self._tenant_names[tenant] = name_of_tenant(self._state, tenant)
-        return self._tenant_names[tenant]
+        return self._tenant_names.name(tenant)
 
     @property
     def takes_tokens(self) -> bool:

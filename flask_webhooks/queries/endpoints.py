@@ -336,10 +336,7 @@ def _counts(
         counts[endpoint_id]["hours"] = tuple(of_endpoint)
 
     for endpoint_id, pending, held in session.execute(_waiting(state, which)):
-        counts[endpoint_id] |= {
-            "pending": min(pending, MOST_COUNTED),
-            "held": min(held, MOST_COUNTED),
-        }
+        counts[endpoint_id] |= {"pending": pending, "held": held}
     return counts
 
 
@@ -366,14 +363,24 @@ def _wait(
 def _waiting(state: AppState, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """Ids of endpoints, with how many deliveries are pending and held: counting ends soon after `MOST_COUNTED`."""
     endpoint, delivery = state.models.Endpoint, state.models.Delivery
-    # A list of MariaDB's in the place of a table cannot depend on the row beside it: it counts all.
-    whole = state.engine.dialect.name in {"mysql", "mariadb"}
+    # A list of MariaDB's in the place of a table cannot depend on the row beside it.
+    lateral = state.engine.dialect.name not in {"mysql", "mariadb"}
 
     def number(delivery_state: DeliveryState) -> Any:
         conditions = delivery.endpoint_id == endpoint.id, delivery.state == literal(delivery_state)
-        if whole:
+        if not lateral:
             counted = sa.select(sa.func.count()).select_from(delivery).where(*conditions)
-            return counted.correlate(endpoint).scalar_subquery()
+            last: sa.Select[Any] = (
+                sa.select(sa.literal_column(str(MOST_COUNTED)))
+                .select_from(delivery)
+                .where(*conditions)
+                .limit(1)
+                .offset(MOST_COUNTED - 1)
+            )
+            return sa.func.coalesce(
+                last.correlate(endpoint).scalar_subquery(),
+                counted.correlate(endpoint).scalar_subquery(),
+            )
         rows: sa.Select[Any] = (
             sa.select(sa.literal_column("1")).select_from(delivery).where(*conditions)
         )

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..access import Access, name_of_tenant, shown, tenant_is_known
+from ..access import Access, BoundedTenantNames, shown, tenant_is_known
 from ..app_state import AllTenants, AppState
 from ..db.conditions import of_tenant
 from ..errors import NotFound
 
-#: Known tenants whose names are compared, and the newest events that are looked at for them.
-COMPARED, LOOKED_AT = 500, 1000
+#: The newest endpoints and events whose tenants' names are compared.
+LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +59,17 @@ def unknown_tenant(access: Access, tenant: str | None) -> UnknownTenant | None:
     with access.read() as session:
         if _has_anything(session, state, tenant):
             return None
-        known: set[str] = set()
+        known: list[str] = []
         if state.hooks.tenant_name is not None:
-            newest = (
-                sa.select(models.Event.tenant)
-                .order_by(models.Event.id.desc())
-                .limit(LOOKED_AT)
-                .subquery()
-            )
-            for column in (models.Endpoint.tenant, newest.c.tenant):
-                known.update(
-                    session.scalars(
-                        sa.select(column).where(column.is_not(None)).distinct().limit(COMPARED)
-                    )
-                )
-    meant = tuple(sorted(id_ for id_ in known if _named(state, id_, tenant)))
-    return UnknownTenant(tenant, meant, missing=known_to_host is False)
+            for column, id_ in (
+                (models.Endpoint.tenant, models.Endpoint.id),
+                (models.Event.tenant, models.Event.id),
+            ):
+                newest = sa.select(column).order_by(id_.desc()).limit(LOOKED_AT)
+                known += [each for each in session.scalars(newest) if each is not None]
+    names = BoundedTenantNames(state)
+    meant = {each for each in known if _equal(names.name(each), tenant)}
+    return UnknownTenant(tenant, tuple(sorted(meant)), missing=known_to_host is False)
 
 
 def _has_anything(session: Session, state: AppState, tenant: str) -> bool:
@@ -93,5 +88,5 @@ def _has_anything(session: Session, state: AppState, tenant: str) -> bool:
     return bool(session.scalar(sa.select(sa.or_(*found))))
 
 
-def _named(state: AppState, tenant: str, name: str) -> bool:
-    return name_of_tenant(state, tenant).strip().casefold() == name.strip().casefold()
+def _equal(name: str, other: str) -> bool:
+    return name.strip().casefold() == other.strip().casefold()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +89,32 @@ def test_quota_is_that_of_a_tenant_of_which_something_is_known(named: Flask) -> 
 def test_function_for_names_that_fails_spoils_no_page(named: Flask) -> None:
     webhooks_of(named).tenant_name(lambda tenant: str(1 / 0))
     assert "belongs to a tenant with the id" in Browser(named).get("/?tenant=acme").text
+
+
+def test_slow_function_for_names_is_asked_for_a_bounded_time(app: Flask) -> None:
+    asked: list[str] = []
+
+    def slow(tenant: str) -> str:
+        asked.append(tenant)
+        time.sleep(0.1)
+        return f"{tenant} Ltd"
+
+    ids = [f"app_{number:02}" for number in range(30)]
+    for tenant in [*ids, *ids]:
+        add_endpoint(app, tenant=tenant)
+    webhooks_of(app).tenant_name(slow)
+    page = Browser(app).get("/?tenant=app_29 ltd")
+    assert page.link("app_29")
+    page = Browser(app).get("/?tenant=app_00 ltd")
+    assert "app_00" not in page.links()
+    assert max(Counter(asked).values()) == 2
+    # A person who looks after all of these chooses one of them by name, or by id.
+    webhooks_of(app).current_tenant(lambda: ids)
+    options = Browser(app).get("/").one("select", name="tenant").all("option")
+    assert [option.attributes["value"] for option in options] == ["", *ids]
+    assert [option.text for option in options][1] == "app_00 Ltd"
+    assert [option.text for option in options][-1] == "app_29"
+    assert len(asked) < 20
 
 
 @pytest.mark.parametrize("tenant", ["Acme Ltd", "app_2"])

@@ -15,6 +15,7 @@ from flask_webhooks import actions, queries
 from flask_webhooks.access import Access, system_access
 from flask_webhooks.app_state import ALL_TENANTS, state_of
 from flask_webhooks.doctor import Level, examine
+from flask_webhooks.queries.endpoints import _waiting
 from flask_webhooks.security.vault import Vault
 from tests.cli.test_cli import run
 from tests.security.test_vault import NEW
@@ -147,3 +148,32 @@ def test_attempts_are_counted_for_metrics(app: Flask) -> None:
     assert told.all("up") == {("database",): 1, ("redis",): 1}
     assert told.all("attempts_total") == {("standard", "succeeded"): 7, ("standard", "refused"): 1}
     assert told.get("attempt_duration_seconds_sum", format="standard") == pytest.approx(0.1)
+
+
+def test_counting_what_waits_ends_soon_here_too(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_webhooks.queries.endpoints.MOST_COUNTED", 50)
+    long, short = (webhooks_of(app).create_endpoint(f"https://example.com/{n}") for n in (1, 2))
+    emit(app, 400, data=DATA)
+    actions.pause_endpoint(system_access(state_of(app), "tester"), short.endpoint.id)
+    deliveries = state_of(app).table("Delivery")
+    of_short = deliveries.c.endpoint_id == short.endpoint.id
+    with state_of(app).engine.begin() as connection:
+        ids = connection.scalars(sa.select(deliveries.c.id).where(of_short)).all()
+        connection.execute(sa.delete(deliveries).where(deliveries.c.id.in_(ids[49:])))
+
+    def rows_read() -> int:
+        """Of indexes, on this connection."""
+        status = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read_next'")
+        return int(status.one()[1])
+
+    with state_of(app).engine.connect() as connection:
+        # As the server does by itself after a while.
+        connection.exec_driver_sql(f"ANALYZE TABLE {deliveries.name}").all()
+        before = rows_read()
+        waiting = connection.execute(_waiting(state_of(app), sa.true())).all()
+        assert set(waiting) == {(long.endpoint.id, 50, 0), (short.endpoint.id, 0, 49)}
+        assert 100 < rows_read() - before < 300
+    rows = queries.list_endpoints(system_access(state_of(app), "tester"))
+    assert [(row.pending, row.held) for row in rows] == [(0, 49), (50, 0)]
