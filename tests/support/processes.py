@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,10 +37,16 @@ class WorkerProcess:
     :param config: the settings of the application, as given to `tests.support.hostapp.create_app`.
     :param log: file that its output goes to.
     :param folder: where it runs; one that is given has FLASK_APP and the settings in its ``.flaskenv`` and ``.env``.
+    :param variables: of its environment, over those that it would have.
     """
 
     def __init__(
-        self, command: list[str], config: dict[str, Any], log: Path, folder: Path | None = None
+        self,
+        command: list[str],
+        config: dict[str, Any],
+        log: Path,
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.log = log
         self._folder = folder or ROOT
@@ -55,6 +61,7 @@ class WorkerProcess:
         if folder is None:
             self._environment["FLASK_APP"] = APP
             self._environment["TEST_CONFIG"] = json.dumps(config)
+        self._environment |= variables or {}
 
     def __enter__(self) -> WorkerProcess:
         with self.log.open("ab") as output:
