@@ -12,6 +12,7 @@ from ..bench import Bench
 from ..results import Result
 from . import (
     backlog,
+    capturing,
     emit,
     encryption,
     fan_out,
@@ -25,6 +26,8 @@ from . import (
     scale_out,
     sporadic,
     throughput,
+    tracing,
+    upgrade,
 )
 
 Run = Callable[[Bench, str], Iterator[Result]]
@@ -44,5 +47,8 @@ SCENARIOS: dict[str, Run] = {
     "metrics": metrics.run,
     "logs": logs.run,
     "encryption": encryption.run,
+    "tracing": tracing.run,
+    "upgrade": upgrade.run,
+    "capture": capturing.run,
     "scale-out": scale_out.run,
 }
