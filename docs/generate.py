@@ -93,6 +93,7 @@ def _part(kind: str, *arguments: str) -> str:
         "attempt-errors": attempt_errors,
         "metrics": metrics,
         "surfaces": surfaces,
+        "filters": filters,
     }
     return parts[kind](*arguments).strip()
 
@@ -385,6 +386,25 @@ def _option_help(option: click.Option) -> str:
     if option.show_default and not option.is_flag:
         said.append(f"Default: {option.default}.")
     return " ".join(filter(None, said))
+
+
+# -- filters ---------------------------------------------------------------------------------------
+
+#: Lists by their commands: where else they are, and which filters they do without, and why.
+LISTS: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / "reference/filters.toml").read_text())
+#: Those that every list takes, or says why not.
+FILTERS = ("tenant", "type", "since", "until", "state", "health", "event", "endpoint")
+
+
+def filters() -> str:
+    """The table of the filters that lists take."""
+    rows = []
+    for name, found in LISTS.items():
+        without = found["without"]
+        taken = " ".join(f"`--{item}`" for item in FILTERS if item not in without)
+        reasons = "; ".join(f"`--{item}`: {why}" for item, why in without.items())
+        rows.append((f"[`{name}`](#{anchor(name)})", taken, reasons))
+    return _table(("List", "Takes", "Not"), rows)
 
 
 # -- surfaces --------------------------------------------------------------------------------------

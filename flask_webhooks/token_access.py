@@ -29,6 +29,8 @@ PREFIX: Final = "whtok_"
 ENDING: Final = 4
 #: What a token may be allowed: all but to make others like it.
 GRANTABLE: Final = tuple(action for action in ACTIONS if action != "tokens")
+#: What a token is by now.
+CONDITIONS: Final = ("active", "expired", "revoked")
 #: How old `Token.last_used_at` gets before it is written anew.
 USED_EVERY: Final = timedelta(minutes=1)
 #: Seconds that a request may wait for that.
@@ -52,6 +54,15 @@ class TokenRow:
             return "revoked"
         expires_at = self.token.expires_at
         return "expired" if expires_at is not None and expires_at <= self.now else "active"
+
+
+def in_condition(table: type[Token], condition: str) -> sa.ColumnElement[bool]:
+    """The condition for tokens whose `TokenRow.condition` is this."""
+    if condition == "revoked":
+        return table.revoked_at.is_not(None)
+    over = table.expires_at <= utc_now()
+    running = sa.or_(table.expires_at.is_(None), ~over)
+    return sa.and_(table.revoked_at.is_(None), over if condition == "expired" else running)
 
 
 def new_token() -> str:

@@ -9,15 +9,13 @@ from flask import Blueprint, Response, request
 from .. import actions, queries
 from ..access import Access, find_delivery, find_endpoint
 from ..models import AT_REST, DeliveryState, Endpoint
-from .display import SHOWN_ATTEMPTS, short
+from .display import SHOWN_ATTEMPTS
 from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
 from .matching_views import OF_LIST, choices, not_selectable
 from .page import current_access, notify, redirect_to, render, tenant_filter
-
-#: Webhooks that the filter offers as a list; where there are more, it is a field for name, URL or id.
-_CHOICES = 50
+from .webhook_choices import MOST, webhook_choices
 
 
 def register(blueprint: Blueprint) -> None:
@@ -55,7 +53,7 @@ def delivery_list() -> Response:
 
 def _find_webhook(access: Access, filters: Filters, search: str) -> Response:
     """Somebody wrote a name or a URL: go on with the only one that fits, or ask which."""
-    found = queries.find_endpoints(access, search, limit=_CHOICES)
+    found = queries.find_endpoints(access, search, limit=MOST)
     if len(found) == 1:
         values = filters.without("webhook")
         return redirect_to("delivery_list", webhook=found[0].id, **values)
@@ -80,9 +78,9 @@ def _show_list(
         no_store=filters.get("q") is not None,
         page=page,
         endpoint=endpoint,
-        webhooks=_choices(access, endpoint),
+        webhooks=webhook_choices(access, endpoint),
         which=which,
-        most_named=_CHOICES,
+        most_named=MOST,
         matching=[] if deleted else choices(filters, several=several),
         why_not=None if deleted else not_selectable(filters, several=several),
         unknown=queries.unknown_tenant(access, tenant) if access.may("view", None) else None,
@@ -92,23 +90,6 @@ def _show_list(
         and any(DeliveryState(row.delivery.state) not in AT_REST for row in page.items),
         searched=page.searched or queries.SEARCHED,
     )
-
-
-def _choices(access: Access, chosen: Endpoint | None) -> list[tuple[str, str]]:
-    """Webhooks for the filter, ids with names; none where there are too many for a list."""
-    if not access.may("view", None):
-        return []
-    endpoints = queries.find_endpoints(access, limit=_CHOICES + 1)
-    if len(endpoints) > _CHOICES:
-        return []
-    if chosen is not None and all(item.id != chosen.id for item in endpoints):
-        endpoints = [chosen, *endpoints]
-    return [(item.id, _label(item)) for item in endpoints]
-
-
-def _label(endpoint: Endpoint) -> str:
-    name = short(endpoint.name or endpoint.url_shown, 50)
-    return f"{name} ({_('deleted')})" if endpoint.deleted_at is not None else name
 
 
 def delivery(delivery_id: str) -> Response:

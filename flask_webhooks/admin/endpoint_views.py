@@ -12,7 +12,9 @@ from ..actions.checks import MAX_TENANT_LENGTH
 from ..errors import InvalidInput, NotFound, SendLimitReached
 from ..formats import Format
 from ..formats.examples import sample_data
+from ..models import EndpointState
 from .display import pretty
+from .filters import Filters
 from .format_choices import shown_options
 from .forms import SampleForm
 from .i18n import gettext as _
@@ -24,7 +26,6 @@ _RECENT = 10
 _TASKS = 5
 #: Endpoints on a page of the list.
 _LISTED = 50
-_MAX_SEARCH = 200
 
 
 def register(blueprint: Blueprint) -> None:
@@ -38,11 +39,19 @@ def register(blueprint: Blueprint) -> None:
 def endpoint_list() -> Response:
     """Every endpoint in scope."""
     access = current_access()
-    search = request.args.get("q", "").strip()[:_MAX_SEARCH]
-    before = request.args.get("before", "").strip()
+    filters = Filters(request.args, "q", "state", "health", "type", "since", "until")
     tenant = _tenant(access)
     rows = queries.list_endpoints(
-        access, search or None, tenant=tenant, before=before or None, limit=_LISTED + 1
+        access,
+        filters.get("q"),
+        tenant=tenant,
+        state=filters.get("state"),
+        health=filters.get("health"),
+        event_type=filters.get("type"),
+        since=filters.moment("since"),
+        until=filters.moment("until"),
+        before=filters.before,
+        limit=_LISTED + 1,
     )
     older = rows[_LISTED - 1].endpoint.id if len(rows) > _LISTED else None
     rows = rows[:_LISTED]
@@ -51,9 +60,9 @@ def endpoint_list() -> Response:
     return render(
         "endpoint_list.html",
         rows=rows,
-        search=search,
-        before=before,
+        filters=filters,
         older=older,
+        states=list(EndpointState),
         tenant=None if isinstance(access.tenant, str) else tenant,
         unknown=unknown,
         used=used,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 from .. import actions, queries
+from ..access import find_endpoint
 from ..catalog.registry import matches
 from ..delivery.ages import longest_kept
 from .asking import ask, done
@@ -14,6 +15,7 @@ from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
 from .page import current_access, render, tenant_filter
+from .webhook_choices import webhook_choices
 
 
 def register(blueprint: Blueprint) -> None:
@@ -28,8 +30,9 @@ def register(blueprint: Blueprint) -> None:
 
 def event_list() -> Response:
     """Events in scope, newest first; filters stand in the URL."""
-    filters = Filters(request.args, "type", "id", "tenant", "since", "until")
+    filters = Filters(request.args, "type", "id", "webhook", "tenant", "since", "until")
     access = current_access()
+    wanted = filters.get("webhook")
     page = queries.list_events(
         access,
         filters.get("type"),
@@ -38,11 +41,16 @@ def event_list() -> Response:
         until=filters.moment("until"),
         id=filters.get("id"),
         tenant=tenant_filter(access, filters.get("tenant")),
+        endpoint_id=wanted,
     )
+    endpoint = None if wanted is None else find_endpoint(access, wanted, deleted=True)
     return render(
         "event_list.html",
         page=page,
         filters=filters,
+        endpoint=endpoint,
+        webhooks=webhook_choices(access, endpoint),
+        searched=page.searched or queries.SEARCHED,
         settings=access.state.settings,
         longest_kept=longest_kept(access.state.settings).days,
         unknown=None if page.items else queries.unknown_tenant(access, filters.get("tenant")),

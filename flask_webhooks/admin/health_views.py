@@ -20,6 +20,7 @@ from .forms import ConfirmForm, WebhooksForm
 from .i18n import translated
 from .page import current_access, is_fragment, render, tenant_filter
 from .task_views import start
+from .webhook_choices import webhook_choices
 
 #: Tasks on the health page: of those that are not over, and of the latest ones.
 _UNFINISHED, _LATEST = 20, 10
@@ -140,6 +141,7 @@ def activity() -> Response:
     endpoints = queries.name_endpoints(
         access, {row.endpoint_id for row in page.items if row.endpoint_id is not None}
     )
+    endpoint = None if wanted is None else find_endpoint(access, wanted, deleted=True)
     return render(
         "activity.html",
         page=page,
@@ -147,5 +149,6 @@ def activity() -> Response:
         filters=filters,
         actions=wording.action_texts(),
         unknown=None if page.items else queries.unknown_tenant(access, filters.get("tenant")),
-        endpoint=None if wanted is None else find_endpoint(access, wanted, deleted=True),
+        endpoint=endpoint,
+        webhooks=webhook_choices(access, endpoint),
     )

@@ -114,6 +114,8 @@ class Toolbox:
     delivery_status = staticmethod(wording.delivery_status)
     state_words = staticmethod(wording.state_words)
     endpoint_status = staticmethod(wording.endpoint_status)
+    endpoint_states = staticmethod(wording.endpoint_states)
+    token_states = staticmethod(wording.token_states)
     outcome_status = staticmethod(wording.outcome_status)
     state_reason = staticmethod(wording.state_reason)
     error_text = staticmethod(wording.error_text)
@@ -136,6 +138,8 @@ class Toolbox:
     finding_advice = staticmethod(findings.finding_advice)
 
     task_status = staticmethod(task_wording.task_status)
+    task_states = staticmethod(task_wording.task_states)
+    task_kinds = staticmethod(task_wording.task_kinds)
     task_title = staticmethod(task_wording.task_title)
     task_question = staticmethod(task_wording.task_question)
     task_outcome = staticmethod(task_wording.task_outcome)

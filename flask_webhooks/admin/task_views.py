@@ -15,7 +15,8 @@ from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
 from .i18n import translated
-from .page import current_access, notify, redirect_to, render
+from .page import current_access, notify, redirect_to, render, tenant_filter
+from .webhook_choices import webhook_choices
 
 
 def register(blueprint: Blueprint) -> None:
@@ -64,14 +65,30 @@ def _running(
 def task_list() -> Response:
     """Every task in scope, or of one endpoint, newest first."""
     access = current_access()
-    filters = Filters(request.args, "webhook")
+    filters = Filters(request.args, "webhook", "kind", "state", "tenant", "since", "until")
     wanted = filters.get("webhook")
-    page = queries.list_tasks(access, wanted, before=filters.before)
+    page = queries.list_tasks(
+        access,
+        wanted,
+        kind=filters.get("kind"),
+        state=filters.get("state"),
+        tenant=tenant_filter(access, filters.get("tenant")),
+        since=filters.moment("since"),
+        until=filters.moment("until"),
+        before=filters.before,
+    )
+    endpoint = None if wanted is None else find_endpoint(access, wanted, deleted=True)
     return render(
         "task_list.html",
         page=page,
         filters=filters,
-        endpoint=None if wanted is None else find_endpoint(access, wanted, deleted=True),
+        kinds=list(TaskKind),
+        states=list(TaskState),
+        unknown=queries.unknown_tenant(access, filters.get("tenant"))
+        if not page.items and access.may("view", None)
+        else None,
+        endpoint=endpoint,
+        webhooks=webhook_choices(access, endpoint),
     )
 
 

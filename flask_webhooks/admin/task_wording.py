@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,16 @@ def task_status(state: str) -> Status:
             return Status(_("Failed"), "bad", "cross")
         case other:
             return Status(other, "off", "dot")
+
+
+def task_states(states: Iterable[str]) -> list[tuple[str, str]]:
+    """States of tasks with their words, for a filter."""
+    return [(state, task_status(state).word) for state in states]
+
+
+def task_kinds(kinds: Iterable[str]) -> list[tuple[str, str]]:
+    """Kinds of tasks with what they do, for a filter."""
+    return [(kind, task_title(kind)) for kind in kinds]
 
 
 def task_title(kind: str) -> str:

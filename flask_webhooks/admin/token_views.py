@@ -11,13 +11,13 @@ from wtforms import SelectMultipleField, StringField
 from .. import actions, queries
 from ..access import Access
 from ..errors import InvalidInput, NotFound, TokenLimitReached, WebhooksError
-from ..token_access import GRANTABLE
+from ..token_access import CONDITIONS, GRANTABLE
 from . import once
 from .asking import ask, done
 from .filters import Filters
 from .forms import ConfirmForm, WebhooksForm
 from .i18n import gettext as _
-from .page import current_access, notify, redirect_to, render
+from .page import current_access, notify, redirect_to, render, tenant_filter
 
 #: Days until a token expires, of which the form offers one; empty is never.
 DAYS: Final = ("30", "90", "365", "")
@@ -58,11 +58,23 @@ def register(blueprint: Blueprint) -> None:
 def token_list() -> Response:
     """The tokens of everybody in scope."""
     access = _access()
-    filters = Filters(request.args)
+    filters = Filters(request.args, "state", "tenant", "since", "until")
+    page = queries.list_tokens(
+        access,
+        before=filters.before,
+        tenant=tenant_filter(access, filters.get("tenant")),
+        state=filters.get("state"),
+        since=filters.moment("since"),
+        until=filters.moment("until"),
+    )
     return render(
         "token_list.html",
-        page=queries.list_tokens(access, before=filters.before),
+        page=page,
         filters=filters,
+        conditions=CONDITIONS,
+        unknown=queries.unknown_tenant(access, filters.get("tenant"))
+        if not page.items and access.may("view", None)
+        else None,
     )
 
 

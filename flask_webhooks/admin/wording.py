@@ -7,7 +7,7 @@ Long, since it has the words for every state and reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -87,6 +87,16 @@ def token_status(condition: str) -> Status:
             return Status(_("Expired"), "off", "clock")
         case _:
             return Status(_("Revoked"), "off", "ban")
+
+
+def endpoint_states(states: Iterable[str]) -> list[tuple[str, str]]:
+    """States of endpoints with their words, for a filter."""
+    return [(state, endpoint_status(state).word) for state in states]
+
+
+def token_states(conditions: Iterable[str]) -> list[tuple[str, str]]:
+    """What tokens are by now with the words for it, for a filter."""
+    return [(condition, token_status(condition).word) for condition in conditions]
 
 
 def right_text(action: str) -> str:

@@ -39,16 +39,8 @@ LIMIT: Final = 50
 def endpoint_list(access: Access, query: dict[str, Any]) -> Response:
     """Endpoints, newest first."""
     tenant = wanted_tenant(access, query)
-    limit = check_limit(query.get("limit", LIMIT))
-    rows = queries.list_endpoints(
-        access,
-        query.get("search"),
-        tenant=tenant,
-        state=query.get("state"),
-        health=query.get("health"),
-        before=query.get("before"),
-        limit=limit + 1,
-    )
+    limit = check_limit(query.pop("limit", LIMIT))
+    rows = queries.list_endpoints(access, tenant=tenant, limit=limit + 1, **query)
     return answer_page(page_of(rows, limit, lambda row: row.endpoint.id), EndpointRowObject)
 
 

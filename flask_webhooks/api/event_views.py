@@ -16,7 +16,10 @@ from .routes import AllOf, PageOf, Route
 
 
 def event_list(access: Access, query: dict[str, Any]) -> Response:
-    """Events, newest first."""
+    """Events, newest first.
+
+    By `endpoint_id` a page looks through 5,000: it may be empty, and not the last.
+    """
     tenant = wanted_tenant(access, query)
     return answer_page(queries.list_events(access, tenant=tenant, **query), EventRowObject)
 

@@ -44,7 +44,10 @@ def most_failures(access: Access, query: dict[str, Any]) -> Response:
 
 
 def activity_list(access: Access, query: dict[str, Any]) -> Response:
-    """Who did what, newest first."""
+    """Who did what, newest first.
+
+    By `actor` and `action` a page looks through 5,000: it may be empty, and not the last.
+    """
     tenant = wanted_tenant(access, query)
     return answer_page(queries.list_activity(access, tenant=tenant, **query), ActivityObject)
 

@@ -6,12 +6,14 @@ from typing import Annotated
 
 from typing_extensions import TypedDict
 
-from ..models import DeliveryState, EndpointState
+from ..models import DeliveryState, EndpointState, TaskKind, TaskState
 from ..queries import HEALTH, MAX_LIMIT, PERIODS
 from ..serializers import Member, one_of
+from ..token_access import CONDITIONS
 from .scalars import Boolean, FormatName, Moment, Whole
 
 OfEndpoint = Annotated[str, Member("Only of this endpoint.")]
+OfType = Annotated[str, Member("Only of this event type: a name, or a prefix such as `license.*`.")]
 Since = Annotated[Moment, Member("Created at this time or later.")]
 Until = Annotated[Moment, Member("Created before it.")]
 Id = Annotated[str, Member("Of the thing itself, of a delivery also of its event.")]
@@ -31,12 +33,14 @@ class PageQuery(TypedDict, total=False):
     limit: Annotated[Whole, Member("50 by default.", minimum=1, maximum=MAX_LIMIT)]
 
 
-class TokenListQuery(PageQuery, total=False):
-    pass
-
-
 class ListQuery(TenantQuery, PageQuery, total=False):
     pass
+
+
+class TokenListQuery(ListQuery, total=False):
+    state: Annotated[str, one_of(CONDITIONS)]
+    since: Since
+    until: Until
 
 
 class EndpointListQuery(ListQuery, total=False):
@@ -46,12 +50,18 @@ class EndpointListQuery(ListQuery, total=False):
         str,
         one_of(HEALTH, "`failing` while it is active, or `healthy`: active, and not failing."),
     ]
+    event_type: Annotated[
+        str,
+        Member("Only those that are subscribed to it: a name, or a prefix such as `license.*`."),
+    ]
+    since: Since
+    until: Until
 
 
 class DeliveryListQuery(ListQuery, total=False):
     endpoint_id: OfEndpoint
     state: Annotated[str, one_of(DeliveryState)]
-    event_type: str
+    event_type: OfType
     status: Annotated[
         str,
         Member(
@@ -69,7 +79,8 @@ class DeliveryListQuery(ListQuery, total=False):
 
 
 class EventListQuery(ListQuery, total=False):
-    event_type: str
+    endpoint_id: Annotated[str, Member("Only those that were owed to this endpoint.")]
+    event_type: OfType
     since: Since
     until: Until
     id: Id
@@ -77,11 +88,19 @@ class EventListQuery(ListQuery, total=False):
 
 class TaskListQuery(ListQuery, total=False):
     endpoint_id: OfEndpoint
+    kind: Annotated[str, one_of(TaskKind)]
+    state: Annotated[str, one_of(TaskState)]
+    since: Since
+    until: Until
     unfinished: Annotated[Boolean, Member("Only those that are not over.")]
 
 
 class ActivityListQuery(ListQuery, total=False):
     endpoint_id: OfEndpoint
+    actor: Annotated[str, Member("A part of who did it.")]
+    action: Annotated[str, Member("What was done, such as `endpoint.paused`.")]
+    since: Since
+    until: Until
 
 
 class RoutingQuery(TypedDict, total=False):

@@ -12,12 +12,14 @@ from ..serializers import CreatedTokenObject, TokenObject
 from .answering import answer, answer_page
 from .bodies import NewTokenBody
 from .parameters import TokenListQuery
+from .request_reader import wanted_tenant
 from .routes import PageOf, Route
 
 
 def token_list(access: Access, query: dict[str, Any]) -> Response:
     """Tokens, newest first."""
-    return answer_page(queries.list_tokens(access, **query), TokenObject)
+    tenant = wanted_tenant(access, query)
+    return answer_page(queries.list_tokens(access, tenant=tenant, **query), TokenObject)
 
 
 def token_create(access: Access, body: dict[str, Any]) -> Response:

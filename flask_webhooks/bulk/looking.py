@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from .. import ids
 from ..access import Access, find_endpoint, is_id, shown
 from ..app_state import AllTenants
+from ..catalog.type_filter import check_type
 from ..columns import utc_now
 from ..delivery.retention import kept_since
 from ..errors import Forbidden, InvalidInput, InvalidTransition, NotFound
@@ -108,7 +109,10 @@ def plan(
             )
     rest = given.copy()
     rest.pop("tenant", None)
-    return Plan(wanted, check_filter(wanted, rest), endpoint, tenant)
+    selection = check_filter(wanted, rest)
+    if selection.event_type is not None:
+        check_type(access, selection.event_type)
+    return Plan(wanted, selection, endpoint, tenant)
 
 
 def _only_tenant(access: Access) -> str | None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from .. import ids
 from ..app_state import AppState
 from ..catalog.registry import EVERYTHING
+from ..catalog.type_filter import of_type
 from ..db.conditions import LAST, answered, bounded, check_status, created_between
 from ..delivery.ages import ages_until
 from ..errors import InvalidInput
@@ -47,6 +48,7 @@ class TaskFilter(TypedDict, total=False):
     until: datetime | None
     #: Of a delivery. Only resend and cancel leave a choice.
     state: str | None
+    #: A name, or a prefix such as ``license.*``.
     event_type: str | None
     #: The last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
     status: str | None
@@ -280,7 +282,7 @@ def conditions(
     if kind in (TaskKind.RECOVER, TaskKind.RESEND):
         dear.append(not_erased(state, delivery.event_id))
     if selection.event_type is not None:
-        dear.append(delivery.event_type == selection.event_type)
+        dear.append(of_type(delivery.event_type, selection.event_type))
     if selection.event_id is not None:
         cheap.append(delivery.event_id == selection.event_id)
     if selection.status is not None:
@@ -307,7 +309,7 @@ def _missed_events(state: AppState, selection: Selection, endpoint: Any) -> Cond
         cheap.append(event.tenant == endpoint.tenant)
     dear += _subscribed(event.type, endpoint.events)
     if selection.event_type is not None:
-        dear.append(event.type == selection.event_type)
+        dear.append(of_type(event.type, selection.event_type))
     dear += [
         unsent(state, event.id, endpoint.id),
         event.type.not_in(_not_subscribable(state)),

@@ -210,11 +210,7 @@ class Catalog:
             return self._check_prefix(pattern)
         event_type = self._types.get(pattern)
         if event_type is None:
-            raise InvalidSubscription(
-                "There is no event type %(name)s.%(hint)s",
-                name=quoted(pattern),
-                hint=self._did_you_mean(pattern),
-            )
+            raise InvalidSubscription(self.explain_unknown(pattern))
         if not event_type.subscribable:
             raise InvalidSubscription(
                 "%(name)s cannot be subscribed to: it reaches any endpoint that it is sent to by hand. "
@@ -225,18 +221,30 @@ class Catalog:
 
     def _check_prefix(self, pattern: str) -> str:
         prefix = pattern.removesuffix(".*")
+        known = any(kind.subscribable and matches([pattern], kind.name) for kind in self)
+        if not known or not _NAME.fullmatch(prefix.lower()):
+            raise InvalidSubscription(self.explain_unknown(pattern))
+        return pattern
+
+    def explain_unknown(self, pattern: str) -> Text:
+        """Say that no event type has this name or prefix, and which are spelt alike."""
+        if "*" not in pattern:
+            return Text(
+                "There is no event type %(name)s.%(hint)s",
+                name=quoted(pattern),
+                hint=self._did_you_mean(pattern),
+            )
+        prefix = pattern.removesuffix(".*")
         if not _NAME.fullmatch(prefix.lower()):
-            raise InvalidSubscription(
+            return Text(
                 '%(name)s is not a pattern: * stands alone or after the last dot, as in "license.*".',
                 name=quoted(pattern),
             )
-        if not any(kind.subscribable and matches([pattern], kind.name) for kind in self):
-            raise InvalidSubscription(
-                "No event type begins with %(prefix)s.%(hint)s",
-                prefix=quoted(prefix + "."),
-                hint=self._did_you_mean(prefix),
-            )
-        return pattern
+        return Text(
+            "No event type begins with %(prefix)s.%(hint)s",
+            prefix=quoted(prefix + "."),
+            hint=self._did_you_mean(prefix),
+        )
 
     def _did_you_mean(self, name: str) -> Text | str:
         """A sentence with up to three close names, after a space; empty if none is close."""

@@ -1,7 +1,5 @@
 """``flask webhooks …``: run workers, create the tables, look after endpoints, events and deliveries."""
 
-from flask.cli import AppGroup
-
 from . import (
     database,
     endpoint_settings,
@@ -16,7 +14,7 @@ from .deliveries import deliveries
 from .doctor import doctor
 from .encryption import reencrypt
 from .endpoints import endpoints, send_test
-from .failures import end_our_command
+from .failures import Commands, end_our_command
 from .health import health
 from .listen import listen
 from .tail import tail
@@ -25,7 +23,7 @@ from .tokens import tokens
 
 __all__ = ["end_our_command", "webhooks"]
 
-webhooks = AppGroup("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
+webhooks = Commands("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
 for group in (endpoints, events.events, deliveries, tasks, activity, tokens):
     webhooks.add_command(group)
 workers.add_to(webhooks)

@@ -15,7 +15,6 @@ from ..models import TaskKind
 from .failures import reports_errors
 from .options import DRY_RUN, WAIT, YES
 from .output import say
-from .parsing import current_access, note_of_tenant
 from .tasks import start
 
 
@@ -91,6 +90,5 @@ def erase(
     A member may stand anywhere in the data, or be a path such as user.id. Events stay, without their data. There is no
     way back.
     """
-    note_of_tenant(current_access(), tenant)
     wanted = TaskFilter(where=read_members(members), tenant=tenant)
     start(TaskKind.ERASE, None, wanted, dry_run=dry_run, yes=yes, wait=wait)

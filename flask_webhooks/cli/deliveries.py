@@ -46,6 +46,7 @@ deliveries = AppGroup("deliveries", help="What was sent, and what is still owed.
 @TENANT
 @EVENT
 @STATUS
+@click.option("--text", metavar="TEXT", help="A part of the event's data as JSON text.")
 @SINCE
 @UNTIL
 @LIMIT
@@ -58,12 +59,16 @@ def list_deliveries(
     tenant: str | None,
     event_id: str | None,
     status: str | None,
+    text: str | None,
     since: datetime | None,
     until: datetime | None,
     limit: int,
     as_json: bool,
 ) -> None:
-    """List deliveries, newest first."""
+    """List deliveries, newest first.
+
+    With --status and --text those among the newest 5,000 that fit the rest.
+    """
     access = current_access()
     page = queries.list_deliveries(
         access,
@@ -76,6 +81,7 @@ def list_deliveries(
         since=since,
         until=until,
         id=event_id,
+        text=text,
     )
     if as_json:
         print_json(DeliveryRowObject.serialize(row) for row in page.items)

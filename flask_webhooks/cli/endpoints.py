@@ -18,7 +18,16 @@ from ..queries.explanations import hold_text
 from ..serializers import EndpointDetailObject, EndpointRowObject, PublicKeyObject
 from . import completion
 from .failures import CommandFailure, reports_errors
-from .options import ENDPOINT_ARGUMENT, ENDPOINT_STATE, HEALTH, JSON, TENANT, YES
+from .options import (
+    ENDPOINT_ARGUMENT,
+    ENDPOINT_STATE,
+    HEALTH,
+    JSON,
+    SINCE,
+    TENANT,
+    UNTIL,
+    YES,
+)
 from .output import (
     counted,
     maybe_time,
@@ -40,18 +49,42 @@ endpoints = AppGroup("endpoints", help="Where webhooks go.")
 @TENANT
 @ENDPOINT_STATE
 @HEALTH
+@click.option(
+    "--type",
+    "event_type",
+    metavar="NAME",
+    help="Only those that are subscribed to it: a name, or license.*.",
+    shell_complete=completion.event_types,
+)
+@SINCE
+@UNTIL
 @JSON
 @reports_errors
 def list_endpoints(
-    search: str | None, tenant: str | None, state: str | None, health: str | None, as_json: bool
+    search: str | None,
+    tenant: str | None,
+    state: str | None,
+    health: str | None,
+    event_type: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    as_json: bool,
 ) -> None:
     """List the endpoints, newest first."""
     access = within_tenant(current_access(), tenant)
-    rows = queries.list_endpoints(access, search, state=state, health=health)
+    rows = queries.list_endpoints(
+        access,
+        search,
+        state=state,
+        health=health,
+        event_type=event_type,
+        since=since,
+        until=until,
+    )
     if as_json:
         print_json(EndpointRowObject.serialize(row) for row in rows)
         return
-    filtered = search or tenant or state or health
+    filtered = any((search, tenant, state, health, event_type, since, until))
     print_table(
         ("ID", "TENANT", "STATE", "FORMAT", "URL", "24 H", "PENDING", "HELD", "NAME"),
         [

@@ -15,7 +15,7 @@ from ..queries.explanations import owed_text, routing_text
 from ..serializers import EventDetailObject, EventRowObject, RoutingObject
 from . import completion
 from .failures import reports_errors
-from .options import EVENT, JSON, LIMIT, SINCE, TENANT, TYPE, UNTIL
+from .options import ENDPOINT, EVENT, JSON, LIMIT, SINCE, TENANT, TYPE, UNTIL
 from .output import (
     print_fields,
     print_json,
@@ -33,6 +33,7 @@ events = AppGroup("events", help="What happened, and who it went to.")
 @TYPE
 @TENANT
 @EVENT
+@ENDPOINT
 @SINCE
 @UNTIL
 @LIMIT
@@ -42,12 +43,16 @@ def list_events(
     event_type: str | None,
     tenant: str | None,
     event_id: str | None,
+    endpoint_id: str | None,
     since: datetime | None,
     until: datetime | None,
     limit: int,
     as_json: bool,
 ) -> None:
-    """List events, newest first."""
+    """List events, newest first.
+
+    With --endpoint those that were owed to it, among the newest 5,000 that fit the rest.
+    """
     access = current_access()
     page = queries.list_events(
         access,
@@ -57,6 +62,7 @@ def list_events(
         since=since,
         until=until,
         id=event_id,
+        endpoint_id=endpoint_id,
     )
     if as_json:
         print_json(EventRowObject.serialize(row) for row in page.items)

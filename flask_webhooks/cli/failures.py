@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 import redis
-from flask.cli import FlaskGroup
+from flask.cli import AppGroup, FlaskGroup
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..db.errors import is_missing_table
@@ -18,6 +18,9 @@ from ..wakeup.redis_trouble import explain_error
 from .output import first_line, plain
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: A group without a command; earlier versions of click print the help without an exception.
+_ASKED_FOR_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class CommandFailure(click.ClickException):
@@ -31,6 +34,19 @@ class Misuse(CommandFailure):
     """An option whose value cannot be read."""
 
     exit_code = 2
+
+
+class Commands(AppGroup):
+    """A group that says in one line, too, what is wrong with an option or argument of its commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if isinstance(error, _ASKED_FOR_HELP):
+                raise
+            path = "" if error.ctx is None else f" See: {error.ctx.command_path} --help"
+            raise Misuse(f"{error.format_message()}{path}") from error
 
 
 def reports_errors(function: F) -> F:

@@ -17,6 +17,7 @@ from .options import (
     EVENT,
     SINCE,
     STATUS,
+    TENANT,
     TYPE,
     UNTIL,
     WAIT,
@@ -84,6 +85,7 @@ def _filters(kind: TaskKind) -> Option[Any]:
     states = sorted(str(state) for state in TAKEN_FROM[kind])
     return options(
         ENDPOINT,
+        TENANT,
         click.option("--state", type=click.Choice(states)),
         TYPE,
         STATUS,

@@ -74,7 +74,7 @@ TYPE: Option[Any] = click.option(
     "--type",
     "event_type",
     metavar="NAME",
-    help="Only of this event type.",
+    help="Only of this event type: a name, or license.*.",
     shell_complete=completion.event_types,
 )
 STATUS: Option[Any] = click.option(

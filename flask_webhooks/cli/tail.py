@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 import click
 from flask.cli import with_appcontext
@@ -12,7 +13,7 @@ from ..delivery.outcome import Outcome
 from ..queries.following import NewAttempt
 from ..serializers import AttemptObject, to_json
 from .failures import reports_errors
-from .options import ENDPOINT, EVENT, JSON, TENANT, TYPE
+from .options import ENDPOINT, EVENT, JSON, TENANT, TYPE, MomentOption
 from .output import plain, say
 from .parsing import current_access, within_tenant
 
@@ -25,6 +26,12 @@ _PAUSE = 0.5
 @TYPE
 @TENANT
 @EVENT
+@click.option(
+    "--since",
+    type=MomentOption(),
+    metavar="TIME",
+    help="Begin with attempts since then, of the newest deliveries; UTC, or 10m, 1h ago.",
+)
 @click.option("--failed", is_flag=True, help="Only those that did not succeed.")
 @click.option("--limit", type=click.IntRange(min=1), help="End after so many.")
 @JSON
@@ -35,6 +42,7 @@ def tail(
     event_type: str | None,
     tenant: str | None,
     event_id: str | None,
+    since: datetime | None,
     failed: bool,
     limit: int | None,
     as_json: bool,
@@ -45,7 +53,7 @@ def tail(
     may be left out.
     """
     access = within_tenant(current_access(), tenant)
-    follower = queries.Follower(access, endpoint_id, event_type, event_id=event_id)
+    follower = queries.Follower(access, endpoint_id, event_type, event_id=event_id, since=since)
     left = limit
     say("Waiting for attempts. Ctrl-C ends this.", err=True)
     try:

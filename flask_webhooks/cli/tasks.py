@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 import click
 from flask.cli import AppGroup
@@ -13,7 +14,7 @@ from ..bulk.selection import OF_EVENTS, TaskFilter
 from ..models import EndpointState, TaskKind, TaskState
 from ..serializers import TaskObject
 from .failures import CommandFailure, reports_errors
-from .options import ENDPOINT, JSON, LIMIT, TENANT
+from .options import ENDPOINT, JSON, LIMIT, SINCE, TENANT, UNTIL
 from .output import (
     plain,
     print_json,
@@ -22,7 +23,7 @@ from .output import (
     shown_time,
     tell_of_more,
 )
-from .parsing import current_access, within_tenant
+from .parsing import current_access, wanted_tenant, within_tenant
 
 #: Seconds between two looks at a task.
 _PAUSE = 0.5
@@ -44,6 +45,7 @@ def start(
     :param wait: show its progress until it is over.
     """
     access = current_access()
+    wanted_tenant(access, wanted.get("tenant"))
     seen = queries.preview_task(access, kind, endpoint_id, **wanted)
     noun = noun_of(kind)
     line = f"{seen.text} {noun}"
@@ -93,16 +95,39 @@ def show_progress(access: Access, task_id: str) -> None:
 @tasks.command("list")
 @ENDPOINT
 @TENANT
+@click.option(
+    "--kind", "--type", type=click.Choice([str(kind) for kind in TaskKind]), help="What they do."
+)
+@click.option("--state", type=click.Choice([str(state) for state in TaskState]))
+@SINCE
+@UNTIL
 @click.option("--unfinished", is_flag=True, help="Only those that are not over.")
 @LIMIT
 @JSON
 @reports_errors
 def list_tasks(
-    endpoint_id: str | None, tenant: str | None, unfinished: bool, limit: int, as_json: bool
+    endpoint_id: str | None,
+    tenant: str | None,
+    kind: str | None,
+    state: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    unfinished: bool,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """List tasks with their progress, newest first."""
     access = within_tenant(current_access(), tenant)
-    page = queries.list_tasks(access, endpoint_id, unfinished=unfinished, limit=limit)
+    page = queries.list_tasks(
+        access,
+        endpoint_id,
+        kind=kind,
+        state=state,
+        since=since,
+        until=until,
+        unfinished=unfinished,
+        limit=limit,
+    )
     if as_json:
         print_json(TaskObject.serialize(row) for row in page.items)
         return
@@ -122,7 +147,9 @@ def list_tasks(
             )
             for row in page.items
         ],
-        "There are no tasks.",
+        "There are no such tasks."
+        if any((endpoint_id, tenant, kind, state, since, until, unfinished))
+        else "There are no tasks.",
     )
     tell_of_more(page)
 

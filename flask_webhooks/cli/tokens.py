@@ -9,9 +9,9 @@ from flask.cli import AppGroup
 
 from .. import actions, queries
 from ..serializers import CreatedTokenObject, TokenObject
-from ..token_access import GRANTABLE
+from ..token_access import CONDITIONS, GRANTABLE
 from .failures import CommandFailure, Misuse, reports_errors
-from .options import JSON, LIMIT, TENANT
+from .options import JSON, LIMIT, SINCE, TENANT, UNTIL
 from .output import print_json, print_table, say, shown_time, tell_of_more
 from .parsing import current_access, note_of_tenant, within_tenant
 
@@ -20,12 +20,23 @@ tokens = AppGroup("tokens", help="What programs sign in to the API with.")
 
 @tokens.command("list")
 @TENANT
+@click.option("--state", type=click.Choice(CONDITIONS))
+@SINCE
+@UNTIL
 @LIMIT
 @JSON
 @reports_errors
-def list_tokens(tenant: str | None, limit: int, as_json: bool) -> None:
+def list_tokens(
+    tenant: str | None,
+    state: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    as_json: bool,
+) -> None:
     """List tokens, newest first. What they are is not shown."""
-    page = queries.list_tokens(within_tenant(current_access(), tenant), limit=limit)
+    access = within_tenant(current_access(), tenant)
+    page = queries.list_tokens(access, limit=limit, state=state, since=since, until=until)
     if as_json:
         print_json(TokenObject.serialize(row) for row in page.items)
         return
@@ -45,7 +56,9 @@ def list_tokens(tenant: str | None, limit: int, as_json: bool) -> None:
             )
             for row in page.items
         ],
-        "There are no tokens. Create one with: flask webhooks tokens create NAME --may view",
+        "There are no such tokens."
+        if any((tenant, state, since, until))
+        else "There are no tokens. Create one with: flask webhooks tokens create NAME --may view",
     )
     tell_of_more(page)
 

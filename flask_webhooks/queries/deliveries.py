@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import defer
@@ -14,9 +13,10 @@ from sqlalchemy.orm.attributes import set_committed_value
 from ..access import Access, find_delivery, find_endpoint, is_id, no_delivery
 from ..app_state import AllTenants
 from ..attempt_errors import stored_error
+from ..catalog.type_filter import check_type, of_type
 from ..db.conditions import check_status, created_between, of_tenant
 from ..delivery.outcome import Outcome
-from ..models import Attempt, Delivery, Endpoint, EndpointHealth, Event
+from ..models import Attempt, Delivery, DeliveryState, Endpoint, EndpointHealth, Event
 from .bodies import decrypt_bodies, explain_missing
 from .pages import Page, check_limit, check_state, literal, older_than, page_of
 from .searching import answered_so, check_text, holding
@@ -73,6 +73,7 @@ def list_deliveries(
     rest, and a text in no more than `SEARCHED_TEXT` characters of data, so that no filter takes long; the page
     then has a `next_before` from which to look on, even if it has no items.
 
+    :param event_type: a name, or a prefix such as ``license.*``.
     :param before: only those older than this id.
     :param tenant: only those to this one's endpoints; ``None`` for all that are in scope.
     :param status: the last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
@@ -90,7 +91,6 @@ def list_deliveries(
         check_text(text)
     models = access.state.models
     table = models.Delivery
-    wanted_state = check_state(state)
     if status is not None:
         check_status(status)
     conditions = [
@@ -102,11 +102,13 @@ def list_deliveries(
         conditions.append(of_tenant(table.tenant, tenant))
     if endpoint_id is not None:
         conditions.append(table.endpoint_id == endpoint_id)
-    if wanted_state is not None:
+    if state is not None:
         # As text: only so can the planner use a partial index.
+        wanted_state = DeliveryState(check_state(state, DeliveryState))
         conditions.append(table.state == literal(wanted_state))
     if event_type is not None:
-        conditions.append(has_type(table.event_type, event_type))
+        check_type(access, event_type)
+        conditions.append(of_type(table.event_type, event_type))
     if id is not None:
         wanted = id if is_id(id) else ""
         conditions.append(sa.or_(table.id == wanted, table.event_id == wanted))
@@ -217,9 +219,3 @@ def get_delivery(
             set_committed_value(attempt, "request_body", None)
             set_committed_value(attempt, "response_body", None)
     return DeliveryDetail(delivery, event, endpoint, health, shown, older, payload_visible)
-
-
-def has_type(column: Any, event_type: str) -> sa.ColumnElement[bool]:
-    """The condition for a column with the name of an event type."""
-    # PostgreSQL refuses text that holds NUL; no event type does.
-    return column == event_type if event_type.isprintable() else sa.false()

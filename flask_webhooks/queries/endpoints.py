@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint, is_id, no_endpoint, shown
 from ..app_state import AppState
+from ..catalog.type_filter import check_type, subscribed_to
 from ..columns import utc_now
-from ..db.conditions import holds, of_tenant
+from ..db.conditions import created_between, holds, of_tenant
 from ..delivery.claim import rate_limit as rates
 from ..errors import InvalidInput, UnreadableSecret
 from ..models import (
@@ -28,7 +29,7 @@ from ..models import (
     EndpointState,
     Models,
 )
-from .pages import literal, older_than
+from .pages import check_state, literal, older_than
 from .system import MOST_COUNTED
 
 #: What the filter by health takes: an active endpoint that fails, or one that does not.
@@ -114,6 +115,9 @@ def list_endpoints(
     tenant: str | None = None,
     state: str | None = None,
     health: str | None = None,
+    event_type: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     before: str | None = None,
     limit: int | None = None,
     now: datetime | None = None,
@@ -124,6 +128,8 @@ def list_endpoints(
     :param tenant: only this one's; ``None`` for all that are in scope.
     :param state: only those that are ``active``, ``paused`` or ``disabled``.
     :param health: only those that are ``failing`` while they are active, or ``healthy``: active, and not failing.
+    :param event_type: only those that are subscribed to it: a name, or a prefix such as ``license.*``.
+    :param since: only those that were added at this time or later. :param until: only those from before it.
     :param before: only those older than this id. :param limit: at most so many; ``None`` for all.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises Forbidden: not allowed to ``view``.
@@ -137,11 +143,15 @@ def list_endpoints(
         .join_from(table, models.EndpointHealth, models.EndpointHealth.endpoint_id == table.id)
         .where(access.scope(table.tenant), table.deleted_at.is_(None))
         .where(*older_than(table.id, before), *narrowed)
+        .where(*created_between(table.id, "ep", since, until))
         .order_by(table.id.desc())
         .limit(limit)
     )
     if search:
         query = query.where(found_by(table, search))
+    if event_type is not None:
+        check_type(access, event_type)
+        query = query.where(subscribed_to(table.events, access.state.catalog, event_type))
     if tenant is not None:
         query = query.where(of_tenant(table.tenant, tenant))
     with access.read() as session:
@@ -164,14 +174,7 @@ def _in_condition(
     """The conditions for endpoints in a state, and for those that fail or do not."""
     conditions: list[sa.ColumnElement[bool]] = []
     if state is not None:
-        if state not in list(EndpointState):
-            raise InvalidInput(
-                "There is no state %(name)s. Choose one of: %(choices)s.",
-                name=shown(state),
-                choices=", ".join(EndpointState),
-                field="state",
-            )
-        conditions.append(models.Endpoint.state == state)
+        conditions.append(models.Endpoint.state == check_state(state, EndpointState))
     if health is not None:
         if health not in HEALTH:
             raise InvalidInput(

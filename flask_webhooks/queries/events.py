@@ -10,12 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
-from ..access import Access, is_id, shown
+from ..access import Access, find_endpoint, is_id, shown
+from ..catalog.type_filter import check_type, of_type
 from ..db.conditions import created_between, of_tenant
 from ..errors import NotFound
 from ..models import Event
-from .deliveries import DeliveryRow, has_type
+from .deliveries import DeliveryRow
 from .pages import MAX_LIMIT, Page, check_limit, older_than, page_of
+from .searching import owed_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +57,50 @@ def list_events(
     until: datetime | None = None,
     id: str | None = None,
     tenant: str | None = None,
+    endpoint_id: str | None = None,
 ) -> Page[EventRow]:
-    """Events of the tenant in scope, newest first. Two statements.
+    """Events of the tenants in scope, newest first.
 
+    Those of one endpoint are looked for among the newest `SEARCHED` events that fit the rest; the page then has a
+    `next_before` from which to look on, even if it has no items.
+
+    :param event_type: a name, or a prefix such as ``license.*``.
+    :param endpoint_id: only those that were owed to this one.
     :param tenant: only this one's; ``None`` for all that are in scope.
     :param before: only those older than this id.
     :param since: only those that were recorded at this time or later. :param until: only those from before it.
     :raises InvalidInput: a filter makes no sense; `field` names it.
+    :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``.
     """
     access.require("view")
+    if endpoint_id is not None:
+        find_endpoint(access, endpoint_id, deleted=True)
     models = access.state.models
     table, delivery = models.Event, models.Delivery
-    query = (
-        sa.select(table)
-        .options(defer(table.data))
-        .where(access.scope(table.tenant), *older_than(table.id, before))
-        .where(*created_between(table.id, "evt", since, until))
-        .order_by(table.id.desc())
-        .limit(check_limit(limit) + 1)
-    )
+    conditions = [
+        access.scope(table.tenant),
+        *older_than(table.id, before),
+        *created_between(table.id, "evt", since, until),
+    ]
     if id is not None:
-        query = query.where(table.id == (id if is_id(id) else ""))
+        conditions.append(table.id == (id if is_id(id) else ""))
     if event_type is not None:
-        query = query.where(has_type(table.type, event_type))
+        check_type(access, event_type)
+        conditions.append(of_type(table.type, event_type))
     if tenant is not None:
-        query = query.where(of_tenant(table.tenant, tenant))
+        conditions.append(of_tenant(table.tenant, tenant))
+    query = sa.select(table).options(defer(table.data)).order_by(table.id.desc())
+    most = check_limit(limit) + 1
     with access.read() as session:
-        page = page_of(session.scalars(query).all(), limit, lambda event: event.id)
+        if endpoint_id is None:
+            rows = session.scalars(query.where(*conditions).limit(most)).all()
+            page = page_of(rows, limit, lambda event: event.id)
+        else:
+            found = owed_to(session, models, conditions, endpoint_id, most)
+            rows = session.scalars(query.where(table.id.in_(found.ids))).all()
+            page = page_of(rows, limit, lambda event: event.id)
+            page = Page(page.items, page.next_before or found.reached, found.searched)
         counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
         for event_id, state, number in session.execute(
             sa.select(delivery.event_id, delivery.state, sa.func.count())

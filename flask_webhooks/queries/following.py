@@ -16,9 +16,9 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from .. import ids
 from ..access import Access, find_endpoint, is_id
+from ..catalog.type_filter import check_type, of_type
 from ..db.transactions import database_time
 from ..models import Attempt, Delivery, DeliveryState, Endpoint
-from .deliveries import has_type
 from .pages import literal
 
 #: The newest deliveries that one look goes through, and others that are waited for.
@@ -39,10 +39,12 @@ class NewAttempt:
 
 
 class Follower:
-    """Follows the attempts in scope, from the time when it is made.
+    """Follows the attempts in scope, from the time when it is made or from an earlier one.
 
     :param endpoint_id: only those of this endpoint. :param event_type: only those of this type.
     :param event_id: only those of this event.
+    :param since: from this time on, as far as the newest `NEWEST` deliveries go; ``None`` is from now on.
+    :raises InvalidInput: there is no such event type.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``.
     """
@@ -54,6 +56,7 @@ class Follower:
         event_type: str | None = None,
         *,
         event_id: str | None = None,
+        since: datetime | None = None,
     ) -> None:
         endpoint = None if endpoint_id is None else find_endpoint(access, endpoint_id, deleted=True)
         access.require("view", endpoint)
@@ -63,7 +66,8 @@ class Follower:
         if endpoint_id is not None:
             self._conditions.append(table.endpoint_id == endpoint_id)
         if event_type is not None:
-            self._conditions.append(has_type(table.event_type, event_type))
+            check_type(access, event_type)
+            self._conditions.append(of_type(table.event_type, event_type))
         if event_id is not None:
             self._conditions.append(table.event_id == (event_id if is_id(event_id) else ""))
         #: Attempts that were returned, with when they began.
@@ -71,16 +75,20 @@ class Follower:
         #: Deliveries that an attempt is waited for, with when they were last seen to wait.
         self._awaited: dict[str, datetime] = {}
         with access.read() as session:
-            self._began = database_time(session)
-            self._resent_from = ids.lowest_id("act", self._began)
-            self._await(session, self._began)
+            now = database_time(session)
+            self._resent_from = ids.lowest_id("act", now)
+            self._await(session, now)
+        self._began = now if since is None else min(since, now)
+        #: How far back the next look goes; ``None`` after the first.
+        self._since: datetime | None = self._began
 
     def look(self) -> list[NewAttempt]:
         """Return the attempts that were recorded since the last look, in the order in which they began."""
         with self._access.read() as session:
             now = database_time(session)
             self._await(session, now)
-            since = max(self._began, now - _LONGEST)
+            since = self._since or max(self._began, now - _LONGEST)
+            self._since = None
             found = self._newest(session, since)
             if self._awaited:
                 found += self._of(session, self._deliveries_awaited(), since)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -60,19 +60,17 @@ def older_than(column: Any, before: str | None) -> list[sa.ColumnElement[bool]]:
     return [column < before]
 
 
-def check_state(state: str | None) -> DeliveryState | None:
-    """:raises InvalidInput: it is not a state of a delivery."""
-    if state is None:
-        return None
-    try:
-        return DeliveryState(state)
-    except ValueError:
+def check_state(state: str, states: Iterable[str]) -> str:
+    """:raises InvalidInput: it is none of these states."""
+    choices = list(states)
+    if state not in choices:
         raise InvalidInput(
             "There is no state %(name)s. Choose one of: %(choices)s.",
             name=shown(state),
-            choices=", ".join(DeliveryState),
+            choices=", ".join(choices),
             field="state",
-        ) from None
+        )
+    return state
 
 
 def literal(state: DeliveryState | Trigger) -> sa.ColumnElement[Any]:

@@ -1,4 +1,4 @@
-"""Deliveries by what no index finds: a bounded stretch of them at a time, so that no search takes long."""
+"""Deliveries and events by what no index finds: a bounded stretch at a time, so that no search takes long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..db.conditions import answered, holds
 from ..errors import InvalidInput
 from ..models import Models
 
-#: Deliveries that one page looks through.
+#: Deliveries or events that one page looks through.
 SEARCHED = 5_000
 #: Characters of events' data that one page looks through for a text.
 SEARCHED_TEXT = 16 * 1024 * 1024
@@ -29,9 +29,9 @@ _FIRST = 5
 class Found:
     """What a search has come to."""
 
-    #: Of the deliveries that fit, newest first.
+    #: Of those that fit, newest first.
     ids: list[str]
-    #: Deliveries that were looked at.
+    #: How many were looked at.
     searched: int
     #: The last of those, if there may be more; ``None`` at the end of the history.
     reached: str | None
@@ -70,6 +70,34 @@ def answered_so(
     hits = (
         sa.select(newest.c.id)
         .where(answered(newest.c.last_status, status))
+        .order_by(newest.c.id.desc())
+        .limit(most)
+    )
+    ids = list(session.scalars(hits))
+    looked_at = sa.select(sa.func.count(), sa.func.min(newest.c.id)).select_from(newest)
+    searched, last = session.execute(looked_at).one()
+    return Found(ids, searched, last if searched == SEARCHED else None)
+
+
+def owed_to(
+    session: Session,
+    models: Models,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    endpoint_id: str,
+    most: int,
+) -> Found:
+    """Look for events that an endpoint has a delivery of. Two statements.
+
+    :param most: at most so many.
+    """
+    table, delivery = models.Event, models.Delivery
+    newest = (
+        sa.select(table.id).where(*conditions).order_by(table.id.desc()).limit(SEARCHED).subquery()
+    )
+    hits = (
+        sa.select(newest.c.id)
+        .join(delivery, delivery.event_id == newest.c.id)
+        .where(delivery.endpoint_id == endpoint_id)
         .order_by(newest.c.id.desc())
         .limit(most)
     )

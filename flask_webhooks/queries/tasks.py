@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from ..access import Access, find_endpoint
 from ..bulk.looking import Preview, find_task, plan, preview
-from ..bulk.selection import TaskFilter
+from ..bulk.selection import TaskFilter, check_kind
 from ..columns import utc_now
-from ..db.conditions import of_tenant
+from ..db.conditions import created_between, of_tenant
 from ..delivery.retention import REST_AFTER_STOP, last_task
 from ..models import UNFINISHED, Endpoint, Task, TaskState
-from .pages import Page, check_limit, older_than, page_of
+from .pages import Page, check_limit, check_state, older_than, page_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,10 @@ def list_tasks(
     endpoint_id: str | None = None,
     *,
     tenant: str | None = None,
+    kind: str | None = None,
+    state: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     unfinished: bool = False,
     before: str | None = None,
     limit: int = 50,
@@ -99,6 +103,8 @@ def list_tasks(
     """Tasks in scope, newest first.
 
     :param tenant: only this one's; ``None`` for all that are in scope.
+    :param kind: only those that do this. :param state: only those that stand so.
+    :param since: only those that were started at this time or later. :param until: only those from before it.
     :param unfinished: only those that are not over.
     :param before: only those older than this id.
     :raises InvalidInput: a filter makes no sense; `field` names it.
@@ -113,6 +119,7 @@ def list_tasks(
         sa.select(table, models.Endpoint)
         .join_from(table, models.Endpoint, table.endpoint_id == models.Endpoint.id, isouter=True)
         .where(access.scope(table.tenant), *older_than(table.id, before))
+        .where(*created_between(table.id, "task", since, until))
         .order_by(table.id.desc())
         .limit(check_limit(limit) + 1)
     )
@@ -120,6 +127,10 @@ def list_tasks(
         query = query.where(table.endpoint_id == endpoint_id)
     if tenant is not None:
         query = query.where(of_tenant(table.tenant, tenant))
+    if kind is not None:
+        query = query.where(table.kind == check_kind(kind))
+    if state is not None:
+        query = query.where(table.state == check_state(state, TaskState))
     if unfinished:
         query = query.where(table.state.in_([str(item) for item in UNFINISHED]))
     with access.read() as session:

@@ -387,7 +387,8 @@ def test_a_list_is_of_a_webhook_that_is_chosen(app: Flask, browser: Browser) -> 
 def test_of_very_many_webhooks_one_is_found_by_its_name(
     app: Flask, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_webhooks.admin.delivery_views._CHOICES", 2)
+    for module in ("webhook_choices", "delivery_views"):
+        monkeypatch.setattr(f"flask_webhooks.admin.{module}.MOST", 2)
     endpoints = [
         add_endpoint(app, f"https://{name}.example/in", name=f"Shop {name}") for name in "abc"
     ]

@@ -66,7 +66,9 @@ def test_a_dry_run_starts_nothing(app: Flask) -> None:
     result = run(app, "endpoints", "recover", endpoint_id, "--since", "1h", "--dry-run")
     assert result.output.startswith("1 deliveries, from ")
     assert result.output.count("\n") == 1
-    result = run(app, "endpoints", "recover", endpoint_id, "--since", "1h", "--type", "a.b")
+    result = run(
+        app, "endpoints", "recover", endpoint_id, "--since", "1h", "--type", "user.deleted"
+    )
     assert result.output == "0 deliveries.\n"
     assert queries.list_tasks(accessing(app)).items == []
 

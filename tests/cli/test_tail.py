@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from flask_webhooks import actions, queries
 from flask_webhooks.queries import Follower, following
 from tests.cli.test_cli import environment, refused, run
 from tests.support.delivering import deliveries, drain, emit, make_due
-from tests.support.helpers import accessing, add_delivery, add_endpoint, as_tenant, update
+from tests.support.helpers import (
+    accessing,
+    add_delivery,
+    add_endpoint,
+    as_tenant,
+    database_time,
+    update,
+)
 from tests.support.processes import COMMAND, ROOT, WorkerProcess, config_of
 from tests.support.receiver import Receiver
 
@@ -92,6 +100,23 @@ def test_filters_are_those_of_the_lists(app: Flask, receiver: Receiver) -> None:
     assert endpoints(by_type) == [two.id]
     assert endpoints(by_tenant) == [one.id]
     assert endpoints(by_event) == [one.id]
+
+
+def test_attempts_since_a_time_come_first(app: Flask, receiver: Receiver) -> None:
+    add_endpoint(app, receiver.url("/ok"))
+    emit(app)
+    deliver(app)
+    [past] = deliveries(app)
+    follower = Follower(accessing(app), since=past.created_at)
+    emit(app)
+    deliver(app)
+    new = deliveries(app)[-1].id
+    assert seen(follower) == [(past.id, 1), (new, 1)]
+    assert seen(follower) == []
+    later = database_time(app) + timedelta(hours=1)
+    assert seen(Follower(accessing(app), since=later)) == []
+    line, _ = run(app, "tail", "--since", "1h", "--limit", "2").stdout.splitlines()
+    assert past.id in line
 
 
 def test_nothing_large_is_read(app: Flask, receiver: Receiver) -> None:

@@ -1,0 +1,31 @@
+"""Webhooks to choose from in the filter of a list."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .. import queries
+from ..access import Access
+from ..models import Endpoint
+from .display import short
+from .i18n import gettext as _
+
+#: Webhooks that a filter offers as a list; where there are more, it is a field for text.
+MOST: Final = 50
+
+
+def webhook_choices(access: Access, chosen: Endpoint | None) -> list[tuple[str, str]]:
+    """Webhooks for the filter, ids with names; none where there are too many for a list."""
+    if not access.may("view", None):
+        return []
+    endpoints = queries.find_endpoints(access, limit=MOST + 1)
+    if len(endpoints) > MOST:
+        return []
+    if chosen is not None and all(item.id != chosen.id for item in endpoints):
+        endpoints = [chosen, *endpoints]
+    return [(item.id, _label(item)) for item in endpoints]
+
+
+def _label(endpoint: Endpoint) -> str:
+    name = short(endpoint.name or endpoint.url_shown, 50)
+    return f"{name} ({_('deleted')})" if endpoint.deleted_at is not None else name

@@ -1,0 +1,61 @@
+"""Event types as lists and tasks are filtered by them: a name, or a prefix such as ``license.*``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..access import Access
+from ..errors import InvalidInput
+from .registry import EVERYTHING, Catalog, matches
+
+
+def of_type(column: Any, pattern: str) -> sa.ColumnElement[bool]:
+    """The condition for a column with the name of an event type."""
+    # PostgreSQL refuses text that holds NUL; no event type does.
+    if not pattern.isprintable():
+        return sa.false()
+    if pattern == EVERYTHING:
+        return sa.true()
+    found: sa.ColumnElement[bool] = column == pattern
+    if pattern.endswith(".*"):
+        found = column.startswith(pattern[:-1], autoescape=True)
+    return found
+
+
+def subscribed_to(column: Any, catalog: Catalog, pattern: str) -> sa.ColumnElement[bool]:
+    """The condition for a column with the subscriptions of endpoints that cover an event type.
+
+    :param pattern: a prefix is for endpoints that get any of these event types.
+    """
+    covering: set[str] = set()
+    for event_type in catalog:
+        if event_type.subscribable and matches([pattern], event_type.name):
+            parts = event_type.name.split(".")
+            prefixes = (".".join(parts[:number]) for number in range(1, len(parts)))
+            covering |= {event_type.name, *(f"{prefix}.*" for prefix in prefixes)}
+    if not covering:
+        return sa.false()
+    text = sa.type_coerce(column, sa.Text())
+    named = (text.contains(f'"{name}"', autoescape=True) for name in sorted(covering))
+    return sa.or_(column.is_(None), *named)
+
+
+def check_type(access: Access, pattern: str) -> None:
+    """Refuse a filter by an event type that is not in the catalogue, and that no event in scope has.
+
+    One statement, and only for what is not in the catalogue.
+
+    :raises InvalidInput: there is no such event type; names those that are spelt alike.
+    """
+    state = access.state
+    if any(matches([pattern], event_type.name) for event_type in state.catalog):
+        return
+    table = state.models.Event
+    recorded = sa.select(table.id).where(of_type(table.type, pattern), access.scope(table.tenant))
+    with access.read() as session:
+        if session.scalar(recorded.limit(1)) is not None:
+            # The host had it in its catalogue once.
+            return
+    raise InvalidInput(state.offered_types.explain_unknown(pattern), field="event_type")
