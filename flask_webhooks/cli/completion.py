@@ -1,33 +1,28 @@
-"""Completion by the shell: ids of endpoints, event types and formats."""
+"""Completion by the shell: ids, tenants, event types and formats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 from click.shell_completion import CompletionItem
 from flask.cli import ScriptInfo
 
 from .. import queries
-from ..access import system_access
+from ..access import Access, system_access
 from ..app_state import AppState, state_of
+from .output import plain, shortened
 
-#: Endpoints that are offered.
-_OFFERED = 50
-
-
-def endpoint_ids(
-    context: click.Context, parameter: click.Parameter, begun: str
-) -> list[CompletionItem]:
-    """Complete the id of an endpoint; the newest ones are offered, with their names."""
-    return _offer(context, begun, _endpoint_ids)
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+#: Characters of what stands beside an id.
+_LONGEST_HELP = 60
 
 
 def event_types(
     context: click.Context, parameter: click.Parameter, begun: str
 ) -> list[CompletionItem]:
     """Complete the name of an event type."""
-    return _offer(context, begun, lambda state: [(item.name, None) for item in state.offered_types])
+    return _offer(context, begun, lambda state: [(item.name, "") for item in state.offered_types])
 
 
 def formats(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -37,13 +32,26 @@ def formats(context: click.Context, parameter: click.Parameter, begun: str) -> l
     )
 
 
-def _endpoint_ids(state: AppState) -> list[tuple[str, str | None]]:
-    found = queries.find_endpoints(system_access(state, "completion"), limit=_OFFERED)
-    return [(item.id, item.name or item.url_shown) for item in found]
+def _stored(find: Callable[[Access, str], Sequence[tuple[str, str]]]) -> Complete:
+    """Complete what the database has."""
+
+    def complete(
+        context: click.Context, parameter: click.Parameter, begun: str
+    ) -> list[CompletionItem]:
+        return _offer(context, begun, lambda state: find(system_access(state, "completion"), begun))
+
+    return complete
+
+
+endpoint_ids = _stored(queries.begun_endpoints)
+delivery_ids = _stored(queries.begun_deliveries)
+event_ids = _stored(queries.begun_events)
+task_ids = _stored(queries.begun_tasks)
+tenants = _stored(queries.begun_tenants)
 
 
 def _offer(
-    context: click.Context, begun: str, find: Callable[[AppState], list[tuple[str, str | None]]]
+    context: click.Context, begun: str, find: Callable[[AppState], Sequence[tuple[str, str]]]
 ) -> list[CompletionItem]:
     info = context.find_object(ScriptInfo)
     if info is None:
@@ -55,4 +63,8 @@ def _offer(
     except Exception:
         # It would be printed into the line that is being typed.
         return []
-    return [CompletionItem(value, help=help) for value, help in found if value.startswith(begun)]
+    return [
+        CompletionItem(value, help=shortened(help, _LONGEST_HELP) or None)
+        for value, help in found
+        if value.startswith(begun) and value == plain(value)
+    ]

@@ -12,6 +12,7 @@ from ..bulk.whose import read_members
 from ..db import schema_changes
 from ..db.narrow import unicode_trouble
 from ..models import TaskKind
+from . import completion
 from .failures import reports_errors
 from .options import DRY_RUN, WAIT, YES
 from .output import say
@@ -76,7 +77,12 @@ def prune(dry_run: bool, yes: bool, wait: bool) -> None:
     required=True,
     help="A member of the data and its value, user_id=42; given again, an event has all of them.",
 )
-@click.option("--tenant", metavar="ID", help="Only in events of this tenant.")
+@click.option(
+    "--tenant",
+    metavar="ID",
+    help="Only in events of this tenant.",
+    shell_complete=completion.tenants,
+)
 @DRY_RUN
 @YES
 @WAIT

@@ -11,6 +11,7 @@ from .. import actions, queries
 from ..models import Attempt, Event
 from ..queries.explanations import missing_text, owed_text
 from ..serializers import DeliveryDetailObject, DeliveryRowObject
+from . import completion
 from .failures import reports_errors
 from .options import (
     DELIVERY_STATE,
@@ -112,7 +113,7 @@ def list_deliveries(
 
 
 @deliveries.command("show")
-@click.argument("delivery_id")
+@click.argument("delivery_id", shell_complete=completion.delivery_ids)
 @click.option("--bodies", is_flag=True, help="Print headers and bodies, as they were recorded.")
 @JSON
 @reports_errors
@@ -197,7 +198,7 @@ def _print_message(name: str, headers: list[list[str]] | None, body: str) -> Non
 
 
 @deliveries.command("resend")
-@click.argument("delivery_id")
+@click.argument("delivery_id", shell_complete=completion.delivery_ids)
 @reports_errors
 def resend(delivery_id: str) -> None:
     """Send a delivery again now, with the same webhook-id."""
@@ -206,7 +207,7 @@ def resend(delivery_id: str) -> None:
 
 
 @deliveries.command("cancel")
-@click.argument("delivery_id")
+@click.argument("delivery_id", shell_complete=completion.delivery_ids)
 @reports_errors
 def cancel(delivery_id: str) -> None:
     """Give up a delivery that has not been sent yet."""

@@ -64,7 +64,9 @@ def add_to(endpoints: AppGroup) -> None:
 @click.command()
 @click.argument("url")
 @_events
-@click.option("--tenant", help="Whose it is; default: the whole server.")
+@click.option(
+    "--tenant", help="Whose it is; default: the whole server.", shell_complete=completion.tenants
+)
 @FORMAT
 @click.option("--name", default="", help="For people.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent along.")

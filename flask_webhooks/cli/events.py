@@ -85,7 +85,7 @@ def list_events(
 
 
 @events.command("show")
-@click.argument("event_id")
+@click.argument("event_id", shell_complete=completion.event_ids)
 @JSON
 @reports_errors
 def show_event(event_id: str, as_json: bool) -> None:
@@ -131,7 +131,7 @@ def show_event(event_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("event_id")
+@click.argument("event_id", shell_complete=completion.event_ids)
 @click.argument("endpoint_id", shell_complete=completion.endpoint_ids)
 @JSON
 @with_appcontext

@@ -82,6 +82,7 @@ def render(
 @click.option(
     "--tenant",
     help="Whose they become; default: that of each entry (appId), else the whole server.",
+    shell_complete=completion.tenants,
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be taken.")
 @reports_errors

@@ -32,7 +32,9 @@ from .parsing import current_access, note_of_tenant
     help="license.created, license.* …; default: every event.",
     shell_complete=completion.event_types,
 )
-@click.option("--tenant", help="Whose events; default: all of them.")
+@click.option(
+    "--tenant", help="Whose events; default: all of them.", shell_complete=completion.tenants
+)
 @click.option(
     "--format",
     "format_",

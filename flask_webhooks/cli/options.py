@@ -67,9 +67,15 @@ ENDPOINT: Option[Any] = click.option(
     shell_complete=completion.endpoint_ids,
 )
 EVENT: Option[Any] = click.option(
-    "--event", "event_id", metavar="ID", help="Only of this event (the webhook-id)."
+    "--event",
+    "event_id",
+    metavar="ID",
+    help="Only of this event (the webhook-id).",
+    shell_complete=completion.event_ids,
 )
-TENANT: Option[Any] = click.option("--tenant", metavar="ID", help="Only of this tenant.")
+TENANT: Option[Any] = click.option(
+    "--tenant", metavar="ID", help="Only of this tenant.", shell_complete=completion.tenants
+)
 TYPE: Option[Any] = click.option(
     "--type",
     "event_type",

@@ -13,6 +13,7 @@ from ..access import Access
 from ..bulk.selection import OF_EVENTS, TaskFilter
 from ..models import EndpointState, TaskKind, TaskState
 from ..serializers import TaskObject
+from . import completion
 from .failures import CommandFailure, reports_errors
 from .options import ENDPOINT, JSON, LIMIT, SINCE, TENANT, UNTIL
 from .output import (
@@ -155,7 +156,7 @@ def list_tasks(
 
 
 @tasks.command("watch")
-@click.argument("task_id")
+@click.argument("task_id", shell_complete=completion.task_ids)
 @reports_errors
 def watch_task(task_id: str) -> None:
     """Show the progress of a task until it is over.
@@ -166,7 +167,7 @@ def watch_task(task_id: str) -> None:
 
 
 @tasks.command("stop")
-@click.argument("task_id")
+@click.argument("task_id", shell_complete=completion.task_ids)
 @reports_errors
 def stop_task(task_id: str) -> None:
     """Stop a task; what it has done stays done."""

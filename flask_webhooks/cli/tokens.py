@@ -10,6 +10,7 @@ from flask.cli import AppGroup
 from .. import actions, queries
 from ..serializers import CreatedTokenObject, TokenObject
 from ..token_access import CONDITIONS, GRANTABLE
+from . import completion
 from .failures import CommandFailure, Misuse, reports_errors
 from .options import JSON, LIMIT, SINCE, TENANT, UNTIL
 from .output import print_json, print_table, say, shown_time, tell_of_more
@@ -73,7 +74,12 @@ def list_tokens(
     type=click.Choice(GRANTABLE),
     help="What it may do.",
 )
-@click.option("--tenant", metavar="ID", help="Whose endpoints it sees; default: all tenants'.")
+@click.option(
+    "--tenant",
+    metavar="ID",
+    help="Whose endpoints it sees; default: all tenants'.",
+    shell_complete=completion.tenants,
+)
 @click.option(
     "--days", type=click.IntRange(1, 36_500), help="After which it expires; default: never."
 )

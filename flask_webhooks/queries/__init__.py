@@ -8,6 +8,13 @@ Lists are in order of id, newest first. To page, pass the `next_before` of a pag
 
 from ..bulk.looking import Preview
 from .bodies import Missing
+from .completion import (
+    begun_deliveries,
+    begun_endpoints,
+    begun_events,
+    begun_tasks,
+    begun_tenants,
+)
 from .deliveries import (
     MOST_ATTEMPTS,
     DeliveryDetail,
@@ -96,6 +103,11 @@ __all__ = [
     "UnknownTenant",
     "Why",
     "backlog",
+    "begun_deliveries",
+    "begun_endpoints",
+    "begun_events",
+    "begun_tasks",
+    "begun_tenants",
     "check_signature",
     "count_endpoints",
     "database_troubles",

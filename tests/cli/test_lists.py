@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.shell_completion import ShellComplete
 from flask import Flask
-from flask.cli import FlaskGroup
 
 import flask_webhooks.cli
 from flask_webhooks import actions, queries
@@ -356,36 +354,3 @@ def test_commands_print_through_one_function() -> None:
             name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             prints = name in ("click.echo", "click.secho", "print", "sys.stdout.write")
             assert not prints or path.name == "output.py", f"{path.name}: {name}"
-
-
-# -- completion ---------------------------------------------------------------------------------------
-
-
-def completed(app: Flask, *words: str) -> list[str]:
-    group = FlaskGroup(create_app=lambda: app)
-    complete = ShellComplete(group, {}, "flask", "_FLASK_COMPLETE")
-    found = complete.get_completions(["webhooks", *words[:-1]], words[-1])
-    return [item.value for item in found]
-
-
-def test_ids_types_and_formats_are_completed(app: Flask) -> None:
-    one, two = add_endpoint(app), add_endpoint(app)
-    assert completed(app, "endpoints", "show", "ep_") == [two.id, one.id]
-    assert completed(app, "endpoints", "show", one.id[:-1]) == [one.id]
-    assert completed(app, "deliveries", "list", "--endpoint", two.id) == [two.id]
-    assert completed(app, "events", "list", "--type", "license.cre") == ["license.created"]
-    assert completed(app, "endpoints", "add", "--format", "cl") == ["cloudevents"]
-    assert completed(app, "endpoints", "list", "--health", "") == ["failing", "healthy"]
-    assert "why" in completed(app, "")
-
-
-def test_completion_is_silent_where_there_are_no_tables(tmp_path: Path, redis_url: str) -> None:
-    from tests.support.delivering import close
-    from tests.support.hostapp import create_app
-
-    app = create_app(
-        SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / 'empty.sqlite'}",
-        WEBHOOKS_REDIS_URL=redis_url,
-    )
-    assert completed(app, "endpoints", "show", "ep_") == []
-    close(app)

@@ -1,0 +1,89 @@
+"""Ids that begin so, for a shell to complete: the newest ones, by one short statement each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import ids
+from ..access import Access, name_of_tenant
+
+#: Ids that are offered at once.
+OFFERED = 50
+#: The newest endpoints whose tenants are offered.
+_LOOKED_AT = 1000
+
+
+def begun_deliveries(access: Access, begun: str) -> list[tuple[str, str]]:
+    """Ids of deliveries, newest first, with what they are.
+
+    :raises Forbidden: not allowed to ``view``.
+    """
+    table = access.state.models.Delivery
+    return _begun(access, table, "dlv", begun, table.event_type, table.state)
+
+
+def begun_events(access: Access, begun: str) -> list[tuple[str, str]]:
+    """Ids of events; as `begun_deliveries`."""
+    table = access.state.models.Event
+    return _begun(access, table, "evt", begun, table.type)
+
+
+def begun_tasks(access: Access, begun: str) -> list[tuple[str, str]]:
+    """Ids of tasks; as `begun_deliveries`."""
+    table = access.state.models.Task
+    return _begun(access, table, "task", begun, table.kind, table.state)
+
+
+def begun_endpoints(access: Access, begun: str) -> list[tuple[str, str]]:
+    """Ids of endpoints that were not deleted; as `begun_deliveries`."""
+    table = access.state.models.Endpoint
+    name = sa.func.coalesce(sa.func.nullif(table.name, ""), table.url_shown)
+    return _begun(access, table, "ep", begun, name, more=[table.deleted_at.is_(None)])
+
+
+def begun_tenants(access: Access, begun: str) -> list[tuple[str, str]]:
+    """Tenants of the newest endpoints, with the host's names of them.
+
+    :raises Forbidden: not allowed to ``view``.
+    """
+    access.require("view")
+    if not begun.isprintable():
+        return []
+    tenant = access.state.models.Endpoint.tenant
+    query = (
+        sa.select(tenant)
+        .where(access.scope(tenant), tenant.startswith(begun, autoescape=True))
+        .order_by(access.state.models.Endpoint.id.desc())
+        .limit(_LOOKED_AT)
+    )
+    with access.read() as session:
+        found = [item for item in session.scalars(query) if item is not None]
+    # SQLite takes capitals for small letters.
+    begins = [item for item in dict.fromkeys(found) if item.startswith(begun)]
+    return [(item, name_of_tenant(access.state, item)) for item in begins[:OFFERED]]
+
+
+def _begun(
+    access: Access, table: Any, prefix: str, begun: str, *shown: Any, more: Any = ()
+) -> list[tuple[str, str]]:
+    """
+    :param prefix: of these ids. :param shown: columns of which the help is made.
+    :param more: further conditions.
+    """
+    access.require("view")
+    start = f"{prefix}_"
+    rest = begun.removeprefix(start)
+    if not start.startswith(begun) and (
+        not begun.startswith(start) or set(rest) - set(ids.ALPHABET) or len(rest) > ids.LENGTH
+    ):
+        return []
+    conditions = [access.scope(table.tenant), *more]
+    if begun.startswith(start) and rest:
+        # Ids of one length: an index finds them, which no pattern would do for every collation.
+        low, high = (rest.ljust(ids.LENGTH, end) for end in (ids.ALPHABET[0], ids.ALPHABET[-1]))
+        conditions.append(table.id.between(start + low, start + high))
+    query = sa.select(table.id, *shown).where(*conditions).order_by(table.id.desc()).limit(OFFERED)
+    with access.read() as session:
+        return [(row[0], " ".join(map(str, row[1:]))) for row in session.execute(query)]
