@@ -14,6 +14,7 @@ from sqlalchemy import orm
 from sqlalchemy.exc import DBAPIError
 
 from flask_webhooks import actions, jobs, queries, signals
+from flask_webhooks.access import Access
 from flask_webhooks.app_state import AppState, state_of
 from flask_webhooks.delivery.warmup import warm_up
 from flask_webhooks.errors import EndpointLimitReached
@@ -162,6 +163,40 @@ def test_what_we_read_is_no_conflict_of_the_hosts(
     # None: each statement commits by itself, at the level of the server.
     assert levels
     assert levels <= {IsolationLevel.READ_COMMITTED, None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda access, id_: actions.create_endpoint(access, f"{URL}/other"),
+        lambda access, id_: actions.update_endpoint(access, id_, name="changed"),
+        lambda access, id_: actions.rotate_secret(access, id_),
+        lambda access, id_: actions.pause_endpoint(access, id_),
+        lambda access, id_: actions.delete_endpoint(access, id_),
+        lambda access, id_: drain(access.state.app),
+    ],
+    ids=["create", "update", "rotate", "pause", "delete", "deliver"],
+)
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_change_of_an_endpoint_costs_the_host_no_retry(
+    app: Flask, receiver: Receiver, change: Callable[[Access, str], object], before: bool
+) -> None:
+    """Whether it comes between the host's first statement and its event, or between that and the commit."""
+    endpoint = webhooks_of(app).create_endpoint(receiver.url()).endpoint
+    emit(app)
+    with state_of(app).engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE licences AS SELECT 1 AS id")
+    session = db_of(app).session
+    session.execute(sa.text("SELECT * FROM licences")).all()
+    session.execute(sa.text("UPDATE licences SET id = 2"))
+    if before:
+        change(accessing(app), endpoint.id)
+    assert webhooks_of(app).emit(CREATED, {"license_id": "1"}) is not None
+    if not before:
+        change(accessing(app), endpoint.id)
+    session.commit()
+    with state_of(app).engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT id FROM licences")) == 2
 
 
 @pytest.mark.parametrize("command", ["init-db", "upgrade-db", "upgrade-db --dry-run", "doctor"])
