@@ -4,8 +4,8 @@ The system's resolver gives a lookup up only after tens of seconds, and nothing 
 runs in a thread of its own, and what is scarce, the number of threads, is shared out: a name has one lookup
 at a time, which all who ask for it join; a zone has a few; and names that hung the last time
 never get so many that a name that was not asked for yet finds no thread. Names that answered lately
-always have one, and failing that their last answer. What finds none is refused by `NoCapacity`, which is our
-own trouble and not the receiver's.
+always have one, and failing that their answer of the last minute. What finds none is refused by
+`NoCapacity`, which is our own trouble and not the receiver's.
 
 Long, since the bounds on its threads depend on each other.
 """
@@ -42,8 +42,10 @@ PATIENCE = 3.0
 HANGING = 2.0
 #: Seconds for which an answer is used without asking again.
 FRESH = 10.0
-#: Seconds for which a name counts as answered, and its last answer stands in for a new one if there is no thread.
-#: The network policy looks at the address in any case.
+#: Seconds for which the last answer of a name stands in for a new one if there is no thread: receivers that move are
+#: followed within a minute, whatever hangs. The network policy looks at the address in any case.
+STANDS_IN = 60.0
+#: Seconds for which a name counts as answered, and has threads that others have not.
 ANSWERED = 600.0
 #: Names that are remembered.
 MEMORY = 10_000
@@ -91,7 +93,7 @@ class Lookup:
     #: Once it has ended: the addresses, or why there are none.
     addresses: _Addresses = ()
     error: OSError | None = None
-    #: The addresses are those of an earlier answer, up to `ANSWERED` seconds old.
+    #: The addresses are those of an earlier answer, up to `STANDS_IN` seconds old.
     stands_in: bool = False
 
 
@@ -282,7 +284,7 @@ class Resolver:
         addresses, at = self._answers.get(lookup.name, ((), float("-inf")))
         now = time.monotonic()
         _remember(self._refused, lookup.name, now)
-        if now - at < ANSWERED:
+        if now - at < STANDS_IN:
             lookup.addresses, lookup.stands_in = addresses, True
             return
         lookup.error = NoCapacity()

@@ -306,6 +306,49 @@ def test_name_that_cannot_be_encoded_is_a_missing_one(asking: Asking) -> None:
     assert asking.outcome("a" * 64 + ".example") == "missing"
 
 
+# -- receivers that move --------------------------------------------------------------------------------
+
+
+def pass_time(found: Resolver, seconds: float) -> None:
+    """Let answers be older by this."""
+    found._answers = {
+        name: (addresses, at - seconds) for name, (addresses, at) in found._answers.items()
+    }
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["threads", "no-threads"])
+def test_receiver_that_moves_is_followed_within_a_minute(
+    monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """By the constants as they are, with a request every five seconds over a connection that is kept."""
+    leads_to = "127.0.0.1"
+
+    def lookup(host: str, port: int, family: int) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (leads_to, port))]
+
+    monkeypatch.setattr(resolver, "_lookup", lookup)
+    client = make_client()
+    with RawServer(OK) as old, RawServer(OK, address="127.0.0.2", port=old.port) as new:
+        url = old.url(host="shop.example")
+        assert [item.status for item in perform(client, request(url))] == [200]
+        leads_to = "127.0.0.2"
+        if full:
+            monkeypatch.setattr(resolver, "THREADS", 0)
+        seconds = 0
+        followed = False
+        while not followed and seconds < 600:
+            pass_time(client.resolver, 5)
+            seconds += 5
+            [exchange] = perform(client, request(url))
+            followed = bool(new.requests) or exchange.no_lookup_thread
+        assert seconds <= 60
+        # What finds no thread waits, rather than go where the name led.
+        assert (exchange.status, exchange.no_lookup_thread) == (
+            (None, True) if full else (200, False)
+        )
+    client.close()
+
+
 # -- whose fault it is ---------------------------------------------------------------------------------
 
 
