@@ -250,6 +250,14 @@ def no_token(token_id: object) -> NotFound:
     return NotFound("There is no API token %(id)s.", id=shown(token_id))
 
 
+def no_scheduled(scheduled_id: object) -> NotFound:
+    """The refusal for a scheduled event that is not there, or not in scope."""
+    return NotFound(
+        "There is no scheduled event %(id)s. Once its time has come, it is among the events.",
+        id=shown(scheduled_id),
+    )
+
+
 class BoundedTenantNames:
     """How the host calls tenants: each is asked for once, and only so long as that takes `NAMING_TIME` in all.
 

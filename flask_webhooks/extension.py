@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import blinker
 from flask import Blueprint, Flask
@@ -25,15 +25,16 @@ from .formats import Format, Formats, builtin_formats
 from .log import get_logger
 from .models import Event, Models, build_models
 from .outbox import signal_receivers
-from .outbox.emit import emit, host_session, load
+from .outbox.emit import checked_tenant, emit, host_session, load
 from .outbox.host_transaction import check_engine
+from .outbox.scheduling import as_scheduled, cancel_by_key
 from .outbox.session_events import end_context
 from .outbox.store import as_event
 from .wakeup.notifier import Notifier
 from .wakeup.worker_queue import WorkerQueue
 
 if TYPE_CHECKING:
-    from .models import Endpoint, Task
+    from .models import Endpoint, ScheduledEvent, Task
 
 logger = get_logger("flask_webhooks")
 
@@ -202,6 +203,7 @@ class Webhooks:
             models: Models = built[0]
             return models
 
+    @overload
     def emit(
         self,
         event_type: str,
@@ -212,7 +214,35 @@ class Webhooks:
         occurred_at: datetime | None = None,
         transactional: bool | None = None,
         session: Session | scoped_session[Any] | None = None,
-    ) -> Event | None:
+    ) -> Event | None: ...
+
+    @overload
+    def emit(
+        self,
+        event_type: str,
+        data: Mapping[str, Any],
+        *,
+        deliver_at: datetime,
+        key: str | None = None,
+        tenant: str | None = None,
+        occurred_at: datetime | None = None,
+        transactional: bool | None = None,
+        session: Session | scoped_session[Any] | None = None,
+    ) -> ScheduledEvent | None: ...
+
+    def emit(
+        self,
+        event_type: str,
+        data: Mapping[str, Any],
+        *,
+        tenant: str | None = None,
+        idempotency_key: str | None = None,
+        occurred_at: datetime | None = None,
+        transactional: bool | None = None,
+        session: Session | scoped_session[Any] | None = None,
+        deliver_at: datetime | None = None,
+        key: str | None = None,
+    ) -> Event | ScheduledEvent | None:
         """Record an event; everyone who subscribes to it gets it once the transaction has committed.
 
         :param event_type: a name from the catalogue, ``license.activated``.
@@ -224,9 +254,13 @@ class Webhooks:
         :param transactional: whether the event stands and falls with the transaction; by default as the
             catalogue says. Events that describe a refusal are not, and are written whatever its outcome.
         :param session: a session of the host's own; `db.session` when not given.
-        :return: the event, or ``None`` when nobody subscribes to it. One that is not transactional and
-            waits for the end of a transaction is returned before it is known who subscribes, and whether
-            its key repeats.
+        :param deliver_at: an aware time ahead at which the event is recorded, for those who subscribe then. Its
+            `occurred_at` is that time, when not given.
+        :param key: the host's name for a scheduled event, ``expiring:lic_1``: the next one with it replaces this one,
+            and `cancel` cancels it. Each tenant has its own keys.
+        :return: the event, or ``None`` when nobody subscribes to it; with `deliver_at` the scheduled event. One that
+            is not transactional and waits for the end of a transaction is returned before it is known who subscribes,
+            and whether its key repeats.
         :raises InvalidInput: the event type is unknown, or the data cannot be sent; says why.
         """
         state = self._state()
@@ -240,11 +274,34 @@ class Webhooks:
             idempotency_key=idempotency_key,
             occurred_at=occurred_at,
             transactional=transactional,
+            deliver_at=deliver_at,
+            key=key,
         )
         if emitted is None:
             return None
         event, event_id = emitted
+        if deliver_at is not None:
+            return as_scheduled(state, event)
         return as_event(state, event) if event_id == event.id else load(state, given, event_id)
+
+    def cancel(
+        self,
+        key: str,
+        *,
+        tenant: str | None = None,
+        session: Session | scoped_session[Any] | None = None,
+    ) -> bool:
+        """Cancel the event that is scheduled under a key. It stands and falls with the transaction, as `emit` does.
+
+        :param tenant: that of the event.
+        :param session: a session of the host's own; `db.session` when not given.
+        :return: whether there was one. There is none under a key that was never used, was cancelled, or whose event
+            has been recorded, which is then delivered.
+        :raises InvalidInput: that can be no key or tenant.
+        """
+        state = self._state()
+        given = host_session(state, session)
+        return cancel_by_key(state, given, key, None if tenant is None else checked_tenant(tenant))
 
     def erase(
         self,

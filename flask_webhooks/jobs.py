@@ -23,6 +23,7 @@ from .db.counters import LOST_WAKEUPS, Amounts, counters
 from .db.locks import read_only, take_write_lock
 from .delivery.claim.claim import Claimer
 from .delivery.drain import Drain
+from .delivery.scheduled import soonest_scheduled
 from .errors import ConfigurationError
 from .log import get_logger
 from .log_limit import LimitedLog
@@ -97,8 +98,13 @@ def sweep(state: AppState) -> bool:
         with read_only(connection):
             now = DatabaseClock().read(connection)
             claimer = Claimer(state)
-            due = claimer.anything_due(connection, now)
-            late = due and claimer.anything_due(connection, now - LATE)
+            soonest = soonest_scheduled(state, connection)
+            scheduled = soonest is not None and soonest <= now
+            due = scheduled or claimer.anything_due(connection, now)
+            late = due and (
+                (soonest is not None and soonest <= now - LATE)
+                or claimer.anything_due(connection, now - LATE)
+            )
         pruning.start_if_due(state, connection, now)
         with read_only(connection):
             tasks = anything_waiting(state, connection)

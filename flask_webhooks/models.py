@@ -255,6 +255,37 @@ class Event(Row):
         )
 
 
+class ScheduledEvent(Row):
+    """An event that is to be recorded at a time ahead. The row is gone once it is, or once it was cancelled."""
+
+    __tablename__ = "webhooks_scheduled"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("sch"))
+    type: Mapped[str] = mapped_column(String(100))
+    tenant: Mapped[str | None] = mapped_column(_TENANT)
+    data: Mapped[Any] = mapped_column(JsonText)
+    #: When it becomes an event, which goes to those who subscribe then.
+    deliver_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: The time that the event will have.
+    occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: When it was scheduled, or replaced another one.
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    #: The host's name for it, under which it is replaced and cancelled.
+    key: Mapped[str | None] = mapped_column(String(255))
+    #: Digest of tenant and key; see `Event.idempotency_digest`.
+    key_digest: Mapped[str | None] = mapped_column(String(64))
+    hops: Mapped[int] = mapped_column(default=0, server_default="0")
+    trace_context: Mapped[str | None] = mapped_column(String(55))
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            UniqueConstraint("key_digest", name="uq_webhooks_scheduled_key"),
+            Index("ix_webhooks_scheduled_due", "deliver_at", "id"),
+            Index("ix_webhooks_scheduled_tenant", "tenant", "id"),
+        )
+
+
 class Delivery(Row):
     """One event owed to one endpoint."""
 
@@ -577,6 +608,7 @@ class Models:
     EndpointHealth: type[EndpointHealth]
     Bucket: type[Bucket]
     Event: type[Event]
+    ScheduledEvent: type[ScheduledEvent]
     Delivery: type[Delivery]
     Attempt: type[Attempt]
     Statistic: type[Statistic]
@@ -605,6 +637,7 @@ _MIXINS = (
     EndpointHealth,
     Bucket,
     Event,
+    ScheduledEvent,
     Delivery,
     Attempt,
     Statistic,

@@ -562,6 +562,7 @@ def test_public_names_of_the_extension_object() -> None:
         *(
             "emit",
             "connect",
+            "cancel",
             "create_endpoint",
             "erase",
             "add_event_type",
@@ -589,6 +590,7 @@ def test_public_names_of_the_extension_object() -> None:
             "emit",
             "event_type data tenant idempotency_key occurred_at transactional session",
         ),
+        ("cancel", "key tenant session"),
         ("connect", "signal event_type build"),
         (
             "create_endpoint",

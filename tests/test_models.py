@@ -35,6 +35,7 @@ TABLES = {
     "webhooks_endpoint_health",
     "webhooks_bucket",
     "webhooks_event",
+    "webhooks_scheduled",
     "webhooks_delivery",
     "webhooks_attempt",
     "webhooks_statistic",

@@ -18,6 +18,7 @@ from .erasure import erase
 from .import_formats import possible_formats
 from .imports import Imported, import_endpoints
 from .reencryption import Reencryption, reencrypt
+from .scheduled import cancel_scheduled
 from .secrets import Rotated, end_overlap, remove_secret, rotate, rotate_secret
 from .settings import EndpointChanges, NewEndpoint
 from .subscribing import subscribe_and_replay
@@ -33,6 +34,7 @@ __all__ = [
     "Reencryption",
     "Rotated",
     "cancel",
+    "cancel_scheduled",
     "create_endpoint",
     "create_token",
     "delete_all_endpoints",

@@ -13,6 +13,7 @@ from . import (
     endpoint_views,
     event_views,
     health_views,
+    scheduled_views,
     secret_views,
     switch_views,
     task_views,
@@ -40,6 +41,7 @@ _WITHOUT_TOKENS: Final = (
     *secret_views.ROUTES,
     *delivery_views.ROUTES,
     *event_views.ROUTES,
+    *scheduled_views.ROUTES,
     *task_views.ROUTES,
     *health_views.ROUTES,
 )

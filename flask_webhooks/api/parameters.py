@@ -86,6 +86,13 @@ class EventListQuery(ListQuery, total=False):
     id: Id
 
 
+class ScheduledListQuery(ListQuery, total=False):
+    event_type: str
+    key: Annotated[str, Member("Only that of this key.")]
+    since: Annotated[Moment, Member("Due at this time or later.")]
+    until: Annotated[Moment, Member("Due before it.")]
+
+
 class TaskListQuery(ListQuery, total=False):
     endpoint_id: OfEndpoint
     kind: Annotated[str, one_of(TaskKind)]

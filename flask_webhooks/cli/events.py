@@ -1,4 +1,4 @@
-"""Commands for events: list and show them, and say why an endpoint got one or did not."""
+"""Commands for events: list and show them, cancel what is scheduled, and say why an endpoint got one or did not."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import datetime
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from .. import queries
+from .. import actions, queries
 from ..access import find_endpoint
 from ..models import Event
 from ..queries.explanations import owed_text, routing_text
-from ..serializers import EventDetailObject, EventRowObject, RoutingObject
+from ..serializers import EventDetailObject, EventRowObject, RoutingObject, ScheduledObject
 from . import completion
 from .failures import reports_errors
 from .options import ENDPOINT, EVENT, JSON, LIMIT, SINCE, TENANT, TYPE, UNTIL
@@ -82,6 +82,51 @@ def list_events(
         "There are no such events.",
     )
     tell_of_more(page)
+
+
+@events.command("scheduled")
+@TYPE
+@TENANT
+@click.option("--key", metavar="KEY", help="Only that of this key.")
+@LIMIT
+@JSON
+@reports_errors
+def list_scheduled(
+    event_type: str | None, tenant: str | None, key: str | None, limit: int, as_json: bool
+) -> None:
+    """List events that are scheduled, that scheduled last first."""
+    access = current_access()
+    page = queries.list_scheduled(
+        access, event_type, tenant=wanted_tenant(access, tenant), key=key, limit=limit
+    )
+    if as_json:
+        print_json(ScheduledObject.serialize(event) for event in page.items)
+        return
+    print_table(
+        ("ID", "TYPE", "TENANT", "KEY", "DUE", "SCHEDULED"),
+        [
+            (
+                event.id,
+                event.type,
+                event.tenant or "-",
+                event.key or "-",
+                shown_time(event.deliver_at),
+                shown_time(event.created_at),
+            )
+            for event in page.items
+        ],
+        "No such event is scheduled.",
+    )
+    tell_of_more(page)
+
+
+@events.command("cancel")
+@click.argument("scheduled_id")
+@reports_errors
+def cancel_scheduled(scheduled_id: str) -> None:
+    """Cancel an event that is scheduled: it is never recorded, and nobody gets it."""
+    event = actions.cancel_scheduled(current_access(), scheduled_id)
+    say(f"Cancelled {event.id} ({event.type}), which was due {shown_time(event.deliver_at)}.")
 
 
 @events.command("show")

@@ -25,6 +25,27 @@ def insert_missing(table: sa.Table, dialect: str, unique: Sequence[str]) -> Any:
             return mysql.insert(table).on_duplicate_key_update({key.name: key})
 
 
+def insert_or_replace(
+    table: sa.Table, dialect: str, unique: Sequence[str], columns: Sequence[str]
+) -> Any:
+    """Return an INSERT that takes the place of a row that is there already.
+
+    :param unique: the columns that make a row the same.
+    :param columns: those that are written.
+    """
+    match dialect:
+        case "postgresql" | "sqlite":
+            insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+            statement = insert(table)
+            new = {name: statement.excluded[name] for name in columns}
+            return statement.on_conflict_do_update(index_elements=unique, set_=new)
+        case _:
+            statement = mysql.insert(table)
+            return statement.on_duplicate_key_update(
+                {name: statement.inserted[name] for name in columns}
+            )
+
+
 def insert_or_add(
     table: sa.Table, dialect: str, unique: Sequence[str], counters: Sequence[str]
 ) -> Any:

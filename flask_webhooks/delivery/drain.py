@@ -40,6 +40,7 @@ from .interpreter import often_switched, rarely_collected
 from .maintenance import Maintenance
 from .outcome import Released, Settled
 from .overlap import wait_together
+from .scheduled import ScheduledEvents
 from .settle.recorder import Recorder
 from .settle.write import Settler
 from .signal_dispatch import SignalDispatcher
@@ -128,6 +129,7 @@ class Drain:
             log=self._log,
             worker_name=worker_name,
         )
+        self._scheduled = ScheduledEvents(state, self._database, self._clock)
         self._look = True
         #: When to look again at the latest, by `time.monotonic`.
         self._look_at = float("inf")
@@ -221,7 +223,7 @@ class Drain:
             flight.release_waiting()
         if self._look_at <= time.monotonic():
             self._look, self._look_at = True, float("inf")
-        if not self._over() and self._maintenance.run_due():
+        if not self._over() and (self._maintenance.run_due() or self._scheduled.run_due()):
             self._look = True
         claims = self._look and self._claim_in() <= 0
         # They take turns, unless outcomes come faster than they are settled.
@@ -317,6 +319,7 @@ class Drain:
         self._in_flight.release(claim.released)
         self._begin(claim)
         self._batch_size.claimed(began)
+        self._scheduled.expect_news()
         self._listener.first_claim_made()
         if claim.claimed:
             self._active_at = time.monotonic()
@@ -396,6 +399,9 @@ class Drain:
             return False
         if self._lingering() > SETTLED_DOWN and self._pause(SETTLED_DOWN):
             return False
+        if self._scheduled.run():
+            self._look = True
+            return False
         next_due = self._database.run(self._next_due)
         due_in = float("inf")
         if next_due is not None:
@@ -407,6 +413,7 @@ class Drain:
                 # We saw it and could not have it: its endpoint is at its limit with other workers. Or it
                 # fell due this moment, and we do not linger: it is for the next job.
                 due_in = STEP
+        due_in = min(due_in, self._scheduled.next_in)
         self._look_in(due_in)
         if self._lingering() <= 0 and due_in > max(self.settings.linger, SOON):
             return self._leave(due_in)
@@ -415,6 +422,8 @@ class Drain:
             if lingering <= 0 and due_in > max(self.settings.linger, SOON):
                 break
             if self._maintenance.pending or self._maintenance.due <= time.monotonic():
+                break
+            if self._scheduled.due <= time.monotonic():
                 break
             self._pause(min(lingering, due_in) if lingering > 0 else due_in)
         return False
@@ -468,7 +477,7 @@ class Drain:
         if self.has_capacity():
             self._listener.capacity_again()
         now = time.monotonic()
-        until = min(now + seconds, self._look_at, self._maintenance.due)
+        until = min(now + seconds, self._look_at, self._maintenance.due, self._scheduled.due)
         if self._maintenance.pending:
             until = now
         if (start := self._in_flight.next_start) is not None:

@@ -25,6 +25,7 @@ from ..security.hops import Hop, current_hop
 from ..tracing import emitting
 from .host_transaction import connection_of, is_conflict
 from .idempotency import MAX_KEY_LENGTH, is_key, key_digest
+from .scheduling import check_schedule, save_scheduled
 from .session_events import (
     given_connection,
     savepoint,
@@ -54,9 +55,11 @@ def emit(
     idempotency_key: str | None = None,
     occurred_at: datetime | None = None,
     transactional: bool | None = None,
+    deliver_at: datetime | None = None,
+    key: str | None = None,
     shielded: bool = False,
 ) -> tuple[NewEvent, str] | None:
-    """Record an event for everyone who subscribes to it. See `Webhooks.emit`.
+    """Record an event for everyone who subscribes to it, or schedule one. See `Webhooks.emit`.
 
     :param session: see `host_session`.
     :param shielded: a failing statement of ours leaves the host's transaction usable.
@@ -69,14 +72,18 @@ def emit(
             field="event_type",
         )
     if tenant is not None:
-        tenant = _checked_tenant(tenant)
+        tenant = checked_tenant(tenant)
     if idempotency_key is not None:
         _check_key(idempotency_key)
+    if deliver_at is not None or key is not None:
+        deliver_at = check_schedule(known, deliver_at, key, idempotency_key, transactional)
+        transactional = True
+        occurred_at = deliver_at if occurred_at is None else occurred_at
     check = None if state.data_validation is None else partial(_check_data, state, known)
     hop = current_hop(state.vault, tenant)
     looped = hop is not None and hop.count >= state.settings.max_hops
     event = NewEvent(
-        id=ids.new_id("evt"),
+        id=ids.new_id("evt" if deliver_at is None else "sch"),
         type=known.name,
         tenant=tenant,
         data=encode_data(data, state.settings.max_data_bytes, check),
@@ -85,6 +92,8 @@ def emit(
         idempotency_digest=idempotency_key and key_digest(tenant, idempotency_key),
         hops=0 if hop is None else hop.count,
         whole_server_only=looped,
+        deliver_at=deliver_at,
+        key=key,
     )
     if hop is not None and looped:
         _warn_of_loop(state, event, hop)
@@ -102,7 +111,8 @@ def emit(
             guarded = shielded or idempotency_key is not None
             try:
                 with savepoint(connection) if guarded else nullcontext():
-                    event_id, written = store(state, connection, event)
+                    write = store if deliver_at is None else save_scheduled
+                    event_id, written = write(state, connection, event)
             except StatementError as error:
                 hide_data(error)
                 # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
@@ -220,7 +230,11 @@ def _log_once(state: AppState, event_type: EventType, error: InvalidData) -> Non
         logger.warning("%s", error)
 
 
-def _checked_tenant(tenant: Any) -> str:
+def checked_tenant(tenant: Any) -> str:
+    """Return the tenant of an event as text.
+
+    :raises InvalidInput: it is no id.
+    """
     if isinstance(tenant, AllTenants):
         raise InvalidInput(
             "An event belongs to one tenant, or to none: pass its id, or tenant=None.",

@@ -48,6 +48,10 @@ class NewEvent:
     trace_context: str | None = None
     #: Leave out the tenant's endpoints, which would go on with a loop.
     whole_server_only: bool = False
+    #: When it is to be recorded; ``None`` for now. Then its id is that of a scheduled event.
+    deliver_at: datetime | None = None
+    #: The host's name for a scheduled event.
+    key: str | None = field(default=None, repr=False)
 
 
 def store(state: AppState, connection: sa.Connection, event: NewEvent) -> tuple[str | None, bool]:

@@ -44,6 +44,7 @@ from .keys import KeyUse, PublicKey, key_use, public_keys
 from .metrics import FAILING, METRIC_LABELS, Metrics, read_metrics
 from .pages import MAX_LIMIT, Page
 from .routing import EXPLAINED, Routing, Why, explain_routing
+from .scheduled import ScheduledDetail, get_scheduled, list_scheduled
 from .searching import SEARCHED
 from .signatures import check_signature
 from .statistics import PERIODS, AttemptCounts, Failing, Series, most_failures, statistics
@@ -98,6 +99,7 @@ __all__ = [
     "PublicKey",
     "Readiness",
     "Routing",
+    "ScheduledDetail",
     "Series",
     "TaskRow",
     "UnknownTenant",
@@ -118,6 +120,7 @@ __all__ = [
     "get_delivery",
     "get_endpoint",
     "get_event",
+    "get_scheduled",
     "get_task",
     "get_token",
     "health",
@@ -127,6 +130,7 @@ __all__ = [
     "list_deliveries",
     "list_endpoints",
     "list_events",
+    "list_scheduled",
     "list_tasks",
     "list_tokens",
     "most_failures",

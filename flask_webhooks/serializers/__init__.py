@@ -13,6 +13,8 @@ from .deliveries import (
     EventDetailObject,
     EventRowObject,
     RoutingObject,
+    ScheduledDetailObject,
+    ScheduledObject,
 )
 from .endpoints import (
     CreatedEndpointObject,
@@ -67,6 +69,8 @@ __all__ = [
     "QuotaObject",
     "RotatedObject",
     "RoutingObject",
+    "ScheduledDetailObject",
+    "ScheduledObject",
     "StatisticsObject",
     "TaskObject",
     "TokenObject",

@@ -112,6 +112,21 @@ class EventDetailObject(EventObject, part="event"):
     more: bool = member("There may be more: `GET /deliveries` lists them all by the event's `id`.")
 
 
+class ScheduledObject(JsonObject):
+    id: Identifier = member("Until it is due; the event has another one.")
+    type: str
+    tenant: Tenant
+    key: str | None = member("The application's name for it.")
+    deliver_at: datetime = member("When it becomes an event, for those who subscribe then.")
+    occurred_at: datetime = member("The time that the event will have.")
+    created_at: datetime = member("When it was scheduled.")
+
+
+class ScheduledDetailObject(ScheduledObject, part="event"):
+    payload_visible: Annotated[bool, IS_VISIBLE]
+    data: Data = member(source="event.data")
+
+
 class DeliveryDetailObject(DeliveryRowObject):
     payload_visible: Annotated[bool, IS_VISIBLE]
     event: EventWithDataObject

@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response
 from flask_webhooks import actions, admin, queries
 from flask_webhooks.admin.blueprint import NAME
 from tests.support.delivering import webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, close
+from tests.support.helpers import accessing, add_delivery, add_endpoint, add_scheduled, close
 from tests.support.pages import (
     HOSTILE,
     PREFIX,
@@ -76,6 +76,7 @@ def path_of(app: Flask, rule: Rule, world: World) -> str:
         "event_id": world.events.get("emitted", ""),
         "task_id": world.tasks.get("waiting", ""),
         "token_id": world.tokens.get("active", ""),
+        "scheduled_id": world.scheduled,
         "name": "license.created",
     }
     with app.test_request_context():
@@ -247,6 +248,7 @@ def test_each_post_without_its_token_is_refused(
         {"emitted": "evt_none"},
         {"waiting": task.id},
         {"active": actions.create_token(accessing(app), "CI", ["view"]).token.id},
+        scheduled=add_scheduled(app),
     )
     browser = Browser(app)
     before = contents(app)

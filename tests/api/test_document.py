@@ -28,7 +28,7 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import ConfigurationError
 from tests.support.api_calls import NAME, PREFIX, Api, make_app, rules, template
 from tests.support.delivering import db_of, drain, webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, close
+from tests.support.helpers import accessing, add_delivery, add_endpoint, add_scheduled, close
 from tests.support.hostapp import create_app
 from tests.support.processes import ROOT
 from tests.support.receiver import Receiver
@@ -209,6 +209,7 @@ class Tried:
             "event_id": queries.get_delivery(access, delivery).event.id,
             "task_id": actions.start_task(access, "resend", endpoint.id).id,
             "name": "license.created",
+            "scheduled_id": add_scheduled(self.app),
             "token_id": actions.create_token(access, "CI", ["view"]).token.id,
         }
         return {name: values[name] for name in re.findall(r"{(\w+)}", path)}

@@ -67,6 +67,7 @@ def path_of(rule: Rule, world: World) -> str:
         event_id=world.events["emitted"],
         task_id=world.events["task"],
         token_id=world.events["token"],
+        scheduled_id=world.scheduled,
         name="license.created",
     )
 
@@ -201,6 +202,7 @@ NEEDED = {
     "endpoint_test": "send",
     "delivery_resend": "send",
     "delivery_cancel": "send",
+    "scheduled_cancel": "send",
     "task_start": "send",
     "task_stop": "send",
     "token_list": "tokens",

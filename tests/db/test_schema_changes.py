@@ -39,6 +39,7 @@ from tests.support.upgrading import emit_as_before, make_old_tables, recorded, r
 
 #: What the first 0.1.0 did not have.
 NEW = [
+    "Created the table webhooks_scheduled.",
     "Created the table webhooks_metric.",
     "Created the table webhooks_mark.",
     "Created the table webhooks_token.",
@@ -57,7 +58,7 @@ NEW = [
 ]
 #: No second attempt in the same test.
 LATER = (60.0,) * 9
-UP_TO_DATE = "All 13 tables are up to date."
+UP_TO_DATE = "All 14 tables are up to date."
 
 
 @pytest.fixture
@@ -276,7 +277,7 @@ def test_init_db_says_what_brings_tables_up_to_date(old: Flask) -> None:
     result = old.test_cli_runner().invoke(args=["webhooks", "init-db"])
     assert (result.exit_code, result.stdout) == (
         0,
-        "Created webhooks_metric, webhooks_mark, webhooks_token.\n",
+        "Created webhooks_scheduled, webhooks_metric, webhooks_mark, webhooks_token.\n",
     )
     [line] = result.stderr.splitlines()
     assert "flask webhooks upgrade-db" in line

@@ -1457,7 +1457,7 @@ def test_bad_types_and_data_are_refused(app: Flask) -> None:
         emit("licence.created", DATA)
     for wrong in (None, ["license.created"], 7):
         with pytest.raises(UnknownEventType, match="There is no event type"):
-            emit(wrong, DATA)  # type: ignore[arg-type]
+            emit(wrong, DATA)  # type: ignore[call-overload]
     with pytest.raises(InvalidInput, match="sent by Flask-Webhooks itself"):
         emit("test", {})
     with pytest.raises(InvalidData) as caught:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -97,6 +97,26 @@ def add_delivery(
             )
         )
     return delivery_id
+
+
+def add_scheduled(app: Flask, tenant: str | None = None, key: str | None = None) -> str:
+    """An event that is due in a week, straight into the database; returns its id."""
+    state = state_of(app)
+    scheduled_id = ids.new_id("sch")
+    moment = datetime.now(UTC) + timedelta(days=7)
+    with state.engine.begin() as connection:
+        connection.execute(
+            sa.insert(state.table("ScheduledEvent")).values(
+                id=scheduled_id,
+                type="license.created",
+                tenant=tenant,
+                data={"license_id": "lic_1"},
+                deliver_at=moment,
+                occurred_at=moment,
+                key=key,
+            )
+        )
+    return scheduled_id
 
 
 def update(app: Flask, model: str, key: str, **values: Any) -> None:

@@ -20,7 +20,7 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.attempt_errors import REFUSED_WITH
 from flask_webhooks.columns import JsonText, LongText, SealedText, utc_now
 from tests.support.delivering import drain, emit, webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, update
+from tests.support.helpers import accessing, add_delivery, add_endpoint, add_scheduled, update
 from tests.support.helpers import make_app as make_bare_app
 from tests.support.receiver import Receiver
 
@@ -246,6 +246,7 @@ class World:
     tokens: dict[str, str] = field(default_factory=dict)
     #: What stands wherever somebody else writes.
     hostile: str = HOSTILE
+    scheduled: str = "sch_none"
 
     def paths(self) -> list[str]:
         """Every page in every state that it can be in, below the prefix."""
@@ -291,6 +292,10 @@ class World:
             *(f"/events/{id_}" for id_ in self.events.values()),
             *(f"/events/{id_}?webhook=good" for id_ in self.events.values()),
             *(f"/events/{id_}/subscribe/{one[0]}" for id_ in self.events.values()),
+            "/scheduled",
+            "/scheduled?key=none",
+            f"/scheduled/{self.scheduled}",
+            f"/scheduled/{self.scheduled}/cancel",
             "/event-types",
             "/event-types/license.created",
             "/event-types/test",
@@ -385,7 +390,8 @@ def populate(
         made = {name: item.id for name, item in endpoints.items()}
         tasks = _tasks(app, access, made, hostile)
         tokens = _tokens(app, access, tenant, hostile)
-    return World(made, deliveries, {"emitted": event}, tasks, tokens, hostile)
+        scheduled = add_scheduled(app, tenant, f"expiring:{hostile}"[:255])
+    return World(made, deliveries, {"emitted": event}, tasks, tokens, hostile, scheduled)
 
 
 def _tokens(app: Flask, access: Access, tenant: str | None, hostile: str) -> dict[str, str]:

@@ -1,0 +1,177 @@
+"""What was scheduled for a time that has come: make events of it, with their deliveries, in one transaction."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import ids
+from ..app_state import AppState, prepared
+from ..db.clock import DatabaseClock
+from ..db.locks import read_only, take_write_lock
+from ..log import get_logger, log_failure
+from ..outbox.store import NewEvent, store
+from .database import Database
+
+logger = get_logger("flask_webhooks.delivery")
+
+#: Events that are recorded in one transaction. Who cancels or replaces one of them waits for it.
+BATCH = 50
+#: Seconds between two looks while there is other work, and before the first one.
+BUSY_PAUSE, FIRST = 1.0, 0.1
+#: Seconds after which a look is made again that failed, or whose events a transaction of the host's has locked.
+RETRY = 1.0
+#: How much later one is tried again that cannot be recorded.
+POSTPONED = timedelta(minutes=1)
+
+
+class ScheduledEvents:
+    """Records, for one drain, what falls due.
+
+    It asks the database when the drain has nothing else to do, soon after a claim, and when the next one is due.
+    """
+
+    def __init__(self, state: AppState, database: Database, clock: DatabaseClock) -> None:
+        self._state = state
+        self._database = database
+        self._clock = clock
+        self._looked_at = float("-inf")
+        #: When to look again, by `time.monotonic`.
+        self.due = time.monotonic() + FIRST
+        #: Seconds from the last look until the next one falls due.
+        self.next_in = float("inf")
+
+    def expect_news(self) -> None:
+        """There was a wake-up, which may be about something that was scheduled."""
+        soon = max(time.monotonic() + FIRST, self._looked_at + BUSY_PAUSE)
+        self.due = min(self.due, soon)
+
+    def run_due(self) -> bool:
+        """Look if it is time for that; returns whether there may be something to deliver."""
+        return time.monotonic() >= self.due and self.run()
+
+    def run(self) -> bool:
+        """Record a batch of what is due; returns whether there was any."""
+        recorded = 0
+        try:
+            soonest, recorded = self._database.run(self._look, patient=False)
+        except Exception as error:
+            log_failure(logger, "Scheduled events could not be recorded", error=error)
+            self._look_in(RETRY)
+            return False
+        if recorded:
+            self._look_in(0.0)
+        elif soonest is None:
+            self._look_in(float("inf"))
+        else:
+            left = (soonest - self._clock.now()).total_seconds()
+            self._look_in(left if left > 0 else RETRY)
+        return recorded > 0
+
+    def _look_in(self, seconds: float) -> None:
+        self._looked_at = time.monotonic()
+        self.next_in = seconds
+        self.due = self._looked_at + seconds
+
+    def _look(self, connection: sa.Connection) -> tuple[datetime | None, int]:
+        with read_only(connection):
+            soonest = soonest_scheduled(self._state, connection)
+        now = self._clock.now()
+        if soonest is None or soonest > now:
+            return soonest, 0
+        return soonest, record_due(self._state, connection, now)
+
+
+def soonest_scheduled(state: AppState, connection: sa.Connection) -> datetime | None:
+    """Return when the next scheduled event is due, or was."""
+    moment: datetime | None = connection.execute(_soonest(state)).scalar()
+    return moment
+
+
+def record_due(state: AppState, connection: sa.Connection, now: datetime) -> int:
+    """Make events of a batch of what is due; returns how many rows are done with.
+
+    What a transaction of the host's replaces or cancels at the moment is passed over.
+    """
+    try:
+        return _record(state, connection, now, BATCH)
+    except sa.exc.SQLAlchemyError:
+        connection.rollback()
+    # One by one, so that one that cannot be recorded keeps no others waiting.
+    done = 0
+    for _ in range(BATCH):
+        try:
+            if not _record(state, connection, now, 1):
+                break
+        except sa.exc.SQLAlchemyError as error:
+            connection.rollback()
+            log_failure(
+                logger, "A scheduled event could not be recorded; it is tried later", error=error
+            )
+            _postpone_first(state, connection, now)
+        done += 1
+    return done
+
+
+def _record(state: AppState, connection: sa.Connection, now: datetime, most: int) -> int:
+    with connection.begin():
+        take_write_lock(state, connection)
+        rows = connection.execute(_due(state), {"now": now, "most": most}).all()
+        if rows:
+            table = state.table("ScheduledEvent")
+            connection.execute(sa.delete(table).where(table.c.id.in_([row.id for row in rows])))
+        for row in rows:
+            store(state, connection, _event(state, row))
+    return len(rows)
+
+
+def _event(state: AppState, row: Any) -> NewEvent:
+    return NewEvent(
+        id=ids.new_id("evt"),
+        type=row.type,
+        tenant=row.tenant,
+        data=row.data,
+        occurred_at=row.occurred_at,
+        hops=row.hops,
+        trace_context=row.trace_context,
+        whole_server_only=row.hops >= state.settings.max_hops,
+    )
+
+
+def _postpone_first(state: AppState, connection: sa.Connection, now: datetime) -> None:
+    table = state.table("ScheduledEvent")
+    with connection.begin():
+        take_write_lock(state, connection)
+        row = connection.execute(_due(state), {"now": now, "most": 1}).first()
+        if row is not None:
+            connection.execute(
+                sa.update(table).where(table.c.id == row.id).values(deliver_at=now + POSTPONED)
+            )
+
+
+@prepared
+def _soonest(state: AppState) -> sa.Select[Any]:
+    return sa.select(sa.func.min(state.table("ScheduledEvent").c.deliver_at))
+
+
+@prepared
+def _due(state: AppState) -> sa.Select[Any]:
+    scheduled = state.table("ScheduledEvent").c
+    return (
+        sa.select(
+            scheduled.id,
+            scheduled.type,
+            scheduled.tenant,
+            sa.type_coerce(scheduled.data, sa.Text()).label("data"),
+            scheduled.occurred_at,
+            scheduled.hops,
+            scheduled.trace_context,
+        )
+        .where(scheduled.deliver_at <= sa.bindparam("now"))
+        .order_by(scheduled.deliver_at, scheduled.id)
+        .limit(sa.bindparam("most", type_=sa.Integer()))
+        .with_for_update(skip_locked=True)
+    )

@@ -1,0 +1,173 @@
+"""Events for a time ahead: scheduled, replaced and cancelled in the host's transaction."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import StatementError
+from sqlalchemy.orm import Session
+
+from ..app_state import AppState, prepared
+from ..catalog.registry import EventType
+from ..columns import utc_now
+from ..db.upsert import insert_or_replace
+from ..errors import InvalidInput
+from ..log import hide_data
+from ..models import ScheduledEvent
+from .host_transaction import connection_of
+from .idempotency import MAX_KEY_LENGTH, is_key, key_digest
+from .store import NewEvent
+
+#: How far ahead an event can be scheduled.
+FARTHEST: Final = timedelta(days=3653)
+#: What lies behind by no more than this is due now: transactions take time, and clocks differ.
+JUST_PAST: Final = timedelta(minutes=1)
+
+
+def check_schedule(
+    event_type: EventType,
+    deliver_at: object,
+    key: object,
+    idempotency_key: object,
+    transactional: bool | None,
+) -> datetime:
+    """Check what `emit` is given for a time ahead; returns that time in UTC.
+
+    :raises InvalidInput: says what to write instead.
+    """
+    if deliver_at is None:
+        raise InvalidInput(
+            "A key names an event that is scheduled: give deliver_at, too. To have an event that is repeated "
+            "recorded once, give idempotency_key.",
+            field="key",
+        )
+    moment = _check_moment(deliver_at)
+    if key is not None:
+        check_schedule_key(key)
+    if idempotency_key is not None:
+        raise InvalidInput(
+            "An event that is scheduled takes no idempotency_key. Give key: with it an event replaces the one that "
+            "was scheduled before.",
+            field="idempotency_key",
+        )
+    if not (event_type.transactional if transactional is None else transactional):
+        raise InvalidInput(
+            f"{event_type.name} is recorded whatever becomes of the transaction, and can only be sent now: leave "
+            "deliver_at out, or pass transactional=True.",
+            field="deliver_at",
+        )
+    return moment
+
+
+def check_schedule_key(key: object) -> None:
+    """:raises InvalidInput: it cannot be the key of a scheduled event."""
+    if not is_key(key):
+        raise InvalidInput(
+            f"The key must be a text of 1 to {MAX_KEY_LENGTH} printable characters, such as expiring:lic_1.",
+            field="key",
+        )
+
+
+def save_scheduled(
+    state: AppState, connection: sa.Connection, event: NewEvent
+) -> tuple[str | None, bool]:
+    """Write a scheduled event, in place of the one with its key; returns as `store` does."""
+    connection.execute(
+        _statements(state).save,
+        {
+            "its_id": event.id,
+            "its_type": event.type,
+            "its_tenant": event.tenant,
+            "its_data": event.data,
+            "its_due": event.deliver_at,
+            "its_time": event.occurred_at,
+            "its_key": event.key,
+            "its_digest": event.key and key_digest(event.tenant, event.key),
+            "its_hops": event.hops,
+            "its_trace": event.trace_context,
+        },
+    )
+    return event.id, True
+
+
+def cancel_by_key(state: AppState, session: Session, key: str, tenant: str | None) -> bool:
+    """Cancel the scheduled event with a key, in the transaction of a session of the host's.
+
+    :return: whether there was one.
+    :raises InvalidInput: there is no such key or tenant, or the transaction is over.
+    """
+    check_schedule_key(key)
+    connection = connection_of(session, state)
+    try:
+        result = connection.execute(
+            _statements(state).cancel, {"its_digest": key_digest(tenant, key)}
+        )
+    except StatementError as error:
+        hide_data(error)
+        raise
+    return result.rowcount > 0
+
+
+def as_scheduled(state: AppState, event: NewEvent) -> ScheduledEvent:
+    """Return the scheduled event as the host gets to see it; it belongs to no session."""
+    return state.models.ScheduledEvent(
+        id=event.id,
+        type=event.type,
+        tenant=event.tenant,
+        data=json.loads(event.data),
+        deliver_at=event.deliver_at,
+        occurred_at=event.occurred_at,
+        created_at=datetime.now(UTC),
+        key=event.key,
+        key_digest=event.key and key_digest(event.tenant, event.key),
+        hops=event.hops,
+        trace_context=event.trace_context,
+    )
+
+
+def _check_moment(moment: object) -> datetime:
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise InvalidInput(
+            "deliver_at must be a datetime with a time zone, such as datetime.now(timezone.utc) + timedelta(days=7).",
+            field="deliver_at",
+        )
+    now = datetime.now(UTC)
+    # Compared as they are: at the ends of the calendar there is no such time in UTC.
+    if moment < now - JUST_PAST:
+        raise InvalidInput(
+            "deliver_at lies in the past: leave it out to send the event now.", field="deliver_at"
+        )
+    if moment > now + FARTHEST:
+        raise InvalidInput(
+            "deliver_at lies more than ten years ahead: schedule the event when its time is nearer.",
+            field="deliver_at",
+        )
+    return moment.astimezone(UTC)
+
+
+class _Statements:
+    def __init__(self, state: AppState) -> None:
+        table = state.table("ScheduledEvent")
+        values: dict[str, Any] = {
+            "id": sa.bindparam("its_id"),
+            "type": sa.bindparam("its_type"),
+            "tenant": sa.bindparam("its_tenant"),
+            # The text is what is signed, so it must not go through JSON once more.
+            "data": sa.bindparam("its_data", type_=sa.Text()),
+            "deliver_at": sa.bindparam("its_due"),
+            "occurred_at": sa.bindparam("its_time"),
+            "created_at": utc_now(),
+            "key": sa.bindparam("its_key"),
+            "key_digest": sa.bindparam("its_digest"),
+            "hops": sa.bindparam("its_hops"),
+            "trace_context": sa.bindparam("its_trace"),
+        }
+        insert = insert_or_replace(table, state.engine.dialect.name, ["key_digest"], list(values))
+        self.save = insert.values(**values)
+        self.cancel = sa.delete(table).where(table.c.key_digest == sa.bindparam("its_digest"))
+
+
+_statements = prepared(_Statements)
