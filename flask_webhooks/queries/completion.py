@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
-from ..access import Access, name_of_tenant
+from ..access import Access, BoundedTenantNames
 
 #: Ids that are offered at once.
 OFFERED = 50
@@ -62,7 +62,8 @@ def begun_tenants(access: Access, begun: str) -> list[tuple[str, str]]:
         found = [item for item in session.scalars(query) if item is not None]
     # SQLite takes capitals for small letters.
     begins = [item for item in dict.fromkeys(found) if item.startswith(begun)]
-    return [(item, name_of_tenant(access.state, item)) for item in begins[:OFFERED]]
+    names = BoundedTenantNames(access.state)
+    return [(item, names.name(item)) for item in begins[:OFFERED]]
 
 
 def _begun(
