@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,14 +56,28 @@ class EventSearch:
 
     :param whose: members and their values, or what decides.
     :param tenant: only this one's events.
+    :param scheduled: look among those that are scheduled.
     """
 
-    def __init__(self, state: AppState, whose: Whose | Predicate, tenant: str | None) -> None:
+    def __init__(
+        self,
+        state: AppState,
+        whose: Whose | Predicate,
+        tenant: str | None,
+        *,
+        scheduled: bool = False,
+    ) -> None:
         self._state = state
         self._whose = whose
-        self._event = state.table("Event")
+        self._scheduled = scheduled
+        self._event = state.table("ScheduledEvent" if scheduled else "Event")
         self._tenant = tenant
         self._size = FIRST
+
+    @cached_property
+    def scheduled(self) -> EventSearch:
+        """The same among scheduled events."""
+        return EventSearch(self._state, self._whose, self._tenant, scheduled=True)
 
     def count(self, connection: sa.Connection, bound: str) -> int:
         """How many there are to look at."""
@@ -79,7 +94,9 @@ class EventSearch:
         began = time.monotonic()
         event = self._event.c
         data = sa.type_coerce(event.data, sa.Text())
-        fits: sa.ColumnElement[bool] = event.erased_at.is_(None)
+        fits: sa.ColumnElement[bool] = sa.true()
+        if not self._scheduled:
+            fits = event.erased_at.is_(None)
         if isinstance(self._whose, Whose):
             fits = sa.and_(fits, self._whose.may_fit(data))
         columns = [event.id, event.type, event.tenant, event.occurred_at, event.created_at]
@@ -176,6 +193,17 @@ def erase_events(state: AppState, connection: sa.Connection, event_ids: Sequence
         .values(data={}, idempotency_key=None, erased_at=utc_now())
     )
     return len(found)
+
+
+def cancel_erased(state: AppState, connection: sa.Connection, scheduled_ids: Sequence[str]) -> int:
+    """Cancel scheduled events whose data is to be erased; returns how many there were.
+
+    Within a transaction, which has the write lock of SQLite.
+    """
+    scheduled = state.table("ScheduledEvent")
+    return connection.execute(
+        sa.delete(scheduled).where(scheduled.c.id.in_(scheduled_ids))
+    ).rowcount
 
 
 def _erase_words(connection: sa.Connection, attempt: sa.Table, deliveries: Any) -> None:

@@ -9,12 +9,13 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from .. import ids
 from ..app_state import AppState
 from ..columns import utc_now
 from ..db.errors import may_pass
@@ -26,7 +27,7 @@ from ..errors import UnreadableSecret
 from ..log import get_logger, log_failure, safe_text
 from ..models import UNFINISHED, TaskKind, TaskState
 from .changes import change_deliveries, create_deliveries
-from .erasing import EventSearch, erase_events
+from .erasing import EventSearch, Looked, cancel_erased, erase_events
 from .lease import Held, Lost, claim, lease_end
 from .selection import OF_EVENTS, Conditions, conditions
 from .whose import Predicate, Whose
@@ -39,6 +40,11 @@ BATCH = 200
 NARROW, WIDE = 400, 5000
 #: The share of the time that a task leaves to others between two batches, and its bounds in seconds.
 REST, SHORTEST_REST, LONGEST_REST = 0.5, 0.005, 0.25
+
+#: How far the clocks of two machines may be apart.
+CLOCKS_DIFFER = timedelta(minutes=1)
+#: Where the cursor of an erasure is: among scheduled events, behind them, and before the first event.
+_SCHEDULED, _BEHIND_SCHEDULED, _FIRST_EVENT = "sch_", "sci", "evt_"
 
 
 def run_next(state: AppState, enough: Callable[[], bool]) -> bool:
@@ -176,7 +182,16 @@ class Runner:
             )
             return False
         with read_only(self._connection):
-            looked = search.look(self._connection, self._row().cursor, self.held.bound)
+            row = self._row()
+            # What is scheduled comes first: what falls due meanwhile is found among the events.
+            scheduled = not row.cursor or row.cursor.startswith(_SCHEDULED)
+            if scheduled:
+                looked = search.scheduled.look(self._connection, row.cursor, _BEHIND_SCHEDULED)
+            else:
+                looked = search.look(self._connection, row.cursor, row.bound)
+        if scheduled:
+            self._cancel_erased(looked)
+            return True
         if looked.last is None:
             self.end(TaskState.FINISHED)
             return False
@@ -188,6 +203,20 @@ class Runner:
             self._advance(now, looked.last, looked.count, changed=changed)
         self._busy = time.monotonic() - began
         return True
+
+    def _cancel_erased(self, looked: Looked) -> None:
+        """Cancel what was found among the scheduled events, and go on to the events behind the last of these."""
+        with self._connection.begin():
+            take_write_lock(self.state, self._connection)
+            now = self._lock()
+            erased = cancel_erased(self.state, self._connection, looked.ids) if looked.ids else 0
+            values: dict[str, Any] = {
+                "changed": sa.func.coalesce(self.state.table("Task").c.changed, 0) + erased
+            }
+            if looked.last is None:
+                # Also those that workers whose clocks are ahead have recorded by now.
+                values["bound"] = ids.lowest_id("evt", now + CLOCKS_DIFFER)
+            self._advance(now, looked.last or _FIRST_EVENT, 0, **values)
 
     def _search(self) -> EventSearch | None:
         """What looks for the data to erase; ``None`` where that is lost, with a key or a process."""

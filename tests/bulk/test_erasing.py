@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tests.support.api_calls import Api
 from tests.support.api_calls import make_app as make_api
 from tests.support.delivering import (
     attempts,
+    db_of,
     deliveries,
     drain,
     emit,
@@ -568,3 +569,22 @@ def emit_kept(app: Flask, data: dict[str, Any], **options: Any) -> list[str]:
     if not queries.list_endpoints(accessing(app)):
         add_endpoint(app)
     return emit(app, data=data, **options)
+
+
+def test_scheduled_event_is_cancelled(app: Flask) -> None:
+    webhooks, session = webhooks_of(app), db_of(app).session
+    for number in (41, 42):
+        webhooks.emit(
+            "user.registered",
+            {"user_id": str(number), "username": "ann"},
+            tenant="app_1",
+            deliver_at=datetime.now(UTC) + timedelta(days=7),
+            key=f"welcome:{number}",
+        )
+    session.commit()
+    ended = erase(app, tenant="app_1")
+    assert (ended.state, ended.changed) == ("finished", 1)
+    assert [row.key for row in queries.list_scheduled(accessing(app)).items] == ["welcome:41"]
+    task = webhooks.erase(lambda event: event.data.get("user_id") == "41")
+    assert (task.state, task.changed) == ("finished", 1)
+    assert queries.list_scheduled(accessing(app)).items == []
