@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from blinker import NamedSignal
 from flask import current_app
 
-from .models import License, User
+from .extensions import webhooks
+from .models import License, LicenseStatus, User
+from .terms import NOTICE, notice_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,28 @@ def send(signal: NamedSignal, application_id: str, data: dict[str, Any]) -> None
     """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     signal.send(app, data=data, tenant=application_id)
+
+
+def schedule_notice(license: License, now: datetime) -> None:
+    """Have `license.expiring` sent before the end of a licence that is in use; of any other take it back.
+
+    Within the transaction that changes it, as `send`. What was scheduled for it before is replaced.
+    """
+    key = f"expiring:{license.id}"
+    moment = None
+    if license.status == LicenseStatus.ACTIVE:
+        moment = notice_at(license.expires_at, now)
+    if moment is None:
+        webhooks.cancel(key, tenant=license.application_id)
+        return
+    data = about_license(license) | about_term(license) | about_user(license.user)
+    webhooks.emit(
+        "license.expiring",
+        data | {"days_left": NOTICE.days},
+        tenant=license.application_id,
+        deliver_at=moment,
+        key=key,
+    )
 
 
 def about_client(client: Client) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .events import (
     about_request,
     about_term,
     about_user,
+    schedule_notice,
     send,
 )
 from .models import Application, Device, License, LicenseStatus, User, transaction, utc_now
@@ -127,6 +128,7 @@ def revoke(application_id: str, key: str, *, reason: str, revoked_by: str | None
         data = about_license(license) | about_user(license.user)
         data |= {"reason": reason, "revoked_by": revoked_by}
         send(signals.license_revoked, application_id, data)
+        schedule_notice(license, utc_now())
     return license
 
 
@@ -140,6 +142,7 @@ def suspend(application_id: str, key: str, *, reason: str, suspended_by: str | N
         data = about_license(license) | about_user(license.user)
         data |= {"reason": reason, "suspended_by": suspended_by, "suspended_until": None}
         send(signals.license_suspended, application_id, data)
+        schedule_notice(license, utc_now())
     return license
 
 
@@ -156,6 +159,7 @@ def reinstate(application_id: str, key: str, *, reason: str, reinstated_by: str 
         data |= {"previous_status": str(previous), "reason": reason}
         data |= {"reinstated_by": reinstated_by, "expires_at": license.expires_at}
         send(signals.license_reinstated, application_id, data)
+        schedule_notice(license, utc_now())
     return license
 
 
@@ -173,6 +177,7 @@ def renew(application_id: str, key: str, *, duration: str, renewed_by: str | Non
         data = about_license(license) | about_user(license.user) | {"duration_type": duration}
         data |= {"expires_at": license.expires_at, "previous_expires_at": previous}
         send(signals.license_renewed, application_id, data | {"renewed_by": renewed_by})
+        schedule_notice(license, utc_now())
     return license
 
 
@@ -298,6 +303,7 @@ def start_term(
     if user is not None:
         data |= {"activated_by": user.id, "username": user.username}
     send(signals.license_activated, license.application_id, data)
+    schedule_notice(license, license.activated_at)
     check_device(license, client)
 
 

@@ -11,6 +11,10 @@ KEY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 LIFETIME = "lifetime"
 DURATION_HINT = "Write hours, days, weeks or years such as 12h, 30d, 4w, 1y, or lifetime."
 
+#: How long before the end of a term its holder is told, and how far ahead that can be scheduled.
+NOTICE = timedelta(days=7)
+_FARTHEST_NOTICE = timedelta(days=10 * 365)
+
 _DAYS = {"h": 1 / 24, "d": 1, "w": 7, "y": 365}
 _LONGEST = timedelta(days=100 * 365)
 
@@ -51,6 +55,13 @@ def ends_at(duration: str, start: datetime) -> datetime | None:
     """
     length = parse_duration(duration)
     return None if length is None else start + length
+
+
+def notice_at(expires_at: datetime | None, now: datetime) -> datetime | None:
+    """When to tell of the end of a term; ``None`` where it is too near, too far or never."""
+    if expires_at is None or not NOTICE < expires_at - now < _FARTHEST_NOTICE:
+        return None
+    return expires_at - NOTICE
 
 
 def has_ended(expires_at: datetime | None, now: datetime) -> bool:

@@ -115,6 +115,15 @@ class Product:
         self.new_events()
         return key
 
+    def scheduled(self) -> list[Any]:
+        """What is scheduled for this application."""
+        with self.app.app_context():
+            event = webhooks.models.ScheduledEvent
+            rows = db.session.scalars(sa.select(event).where(event.tenant == self.id)).all()
+        for row in rows:
+            Draft202012Validator(builtin_catalog()[row.type].schema).validate(row.data)
+        return list(rows)
+
     def new_events(self) -> dict[str, dict[str, Any]]:
         """Data by type of the events recorded since the last call, for this application."""
         with self.app.app_context():
@@ -322,6 +331,27 @@ def _end_term(app: Flask, key: str) -> None:
         past = datetime.now(UTC) - timedelta(seconds=1)
         db.session.execute(sa.update(License).where(License.key == key).values(expires_at=past))
         db.session.commit()
+
+
+def test_notice_of_the_end_follows_the_licence(product: Product) -> None:
+    key = product.register(duration="30d")
+    [notice] = product.scheduled()
+    assert timedelta(days=22) < notice.deliver_at - datetime.now(UTC) < timedelta(days=23)
+    assert notice.data["license_key"] == key
+    product.post(f"licenses/{key}/renew", duration="30d")
+    [notice] = product.scheduled()
+    assert timedelta(days=52) < notice.deliver_at - datetime.now(UTC) < timedelta(days=53)
+    for verb in ("suspend", "revoke"):
+        product.post(f"licenses/{key}/{verb}", reason="Fraud")
+        assert product.scheduled() == []
+        product.post(f"licenses/{key}/reinstate", reason="It was none")
+        assert len(product.scheduled()) == 1
+
+
+@pytest.mark.parametrize("duration", ["3d", "lifetime", "90y"])
+def test_no_notice_of_an_end_too_near_or_too_far(product: Product, duration: str) -> None:
+    product.register(duration=duration)
+    assert product.scheduled() == []
 
 
 def test_expiry_is_found_at_the_next_use_and_told_once(product: Product) -> None:
