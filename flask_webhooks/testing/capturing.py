@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -39,7 +40,12 @@ class Capture:
     @property
     def events(self) -> list[CapturedEvent]:
         """The events, oldest first; those of a transaction that is still open are not `committed`."""
-        return list(self._events)
+        return [event for event in self._events if event.deliver_at is None]
+
+    @property
+    def scheduled(self) -> list[CapturedEvent]:
+        """What was scheduled for a time ahead, oldest first, also where it was replaced or cancelled since."""
+        return [event for event in self._events if event.deliver_at is not None]
 
     @property
     def rolled_back(self) -> list[CapturedEvent]:
@@ -69,10 +75,28 @@ class Capture:
         """
         __tracebackhide__ = True
         expected = self._expect(event_type, data, tenant, to, committed)
-        found = self._fitting(expected)
-        if not found or times not in (None, len(found)):
-            raise AssertionError(self._complaint(event_type, expected, times, len(found)))
-        return found[0]
+        return self._find(event_type, expected, self.events, "emitted", times)
+
+    def assert_scheduled(
+        self,
+        event_type: str,
+        data: Any = None,
+        *,
+        key: str | None = None,
+        deliver_at: datetime | None = None,
+        tenant: Any = ANY_TENANT,
+        times: int | None = None,
+    ) -> CapturedEvent:
+        """Check that an event was scheduled; returns the first that fits.
+
+        :param key: that it must have. :param deliver_at: the time that it must be for.
+        :raises AssertionError: there is none; says what was scheduled instead.
+        :raises InvalidSubscription: there is no such event type.
+        """
+        __tracebackhide__ = True
+        patterns = self._catalog.check_patterns([event_type])
+        expected = Expectation(patterns, data, tenant, key=key, deliver_at=deliver_at)
+        return self._find(event_type, expected, self.scheduled, "scheduled", times)
 
     def assert_not_emitted(
         self, event_type: str, data: Any = None, *, tenant: Any = ANY_TENANT, to: str | None = None
@@ -82,7 +106,7 @@ class Capture:
         :raises AssertionError: there is one.
         """
         __tracebackhide__ = True
-        if found := self._fitting(self._expect(event_type, data, tenant, to)):
+        if found := _fitting(self._expect(event_type, data, tenant, to), self.events):
             raise AssertionError("\n".join([f"{event_type} was emitted:", *_lines(found)]))
 
     def clear(self) -> None:
@@ -100,29 +124,47 @@ class Capture:
     ) -> Expectation:
         return Expectation(self._catalog.check_patterns([event_type]), data, tenant, to, committed)
 
-    def _fitting(self, expected: Expectation) -> list[CapturedEvent]:
-        return [
-            event
-            for event in self._events
-            if expected.is_about(event) and not any(expected.misfits(event))
-        ]
+    def _find(
+        self,
+        event_type: str,
+        expected: Expectation,
+        events: Sequence[CapturedEvent],
+        done: str,
+        times: int | None,
+    ) -> CapturedEvent:
+        __tracebackhide__ = True
+        found = _fitting(expected, events)
+        if not found or times not in (None, len(found)):
+            raise AssertionError(
+                self._complaint(event_type, expected, events, done, times, len(found))
+            )
+        return found[0]
 
     def _complaint(
-        self, event_type: str, expected: Expectation, times: int | None, count: int
+        self,
+        event_type: str,
+        expected: Expectation,
+        events: Sequence[CapturedEvent],
+        done: str,
+        times: int | None,
+        count: int,
     ) -> str:
         what = f"{event_type} as described" if expected.says_more_than_the_type else event_type
         if count:
-            lines = [f"{what} was emitted {count} times instead of {times}."]
+            lines = [f"{what} was {done} {count} times instead of {times}."]
         else:
-            lines = [f"{what} was not emitted."]
+            lines = [f"{what} was not {done}."]
             misfits = [
-                list(expected.misfits(event)) for event in self._events if expected.is_about(event)
+                list(expected.misfits(event)) for event in events if expected.is_about(event)
             ]
             if misfits:
                 lines.append("The closest differs:")
                 lines.extend(f"  {line}" for line in min(misfits, key=len))
-        lines.append("Emitted:" if self._events else "No event was emitted.")
-        lines.extend(_lines(self._events))
+        lines.append(f"{done.capitalize()}:" if events else f"No event was {done}.")
+        lines.extend(_lines(events))
+        if others := [event for event in self._events if event not in events]:
+            lines.append("Scheduled for a time ahead:" if done == "emitted" else "Emitted:")
+            lines.extend(_lines(others))
         if self._rolled_back:
             lines.append("Emitted, and undone since the transaction ended without a commit:")
             lines.extend(_lines(self._rolled_back))
@@ -143,6 +185,8 @@ class Capture:
                 occurred_at=event.occurred_at,
                 transactional=transactional,
                 committed=transaction is None,
+                deliver_at=event.deliver_at,
+                key=event.key,
                 _state=state,
                 _event=event,
                 _transaction=transaction,
@@ -205,6 +249,12 @@ def capture(webhooks: Webhooks | Flask) -> Iterator[Capture]:
     captured = Capture(source.hooks, source.catalog)
     with captured._running():
         yield captured
+
+
+def _fitting(expected: Expectation, events: Sequence[CapturedEvent]) -> list[CapturedEvent]:
+    return [
+        event for event in events if expected.is_about(event) and not any(expected.misfits(event))
+    ]
 
 
 def _lines(events: Sequence[CapturedEvent]) -> list[str]:

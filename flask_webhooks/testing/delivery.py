@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,8 +13,11 @@ from sqlalchemy.orm import Session
 
 from ..app_state import AppState, is_current
 from ..columns import utc_now
+from ..db.clock import DatabaseClock
+from ..db.locks import read_only
 from ..db.transactions import make_way, reading
 from ..delivery.drain import Drain
+from ..delivery.scheduled import record_due
 from ..errors import WebhooksError
 from ..models import Attempt, DeliveryState
 from ..outbox.session_events import given_connection, open_events
@@ -25,16 +29,18 @@ if TYPE_CHECKING:
     from ..extension import Webhooks
 
 
-def deliver_now(webhooks: Webhooks | Flask) -> Sequence[Attempt]:
+def deliver_now(webhooks: Webhooks | Flask, *, until: datetime | None = None) -> Sequence[Attempt]:
     """Make the attempts that are due, in this process; returns them, in their order.
 
     What fails and is to be retried waits for its time, as in a worker. Redis is not used.
 
     :param webhooks: the extension object, in the context of its application; or an application.
+    :param until: an aware time; what is scheduled until then is due now, too.
     :raises WebhooksError: events wait for a commit, or would be sent to another machine; says what to do.
     """
     state = find_state(webhooks)
     _end_transaction(state)
+    record_scheduled(state, until)
     _refuse_remote(state)
     attempt = state.models.Attempt
     with reading(state) as session:
@@ -51,6 +57,20 @@ def deliver_now(webhooks: Webhooks | Flask) -> Sequence[Attempt]:
             )
         }
     return [found[key] for key in new]
+
+
+def record_scheduled(state: AppState, until: datetime | None) -> None:
+    """Make events of what is scheduled until a time; by default of what is due by now."""
+    if until is not None and until.utcoffset() is None:
+        raise WebhooksError(
+            "until must be a time with a time zone, such as the event's deliver_at."
+        )
+    with state.own_engine.connect() as connection:
+        with read_only(connection):
+            now = DatabaseClock().read(connection)
+        moment = now if until is None else max(until, now)
+        while record_due(state, connection, moment):
+            pass
 
 
 def _keys(attempt: type[Attempt]) -> sa.Select[str, int]:

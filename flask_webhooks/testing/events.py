@@ -48,6 +48,9 @@ class CapturedEvent:
     transactional: bool
     #: Whether that transaction has ended, so that workers would see the event. ``False``: it is still open.
     committed: bool
+    #: When it is to be recorded, of one that was scheduled, and its key.
+    deliver_at: datetime | None
+    key: str | None
     _state: AppState = field(repr=False)
     _event: NewEvent = field(repr=False)
     #: The savepoint or transaction that it was emitted in, while that is open.
@@ -89,4 +92,6 @@ class CapturedEvent:
             data = data[:_MOST_CHARACTERS] + "…"
         tenant = "" if self.tenant is None else f" of tenant {self.tenant!r}"
         is_open = self._transaction is not None and not self.committed
-        return f"{self.type}{tenant}{' (transaction still open)' if is_open else ''}: {data}"
+        key = "" if self.key is None else f" as {self.key!r}"
+        due = "" if self.deliver_at is None else f" for {self.deliver_at.isoformat()}{key}"
+        return f"{self.type}{tenant}{due}{' (transaction still open)' if is_open else ''}: {data}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from .. import ids
@@ -33,6 +34,8 @@ class Expectation:
     tenant: Any = ANY_TENANT
     to: str | None = None
     committed: bool | None = None
+    key: str | None = None
+    deliver_at: datetime | None = None
 
     @property
     def says_more_than_the_type(self) -> bool:
@@ -50,6 +53,10 @@ class Expectation:
             wanted = None if self.tenant is None else ids.host_id(self.tenant)
             if event.tenant != wanted:
                 yield f"tenant: expected {wanted!r}, found {event.tenant!r}"
+        for name in ("key", "deliver_at"):
+            expected, found = getattr(self, name), getattr(event, name)
+            if expected is not None and found != expected:
+                yield f"{name}: expected {expected}, found {found}"
         if self.committed is not None and event.committed != self.committed:
             yield f"committed: expected {self.committed}, found {event.committed}"
         if self.to is not None and not any(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -573,3 +573,34 @@ def test_every_name_can_be_imported() -> None:
 def test_application_without_webhooks_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="not set up"), capture(Flask("bare")):
         pass
+
+
+def test_scheduled_events_are_captured_apart(host: Flask) -> None:
+    webhooks = webhooks_of(host)
+    moment = datetime.now(UTC) + timedelta(days=7)
+    with capture(webhooks) as captured:
+        webhooks.emit("license.created", DATA, deliver_at=moment, key="welcome:lic_1")
+        db_of(host).session.rollback()
+        assert captured.scheduled == []
+        webhooks.emit("license.created", DATA, deliver_at=moment, key="welcome:lic_1")
+        db_of(host).session.commit()
+    found = captured.assert_scheduled("license.created", key="welcome:lic_1", deliver_at=moment)
+    assert (found.committed, found.data, captured.events) == (True, DATA, [])
+    captured.assert_not_emitted("license.created")
+    with pytest.raises(AssertionError, match="Scheduled for a time ahead"):
+        captured.assert_emitted("license.created")
+    with pytest.raises(AssertionError, match="key: expected other, found welcome:lic_1"):
+        captured.assert_scheduled("license.created", key="other")
+
+
+def test_scheduled_events_are_delivered_until_a_time(host: Flask, local_receiver: Receiver) -> None:
+    webhooks = webhooks_of(host)
+    local_receiver.subscribe(webhooks)
+    moment = datetime.now(UTC) + timedelta(days=7)
+    webhooks.emit("license.created", DATA, deliver_at=moment)
+    db_of(host).session.commit()
+    assert deliver_now(webhooks, until=moment - timedelta(seconds=1)) == []
+    with pytest.raises(WebhooksError, match="time zone"):
+        deliver_now(webhooks, until=moment.replace(tzinfo=None))
+    [attempt] = deliver_now(webhooks, until=moment)
+    assert attempt.outcome == "succeeded"
