@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,8 @@ from .hostapp import event_data
 
 #: Deliveries written by one transaction.
 CHUNK = 200_000
+#: Scheduled events written by one transaction.
+SCHEDULED_CHUNK = 20_000
 #: So many of the oldest deliveries of a history have failed: a list of these must not search all of it.
 FAILED = 100
 #: What is kept of a request and its answer, at its shortest.
@@ -37,6 +39,35 @@ def fill(
             last = min(first + step, events)
             with connection.begin():
                 _write(host, connection, stamp, endpoint_ids, first, last, tenant, settled)
+
+
+def schedule(host: Host, count: int, tenant: str) -> None:
+    """Write events that are scheduled for the coming year, some minutes apart."""
+    table = host.models.table("ScheduledEvent")
+    now = datetime.now(UTC)
+    data = event_data(0)
+    first = now + timedelta(days=1)
+    with host.engine.connect() as connection:
+        for start in range(0, count, SCHEDULED_CHUNK):
+            rows = [
+                {
+                    "id": f"sch_{number:026d}",
+                    "type": "license.created",
+                    "tenant": tenant,
+                    "data": data,
+                    "deliver_at": first + timedelta(minutes=2 * number),
+                    "occurred_at": now,
+                    "created_at": now,
+                    "key": f"expiring:{number}",
+                    "key_digest": f"{number:064d}",
+                }
+                for number in range(start, min(start + SCHEDULED_CHUNK, count))
+            ]
+            with connection.begin():
+                connection.execute(sa.insert(table), rows)
+        if connection.dialect.name == "postgresql":
+            with connection.begin():
+                connection.execute(sa.text("ANALYZE"))
 
 
 @contextlib.contextmanager
