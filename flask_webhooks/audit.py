@@ -17,12 +17,15 @@ _MORE = "…"
 def cut_values(changes: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The changes with long values cut; what was cut ends with ``…``.
 
-    There may be more event types than members of others: "why did it not get it?" reads them.
+    There may be more event types than members of others, and a filter, which has bounds of its own, stays whole:
+    "why did it not get it?" reads them.
     """
     if changes is None:
         return None
     return {
-        name: _bounded(value, MAX_DEPTH, MAX_EVENT_TYPES if name == "events" else MAX_MEMBERS)
+        name: value
+        if name == "filter"
+        else _bounded(value, MAX_DEPTH, MAX_EVENT_TYPES if name == "events" else MAX_MEMBERS)
         for name, value in changes.items()
     }
 

@@ -13,6 +13,7 @@
     │   │   └── BlockedAddress               .address, .reason
     │   ├── InvalidHeader                    .header, .part
     │   ├── InvalidSecret
+    │   ├── InvalidFilter                    .path
     │   └── InvalidEndpoint
     ├── EndpointLimitReached                 .limit
     ├── DuplicateEndpoint                    .endpoint_id
@@ -201,6 +202,26 @@ class InvalidSecret(InvalidInput):
     """A signing secret is too short, too long or malformed for the format of its endpoint."""
 
     default_field = "secret"
+
+
+class InvalidFilter(InvalidInput):
+    """The filter of an endpoint is malformed or too large.
+
+    :ivar path: where the fault stands, written like ``filter.data.amount.$gte``.
+    """
+
+    default_field = "filter"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        path: str = "filter",
+        field: str | None = None,
+        **values: object,
+    ) -> None:
+        super().__init__(message, field=field, **values)
+        self.path = path
 
 
 class InvalidEndpoint(InvalidInput):

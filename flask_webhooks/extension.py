@@ -354,6 +354,7 @@ class Webhooks:
         timeout: float | None = None,
         rate_limit: float | None = None,
         ordered: bool = False,
+        filter: Mapping[str, Any] | None = None,
     ) -> actions.CreatedEndpoint:
         """Create an endpoint, in a transaction of its own.
 
@@ -369,6 +370,7 @@ class Webhooks:
         :param timeout: seconds for a whole request; by default as the format and ``WEBHOOKS_TIMEOUT`` say.
         :param rate_limit: requests a second; by default as many as it takes.
         :param ordered: send one after another, in the order of the events.
+        :param filter: conditions that an event must meet, such as ``{"data": {"amount": {"$gte": 100}}}``.
         :return: the endpoint, and its secret, which is shown only here.
         :raises InvalidInput: a value is not usable; ``field`` names it.
         :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
@@ -391,6 +393,7 @@ class Webhooks:
             timeout=timeout,
             rate_limit=rate_limit,
             ordered=ordered,
+            filter=filter,
         )
 
     def add_event_type(

@@ -140,6 +140,8 @@ class Endpoint(Row):
     format: Mapped[str] = mapped_column(String(64))
     #: Subscribed names and ``license.*`` patterns; ``None`` is everything, also future types.
     events: Mapped[list[str] | None] = mapped_column(JsonText)
+    #: Conditions on the data of events, in the notation of `filters`; ``None`` lets everything through.
+    filter: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     #: JSON list of ``{"secret", "expires_at"}``, newest first; ``expires_at`` is a Unix time or null.
     secrets_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     #: JSON object of custom header names and values.

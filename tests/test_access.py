@@ -240,6 +240,8 @@ ON_ALL: Calls = [
     ("view", queries.name_endpoints, {"endpoint_ids": ["ep_1"]}),
     ("view", queries.silent_workers, {"names": ["w"], "before": datetime(2026, 1, 1, tzinfo=UTC)}),
     ("view", queries.example, {"format": "standard"}),
+    ("view", queries.try_filter, {"filter": None}),
+    ("view_payload", queries.try_filter, {"filter": None, "event_id": "evt_1"}),
     ("view", queries.preview_task, RECOVER),
     ("view", queries.last_errors, {"deliveries": []}),
     ("secret", actions.reencrypt, {}),

@@ -33,6 +33,7 @@ ERRORS = (
     "Forbidden",
     "InvalidData",
     "InvalidEndpoint",
+    "InvalidFilter",
     "InvalidHeader",
     "InvalidInput",
     "InvalidSecret",

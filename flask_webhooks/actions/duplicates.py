@@ -44,8 +44,12 @@ def refuse_equal(session: Session, state: AppState, endpoint: Endpoint, whole_ur
 
 
 def gets_the_same(other: Endpoint, endpoint: Endpoint) -> bool:
-    """Whether two endpoints of one format have the same event types and options."""
-    return same_events(other, endpoint) and (other.options or {}) == (endpoint.options or {})
+    """Whether two endpoints of one format have the same event types, filter and options."""
+    return (
+        same_events(other, endpoint)
+        and other.filter == endpoint.filter
+        and (other.options or {}) == (endpoint.options or {})
+    )
 
 
 def same_events(other: Endpoint, endpoint: Endpoint) -> bool:

@@ -20,6 +20,7 @@ from ..columns import utc_now
 from ..db.narrow import unicode_trouble, with_plain_signs
 from ..delivery.holding import cancel_waiting
 from ..errors import EndpointLimitReached, Faults
+from ..filters.notation import check_event_filter
 from ..formats import Format
 from ..log import get_logger
 from ..models import Endpoint, EndpointState
@@ -33,7 +34,7 @@ from .switches import forget_failures
 #: Endpoints that one statement deletes; databases limit the length of a list.
 _CHUNK = 500
 #: Changes that can make an endpoint equal to another.
-_DECISIVE = frozenset({"url", "format", "options", "events"})
+_DECISIVE = frozenset({"url", "format", "options", "events", "filter"})
 
 logger = get_logger("flask_webhooks")
 
@@ -158,6 +159,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
             checks.secret, wire, given.get("secret"), key_pair=given.get("key_pair", False)
         )
     patterns = faults.check(checks.events, state, given.get("events"), given.get("dialect"))
+    condition = faults.check(check_event_filter, given.get("filter"))
     agent = faults.check(checks.user_agent, given.get("user_agent"))
     checked_headers = faults.check(checks.headers, state, given.get("headers"))
     rate = faults.check(checks.rate_limit, given.get("rate_limit"))
@@ -178,6 +180,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         url_sealed=url_sealed,
         format=wire.name,
         events=patterns,
+        filter=condition,
         secrets_sealed=seal(state, plain_secret and [{"secret": plain_secret, "expires_at": None}]),
         headers_sealed=seal(state, checked_headers),
         user_agent=agent,
@@ -199,6 +202,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         "headers": [None, list(checked_headers)],
     }
     more = {
+        "filter": endpoint.filter,
         "options": endpoint.options,
         "timeout": endpoint.timeout,
         "rate_limit": endpoint.rate_limit,

@@ -30,7 +30,9 @@ def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:
         )
     endpoint.idempotency_digest = key_digest(endpoint.tenant, key)
     # Neither secrets nor headers: a digest would let others try what they might be.
-    request = json.dumps([whole_url, endpoint.format, endpoint.events])
+    parts: list[object] = [whole_url, endpoint.format, endpoint.events]
+    # Not always: requests of before endpoints had filters are to be known again.
+    request = json.dumps(parts if endpoint.filter is None else [*parts, endpoint.filter])
     endpoint.idempotency_request = hashlib.sha256(request.encode()).hexdigest()
 
 

@@ -13,6 +13,7 @@ from ..errors import (
     InvalidURL,
     UnreadableSecret,
 )
+from ..filters.notation import check_event_filter
 from ..formats import Format
 from ..models import Endpoint
 from ..security.vault import Sealed
@@ -66,6 +67,9 @@ class Revision:
                     state, changes["events"], changes.get("dialect"), self.endpoint.events
                 )
                 self._set("events", events)
+        if "filter" in changes:
+            with faults:
+                self._set("filter", check_event_filter(changes["filter"]))
         if "user_agent" in changes:
             with faults:
                 self._set("user_agent", checks.user_agent(changes["user_agent"]))

@@ -18,6 +18,8 @@ class EndpointSettings(TypedDict, total=False):
     #: The format in whose names the events are given; what it has no name for is read as ours. They are
     #: stored as ours. ``None``: they are ours.
     dialect: str | None
+    #: Conditions on the data of events, in the notation of `filters`; ``None`` or ``{}`` lets everything through.
+    filter: Mapping[str, Any] | None
     #: ``None`` is what the URL asks for, else ``WEBHOOKS_DEFAULT_FORMAT``.
     format: str | None
     name: str

@@ -25,12 +25,14 @@ from ..errors import (
     DuplicateEndpoint,
     EndpointLimitReached,
     InvalidData,
+    InvalidFilter,
     InvalidHeader,
     InvalidInput,
     InvalidSecret,
     WebhooksError,
 )
 from ..security.headers import MAX_HEADERS
+from .filter_fields import FilterFields
 from .i18n import gettext as _
 from .i18n import translated
 
@@ -189,7 +191,7 @@ class HeaderForm(Form):
     remove = BooleanField()
 
 
-class EndpointForm(SecretForm):
+class EndpointForm(FilterFields, SecretForm):
     """A new endpoint, or the settings of one."""
 
     name = StringField()
@@ -256,6 +258,8 @@ class EndpointForm(SecretForm):
             return "tenant"
         if isinstance(error, DuplicateEndpoint):
             return "allow_duplicate"
+        if isinstance(error, InvalidFilter):
+            return self.place_in_filter(error)
         return super().place_of(error)
 
     def custom_headers(self, stored: tuple[str, ...] = ()) -> list[tuple[str, str | None]]:

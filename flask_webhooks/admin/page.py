@@ -129,6 +129,7 @@ class Toolbox:
     changes = staticmethod(wording.changes)
     routing_status = staticmethod(wording.routing_status)
     routing_text = staticmethod(wording.routing_text)
+    failed_text = staticmethod(wording.failed_text)
     held_back = staticmethod(wording.held_back)
     limited = staticmethod(wording.rate_limited)
     owed_text = staticmethod(wording.owed_text)

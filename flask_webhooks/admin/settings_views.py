@@ -13,16 +13,20 @@ from ..errors import (
     DuplicateEndpoint,
     EndpointLimitReached,
     Faults,
+    Forbidden,
     InvalidInput,
+    NotFound,
 )
 from ..formats.custom import Custom
 from ..formats.examples import Example
 from ..queries import EndpointDetail
 from ..security.headers import MAX_HEADERS
 from . import once
+from .filter_rows import operator_choices
 from .format_choices import CUSTOM, OPTIONS, format_choices, sent_options
 from .forms import EndpointForm
 from .i18n import gettext as _
+from .i18n import translated
 from .page import current_access, notify, redirect_to, render
 from .secret_views import show_secret
 from .subscriptions import choice_groups
@@ -44,13 +48,12 @@ def endpoint_new() -> Response:
         form.template.data = Custom.example_options["template"]
         form.tenant.data = request.args.get("tenant", "")
         form.add_header_rows()
+        form.add_condition_rows()
         return _show_form(access, form)
     form.check_csrf()
-    if form.more_headers.data:
-        form.add_header_rows()
-        return _show_form(access, form)
-    if form.preview.data:
-        return _show_preview(access, form)
+    shown = _show_again(access, form)
+    if shown is not None:
+        return shown
     made = once.used_for(form.once.data)
     if made is not None:
         notify(_("This webhook was added already; its secret was shown then."), "warn")
@@ -64,11 +67,11 @@ def endpoint_new() -> Response:
         form.refuse(error)
         return _show_form(access, form, 409)
     once.remember(form.once.data, created.endpoint.id)
-    shown = created.secret or created.public_key
-    if shown is None:
+    secret = created.secret or created.public_key
+    if secret is None:
         notify(_("The webhook was added."))
         return redirect_to("endpoint", endpoint_id=created.endpoint.id)
-    return show_secret(created.endpoint, shown, is_new=True, given=form.secret.data)
+    return show_secret(created.endpoint, secret, is_new=True, given=form.secret.data)
 
 
 def endpoint_edit(endpoint_id: str) -> Response:
@@ -78,15 +81,15 @@ def endpoint_edit(endpoint_id: str) -> Response:
     access.require("manage", detail.endpoint)
     if request.method != "POST":
         form = EndpointForm(data=_values(detail))
+        form.show_filter(detail.endpoint.filter)
         form.add_header_rows()
+        form.add_condition_rows()
         return _show_form(access, form, detail=detail)
     form = EndpointForm()
     form.check_csrf()
-    if form.more_headers.data:
-        form.add_header_rows()
-        return _show_form(access, form, detail=detail)
-    if form.preview.data:
-        return _show_preview(access, form, detail=detail)
+    shown = _show_again(access, form, detail)
+    if shown is not None:
+        return shown
     try:
         actions.update_endpoint(
             access,
@@ -102,6 +105,23 @@ def endpoint_edit(endpoint_id: str) -> Response:
         return _show_form(access, form, 409, detail=detail)
     notify(_("The changes were saved."))
     return redirect_to("endpoint", endpoint_id=endpoint_id)
+
+
+def _show_again(
+    access: Access, form: EndpointForm, detail: EndpointDetail | None = None
+) -> Response | None:
+    """The form, where a button of it was pressed that saves nothing."""
+    if form.more_headers.data:
+        form.add_header_rows()
+    elif form.more_conditions.data:
+        form.add_condition_rows()
+    elif form.preview.data:
+        return _show_preview(access, form, detail)
+    elif form.try_filter.data:
+        return _show_trial(access, form, detail)
+    else:
+        return None
+    return _show_form(access, form, detail=detail)
 
 
 def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
@@ -128,6 +148,7 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
     url = form.url.data or ""
     faults = Faults()
     secret = faults.check(form.chosen_secret)
+    values["filter"] = faults.check(form.chosen_filter)
     if faults.found:
         # What else is wrong is told along with it.
         faults.check(actions.draft_endpoint, access, url, **values)
@@ -162,6 +183,9 @@ def _changes(access: Access, form: EndpointForm, detail: EndpointDetail) -> acti
     events = form.subscription()
     if events is None or endpoint.events is None or set(events) != set(endpoint.events):
         changes["events"] = events
+    filter, refiltered = form.changed_filter(endpoint.filter)
+    if refiltered:
+        changes["filter"] = filter
     headers = form.custom_headers(detail.header_names or ())
     # Names that cannot be decrypted are not shown; left out of the form, they are kept.
     if headers or detail.header_names is not None:
@@ -208,9 +232,7 @@ def _values(detail: EndpointDetail) -> dict[str, Any]:
     }
 
 
-def _show_preview(
-    access: Access, form: EndpointForm, *, detail: EndpointDetail | None = None
-) -> Response:
+def _show_preview(access: Access, form: EndpointForm, detail: EndpointDetail | None) -> Response:
     """The form again, with what the template makes of an event type."""
     try:
         example = queries.example(
@@ -222,6 +244,25 @@ def _show_preview(
     return _show_form(access, form, detail=detail, example=example)
 
 
+def _show_trial(access: Access, form: EndpointForm, detail: EndpointDetail | None) -> Response:
+    """The form again, with what the filter makes of an event."""
+    event_id = (form.try_event.data or "").strip() or None
+    try:
+        trial = queries.try_filter(
+            access,
+            form.chosen_filter(),
+            event_id=event_id,
+            event_type=None if event_id else form.try_type.data or None,
+        )
+    except InvalidInput as error:
+        form.refuse(error)
+        return _show_form(access, form, 422, detail=detail)
+    except (Forbidden, NotFound) as error:
+        form.add_problem("try_event", translated(error.text))
+        return _show_form(access, form, 422, detail=detail)
+    return _show_form(access, form, detail=detail, trial=trial)
+
+
 def _show_form(
     access: Access,
     form: EndpointForm,
@@ -229,12 +270,15 @@ def _show_form(
     *,
     detail: EndpointDetail | None = None,
     example: Example | None = None,
+    trial: queries.FilterTrial | None = None,
 ) -> Response:
     state = access.state
     chosen = [*(form.events.data or ())]
     if detail is not None:
         chosen += detail.endpoint.events or ()
     endpoint = None if detail is None else detail.endpoint
+    default = state.settings.default_format
+    formats = format_choices(state.formats, state.offered_formats, default, endpoint)
     return render(
         "endpoint_form.html",
         status,
@@ -243,20 +287,14 @@ def _show_form(
         form=form,
         detail=detail,
         example=example,
+        trial=trial,
+        filter_operators=operator_choices(),
         groups=choice_groups(state.offered_types, chosen),
-        formats=(
-            formats := format_choices(
-                state.formats, state.offered_formats, state.settings.default_format, endpoint
-            )
-        ),
+        formats=formats,
         parts={part for item in formats for part in item.parts},
-        operates=_operates(access),
+        operates=isinstance(access.tenant, AllTenants),
         kept_headers={name.lower() for name in (detail.header_names or ())} if detail else set(),
         max_headers=MAX_HEADERS,
         most_endpoints=state.settings.max_endpoints if state.hooks.endpoint_limit is None else None,
         default_timeout=f"{state.settings.timeout:g}",
     )
-
-
-def _operates(access: Access) -> bool:
-    return isinstance(access.tenant, AllTenants)

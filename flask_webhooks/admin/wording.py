@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from ..access import MEANINGS
+from ..filters.explaining import FailedCondition
 from ..models import Delivery, Endpoint, EndpointHealth, Trigger
 from ..queries import explanations
 from ..queries.explanations import held_back as held_back
@@ -192,6 +193,11 @@ def routing_text(why: str, event_type: str) -> str:
     return translated(explanations.routing_text(why, event_type))
 
 
+def failed_text(failed: FailedCondition) -> str:
+    """Which condition of a filter an event did not meet."""
+    return translated(explanations.failed_text(failed))
+
+
 def limit_text(limit: str) -> str:
     """Which limit lets nothing through to an endpoint."""
     words = {
@@ -358,5 +364,7 @@ def routing_status(why: str) -> Status:
             return Status(_("Not subscribed"), "warn", "cross")
         case "subscribed_later":
             return Status(_("Subscribed later"), "warn", "clock")
+        case "filtered":
+            return Status(_("Filtered out"), "off", "dot")
         case _:
             return Status(_("Removed"), "off", "dot")

@@ -58,6 +58,15 @@ class _Settings(TypedDict, total=False):
             "refused then."
         ),
     ]
+    filter: SkipValidation[
+        Annotated[
+            dict[str, Any] | None,
+            Member(
+                'Conditions that an event must meet, such as `{"data": {"amount": {"$gte": 100}}}`; null or empty '
+                "lets everything through."
+            ),
+        ]
+    ]
     format: SkipValidation[
         Annotated[
             FormatName | None,
@@ -157,6 +166,22 @@ class TestBody(TypedDict, total=False):
         str | None, Member("Of the catalogue; null for what the format is tested with.")
     ]
     data: Annotated[dict[str, Any] | None, Member("Null for the example of the type.")]
+
+
+class FilterTestBody(TypedDict, total=False):
+    filter: Required[
+        SkipValidation[
+            Annotated[
+                dict[str, Any] | None,
+                Member("As an endpoint would have it; null lets everything through."),
+            ]
+        ]
+    ]
+    event_type: Annotated[
+        str | None, Member("Of the example; null for `license.created`, or with an event.")
+    ]
+    data: Annotated[dict[str, Any] | None, Member("Null for the example of the type.")]
+    event_id: Annotated[str | None, Member("A recorded event to try it against instead.")]
 
 
 class NewTokenBody(TypedDict, total=False):

@@ -17,6 +17,7 @@ from ..serializers import (
     EndpointDetailObject,
     EndpointObject,
     EndpointRowObject,
+    FilterTrialObject,
     PublicKeyObject,
     QuotaObject,
 )
@@ -24,6 +25,7 @@ from .answering import answer, answer_page, location_of
 from .bodies import (
     DeleteAllBody,
     EndpointChangesBody,
+    FilterTestBody,
     NewEndpointBody,
     TestBody,
 )
@@ -96,6 +98,12 @@ def endpoint_test(access: Access, endpoint_id: str, body: dict[str, Any]) -> Res
     return answer(DeliveryObject.serialize(delivery), 202, location=where)
 
 
+def endpoint_filter_test(access: Access, body: dict[str, Any]) -> Response:
+    """Say what a filter makes of an example, of a recorded event, or of data."""
+    filter = body.pop("filter")
+    return answer(FilterTrialObject.serialize(queries.try_filter(access, filter, **body)))
+
+
 def quota(access: Access, query: dict[str, Any]) -> Response:
     """How many endpoints a tenant has and may have."""
     tenant = wanted_tenant(access, query)
@@ -135,6 +143,13 @@ ROUTES = (
         DeletedObject,
         requires="delete_all",
         body=DeleteAllBody,
+    ),
+    Route(
+        "POST",
+        "/endpoints/filter-test",
+        endpoint_filter_test,
+        FilterTrialObject,
+        body=FilterTestBody,
     ),
     Route("GET", "/endpoints/<endpoint_id>", endpoint, EndpointDetailObject),
     Route(

@@ -11,6 +11,7 @@ from .. import ids
 from ..app_state import AppState
 from ..columns import utc_now
 from ..models import DeliveryState, EndpointState, TaskKind, Trigger
+from ..outbox.store import FilterCheck
 from .selection import TAKEN_FROM, not_erased, unsent
 
 #: The reasons of deliveries that a person cancelled, or discarded when they were held.
@@ -60,13 +61,14 @@ def create_deliveries(
     endpoint: Any,
     actor: str,
 ) -> int:
-    """Owe events to an endpoint that they were never owed to; returns how many.
+    """Owe events to an endpoint that they were never owed to, those that its filter lets through; returns how many.
 
-    :param endpoint: its row, whose health row is locked; nobody else replays to it.
+    :param endpoint: its row with its filter as text, whose health row is locked; nobody else replays to it.
     """
     event, table = state.table("Event").c, state.table("Delivery")
-    rows = connection.execute(
-        sa.select(event.id, event.type)
+    data = sa.type_coerce(event.data if endpoint.filter is not None else sa.null(), sa.Text())
+    found = connection.execute(
+        sa.select(event.id, event.type, data.label("data"))
         .where(
             event.id.in_(event_ids),
             event.erased_at.is_(None),
@@ -76,6 +78,11 @@ def create_deliveries(
         # Or it might be removed, being old, before its delivery stands there.
         .with_for_update(read=True)
     ).all()
+    rows = [
+        row
+        for row in found
+        if endpoint.filter is None or FilterCheck(row.type, row.data)(endpoint.filter)
+    ]
     if not rows:
         return 0
     active = endpoint.state == EndpointState.ACTIVE

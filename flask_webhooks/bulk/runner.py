@@ -323,7 +323,12 @@ class Runner:
     def _endpoint(self) -> Any | None:
         table = self.state.table("Endpoint")
         query = sa.select(
-            table.c.id, table.c.tenant, table.c.events, table.c.state, table.c.deleted_at
+            table.c.id,
+            table.c.tenant,
+            table.c.events,
+            sa.type_coerce(table.c.filter, sa.Text()).label("filter"),
+            table.c.state,
+            table.c.deleted_at,
         ).where(table.c.id == self.held.endpoint_id)
         row = self._connection.execute(query).first()
         return None if row is None or row.deleted_at is not None else row

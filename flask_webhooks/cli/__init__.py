@@ -4,6 +4,7 @@ from . import (
     database,
     endpoint_settings,
     events,
+    filter_trials,
     formats,
     matching,
     schema,
@@ -29,6 +30,7 @@ for group in (endpoints, events.events, deliveries, tasks, activity, tokens):
 workers.add_to(webhooks)
 database.add_to(webhooks)
 endpoint_settings.add_to(endpoints)
+filter_trials.add_to(endpoints)
 matching.add_to(endpoints, deliveries)
 webhooks.add_command(events.why)
 webhooks.add_command(health)

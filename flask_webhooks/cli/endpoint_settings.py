@@ -18,11 +18,12 @@ from . import completion
 from .failures import CommandFailure, Misuse, reports_errors
 from .options import ENDPOINT_ARGUMENT, FORMAT, Option
 from .output import say
-from .parsing import current_access, note_of_tenant, parse_headers, parse_options
+from .parsing import current_access, note_of_tenant, parse_headers, parse_json, parse_options
 
 #: What `edit` sets back to its default, by the name that the action has for it.
 _DEFAULTS: dict[str, Any] = {
     "events": None,
+    "filter": None,
     "user-agent": None,
     "options": None,
     "timeout": None,
@@ -36,6 +37,12 @@ _events: Option[Any] = click.option(
     multiple=True,
     help="license.created, license.* …; default: every event.",
     shell_complete=completion.event_types,
+)
+_filter: Option[Any] = click.option(
+    "--filter",
+    "filter_text",
+    metavar="JSON",
+    help='Only events that meet it: \'{"data": {"amount": {"$gte": 100}}}\'.',
 )
 _options: Option[Any] = click.option(
     "--option",
@@ -74,6 +81,7 @@ def add_to(endpoints: AppGroup) -> None:
 @click.option("--secret", help="The receiver's own; default: a new one, printed once.")
 @click.option("--no-secret", is_flag=True, help="None at all, where the format allows that.")
 @click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
+@_filter
 @_options
 @_timeout
 @_rate_limit
@@ -96,6 +104,7 @@ def add(
     timeout: float | None,
     rate_limit: float | None,
     ordered: bool,
+    filter_text: str | None,
     force: bool,
 ) -> None:
     """Add an endpoint and print its secret, this once."""
@@ -120,6 +129,7 @@ def add(
             timeout=timeout,
             rate_limit=rate_limit,
             ordered=ordered,
+            filter=None if filter_text is None else parse_json(filter_text, "--filter"),
             allow_duplicate=force,
         )
     except DuplicateEndpoint as error:
@@ -160,6 +170,7 @@ def add(
 )
 @click.option("--remove-header", "removed", multiple=True, metavar="NAME", help="No longer sent.")
 @click.option("--user-agent", help="Instead of ours.")
+@_filter
 @_options
 @_timeout
 @_rate_limit
@@ -181,6 +192,7 @@ def edit(
     headers: tuple[str, ...],
     removed: tuple[str, ...],
     options: tuple[str, ...],
+    filter_text: str | None,
     resets: tuple[str, ...],
     force: bool,
     **given: Any,
@@ -191,6 +203,8 @@ def edit(
     """
     access = current_access()
     before = queries.get_endpoint(access, endpoint_id)
+    if filter_text is not None:
+        given["filter"] = parse_json(filter_text, "--filter")
     changes = _plain_changes(given, resets)
     if headers or removed:
         changes["headers"] = _changed_headers(before, headers, removed)

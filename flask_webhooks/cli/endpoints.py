@@ -13,6 +13,7 @@ from flask.cli import AppGroup
 
 from .. import actions, queries
 from ..access import Access
+from ..columns import compact_json
 from ..models import AT_REST, DeliveryState
 from ..queries.explanations import hold_text
 from ..serializers import EndpointDetailObject, EndpointRowObject, PublicKeyObject
@@ -143,6 +144,7 @@ def _print_settings(detail: queries.EndpointDetail, keys: tuple[queries.PublicKe
             ("Format", endpoint.format),
             *((f"Option {name}", value) for name, value in (endpoint.options or {}).items()),
             ("Events", "all" if endpoint.events is None else ", ".join(endpoint.events)),
+            ("Filter", None if endpoint.filter is None else compact_json(endpoint.filter)),
             ("Headers", headers),
             ("User agent", endpoint.user_agent),
             ("Timeout", None if endpoint.timeout is None else f"{endpoint.timeout:g} s"),

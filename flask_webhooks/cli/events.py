@@ -10,8 +10,9 @@ from flask.cli import AppGroup, with_appcontext
 
 from .. import actions, queries
 from ..access import find_endpoint
+from ..columns import compact_json
 from ..models import Event
-from ..queries.explanations import owed_text, routing_text
+from ..queries.explanations import failed_text, owed_text, routing_text
 from ..serializers import EventDetailObject, EventRowObject, RoutingObject, ScheduledObject
 from . import completion
 from .failures import reports_errors
@@ -225,6 +226,8 @@ def _print_routing(event: Event, routing: queries.Routing) -> None:
             ("Added", shown_time(endpoint.created_at)),
             ("Deleted", None if endpoint.deleted_at is None else shown_time(endpoint.deleted_at)),
             ("Subscribed then", "all" if routing.events is None else ", ".join(routing.events)),
+            ("Filter then", None if routing.filter is None else compact_json(routing.filter)),
+            *(("Condition", failed_text(failed)) for failed in routing.failed),
             (
                 "Changed after",
                 None if change is None else f"{shown_time(change.at)} by {change.actor}",

@@ -189,13 +189,18 @@ class Announcer:
         subscriptions = store.list_subscriptions(self.state, connection, tenants)
         written = False
         for item in notices:
+            data = json.dumps(
+                item.data, ensure_ascii=False, separators=(",", ":"), default=iso_milliseconds
+            )
+            lets_through = store.FilterCheck(item.event_type, data)
             targets = [
                 (endpoint_id, tenant, endpoint_state)
-                for endpoint_id, tenant, endpoint_state, events in subscriptions
+                for endpoint_id, tenant, endpoint_state, events, filter in subscriptions
                 # What fails cannot tell of it; and who was not told of a failure needs no end of it.
                 if endpoint_id != item.about.id
                 and tenant in (None, item.about.tenant)
                 and store.covers(events, item.event_type)
+                and (filter is None or lets_through(filter))
             ]
             if not targets and not self.state.settings.keep_unmatched:
                 continue
@@ -203,9 +208,7 @@ class Announcer:
                 id=ids.new_id("evt"),
                 type=item.event_type,
                 tenant=item.about.tenant,
-                data=json.dumps(
-                    item.data, ensure_ascii=False, separators=(",", ":"), default=iso_milliseconds
-                ),
+                data=data,
                 occurred_at=now,
             )
             store.insert_event(self.state, connection, event, targets)

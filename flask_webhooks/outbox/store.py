@@ -20,6 +20,7 @@ from ..app_state import AppState, prepared
 from ..catalog.registry import matches
 from ..columns import utc_now
 from ..db.upsert import insert_missing
+from ..filters.matching import event_view, stored_matcher
 from ..models import DeliveryState, EndpointState, Event, Trigger
 
 #: Between the values of a list that is one parameter. Neither ids nor tenants hold it.
@@ -73,19 +74,35 @@ def store(state: AppState, connection: sa.Connection, event: NewEvent) -> tuple[
 def subscribers(state: AppState, connection: sa.Connection, event: NewEvent) -> list[Subscriber]:
     """Return the endpoints that an event is owed to."""
     tenant = None if event.whole_server_only else event.tenant
+    rows = connection.execute(_statements(state).subscriptions, {"tenant": tenant})
+    lets_through = FilterCheck(event.type, event.data)
     return [
         (endpoint_id, owner, endpoint_state)
-        for endpoint_id, owner, endpoint_state, events in connection.execute(
-            _statements(state).subscriptions, {"tenant": tenant}
-        )
-        if covers(events, event.type)
+        for endpoint_id, owner, endpoint_state, events, filter in rows
+        if covers(events, event.type) and (filter is None or lets_through(filter))
     ]
+
+
+class FilterCheck:
+    """Says which filters let an event through. Its data is read from JSON for the first one."""
+
+    __slots__ = ("_data", "_type", "_view")
+
+    def __init__(self, event_type: str, data: str) -> None:
+        self._type, self._data = event_type, data
+        self._view: dict[str, Any] | None = None
+
+    def __call__(self, filter: str) -> bool:
+        """:param filter: as it is stored."""
+        if self._view is None:
+            self._view = event_view(self._type, json.loads(self._data))
+        return stored_matcher(filter)(self._view)
 
 
 def list_subscriptions(
     state: AppState, connection: sa.Connection, tenants: Collection[str | None]
 ) -> Sequence[Any]:
-    """Read id, tenant, state and subscription of the endpoints of some tenants and of the whole server."""
+    """Read id, tenant, state, subscription and filter of the endpoints of some tenants and of the whole server."""
     endpoint = state.table("Endpoint").c
     return connection.execute(_subscriptions(endpoint, endpoint.tenant.in_(tenants))).all()
 
@@ -262,12 +279,13 @@ _statements = prepared(_Statements)
 
 
 def _subscriptions(endpoint: Any, of_tenant: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Return the query for id, tenant, state and subscription of endpoints that get an event of a tenant."""
+    """Return the query for id, tenant, state, subscription and filter of endpoints that get an event of a tenant."""
     return sa.select(
         endpoint.id,
         endpoint.tenant,
         endpoint.state,
         sa.type_coerce(endpoint.events, sa.Text()),
+        sa.type_coerce(endpoint.filter, sa.Text()),
     ).where(
         # Not as it would be plain: without statistics, PostgreSQL would read all endpoints by that index.
         sa.func.coalesce(endpoint.deleted_at.is_(None), sa.false()),

@@ -38,6 +38,7 @@ from .endpoints import (
 from .engine import EngineReport, engine
 from .events import EventDetail, EventRow, get_event, list_events
 from .examples import example
+from .filter_trials import FilterTrial, try_filter
 from .following import Follower
 from .health_check import Readiness, readiness
 from .keys import KeyUse, PublicKey, key_use, public_keys
@@ -88,6 +89,7 @@ __all__ = [
     "EventDetail",
     "EventRow",
     "Failing",
+    "FilterTrial",
     "Follower",
     "HealthReport",
     "KeyUse",
@@ -144,5 +146,6 @@ __all__ = [
     "require_tenant",
     "silent_workers",
     "statistics",
+    "try_filter",
     "unknown_tenant",
 ]

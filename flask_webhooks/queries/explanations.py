@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ..filters.explaining import FailedCondition
 from ..models import ON_DEMAND, Delivery, Endpoint, EndpointHealth, Trigger
 from ..texts import Text, word
 
@@ -137,6 +138,41 @@ def routing_text(why: str, event_type: str) -> Text:
         "subscribed_later": Text(
             "The webhook was subscribed to %(type)s only afterwards.", type=event_type
         ),
+        "filtered": Text("The filter of the webhook did not let the event through."),
         "removed": Text("The webhook was subscribed, but its delivery is no longer kept."),
     }
     return words.get(why) or word(why)
+
+
+def failed_text(failed: FailedCondition) -> Text:
+    """Which condition of a filter an event did not meet: ``data.amount is 5, and must be at least 100.``"""
+    expected = failed.expected
+    wanted = {
+        "=": Text("must be %(expected)s", expected=expected),
+        "$eq": Text("must be %(expected)s", expected=expected),
+        "$neq": Text("must not be %(expected)s", expected=expected),
+        "$gt": Text("must be greater than %(expected)s", expected=expected),
+        "$gte": Text("must be at least %(expected)s", expected=expected),
+        "$lt": Text("must be less than %(expected)s", expected=expected),
+        "$lte": Text("must be at most %(expected)s", expected=expected),
+        "$in": Text("must be one of %(expected)s", expected=expected)
+        if expected.startswith("[")
+        else Text("must contain %(expected)s", expected=expected),
+        "$nin": Text("must be none of %(expected)s", expected=expected)
+        if expected.startswith("[")
+        else Text("must not contain %(expected)s", expected=expected),
+        "$startsWith": Text("must start with %(expected)s", expected=expected),
+        "$endsWith": Text("must end with %(expected)s", expected=expected),
+        "$exist": Text("must be there") if expected == "true" else Text("must not be there"),
+        "$not": Text("must not meet: %(expected)s", expected=expected),
+    }.get(failed.operator) or Text(
+        "must be %(operator)s %(expected)s", operator=failed.operator, expected=expected
+    )
+    path = failed.path or "event"
+    if failed.missing:
+        return Text("%(path)s is not there, and %(wanted)s.", path=path, wanted=wanted)
+    if failed.found is None:
+        return Text("%(path)s %(wanted)s.", path=path, wanted=wanted)
+    return Text(
+        "%(path)s is %(found)s, and %(wanted)s.", path=path, found=failed.found, wanted=wanted
+    )

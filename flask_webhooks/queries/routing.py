@@ -6,11 +6,17 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from ..access import Access
 from ..catalog.registry import Catalog, matches
+from ..errors import InvalidFilter
+from ..filters.clauses import Clause
+from ..filters.explaining import FailedCondition, failed_conditions
+from ..filters.matching import event_view
+from ..filters.notation import parse_filter
 from ..models import Activity, Delivery, Endpoint, EndpointHealth, Event, Trigger
 from .endpoints import found_by
 from .events import EventDetail
@@ -37,6 +43,8 @@ class Why(enum.StrEnum):
     NOT_SUBSCRIBED = "not_subscribed"
     #: It is subscribed now, but was not when the event was recorded.
     SUBSCRIBED_LATER = "subscribed_later"
+    #: Its filter did not let the event through.
+    FILTERED = "filtered"
     #: It was subscribed at the time: the delivery is gone.
     REMOVED = "removed"
 
@@ -51,6 +59,9 @@ class Routing:
     events: list[str] | None
     #: The change after the event that explains it, where there is one.
     change: Activity | None = None
+    #: The filter of the time, where that is the reason, and the conditions in it that the event did not meet.
+    filter: dict[str, Any] | None = None
+    failed: tuple[FailedCondition, ...] = ()
     #: The delivery, where there is one, and what may hold it back.
     delivery: Delivery | None = None
     health: EndpointHealth | None = None
@@ -59,7 +70,7 @@ class Routing:
 def explain_routing(
     access: Access, detail: EventDetail, search: str | None = None
 ) -> list[Routing]:
-    """Why the endpoints in scope that have no delivery of an event have none. Two statements.
+    """Why the endpoints in scope that have no delivery of an event have none. Two statements, three with filters.
 
     :param detail: of the event, from `get_event`.
     :param search: only endpoints that this finds, as in `list_endpoints`: also those that were deleted, and
@@ -90,25 +101,38 @@ def explain_routing(
     with access.read() as session:
         found = session.execute(query).all()
         # A program may have changed an endpoint thousands of times since: only one change of each is read.
-        firsts = (
+        endpoint_ids = [endpoint.id for endpoint, _, _ in found]
+        firsts = [
             sa.select(sa.func.min(activity.id))
             .where(
-                activity.endpoint_id.in_([endpoint.id for endpoint, _, _ in found]),
+                activity.endpoint_id.in_(endpoint_ids),
                 activity.action == "endpoint.updated",
                 activity.at >= event.created_at,
                 # The key: within a text the quotation marks would be escaped.
-                sa.type_coerce(activity.changes, sa.Text).contains('"events":'),
+                sa.type_coerce(activity.changes, sa.Text).contains(f'"{name}":'),
             )
             .group_by(activity.endpoint_id)
-        )
-        changes = session.scalars(sa.select(activity).where(activity.id.in_(firsts))).all()
+            for name in ("events", "filter")
+        ]
+        changes = session.scalars(
+            sa.select(activity)
+            .where(sa.or_(*[activity.id.in_(first) for first in firsts]))
+            .order_by(activity.id)
+        ).all()
+        data = None
+        if any(endpoint.filter for endpoint, _, _ in found) or any(map(_refilters, changes)):
+            # Also for those who may not see it: they are told which condition it was, and no value.
+            data = session.scalar(sa.select(models.Event.data).where(models.Event.id == event.id))
     deliveries = [row.delivery for row in detail.deliveries]
     catalog = access.state.catalog
     routings = []
     for endpoint, its, health in found:
-        change = next((item for item in changes if item.endpoint_id == endpoint.id), None)
+        of_it = [item for item in changes if item.endpoint_id == endpoint.id]
         known = deliveries if its is None else [its]
-        routing = explain_one(event, known, endpoint, change, catalog)
+        routing = explain_one(event, known, endpoint, of_it, catalog, data)
+        if not detail.payload_visible:
+            hidden = tuple(replace(item, found=None) for item in routing.failed)
+            routing = replace(routing, failed=hidden)
         routings.append(replace(routing, delivery=its, health=health))
     return routings
 
@@ -117,15 +141,19 @@ def explain_one(
     event: Event,
     deliveries: Sequence[Delivery],
     endpoint: Endpoint,
-    change: Activity | None,
+    changes: Sequence[Activity],
     catalog: Catalog,
+    data: Any = None,
 ) -> Routing:
     """Decide why an endpoint has an event or not, from what is recorded. Pure.
 
     :param deliveries: of the event.
-    :param change: the first change of the endpoint's event types after the event was recorded.
+    :param changes: of the endpoint after the event was recorded, with the first one of its event types and the
+        first one of its filter.
+    :param data: of the event; needed where there is a filter.
     """
-    events = endpoint.events if change is None else _before(change)
+    change = _first_of(changes, "events")
+    events = endpoint.events if change is None else (change.changes or {})["events"][0]
 
     def because(why: Why, evidence: Activity | None = None) -> Routing:
         return Routing(endpoint, why, events, evidence)
@@ -145,13 +173,31 @@ def explain_one(
         if change is not None and matches(endpoint.events, event.type):
             return because(Why.SUBSCRIBED_LATER, change)
         return because(Why.NOT_SUBSCRIBED)
+    refiltered = _first_of(changes, "filter")
+    filter = endpoint.filter if refiltered is None else (refiltered.changes or {})["filter"][0]
+    clause = _read(filter)
+    if clause is not None and event.erased_at is None:
+        failed = failed_conditions(clause, event_view(event.type, data))
+        if failed:
+            return replace(because(Why.FILTERED, refiltered), filter=filter, failed=failed)
     return because(Why.REMOVED)
+
+
+def _read(filter: Any) -> Clause | None:
+    """Return a filter of the time, if it can still be read: the audit log cuts what is long."""
+    try:
+        return parse_filter(filter)
+    except InvalidFilter:
+        return None
 
 
 def _before_event(moment: datetime | None, event: Event) -> bool:
     return moment is not None and moment <= event.created_at
 
 
-def _before(change: Activity) -> list[str] | None:
-    events: list[str] | None = (change.changes or {})["events"][0]
-    return events
+def _first_of(changes: Sequence[Activity], name: str) -> Activity | None:
+    return next((item for item in changes if name in (item.changes or {})), None)
+
+
+def _refilters(change: Activity) -> bool:
+    return "filter" in (change.changes or {})

@@ -139,6 +139,26 @@ class DeliveryDetailObject(DeliveryRowObject):
     )
 
 
+class FailedConditionObject(JsonObject):
+    path: str = member("Such as `data.amount`; `data.items[].id` of the elements of a list.")
+    operator: str = member("`=` where none was written, `$not` for what it denies.")
+    expected: str = member("JSON, cut where it is long.")
+    found: str | None = member(
+        "JSON, cut where it is long; null where there is no such member, or without the right to see data."
+    )
+    missing: bool = member("There is no such member.")
+    alternative: bool = member("It stands within `$or`: one of several would have been enough.")
+
+
+class FilterTrialObject(JsonObject):
+    event_type: str
+    event_id: str | None = member("Null where no recorded event was named.")
+    matches: bool = member("The filter lets the event through.")
+    failed: list[FailedConditionObject] = member(
+        "The conditions that the event does not meet, at most 10."
+    )
+
+
 class RoutingObject(JsonObject):
     endpoint: EndpointLabelObject
     why: Annotated[
@@ -147,13 +167,17 @@ class RoutingObject(JsonObject):
             Why,
             "`test`: a test goes to one endpoint only. `other_tenant`, `without_tenant`: the event is not of the "
             "endpoint's tenant. `added_later`, `deleted`: there was no such endpoint. `not_subscribed`, "
-            "`subscribed_later`: it did not want the type then. `removed`: there was a delivery. `owed`: there is "
-            "one.",
+            "`subscribed_later`: it did not want the type then. `filtered`: its filter did not let the event through. "
+            "`removed`: there was a delivery. `owed`: there is one.",
         ),
     ]
     events: Patterns
     changed_at: datetime | None = member(
-        "When a later change of the event types explains it.",
+        "When a later change of the event types or the filter explains it.",
         source=lambda routing: routing.change and routing.change.at,
     )
     changed_by: str | None = member(source=lambda routing: routing.change and routing.change.actor)
+    filter: dict[str, Any] | None = member("The filter of the time, where that is the reason.")
+    failed: list[FailedConditionObject] = member(
+        "The conditions in it that the event did not meet, at most 10."
+    )

@@ -56,6 +56,9 @@ class EndpointObject(JsonObject):
         "What is set of the format.", source=lambda endpoint: endpoint.options or {}
     )
     events: Patterns
+    filter: dict[str, Any] | None = member(
+        "Conditions that an event must meet; null lets everything through."
+    )
     user_agent: str | None = member("Null is the server's own.")
     timeout: float | None = member("Seconds for a whole request; null is that of the format.")
     rate_limit: float | None = member("Requests a second; null is as many as it takes.")

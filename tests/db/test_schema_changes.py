@@ -43,6 +43,7 @@ NEW = [
     "Created the table webhooks_metric.",
     "Created the table webhooks_mark.",
     "Created the table webhooks_token.",
+    "Added the column filter to webhooks_endpoint.",
     "Added the column state_reason_code to webhooks_endpoint.",
     "Added the column state_reason_params to webhooks_endpoint.",
     "Added the column hops to webhooks_event.",
