@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from . import ids
 from .app_state import ALL_TENANTS, AllTenants, AppState, unwrap
-from .db.transactions import reading, writing
+from .db.transactions import reading, release_host_connection, writing
 from .errors import ConfigurationError, Forbidden, NotFound
 from .log import get_logger, log_failure
 from .models import Delivery, Endpoint
@@ -125,6 +125,11 @@ class Access:
     def write(self, alone: str | None = None) -> AbstractContextManager[Session]:
         """A session for one transaction of our own; see `transactions.writing`."""
         return writing(self.state, owns_request=self.owns_request, alone=alone)
+
+    def release(self) -> None:
+        """Before the request waits, give back the connection of the host's session: its transaction is committed."""
+        if self.owns_request:
+            release_host_connection(self.state)
 
 
 def request_access(state: AppState) -> Access:

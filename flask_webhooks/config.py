@@ -120,6 +120,9 @@ class Settings:
     max_hops: int = 3
     #: Send receivers the ``traceparent`` of the span in which the event was emitted, so that they join the trace.
     send_traceparent: bool = False
+    #: Programs that may wait for events by ``GET /events?after=…&wait=30`` in one process of a web server with threads:
+    #: each holds a thread. One tenant has a quarter of them, or two. 0: none waits.
+    max_waiting_pulls: int = 2
     #: Encrypt the bodies of attempts in the database, with the newest key.
     encrypt_bodies: bool = False
     #: Fernet keys, newest first. Empty: derived from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
@@ -514,6 +517,7 @@ _CHECKS: dict[str, SettingCheck] = {
     "audit_retention_days": _whole(1, 36_500),
     "max_hops": _whole(1, 100),
     "send_traceparent": _boolean,
+    "max_waiting_pulls": _whole(0, 10_000),
     "encrypt_bodies": _boolean,
     "encryption_keys": _keys,
     "product_name": _text,

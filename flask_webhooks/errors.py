@@ -14,7 +14,8 @@
     │   ├── InvalidHeader                    .header, .part
     │   ├── InvalidSecret
     │   ├── InvalidFilter                    .path
-    │   └── InvalidEndpoint
+    │   ├── InvalidEndpoint
+    │   └── InvalidCursor
     ├── EndpointLimitReached                 .limit
     ├── DuplicateEndpoint                    .endpoint_id
     ├── SendLimitReached                     .limit, .retry_after
@@ -23,6 +24,7 @@
     ├── Forbidden
     ├── TokenLimitReached                    .limit
     ├── InvalidToken
+    ├── CursorExpired
     ├── UnreadableSecret
     ├── DatabaseError
     └── VerificationError                    a webhook that was received
@@ -228,6 +230,12 @@ class InvalidEndpoint(InvalidInput):
     """The settings of an endpoint are malformed or contradict each other."""
 
 
+class InvalidCursor(InvalidInput):
+    """The cursor of a pull is malformed, or was given for other events than those that are pulled."""
+
+    default_field = "after"
+
+
 class EndpointLimitReached(WebhooksError):
     """The tenant already has as many endpoints as ``WEBHOOKS_MAX_ENDPOINTS`` allows.
 
@@ -310,6 +318,10 @@ class TokenLimitReached(WebhooksError):
 
 class InvalidToken(WebhooksError):
     """The token that a program signs in to the API with is unknown, expired, revoked or malformed."""
+
+
+class CursorExpired(WebhooksError):
+    """Events that came after the cursor of a pull may have been removed: it is older than events are kept."""
 
 
 class UnreadableSecret(WebhooksError):

@@ -15,7 +15,7 @@ from flask import Blueprint, Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, scoped_session
 
-from . import actions, admin, cli, healthz, migrations
+from . import actions, admin, cli, healthz, migrations, queries
 from .access import system_access
 from .app_state import EXTENSION, AllTenants, AppState, Hooks, state_of
 from .catalog.registry import Catalog, EventType, builtin_catalog
@@ -320,6 +320,37 @@ class Webhooks:
         :raises InvalidInput: it cannot be told whose data is meant.
         """
         return actions.erase(system_access(self._state(), "application"), unwanted, tenant=tenant)
+
+    def pull(
+        self,
+        after: str = "start",
+        *,
+        tenant: str | None = None,
+        endpoint_id: str | None = None,
+        event_type: str | None = None,
+        limit: int = queries.DEFAULT_PULLED,
+    ) -> queries.Pulled:
+        """Get events in the order in which they were committed, after a cursor, without tests.
+
+        On SQLite, end the transaction of `db.session` first.
+
+        :param after: the `next_after` of the page before; ``"start"`` for the oldest events that are kept.
+        :param tenant: only events of this tenant.
+        :param endpoint_id: only what is owed to this endpoint.
+        :param limit: at most 1,000.
+        :return: `items`, each with `id`, `type`, `timestamp`, `data` and `tenant`; `next_after`; and `has_more`.
+        :raises InvalidCursor: the cursor is none, or was given out for another tenant or endpoint.
+        :raises CursorExpired: the cursor is older than events are kept.
+        """
+        access = system_access(self._state(), "application")
+        return queries.Pull(
+            access,
+            after,
+            tenant=tenant,
+            endpoint_id=endpoint_id,
+            event_type=event_type,
+            limit=limit,
+        ).page()
 
     def connect(
         self,

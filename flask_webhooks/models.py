@@ -247,6 +247,8 @@ class Event(Row):
     idempotency_digest: Mapped[str | None] = mapped_column(String(64))
     #: When its data was erased, after which it is empty.
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: In which batch `queries.numbering` has put it for those who pull, once it was committed; ``None`` until then.
+    batch: Mapped[int | None] = mapped_column(sa.BigInteger())
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
@@ -254,6 +256,8 @@ class Event(Row):
             UniqueConstraint("idempotency_digest", name="uq_webhooks_event_idempotency"),
             Index("ix_webhooks_event_tenant", "tenant", "id"),
             Index("ix_webhooks_event_type", "type", "id"),
+            Index("ix_webhooks_event_batch", "batch", "id"),
+            Index("ix_webhooks_event_tenant_batch", "tenant", "batch", "id"),
         )
 
 
@@ -485,6 +489,15 @@ class Mark(Row):
     again_since: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class Numbering(Row):
+    """The last number that was given out, in the order of commits. Whoever gives out the next one locks the row."""
+
+    __tablename__ = "webhooks_numbering"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    last: Mapped[int] = mapped_column(sa.BigInteger(), default=0)
+
+
 class Heartbeat(Row):
     """A sign of life of a worker or of a drain; what the health page believes."""
 
@@ -616,6 +629,7 @@ class Models:
     Statistic: type[Statistic]
     Metric: type[Metric]
     Mark: type[Mark]
+    Numbering: type[Numbering]
     Heartbeat: type[Heartbeat]
     Activity: type[Activity]
     Task: type[Task]
@@ -645,6 +659,7 @@ _MIXINS = (
     Statistic,
     Metric,
     Mark,
+    Numbering,
     Heartbeat,
     Activity,
     Task,

@@ -565,6 +565,7 @@ def test_public_names_of_the_extension_object() -> None:
             "cancel",
             "create_endpoint",
             "erase",
+            "pull",
             "add_event_type",
             "add_format",
             "api_blueprint",

@@ -41,6 +41,7 @@ TABLES = {
     "webhooks_statistic",
     "webhooks_metric",
     "webhooks_mark",
+    "webhooks_numbering",
     "webhooks_heartbeat",
     "webhooks_activity",
     "webhooks_task",

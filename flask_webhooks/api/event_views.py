@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from flask import Response
 
 from .. import queries
 from ..access import Access
-from ..serializers import EventDetailObject, EventRowObject, RoutingObject
+from ..errors import InvalidInput
+from ..serializers import EventDetailObject, EventRowObject, PulledObject, RoutingObject
 from .answering import answer, answer_all, answer_page
+from .long_polls import check_wait, page_in_time
 from .parameters import EventListQuery, RoutingQuery
 from .request_reader import wanted_tenant
 from .routes import AllOf, PageOf, Route
 
+#: Parameters that make sense of the one or the other only.
+_OF_PULLS: Final = {"wait"}
+_OF_LISTS: Final = {"before", "since", "until", "id"}
+
 
 def event_list(access: Access, query: dict[str, Any]) -> Response:
-    """Events, newest first.
+    """Events: a list, newest first, or with `after` those that follow a cursor, oldest first.
 
-    By `endpoint_id` a page looks through 5,000: it may be empty, and not the last.
+    The list by `endpoint_id` looks through 5,000 events a page: it may be empty, and not the last.
+
+    Pulling needs `view_payload` as well, since it gives the data. Tests are not pulled. An event that is committed late
+    comes late, and is never passed over.
     """
     tenant = wanted_tenant(access, query)
+    if "after" in query:
+        return _pulled(access, tenant, query)
+    for name in _OF_PULLS & query.keys():
+        raise InvalidInput(f"{name} goes with after only: write after=start.", field=name)
     return answer_page(queries.list_events(access, tenant=tenant, **query), EventRowObject)
+
+
+def _pulled(access: Access, tenant: str | None, query: dict[str, Any]) -> Response:
+    for name in _OF_LISTS & query.keys():
+        raise InvalidInput(f"{name} does not go with after: leave out one of them.", field=name)
+    wait = check_wait(query.pop("wait", 0))
+    page = page_in_time(access, queries.Pull(access, tenant=tenant, **query), wait)
+    return answer(PulledObject.serialize(page))
 
 
 def event(access: Access, event_id: str) -> Response:
@@ -37,7 +58,15 @@ def event_routing(access: Access, event_id: str, query: dict[str, Any]) -> Respo
 
 
 ROUTES = (
-    Route("GET", "/events", event_list, PageOf(EventRowObject), query=EventListQuery),
+    Route(
+        "GET",
+        "/events",
+        event_list,
+        PageOf(EventRowObject),
+        query=EventListQuery,
+        otherwise=PulledObject,
+        expires=True,
+    ),
     Route("GET", "/events/<event_id>", event, EventDetailObject),
     Route(
         "GET", "/events/<event_id>/routing", event_routing, AllOf(RoutingObject), query=RoutingQuery

@@ -44,6 +44,7 @@ _REFUSALS: Final = {
     403: "Not allowed, or the application has not said who may.",
     404: "There is no such thing in scope.",
     409: "The state of things does not allow it.",
+    410: "Events that came after the cursor have been removed.",
     411: "The length of the body is not told.",
     413: "The body is too large.",
     415: "The request does not say Content-Type: application/json.",
@@ -95,7 +96,10 @@ def _objects(routes: Iterable[Route]) -> list[type]:
         route.answer.kind if isinstance(route.answer, PageOf | AllOf) else route.answer
         for route in routes
     )
-    return list(dict.fromkeys([*filter(None, answers), ProblemObject, RefusalObject]))
+    others = (route.otherwise for route in routes)
+    return list(
+        dict.fromkeys([*filter(None, answers), *filter(None, others), ProblemObject, RefusalObject])
+    )
 
 
 def _bodies(routes: Iterable[Route]) -> list[type]:
@@ -136,6 +140,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 def _responses(route: Route) -> dict[str, Any]:
     schema = _schema(route.answer)
+    if route.otherwise is not None:
+        schema = {"anyOf": [schema, reference(route.otherwise)]}
     found = _content("Found." if route.method == "GET" else _DONE[route.status], schema)
     if route.located:
         where = {"description": "Where it is.", "schema": {"type": "string"}, "required": True}
@@ -147,6 +153,7 @@ def _responses(route: Route) -> dict[str, Any]:
         *_REFUSALS_TO_ALL,
         *(_REFUSALS_TO_CHANGES if route.method != "GET" else ()),
         *([429] if route.limited else []),
+        *([410] if route.expires else []),
     ]
     for status in sorted(refusals):
         kind = RefusalObject if status == 422 else ProblemObject

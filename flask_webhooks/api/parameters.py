@@ -7,9 +7,10 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 from ..models import DeliveryState, EndpointState, TaskKind, TaskState
-from ..queries import HEALTH, MAX_LIMIT, PERIODS
+from ..queries import DEFAULT_PULLED, HEALTH, MAX_LIMIT, MAX_PULLED, PERIODS
 from ..serializers import Member, one_of
 from ..token_access import CONDITIONS
+from .long_polls import MAX_WAIT
 from .scalars import Boolean, FormatName, Moment, Whole
 
 OfEndpoint = Annotated[str, Member("Only of this endpoint.")]
@@ -79,7 +80,30 @@ class DeliveryListQuery(ListQuery, total=False):
 
 
 class EventListQuery(ListQuery, total=False):
+    after: Annotated[
+        str,
+        Member(
+            "Pull: events in the order in which they were committed, after this cursor. `start` for the oldest ones, "
+            "then the `next_after` of the answer before. Not with `before`, `since`, `until` and `id`."
+        ),
+    ]
     endpoint_id: Annotated[str, Member("Only those that were owed to this endpoint.")]
+    wait: Annotated[
+        Whole,
+        Member(
+            "With `after`: seconds that the answer may take where there is nothing yet.",
+            minimum=0,
+            maximum=MAX_WAIT,
+        ),
+    ]
+    limit: Annotated[
+        Whole,
+        Member(
+            f"50 by default, at most {MAX_LIMIT}; with `after` {DEFAULT_PULLED} and {MAX_PULLED}.",
+            minimum=1,
+            maximum=MAX_PULLED,
+        ),
+    ]
     event_type: OfType
     since: Since
     until: Until

@@ -19,6 +19,7 @@ from ..app_state import AllTenants
 from ..db.errors import log_cause
 from ..errors import (
     ConfigurationError,
+    CursorExpired,
     DatabaseError,
     DuplicateEndpoint,
     EndpointLimitReached,
@@ -122,6 +123,8 @@ def status_of(error: WebhooksError) -> HTTPStatus:
             | UnreadableSecret()
         ):
             return HTTPStatus.CONFLICT
+        case CursorExpired():
+            return HTTPStatus.GONE
         case SendLimitReached():
             return HTTPStatus.TOO_MANY_REQUESTS
         case InvalidInput():

@@ -38,6 +38,8 @@ class Route:
     :ivar answer: ``None`` for one without a body.
     :ivar located: the answer tells in ``Location`` where it is what was made.
     :ivar limited: a tenant may do it so often only.
+    :ivar otherwise: what else it may answer, as its parameters say.
+    :ivar expires: a cursor that it takes may be too old.
     :ivar headers: of the request, as parameters of the document.
     :ivar repeated: what an answer with status 200 means, where it is another one.
     """
@@ -53,6 +55,8 @@ class Route:
     requires: str | None = None
     located: bool = False
     limited: bool = False
+    otherwise: type[JsonObject] | None = None
+    expires: bool = False
     headers: tuple[dict[str, Any], ...] = ()
     repeated: str | None = None
 

@@ -1,4 +1,4 @@
-"""Commands for events: list and show them, cancel what is scheduled, and say why an endpoint got one or did not."""
+"""Commands for events: list, pull and show them, cancel what is scheduled, and say why an endpoint got one or did not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from .. import actions, queries
 from ..access import find_endpoint
 from ..columns import compact_json
 from ..models import Event
+from ..queries.cursors import START
 from ..queries.explanations import failed_text, owed_text, routing_text
-from ..serializers import EventDetailObject, EventRowObject, RoutingObject, ScheduledObject
+from ..serializers import (
+    EventDetailObject,
+    EventRowObject,
+    PulledObject,
+    RoutingObject,
+    ScheduledObject,
+)
 from . import completion
 from .failures import reports_errors
 from .options import ENDPOINT, EVENT, JSON, LIMIT, SINCE, TENANT, TYPE, UNTIL
@@ -128,6 +135,61 @@ def cancel_scheduled(scheduled_id: str) -> None:
     """Cancel an event that is scheduled: it is never recorded, and nobody gets it."""
     event = actions.cancel_scheduled(current_access(), scheduled_id)
     say(f"Cancelled {event.id} ({event.type}), which was due {shown_time(event.deliver_at)}.")
+
+
+@events.command("pull")
+@click.option(
+    "--after",
+    default=START,
+    show_default=True,
+    metavar="CURSOR",
+    help="What the last pull ended with; start: the oldest events.",
+)
+@ENDPOINT
+@TYPE
+@TENANT
+@click.option(
+    "--limit",
+    type=click.IntRange(1, queries.MAX_PULLED),
+    default=queries.DEFAULT_PULLED,
+    show_default=True,
+)
+@JSON
+@reports_errors
+def pull_events(
+    after: str,
+    endpoint_id: str | None,
+    event_type: str | None,
+    tenant: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show events in the order in which they were committed, after a cursor.
+
+    The next cursor is told on standard error, with --json as next_after.
+    """
+    access = current_access()
+    page = queries.Pull(
+        access,
+        after,
+        tenant=wanted_tenant(access, tenant),
+        endpoint_id=endpoint_id,
+        event_type=event_type,
+        limit=limit,
+    ).page()
+    if as_json:
+        print_json(PulledObject.serialize(page))
+        return
+    print_table(
+        ("ID", "TYPE", "TENANT", "OCCURRED"),
+        [
+            (item.id, item.type, item.tenant or "-", shown_time(item.timestamp))
+            for item in page.items
+        ],
+        "There is nothing new.",
+    )
+    more = "There are more. " if page.has_more else ""
+    say(f"{more}The next ones: --after {page.next_after}", err=True)
 
 
 @events.command("show")

@@ -134,6 +134,12 @@ def make_way(state: AppState, owns_request: bool = False) -> None:
     host.session.commit()
 
 
+def release_host_connection(state: AppState) -> None:
+    """End the transaction of the host's session in a request for our API, and so give its connection back."""
+    if is_current(state) and state.db.session.registry.has():
+        state.db.session.commit()
+
+
 def _open_on_sqlite(state: AppState) -> _Host | None:
     """The host's session, if it holds a transaction of SQLite open in our database.
 

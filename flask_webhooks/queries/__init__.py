@@ -44,6 +44,7 @@ from .health_check import Readiness, readiness
 from .keys import KeyUse, PublicKey, key_use, public_keys
 from .metrics import FAILING, METRIC_LABELS, Metrics, read_metrics
 from .pages import MAX_LIMIT, Page
+from .pulling import DEFAULT_PULLED, MAX_PULLED, Pull, Pulled, PulledEvent
 from .routing import EXPLAINED, Routing, Why, explain_routing
 from .scheduled import ScheduledDetail, get_scheduled, list_scheduled
 from .searching import SEARCHED
@@ -70,10 +71,12 @@ from .tenants import UnknownTenant, require_tenant, unknown_tenant
 from .tokens import get_token, list_tokens
 
 __all__ = [
+    "DEFAULT_PULLED",
     "EXPLAINED",
     "FAILING",
     "HEALTH",
     "MAX_LIMIT",
+    "MAX_PULLED",
     "METRIC_LABELS",
     "MOST_ATTEMPTS",
     "MOST_COUNTED",
@@ -99,6 +102,9 @@ __all__ = [
     "Page",
     "Preview",
     "PublicKey",
+    "Pull",
+    "Pulled",
+    "PulledEvent",
     "Readiness",
     "Routing",
     "ScheduledDetail",

@@ -105,6 +105,29 @@ class EventWithDataObject(EventObject):
     data: Data
 
 
+class PulledEventObject(JsonObject):
+    """An event as it is sent in the standard format, with its id."""
+
+    id: Identifier = member(
+        "Sent as `webhook-id`: a program that gets deliveries too knows it by that."
+    )
+    type: str
+    timestamp: datetime = member("When it occurred.")
+    data: dict[str, Any] = member("Empty where it was erased.")
+    tenant: Tenant
+    erased_at: datetime | None
+
+
+class PulledObject(JsonObject):
+    """Events in the order in which they were committed."""
+
+    items: list[PulledEventObject]
+    next_after: str = member("Pass it as `after` to get what follows, now or later. Keep it.")
+    has_more: bool = member(
+        "More can be pulled at once. `items` may be empty all the same, where what is wanted is far apart."
+    )
+
+
 class EventDetailObject(EventObject, part="event"):
     payload_visible: Annotated[bool, IS_VISIBLE]
     data: Data = member(source="event.data")

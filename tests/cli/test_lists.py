@@ -186,6 +186,24 @@ def test_events_are_listed_by_the_filters_of_the_pages(app: Flask) -> None:
         assert ids(app, "events", "list", *filters) == expected, filters
 
 
+def test_events_are_pulled_after_a_cursor(app: Flask) -> None:
+    add_endpoint(app)
+    result = run(app, "events", "pull")
+    assert result.stdout == "There is nothing new.\n"
+    first, second = emit(app), emit(app, tenant="app_1")
+    [page] = [json.loads(run(app, "events", "pull", "--limit", "1", "--json").stdout)]
+    assert ([item["id"] for item in page["items"]], page["has_more"]) == ([first], True)
+    result = run(app, "events", "pull", "--after", page["next_after"])
+    assert row(result.stdout, second)["TENANT"] == "app_1"
+    assert "--after cur_" in result.stderr
+    for arguments, told in (
+        (("--after", "end"), "Write start"),
+        (("--after", page["next_after"], "--tenant", "app_1"), "another tenant"),
+        (("--endpoint", "ep_none"), "no endpoint"),
+    ):
+        assert told in refused(run(app, "events", "pull", *arguments))
+
+
 def test_event_is_shown_with_its_data_and_deliveries(app: Flask) -> None:
     endpoint = add_endpoint(app, name="Shop")
     event_id = emit(app, "license.created", {"license_id": "lic_7"})

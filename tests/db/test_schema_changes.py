@@ -42,6 +42,7 @@ NEW = [
     "Created the table webhooks_scheduled.",
     "Created the table webhooks_metric.",
     "Created the table webhooks_mark.",
+    "Created the table webhooks_numbering.",
     "Created the table webhooks_token.",
     "Added the column filter to webhooks_endpoint.",
     "Added the column state_reason_code to webhooks_endpoint.",
@@ -49,12 +50,15 @@ NEW = [
     "Added the column hops to webhooks_event.",
     "Added the column trace_context to webhooks_event.",
     "Added the column erased_at to webhooks_event.",
+    "Added the column batch to webhooks_event.",
     "Added the column error_code to webhooks_attempt.",
     "Added the column error_params to webhooks_attempt.",
     "Added the column body_key to webhooks_attempt.",
     "Added the column clock_skew to webhooks_heartbeat.",
     "Added the column input_sealed to webhooks_task.",
     "Added the column changed to webhooks_task.",
+    "Added the index ix_webhooks_event_batch to webhooks_event.",
+    "Added the index ix_webhooks_event_tenant_batch to webhooks_event.",
     "Added the index ix_webhooks_attempt_body_key to webhooks_attempt.",
 ]
 #: No second attempt in the same test.
@@ -147,7 +151,7 @@ def test_tables_of_before_become_those_of_now(old: Flask) -> None:
 def test_an_empty_database_gets_every_table(empty: Flask) -> None:
     lines = upgraded(empty)
     assert lines[0] == "Created the table webhooks_endpoint."
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert upgraded(empty) == [UP_TO_DATE]
     found = shape(engine_of(empty))
     metadata = state_of(empty).models.metadata
@@ -278,7 +282,7 @@ def test_init_db_says_what_brings_tables_up_to_date(old: Flask) -> None:
     result = old.test_cli_runner().invoke(args=["webhooks", "init-db"])
     assert (result.exit_code, result.stdout) == (
         0,
-        "Created webhooks_scheduled, webhooks_metric, webhooks_mark, webhooks_token.\n",
+        "Created webhooks_scheduled, webhooks_metric, webhooks_mark, webhooks_numbering, webhooks_token.\n",
     )
     [line] = result.stderr.splitlines()
     assert "flask webhooks upgrade-db" in line
@@ -324,7 +328,7 @@ def test_schema_and_names_of_the_host_are_kept(
     app = create_app(db, SQLALCHEMY_DATABASE_URI=url, WEBHOOKS_REDIS_URL=redis_url)
     with app.app_context():
         run_sql(app, 'CREATE SCHEMA "Web hooks"')
-        assert len(upgraded(app)) == 13
+        assert len(upgraded(app)) == 14
         assert upgraded(app) == [UP_TO_DATE]
         run_sql(
             app,
@@ -420,9 +424,9 @@ def test_a_long_transaction_ends_the_upgrade_and_stops_no_emit(on_postgresql: Fl
     with long_transaction(on_postgresql), emitting(on_postgresql):
         result = upgrade(on_postgresql, "--wait", "2")
     # What was done before stays.
-    assert (result.exit_code, result.stdout.splitlines()) == (1, NEW[:5])
+    assert (result.exit_code, result.stdout.splitlines()) == (1, NEW[:6])
     assert "webhooks_event was in use for 2 s" in result.stderr
-    assert upgraded(on_postgresql) == NEW[5:]
+    assert upgraded(on_postgresql) == NEW[6:]
 
 
 def test_the_upgrade_waits_for_a_long_transaction(on_postgresql: Flask) -> None:

@@ -31,6 +31,8 @@ import time
 from tests.support.hostapp import create_app
 
 app = create_app()
+api = app.extensions["test_webhooks"].api_blueprint(authenticate=lambda: True)
+app.register_blueprint(api, url_prefix="/api")
 
 
 @app.post("/emit")
@@ -53,18 +55,18 @@ class Server:
     """A server process with the host in it."""
 
     def __init__(self, address: str, log: Path) -> None:
-        self._url = f"http://{address}"
+        self.url = f"http://{address}"
         self._log = log
 
     def emit(self) -> float:
         """Let the host emit an event; returns the seconds that the host took for it."""
-        answer = requests.post(f"{self._url}/emit", timeout=10)
+        answer = requests.post(f"{self.url}/emit", timeout=10)
         assert answer.status_code == 200, self.output()
         return float(answer.json()["seconds"])
 
     def answers(self) -> bool:
         try:
-            return requests.get(self._url, timeout=5).status_code == 404
+            return requests.get(self.url, timeout=5).status_code == 404
         except requests.RequestException:  # it listens before it has loaded the application
             return False
 
