@@ -1,4 +1,4 @@
-"""Commands for events: list, pull and show them, cancel what is scheduled, and say why an endpoint got one or did not."""
+"""Commands for events: list, pull, show and explain them, and cancel what is scheduled."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from .. import ids
 from ..access import Access, find_endpoint
+from ..catalog.type_filter import check_type, of_type
 from ..db.conditions import of_tenant
 from ..db.errors import told_as_messages
 from ..db.locks import read_only
@@ -22,7 +23,6 @@ from ..errors import InvalidInput
 from ..models import Trigger
 from ..outbox.numbering import last_batch, number
 from .cursors import START, Cursor, check_age, read_cursor, scope_digest
-from .deliveries import has_type
 
 #: Events of one page at most.
 MAX_PULLED: Final = 1_000
@@ -210,5 +210,6 @@ def _conditions(
         owed = of_event.where(delivery.endpoint_id == endpoint_id)
         conditions = [owed.scalar_subquery() == 0]
     if event_type is not None:
-        conditions.append(has_type(event.type, event_type))
+        check_type(access, event_type)
+        conditions.append(of_type(event.type, event_type))
     return conditions
