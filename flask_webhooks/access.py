@@ -22,8 +22,10 @@ from sqlalchemy.orm import Session
 
 from . import ids
 from .app_state import ALL_TENANTS, AllTenants, AppState, unwrap
+from .catalog.registry import matches
+from .catalog.type_filter import of_type
 from .db.transactions import reading, release_host_connection, writing
-from .errors import ConfigurationError, Forbidden, NotFound
+from .errors import ConfigurationError, Forbidden, InvalidInput, NotFound
 from .log import get_logger, log_failure
 from .models import Delivery, Endpoint
 from .texts import Text
@@ -344,3 +346,22 @@ def _tenant(state: AppState) -> Scope:
 def _described(given: object, tenant: object) -> str:
     name = f"a {type(tenant).__name__}"
     return name if given is tenant else f"a {type(given).__name__} with {name} in it"
+
+
+def check_event_type(access: Access, pattern: str) -> None:
+    """Refuse a filter by an event type that is not in the catalogue, and that no event in scope has.
+
+    One statement, and only for what is not in the catalogue.
+
+    :raises InvalidInput: there is no such event type; names those that are spelt alike.
+    """
+    state = access.state
+    if any(matches([pattern], event_type.name) for event_type in state.catalog):
+        return
+    table = state.models.Event
+    recorded = sa.select(table.id).where(of_type(table.type, pattern), access.scope(table.tenant))
+    with access.read() as session:
+        if session.scalar(recorded.limit(1)) is not None:
+            # The host had it in its catalogue once.
+            return
+    raise InvalidInput(state.offered_types.explain_unknown(pattern), field="event_type")

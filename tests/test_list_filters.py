@@ -32,7 +32,7 @@ OF_LIST: dict[str, dict[str, str]] = {
     "deliveries cancel-all": {"event": "event_id"},
 }
 #: Options and parameters that filter nothing.
-NO_FILTERS = {"limit", "json", "dry-run", "yes", "wait", "before", "all_tenants", "where"}
+NO_FILTERS = {"limit", "json", "dry-run", "yes", "wait", "before", "after", "all_tenants", "where"}
 #: What one place does without: a page of tasks filters by state, which holds it.
 ONLY = {("tasks list", "unfinished"): {"command", "api"}}
 LISTS: dict[str, dict[str, Any]] = generate.LISTS

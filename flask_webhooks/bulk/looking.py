@@ -9,9 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import ids
-from ..access import Access, find_endpoint, is_id, shown
+from ..access import Access, check_event_type, find_endpoint, is_id, shown
 from ..app_state import AllTenants
-from ..catalog.type_filter import check_type
 from ..columns import utc_now
 from ..delivery.retention import kept_since
 from ..errors import Forbidden, InvalidInput, InvalidTransition, NotFound
@@ -111,7 +110,7 @@ def plan(
     rest.pop("tenant", None)
     selection = check_filter(wanted, rest)
     if selection.event_type is not None:
-        check_type(access, selection.event_type)
+        check_event_type(access, selection.event_type)
     return Plan(wanted, selection, endpoint, tenant)
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..access import Access
-from ..errors import InvalidInput
 from .registry import EVERYTHING, Catalog, matches
 
 
@@ -40,22 +38,3 @@ def subscribed_to(column: Any, catalog: Catalog, pattern: str) -> sa.ColumnEleme
     text = sa.type_coerce(column, sa.Text())
     named = (text.contains(f'"{name}"', autoescape=True) for name in sorted(covering))
     return sa.or_(column.is_(None), *named)
-
-
-def check_type(access: Access, pattern: str) -> None:
-    """Refuse a filter by an event type that is not in the catalogue, and that no event in scope has.
-
-    One statement, and only for what is not in the catalogue.
-
-    :raises InvalidInput: there is no such event type; names those that are spelt alike.
-    """
-    state = access.state
-    if any(matches([pattern], event_type.name) for event_type in state.catalog):
-        return
-    table = state.models.Event
-    recorded = sa.select(table.id).where(of_type(table.type, pattern), access.scope(table.tenant))
-    with access.read() as session:
-        if session.scalar(recorded.limit(1)) is not None:
-            # The host had it in its catalogue once.
-            return
-    raise InvalidInput(state.offered_types.explain_unknown(pattern), field="event_type")

@@ -7,6 +7,7 @@ from . import (
     filter_trials,
     formats,
     matching,
+    scheduling,
     schema,
     workers,
 )
@@ -31,6 +32,7 @@ workers.add_to(webhooks)
 database.add_to(webhooks)
 endpoint_settings.add_to(endpoints)
 filter_trials.add_to(endpoints)
+scheduling.add_to(events.events)
 matching.add_to(endpoints, deliveries)
 webhooks.add_command(events.why)
 webhooks.add_command(health)

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from .. import actions, queries
+from .. import queries
 from ..access import find_endpoint
 from ..columns import compact_json
 from ..models import Event
@@ -19,7 +19,6 @@ from ..serializers import (
     EventRowObject,
     PulledObject,
     RoutingObject,
-    ScheduledObject,
 )
 from . import completion
 from .failures import reports_errors
@@ -90,51 +89,6 @@ def list_events(
         "There are no such events.",
     )
     tell_of_more(page)
-
-
-@events.command("scheduled")
-@TYPE
-@TENANT
-@click.option("--key", metavar="KEY", help="Only that of this key.")
-@LIMIT
-@JSON
-@reports_errors
-def list_scheduled(
-    event_type: str | None, tenant: str | None, key: str | None, limit: int, as_json: bool
-) -> None:
-    """List events that are scheduled, that scheduled last first."""
-    access = current_access()
-    page = queries.list_scheduled(
-        access, event_type, tenant=wanted_tenant(access, tenant), key=key, limit=limit
-    )
-    if as_json:
-        print_json(ScheduledObject.serialize(event) for event in page.items)
-        return
-    print_table(
-        ("ID", "TYPE", "TENANT", "KEY", "DUE", "SCHEDULED"),
-        [
-            (
-                event.id,
-                event.type,
-                event.tenant or "-",
-                event.key or "-",
-                shown_time(event.deliver_at),
-                shown_time(event.created_at),
-            )
-            for event in page.items
-        ],
-        "No such event is scheduled.",
-    )
-    tell_of_more(page)
-
-
-@events.command("cancel")
-@click.argument("scheduled_id")
-@reports_errors
-def cancel_scheduled(scheduled_id: str) -> None:
-    """Cancel an event that is scheduled: it is never recorded, and nobody gets it."""
-    event = actions.cancel_scheduled(current_access(), scheduled_id)
-    say(f"Cancelled {event.id} ({event.type}), which was due {shown_time(event.deliver_at)}.")
 
 
 @events.command("pull")

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
-from ..access import Access, find_delivery, find_endpoint, is_id, no_delivery
+from ..access import Access, check_event_type, find_delivery, find_endpoint, is_id, no_delivery
 from ..app_state import AllTenants
 from ..attempt_errors import stored_error
-from ..catalog.type_filter import check_type, of_type
+from ..catalog.type_filter import of_type
 from ..db.conditions import check_status, created_between, of_tenant
 from ..delivery.outcome import Outcome
 from ..models import Attempt, Delivery, DeliveryState, Endpoint, EndpointHealth, Event
@@ -107,7 +107,7 @@ def list_deliveries(
         wanted_state = DeliveryState(check_state(state, DeliveryState))
         conditions.append(table.state == literal(wanted_state))
     if event_type is not None:
-        check_type(access, event_type)
+        check_event_type(access, event_type)
         conditions.append(of_type(table.event_type, event_type))
     if id is not None:
         wanted = id if is_id(id) else ""

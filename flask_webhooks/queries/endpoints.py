@@ -15,9 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..access import Access, find_endpoint, is_id, no_endpoint, shown
+from ..access import Access, check_event_type, find_endpoint, is_id, no_endpoint, shown
 from ..app_state import AppState
-from ..catalog.type_filter import check_type, subscribed_to
+from ..catalog.type_filter import subscribed_to
 from ..columns import utc_now
 from ..db.conditions import created_between, holds, of_tenant
 from ..delivery.claim import rate_limit as rates
@@ -150,7 +150,7 @@ def list_endpoints(
     if search:
         query = query.where(found_by(table, search))
     if event_type is not None:
-        check_type(access, event_type)
+        check_event_type(access, event_type)
         query = query.where(subscribed_to(table.events, access.state.catalog, event_type))
     if tenant is not None:
         query = query.where(of_tenant(table.tenant, tenant))

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
-from ..access import Access, find_endpoint, is_id, shown
-from ..catalog.type_filter import check_type, of_type
+from ..access import Access, check_event_type, find_endpoint, is_id, shown
+from ..catalog.type_filter import of_type
 from ..db.conditions import created_between, of_tenant
 from ..errors import NotFound
 from ..models import Event
@@ -86,7 +86,7 @@ def list_events(
     if id is not None:
         conditions.append(table.id == (id if is_id(id) else ""))
     if event_type is not None:
-        check_type(access, event_type)
+        check_event_type(access, event_type)
         conditions.append(of_type(table.type, event_type))
     if tenant is not None:
         conditions.append(of_tenant(table.tenant, tenant))

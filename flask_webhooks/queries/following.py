@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session, defer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .. import ids
-from ..access import Access, find_endpoint, is_id
-from ..catalog.type_filter import check_type, of_type
+from ..access import Access, check_event_type, find_endpoint, is_id
+from ..catalog.type_filter import of_type
 from ..db.transactions import database_time
 from ..models import Attempt, Delivery, DeliveryState, Endpoint
 from .pages import literal
@@ -66,7 +66,7 @@ class Follower:
         if endpoint_id is not None:
             self._conditions.append(table.endpoint_id == endpoint_id)
         if event_type is not None:
-            check_type(access, event_type)
+            check_event_type(access, event_type)
             self._conditions.append(of_type(table.event_type, event_type))
         if event_id is not None:
             self._conditions.append(table.event_id == (event_id if is_id(event_id) else ""))

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from .. import ids
-from ..access import Access, find_endpoint
-from ..catalog.type_filter import check_type, of_type
+from ..access import Access, check_event_type, find_endpoint
+from ..catalog.type_filter import of_type
 from ..db.conditions import of_tenant
 from ..db.errors import told_as_messages
 from ..db.locks import read_only
@@ -210,6 +210,6 @@ def _conditions(
         owed = of_event.where(delivery.endpoint_id == endpoint_id)
         conditions = [owed.scalar_subquery() == 0]
     if event_type is not None:
-        check_type(access, event_type)
+        check_event_type(access, event_type)
         conditions.append(of_type(event.type, event_type))
     return conditions

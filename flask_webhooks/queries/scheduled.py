@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
-from ..access import Access, is_id, no_scheduled
-from ..catalog.type_filter import check_type, of_type
+from ..access import Access, check_event_type, is_id, no_scheduled
+from ..catalog.type_filter import of_type
 from ..db.conditions import of_tenant
 from ..models import ScheduledEvent
 from .pages import Page, check_limit, older_than, page_of
@@ -56,7 +56,7 @@ def list_scheduled(
         .limit(check_limit(limit) + 1)
     )
     if event_type is not None:
-        check_type(access, event_type)
+        check_event_type(access, event_type)
         query = query.where(of_type(table.type, event_type))
     if since is not None:
         query = query.where(table.deliver_at >= since)

@@ -63,7 +63,7 @@ NEW = [
 ]
 #: No second attempt in the same test.
 LATER = (60.0,) * 9
-UP_TO_DATE = "All 14 tables are up to date."
+UP_TO_DATE = "All 15 tables are up to date."
 
 
 @pytest.fixture
