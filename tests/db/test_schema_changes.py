@@ -328,7 +328,7 @@ def test_schema_and_names_of_the_host_are_kept(
     app = create_app(db, SQLALCHEMY_DATABASE_URI=url, WEBHOOKS_REDIS_URL=redis_url)
     with app.app_context():
         run_sql(app, 'CREATE SCHEMA "Web hooks"')
-        assert len(upgraded(app)) == 14
+        assert len(upgraded(app)) == 15
         assert upgraded(app) == [UP_TO_DATE]
         run_sql(
             app,
@@ -424,7 +424,7 @@ def test_a_long_transaction_ends_the_upgrade_and_stops_no_emit(on_postgresql: Fl
     with long_transaction(on_postgresql), emitting(on_postgresql):
         result = upgrade(on_postgresql, "--wait", "2")
     # What was done before stays.
-    assert (result.exit_code, result.stdout.splitlines()) == (1, NEW[:6])
+    assert (result.exit_code, result.stdout.splitlines()) == (1, NEW[:8])
     assert "webhooks_event was in use for 2 s" in result.stderr
     assert upgraded(on_postgresql) == NEW[6:]
 
