@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import rq.defaults
 import trustme
 from rq import Queue
 
-from example_app.services import HOST, RedisServer, ServiceError, free_port, is_free
+from example_app.services import HOST, RedisServer, free_port, is_free
 from flask_webhooks.app_state import state_of
 from flask_webhooks.wakeup.redis_keys import Keys, hash_tag
 from flask_webhooks.wakeup.redis_trouble import TroubleKind, explain_error
@@ -27,6 +28,7 @@ from tests.support.hostapp import DEFAULTS
 from tests.support.pages import Browser, make_app
 from tests.support.processes import COMMAND, OURS, ROOT, WorkerProcess, config_of, wait_until
 from tests.support.receiver import Receiver
+from tests.support.tls_proxy import TlsProxy
 
 #: As in docs/how-to/redis.md.
 RIGHTS = [
@@ -408,36 +410,16 @@ def lock(client: redis.Redis) -> object:
     return client.get(lock_key())
 
 
-class EncryptedServer(RedisServer):
-    """A Redis that speaks TLS, with a certificate for another name or of an unknown authority."""
-
-    def __init__(self, authority: trustme.CA) -> None:
-        super().__init__()
-        certificate = authority.issue_cert("redis.invalid")
-        certificate.private_key_pem.write_to_path(str(self.directory / "key.pem"))
-        certificate.cert_chain_pems[0].write_to_path(str(self.directory / "cert.pem"))
-        authority.cert_pem.write_to_path(str(self.directory / "ca.pem"))
-        self.tls_port = free_port()
-
-    def _command(self) -> Sequence[str | Path]:
-        files = {name: self.directory / f"{name}.pem" for name in ("key", "cert", "ca")}
-        options = ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
-        options += ["--tls-key-file", str(files["key"]), "--tls-cert-file", str(files["cert"])]
-        return [*super()._command(), *options, "--tls-ca-cert-file", str(files["ca"])]
-
-
 def test_certificate_that_is_not_trusted_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, redis_server: RedisServer, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = EncryptedServer(trustme.CA())
-    try:
-        server.start()
-    except ServiceError:
-        # The one of a wheel is built without TLS.
-        server.close()
-        pytest.skip("this Redis was built without TLS")
-    with server:
-        url = f"rediss://{HOST}:{server.tls_port}/0"
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST).configure_cert(context)
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    with TlsProxy(redis_server.port, context) as proxy:
+        url = f"rediss://{HOST}:{proxy.port}/0"
         app = make_app(f"sqlite:///{tmp_path / 'db'}", url)
         with app.app_context():
             assert state_of(app).notifier.notify() is False
@@ -447,11 +429,10 @@ def test_certificate_that_is_not_trusted_is_named(
         assert "The encrypted connection to Redis fails" in page.text
         assert "certificate verify failed" in page.text
         close(app)
-        ca = server.directory / "ca.pem"
-        app = make_app(
-            f"sqlite:///{tmp_path / 'db'}",
-            f"{url}?ssl_ca_certs={ca}&ssl_check_hostname=false",
-        )
+        app = make_app(f"sqlite:///{tmp_path / 'db'}", f"{url}?ssl_ca_certs={ca}")
         with app.app_context():
             assert state_of(app).notifier.notify() is True
+        assert "certificate verify failed" not in Browser(app).get("/health").text
         close(app)
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.llen(Queue("webhooks", connection=client).key) == 1
