@@ -49,6 +49,11 @@ def test_lists_of_pages_say_that_there_is_none(app: Flask) -> None:
         assert page.link("app_1").endswith("tenant=app_1"), path
         # One that exists, and has nothing yet.
         assert "no tenant with the id" not in browser.get(f"{path}?tenant=app_2").text, path
+    for kind in ("resend", "cancel"):
+        for tenant in ("app_9", "Acme Ltd"):
+            path = f"/deliveries/{kind}-all?tenant={tenant}"
+            assert f"There is no tenant '{tenant}'." in browser.get(path, 404).text
+        browser.get(f"/deliveries/{kind}-all?tenant=app_2")
     assert "Bolt & Co has no webhooks." in browser.get("/?tenant=app_2").text
 
 
@@ -63,7 +68,9 @@ def test_api_answers_404(app: Flask) -> None:
         "/health",
         "/quota",
     ):
-        assert api.get(path, 404, tenant="app_9")["detail"] == "There is no tenant 'app_9'."
+        for tenant in ("app_9", "Acme Ltd"):
+            problem = api.get(path, 404, tenant=tenant)
+            assert problem["detail"] == f"There is no tenant '{tenant}'."
         api.get(path, tenant="app_2")
     api.post("/tasks", {"kind": "cancel", "tenant": "app_9"}, 404)
     api.post("/endpoints/delete-all", {"tenant": "app_9"}, 404)
@@ -76,8 +83,24 @@ def test_commands_end_with_one_line(app: Flask) -> None:
         assert (result.exit_code, result.stdout) == (1, ""), name
         assert result.stderr == "Error: There is no tenant 'app_9'.\n"
         assert run(app, name, "list", "--tenant", "app_2").exit_code == 0
+    for tenant in ("app_9", "Acme Ltd"):
+        for name in ("resend-all", "cancel-all"):
+            result = run(app, "deliveries", name, "--tenant", tenant, "--yes")
+            assert (result.exit_code, result.stdout) == (1, ""), name
+            assert f"Error: There is no tenant '{tenant}'." in result.stderr
+            assert run(app, "deliveries", name, "--tenant", "app_2", "--yes").exit_code == 0
+    assert queries.list_tasks(accessing(app)).items == []
     result = run(app, "events", "list", "--tenant", "Acme Ltd")
     assert "A tenant of this name has the id app_1." in result.stderr
+
+
+def test_commands_do_what_is_of_one_tenant(app: Flask) -> None:
+    for tenant in ("app_1", "app_2"):
+        add_delivery(app, add_endpoint(app, f"{URL}/{tenant}", tenant=tenant), "failed")
+    result = run(app, "deliveries", "resend-all", "--tenant", "app_2", "--yes")
+    assert (result.exit_code, result.stdout.partition(" ")[0]) == (0, "1")
+    [task] = queries.list_tasks(accessing(app)).items
+    assert task.task.tenant == "app_2"
 
 
 def test_nothing_is_made_for_it(app: Flask) -> None:

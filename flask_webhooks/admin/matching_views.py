@@ -47,6 +47,8 @@ def _all(kind: TaskKind) -> Response:
     if why_not is not None:
         raise InvalidInput("Not all at once: %(why)s", why=why_not)
     tenant = tenant_filter(access, filters.get("tenant"))
+    if tenant is not None:
+        queries.require_tenant(access, tenant)
     wanted = TaskFilter(
         tenant=tenant,
         since=filters.moment("since"),

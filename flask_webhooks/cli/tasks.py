@@ -44,6 +44,7 @@ def start(
     """Say how many there are, ask, and start the task.
 
     :param wait: show its progress until it is over.
+    :raises NotFound: there is no such tenant, or no such endpoint.
     """
     access = current_access()
     wanted_tenant(access, wanted.get("tenant"))
