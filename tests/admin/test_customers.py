@@ -1,8 +1,10 @@
-"""Customers read no names of settings: they cannot set any. Operators do."""
+"""Customers read no names of settings, which they cannot set, and no addresses of the inside. Operators do."""
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,16 @@ import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
 
+from flask_webhooks import actions
 from flask_webhooks.app_state import ALL_TENANTS, state_of
+from flask_webhooks.delivery.http import resolver
 from flask_webhooks.errors import WebhooksError
 from flask_webhooks.security.vault import Vault
 from flask_webhooks.texts import OperatorText, Text, for_customer
 from tests.support.api_calls import PREFIX as API
 from tests.support.api_calls import Api, rules, template
-from tests.support.delivering import webhooks_of
-from tests.support.helpers import close
+from tests.support.delivering import attempts, deliveries, drain, emit, webhooks_of
+from tests.support.helpers import accessing, add_endpoint, close
 from tests.support.pages import Browser, Page, World, make_app, populate
 from tests.support.receiver import Receiver
 
@@ -171,6 +175,38 @@ def test_the_api_tells_operators_which_setting_it_is(app: Flask, world: World) -
         "WEBHOOKS_MAX_DATA_BYTES",
         "WEBHOOKS_MAX_ENDPOINTS",
     }
+
+
+@pytest.mark.parametrize("inside", ["10.66.7.8", "fd00:66::78"])
+def test_address_inside_is_told_to_operators_only(
+    app: Flask, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A customer whose name leads inside would else learn by it where the names of the inside lead."""
+
+    def lookup(host: str, port: int, family: int) -> list[Any]:
+        family = socket.AF_INET6 if ":" in inside else socket.AF_INET
+        return [(family, socket.SOCK_STREAM, 6, "", (inside, port))]
+
+    monkeypatch.setattr(resolver, "_lookup", lookup)
+    with app.app_context():
+        endpoint = add_endpoint(app, "http://database.example.com:8080/", tenant="app_1")
+        emit(app, tenant="app_1")
+        actions.send_test(accessing(app), endpoint.id)
+        drain(app)
+        first, second = deliveries(app)
+        assert {item.outcome for item in attempts(app)} == {"blocked"}
+    below = [f"/deliveries/{first.id}", f"/deliveries/{second.id}", f"/endpoints/{endpoint.id}"]
+    pages = [*below, f"/endpoints/{endpoint.id}/debugger", f"/events/{first.event_id}"]
+    pages += ["/", "/deliveries", "/overview", "/activity", "/health"]
+    answers = [*below, "/endpoints", "/deliveries", "/activity", "/health", "/statistics"]
+    told = []
+    for role in (as_operator, as_customer):
+        role(app)
+        texts = [Browser(app).get(path).response.text for path in pages]
+        texts += [json.dumps(Api(app).get(path)) for path in answers]
+        told.append(sum(inside in text for text in texts))
+    assert told[0] >= 4
+    assert told[1] == 0
 
 
 def test_text_is_whole_without_what_is_for_operators() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from example_app.services import PostgresServer
 from flask_webhooks.app_state import state_of
 from flask_webhooks.db.errors import told_as_messages
 from flask_webhooks.delivery.outcome import Outcome
+from flask_webhooks.doctor import Level, examine
 from flask_webhooks.errors import InvalidInput
 from tests.support.api_calls import PREFIX, Api
 from tests.support.delivering import (
@@ -30,6 +32,7 @@ from tests.support.delivering import (
     states,
     webhooks_of,
 )
+from tests.support.helpers import accessing
 from tests.support.pages import Browser
 from tests.support.processes import OURS, WorkerProcess, config_of
 from tests.support.receiver import Receiver
@@ -181,3 +184,9 @@ def test_other_database_keeps_everything(
         [attempt] = attempts(app)
         assert (attempt.response_body, attempt.error) == (CHECK, None)
         assert ["X-Key", "••••"] in (attempt.request_headers or [])
+
+
+def test_doctor_says_that_the_database_is_narrow(narrow: Flask) -> None:
+    [finding] = [item for item in examine(accessing(narrow)) if "character" in item.text]
+    assert (finding.area, finding.level) == ("database", Level.WARNING)
+    assert re.search("UTF8|utf8mb4", finding.advice)

@@ -207,6 +207,24 @@ def test_bucket_is_a_digest_and_follows_the_url(app: Flask, access: Access) -> N
     assert "bucket" not in str([row.changes for row in activity(app)])
 
 
+@pytest.mark.usefixtures("access")
+def test_pause_of_a_format_of_the_hosts_holds_one_tenant(app: Flask, receiver: Receiver) -> None:
+    """An endpoint of another tenant with the same URL, and so the same bucket by the format, goes on."""
+    url = receiver.url("/retry-after/3600")
+    for tenant in ("app_1", "app_1", "app_2"):
+        add_endpoint(app, url, format="vendor", tenant=tenant)
+    with app.app_context():
+        emit(app, tenant="app_1")
+        drain(app, endpoint_concurrency=1)
+        asked = len(receiver.requests)
+        emit(app, 3, tenant="app_1")
+        drain(app)
+        assert len(receiver.requests) == asked
+        emit(app, tenant="app_2")
+        drain(app)
+        assert len(receiver.requests) == asked + 1
+
+
 # -- names of events ----------------------------------------------------------------------------------
 
 

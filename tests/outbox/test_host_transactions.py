@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy.track_modifications import models_committed
 from sqlalchemy import orm
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from flask_webhooks import signals
 from flask_webhooks.app_state import state_of
@@ -116,11 +116,21 @@ def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def strict_mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that rolls back a transaction which has waited too long for a lock."""
+    if not mariadb.installed():
+        missing("no MariaDB server on PATH", "REQUIRE_MARIADB")
+    directory = tmp_path_factory.mktemp("mariadb")
+    with mariadb.mariadb(directory, "utf8mb4", "--innodb-rollback-on-timeout=ON") as url:
+        yield url
+
+
 @pytest.fixture(params=["mariadb", "postgresql"])
 def server_app(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Flask]:
     """A host with two rows of its own, and an endpoint."""
-    if request.param == "mariadb":
-        url = request.getfixturevalue("mariadb_url")
+    if request.param.endswith("mariadb"):
+        url = request.getfixturevalue(f"{request.param}_url")
     else:
         url = request.getfixturevalue("postgres_server").create_database(f"t_{uuid.uuid4().hex}")
     app = make_app(url, redis_url)
@@ -230,6 +240,56 @@ def test_connection_that_breaks_in_a_signal_is_raised_to_the_host(server_app: Fl
         send_signal(server_app)
     session.rollback()
     assert (notes(server_app), types(server_app)) == ([0, 0], [])
+
+
+@pytest.mark.parametrize("server_app", ["strict_mariadb"], indirect=True)
+def test_lock_wait_that_rolls_back_is_raised_to_the_host(
+    server_app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, endpoint = db_of(server_app).session, models_of(server_app).table("Endpoint").c
+    session.execute(sa.text("SET innodb_lock_wait_timeout = 1"))
+    session.execute(sa.text("UPDATE note SET text = 1 WHERE id = 1"))
+    with db_of(server_app).engine.connect() as other:
+        other.execute(sa.select(endpoint.id).with_for_update()).all()
+        with pytest.raises(OperationalError, match="1205"):
+            send_signal(server_app)
+    session.rollback()
+    assert (notes(server_app), types(server_app)) == ([0, 0], [])
+    assert complaints(caplog) == []
+
+
+def send_after_conflict(app: Flask) -> None:
+    """A function of the host's meets the conflict."""
+    signal = blinker.Signal()
+
+    def build(sender: object) -> dict[str, str]:
+        db_of(app).session.execute(sa.text("UPDATE note SET text = 1 WHERE id = 2"))
+        return DATA
+
+    webhooks_of(app).connect(signal, CREATED, build)
+    signal.send(app)
+
+
+@pytest.mark.parametrize("send", [send_signal, send_after_conflict])
+@pytest.mark.parametrize("server_app", ["postgresql"], indirect=True)
+def test_serialization_failure_in_a_signal_is_raised_to_the_host(
+    server_app: Flask, send: Callable[[Flask], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    session, models = db_of(server_app).session, models_of(server_app)
+    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    session.execute(sa.text("UPDATE note SET text = 1 WHERE id = 1"))
+    with db_of(server_app).engine.begin() as other:
+        other.execute(sa.text("UPDATE note SET text = 5 WHERE id = 2"))
+        # No event of ours can refer to what is gone since the host's snapshot.
+        other.execute(sa.delete(models.table("EndpointHealth")))
+        other.execute(sa.delete(models.table("Endpoint")))
+    with pytest.raises(DBAPIError) as caught:
+        send(server_app)
+    assert caught.value.orig is not None
+    assert getattr(caught.value.orig, "sqlstate", None) == "40001"
+    session.rollback()
+    assert (notes(server_app), types(server_app)) == ([0, 5], [])
+    assert complaints(caplog) == []
 
 
 @pytest.mark.parametrize("server_app", ["mariadb"], indirect=True)

@@ -20,10 +20,10 @@ def installed() -> bool:
 
 
 @contextmanager
-def mariadb(directory: Path, charset: str = "utf8mb4") -> Iterator[str]:
+def mariadb(directory: Path, charset: str = "utf8mb4", *options: str) -> Iterator[str]:
     """Run a server with an empty database; gives that database's URL.
 
-    :param charset: that of the database, in which tables are created by default.
+    :param charset: that of the database, in which tables are created by default. :param options: of the server.
     """
     data, port = directory / "mariadb", free_port()
     account = ["--user=root"] if os.geteuid() == 0 else []
@@ -40,7 +40,7 @@ def mariadb(directory: Path, charset: str = "utf8mb4") -> Iterator[str]:
             [
                 *("mariadbd", "--no-defaults", f"--datadir={data}", f"--port={port}"),
                 *(f"--bind-address={HOST}", f"--socket={directory / 'socket'}", *account),
-                *("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),
+                *("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", *options),
             ],
             stdout=log,
             stderr=log,
