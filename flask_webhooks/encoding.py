@@ -142,11 +142,19 @@ def _key(key: Any, path: str) -> str:
         raise InvalidData(
             "%(where)s has the member name %(name)s, a %(type)s. Member names must be text.",
             where=path,
-            name=repr(key),
+            name=_shown(key),
             type=type(key).__name__,
             path=path,
         )
     return _text(key, path)
+
+
+def _shown(key: object) -> str:
+    """A member name that is no text, for a message; Python writes no whole number of thousands of digits."""
+    try:
+        return repr(key)[:50]
+    except ValueError:
+        return "…"
 
 
 def _text(value: str, path: str) -> str:

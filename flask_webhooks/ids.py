@@ -108,6 +108,9 @@ def host_id(value: object) -> str | None:
     if isinstance(value, bool | bytes | bytearray):
         return None
     if isinstance(value, int):
-        return str(int(value))
+        try:
+            return str(int(value))
+        except ValueError:  # thousands of digits
+            return None
     # Those of other types, such as `UUID`, say themselves how they are written.
     return None if type(value).__str__ is object.__str__ else str(value)

@@ -220,6 +220,9 @@ def test_number_that_python_does_not_write_is_refused() -> None:
     error = refusal({"a": [10**5000]})
     assert error.path == "data.a[0]"
     assert "Send it as text" in str(error)
+    error = refusal({"a": {10**5000: 1}})
+    assert error.path == "data.a"
+    assert "member name …, a int" in str(error)
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 7, [("a", 1)], Thing()], ids=str)

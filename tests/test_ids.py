@@ -151,3 +151,8 @@ def test_time_of_an_identifier_is_that_at_which_it_was_made(times: list[int]) ->
         for number, milliseconds in enumerate(times)
     ]
     assert ids.milliseconds_of(made) == times
+
+
+def test_number_that_python_does_not_write_is_no_id() -> None:
+    assert ids.host_id(42) == "42"
+    assert ids.host_id(10**5000) is None
