@@ -450,7 +450,7 @@ def test_commands(app: Flask) -> None:
     assert secret not in listed
     assert "view,send" in listed
     token_id = re.search(r"tok_\w+", listed)[0]  # type: ignore[index]
-    assert run(app, "list", "--tenant", "app_2").stdout.startswith("There are no tokens.")
+    assert run(app, "list", "--tenant", "app_2").stdout.startswith("There are no such tokens.")
     assert f'"id": "{token_id}"' in run(app, "list", "--json").stdout
     assert run(app, "revoke", token_id).stdout == f"Revoked {token_id} (Build).\n"
     assert call(app, secret)[0] == 401

@@ -35,7 +35,7 @@ from .output import (
     shown_time,
     tell_of_more,
 )
-from .parsing import current_access, wanted_tenant
+from .parsing import current_access, wanted_event, wanted_tenant
 
 deliveries = AppGroup("deliveries", help="What was sent, and what is still owed.")
 
@@ -81,7 +81,7 @@ def list_deliveries(
         status=status,
         since=since,
         until=until,
-        id=event_id,
+        id=wanted_event(access, event_id),
         text=text,
     )
     if as_json:

@@ -31,7 +31,7 @@ from .output import (
     shown_time,
     tell_of_more,
 )
-from .parsing import current_access, wanted_tenant
+from .parsing import current_access, wanted_event, wanted_tenant
 
 events = AppGroup("events", help="What happened, and who it went to.")
 
@@ -68,7 +68,7 @@ def list_events(
         limit=limit,
         since=since,
         until=until,
-        id=event_id,
+        id=wanted_event(access, event_id),
         endpoint_id=endpoint_id,
     )
     if as_json:

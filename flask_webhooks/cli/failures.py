@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
@@ -39,14 +40,24 @@ class Misuse(CommandFailure):
 class Commands(AppGroup):
     """A group that says in one line, too, what is wrong with an option or argument of its commands."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _in_one_line():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _in_one_line():
             return super().invoke(ctx)
-        except click.UsageError as error:
-            if isinstance(error, _ASKED_FOR_HELP):
-                raise
-            path = "" if error.ctx is None else f" See: {error.ctx.command_path} --help"
-            raise Misuse(f"{error.format_message()}{path}") from error
+
+
+@contextlib.contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        if isinstance(error, _ASKED_FOR_HELP):
+            raise
+        path = "" if error.ctx is None else f" See: {error.ctx.command_path} --help"
+        raise Misuse(f"{error.format_message()}{path}") from error
 
 
 def reports_errors(function: F) -> F:

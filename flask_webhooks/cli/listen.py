@@ -83,9 +83,9 @@ def listen(
             f"Nothing can listen on {host}:{port} ({first_line(error)}). Choose another --port."
         ) from error
     with listener, contextlib.ExitStack() as stack:
-        say(f"Listening on {listener.url} ({name}). Ctrl-C ends this.")
         if no_endpoint:
             assert secret is not None
+            _greet(listener.url, name)
             listener.secret = secret
         else:
             access = current_access()
@@ -128,12 +128,17 @@ def _endpoint(
     known = secret if created.secret is None else created.secret
     assert known is not None
     try:
+        _greet(url, format)
         say(f"Added {endpoint_id}. Its secret, for your receiver: {known}")
         say("A worker has to run, too: flask webhooks worker")
         yield known
     finally:
         actions.delete_endpoint(access, endpoint_id)
         say(f"Removed {endpoint_id}.")
+
+
+def _greet(url: str, format: str) -> None:
+    say(f"Listening on {url} ({format}). Ctrl-C ends this.")
 
 
 def _wait_for_the_end() -> None:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
 from .. import queries
-from ..access import Access, system_access
+from ..access import Access, shown, system_access
 from ..app_state import state_of
+from ..errors import NotFound
 from .failures import Misuse
 from .output import first_line, plain, say
 
@@ -56,6 +57,16 @@ def wanted_tenant(access: Access, tenant: str | None) -> str | None:
         note_of_tenant(access, tenant)
         queries.require_tenant(access, tenant)
     return tenant
+
+
+def wanted_event(access: Access, event_id: str | None) -> str | None:
+    """The event that a list is filtered by.
+
+    :raises NotFound: there is none in scope.
+    """
+    if event_id is not None and not queries.list_events(access, id=event_id, limit=1).items:
+        raise NotFound("There is no event %(id)s.", id=shown(event_id))
+    return event_id
 
 
 def parse_headers(lines: Sequence[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ..serializers import AttemptObject, to_json
 from .failures import reports_errors
 from .options import ENDPOINT, EVENT, JSON, TENANT, TYPE, MomentOption
 from .output import plain, say
-from .parsing import current_access, within_tenant
+from .parsing import current_access, wanted_event, within_tenant
 
 #: Seconds between two looks.
 _PAUSE = 0.5
@@ -53,6 +53,7 @@ def tail(
     may be left out.
     """
     access = within_tenant(current_access(), tenant)
+    event_id = wanted_event(access, event_id)
     follower = queries.Follower(access, endpoint_id, event_type, event_id=event_id, since=since)
     left = limit
     say("Waiting for attempts. Ctrl-C ends this.", err=True)

@@ -14,7 +14,7 @@ from ..bulk.selection import OF_EVENTS, TaskFilter
 from ..models import EndpointState, TaskKind, TaskState
 from ..serializers import TaskObject
 from . import completion
-from .failures import CommandFailure, reports_errors
+from .failures import CommandFailure, Misuse, reports_errors
 from .options import ENDPOINT, JSON, LIMIT, SINCE, TENANT, UNTIL
 from .output import (
     plain,
@@ -24,7 +24,7 @@ from .output import (
     shown_time,
     tell_of_more,
 )
-from .parsing import current_access, wanted_tenant, within_tenant
+from .parsing import current_access, wanted_event, wanted_tenant, within_tenant
 
 #: Seconds between two looks at a task.
 _PAUSE = 0.5
@@ -47,7 +47,11 @@ def start(
     :raises NotFound: there is no such tenant, or no such endpoint.
     """
     access = current_access()
+    if "" in wanted.values():
+        # Of a variable of the shell that is not set; it must not mean everything.
+        raise Misuse("An option is empty: write a value after it, or leave it out.")
     wanted_tenant(access, wanted.get("tenant"))
+    wanted_event(access, wanted.get("event_id"))
     seen = queries.preview_task(access, kind, endpoint_id, **wanted)
     noun = noun_of(kind)
     line = f"{seen.text} {noun}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import redis
+from rq import Worker
+from rq.version import VERSION
 
 from .. import queries
 from ..access import Access
@@ -61,6 +63,7 @@ class Queue:
         version, mode = info.get("redis_version", "?"), info.get("redis_mode", "?")
         yield _REDIS.ok(f"Redis {version} answers ({mode}, {info.get('role', '?')}).")
         yield from _version(version)
+        yield from _rq_versions(client, self.engine.names)
         self._use_as_workers(client)
         yield _REDIS.ok("The user has the rights that web processes and workers need.")
         policy = info.get("maxmemory_policy", "noeviction")
@@ -90,6 +93,27 @@ def _version(text: object) -> Iterator[Finding]:
                 "It lacks LPOS, so that workers are not woken.",
                 f"Use Redis {'.'.join(map(str, _OLDEST))} or newer, or Valkey.",
             )
+
+
+def _rq_versions(client: redis.Redis, names: Iterable[str]) -> Iterator[Finding]:
+    """Compare the RQ of the workers with that of this process.
+
+    :param names: of workers.
+    """
+    prefix = Worker.redis_worker_namespace_prefix
+    with client.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.hget(prefix + name, "version")
+        found = {version.decode(errors="replace") for version in pipeline.execute() if version}
+    others = sorted(found - {VERSION})
+    if others:
+        yield _WORKERS.warning(
+            f"A worker runs RQ {', '.join(others)}, and this process RQ {VERSION}.",
+            "One may not understand the jobs of the other, so that wake-ups fail.",
+            "Install the same version for web processes and workers, and restart them.",
+        )
+    else:
+        yield _WORKERS.ok(f"This process and the workers run RQ {VERSION}.")
 
 
 def examine_workers(access: Access, engine: EngineReport | None) -> Iterator[Finding]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +20,11 @@ from flask_webhooks.actions import reencryption
 from flask_webhooks.app_state import state_of
 from flask_webhooks.models import Endpoint
 from flask_webhooks.security.vault import Sealed
-from tests.cli.test_cli import run
+from tests.cli.test_cli import environment, run
 from tests.security.test_vault import NEW, OLD
 from tests.support.delivering import endpoint, make_app, states
 from tests.support.helpers import accessing, activity, add_delivery, add_endpoint, close
-from tests.support.processes import COMMAND, WorkerProcess, config_of, wait_until
+from tests.support.processes import COMMAND, ROOT, WorkerProcess, config_of, wait_until
 from tests.support.receiver import Receiver
 
 TELEGRAM = "https://api.telegram.org/bot12345:abcdefghij/sendMessage?chat_id=-1001"
@@ -86,6 +91,34 @@ def test_afterwards_the_newest_key_alone_reads_everything(
         "endpoints.reencrypted",
         {"endpoints": 2},
     )
+
+
+@pytest.mark.slow_on_postgresql
+def test_progress_is_a_bar_in_a_terminal(app: Flask) -> None:
+    """What others see of it is plain lines."""
+    config = {**config_of(app), "WEBHOOKS_ENCRYPTION_KEYS": [NEW, OLD]}
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "flask", "webhooks", "reencrypt"]
+    with subprocess.Popen(
+        command,
+        env={**environment(config), "TERM": "xterm"},
+        cwd=ROOT,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        # Linux ends it by an error.
+        with contextlib.suppress(OSError):
+            while block := os.read(ours, 65536):
+                shown += block
+    os.close(ours)
+    assert process.returncode == 0, shown
+    assert b"Encrypting endpoints  [####" in shown
+    assert b"100%" in shown
+    assert b"Encrypted 2 of 2 endpoints" in shown
+    assert needing(app) == []
+    assert "[" not in run(app, "reencrypt").stdout
 
 
 def test_a_second_run_changes_nothing(app: Flask) -> None:

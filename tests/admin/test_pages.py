@@ -522,7 +522,7 @@ def test_activity_says_who_did_what(app: Flask, browser: Browser) -> None:
     assert browser.get(page.link("Delivery")).heading == delivery.event_type
     page = browser.get(f"/activity?webhook={two.id}")
     assert "Of Two" in page.text
-    assert "Renamed" not in page.text
+    assert "Renamed" not in page.one("section", aria_label="Activity").text
     update(app, "Delivery", delivery.id, state="failed", due_at=None)
     actions.resend(access, delivery.id)
     actions.rotate_secret(access, one.id)

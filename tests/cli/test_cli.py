@@ -260,9 +260,12 @@ def test_deliveries_are_listed(app: Flask) -> None:
 # -- test ---------------------------------------------------------------------------------------------
 
 
-def test_a_test_is_queued(app: Flask) -> None:
+@pytest.mark.parametrize("command", ["test", "endpoints test"])
+def test_a_test_is_queued(app: Flask, command: str) -> None:
     endpoint = add_endpoint(app)
-    result = run(app, "test", endpoint.id, "--type", "license.created", "--data", '{"a": 1}')
+    result = run(
+        app, *command.split(), endpoint.id, "--type", "license.created", "--data", '{"a": 1}'
+    )
     [delivery] = deliveries(app)
     assert result.stdout == f"Queued {delivery.id} (license.created).\n"
     event = queries.get_event(accessing(app), delivery.event_id).event
@@ -348,7 +351,7 @@ def test_a_worker_delivers_and_a_test_waits_for_it(app: Flask, config: dict[str,
         ) as worker:
             try:
                 succeeded = flask(config, "test", good.id, "--wait", "20")
-                failed = flask(config, "test", bad.id, "--wait", "20")
+                failed = flask(config, "endpoints", "test", bad.id, "--wait", "20")
             finally:
                 worker.terminate()
                 worker.wait(20)

@@ -11,22 +11,33 @@ from typing import Any
 
 import pytest
 import redis
+import rq
 import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
 from rq.suspension import resume, suspend
+from rq.version import VERSION
 
-from example_app.services import PostgresServer, free_port
+from example_app.services import PostgresServer, RedisServer, free_port
 from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.http import machine
 from flask_webhooks.doctor import Finding, Level, examine
+from flask_webhooks.doctor.queue import _version
 from tests.cli.test_cli import run
 from tests.security.test_vault import NEW, OLD
 from tests.support.delivering import make_app
 from tests.support.helpers import accessing, add_delivery, add_endpoint, close, database_time
 from tests.support.hostapp import create_app
-from tests.support.processes import COMMAND, WorkerProcess, config_of, wait_until
+from tests.support.processes import (
+    COMMAND,
+    PLAIN,
+    PLAIN_SCHEDULER,
+    WorkerProcess,
+    config_of,
+    wait_until,
+)
 from tests.support.receiver import Receiver
+from tests.wakeup.test_redis_refuses import Cluster, form_cluster
 
 
 def found(app: Flask, area: str, level: Level | None = None) -> list[Finding]:
@@ -43,6 +54,11 @@ def the(app: Flask, area: str, level: Level) -> Finding:
     assert finding.meaning
     assert finding.advice
     return finding
+
+
+def texts(app: Flask) -> list[str]:
+    """What it says of workers."""
+    return [finding.text for finding in found(app, "workers")]
 
 
 def lines(result: Result, level: str) -> list[str]:
@@ -273,6 +289,64 @@ def test_suspended_queue_is_told(app: Flask, admin: redis.Redis) -> None:
     suspend(admin)
     problems = found(app, "workers", Level.PROBLEM)
     assert any(item.advice == "Go on with: rq resume" for item in problems)
+
+
+@pytest.mark.parametrize("command", [PLAIN, PLAIN_SCHEDULER])
+def test_missing_scheduler_is_told(app: Flask, tmp_path: Path, command: list[str]) -> None:
+    with WorkerProcess(command, config_of(app), tmp_path / "worker.log") as worker:
+        wait_until(lambda: found(app, "workers", Level.OK)[1:], what=worker.output)
+        if command is PLAIN:
+            problem = the(app, "workers", Level.PROBLEM)
+            assert problem.text == "No scheduler is running."
+            assert "--with-scheduler" in problem.advice
+        else:
+            wait_until(lambda: "RQ's scheduler is running." in texts(app), what=worker.output)
+            assert found(app, "workers", Level.PROBLEM) == []
+        worker.terminate()
+        worker.wait(20)
+
+
+def test_worker_with_another_rq_is_told(app: Flask, admin: redis.Redis) -> None:
+    assert f"This process and the workers run RQ {VERSION}." in texts(app)
+    worker: Any = rq.Worker([state_of(app).settings.queue], name="old", connection=admin)
+    worker.register_birth()
+    assert found(app, "workers", Level.WARNING) == []
+    admin.hset(worker.key, "version", "1.16.2")
+    warning = the(app, "workers", Level.WARNING)
+    assert f"RQ 1.16.2, and this process RQ {VERSION}" in warning.text
+    worker.register_death()
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("5.0.14", True), ("6.0.5", True), ("6.0.6", False), ("7.2.1", False)]
+)
+def test_redis_that_is_too_old_is_told(version: str, told: bool) -> None:
+    problems = list(_version(version))
+    assert [finding.level for finding in problems] == [Level.PROBLEM] * told
+    assert all(version in finding.text for finding in problems)
+
+
+def test_mode_of_redis_is_told(redis_url: str, tmp_path: Path) -> None:
+    app = make_app(f"sqlite:///{tmp_path / 'a.sqlite'}", redis_url)
+    with app.app_context():
+        assert "(standalone, master)" in found(app, "redis")[0].text
+    close(app)
+    with RedisServer() as server, redis.Redis.from_url(server.url) as client:
+        client.replicaof("127.0.0.1", "1")
+        app = make_app(f"sqlite:///{tmp_path / 'b.sqlite'}", server.url)
+        with app.app_context():
+            problem = the(app, "redis", Level.PROBLEM)
+            assert problem.text.startswith("Redis is a replica, which takes no writes")
+            assert problem.advice == "Name the primary in WEBHOOKS_REDIS_URL."
+        close(app)
+    with Cluster() as server, redis.Redis.from_url(server.url) as client:
+        form_cluster(client)
+        app = make_app(f"sqlite:///{tmp_path / 'c.sqlite'}", server.url)
+        with app.app_context():
+            problem = the(app, "redis", Level.PROBLEM)
+            assert problem.text.startswith("Redis runs as a cluster")
+            assert "RQ_KEY_PREFIX={rq}" in problem.advice
+        close(app)
 
 
 def test_overdue_deliveries_are_told(app: Flask) -> None:
