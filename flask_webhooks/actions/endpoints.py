@@ -27,7 +27,7 @@ from ..models import Endpoint, EndpointState
 from ..texts import OperatorText, Text
 from . import checks, duplicates, repeats
 from .audit_log import locked, record
-from .revision import Revision, seal
+from .revision import Revision, seal, stored_secret
 from .settings import EndpointChanges, NewEndpoint, check_names
 from .switches import forget_failures
 
@@ -181,7 +181,9 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         format=wire.name,
         events=patterns,
         filter=condition,
-        secrets_sealed=seal(state, plain_secret and [{"secret": plain_secret, "expires_at": None}]),
+        secrets_sealed=seal(
+            state, plain_secret and [stored_secret(plain_secret, datetime.now(UTC).timestamp())]
+        ),
         headers_sealed=seal(state, checked_headers),
         user_agent=agent,
         options=checked_options,

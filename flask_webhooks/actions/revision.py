@@ -202,6 +202,14 @@ class Revision:
             raise misfit from None
 
 
+def stored_secret(secret: str, now: float) -> dict[str, Any]:
+    """Return a new secret as it is encrypted.
+
+    :param now: Unix seconds.
+    """
+    return {"secret": secret, "expires_at": None, "created_at": now}
+
+
 def seal(state: AppState, value: Any) -> Sealed | None:
     """Encrypt; what is empty needs no encryption."""
     return state.vault.encrypt(value) if value else None

@@ -19,6 +19,7 @@ from ..errors import (
 from ..models import Endpoint
 from . import checks
 from .audit_log import locked, record
+from .revision import stored_secret
 from .switches import forget_failures
 
 DAY = 86_400
@@ -96,7 +97,7 @@ def rotate(
         elif any(item["secret"] == new for item in old):
             raise InvalidSecret("The endpoint has this secret already: write another one.")
         kept = _ending(old or [], now, overlap)
-        endpoint.secrets_sealed = state.vault.encrypt([{"secret": new, "expires_at": None}, *kept])
+        endpoint.secrets_sealed = state.vault.encrypt([stored_secret(new, now), *kept])
         endpoint.version += 1
         endpoint.updated_at = utc_now()
         record(

@@ -22,13 +22,21 @@ def debugger(endpoint_id: str) -> Response:
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("secret", detail.endpoint)
     form = DebuggerForm()
-    verdict = None
+    verdict = secret = None
     if request.method == "POST":
         form.check_csrf()
         headers = (form.headers.data or "")[:MAX_HEADERS]
         verdict = queries.check_signature(
             access, endpoint_id, headers, (form.body.data or "")[:MAX_BODY]
         )
+        if verdict.secret is not None and verdict.secret < len(detail.secrets):
+            secret = detail.secrets[verdict.secret]
     return render(
-        "debugger.html", no_store=True, endpoint=detail.endpoint, form=form, verdict=verdict
+        "debugger.html",
+        no_store=True,
+        endpoint=detail.endpoint,
+        detail=detail,
+        form=form,
+        verdict=verdict,
+        secret=secret,
     )

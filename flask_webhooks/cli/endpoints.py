@@ -6,7 +6,6 @@ Long, since a command has its options, its help and its output.
 from __future__ import annotations
 
 import time
-from datetime import datetime
 
 import click
 from flask.cli import AppGroup
@@ -153,7 +152,7 @@ def _print_settings(detail: queries.EndpointDetail, keys: tuple[queries.PublicKe
                 None if endpoint.rate_limit is None else f"{endpoint.rate_limit:g} a second",
             ),
             ("Order", "one after another" if endpoint.ordered else None),
-            *(("Secret", _until(end)) for end in detail.secrets_until),
+            *(("Secret", _secret(secret)) for secret in detail.secrets),
             *(("Public key", key.text) for key in keys),
             ("Created", shown_time(endpoint.created_at)),
             ("Changed", shown_time(endpoint.updated_at)),
@@ -197,8 +196,15 @@ def _last_error(access: Access, detail: queries.EndpointDetail) -> str | None:
     return errors[tried[-1].id] if tried else None
 
 
-def _until(end: datetime | None) -> str:
-    return "signs" if end is None else f"signs until {shown_time(end)}"
+def _secret(secret: queries.SecretRow) -> str:
+    end = secret.expires_at
+    parts = [] if secret.last_four is None else [f"…{secret.last_four}"]
+    parts.append("signs" if end is None else f"signs until {shown_time(end)}")
+    if secret.created_at is not None:
+        parts.append(f"created {shown_time(secret.created_at)}")
+    used = secret.last_used_at
+    parts.append("not used yet" if used is None else f"last used {shown_time(used)}")
+    return ", ".join(parts)
 
 
 @endpoints.command("rotate")

@@ -22,6 +22,7 @@ from ..columns import utc_now
 from ..db.conditions import created_between, holds, of_tenant
 from ..delivery.claim import rate_limit as rates
 from ..errors import InvalidInput, UnreadableSecret
+from ..formats import HexSigned
 from ..models import (
     DeliveryState,
     Endpoint,
@@ -34,6 +35,8 @@ from .system import MOST_COUNTED
 
 #: What the filter by health takes: an active endpoint that fails, or one that does not.
 HEALTH = ("failing", "healthy")
+#: Characters from which on a secret may show its last four: the rest is still too much to guess.
+LONG_SECRET = 24
 #: What the counts of attempts cover.
 COUNTED = timedelta(hours=24)
 
@@ -71,6 +74,12 @@ class EndpointRow:
         times = (self.health.last_success_at, self.health.last_failure_at)
         return max((time for time in times if time is not None), default=None)
 
+    @property
+    def last_delivery_succeeded(self) -> bool | None:
+        """Whether the attempt that was last settled succeeded; ``None`` without any."""
+        last = self.last_delivery_at
+        return None if last is None else last == self.health.last_success_at
+
 
 class Limit(enum.StrEnum):
     """Which limit lets nothing through to an endpoint."""
@@ -92,13 +101,27 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretRow:
+    """What tells a secret, or a key pair, from the others; never the secret itself."""
+
+    #: Until when it signs; ``None`` is until it is rotated.
+    expires_at: datetime | None
+    #: ``None`` where it was made before that was noted.
+    created_at: datetime | None
+    #: The last characters of a long one, or of the public key; ``None`` for those who may not ``secret``.
+    last_four: str | None
+    #: When a request that it signed last ended; ``None``: there was none since then.
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointDetail(EndpointRow):
     """An endpoint as its own page shows it. Secrets and header values are not there."""
 
     #: Names of the custom headers; ``None`` if they cannot be decrypted.
     header_names: tuple[str, ...] | None
-    #: When each secret that still signs ends, newest first; ``None`` is never.
-    secrets_until: tuple[datetime | None, ...]
+    #: Those that still sign, newest first.
+    secrets: tuple[SecretRow, ...]
     #: A secret, a header or the URL was encrypted with a key that is gone: nothing can be sent.
     unreadable: bool
     #: The whole URL where only a part of it is shown to those who may not ``secret``; ``None`` for them, and where
@@ -106,6 +129,11 @@ class EndpointDetail(EndpointRow):
     url: str | None = field(repr=False)
     #: What it waits for though nothing holds it by itself.
     wait: Wait | None
+
+    @property
+    def secrets_until(self) -> tuple[datetime | None, ...]:
+        """When each secret that still signs ends, newest first; ``None`` is never."""
+        return tuple(secret.expires_at for secret in self.secrets)
 
 
 def list_endpoints(
@@ -251,13 +279,14 @@ def get_endpoint(
         if free_at is not None and free_at > moment + rates.HORIZON:
             pending = counts[endpoint_id]["pending"]
             wait = _wait(session, state, endpoint, pending, free_at, moment)
-    header_names, secrets_until, unreadable = _opened(state, endpoint, moment)
+    header_names, stored, unreadable = _opened(state, endpoint, moment)
+    used_at = max(filter(None, (health.last_success_at, health.last_failure_at)), default=None)
     return EndpointDetail(
         endpoint,
         health,
         **counts[endpoint.id],
         header_names=header_names,
-        secrets_until=secrets_until,
+        secrets=_secret_rows(access, endpoint, stored, used_at),
         unreadable=unreadable,
         url=None if unreadable else _whole_url(access, endpoint),
         wait=None if health.hold_until is not None and health.hold_until > moment else wait,
@@ -396,8 +425,8 @@ def _waiting(state: AppState, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 def _opened(
     state: AppState, endpoint: Endpoint, now: datetime
-) -> tuple[tuple[str, ...] | None, tuple[datetime | None, ...], bool]:
-    """Header names, ends of secrets, and whether something cannot be decrypted."""
+) -> tuple[tuple[str, ...] | None, list[dict[str, Any]], bool]:
+    """Header names, secrets that still sign, and whether something cannot be decrypted."""
     unreadable = False
 
     def open_(sealed: Any, empty: Any) -> Any:
@@ -412,15 +441,41 @@ def _opened(
     secrets = open_(endpoint.secrets_sealed, [])
     open_(endpoint.url_sealed, None)
     live = [
-        item["expires_at"]
+        item
         for item in secrets or ()
         if item["expires_at"] is None or item["expires_at"] > now.timestamp()
     ]
-    return (
-        None if headers is None else tuple(headers),
-        tuple(None if end is None else datetime.fromtimestamp(end, UTC) for end in live),
-        unreadable,
-    )
+    return None if headers is None else tuple(headers), live, unreadable
+
+
+def _secret_rows(
+    access: Access, endpoint: Endpoint, stored: list[dict[str, Any]], used_at: datetime | None
+) -> tuple[SecretRow, ...]:
+    """What may be told of secrets.
+
+    :param stored: those that still sign, newest first. :param used_at: when a request to the endpoint last ended.
+    """
+    formats = access.state.formats
+    known = endpoint.format in formats
+    style = formats[endpoint.format] if known else None
+    told = access.may("secret", endpoint)
+    rows = []
+    for number, item in enumerate(stored):
+        created_at = _moment(item.get("created_at"))
+        # Formats with room for one signature sign with the oldest.
+        signs = not isinstance(style, HexSigned) or number == len(stored) - 1
+        used = signs and used_at is not None and (created_at is None or used_at >= created_at)
+        public_key = None if style is None else style.public_key(item["secret"])
+        text = item["secret"] if public_key is None else public_key
+        last_four = text[-4:] if told and len(text) >= LONG_SECRET else None
+        rows.append(
+            SecretRow(_moment(item["expires_at"]), created_at, last_four, used_at if used else None)
+        )
+    return tuple(rows)
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _whole_url(access: Access, endpoint: Endpoint) -> str | None:

@@ -89,6 +89,7 @@ class EndpointRowObject(EndpointObject, part="endpoint"):
     succeeded_24h: Count = member("Attempts of the last 24 hours.", source="succeeded")
     failed_24h: Count = member(source="failed")
     last_delivery_at: datetime | None = member("When an attempt last ended, whatever came of it.")
+    last_delivery_succeeded: bool | None = member("Null: there was none.")
     pending: Count = member(f"Deliveries that wait now, counted up to {MOST_COUNTED}.")
     held: Count = member(
         f"Deliveries that wait until the endpoint is resumed, counted up to {MOST_COUNTED}."
@@ -97,7 +98,12 @@ class EndpointRowObject(EndpointObject, part="endpoint"):
 
 
 class SecretObject(JsonObject):
-    expires_at: datetime | None = member("Null: until it is rotated.", source=lambda end: end)
+    expires_at: datetime | None = member("Null: until it is rotated.")
+    created_at: datetime | None = member("Null: it is from before that was noted.")
+    last_four: str | None = member(
+        "Its last characters, or those of the public key; null for a short one, and for those who may not change it."
+    )
+    last_used_at: datetime | None = member("When a request that it signed last ended.")
 
 
 class PublicKeyObject(JsonObject):
@@ -123,7 +129,6 @@ class EndpointDetailObject(EndpointRowObject):
     )
     secrets: list[SecretObject] = member(
         "Those that sign now, newest first. What they are is never shown.",
-        source="secrets_until",
     )
     public_keys: list[PublicKeyObject]
     unreadable: bool = member(

@@ -607,7 +607,11 @@ def test_the_debugger_compares_with_what_was_sent(
         assert str(endpoint.secret) not in answer.response.text
         return answer.one(id="wh-verdict").text
 
-    assert "The signature fits" in verdict(headers, body)
+    text = verdict(headers, body)
+    assert "The signature fits" in text
+    ending = str(endpoint.secret)[-4:]
+    assert f"The secret that signed it ends in {ending}. If the receiver refuses" in text
+    assert f"…{ending} Created " in page.text
     assert "The body was written anew" in verdict(headers, body.replace('":', '": '))
     text = verdict(headers, body[:20])
     assert "The body was cut" in text

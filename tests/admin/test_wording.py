@@ -152,6 +152,8 @@ def test_the_list_tells_how_each_endpoint_stands(
     assert rows["failing"]["Last 24 hours"] == "0 % of 1"
     today = datetime.now(UTC).strftime("%Y-%m-")
     assert rows["active"]["Last delivery"].startswith(today)
+    assert rows["active"]["Last delivery"].endswith(" Succeeded")
+    assert rows["failing"]["Last delivery"].endswith(" Failed")
     for row in rows.values():
         assert row["Created"].startswith(today)
         assert "⋮" in row["Action"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -75,6 +76,7 @@ def test_endpoints_come_with_their_last_day_and_what_waits(app: Flask, access: A
     assert (first.endpoint.id, second.endpoint.id) == (quiet.id, busy.id)
     assert (second.succeeded, second.failed, second.pending, second.held) == (9, 3, 2, 1)
     assert (second.success_rate, second.last_delivery_at) == (0.75, NOW)
+    assert (second.last_delivery_succeeded, first.last_delivery_succeeded) == (True, None)
     assert (first.success_rate, first.last_delivery_at, first.pending) == (None, None, 0)
 
 
@@ -130,6 +132,48 @@ def test_one_endpoint_shows_no_secret_and_what_is_wrong_with_it(app: Flask, acce
     access.state.vault = Vault.from_config([], ["another key"])
     broken = queries.get_endpoint(access, id_)
     assert (broken.unreadable, broken.header_names, broken.secrets_until) == (True, None, ())
+
+
+def test_secrets_are_told_apart(app: Flask, access: Access) -> None:
+    created = actions.create_endpoint(access, "https://example.com/")
+    id_ = created.endpoint.id
+    [first] = queries.get_endpoint(access, id_).secrets
+    assert first.last_four == str(created.secret)[-4:]
+    assert first.created_at is not None
+    assert abs(first.created_at - datetime.now(UTC)) < timedelta(seconds=10)
+    assert first.last_used_at is None
+    used = datetime.now(UTC) + timedelta(minutes=1)
+    update(app, "EndpointHealth", id_, last_success_at=used)
+    new = actions.rotate_secret(access, id_, overlap_seconds=3600)
+    newest, old = queries.get_endpoint(access, id_).secrets
+    assert (newest.last_four, old.last_four) == (new[-4:], first.last_four)
+    assert old.created_at == first.created_at
+    assert newest.last_used_at == old.last_used_at
+    # Neither who may only look, nor of one that is short.
+    reader = dataclasses.replace(access, may=lambda action, endpoint: action == "view")
+    assert {item.last_four for item in queries.get_endpoint(reader, id_).secrets} == {None}
+
+
+def test_format_with_one_signature_has_used_the_oldest_secret(app: Flask, access: Access) -> None:
+    short = actions.create_endpoint(
+        access, "https://example.com/", format="aureva", secret="short but secret"
+    ).endpoint
+    [only] = queries.get_endpoint(access, short.id).secrets
+    assert only.last_four is None
+    actions.rotate_secret(access, short.id, overlap_seconds=3600)
+    used = datetime.now(UTC) + timedelta(minutes=1)
+    update(app, "EndpointHealth", short.id, last_failure_at=used)
+    newest, old = queries.get_endpoint(access, short.id).secrets
+    assert newest.last_used_at is None
+    assert old.last_used_at is not None
+
+
+def test_secrets_of_before_have_no_time_of_creation(app: Flask, access: Access) -> None:
+    id_ = actions.create_endpoint(access, "https://example.com/").endpoint.id
+    sealed = access.state.vault.encrypt([{"secret": "whsec_" + "a" * 32, "expires_at": None}])
+    update(app, "Endpoint", id_, secrets_sealed=sealed)
+    [secret] = queries.get_endpoint(access, id_).secrets
+    assert (secret.created_at, secret.last_four, secret.last_used_at) == (None, "aaaa", None)
 
 
 def test_a_deleted_endpoint_is_gone_unless_asked_for(app: Flask, access: Access) -> None:

@@ -114,6 +114,7 @@ function offerDialogs() {
       dialog.setAttribute("aria-labelledby", title.id);
       dialog.id = "wh-dialog";
       form.classList.remove("wh-card");
+      tellTimes(form);
       closeWith(form.querySelector("[data-wh-cancel]"), dialog);
       dialog.addEventListener("close", () => dialog.remove());
       dialog.append(title, form);
@@ -124,6 +125,37 @@ function offerDialogs() {
       location.assign(link.href);
     }
   });
+}
+
+const UNITS = [["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity]];
+
+/** How long ago, or in how long: the largest unit of which there is one. */
+function ago(moment, relative) {
+  let amount = (moment - Date.now()) / 1000;
+  for (const [unit, size] of UNITS) {
+    const whole = Math.round(amount);
+    if (Math.abs(whole) < size) return relative.format(whole, unit);
+    amount /= size;
+  }
+}
+
+/** Times as long ago, with the exact one on hover, in the zone of who looks; without script they are in UTC. */
+function tellTimes(inside) {
+  const language = root.closest("[lang]")?.lang || [];
+  let relative, exact;
+  try {
+    relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+    exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "long" });
+  } catch {
+    return; // no language tag that the browser knows
+  }
+  for (const time of inside.querySelectorAll("time")) {
+    const moment = Date.parse(time.dateTime);
+    const text = exact.format(moment);
+    const kind = time.dataset.whTime;
+    if (kind !== "exact") time.title = text;
+    if (kind) time.textContent = kind === "ago" ? ago(moment, relative) : text;
+  }
 }
 
 /** Our part of a page, or null for one that is still the same. */
@@ -156,6 +188,8 @@ async function fetchLive() {
   if (etag) headers["If-None-Match"] = etag;
   const page = await request(location.href, headers);
   etag = page.etag ?? etag;
+  // Before it is compared with what is shown.
+  if (page.root) tellTimes(page.root);
   return page.root;
 }
 
@@ -207,6 +241,8 @@ function keepFresh() {
   wait(REFRESH_FIRST);
 }
 
+tellTimes(root);
+setInterval(tellTimes, 30000, root);
 offerCopying();
 sendOnce();
 offerFilter(root);
