@@ -202,12 +202,13 @@ class Revision:
             raise misfit from None
 
 
-def stored_secret(secret: str, now: float) -> dict[str, Any]:
+def stored_secret(secret: str, now: float, label: str | None = None) -> dict[str, Any]:
     """Return a new secret as it is encrypted.
 
-    :param now: Unix seconds.
+    :param now: Unix seconds. :param label: for people; none or empty is left out.
     """
-    return {"secret": secret, "expires_at": None, "created_at": now}
+    named = {"label": label} if label else {}
+    return {"secret": secret, "expires_at": None, "created_at": now, **named}
 
 
 def seal(state: AppState, value: Any) -> Sealed | None:

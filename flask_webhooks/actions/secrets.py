@@ -17,6 +17,7 @@ from ..errors import (
     UnreadableSecret,
 )
 from ..models import Endpoint
+from ..texts import Text
 from . import checks
 from .audit_log import locked, record
 from .revision import stored_secret
@@ -25,6 +26,7 @@ from .switches import forget_failures
 DAY = 86_400
 #: The longest time for which an old secret goes on signing.
 MAX_OVERLAP_SECONDS = 7 * DAY
+MAX_LABEL_LENGTH = 60
 #: Each live secret adds a signature to the header of every request.
 MAX_LIVE_SECRETS = 5
 
@@ -46,10 +48,16 @@ def rotate_secret(
     overlap_seconds: float = DAY,
     secret: str | None = None,
     key_pair: bool = False,
+    label: str | None = None,
 ) -> str:
     """As `rotate`; returns the one that the receiver needs."""
     rotated = rotate(
-        access, endpoint_id, overlap_seconds=overlap_seconds, secret=secret, key_pair=key_pair
+        access,
+        endpoint_id,
+        overlap_seconds=overlap_seconds,
+        secret=secret,
+        key_pair=key_pair,
+        label=label,
     )
     given = rotated.secret if rotated.public_key is None else rotated.public_key
     assert given is not None
@@ -63,6 +71,7 @@ def rotate(
     overlap_seconds: float = DAY,
     secret: str | None = None,
     key_pair: bool = False,
+    label: str | None = None,
 ) -> Rotated:
     """Give an endpoint a new secret and return it, this once.
 
@@ -71,7 +80,8 @@ def rotate(
     :param overlap_seconds: for how long the old secret goes on signing; 0 ends it now.
     :param secret: the customer's own; ``None`` generates one.
     :param key_pair: make a new ed25519 key pair.
-    :raises InvalidInput: one of its children: the overlap or the secret is not usable.
+    :param label: tells it from the others, for people.
+    :raises InvalidInput: one of its children: the overlap, the secret or the label is not usable.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -79,6 +89,7 @@ def rotate(
     state = access.state
     faults = Faults()
     overlap = faults.check(_check_overlap, overlap_seconds)
+    named = faults.check(checks.one_line, label, "label", Text("label"), MAX_LABEL_LENGTH)
     with access.write() as session:
         endpoint = locked(session, access, endpoint_id)
         wire = state.formats[endpoint.format]
@@ -97,7 +108,7 @@ def rotate(
         elif any(item["secret"] == new for item in old):
             raise InvalidSecret("The endpoint has this secret already: write another one.")
         kept = _ending(old or [], now, overlap)
-        endpoint.secrets_sealed = state.vault.encrypt([stored_secret(new, now), *kept])
+        endpoint.secrets_sealed = state.vault.encrypt([stored_secret(new, now, named), *kept])
         endpoint.version += 1
         endpoint.updated_at = utc_now()
         record(

@@ -141,6 +141,7 @@ class RotateForm(SecretForm):
     """Give an endpoint a new secret."""
 
     overlap_seconds = StringField(default="86400")
+    label = StringField()
 
     def overlap(self) -> Any:
         """A number, or as text what is none, for `actions` to refuse."""

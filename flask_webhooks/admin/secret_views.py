@@ -49,6 +49,7 @@ def endpoint_rotate(endpoint_id: str) -> Response:
             overlap_seconds=form.overlap(),
             secret=form.secret.data or None,
             key_pair=form.key_pair,
+            label=form.label.data or None,
         )
         once.remember(form.once.data, endpoint_id)
         return show_secret(endpoint, secret, is_new=False, given=form.secret.data)

@@ -20,7 +20,7 @@ from ..actions.checks import (
     MIN_RATE_LIMIT,
     MIN_TIMEOUT,
 )
-from ..actions.secrets import DAY, MAX_OVERLAP_SECONDS
+from ..actions.secrets import DAY, MAX_LABEL_LENGTH, MAX_OVERLAP_SECONDS
 from ..actions.switches import HELD_CHOICES
 from ..models import DeliveryState, TaskKind
 from ..serializers import Member, one_of
@@ -159,6 +159,12 @@ class RotationBody(TypedDict, total=False):
     ]
     secret: Annotated[str | None, Member("The receiver's own; null for a new one.")]
     key_pair: Annotated[Boolean, Member("Make a new key pair, where the format can.")]
+    label: SkipValidation[
+        Annotated[
+            str | None,
+            Member("Tells it from the others, for people.", maxLength=MAX_LABEL_LENGTH),
+        ]
+    ]
 
 
 class TestBody(TypedDict, total=False):

@@ -198,7 +198,9 @@ def _last_error(access: Access, detail: queries.EndpointDetail) -> str | None:
 
 def _secret(secret: queries.SecretRow) -> str:
     end = secret.expires_at
-    parts = [] if secret.last_four is None else [f"…{secret.last_four}"]
+    parts = [secret.label] if secret.label else []
+    if secret.last_four is not None:
+        parts.append(f"…{secret.last_four}")
     parts.append("signs" if end is None else f"signs until {shown_time(end)}")
     if secret.created_at is not None:
         parts.append(f"created {shown_time(secret.created_at)}")
@@ -219,8 +221,11 @@ def _secret(secret: queries.SecretRow) -> str:
 )
 @click.option("--secret", help="The receiver's own; default: a new one, printed once.")
 @click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
+@click.option("--label", help="Tells it from the others, for people.")
 @reports_errors
-def rotate_secret(endpoint_id: str, overlap: float, secret: str | None, key_pair: bool) -> None:
+def rotate_secret(
+    endpoint_id: str, overlap: float, secret: str | None, key_pair: bool, label: str | None
+) -> None:
     """Give an endpoint a new secret, and print it, this once."""
     new = actions.rotate_secret(
         current_access(),
@@ -228,6 +233,7 @@ def rotate_secret(endpoint_id: str, overlap: float, secret: str | None, key_pair
         overlap_seconds=overlap * 3600,
         secret=secret,
         key_pair=key_pair,
+        label=label,
     )
     say(f"Public key, for the receiver: {new}" if key_pair else f"Secret, shown only now: {new}")
 

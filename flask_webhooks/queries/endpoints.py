@@ -104,6 +104,8 @@ class Wait:
 class SecretRow:
     """What tells a secret, or a key pair, from the others; never the secret itself."""
 
+    #: What a person has called it; empty for most.
+    label: str
     #: Until when it signs; ``None`` is until it is rotated.
     expires_at: datetime | None
     #: ``None`` where it was made before that was noted.
@@ -469,7 +471,13 @@ def _secret_rows(
         text = item["secret"] if public_key is None else public_key
         last_four = text[-4:] if told and len(text) >= LONG_SECRET else None
         rows.append(
-            SecretRow(_moment(item["expires_at"]), created_at, last_four, used_at if used else None)
+            SecretRow(
+                label=item.get("label", ""),
+                expires_at=_moment(item["expires_at"]),
+                created_at=created_at,
+                last_four=last_four,
+                last_used_at=used_at if used else None,
+            )
         )
     return tuple(rows)
 

@@ -98,6 +98,7 @@ class EndpointRowObject(EndpointObject, part="endpoint"):
 
 
 class SecretObject(JsonObject):
+    label: str
     expires_at: datetime | None = member("Null: until it is rotated.")
     created_at: datetime | None = member("Null: it is from before that was noted.")
     last_four: str | None = member(

@@ -80,9 +80,11 @@ def access(app: Flask) -> Access:
 
 
 def secrets_of(app: Flask, endpoint: Endpoint) -> list[dict[str, Any]]:
+    """The secrets as they are stored, but for the time of their creation, which is that of the test."""
     sealed = stored(app, endpoint.id).secrets_sealed
     assert sealed is not None
     secrets: list[dict[str, Any]] = state_of(app).vault.decrypt(sealed)
+    assert all(abs(item.pop("created_at") - time.time()) < 60 for item in secrets)
     return secrets
 
 

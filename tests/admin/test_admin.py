@@ -136,9 +136,11 @@ def test_the_journey_from_adding_to_deleting(
     page = browser.get(page.link("Billing"))
     assert "50 % of 2" in page.text
     page = browser.get(page.link("Rotate secret"))
-    page = browser.send(page, "/rotate", {"overlap_seconds": "3600"}, status=200)
-    assert secret_on(page) not in ("", secret)
+    page = browser.send(page, "/rotate", {"overlap_seconds": "3600", "label": "Berlin"}, status=200)
+    rotated = secret_on(page)
+    assert rotated not in ("", secret)
     page = browser.get(page.link("I have saved it"))
+    assert f"Berlin …{rotated[-4:]} Created " in page.text
     assert "The old one signs until" in page.text
     page = browser.get(page.link("Switch now"))
     assert "1 older secret ends now instead of" in page.text

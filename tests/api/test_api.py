@@ -97,7 +97,8 @@ def test_an_endpoint_from_its_creation_to_its_end(app: Flask, api: Api) -> None:
     assert (shown["tenant"], shown["name"], shown["format"]) == ("app_1", "Shop", "standard")
     assert (shown["timeout"], shown["rate_limit"], shown["ordered"]) == (1.5, 2.5, True)
     assert shown["header_names"] == ["X-Team"]
-    assert shown["secrets"] == [{"expires_at": None}]
+    [secret] = shown["secrets"]
+    assert (secret["expires_at"], secret["last_four"]) == (None, created["secret"][-4:])
     assert [row["id"] for row in api.get("/endpoints")["items"]] == [created["id"]]
 
     changed = api.patch(
@@ -111,8 +112,12 @@ def test_an_endpoint_from_its_creation_to_its_end(app: Flask, api: Api) -> None:
     assert (problem["code"], problem["state"]) == ("invalid_transition", "paused")
     assert api.post(f"{path}/resume", {"held": "discard"})["state"] == "active"
 
-    rotated = api.post(f"{path}/rotate", {"overlap_seconds": 3600})
+    assert api.post(f"{path}/rotate", {"label": "x" * 61}, 422)["field"] == "label"
+    rotated = api.post(f"{path}/rotate", {"overlap_seconds": 3600, "label": "Berlin"})
     assert rotated["secret"].startswith("whsec_")
+    newest, old = api.get(path)["secrets"]
+    assert (newest["label"], newest["last_four"]) == ("Berlin", rotated["secret"][-4:])
+    assert (old["label"], old["last_four"]) == ("", created["secret"][-4:])
     assert rotated["secret"] != created["secret"]
     ends = [item["expires_at"] for item in api.get(path)["secrets"]]
     assert ends[0] is None

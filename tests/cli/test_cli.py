@@ -567,8 +567,11 @@ def test_an_endpoint_with_everything_that_can_be_set(app: Flask, tmp_path: Path)
     assert row["options"] == {"template": '{"kind": "{{ event.type }}"}'}
     assert (row["timeout"], row["rate_limit"], row["ordered"]) == (1.5, 3.0, True)
     assert run(app, "endpoints", "keys", row["id"]).stdout.split() == [public_key]
-    result = run(app, "endpoints", "rotate", row["id"], "--overlap", "1")
+    result = run(app, "endpoints", "rotate", row["id"], "--overlap", "1", "--label", "Berlin")
     assert result.stdout.startswith("Secret, shown only now: whsec_")
+    shown = run(app, "endpoints", "show", row["id"]).stdout
+    assert f"Berlin, …{result.stdout.strip()[-4:]}, signs, created 20" in shown
+    assert f"…{public_key[-4:]}, signs until 20" in shown
     assert " until 20" in run(app, "endpoints", "keys", row["id"]).stdout
     assert "newest secret" in run(app, "endpoints", "end-overlap", row["id"]).stdout
     assert "no overlap" in run(app, "endpoints", "end-overlap", row["id"]).stdout

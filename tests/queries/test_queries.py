@@ -144,8 +144,12 @@ def test_secrets_are_told_apart(app: Flask, access: Access) -> None:
     assert first.last_used_at is None
     used = datetime.now(UTC) + timedelta(minutes=1)
     update(app, "EndpointHealth", id_, last_success_at=used)
-    new = actions.rotate_secret(access, id_, overlap_seconds=3600)
+    new = actions.rotate_secret(access, id_, overlap_seconds=3600, label=" Berlin ")
     newest, old = queries.get_endpoint(access, id_).secrets
+    assert (newest.label, old.label) == ("Berlin", "")
+    with pytest.raises(InvalidInput) as caught:
+        actions.rotate_secret(access, id_, label="two\nlines")
+    assert caught.value.field == "label"
     assert (newest.last_four, old.last_four) == (new[-4:], first.last_four)
     assert old.created_at == first.created_at
     assert newest.last_used_at == old.last_used_at
