@@ -328,3 +328,27 @@ def test_very_many_headers_of_an_answer_are_cut_with_a_note(app: Flask, browser:
     assert "More headers are not shown." in page.text
     assert "x" * 2000 in page.text
     assert "x" * 2001 not in page.text
+
+
+def test_status_filter_has_the_words_of_the_rows(app: Flask, browser: Browser) -> None:
+    endpoint = add_endpoint(app)
+    for state in ("pending", "sending", "succeeded", "failed", "cancelled", "held"):
+        add_delivery(app, endpoint, state)
+    add_delivery(app, endpoint, "pending", attempt_count=1, trigger="retry")
+    page = browser.get("/deliveries")
+    options = {
+        item.attributes["value"]: item.text for item in page.one(id="wh-state").all("option")
+    }
+    shown = set()
+    for state, words in options.items():
+        rows = browser.get(f"/deliveries?state={state}").one("tbody").all("tr")
+        found = {
+            next(item.text for item in row.all("span") if item.has_class("wh-status"))
+            for row in rows
+        }
+        shown |= found
+        if state:
+            assert {word.lower() for word in found} == set(words.lower().split(" or "))
+    assert shown == {
+        *("Queued", "Retrying", "Sending", "Succeeded", "Failed", "Cancelled", "Held"),
+    }
