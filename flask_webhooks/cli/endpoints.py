@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 
+from datetime import datetime
+
 import click
 from flask.cli import AppGroup
 
