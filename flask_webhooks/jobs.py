@@ -8,12 +8,13 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from rq import get_current_job
+from sqlalchemy.exc import DBAPIError
 
 from .app_state import AppState, state_of, unwrap
 from .bulk import pruning
@@ -25,7 +26,7 @@ from .delivery.claim.claim import Claimer
 from .delivery.drain import Drain
 from .delivery.scheduled import soonest_scheduled
 from .errors import ConfigurationError
-from .log import get_logger
+from .log import get_logger, safe_text
 from .log_limit import LimitedLog
 from .tally import Tally
 
@@ -95,10 +96,10 @@ def sweep(state: AppState) -> bool:
     :raises redis.RedisError: Redis does not answer.
     """
     with state.own_engine.connect() as connection:
+        soonest = _soonest_scheduled(state, connection)
         with read_only(connection):
             now = DatabaseClock().read(connection)
             claimer = Claimer(state)
-            soonest = soonest_scheduled(state, connection)
             scheduled = soonest is not None and soonest <= now
             due = scheduled or claimer.anything_due(connection, now)
             late = due and (
@@ -125,6 +126,16 @@ def sweep(state: AppState) -> bool:
     finally:
         client.close()
     return True
+
+
+def _soonest_scheduled(state: AppState, connection: sa.Connection) -> datetime | None:
+    """Return when the next scheduled event is due; ``None`` also where the tables are from before there were any."""
+    try:
+        with read_only(connection):
+            return soonest_scheduled(state, connection)
+    except DBAPIError as error:
+        logger.warning("Scheduled events could not be looked for: %s", safe_text(error))
+        return None
 
 
 def _count_lost_wakeup(state: AppState) -> None:

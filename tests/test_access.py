@@ -253,6 +253,8 @@ ON_ALL: Calls = [
     ("delete_all", actions.delete_all_endpoints, {}),
     ("delete_all", actions.erase, {"unwanted": {"user_id": 42}}),
     ("delete_all", actions.erase, {"unwanted": bool}),
+    ("view", queries.get_scheduled, {"scheduled_id": "sch_1"}),
+    ("send", actions.cancel_scheduled, {"scheduled_id": "sch_1"}),
     ("tokens", actions.create_token, {"name": "CI", "actions": ["view"]}),
     ("tokens", actions.revoke_token, {"token_id": "tok_1"}),
     ("tokens", queries.list_tokens, {}),

@@ -835,7 +835,7 @@ def test_quickstart_works_as_it_is_written(terminal: Terminal) -> None:
                     terminal.replaced["whsec_…"] = secret[0]
                 if "curl" in command:
                     wait_for_line(terminal, "received license.activated")
-    assert "All 13 tables exist already." in output
+    assert "All 15 tables exist already." in output
     assert "Delivered: status 204" in output
     assert re.search(r"dlv_\w+ +license\.activated +succeeded", output)
     pages = terminal.run("curl -s http://127.0.0.1:8000/webhooks/")

@@ -6,7 +6,6 @@ Long, since a command has its options, its help and its output.
 from __future__ import annotations
 
 import time
-
 from datetime import datetime
 
 import click

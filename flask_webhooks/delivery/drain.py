@@ -477,7 +477,9 @@ class Drain:
         if self.has_capacity():
             self._listener.capacity_again()
         now = time.monotonic()
-        until = min(now + seconds, self._look_at, self._maintenance.due, self._scheduled.due)
+        until = min(now + seconds, self._look_at, self._maintenance.due)
+        if not self._over():
+            until = min(until, self._scheduled.due)
         if self._maintenance.pending:
             until = now
         if (start := self._in_flight.next_start) is not None:

@@ -1,4 +1,4 @@
-"""Deliveries that are overdue through the fault of the workers."""
+"""Deliveries and scheduled events that are overdue through the fault of the workers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from ..models import DeliveryState, EndpointState
 
 
 def seconds_overdue(state: AppState, connection: sa.Connection, least: float) -> float | None:
-    """Seconds for which the oldest delivery is due that is the workers' fault.
+    """Seconds for which the oldest delivery or scheduled event is due that is the workers' fault.
 
     Not that of an endpoint to which something was sent meanwhile: it takes no more, or no faster.
 
-    :param least: seconds below which a delivery does not count.
+    :param least: seconds below which one does not count.
     :return: ``None`` where there is none.
     """
     models = state.models
     table, endpoint, health = models.Delivery, models.Endpoint, models.EndpointHealth
-    now = connection.execute(sa.select(utc_now())).scalar_one()
+    soonest = sa.select(sa.func.min(models.ScheduledEvent.deliver_at)).scalar_subquery()
+    now, scheduled = connection.execute(sa.select(utc_now(), soonest)).one()
     before = now - timedelta(seconds=least)
     pending = in_state(state.table("Delivery"), DeliveryState.PENDING)
     # The first due one of each endpoint is one look into the index, however many there are.
@@ -51,4 +52,6 @@ def seconds_overdue(state: AppState, connection: sa.Connection, least: float) ->
         .subquery()
     )
     oldest = connection.scalar(sa.select(sa.func.min(firsts.c.due_at)))
+    if scheduled is not None and scheduled <= before:
+        oldest = scheduled if oldest is None else min(oldest, scheduled)
     return None if oldest is None else float((now - oldest).total_seconds())

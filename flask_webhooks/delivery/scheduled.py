@@ -22,8 +22,10 @@ logger = get_logger("flask_webhooks.delivery")
 BATCH = 50
 #: Seconds between two looks while there is other work, and before the first one.
 BUSY_PAUSE, FIRST = 1.0, 0.1
-#: Seconds after which a look is made again that failed, or whose events a transaction of the host's has locked.
+#: Seconds after which a look is made again whose events a transaction of the host's has locked.
 RETRY = 1.0
+#: The same after one that failed; the pause doubles.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 #: How much later one is tried again that cannot be recorded.
 POSTPONED = timedelta(minutes=1)
 
@@ -38,7 +40,8 @@ class ScheduledEvents:
         self._state = state
         self._database = database
         self._clock = clock
-        self._looked_at = float("-inf")
+        self._looked_at = self._not_before = float("-inf")
+        self._pause = FIRST_PAUSE
         #: When to look again, by `time.monotonic`.
         self.due = time.monotonic() + FIRST
         #: Seconds from the last look until the next one falls due.
@@ -55,13 +58,19 @@ class ScheduledEvents:
 
     def run(self) -> bool:
         """Record a batch of what is due; returns whether there was any."""
-        recorded = 0
+        if time.monotonic() < self._not_before:
+            return False
         try:
             soonest, recorded = self._database.run(self._look, patient=False)
         except Exception as error:
-            log_failure(logger, "Scheduled events could not be recorded", error=error)
-            self._look_in(RETRY)
+            log_failure(
+                logger, "Scheduled events could not be recorded; deliveries go on", error=error
+            )
+            self._look_in(self._pause)
+            self._not_before, self.next_in = self.due, LONGEST_PAUSE
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
             return False
+        self._pause = FIRST_PAUSE
         if recorded:
             self._look_in(0.0)
         elif soonest is None:
@@ -119,13 +128,30 @@ def record_due(state: AppState, connection: sa.Connection, now: datetime) -> int
 def _record(state: AppState, connection: sa.Connection, now: datetime, most: int) -> int:
     with connection.begin():
         take_write_lock(state, connection)
-        rows = connection.execute(_due(state), {"now": now, "most": most}).all()
+        rows = _lock_due(state, connection, now, most)
         if rows:
             table = state.table("ScheduledEvent")
             connection.execute(sa.delete(table).where(table.c.id.in_([row.id for row in rows])))
         for row in rows:
             store(state, connection, _event(state, row))
     return len(rows)
+
+
+def _lock_due(
+    state: AppState, connection: sa.Connection, now: datetime, most: int
+) -> list[sa.Row[Any]]:
+    """Lock and read what is due, but for what others have locked."""
+    statements = _statements(state)
+    bounds = {"now": now, "most": most}
+    if statements.due is not None:
+        return list(connection.execute(statements.due, bounds))
+    rows: list[sa.Row[Any]] = []
+    for candidate in connection.execute(statements.candidates, bounds).all():
+        by_key = candidate.key_digest is not None
+        statement = statements.by_digest if by_key else statements.by_id
+        value = candidate.key_digest if by_key else candidate.id
+        rows += connection.execute(statement, {"now": now, "value": value}).all()
+    return rows
 
 
 def _event(state: AppState, row: Any) -> NewEvent:
@@ -145,8 +171,7 @@ def _postpone_first(state: AppState, connection: sa.Connection, now: datetime) -
     table = state.table("ScheduledEvent")
     with connection.begin():
         take_write_lock(state, connection)
-        row = connection.execute(_due(state), {"now": now, "most": 1}).first()
-        if row is not None:
+        for row in _lock_due(state, connection, now, 1):
             connection.execute(
                 sa.update(table).where(table.c.id == row.id).values(deliver_at=now + POSTPONED)
             )
@@ -157,11 +182,19 @@ def _soonest(state: AppState) -> sa.Select[Any]:
     return sa.select(sa.func.min(state.table("ScheduledEvent").c.deliver_at))
 
 
-@prepared
-def _due(state: AppState) -> sa.Select[Any]:
-    scheduled = state.table("ScheduledEvent").c
-    return (
-        sa.select(
+class _Statements:
+    def __init__(self, state: AppState) -> None:
+        scheduled = state.table("ScheduledEvent").c
+        is_due = scheduled.deliver_at <= sa.bindparam("now")
+
+        def first(query: sa.Select[Any]) -> sa.Select[Any]:
+            ordered = query.where(is_due).order_by(scheduled.deliver_at, scheduled.id)
+            return ordered.limit(sa.bindparam("most", type_=sa.Integer()))
+
+        def locked(query: sa.Select[Any]) -> sa.Select[Any]:
+            return query.with_for_update(skip_locked=True)
+
+        rows = sa.select(
             scheduled.id,
             scheduled.type,
             scheduled.tenant,
@@ -170,8 +203,15 @@ def _due(state: AppState) -> sa.Select[Any]:
             scheduled.hops,
             scheduled.trace_context,
         )
-        .where(scheduled.deliver_at <= sa.bindparam("now"))
-        .order_by(scheduled.deliver_at, scheduled.id)
-        .limit(sa.bindparam("most", type_=sa.Integer()))
-        .with_for_update(skip_locked=True)
-    )
+        value: sa.BindParameter[str] = sa.bindparam("value")
+        # InnoDB locks the entries of an index before the row. The host comes by the key: who comes by another index
+        # would lock both the other way round, and the host's transaction could end as a deadlock.
+        self.due: sa.Select[Any] | None = None
+        if state.engine.dialect.name not in {"mysql", "mariadb"}:
+            self.due = locked(first(rows))
+        self.candidates = first(sa.select(scheduled.id, scheduled.key_digest))
+        self.by_digest = locked(rows.where(scheduled.key_digest == value, is_due))
+        self.by_id = locked(rows.where(scheduled.id == value, is_due))
+
+
+_statements = prepared(_Statements)

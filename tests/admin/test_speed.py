@@ -14,7 +14,7 @@ from example_app.services import PostgresServer
 from flask_webhooks import actions
 from flask_webhooks.app_state import ALL_TENANTS, state_of
 from tests.support.delivering import webhooks_of
-from tests.support.helpers import accessing, add_endpoint, close, statements
+from tests.support.helpers import accessing, add_endpoint, add_scheduled, close, statements
 from tests.support.pages import ENDPOINT_PAGES, Browser, make_app
 
 pytestmark = pytest.mark.slow
@@ -159,6 +159,7 @@ def pages(app: Flask, tenant: str) -> list[str]:
             ),
             whose,
         )
+    scheduled_id = add_scheduled(app, tenant)
     token_id = actions.create_token(accessing(app), "CI", ["view"], tenant=tenant).token.id
     middle = str(DELIVERIES // 2).rjust(26, "0")
     return [
@@ -195,6 +196,9 @@ def pages(app: Flask, tenant: str) -> list[str]:
         f"/tasks?webhook={endpoint_id}",
         f"/tasks/{task_id}",
         f"/tokens/{token_id}/revoke",
+        "/scheduled",
+        f"/scheduled/{scheduled_id}",
+        f"/scheduled/{scheduled_id}/cancel",
         "/events",
         "/events?type=license.created",
         f"/events/{event_id}",

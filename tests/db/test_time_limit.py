@@ -19,7 +19,7 @@ from flask_webhooks import actions
 from flask_webhooks.app_state import state_of
 from tests.support.api_calls import PREFIX as API
 from tests.support.delivering import close, db_of, emit, webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, statements
+from tests.support.helpers import accessing, add_delivery, add_endpoint, add_scheduled, statements
 from tests.support.pages import make_app
 from tests.support.vendor_calls import SERVICES
 
@@ -85,6 +85,7 @@ def paths(app: Flask) -> list[tuple[Rule, str]]:
         "event_id": event_id,
         "task_id": actions.start_task(access, "resend", endpoint.id, state="failed").id,
         "token_id": actions.create_token(access, "CI", ["view"], tenant=TENANT).token.id,
+        "scheduled_id": add_scheduled(app, TENANT),
         "name": "license.created",
         "app_id": TENANT,
         "webhook_id": "any",

@@ -187,6 +187,19 @@ def test_one_that_cannot_be_recorded_keeps_no_others_waiting(
     assert "AAAA-BBBB" not in caplog.text
 
 
+def test_loop_through_scheduled_events_comes_to_an_end(app: Flask, receiver: Receiver) -> None:
+    webhooks_of(app).create_endpoint(receiver.url("/ok/tenant"), tenant="app_1")
+    webhooks_of(app).create_endpoint(receiver.url("/ok/server"))
+    schedule(app, tenant="app_1")
+    most = state_of(app).settings.max_hops
+    with state_of(app).engine.begin() as connection:
+        connection.execute(sa.update(models_of(app).table("ScheduledEvent")).values(hops=most))
+    let_time_come(app)
+    assert drain(app) == 1
+    assert [request.path for request in receiver.requests] == ["/ok/server"]
+    assert [event.hops for event in events(app)] == [most]
+
+
 def test_retention_leaves_alone_what_is_scheduled(app: Flask) -> None:
     schedule(app)
     table = models_of(app).table("ScheduledEvent")

@@ -14,6 +14,7 @@ from flask import Flask
 from sqlalchemy import orm
 
 from flask_webhooks.app_state import state_of
+from flask_webhooks.delivery.scheduled import record_due
 from flask_webhooks.errors import InvalidInput
 from flask_webhooks.models import ScheduledEvent
 from tests.support.delivering import close, db_of, events, make_app, models_of, webhooks_of
@@ -235,3 +236,27 @@ def test_transactions_that_replace_one_key_follow_each_other(busy: Flask) -> Non
 
     assert at_once(*(replace(number) for number in range(4))) == [None] * 4
     assert len(scheduled(busy)) == 1
+
+
+def test_replacing_what_is_being_recorded_ends_no_transaction(busy: Flask) -> None:
+    state = state_of(busy)
+    over = threading.Event()
+
+    def replace() -> None:
+        try:
+            with busy.app_context():
+                for _ in range(40):
+                    schedule(busy, days=0)
+                    commit(busy)
+                    schedule(busy, days=0, key="another")
+                    webhooks_of(busy).cancel("third")
+                    commit(busy)
+        finally:
+            over.set()
+
+    def record() -> None:
+        while not over.is_set():
+            with state.own_engine.connect() as connection:
+                record_due(state, connection, datetime.now(UTC))
+
+    assert at_once(replace, record) == [None, None]

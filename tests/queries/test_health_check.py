@@ -25,7 +25,14 @@ from flask_webhooks.queries import health_check as module
 from flask_webhooks.queries.health_check import Readiness, readiness
 from tests.cli.test_cli import run
 from tests.support.delivering import close, states, webhooks_of
-from tests.support.helpers import add_delivery, add_endpoint, database_time, statements, update
+from tests.support.helpers import (
+    add_delivery,
+    add_endpoint,
+    add_scheduled,
+    database_time,
+    statements,
+    update,
+)
 from tests.support.hostapp import create_app
 from tests.support.processes import COMMAND, WorkerProcess, config_of, wait_until
 from tests.support.receiver import Receiver
@@ -121,6 +128,18 @@ def test_overdue_deliveries_are_a_failure_only_where_nothing_is_sent(app: Flask)
     update(app, "Endpoint", other_id, state="active")
     assert not readiness(state).ready
     assert endpoint_id != other_id
+
+
+@pytest.mark.usefixtures("fresh")
+def test_overdue_scheduled_event_is_a_failure(app: Flask) -> None:
+    now = database_time(app)
+    for late in (200, 400):
+        assert readiness(state_of(app)).ready
+        moment = now - timedelta(seconds=late)
+        update(app, "ScheduledEvent", add_scheduled(app), deliver_at=moment)
+    found = readiness(state_of(app))
+    assert not found.ready
+    assert found.overdue == pytest.approx(400, abs=60)
 
 
 @pytest.mark.usefixtures("fresh")
