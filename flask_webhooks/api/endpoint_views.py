@@ -100,7 +100,7 @@ def endpoint_test(access: Access, endpoint_id: str, body: dict[str, Any]) -> Res
 
 def endpoint_filter_test(access: Access, body: dict[str, Any]) -> Response:
     """Say what a filter makes of an example, of a recorded event, or of data."""
-    filter = body.pop("filter")
+    filter = body.pop("filter", None)
     return answer(FilterTrialObject.serialize(queries.try_filter(access, filter, **body)))
 
 

@@ -24,7 +24,7 @@ from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.columns import utc_now
 from flask_webhooks.security.vault import Sealed
 from tests.delivery.test_retention import add_settled
-from tests.support.delivering import add_backlog, webhooks_of
+from tests.support.delivering import add_backlog, emit, webhooks_of
 from tests.support.helpers import add_delivery, add_endpoint, update
 from tests.support.pages import World
 
@@ -44,6 +44,7 @@ def every_state(watched: Watched, app: Flask, world: World, server: RedisServer)
     yield from _banners(watched, app, server)
     yield from _pages_of_lists(watched, app, world)
     yield from _old_events(watched, app)
+    yield from _filtered(watched, app, world)
     yield from _erased(watched, app, world)
 
 
@@ -72,6 +73,24 @@ def _answers_of_forms(watched: Watched, world: World) -> Iterator[str]:
     page.fill("#wh-template", "{{ nothing")
     submit(page, "Preview")
     yield "a template refused"
+    page = watched.open("/endpoints/new")
+    page.fill("#wh-url", "https://desk.example/in")
+    page.check("#wh-filter_by-rows")
+    page.fill("#wh-filter_rows-0-path", "license_id")
+    page.fill("#wh-filter_rows-0-value", world.hostile)
+    page.select_option("#wh-filter_rows-1-operator", "exists")
+    page.fill("#wh-filter_rows-1-path", "gone")
+    submit(page, "Try the filter")
+    yield "a filter tried"
+    page.fill("#wh-filter_rows-1-path", "a..b")
+    submit(page, "More conditions")
+    yield "a filter with more rows"
+    submit(page, "Add webhook")
+    yield "a filter refused"
+    page.check("#wh-filter_by-json")
+    page.fill("#wh-filter_json", "{")
+    submit(page, "Try the filter")
+    yield "a filter in JSON refused"
     page = watched.open("/endpoints/new")
     page.fill("#wh-url", "https://shop.example/webhooks")
     page.fill("#wh-name", world.hostile)
@@ -347,6 +366,31 @@ def _old_events(watched: Watched, app: Flask) -> Iterator[str]:
     page = watched.open("/health")
     assert page.is_visible("text=Somebody has stopped the removal")
     yield "old events stay for a day"
+
+
+def _filtered(watched: Watched, app: Flask, world: World) -> Iterator[str]:
+    """An event that a filter did not let through, and the page of the endpoint."""
+
+    def narrow() -> tuple[str, str]:
+        either = [{"data": {"license_id": world.hostile + "x" * 200}}, {"data": {"gone": 1}}]
+        url = "https://narrow.example/in"
+        endpoint = add_endpoint(app, url, name=world.hostile, filter={"$or": either})
+        [event] = emit(app, data={"license_id": world.hostile})
+        update(app, "Event", event, created_at=datetime.now(UTC) + timedelta(seconds=1))
+        return endpoint.id, event
+
+    def in_context() -> tuple[str, str]:
+        with app.app_context():
+            return narrow()
+
+    endpoint_id, event = apart(in_context)
+    page = watched.open(f"/events/{event}?webhook=narrow.example")
+    assert page.is_visible("text=One of these would have been enough:")
+    yield "a filtered event"
+    watched.open(f"/endpoints/{endpoint_id}")
+    yield "a webhook with a filter"
+    watched.open(f"/endpoints/{endpoint_id}/edit")
+    yield "the settings of a webhook with a filter"
 
 
 def _erased(watched: Watched, app: Flask, world: World) -> Iterator[str]:
