@@ -30,6 +30,7 @@ ERRORS = (
     "DatabaseError",
     "DuplicateEndpoint",
     "EndpointLimitReached",
+    "FaultyRow",
     "Forbidden",
     "InvalidData",
     "InvalidEndpoint",
@@ -49,6 +50,7 @@ ERRORS = (
     "UnreadableSecret",
     "WebhooksError",
     "_refusal",
+    "_refuse",
 )
 #: Where it is raised.
 RAISING = [
@@ -64,6 +66,7 @@ RAISING = [
     "db/time_limit.py",
     "db/transactions.py",
     "encoding.py",
+    "filters/*.py",
     "formats/**/*.py",
     "queries/*.py",
     "security/*.py",

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from ..access import MEANINGS
+from ..columns import compact_json
 from ..filters.explaining import FailedCondition
 from ..models import Delivery, Endpoint, EndpointHealth, Trigger
 from ..queries import explanations
@@ -20,7 +21,7 @@ from ..queries.explanations import held_back as held_back
 from ..queries.explanations import rate_limited as rate_limited
 from ..state_reasons import stored_reason
 from ..texts import Text
-from .display import count
+from .display import count, short
 from .i18n import gettext as _
 from .i18n import translated
 
@@ -286,6 +287,8 @@ def _changed(name: str, value: Any) -> str:
     match name, value:
         case "state", str():
             return endpoint_status(value).word
+        case "filter", dict():
+            return short(compact_json(value), 300)
         case "held", str():
             words = {
                 "send": _("Send them now"),
@@ -322,6 +325,7 @@ def _change_text(name: str) -> str:
         "format": _("Format"),
         "options": _("Options of the format"),
         "events": _("Events"),
+        "filter": _("Filter"),
         "headers": _("Custom headers"),
         "user_agent": _("User Agent"),
         "timeout": _("Timeout"),

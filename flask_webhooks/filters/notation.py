@@ -108,7 +108,7 @@ class _Reader:
     faults: Faults = field(default_factory=Faults)
     conditions: int = 0
 
-    def refuse(self, message: str, path: str, **values: str) -> None:
+    def _refuse(self, message: str, path: str, **values: str) -> None:
         if len(self.faults.found) < _MOST_FAULTS:
             with self.faults:
                 raise InvalidFilter(message, path=path, where=path, **values)
@@ -116,11 +116,11 @@ class _Reader:
     def read_event(self, given: Any, path: str) -> Clause | None:
         """Read conditions on a whole event."""
         if not isinstance(given, Mapping):
-            self.refuse('%(where)s must be an object, such as {"data": {"amount": 100}}.', path)
+            self._refuse('%(where)s must be an object, such as {"data": {"amount": 100}}.', path)
             return None
         for name in given:
             if name not in PARTS and name not in _LOGICAL:
-                self.refuse(
+                self._refuse(
                     "%(where)s has no part of an event called %(name)s: begin with data or type, as in "
                     '{"data": {"license_id": "lic_1"}}.',
                     path,
@@ -137,7 +137,7 @@ class _Reader:
             return self._read_object(given, path, of_event=False)
         if isinstance(given, list | tuple):
             if not given:
-                self.refuse("%(where)s is an empty list: write what it must contain.", path)
+                self._refuse("%(where)s is an empty list: write what it must contain.", path)
                 return None
             return _all_of(
                 [self.read_value(item, f"{path}[{number}]") for number, item in enumerate(given)]
@@ -146,12 +146,12 @@ class _Reader:
 
     def _read_object(self, given: Mapping[Any, Any], path: str, *, of_event: bool) -> Clause | None:
         if not given:
-            self.refuse("%(where)s is empty: write a condition into it, or leave it out.", path)
+            self._refuse("%(where)s is empty: write a condition into it, or leave it out.", path)
             return None
         operators = [name for name in given if name in _OPERATORS and not of_event]
         members = [name for name in given if not str(name).startswith("$")]
         if operators and members:
-            self.refuse(
+            self._refuse(
                 "%(where)s mixes the operator %(operator)s with the member %(member)s: put them into an "
                 "object each, within $and.",
                 path,
@@ -168,14 +168,14 @@ class _Reader:
             elif name in operators:
                 found.append(self._compare(_OPERATORS[name], value, inner))
             elif not isinstance(name, str) or name.startswith("$"):
-                self.refuse(
+                self._refuse(
                     "%(where)s has the unknown operator %(name)s: use one of %(choices)s.",
                     path,
                     name=quoted(name),
                     choices=", ".join((*_LOGICAL, *(() if of_event else _OPERATORS))),
                 )
             elif of_event and name == "data" and not isinstance(value, Mapping):
-                self.refuse("%(where)s must be an object of members and their conditions.", inner)
+                self._refuse("%(where)s must be an object of members and their conditions.", inner)
             else:
                 clause = self.read_value(value, inner)
                 if clause is not None:
@@ -190,7 +190,7 @@ class _Reader:
             clause = read(given, path)
             return None if clause is None else Negation(clause)
         if not isinstance(given, list | tuple) or not given:
-            self.refuse("%(where)s needs a list of conditions, with at least one in it.", path)
+            self._refuse("%(where)s needs a list of conditions, with at least one in it.", path)
             return None
         clauses = [read(item, f"{path}[{number}]") for number, item in enumerate(given)]
         kept = tuple(clause for clause in clauses if clause is not None)
@@ -199,14 +199,14 @@ class _Reader:
     def _compare(self, operator: Operator, operand: Any, path: str) -> Clause | None:
         self.conditions += 1
         if self.conditions == MAX_CONDITIONS + 1:
-            self.refuse(
+            self._refuse(
                 "The filter has more than %(most)s conditions: leave some out, or use $in with a list.",
                 "filter",
                 most=str(MAX_CONDITIONS),
             )
         wanted = _wanted(operator, operand)
         if wanted is not None:
-            self.refuse(
+            self._refuse(
                 "%(where)s needs %(wanted)s, not %(given)s.",
                 path,
                 wanted=wanted,

@@ -269,3 +269,9 @@ def test_event_page_names_the_condition_that_failed(app: Flask, browser: Browser
     assert "Filtered out" in page.text
     assert "The filter of the webhook did not let the event through." in page.text
     assert "data.note is" in page.text
+
+
+def test_activity_shows_the_filter_as_json(app: Flask, browser: Browser) -> None:
+    add_endpoint(app, filter=LARGE)
+    assert "Filter" in browser.get("/activity").text
+    assert '{"data":{"amount":{"$gte":100}}}' in browser.get("/activity").text

@@ -43,7 +43,8 @@ def test_filter_is_created_shown_changed_and_removed(api: Api) -> None:
     assert api.patch(path, {"name": "x"})["filter"] == LARGE
     other = {"$or": [LARGE, {"type": "license.created"}]}
     assert api.patch(path, {"filter": other})["filter"] == other
-    for nothing in (None, {}):
+    nothings: list[Any] = [None, {}]
+    for nothing in nothings:
         assert api.patch(path, {"filter": nothing})["filter"] is None
         api.patch(path, {"filter": LARGE})
 
