@@ -7,13 +7,13 @@ Long, since it has the words for every state and reason.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ..access import MEANINGS
-from ..columns import compact_json
 from ..filters.explaining import FailedCondition
 from ..models import Delivery, Endpoint, EndpointHealth, Trigger
 from ..queries import explanations
@@ -288,7 +288,7 @@ def _changed(name: str, value: Any) -> str:
         case "state", str():
             return endpoint_status(value).word
         case "filter", dict():
-            return short(compact_json(value), 300)
+            return short(json.dumps(value, ensure_ascii=False, separators=(",", ":")), 300)
         case "held", str():
             words = {
                 "send": _("Send them now"),

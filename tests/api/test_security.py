@@ -81,7 +81,7 @@ BODIES: dict[str, Any] = {
     "/tokens": {"name": "CI", "actions": ["view"]},
 }
 #: Routes that only look, though by POST.
-LOOKING = ("/tasks/preview",)
+LOOKING = ("/tasks/preview", "/endpoints/filter-test")
 #: Arguments of routes that belong to no tenant: the catalogue is everybody's.
 SHARED = {"name"}
 
