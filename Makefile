@@ -17,10 +17,10 @@ DEMO_INSTALLED := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable
 UV_COMPILE = $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --python-version 3.11 setup.cfg
-SOURCES = $(wildcard flask_webhooks example_app tests benchmarks)
+SOURCES = $(wildcard flask_webhooks example_app tests benchmarks chaos)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow test-all bench screenshots lint format lock clean
+.PHONY: help .venv demo test test-slow test-all bench chaos screenshots lint format lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ screenshots: .venv ## Every page and state of the admin as pictures, in five min
 
 bench: .venv ## Speed beside what it is compared with, in a quarter of an hour (BENCH_ARGS=--quick)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+chaos: .venv ## What becomes of events while everything breaks (CHAOS_DATABASE=sqlite CHAOS_SECONDS=60 CHAOS_SEED=1)
+	@$(BIN)/python -m chaos
 
 lint: .venv ## ruff and strict mypy
 	$(BIN)/ruff check .
