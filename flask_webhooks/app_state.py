@@ -20,7 +20,7 @@ from .catalog.registry import Catalog
 from .config import Settings
 from .errors import ConfigurationError
 from .formats import Formats
-from .log import get_logger
+from .log import get_logger, log_failure
 from .models import Models
 from .security.addresses import NetworkPolicy
 from .security.vault import Vault
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from .models import Endpoint
+    from .notifications import Incident, NotificationContext, NotificationText, Translate
     from .outbox.store import NewEvent
 
 EXTENSION = "webhooks"
@@ -80,6 +81,10 @@ class Hooks:
     tenant_name: Callable[[str], str] | None = None
     #: ``(tenant) -> bool``. Unset: those that endpoints or events belong to are known.
     tenant_exists: Callable[[str], bool] | None = None
+    #: ``(incident, endpoint, context, text)`` tells the owner of an endpoint. Unset: nothing is recorded for them.
+    notify: Callable[[Incident, Endpoint, NotificationContext, NotificationText], Any] | None = None
+    #: ``(endpoint) -> str | None``: the language of that text. Unset: the application's own.
+    notify_locale: Callable[[Endpoint], str | None] | None = None
     #: The API takes tokens.
     tokens: bool = False
     #: Told of each event that the host emits, in its tests; see `testing`. While there are any, no worker is woken.
@@ -101,6 +106,8 @@ class AppState:
     hooks: Hooks
     worker_queue: WorkerQueue
     notifier: Notifier
+    #: Of the pages.
+    translate: Translate
     #: The process that this was made in, or last used in; a fork must not use its connections.
     pid: int = field(default_factory=os.getpid, init=False)
     #: Event types, and what was wrong with their data, of which the log has been told.
@@ -230,6 +237,19 @@ def state_of(app: Flask | None = None) -> AppState:
             f"Flask-Webhooks is not set up for the application {app.name!r}: call webhooks.init_app(app)."
         )
     return state
+
+
+def name_of_tenant(state: AppState, tenant: str) -> str:
+    """How the host calls a tenant; its id where the host does not say, or its function fails.
+
+    Nothing is to be locked and no session open.
+    """
+    hook = state.hooks.tenant_name
+    try:
+        return tenant if hook is None else str(hook(tenant) or tenant)
+    except Exception as error:
+        log_failure(logger, "The name of a tenant could not be found", error=error)
+        return tenant
 
 
 def is_current(state: AppState) -> bool:

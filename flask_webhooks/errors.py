@@ -26,6 +26,7 @@
     ├── InvalidToken
     ├── CursorExpired
     ├── UnreadableSecret
+    ├── ContactRefused                       raised by the host's `@webhooks.notify`
     ├── DatabaseError
     └── VerificationError                    a webhook that was received
         ├── MissingHeader                    .header
@@ -326,6 +327,13 @@ class CursorExpired(WebhooksError):
 
 class UnreadableSecret(WebhooksError):
     """An encrypted value cannot be decrypted with the keys that are configured."""
+
+
+class ContactRefused(WebhooksError):
+    """The contact of an endpoint cannot be reached: it is not tried again.
+
+    For the application's function of `@webhooks.notify` to raise.
+    """
 
 
 class DatabaseError(WebhooksError):

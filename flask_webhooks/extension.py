@@ -128,6 +128,7 @@ class Webhooks:
             hooks=self.hooks,
             worker_queue=worker_queue,
             notifier=Notifier(worker_queue, lambda: bool(self.hooks.observers)),
+            translate=admin.translated_into,
         )
         app.extensions[EXTENSION] = state
         app.teardown_appcontext(lambda error: end_context(state))
@@ -381,6 +382,7 @@ class Webhooks:
         key_pair: bool = False,
         headers: Mapping[str, str] | None = None,
         user_agent: str | None = None,
+        contact: str | None = None,
         options: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         rate_limit: float | None = None,
@@ -397,6 +399,7 @@ class Webhooks:
         :param secret: one that the receiver already has; by default a new one. ``False`` for none, where the
             format allows that.
         :param key_pair: sign by an ed25519 key pair; the result has its `public_key` for the receiver.
+        :param contact: the e-mail address of whoever looks after the receiver; `notify` gets it.
         :param options: what is set of the format, such as the ``template`` of ``custom``.
         :param timeout: seconds for a whole request; by default as the format and ``WEBHOOKS_TIMEOUT`` say.
         :param rate_limit: requests a second; by default as many as it takes.
@@ -420,6 +423,7 @@ class Webhooks:
             key_pair=key_pair,
             headers=headers,
             user_agent=user_agent,
+            contact=contact,
             options=options,
             timeout=timeout,
             rate_limit=rate_limit,
@@ -567,6 +571,26 @@ class Webhooks:
         """Register the current person's name for the audit log."""
         self.hooks.current_actor = function
         return function
+
+    def notify(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        locale: Callable[[Endpoint], str | None] | None = None,
+    ) -> Callable[..., Any]:
+        """Register what tells the owner of an endpoint that it fails: ``(incident, endpoint, context, text)``.
+
+        Workers call it in an app context, once for each incident and stage, and again when it raises. Written as
+        ``@webhooks.notify`` or ``@webhooks.notify(locale=…)``.
+
+        :param locale: ``(endpoint) -> str | None``, the language of the text; by default the application's own.
+        """
+
+        def register(given: Callable[..., Any]) -> Callable[..., Any]:
+            self.hooks.notify, self.hooks.notify_locale = given, locale
+            return given
+
+        return register if function is None else register(function)
 
     def tenant_name(self, function: Callable[[str], str]) -> Callable[[str], str]:
         """Register how a tenant is called for people: ``(tenant) -> str``. Until then by its id."""

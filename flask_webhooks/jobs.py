@@ -24,6 +24,7 @@ from .db.counters import LOST_WAKEUPS, Amounts, counters
 from .db.locks import read_only, take_write_lock
 from .delivery.claim.claim import Claimer
 from .delivery.drain import Drain
+from .delivery.owner_dispatch import anything_to_tell
 from .delivery.scheduled import soonest_scheduled
 from .errors import ConfigurationError
 from .log import get_logger, safe_text
@@ -106,6 +107,7 @@ def sweep(state: AppState) -> bool:
                 (soonest is not None and soonest <= now - LATE)
                 or claimer.anything_due(connection, now - LATE)
             )
+            due = due or anything_to_tell(state, connection, now)
         pruning.start_if_due(state, connection, now)
         with read_only(connection):
             tasks = anything_waiting(state, connection)

@@ -147,6 +147,8 @@ class Endpoint(Row):
     #: JSON object of custom header names and values.
     headers_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     user_agent: Mapped[str | None] = mapped_column(String(256))
+    #: The e-mail address of whoever looks after the receiver, for `@webhooks.notify`.
+    contact: Mapped[str | None] = mapped_column(String(254))
     #: What is set of the format, as the format checked it; never holds a secret.
     options: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     #: Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``.
@@ -584,6 +586,56 @@ class Task(Row):
         )
 
 
+class NotificationState(enum.StrEnum):
+    """What became of a notification. All but the first are its end."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    #: The host's function did not want to tell, or the endpoint was deleted meanwhile.
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Notification(Row):
+    """What the owner of an endpoint is told of, by the host's `@webhooks.notify`: once for each incident and stage."""
+
+    __tablename__ = "webhooks_notification"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("ntf"))
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhooks_endpoint.id", ondelete="CASCADE"))
+    #: What tells incidents of the endpoint apart: a time, such as that of the first failure.
+    incident: Mapped[str] = mapped_column(String(40))
+    #: A `notifications.Stage`.
+    stage: Mapped[str] = mapped_column(String(16))
+    #: What was known when it was recorded, as `notifications.Incident` has it.
+    facts: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    #: How many deliveries it tells of.
+    count: Mapped[int] = mapped_column(default=0, server_default="0")
+    state: Mapped[str] = mapped_column(String(16), default=NotificationState.PENDING)
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    #: When it is tried next, or when the lease of the worker that tries it runs out; ``None`` at its end.
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: The fencing token of that worker.
+    lease_token: Mapped[str | None] = mapped_column(String(32))
+    #: The endpoint's address at the last attempt.
+    contact: Mapped[str | None] = mapped_column(String(254))
+    #: Why the last attempt failed: a code of `notifications`, and what stands in its sentence.
+    error_code: Mapped[str | None] = mapped_column(String(32))
+    error_detail: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            UniqueConstraint(
+                "endpoint_id", "incident", "stage", name="uq_webhooks_notification_incident"
+            ),
+            Index("ix_webhooks_notification_due", "due_at"),
+            Index("ix_webhooks_notification_endpoint", "endpoint_id", "id"),
+        )
+
+
 class Token(Row):
     """What a program signs in to the API with, and what it may then do. The token itself is stored nowhere."""
 
@@ -633,6 +685,7 @@ class Models:
     Heartbeat: type[Heartbeat]
     Activity: type[Activity]
     Task: type[Task]
+    Notification: type[Notification]
     Token: type[Token]
 
     @property
@@ -663,6 +716,7 @@ _MIXINS = (
     Heartbeat,
     Activity,
     Task,
+    Notification,
     Token,
 )
 

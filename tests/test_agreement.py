@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from flask_webhooks import actions
+from flask_webhooks.app_state import state_of
 from tests.support.api_calls import PREFIX as API
 from tests.support.api_calls import Api
-from tests.support.delivering import webhooks_of
+from tests.support.delivering import emit, webhooks_of
 from tests.support.helpers import accessing, add_delivery, add_endpoint, close, update
 from tests.support.pages import Browser, make_app
+from tests.support.working import Worker, ended
 
 
 @pytest.fixture
@@ -110,3 +114,38 @@ def test_deliveries_are_filtered_by_tenant_alike(app: Flask) -> None:
     ]
     shown = [link.rpartition("/")[2] for link in links if "/deliveries/dlv_" in link]
     assert shown == expected[::-1]
+
+
+def test_notifications_are_the_same_on_the_page_by_the_api_and_by_command(app: Flask) -> None:
+    webhooks_of(app).notify(lambda *given: None)
+    endpoint = add_endpoint(app, tenant="app_1", contact="ops@shop.example")
+    with app.app_context(), closing(Worker(app, retry_schedule=())) as worker:
+        emit(app, 6, tenant="app_1")
+        worker.settle(*(ended(flying, 500) for flying in worker.take()))
+    update_all(app, "Notification", state="failed", error_code="refused", error_detail="550")
+    by_api = Api(app).get(f"/endpoints/{endpoint.id}/notifications")["items"]
+    assert by_api == by_command(app, "endpoints", "notifications", endpoint.id)
+    assert [(item["stage"], item["count"]) for item in by_api] == [("given_up", 6), ("failing", 5)]
+    assert {item["error"] for item in by_api} == {
+        "The mail server refused the address (550). Correct the contact."
+    }
+    page = Browser(app).get(f"/endpoints/{endpoint.id}")
+    [table] = [item for item in page.all("table") if "Notifications" in item.one("caption").text]
+    assert [row.one("th").text for row in table.one("tbody").all("tr")] == [
+        "Deliveries given up (6)",
+        "Failing",
+    ]
+    assert "The mail server refused the address (550)." in table.text
+    assert Api(app).get(f"/endpoints/{endpoint.id}")["contact"] == "ops@shop.example"
+    changed = Api(app).patch(f"/endpoints/{endpoint.id}", {"contact": None})
+    assert changed["contact"] is None
+    result = app.test_cli_runner().invoke(
+        args=["webhooks", "endpoints", "edit", endpoint.id, "--contact", "a b"]
+    )
+    assert result.exit_code != 0
+    assert "Write one e-mail address, such as ops@example.com" in result.stderr
+
+
+def update_all(app: Flask, model: str, **values: Any) -> None:
+    with app.app_context(), state_of(app).engine.begin() as connection:
+        connection.execute(sa.update(state_of(app).table(model)).values(values))

@@ -580,6 +580,7 @@ def test_public_names_of_the_extension_object() -> None:
             "tenant_name",
             "tenant_exists",
             "endpoint_limit",
+            "notify",
         ),
     }
 

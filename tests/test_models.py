@@ -45,6 +45,7 @@ TABLES = {
     "webhooks_heartbeat",
     "webhooks_activity",
     "webhooks_task",
+    "webhooks_notification",
     "webhooks_token",
 }
 CREATED, DATA = "license.created", {"license_id": "lic_1", "license_key": "AAAA-BBBB"}

@@ -68,6 +68,7 @@ RAISING = [
     "encoding.py",
     "filters/*.py",
     "formats/**/*.py",
+    "notifications.py",
     "queries/*.py",
     "security/*.py",
     "state_reasons.py",

@@ -5,6 +5,7 @@ Long, since it has the check of each field of an endpoint.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,10 +33,17 @@ from ..texts import Text
 MAX_NAME_LENGTH = 200
 MAX_DESCRIPTION_LENGTH = 2000
 MAX_USER_AGENT_LENGTH = 256
+MAX_CONTACT_LENGTH = 254
 MAX_REASON_LENGTH = 500
 MAX_TENANT_LENGTH = 255
 #: Tenants that a refusal names.
 _NAMED = 20
+#: An address as people have them: RFC 5321 also allows quotes and comments, which mail programs read differently.
+_ADDRESS = re.compile(
+    r"(?=.{1,64}@)[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*"
+    r"@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
+    re.ASCII | re.IGNORECASE,
+)
 #: Seconds.
 MIN_TIMEOUT = 0.1
 #: Requests a second.
@@ -88,6 +96,16 @@ def user_agent(value: Any) -> str | None:
     if not line.isascii():
         raise InvalidEndpoint(
             "Write the user agent in ASCII letters, digits and signs.", field="user_agent"
+        )
+    return line or None
+
+
+def contact(value: Any) -> str | None:
+    """One e-mail address; ``None`` (or an empty text) is nobody's."""
+    line = one_line(value, "contact", Text("contact"), MAX_CONTACT_LENGTH)
+    if line and not _ADDRESS.fullmatch(line):
+        raise InvalidEndpoint(
+            "Write one e-mail address, such as ops@example.com, without a name.", field="contact"
         )
     return line or None
 

@@ -145,6 +145,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         Text("description"),
         checks.MAX_DESCRIPTION_LENGTH,
     )
+    contact = faults.check(checks.contact, given.get("contact"))
     owner = faults.check(checks.owner, given.get("tenant"), access)
     wire = None
     format = given.get("format")
@@ -186,6 +187,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         ),
         headers_sealed=seal(state, checked_headers),
         user_agent=agent,
+        contact=contact,
         options=checked_options,
         timeout=seconds,
         rate_limit=rate,
@@ -209,6 +211,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         "timeout": endpoint.timeout,
         "rate_limit": endpoint.rate_limit,
         "ordered": endpoint.ordered or None,
+        "contact": contact,
         "state": None if active else EndpointState.PAUSED,
         "secret": "none" if wire.signed and plain_secret is None else None,
     }
@@ -319,6 +322,7 @@ def _delete(session: Session, access: Access, endpoints: Sequence[Endpoint]) -> 
         endpoint.deleted_at = endpoint.updated_at = utc_now()
         endpoint.version += 1
         endpoint.url_sealed = endpoint.secrets_sealed = endpoint.headers_sealed = None
+        endpoint.contact = None
         record(
             session,
             access,

@@ -61,6 +61,9 @@ class Revision:
             with faults:
                 text = checks.text(given, "description", Text("description"), most)
                 self._set("description", text)
+        if "contact" in changes:
+            with faults:
+                self._set("contact", checks.contact(changes["contact"]))
         if "events" in changes:
             with faults:
                 events = checks.events(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from ..access import Access, find_endpoint
 from ..app_state import AppState
 from ..columns import utc_now
 from ..db.transactions import database_time
+from ..delivery.owner_notifications import end_overlaps, forget_overlaps, record_overlap_end
 from ..errors import (
     Faults,
     InvalidEndpoint,
@@ -108,6 +112,7 @@ def rotate(
         elif any(item["secret"] == new for item in old):
             raise InvalidSecret("The endpoint has this secret already: write another one.")
         kept = _ending(old or [], now, overlap)
+        told = _tell_of_end(session, state, endpoint.id, kept)
         endpoint.secrets_sealed = state.vault.encrypt([stored_secret(new, now, named), *kept])
         endpoint.version += 1
         endpoint.updated_at = utc_now()
@@ -118,7 +123,7 @@ def rotate(
             endpoint,
             changes={"overlap_seconds": overlap},
         )
-    if old is None:
+    if old is None or told:
         state.notifier.notify()
     public_key = wire.public_key(new)
     return Rotated(None, public_key) if public_key is not None else Rotated(new)
@@ -145,11 +150,14 @@ def end_overlap(access: Access, endpoint_id: str) -> int:
         if ended < 1:
             return 0
         endpoint.secrets_sealed = state.vault.encrypt(live[:1])
+        told = _tell_of_end(session, state, endpoint.id, [])
         endpoint.version += 1
         endpoint.updated_at = utc_now()
         record(
             session, access, "endpoint.overlap_ended", endpoint, changes={"ended_secrets": ended}
         )
+    if told:
+        state.notifier.notify()
     return ended
 
 
@@ -172,11 +180,34 @@ def remove_secret(access: Access, endpoint_id: str) -> None:
         if unreadable:
             forget_failures(session, state, endpoint.id)
         endpoint.secrets_sealed = None
+        if state.hooks.notify is not None:
+            forget_overlaps(state, session.connection(), endpoint.id)
         endpoint.version += 1
         endpoint.updated_at = utc_now()
         record(session, access, "endpoint.secret_removed", endpoint)
     if unreadable:
         state.notifier.notify()
+
+
+def _tell_of_end(
+    session: Session, state: AppState, endpoint_id: str, kept: list[dict[str, Any]]
+) -> bool:
+    """Have the owner told once the older secrets sign no more; returns whether the host wants to.
+
+    :param kept: those that go on signing for now.
+    """
+    if state.hooks.notify is None:
+        return False
+    connection = session.connection()
+    if kept:
+        # Of several overlaps the last end counts.
+        forget_overlaps(state, connection, endpoint_id)
+        ends_at = max(item["expires_at"] for item in kept)
+        moment = datetime.fromtimestamp(ends_at, UTC)
+        record_overlap_end(state, connection, endpoint_id, moment)
+    else:
+        end_overlaps(state, connection, endpoint_id, database_time(session))
+    return True
 
 
 def _check_overlap(seconds: float) -> float:

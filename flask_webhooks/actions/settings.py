@@ -26,6 +26,8 @@ class EndpointSettings(TypedDict, total=False):
     description: str
     #: ``None`` is ours.
     user_agent: str | None
+    #: The e-mail address of whoever looks after the receiver; ``None`` is nobody's.
+    contact: str | None
     #: All that is set of the format. A new format begins without any.
     options: Mapping[str, Any] | None
     #: Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``.

@@ -22,6 +22,8 @@ from .page import current_access, notify, redirect_to, render, tenant_filter
 
 #: Deliveries on an endpoint's page.
 _RECENT = 10
+#: Notifications on it.
+_NOTIFICATIONS = 10
 #: Tasks on it.
 _TASKS = 5
 #: Endpoints on a page of the list.
@@ -84,6 +86,7 @@ def endpoint(endpoint_id: str) -> Response:
         now=datetime.now(UTC),
         series=queries.statistics(access, endpoint_id, request.args.get("period", "24h")),
         deliveries=queries.list_deliveries(access, endpoint_id, limit=_RECENT),
+        notifications=queries.list_notifications(access, endpoint_id, limit=_NOTIFICATIONS),
         tasks=queries.list_tasks(access, endpoint_id, limit=_TASKS),
         public_keys=queries.public_keys(access, detail.endpoint),
         options=shown_options(detail.endpoint),

@@ -210,6 +210,7 @@ class EndpointForm(FilterFields, SecretForm):
     preview = BooleanField()
     preview_type = StringField()
     user_agent = StringField()
+    contact = StringField()
     timeout = StringField()
     rate_limit = StringField()
     ordered = BooleanField()

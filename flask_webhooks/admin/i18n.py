@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,19 @@ def _for_operator() -> bool:
     """Whether the page is for somebody who sees all tenants."""
     access: Access | None = g.get(ACCESS)
     return access is not None and isinstance(access.tenant, AllTenants)
+
+
+def translated_into(texts: Sequence[Text], locale: str | None) -> list[str]:
+    """Translate texts for somebody who is not the one that makes the request, if there is one.
+
+    :param locale: such as ``de``; ``None`` is the application's own.
+    """
+    if _active() is None:
+        return [translated(text) for text in texts]
+    flask_babel: Any = importlib.import_module("flask_babel")
+    chosen = locale or current_app.config.get("BABEL_DEFAULT_LOCALE") or "en"
+    with flask_babel.force_locale(chosen):
+        return [translated(text) for text in texts]
 
 
 def catalog_text(text: str) -> str:

@@ -125,6 +125,8 @@ class Toolbox:
     missing_text = staticmethod(wording.missing_text)
     phase_text = staticmethod(wording.phase_text)
     token_status = staticmethod(wording.token_status)
+    notification_status = staticmethod(wording.notification_status)
+    stage_text = staticmethod(wording.stage_text)
     action_text = staticmethod(wording.action_text)
     changes = staticmethod(wording.changes)
     routing_status = staticmethod(wording.routing_status)

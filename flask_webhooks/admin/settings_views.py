@@ -1,4 +1,7 @@
-"""The settings of an endpoint: a new one, and changes."""
+"""The settings of an endpoint: a new one, and changes.
+
+Long, since the form is read and filled in here, field by field.
+"""
 
 from __future__ import annotations
 
@@ -139,6 +142,7 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
         "key_pair": form.key_pair,
         "headers": [(name, value or "") for name, value in form.custom_headers()],
         "user_agent": form.user_agent.data or None,
+        "contact": form.contact.data or None,
         "options": form.options(names) or None,
         "timeout": form.number("timeout"),
         "rate_limit": form.number("rate_limit"),
@@ -164,6 +168,7 @@ def _changes(access: Access, form: EndpointForm, detail: EndpointDetail) -> acti
         name=form.name.data or "",
         description=form.description.data or "",
         user_agent=form.user_agent.data or "",
+        contact=form.contact.data or None,
         ordered=bool(form.ordered.data),
     )
     if form.number("timeout") != endpoint.timeout:
@@ -223,6 +228,7 @@ def _values(detail: EndpointDetail) -> dict[str, Any]:
         "template": Custom.example_options["template"],
         **{name: value for name, value in (endpoint.options or {}).items() if name in OPTIONS},
         "user_agent": endpoint.user_agent or "",
+        "contact": endpoint.contact or "",
         "timeout": "" if endpoint.timeout is None else f"{endpoint.timeout:.15g}",
         "rate_limit": "" if endpoint.rate_limit is None else f"{endpoint.rate_limit:.15g}",
         "ordered": endpoint.ordered,

@@ -16,6 +16,7 @@ from typing import Any
 from ..access import MEANINGS
 from ..filters.explaining import FailedCondition
 from ..models import Delivery, Endpoint, EndpointHealth, Trigger
+from ..notifications import Stage, stage_words
 from ..queries import explanations
 from ..queries.explanations import held_back as held_back
 from ..queries.explanations import rate_limited as rate_limited
@@ -99,6 +100,24 @@ def endpoint_states(states: Iterable[str]) -> list[tuple[str, str]]:
 def token_states(conditions: Iterable[str]) -> list[tuple[str, str]]:
     """What tokens are by now with the words for it, for a filter."""
     return [(condition, token_status(condition).word) for condition in conditions]
+
+
+def notification_status(state: str) -> Status:
+    """What became of a notification."""
+    match state:
+        case "pending":
+            return Status(_("Waiting"), "wait", "clock")
+        case "sent":
+            return Status(_("Sent"), "ok", "check")
+        case "skipped":
+            return Status(_("Not sent"), "off", "ban")
+        case _:
+            return Status(_("Given up"), "bad", "cross")
+
+
+def stage_text(stage: Stage) -> str:
+    """What a notification tells of."""
+    return translated(stage_words()[stage])
 
 
 def right_text(action: str) -> str:
@@ -328,6 +347,7 @@ def _change_text(name: str) -> str:
         "filter": _("Filter"),
         "headers": _("Custom headers"),
         "user_agent": _("User Agent"),
+        "contact": _("Contact"),
         "timeout": _("Timeout"),
         "rate_limit": _("Rate limit"),
         "ordered": _("In order"),

@@ -11,6 +11,7 @@ from pydantic import SkipValidation
 from typing_extensions import TypedDict
 
 from ..actions.checks import (
+    MAX_CONTACT_LENGTH,
     MAX_DESCRIPTION_LENGTH,
     MAX_NAME_LENGTH,
     MAX_RATE_LIMIT,
@@ -83,6 +84,15 @@ class _Settings(TypedDict, total=False):
     ]
     user_agent: SkipValidation[
         Annotated[str | None, Member("Null is the server's own.", maxLength=MAX_USER_AGENT_LENGTH)]
+    ]
+    contact: SkipValidation[
+        Annotated[
+            str | None,
+            Member(
+                "The e-mail address of whoever looks after the receiver; null is nobody's.",
+                maxLength=MAX_CONTACT_LENGTH,
+            ),
+        ]
     ]
     options: SkipValidation[
         Annotated[

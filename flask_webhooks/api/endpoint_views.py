@@ -18,6 +18,7 @@ from ..serializers import (
     EndpointObject,
     EndpointRowObject,
     FilterTrialObject,
+    NotificationObject,
     PublicKeyObject,
     QuotaObject,
 )
@@ -30,7 +31,7 @@ from .bodies import (
     TestBody,
 )
 from .dialects import dialect_of_change, dialect_of_new
-from .parameters import EndpointListQuery, TenantQuery
+from .parameters import EndpointListQuery, NotificationListQuery, TenantQuery
 from .request_reader import tenant_of_many, wanted_tenant
 from .routes import PageOf, Route
 
@@ -104,6 +105,11 @@ def endpoint_filter_test(access: Access, body: dict[str, Any]) -> Response:
     return answer(FilterTrialObject.serialize(queries.try_filter(access, filter, **body)))
 
 
+def notification_list(access: Access, endpoint_id: str, query: dict[str, Any]) -> Response:
+    """What the owner of an endpoint was told, and is to be told; newest first."""
+    return answer_page(queries.list_notifications(access, endpoint_id, **query), NotificationObject)
+
+
 def quota(access: Access, query: dict[str, Any]) -> Response:
     """How many endpoints a tenant has and may have."""
     tenant = wanted_tenant(access, query)
@@ -169,6 +175,13 @@ ROUTES = (
         status=202,
         located=True,
         limited=True,
+    ),
+    Route(
+        "GET",
+        "/endpoints/<endpoint_id>/notifications",
+        notification_list,
+        PageOf(NotificationObject),
+        query=NotificationListQuery,
     ),
     Route("GET", "/quota", quota, QuotaObject, query=TenantQuery),
 )

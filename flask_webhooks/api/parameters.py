@@ -34,6 +34,10 @@ class PageQuery(TypedDict, total=False):
     limit: Annotated[Whole, Member("50 by default.", minimum=1, maximum=MAX_LIMIT)]
 
 
+class NotificationListQuery(PageQuery, total=False):
+    pass
+
+
 class ListQuery(TenantQuery, PageQuery, total=False):
     pass
 

@@ -25,6 +25,7 @@ _DEFAULTS: dict[str, Any] = {
     "events": None,
     "filter": None,
     "user-agent": None,
+    "contact": None,
     "options": None,
     "timeout": None,
     "rate-limit": None,
@@ -50,6 +51,9 @@ _options: Option[Any] = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     help="Of the format; =@FILE reads it.",
+)
+_contact: Option[Any] = click.option(
+    "--contact", metavar="ADDRESS", help="Whom to tell when it fails: an e-mail address."
 )
 _timeout: Option[Any] = click.option(
     "--timeout", type=float, metavar="SECONDS", help="For a whole request."
@@ -82,6 +86,7 @@ def add_to(endpoints: AppGroup) -> None:
 @click.option("--no-secret", is_flag=True, help="None at all, where the format allows that.")
 @click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
 @_filter
+@_contact
 @_options
 @_timeout
 @_rate_limit
@@ -100,6 +105,7 @@ def add(
     secret: str | None,
     no_secret: bool,
     key_pair: bool,
+    contact: str | None,
     options: tuple[str, ...],
     timeout: float | None,
     rate_limit: float | None,
@@ -125,6 +131,7 @@ def add(
             user_agent=user_agent,
             secret=False if no_secret else secret,
             key_pair=key_pair,
+            contact=contact,
             options=parse_options(options),
             timeout=timeout,
             rate_limit=rate_limit,
@@ -171,6 +178,7 @@ def add(
 @click.option("--remove-header", "removed", multiple=True, metavar="NAME", help="No longer sent.")
 @click.option("--user-agent", help="Instead of ours.")
 @_filter
+@_contact
 @_options
 @_timeout
 @_rate_limit

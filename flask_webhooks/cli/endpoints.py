@@ -15,8 +15,14 @@ from .. import actions, queries
 from ..access import Access
 from ..columns import compact_json
 from ..models import AT_REST, DeliveryState
+from ..notifications import stage_words
 from ..queries.explanations import hold_text
-from ..serializers import EndpointDetailObject, EndpointRowObject, PublicKeyObject
+from ..serializers import (
+    EndpointDetailObject,
+    EndpointRowObject,
+    NotificationObject,
+    PublicKeyObject,
+)
 from . import completion
 from .failures import CommandFailure, reports_errors
 from .options import (
@@ -24,6 +30,7 @@ from .options import (
     ENDPOINT_STATE,
     HEALTH,
     JSON,
+    LIMIT,
     SINCE,
     TENANT,
     UNTIL,
@@ -39,6 +46,7 @@ from .output import (
     say,
     shortened,
     shown_time,
+    tell_of_more,
 )
 from .parsing import current_access, parse_json, within_tenant
 
@@ -147,6 +155,7 @@ def _print_settings(detail: queries.EndpointDetail, keys: tuple[queries.PublicKe
             ("Filter", None if endpoint.filter is None else compact_json(endpoint.filter)),
             ("Headers", headers),
             ("User agent", endpoint.user_agent),
+            ("Contact", endpoint.contact),
             ("Timeout", None if endpoint.timeout is None else f"{endpoint.timeout:g} s"),
             (
                 "Rate limit",
@@ -208,6 +217,37 @@ def _secret(secret: queries.SecretRow) -> str:
     used = secret.last_used_at
     parts.append("not used yet" if used is None else f"last used {shown_time(used)}")
     return ", ".join(parts)
+
+
+@endpoints.command("notifications")
+@ENDPOINT_ARGUMENT
+@LIMIT
+@JSON
+@reports_errors
+def list_notifications(endpoint_id: str, limit: int, as_json: bool) -> None:
+    """List what the owner of an endpoint was told, and is to be told, newest first."""
+    page = queries.list_notifications(current_access(), endpoint_id, limit=limit)
+    if as_json:
+        print_json(NotificationObject.serialize(row) for row in page.items)
+        return
+    print_table(
+        ("ID", "WHAT", "SINCE", "STATE", "ATTEMPTS", "NEXT TRY", "TO", "ERROR"),
+        [
+            (
+                row.notification.id,
+                str(stage_words()[row.incident.stage]),
+                shown_time(row.incident.since),
+                row.notification.state,
+                row.notification.attempts,
+                maybe_time(row.notification.due_at) or "-",
+                row.notification.contact or "-",
+                row.error or "-",
+            )
+            for row in page.items
+        ],
+        "There are none. An application tells owners with @webhooks.notify.",
+    )
+    tell_of_more(page)
 
 
 @endpoints.command("rotate")

@@ -18,6 +18,7 @@ from ..log import get_logger, log_failure
 from ..models import DeliveryState
 from ..outbox import store
 from .outcome import AttemptRecord, Decision, Outcome, Reason, Settled
+from .owner_notifications import record_incidents
 from .settle.health import Change, Health
 
 logger = get_logger("flask_webhooks.delivery")
@@ -76,6 +77,11 @@ class Announcer:
             {endpoint_id for endpoint_id, _, _ in settled.changes}
             | {item.attempt.endpoint_id for item in failed},
         )
+        if self.state.hooks.notify is not None:
+            told = [
+                (*change, _last_failure(settled.decisions, change[0])) for change in settled.changes
+            ]
+            settled.notified = record_incidents(self.state, connection, told, failed, now)
         notices: list[_Notice] = []
         for endpoint_id, change, health in settled.changes:
             name, signal = _CHANGES[change]

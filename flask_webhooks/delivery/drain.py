@@ -40,6 +40,7 @@ from .interpreter import often_switched, rarely_collected
 from .maintenance import Maintenance
 from .outcome import Released, Settled
 from .overlap import wait_together
+from .owner_dispatch import OwnerDispatch
 from .scheduled import ScheduledEvents
 from .settle.recorder import Recorder
 from .settle.write import Settler
@@ -119,6 +120,7 @@ class Drain:
         self._recorder = Recorder(self._database, settler, self._clock, self._dispatch)
         self._batch_size = BatchSize(settings.concurrency)
         self._background = None if other is None else BackgroundRunner(state, other, self.active)
+        self._owners = OwnerDispatch(state, self._client.wake)
         self._maintenance = Maintenance(
             state,
             self.id,
@@ -163,6 +165,7 @@ class Drain:
                     self._listener.start()
                     if self._background is not None:
                         self._background.start()
+                    self._owners.start()
                     while not self._step():
                         pass
                 finally:
@@ -252,6 +255,7 @@ class Drain:
     def _close(self) -> None:
         if self._background is not None:
             self._background.close()
+        self._owners.close()
         self._listener.vanish()
         self._listener.close()
         self._dispatcher.close(DISPATCH_GRACE)
@@ -273,12 +277,15 @@ class Drain:
         if self._traces:
             attempt_spans.record_spans(settled)
         self._dispatcher.dispatch(settled)
+        if settled.notified:
+            self._owners.look()
 
     def _begin_to_stop(self) -> None:
         self._stopping_since = time.monotonic()
         self._database.hurry(STOP_GRACE + STOP_SETTLE)
         if self._background is not None:
             self._background.end()
+        self._owners.end()
         logger.info("Asked to stop with %d requests in flight", len(self._in_flight))
         self._in_flight.close()
 
@@ -464,13 +471,18 @@ class Drain:
                 return 0.0
             return self._until - now
         linger = self.settings.linger
-        if self._dispatcher.busy:
+        if self._dispatcher.busy or self._owners.busy:
             linger = max(linger, DISPATCH_LINGER)
         return self._active_at + linger - now
 
     def _next_due(self, connection: sa.Connection) -> datetime | None:
         with read_only(connection):
-            return self._claimer.next_due(connection, self._clock.now())
+            now = self._clock.now()
+            due = (
+                self._claimer.next_due(connection, now),
+                self._owners.next_due(connection, now),
+            )
+        return min((moment for moment in due if moment is not None), default=None)
 
     def _pause(self, seconds: float) -> bool:
         """Wait until something happens; returns whether there is something to look for."""

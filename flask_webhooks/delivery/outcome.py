@@ -157,5 +157,7 @@ class Settled:
     messages: list[tuple[blinker.NamedSignal, dict[str, Any]]] = field(default_factory=list)
     #: Operational events were written, and with them deliveries.
     emitted: bool = False
+    #: There is something to tell the owners of endpoints now.
+    notified: bool = False
     #: Attempts whose lease had been taken over.
     stale: int = 0

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from .. import ids
 from ..app_state import AppState
 from ..db.locks import read_only, take_write_lock
-from ..models import AT_REST, UNFINISHED, TaskKind, TaskState
+from ..models import AT_REST, UNFINISHED, NotificationState, TaskKind, TaskState
 from .ages import FAILED, Ages, ages_at
 from .body_ages import BodyAges
 from .walks import Walk
@@ -113,7 +113,8 @@ class Pruning:
             endpoint_ids = connection.execute(self._old_endpoints()).scalars().all()
             hour = self._oldest_hour(connection)
             activity_ids = connection.execute(self._old_activities()).scalars().all()
-        if event_ids or endpoint_ids or hour is not None or activity_ids:
+            notification_ids = connection.execute(self._old_notifications()).scalars().all()
+        if event_ids or endpoint_ids or hour is not None or activity_ids or notification_ids:
             with connection.begin():
                 take_write_lock(state, connection)
                 self.removed += remove_events(state, connection, event_ids, self._ages)
@@ -124,6 +125,9 @@ class Pruning:
                 if activity_ids:
                     activity = state.table("Activity")
                     connection.execute(sa.delete(activity).where(activity.c.id.in_(activity_ids)))
+                if notification_ids:
+                    told = state.table("Notification")
+                    connection.execute(sa.delete(told).where(told.c.id.in_(notification_ids)))
         if len(event_ids) == BATCH:
             self._looked_up_to = event_ids[-1]
             return True
@@ -131,7 +135,7 @@ class Pruning:
             self._looked_up_to = looked_at[-1].id
         more = self._walk_on(connection)
         more |= self._bodies.step(connection)
-        full = BATCH in (len(endpoint_ids), len(activity_ids))
+        full = BATCH in (len(endpoint_ids), len(activity_ids), len(notification_ids))
         return more or len(looked_at) == WINDOW or full or hour is not None
 
     def _walk_on(self, connection: sa.Connection) -> bool:
@@ -186,6 +190,18 @@ class Pruning:
             sa.select(activity.id)
             .where(activity.id < ids.lowest_id("act", since))
             .order_by(activity.id)
+            .limit(BATCH)
+        )
+
+    def _old_notifications(self) -> sa.Select[Any]:
+        told = self._state.table("Notification").c
+        return (
+            sa.select(told.id)
+            .where(
+                told.id < ids.lowest_id("ntf", self._cutoff),
+                told.state != NotificationState.PENDING,
+            )
+            .order_by(told.id)
             .limit(BATCH)
         )
 

@@ -44,6 +44,7 @@ from .following import Follower
 from .health_check import Readiness, readiness
 from .keys import KeyUse, PublicKey, key_use, public_keys
 from .metrics import FAILING, METRIC_LABELS, Metrics, read_metrics
+from .notifications import NotificationRow, list_notifications
 from .pages import MAX_LIMIT, Page
 from .pulling import DEFAULT_PULLED, MAX_PULLED, Pull, Pulled, PulledEvent
 from .routing import EXPLAINED, Routing, Why, explain_routing
@@ -100,6 +101,7 @@ __all__ = [
     "Limit",
     "Metrics",
     "Missing",
+    "NotificationRow",
     "Page",
     "Preview",
     "PublicKey",
@@ -140,6 +142,7 @@ __all__ = [
     "list_deliveries",
     "list_endpoints",
     "list_events",
+    "list_notifications",
     "list_scheduled",
     "list_tasks",
     "list_tokens",

@@ -6,7 +6,8 @@ import math
 from datetime import datetime
 from typing import Annotated, Any
 
-from ..models import TaskKind, TaskState
+from ..models import NotificationState, TaskKind, TaskState
+from ..notifications import Stage
 from ..queries import MOST_COUNTED, PERIODS, AttemptCounts
 from .base import Count, Identifier, JsonObject, Share, Tenant, member, one_of
 from .endpoints import EndpointLabelObject
@@ -133,6 +134,25 @@ class ActivityObject(JsonObject):
     endpoint_id: str | None
     delivery_id: str | None
     changes: dict[str, Any] | None = member("From what to what; never with a secret.")
+
+
+class NotificationObject(JsonObject):
+    id: Identifier = member(source="notification.id")
+    incident: str = member("The same for each stage of one incident.", source="incident.id")
+    stage: Annotated[str, one_of(Stage)] = member(source="incident.stage")
+    since: datetime = member("Of the incident, or the hour of a digest.", source="incident.since")
+    count: Count = member(
+        "Failures in a row, or deliveries that were given up.", source="incident.count"
+    )
+    state: Annotated[str, one_of(NotificationState)] = member(source="notification.state")
+    contact: str | None = member("The address at the last attempt.", source="notification.contact")
+    attempts: Count = member(source="notification.attempts")
+    due_at: datetime | None = member(
+        "When it is tried next, while it is pending.", source="notification.due_at"
+    )
+    error: str | None = member("Why the last attempt failed.")
+    created_at: datetime = member(source="notification.created_at")
+    ended_at: datetime | None = member(source="notification.ended_at")
 
 
 class TokenObject(JsonObject):

@@ -108,6 +108,7 @@ def test_a_new_endpoint_is_active_and_everything_is_stored(app: Flask, access: A
         description="line\r\nline",
         headers={"X-Team": "billing"},
         user_agent="Acme/1.0",
+        contact=" Ops+hooks@Shop.Example ",
     )
     endpoint = stored(app, created.endpoint.id)
     assert endpoint.url_shown == "https://hooks.example.com/in?a=1"
@@ -116,6 +117,7 @@ def test_a_new_endpoint_is_active_and_everything_is_stored(app: Flask, access: A
     assert (endpoint.tenant, endpoint.name, endpoint.format) == ("app_1", "Billing", "standard")
     assert (endpoint.state, endpoint.version) == ("active", 1)
     assert (endpoint.user_agent, endpoint.description) == ("Acme/1.0", "line\r\nline")
+    assert endpoint.contact == "Ops+hooks@Shop.Example"
     assert abs(endpoint.created_at - database_time(app)) < timedelta(seconds=10)
     assert endpoint.headers_sealed is not None
     assert access.state.vault.decrypt(endpoint.headers_sealed) == {"X-Team": "billing"}
@@ -204,6 +206,16 @@ REFUSED: list[tuple[dict[str, Any], type[InvalidInput], str, str]] = [
     ({"user_agent": "x" * 257}, InvalidEndpoint, "user_agent", "256"),
     ({"user_agent": "a\r\nX-Evil: 1"}, InvalidEndpoint, "user_agent", "one line"),
     ({"user_agent": "Größe"}, InvalidEndpoint, "user_agent", "ASCII"),
+    ({"contact": "a@b.example\r\nBcc: c@d.example"}, InvalidEndpoint, "contact", "one line"),
+    ({"contact": "Ann <ann@example.com>"}, InvalidEndpoint, "contact", "without a name"),
+    ({"contact": "a@example.com, b@example.com"}, InvalidEndpoint, "contact", "one e-mail"),
+    ({"contact": "ann"}, InvalidEndpoint, "contact", "ops@example.com"),
+    ({"contact": "a" * 65 + "@example.com"}, InvalidEndpoint, "contact", "one e-mail"),
+    ({"contact": "a@" + "b" * 64 + ".example"}, InvalidEndpoint, "contact", "one e-mail"),
+    ({"contact": "a@" + "b." * 126 + "example"}, InvalidEndpoint, "contact", "254"),
+    ({"contact": ".a@example.com"}, InvalidEndpoint, "contact", "one e-mail"),
+    ({"contact": "a@-example.com"}, InvalidEndpoint, "contact", "one e-mail"),
+    ({"contact": 5}, InvalidEndpoint, "contact", "one line"),
     ({"headers": {"X-A": "1\r\nX-B: 2"}}, InvalidHeader, "headers", "one line"),
     ({"headers": {"X-A\r\nX-B": "1"}}, InvalidHeader, "headers", "without a colon"),
     ({"headers": {"webhook-id": "1"}}, InvalidHeader, "headers", "own id and signature"),

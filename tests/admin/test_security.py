@@ -345,6 +345,7 @@ def every_page(browser: Browser, world: World) -> Iterator[tuple[str, Page]]:
     yield "search", browser.get("/?q=" + HOSTILE.replace("&", ""))
     form = browser.get("/endpoints/new")
     fields = {"name": HOSTILE, "description": HOSTILE, "user_agent": HOSTILE, "url": HOSTILE}
+    fields["contact"] = HOSTILE
     headers = {"headers-0-name": HOSTILE, "headers-0-value": HOSTILE}
     yield (
         "refused",

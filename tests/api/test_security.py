@@ -572,6 +572,8 @@ def test_a_smaller_limit_of_the_host_holds(database_url: str, redis_url: str) ->
         ({"url": URL, "headers": {"X-A": 5}}, "headers"),
         ({"url": URL, "headers": {"Host": "x"}}, "headers"),
         ({"url": URL, "user_agent": "ü"}, "user_agent"),
+        ({"url": URL, "contact": "a b"}, "contact"),
+        ({"url": URL, "contact": ["a@b.example"]}, "contact"),
         ({"url": URL, "options": []}, "options"),
         ({"url": URL, "format": "custom"}, "template"),
         ({"url": URL, "timeout": "5"}, "timeout"),

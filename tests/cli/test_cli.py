@@ -81,6 +81,7 @@ def test_an_endpoint_is_added_and_its_secret_printed_once(app: Flask) -> None:
         *("--event", "license.*", "--event", "user.deleted"),
         *("--tenant", "app_1", "--name", "Shop"),
         *("--header", "X-Key: a: b", "--header", "X-Team:  c ", "--user-agent", "Acme/1"),
+        *("--contact", "ops@shop.example"),
     )
     assert (result.exit_code, result.stderr) == (0, "")
     [row] = queries.list_endpoints(accessing(app))
@@ -90,6 +91,7 @@ def test_an_endpoint_is_added_and_its_secret_printed_once(app: Flask) -> None:
     assert secret.startswith("Secret, shown only now: whsec_")
     assert (endpoint.events, endpoint.tenant) == (["license.*", "user.deleted"], "app_1")
     assert (endpoint.name, endpoint.user_agent) == ("Shop", "Acme/1")
+    assert endpoint.contact == "ops@shop.example"
     assert endpoint.headers_sealed is not None
     assert state_of(app).vault.decrypt(endpoint.headers_sealed) == {"X-Key": "a: b", "X-Team": "c"}
     assert activity(app)[0].actor.startswith("cli:")
@@ -379,9 +381,9 @@ def test_init_db_creates_our_tables_only(bare_app: Flask) -> None:
     assert result.exit_code == 0
     assert "webhooks_endpoint" in result.stdout
     engine = state_of(bare_app).engine
-    assert len(tables := sa.inspect(engine).get_table_names()) == 14
+    assert len(tables := sa.inspect(engine).get_table_names()) == 16
     assert "host_things" not in tables
-    assert run(bare_app, "init-db").stdout == "All 15 tables exist already.\n"
+    assert run(bare_app, "init-db").stdout == "All 16 tables exist already.\n"
     add_endpoint(bare_app)
     state_of(bare_app).table("Activity").drop(engine)
     assert run(bare_app, "init-db").stdout == "Created webhooks_activity.\n"
@@ -401,7 +403,7 @@ def test_init_db_uses_our_database(tmp_path: Path, redis_url: str) -> None:
         names = {
             key: sa.inspect(engine).get_table_names() for key, engine in db_of(app).engines.items()
         }
-    assert (names[None], len(names["hooks"])) == ([], 14)
+    assert (names[None], len(names["hooks"])) == ([], 16)
     close(app)
 
 

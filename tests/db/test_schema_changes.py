@@ -43,8 +43,10 @@ NEW = [
     "Created the table webhooks_metric.",
     "Created the table webhooks_mark.",
     "Created the table webhooks_numbering.",
+    "Created the table webhooks_notification.",
     "Created the table webhooks_token.",
     "Added the column filter to webhooks_endpoint.",
+    "Added the column contact to webhooks_endpoint.",
     "Added the column state_reason_code to webhooks_endpoint.",
     "Added the column state_reason_params to webhooks_endpoint.",
     "Added the column hops to webhooks_event.",
@@ -63,7 +65,7 @@ NEW = [
 ]
 #: No second attempt in the same test.
 LATER = (60.0,) * 9
-UP_TO_DATE = "All 15 tables are up to date."
+UP_TO_DATE = "All 16 tables are up to date."
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ def test_tables_of_before_become_those_of_now(old: Flask) -> None:
 def test_an_empty_database_gets_every_table(empty: Flask) -> None:
     lines = upgraded(empty)
     assert lines[0] == "Created the table webhooks_endpoint."
-    assert len(lines) == 14
+    assert len(lines) == 16
     assert upgraded(empty) == [UP_TO_DATE]
     found = shape(engine_of(empty))
     metadata = state_of(empty).models.metadata
@@ -166,8 +168,8 @@ def test_statements_are_printed_and_not_run(old: Flask, option: str) -> None:
     printed = "\n".join(upgraded(old, option))
     assert printed.endswith(";")
     statements = printed.removesuffix(";").split(";\n")
-    # The index of a new table comes with it.
-    assert len(statements) == len(NEW) + 1
+    # Indexes of new tables come with them.
+    assert len(statements) == len(NEW) + 5
     for statement in statements:
         assert statement.startswith(("CREATE TABLE ", "ALTER TABLE ", "CREATE INDEX "))
     assert shape(engine_of(old)) == before
@@ -282,7 +284,8 @@ def test_init_db_says_what_brings_tables_up_to_date(old: Flask) -> None:
     result = old.test_cli_runner().invoke(args=["webhooks", "init-db"])
     assert (result.exit_code, result.stdout) == (
         0,
-        "Created webhooks_scheduled, webhooks_metric, webhooks_mark, webhooks_numbering, webhooks_token.\n",
+        "Created webhooks_scheduled, webhooks_metric, webhooks_mark, webhooks_numbering, "
+        "webhooks_notification, webhooks_token.\n",
     )
     [line] = result.stderr.splitlines()
     assert "flask webhooks upgrade-db" in line
@@ -328,7 +331,7 @@ def test_schema_and_names_of_the_host_are_kept(
     app = create_app(db, SQLALCHEMY_DATABASE_URI=url, WEBHOOKS_REDIS_URL=redis_url)
     with app.app_context():
         run_sql(app, 'CREATE SCHEMA "Web hooks"')
-        assert len(upgraded(app)) == 15
+        assert len(upgraded(app)) == 16
         assert upgraded(app) == [UP_TO_DATE]
         run_sql(
             app,

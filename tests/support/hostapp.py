@@ -39,7 +39,8 @@ def create_app(db: SQLAlchemy | None = None, **config: Any) -> Flask:
     """An application with a `webhooks` of its own.
 
     :param db: one that other applications have as well, as where a factory makes them; by default its own.
-    :param config: settings over `DEFAULTS`; ``SQLITE_IMMEDIATE=True`` runs SQLite as we recommend.
+    :param config: settings over `DEFAULTS`; ``SQLITE_IMMEDIATE=True`` runs SQLite as we recommend, and with
+        ``MAIL_PORT`` owners of endpoints are told by mail.
     """
     app = Flask("tests.support.hostapp")
     app.config.update(DEFAULTS)
@@ -50,6 +51,10 @@ def create_app(db: SQLAlchemy | None = None, **config: Any) -> Flask:
     webhooks.init_app(app)
     webhooks.authorize(lambda action, endpoint: True)
     app.extensions["test_webhooks"] = webhooks
+    if "MAIL_PORT" in app.config:
+        from tests.support.mailing import tell_owners_by_mail
+
+        tell_owners_by_mail(app, webhooks)
     if app.config.get("SQLITE_IMMEDIATE"):
         with app.app_context():
             immediate(db.engine)

@@ -342,6 +342,7 @@ def populate(
                 description=f"For {hostile}\nand more",
                 user_agent=f"Agent {hostile}",
                 headers={"X-Team": hostile},
+                contact="o'%7b{{7*7}}&@customer.example",
                 events=["license.*"] if name == "good" else None,
             )
             for name, url in urls.items()

@@ -7,12 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...app_state import AppState, prepared
+from ...app_state import AppState, name_of_tenant, prepared
 from ...errors import UnreadableSecret
 from ...formats import OutgoingEvent, Target
-from ...log import get_logger, log_failure
-
-logger = get_logger("flask_webhooks.delivery")
 
 
 class Targets:
@@ -76,16 +73,10 @@ class TenantNames:
         return replace(event, tenant_name=self._known[event.tenant])
 
     def _ask(self, tenant: str) -> str:
-        hook = self.state.hooks.tenant_name
-        if hook is None:
+        if self.state.hooks.tenant_name is None:
             return tenant
-        try:
-            with self.state.app.app_context():
-                return str(hook(tenant) or tenant)
-        except Exception as error:
-            # A fault of the host's must not keep the event back.
-            log_failure(logger, "The name of a tenant could not be found", error=error)
-            return tenant
+        with self.state.app.app_context():
+            return name_of_tenant(self.state, tenant)
 
 
 def as_target(state: AppState, row: Any, now: float) -> Target:
