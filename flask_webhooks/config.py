@@ -40,6 +40,10 @@ class Settings:
     queue: str = "webhooks"
     #: Where the admin pages are mounted. ``None`` mounts nothing.
     url_prefix: str | None = "/webhooks"
+    #: Where the pages are mounted for those who open a portal link. ``None``: there are no such links.
+    portal_prefix: str | None = None
+    #: Origins that may show these pages in a frame, ``https://app.example.com``. Their cookie then is one for frames.
+    portal_frame_ancestors: tuple[str, ...] = ()
     #: The subdomain that the admin pages are on, as in ``Flask(…, subdomain_matching=True)``. ``None``: any.
     subdomain: str | None = None
     #: The Flask-SQLAlchemy bind that holds the tables. ``None`` is the default database.
@@ -213,6 +217,11 @@ class Settings:
                 f"WEBHOOKS_PROBE_INTERVAL ({self.probe_interval:g} s) must not exceed "
                 f"WEBHOOKS_MAX_PROBE_INTERVAL ({self.max_probe_interval:g} s)."
             )
+        if self.portal_prefix is not None and self.portal_prefix == self.url_prefix:
+            raise ConfigurationError(
+                f"WEBHOOKS_PORTAL_PREFIX and WEBHOOKS_URL_PREFIX are both {self.url_prefix!r}: the portal needs a path "
+                "of its own."
+            )
         self.network_policy()
 
     def network_policy(self) -> NetworkPolicy:
@@ -344,6 +353,17 @@ def _url_prefix(key: str, value: Any) -> str:
     return prefix
 
 
+def _origins(key: str, value: Any) -> tuple[str, ...]:
+    origins = _texts(key, value)
+    for origin in origins:
+        # They stand in a header, where a semicolon would begin something else.
+        if not re.fullmatch(r"https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?", origin):
+            raise ConfigurationError(
+                f"{key} must be a list of origins, such as ['https://app.example.com'], without a path; not {origin!r}."
+            )
+    return origins
+
+
 def _subdomain(key: str, value: Any) -> str:
     subdomain = _text(key, value).lower()
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", subdomain):
@@ -465,6 +485,7 @@ _NULLABLE = {
     "event_types",
     "formats",
     "url_prefix",
+    "portal_prefix",
     "subdomain",
     "bind_key",
     "base_template",
@@ -485,6 +506,8 @@ _CHECKS: dict[str, SettingCheck] = {
     "redis_url": _redis_url,
     "queue": _text,
     "url_prefix": _nullable(_url_prefix),
+    "portal_prefix": _nullable(_url_prefix),
+    "portal_frame_ancestors": _origins,
     "subdomain": _nullable(_subdomain),
     "bind_key": _nullable(_text),
     "allowed_networks": _texts,

@@ -6,7 +6,7 @@ Long, since it is the public surface, with its documentation.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from . import actions, admin, cli, healthz, migrations, queries
 from .access import system_access
+from .actions import create_portal_link
 from .app_state import EXTENSION, AllTenants, AppState, Hooks, state_of
 from .catalog.registry import Catalog, EventType, builtin_catalog
 from .config import Settings
@@ -145,6 +146,12 @@ class Webhooks:
             app.register_blueprint(
                 admin.create_blueprint(state),
                 url_prefix=settings.url_prefix,
+                subdomain=settings.subdomain,
+            )
+        if settings.portal_prefix is not None:
+            app.register_blueprint(
+                admin.create_blueprint(state, for_portal=True),
+                url_prefix=settings.portal_prefix,
                 subdomain=settings.subdomain,
             )
 
@@ -352,6 +359,29 @@ class Webhooks:
             event_type=event_type,
             limit=limit,
         ).page()
+
+    def portal_link(
+        self,
+        tenant: str,
+        *,
+        actor: str,
+        expires_in: timedelta | float = 3600,
+        actions: Iterable[str] = ("view",),
+    ) -> str:
+        """Return a URL that opens the pages for one tenant without a login of yours, until it expires or is revoked.
+
+        :param tenant: whose endpoints it shows.
+        :param actor: who opens it, for the audit log.
+        :param expires_in: a `timedelta`, or seconds, from a minute to 30 days; the session that it opens ends then too.
+        :param actions: what they may do.
+        :raises InvalidInput: a value is not usable; ``field`` names it.
+        :raises ConfigurationError: ``WEBHOOKS_PORTAL_PREFIX`` or ``SECRET_KEY`` is not set.
+        """
+        access = system_access(self._state(), "application")
+        created = create_portal_link(
+            access, tenant, actor=actor, expires_in=expires_in, actions=actions
+        )
+        return created.url
 
     def connect(
         self,

@@ -667,6 +667,32 @@ class Token(Row):
         )
 
 
+class PortalLink(Row):
+    """A link that opens the pages for one tenant without a login of the host. The link itself is stored nowhere."""
+
+    __tablename__ = "webhooks_portal_link"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("plk"))
+    tenant: Mapped[str] = mapped_column(_TENANT)
+    #: Who opens it, for the audit log.
+    actor: Mapped[str] = mapped_column(String(200))
+    #: Of `access.ACTIONS`.
+    actions: Mapped[list[str]] = mapped_column(JsonText)
+    created_by: Mapped[str] = mapped_column(_ACTOR)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
+    #: When the link and its session end.
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_by: Mapped[str | None] = mapped_column(_ACTOR)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            Index("ix_webhooks_portal_link_tenant", "tenant", "id"),
+            Index("ix_webhooks_portal_link_expires", "expires_at"),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
     """The concrete ORM classes of one database."""
@@ -687,6 +713,7 @@ class Models:
     Task: type[Task]
     Notification: type[Notification]
     Token: type[Token]
+    PortalLink: type[PortalLink]
 
     @property
     def metadata(self) -> sa.MetaData:
@@ -718,6 +745,7 @@ _MIXINS = (
     Task,
     Notification,
     Token,
+    PortalLink,
 )
 
 _INFO_KEY = "flask_webhooks"

@@ -146,6 +146,57 @@ def test_notifications_are_the_same_on_the_page_by_the_api_and_by_command(app: F
     assert "Write one e-mail address, such as ops@example.com" in result.stderr
 
 
+def test_portal_links_are_made_listed_and_revoked_on_each_surface(
+    database_url: str, redis_url: str
+) -> None:
+    app = make_app(database_url, redis_url, WEBHOOKS_PORTAL_PREFIX="/portal/webhooks")
+    api = webhooks_of(app).api_blueprint(authenticate=lambda: True)
+    app.register_blueprint(api, url_prefix=API)
+    app.config["SERVER_NAME"] = "licences.example"
+    browser = Browser(app, base_url="http://licences.example")
+    calls = Api(app, base_url="http://licences.example")
+    urls = [
+        by_command(app, "portal-link", "create", "app_1", "--actor", "mira")["url"],
+        calls.post("/portal-links", {"tenant": "app_1", "actor": "mira"}, 201)["url"],
+    ]
+    form = browser.get("/portal-links/new")
+    made = browser.send(form, "/portal-links/new", {"tenant": "app_1", "actor": "mira"}, 200)
+    urls.append(made.one(id="wh-secret").text)
+    for url in urls:
+        answer = app.test_client().get(url)
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/portal/webhooks/")
+    listed = calls.get("/portal-links")["items"]
+    assert by_command(app, "portal-link", "list") == listed
+    assert {(row["tenant"], row["actor"], row["condition"]) for row in listed} == {
+        ("app_1", "mira", "active")
+    }
+    assert not any("url" in row for row in listed)
+    assert len(browser.get("/portal-links").one("tbody").all("tr")) == 3
+    first, second, third = (row["id"] for row in listed)
+    calls.delete(f"/portal-links/{first}")
+    page = browser.get(f"/portal-links/{second}/revoke")
+    browser.send(page, f"/{second}/revoke", {})
+    run = app.test_cli_runner().invoke(args=["webhooks", "portal-link", "revoke", third])
+    assert run.exit_code == 0
+    assert all(row["condition"] == "revoked" for row in calls.get("/portal-links")["items"])
+    for url in urls:
+        assert app.test_client().get(url).status_code == 403
+    # Bad input, with nothing made.
+    form = browser.get("/portal-links/new")
+    refused = browser.send(form, "/portal-links/new", {"tenant": "", "actor": ""}, 422)
+    assert {item.attributes["href"] for item in refused.one(id="wh-problems").all("a")} >= {
+        "#wh-tenant",
+        "#wh-actor",
+    }
+    errors = calls.post("/portal-links", {"actor": "", "expires_in": 1}, 422)["errors"]
+    assert [error["field"] for error in errors] == ["tenant", "actor", "expires_in"]
+    run = app.test_cli_runner().invoke(
+        args=["webhooks", "portal-link", "create", "", "--actor", "mira"]
+    )
+    assert (run.exit_code, len(run.stderr.splitlines())) == (1, 1)
+    close(app)
+
+
 def update_all(app: Flask, model: str, **values: Any) -> None:
     with app.app_context(), state_of(app).engine.begin() as connection:
         connection.execute(sa.update(state_of(app).table(model)).values(values))

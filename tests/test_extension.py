@@ -581,6 +581,7 @@ def test_public_names_of_the_extension_object() -> None:
             "tenant_exists",
             "endpoint_limit",
             "notify",
+            "portal_link",
         ),
     }
 
@@ -629,6 +630,7 @@ LAYERS = [
     {"delivery"},
     {"access"},
     {"bulk", "stored_secrets", "token_access"},
+    {"portal_access"},
     {"queries", "actions"},
     {"jobs"},
     {"worker", "tasks", "serializers", "doctor", "metrics"},

@@ -47,6 +47,7 @@ TABLES = {
     "webhooks_task",
     "webhooks_notification",
     "webhooks_token",
+    "webhooks_portal_link",
 }
 CREATED, DATA = "license.created", {"license_id": "lic_1", "license_key": "AAAA-BBBB"}
 

@@ -69,6 +69,7 @@ RAISING = [
     "filters/*.py",
     "formats/**/*.py",
     "notifications.py",
+    "portal_access.py",
     "queries/*.py",
     "security/*.py",
     "state_reasons.py",

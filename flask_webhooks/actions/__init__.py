@@ -17,6 +17,7 @@ from .endpoints import (
 from .erasure import erase
 from .import_formats import possible_formats
 from .imports import Imported, import_endpoints
+from .portal_links import CreatedPortalLink, create_portal_link, revoke_portal_link
 from .reencryption import Reencryption, reencrypt
 from .scheduled import cancel_scheduled
 from .secrets import Rotated, end_overlap, remove_secret, rotate, rotate_secret
@@ -27,6 +28,7 @@ from .tokens import CreatedToken, create_token, revoke_token
 
 __all__ = [
     "CreatedEndpoint",
+    "CreatedPortalLink",
     "CreatedToken",
     "EndpointChanges",
     "Imported",
@@ -36,6 +38,7 @@ __all__ = [
     "cancel",
     "cancel_scheduled",
     "create_endpoint",
+    "create_portal_link",
     "create_token",
     "delete_all_endpoints",
     "delete_endpoint",
@@ -49,6 +52,7 @@ __all__ = [
     "remove_secret",
     "resend",
     "resume_endpoint",
+    "revoke_portal_link",
     "revoke_token",
     "rotate",
     "rotate_secret",

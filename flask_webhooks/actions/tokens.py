@@ -64,7 +64,7 @@ def create_token(
     faults = Faults()
     checked_name = faults.check(_name, name)
     owner = faults.check(checks.owner, tenant, access)
-    allowed = faults.check(_actions, actions)
+    allowed = faults.check(checked_actions, actions)
     expires = faults.check(_expiry, expires_at)
     faults.finish()
     assert allowed is not None
@@ -128,7 +128,11 @@ def _name(value: Any) -> str:
     return name
 
 
-def _actions(given: Any) -> list[str]:
+def checked_actions(given: Any) -> list[str]:
+    """Return actions in the order of `GRANTABLE`.
+
+    :raises InvalidInput: one is unknown, or cannot be given, or there is none.
+    """
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
         raise InvalidInput(
             'Give the actions as a list, such as ["view", "manage"].', field="actions"

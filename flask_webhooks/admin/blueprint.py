@@ -9,6 +9,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, current_app, g, request
 
 from ..access import ACCESS, request_access
+from ..actions.portal_links import PORTAL
 from ..app_state import AppState, state_of
 from . import (
     catalog_views,
@@ -22,6 +23,8 @@ from . import (
     matching_views,
     outage_views,
     overview_views,
+    portal,
+    portal_link_views,
     scheduled_views,
     secret_views,
     settings_views,
@@ -50,17 +53,23 @@ _CONTENT_SECURITY_POLICY: Final = "; ".join(
 )
 
 
-def create_blueprint(state: AppState) -> Blueprint:
-    """A blueprint for one application. Nobody is let in until the host has said who may."""
+def create_blueprint(state: AppState, *, for_portal: bool = False) -> Blueprint:
+    """A blueprint for one application. Nobody is let in until the host has said who may.
+
+    :param for_portal: for those who open a portal link, and for nobody else.
+    """
     blueprint = Blueprint(
-        NAME,
+        PORTAL if for_portal else NAME,
         __name__,
         template_folder="templates",
         static_folder="static",
         static_url_path="/static",
     )
-    # Of the application, not only of these pages: so that the log of its start tells.
-    blueprint.before_app_request(_look_at_layout)
+    if for_portal:
+        portal.register(blueprint)
+    else:
+        # Of the application, not only of these pages: so that the log of its start tells.
+        blueprint.before_app_request(_look_at_layout)
     blueprint.before_request(_open_access)
     blueprint.after_request(_set_headers)
     blueprint.context_processor(_context)
@@ -82,6 +91,7 @@ def create_blueprint(state: AppState) -> Blueprint:
         matching_views,
         key_views,
         token_views,
+        portal_link_views,
     ):
         views.register(blueprint)
     return blueprint
@@ -101,7 +111,11 @@ def _look_at_layout() -> None:
 
 def _open_access() -> None:
     """Find out who this is. Each view then asks for what it is about to show or do."""
-    if not _is_public():
+    if _is_public():
+        return
+    if portal.is_portal():
+        portal.open_access()
+    else:
         setattr(g, ACCESS, request_access(state_of()))
 
 
@@ -135,8 +149,14 @@ def _set_headers(response: Response) -> Response:
         _answer_unchanged(response)
     # Not no-referrer: Flask-WTF's protection wants a referrer on HTTPS.
     headers.setdefault("Referrer-Policy", "same-origin")
-    # A page of buttons must not be put into a frame under somebody's mouse.
-    headers.setdefault("X-Frame-Options", "SAMEORIGIN")
-    if state_of().settings.base_template is None:
-        headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY_POLICY)
+    settings = state_of().settings
+    ancestors = settings.portal_frame_ancestors if portal.is_portal() else ()
+    if not ancestors:
+        # A page of buttons must not be put into a frame under somebody's mouse.
+        headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+    if settings.base_template is None or portal.is_portal():
+        policy = _CONTENT_SECURITY_POLICY.replace(
+            "frame-ancestors 'self'", " ".join(["frame-ancestors 'self'", *ancestors])
+        )
+        headers.setdefault("Content-Security-Policy", policy)
     return response

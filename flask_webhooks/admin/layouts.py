@@ -43,23 +43,30 @@ def layout_of(state: AppState) -> Layout:
         except TemplateError:
             # A page of ours will say it; the host's other pages may do without this template.
             pass
-    template = environment.from_string(
-        f"{{% extends {name!r} %}}"
-        f"{{% block {block} %}}{{% block wh_page %}}{{% endblock %}}{{% endblock %}}"
-    )
+    template = environment.from_string(_layout_source(name, block))
     return Layout(template, name, block, fits)
 
 
-def template_of(state: AppState) -> Template:
+def template_of(state: AppState, *, for_portal: bool = False) -> Template:
     """The template that pages extend.
 
+    :param for_portal: always ours: the menu of the host is for those who have signed in there.
     :raises ConfigurationError: there is no such template, or it has no place for them.
     """
+    if for_portal:
+        return state.app.jinja_env.from_string(_layout_source(_OURS, "content"))
     layout = layout_of(state)
     if not layout.fits:
         # Looked at again: templates can be mended while the application runs.
         _check(state.app.jinja_env, layout.name, layout.block)
     return layout.template
+
+
+def _layout_source(name: str, block: str) -> str:
+    return (
+        f"{{% extends {name!r} %}}"
+        f"{{% block {block} %}}{{% block wh_page %}}{{% endblock %}}{{% endblock %}}"
+    )
 
 
 def _check(environment: Environment, name: str, block: str) -> None:

@@ -10,7 +10,7 @@ import secrets
 
 from flask import session
 
-_KEY = "flask_webhooks_once"
+KEY = "flask_webhooks_once"
 #: What the session's cookie has room for.
 _REMEMBERED = 8
 _LENGTH = 16
@@ -23,12 +23,12 @@ def new_token() -> str:
 
 def used_for(token: str | None) -> str | None:
     """The id of the endpoint that this form was used for before, if it was."""
-    used: dict[str, str] = session.get(_KEY) or {}
+    used: dict[str, str] = session.get(KEY) or {}
     return used.get(token or "")
 
 
 def remember(token: str | None, endpoint_id: str) -> None:
     """Note that a form has taken effect."""
     if token and len(token) <= _LENGTH:
-        used: dict[str, str] = {**(session.get(_KEY) or {}), token: endpoint_id}
-        session[_KEY] = dict(list(used.items())[-_REMEMBERED:])
+        used: dict[str, str] = {**(session.get(KEY) or {}), token: endpoint_id}
+        session[KEY] = dict(list(used.items())[-_REMEMBERED:])

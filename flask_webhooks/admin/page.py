@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from .. import queries
 from ..access import ACCESS, Access, BoundedTenantNames
+from ..actions.portal_links import PORTAL
 from ..app_state import AllTenants, AppState
 from ..bulk.looking import right_of
 from ..errors import NotFound
@@ -41,7 +42,7 @@ from . import (
 from .layouts import template_of
 
 #: Our messages do not go through `flask.flash`: the host's layout may show those a second time.
-_NOTICES_KEY = "flask_webhooks_notices"
+NOTICES_KEY = "flask_webhooks_notices"
 _MAX_NOTICES = 5
 _STATIC = Path(__file__).with_name("static")
 #: The header by which our script asks for the part of a page that can still change, and its value.
@@ -89,8 +90,8 @@ def redirect_to(view: str, **values: Any) -> Response:
 
 def notify(text: str, tone: str = "ok") -> None:
     """Show a message on the next page. It is stored in a readable cookie: never a secret."""
-    notices = [*session.get(_NOTICES_KEY, ()), [tone, text]]
-    session[_NOTICES_KEY] = notices[-_MAX_NOTICES:]
+    notices = [*session.get(NOTICES_KEY, ()), [tone, text]]
+    session[NOTICES_KEY] = notices[-_MAX_NOTICES:]
 
 
 class Toolbox:
@@ -168,14 +169,19 @@ class Toolbox:
         self._tenant_names = BoundedTenantNames(state)
         self.product_name = state.settings.product_name
         #: The host's layout, or ``None``.
-        self.host_layout = state.settings.base_template
+        self._portal = request.blueprint == PORTAL
+        self.host_layout = None if self._portal else state.settings.base_template
         #: Only the part that can still change is asked for.
         self.fragment = is_fragment()
 
     @property
     def base_template(self) -> Template | str:
         """What page.html extends."""
-        return "flask_webhooks/_fragment.html" if self.fragment else template_of(self._state)
+        return (
+            "flask_webhooks/_fragment.html"
+            if self.fragment
+            else template_of(self._state, for_portal=self._portal)
+        )
 
     @property
     def language(self) -> str:
@@ -213,6 +219,11 @@ class Toolbox:
         """Whether to show the page of API tokens."""
         return self._state.hooks.tokens and self.may("tokens")
 
+    @property
+    def makes_portal_links(self) -> bool:
+        """Whether to show the page of portal links."""
+        return self._state.settings.portal_prefix is not None and self.may("tokens")
+
     def may(self, action: str, endpoint: Endpoint | None = None) -> bool:
         """Whether to show a button; what it leads to checks again."""
         return self.admitted and current_access().may(action, endpoint)
@@ -222,10 +233,10 @@ class Toolbox:
 
     def notices(self) -> list[tuple[str, str]]:
         """The messages for this page; they are gone afterwards."""
-        if _NOTICES_KEY not in session:
+        if NOTICES_KEY not in session:
             # Not popped in vain: that would send the cookie anew with every page.
             return []
-        return [(tone, text) for tone, text in session.pop(_NOTICES_KEY)]
+        return [(tone, text) for tone, text in session.pop(NOTICES_KEY)]
 
     def csrf_field(self) -> Markup:
         """The hidden field of every form; without an id, since a page has several."""

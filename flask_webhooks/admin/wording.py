@@ -274,6 +274,8 @@ def action_texts() -> dict[str, str]:
         "task.failed": _("started a task, which has failed"),
         "token.created": _("created an API token"),
         "token.revoked": _("revoked an API token"),
+        "portal_link.created": _("created a portal link"),
+        "portal_link.revoked": _("revoked a portal link"),
     }
 
 
@@ -365,6 +367,8 @@ def _change_text(name: str) -> str:
         "bytes": _("Bytes of data"),
         "chat_id": _("Chat"),
         "token": _("Token"),
+        "portal_link": _("Portal link"),
+        "actor": _("Who opens it"),
         "actions": _("What it may do"),
         "expires_at": _("Expires"),
     }

@@ -220,6 +220,33 @@ class NewTokenBody(TypedDict, total=False):
     expires_at: Annotated[Moment | None, Member("Null: never.")]
 
 
+class NewPortalLinkBody(TypedDict, total=False):
+    tenant: Annotated[
+        str | None,
+        Member(
+            "Whose webhooks it opens; null is the only tenant in scope.",
+            maxLength=MAX_TENANT_LENGTH,
+        ),
+    ]
+    actor: Required[
+        SkipValidation[
+            Annotated[str, Member("Who opens it, for the audit log.", minLength=1, maxLength=200)]
+        ]
+    ]
+    expires_in: SkipValidation[
+        Annotated[float, Member("Seconds; an hour by default.", minimum=60, maximum=2_592_000)]
+    ]
+    actions: SkipValidation[
+        Annotated[
+            list[Annotated[str, one_of(GRANTABLE)]],
+            Member(
+                "What they may do; `view` by default. Each has to be allowed to whoever creates it.",
+                minItems=1,
+            ),
+        ]
+    ]
+
+
 class DeleteAllBody(TypedDict, total=False):
     tenant: OnlyTenant
     all_tenants: ForAllTenants

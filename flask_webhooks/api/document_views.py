@@ -13,6 +13,7 @@ from . import (
     endpoint_views,
     event_views,
     health_views,
+    portal_link_views,
     scheduled_views,
     secret_views,
     switch_views,
@@ -44,6 +45,7 @@ _WITHOUT_TOKENS: Final = (
     *scheduled_views.ROUTES,
     *task_views.ROUTES,
     *health_views.ROUTES,
+    *portal_link_views.ROUTES,
 )
 #: All that there may be.
 ROUTES: Final = (*_WITHOUT_TOKENS, *token_views.ROUTES)

@@ -38,6 +38,10 @@ class NotificationListQuery(PageQuery, total=False):
     pass
 
 
+class PortalLinkListQuery(PageQuery, total=False):
+    pass
+
+
 class ListQuery(TenantQuery, PageQuery, total=False):
     pass
 

@@ -19,6 +19,7 @@ from .endpoints import endpoints, send_test
 from .failures import Commands, end_our_command
 from .health import health
 from .listen import listen
+from .portal_links import portal_links
 from .tail import tail
 from .tasks import tasks
 from .tokens import tokens
@@ -26,7 +27,7 @@ from .tokens import tokens
 __all__ = ["end_our_command", "webhooks"]
 
 webhooks = Commands("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
-for group in (endpoints, events.events, deliveries, tasks, activity, tokens):
+for group in (endpoints, events.events, deliveries, tasks, activity, tokens, portal_links):
     webhooks.add_command(group)
 workers.add_to(webhooks)
 database.add_to(webhooks)

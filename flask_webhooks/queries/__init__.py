@@ -46,6 +46,7 @@ from .keys import KeyUse, PublicKey, key_use, public_keys
 from .metrics import FAILING, METRIC_LABELS, Metrics, read_metrics
 from .notifications import NotificationRow, list_notifications
 from .pages import MAX_LIMIT, Page
+from .portal_links import get_portal_link, list_portal_links
 from .pulling import DEFAULT_PULLED, MAX_PULLED, Pull, Pulled, PulledEvent
 from .routing import EXPLAINED, Routing, Why, explain_routing
 from .scheduled import ScheduledDetail, get_scheduled, list_scheduled
@@ -132,6 +133,7 @@ __all__ = [
     "get_delivery",
     "get_endpoint",
     "get_event",
+    "get_portal_link",
     "get_scheduled",
     "get_task",
     "get_token",
@@ -143,6 +145,7 @@ __all__ = [
     "list_endpoints",
     "list_events",
     "list_notifications",
+    "list_portal_links",
     "list_scheduled",
     "list_tasks",
     "list_tokens",

@@ -175,6 +175,23 @@ class TokenObject(JsonObject):
     revoked_by: str | None = member(source="token.revoked_by")
 
 
+class PortalLinkObject(JsonObject):
+    id: Identifier = member(source="link.id")
+    tenant: str = member("Whose webhooks it opens.", source="link.tenant")
+    actor: str = member("Who opens it, for the audit log.", source="link.actor")
+    actions: list[str] = member("What they may do.", source="link.actions")
+    condition: Annotated[str, one_of(("active", "expired", "revoked"))]
+    created_by: str = member(source="link.created_by")
+    created_at: datetime = member(source="link.created_at")
+    expires_at: datetime = member(source="link.expires_at")
+    revoked_at: datetime | None = member(source="link.revoked_at")
+    revoked_by: str | None = member(source="link.revoked_by")
+
+
+class CreatedPortalLinkObject(PortalLinkObject, part="row"):
+    url: str = member("Shown this once. Whoever has it is let in.")
+
+
 class CreatedTokenObject(TokenObject, part="row"):
     secret: str = member(
         "The token, shown this once. Send it in the header `Authorization: Bearer whtok_…`."

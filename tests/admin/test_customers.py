@@ -155,6 +155,7 @@ def test_no_answer_of_the_api_names_a_setting_to_a_customer(app: Flask, world: W
         "task_id": world.tasks["waiting"],
         "token_id": world.tokens["active"],
         "scheduled_id": world.scheduled,
+        "link_id": world.portal_link,
         "name": "license.created",
     }
     for method, rule in rules(app):

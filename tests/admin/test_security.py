@@ -77,6 +77,7 @@ def path_of(app: Flask, rule: Rule, world: World) -> str:
         "task_id": world.tasks.get("waiting", ""),
         "token_id": world.tokens.get("active", ""),
         "scheduled_id": world.scheduled,
+        "link_id": world.portal_link,
         "name": "license.created",
     }
     with app.test_request_context():

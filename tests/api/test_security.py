@@ -68,6 +68,7 @@ def path_of(rule: Rule, world: World) -> str:
         task_id=world.events["task"],
         token_id=world.events["token"],
         scheduled_id=world.scheduled,
+        link_id="plk_none",
         name="license.created",
     )
 
@@ -205,6 +206,9 @@ NEEDED = {
     "scheduled_cancel": "send",
     "task_start": "send",
     "task_stop": "send",
+    "portal_link_list": "tokens",
+    "portal_link_create": "tokens",
+    "portal_link_revoke": "tokens",
     "token_list": "tokens",
     "token_create": "tokens",
     "token_revoke": "tokens",

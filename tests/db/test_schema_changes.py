@@ -45,6 +45,7 @@ NEW = [
     "Created the table webhooks_numbering.",
     "Created the table webhooks_notification.",
     "Created the table webhooks_token.",
+    "Created the table webhooks_portal_link.",
     "Added the column filter to webhooks_endpoint.",
     "Added the column contact to webhooks_endpoint.",
     "Added the column state_reason_code to webhooks_endpoint.",
@@ -65,7 +66,7 @@ NEW = [
 ]
 #: No second attempt in the same test.
 LATER = (60.0,) * 9
-UP_TO_DATE = "All 16 tables are up to date."
+UP_TO_DATE = "All 17 tables are up to date."
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_tables_of_before_become_those_of_now(old: Flask) -> None:
 def test_an_empty_database_gets_every_table(empty: Flask) -> None:
     lines = upgraded(empty)
     assert lines[0] == "Created the table webhooks_endpoint."
-    assert len(lines) == 16
+    assert len(lines) == 17
     assert upgraded(empty) == [UP_TO_DATE]
     found = shape(engine_of(empty))
     metadata = state_of(empty).models.metadata
@@ -169,7 +170,7 @@ def test_statements_are_printed_and_not_run(old: Flask, option: str) -> None:
     assert printed.endswith(";")
     statements = printed.removesuffix(";").split(";\n")
     # Indexes of new tables come with them.
-    assert len(statements) == len(NEW) + 5
+    assert len(statements) == len(NEW) + 7
     for statement in statements:
         assert statement.startswith(("CREATE TABLE ", "ALTER TABLE ", "CREATE INDEX "))
     assert shape(engine_of(old)) == before
@@ -285,7 +286,7 @@ def test_init_db_says_what_brings_tables_up_to_date(old: Flask) -> None:
     assert (result.exit_code, result.stdout) == (
         0,
         "Created webhooks_scheduled, webhooks_metric, webhooks_mark, webhooks_numbering, "
-        "webhooks_notification, webhooks_token.\n",
+        "webhooks_notification, webhooks_token, webhooks_portal_link.\n",
     )
     [line] = result.stderr.splitlines()
     assert "flask webhooks upgrade-db" in line
@@ -331,7 +332,7 @@ def test_schema_and_names_of_the_host_are_kept(
     app = create_app(db, SQLALCHEMY_DATABASE_URI=url, WEBHOOKS_REDIS_URL=redis_url)
     with app.app_context():
         run_sql(app, 'CREATE SCHEMA "Web hooks"')
-        assert len(upgraded(app)) == 16
+        assert len(upgraded(app)) == 17
         assert upgraded(app) == [UP_TO_DATE]
         run_sql(
             app,

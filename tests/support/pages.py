@@ -34,7 +34,11 @@ _VOID = {"br", "hr", "img", "input", "link", "meta", "circle", "path", "polyline
 
 def make_app(database_url: str, redis_url: str, **config: Any) -> Flask:
     """A host with pages."""
-    app = make_bare_app(database_url, redis_url, **{"WEBHOOKS_URL_PREFIX": PREFIX, **config})
+    app = make_bare_app(
+        database_url,
+        redis_url,
+        **{"WEBHOOKS_URL_PREFIX": PREFIX, "WEBHOOKS_PORTAL_PREFIX": "/portal", **config},
+    )
     # There is a page of tokens once there is an API that takes them.
     webhooks_of(app).api_blueprint(tokens=True)
     return app
@@ -247,6 +251,8 @@ class World:
     #: What stands wherever somebody else writes.
     hostile: str = HOSTILE
     scheduled: str = "sch_none"
+    #: The id of a portal link.
+    portal_link: str = ""
 
     def paths(self) -> list[str]:
         """Every page in every state that it can be in, below the prefix."""
@@ -304,6 +310,9 @@ class World:
             "/erase",
             "/tokens",
             "/tokens/new",
+            "/portal-links",
+            "/portal-links/new",
+            *([f"/portal-links/{self.portal_link}/revoke"] if self.portal_link else []),
             *(f"/tokens/{id_}/revoke" for id_ in self.tokens.values()),
             "/activity",
             *(f"/activity?webhook={id_}" for id_ in one),
@@ -392,7 +401,18 @@ def populate(
         tasks = _tasks(app, access, made, hostile)
         tokens = _tokens(app, access, tenant, hostile)
         scheduled = add_scheduled(app, tenant, f"expiring:{hostile}"[:255])
-    return World(made, deliveries, {"emitted": event}, tasks, tokens, hostile, scheduled)
+        portal_link = _portal_link(app, access, tenant, hostile)
+    return World(
+        made, deliveries, {"emitted": event}, tasks, tokens, hostile, scheduled, portal_link
+    )
+
+
+def _portal_link(app: Flask, access: Access, tenant: str | None, hostile: str) -> str:
+    if access.state.settings.portal_prefix is None:
+        return ""
+    with app.test_request_context():
+        made = actions.create_portal_link(access, tenant or "app_9", actor=f"mira {hostile}")
+    return made.link.id
 
 
 def _tokens(app: Flask, access: Access, tenant: str | None, hostile: str) -> dict[str, str]:

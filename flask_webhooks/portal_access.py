@@ -1,0 +1,124 @@
+"""Portal links: what they look like, and what they let whoever opens one see and do.
+
+A link names its row and is signed by the application's secret key, so nothing that opens it is stored. The row says
+until when and for what it is good, and is looked at in every request: a link that is revoked ends its sessions too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+from itsdangerous import BadSignature, Signer
+
+from .access import Access, is_id, shown
+from .app_state import AppState
+from .columns import utc_now
+from .db.transactions import reading
+from .errors import ConfigurationError, Forbidden, NotFound
+from .models import Endpoint, PortalLink
+from .token_access import GRANTABLE
+
+_SALT: Final = "flask_webhooks portal link"
+
+
+@dataclass(frozen=True, slots=True)
+class PortalLinkRow:
+    """A portal link, and whether it opens anything."""
+
+    link: PortalLink
+    now: datetime
+
+    @property
+    def condition(self) -> Literal["active", "expired", "revoked"]:
+        """What it is by now."""
+        if self.link.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.link.expires_at <= self.now else "active"
+
+
+def require_portal(state: AppState) -> str:
+    """Return the prefix of the portal.
+
+    :raises ConfigurationError: the application has none.
+    """
+    prefix = state.settings.portal_prefix
+    if prefix is None:
+        raise ConfigurationError(
+            "This application has no portal: set WEBHOOKS_PORTAL_PREFIX to the path for it, such as '/portal/webhooks'."
+        )
+    if not state.app.secret_key:
+        raise ConfigurationError("Portal links are signed: set SECRET_KEY.")
+    return prefix
+
+
+def signed_link(state: AppState, link_id: str) -> str:
+    """Return what the URL of a link holds."""
+    return _signer(state).sign(link_id).decode()
+
+
+def read_link(state: AppState, value: str) -> str:
+    """Return the id in what the URL of a link holds.
+
+    :raises Forbidden: it was changed, or is not whole.
+    """
+    try:
+        return _signer(state).unsign(value).decode()
+    except (BadSignature, UnicodeError):
+        raise Forbidden(
+            "This link is not whole, or was changed. Open it again where you got it, without changing it."
+        ) from None
+
+
+def portal_access(state: AppState, link_id: object) -> tuple[Access, PortalLink]:
+    """Return the access that a link gives, and its row.
+
+    :param link_id: ``None`` where no link was opened.
+    :raises Forbidden: it gives none; says why, and what to do.
+    """
+    if link_id is None:
+        raise Forbidden(
+            "These pages are opened by a link. Open yours again, or ask for a new one where you got it."
+        )
+    found = _find(state, link_id)
+    condition = None if found is None else PortalLinkRow(*found).condition
+    if condition == "expired":
+        raise Forbidden("This link has expired. Ask for a new one where you got it.")
+    if found is None or condition == "revoked":
+        raise Forbidden("This link was revoked. Ask for a new one where you got it.")
+    link: PortalLink = found[0]
+    allowed = frozenset(link.actions) & frozenset(GRANTABLE)
+
+    def may(action: str, endpoint: Endpoint | None) -> bool:
+        return action in allowed
+
+    actor = f"{link.actor} ({link.id})"
+    return Access(state=state, actor=actor, tenant=link.tenant, may=may, owns_request=True), link
+
+
+def no_portal_link(link_id: object) -> NotFound:
+    """The refusal for a portal link that is not there, or not in scope."""
+    return NotFound("There is no portal link %(id)s.", id=shown(link_id))
+
+
+def _find(state: AppState, link_id: object) -> Any:
+    if not is_id(link_id):
+        return None
+    table = state.models.PortalLink
+    with reading(state) as session:
+        return session.execute(sa.select(table, utc_now()).where(table.id == link_id)).one_or_none()
+
+
+def _signer(state: AppState) -> Signer:
+    require_portal(state)
+    return Signer(portal_keys(state), salt=_SALT, digest_method=hashlib.sha256)
+
+
+def portal_keys(state: AppState) -> list[bytes]:
+    """Return the application's secret keys, the newest last."""
+    config = state.app.config
+    keys = [*(config.get("SECRET_KEY_FALLBACKS") or ()), config["SECRET_KEY"]]
+    return [key if isinstance(key, bytes) else str(key).encode() for key in keys]
