@@ -21,12 +21,12 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from . import ids
-from .app_state import ALL_TENANTS, AllTenants, AppState, unwrap
+from .app_state import ALL_TENANTS, AllTenants, AppState, name_of_tenant, unwrap
 from .catalog.registry import matches
 from .catalog.type_filter import of_type
 from .db.transactions import reading, release_host_connection, writing
 from .errors import ConfigurationError, Forbidden, InvalidInput, NotFound
-from .log import get_logger, log_failure
+from .log import get_logger
 from .models import Delivery, Endpoint
 from .texts import Text
 
@@ -273,27 +273,19 @@ class BoundedTenantNames:
     """
 
     def __init__(self, state: AppState) -> None:
-        self._hook = state.hooks.tenant_name
+        self._state = state
         self._known: dict[str, str] = {}
         self._spent = 0.0
 
     def name(self, tenant: str) -> str:
         """Return the name of a tenant, or its id."""
-        if self._hook is None or (tenant not in self._known and self._spent > NAMING_TIME):
+        if tenant not in self._known and self._spent > NAMING_TIME:
             return tenant
         if tenant not in self._known:
             began = time.monotonic()
-            self._known[tenant] = self._ask(self._hook, tenant)
+            self._known[tenant] = name_of_tenant(self._state, tenant)
             self._spent += time.monotonic() - began
         return self._known[tenant]
-
-    @staticmethod
-    def _ask(hook: Callable[[str], str], tenant: str) -> str:
-        try:
-            return str(hook(tenant) or tenant)
-        except Exception as error:
-            log_failure(logger, "The name of a tenant could not be found", error=error)
-            return tenant
 
 
 def tenant_is_known(state: AppState, tenant: str) -> bool | None:
