@@ -26,11 +26,8 @@ from .catalog.registry import matches
 from .catalog.type_filter import of_type
 from .db.transactions import reading, release_host_connection, writing
 from .errors import ConfigurationError, Forbidden, InvalidInput, NotFound
-from .log import get_logger
 from .models import Delivery, Endpoint
 from .texts import Text
-
-logger = get_logger("flask_webhooks")
 
 #: `True` for a program that is let in.
 Authenticate = Callable[[], bool | None]
