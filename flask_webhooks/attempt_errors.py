@@ -176,6 +176,10 @@ NOT_TAKEN_WITH: Final = _error(
     "not_taken_explained",
     Text("The receiver answered %(status)s, but not that it has the event: %(said)s"),
 )
+NOT_ECHOED: Final = _error(
+    "not_echoed",
+    Text("The receiver answered %(status)s, but did not echo the challenge."),
+)
 STOPPED: Final = _error(
     "worker_stopped",
     Text("The worker was stopped while it waited for an answer. The request may have arrived."),

@@ -86,6 +86,8 @@ class Settings:
     #: Deliveries that the bulk tasks of one tenant send again in a day; then it may begin another one only later.
     #: ``None``: no limit.
     max_bulk_sends_per_day: int | None = 100_000
+    #: A new or changed URL gets nothing but signed challenges until its receiver has echoed one. Chats need not.
+    verify_endpoints: bool = False
     #: Format of a new endpoint whose URL does not tell.
     default_format: str = "standard"
     #: Event types that forms, the API and commands offer, by names and patterns such as ``license.*``. Others are sent
@@ -523,6 +525,7 @@ _CHECKS: dict[str, SettingCheck] = {
     "max_sends_per_hour": _nullable(_whole(1, 1_000_000)),
     "max_send_bytes_per_day": _nullable(_whole(1024, 1_000_000_000)),
     "max_bulk_sends_per_day": _nullable(_whole(1, 1_000_000_000)),
+    "verify_endpoints": _boolean,
     "default_format": _format,
     "event_types": _nullable(_choice),
     "formats": _nullable(_choice),

@@ -48,6 +48,8 @@ class EndpointState(enum.StrEnum):
     """Whether an endpoint gets deliveries."""
 
     ACTIVE = "active"
+    #: Its receiver has to echo a challenge first; see `delivery.echo`.
+    UNVERIFIED = "unverified"
     PAUSED = "paused"
     DISABLED = "disabled"
 
@@ -167,6 +169,8 @@ class Endpoint(Row):
     state_reason_params: Mapped[dict[str, str] | None] = mapped_column(JsonText)
     state_actor: Mapped[str | None] = mapped_column(_ACTOR)
     state_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Digest of the token that its receiver has to echo before it gets anything else; ``None``: it need not.
+    challenge: Mapped[str | None] = mapped_column(String(64))
     #: Digest of tenant and the key that the request for it carried, and of what that asked for.
     idempotency_digest: Mapped[str | None] = mapped_column(String(64))
     idempotency_request: Mapped[str | None] = mapped_column(String(64))

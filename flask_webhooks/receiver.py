@@ -125,6 +125,7 @@ def verified(
     """Decorate a Flask view so that it is called for genuine webhooks only, with the parsed body first.
 
     Others are answered with 401 and a sentence that says what is wrong. A view that returns ``None`` answers 204.
+    Challenges, by which the sender asks whether the receiver wants its webhooks, are echoed without calling the view.
 
     :param secret: as for `verify`, or a function that returns it, called for each request.
     """
@@ -141,12 +142,21 @@ def verified(
                 event = verify(request.headers, request.get_data(), known, format, tolerance)
             except VerificationError as error:
                 return Response(f"{error}\n", 401, mimetype="text/plain")
+            if _is_challenge(event):
+                return Response(request.headers.get("webhook-challenge", ""), mimetype="text/plain")
             answer = view(event, *args, **values)
             return Response(status=204) if answer is None else answer
 
         return receive
 
     return decorate
+
+
+def _is_challenge(event: Any) -> bool:
+    """Whether what was signed is a challenge. Formats have its type in members of different names."""
+    return isinstance(event, dict) and any(
+        isinstance(value, str) and value.endswith("webhook.challenge") for value in event.values()
+    )
 
 
 #: Whether a body is what was signed.

@@ -5,6 +5,7 @@ with a row in the audit log, and wakes the workers if something became due.
 """
 
 from .bulk import start_task, stop_task
+from .challenges import is_unverified, send_challenge
 from .deliveries import cancel, resend, send_test
 from .endpoints import (
     CreatedEndpoint,
@@ -46,6 +47,7 @@ __all__ = [
     "end_overlap",
     "erase",
     "import_endpoints",
+    "is_unverified",
     "pause_endpoint",
     "possible_formats",
     "reencrypt",
@@ -56,6 +58,7 @@ __all__ = [
     "revoke_token",
     "rotate",
     "rotate_secret",
+    "send_challenge",
     "send_test",
     "start_task",
     "stop_task",

@@ -22,6 +22,7 @@ from ..outbox.store import NewEvent, insert_deliveries, insert_event
 from ..texts import word
 from . import limits
 from .audit_log import locked, record
+from .challenges import check_verified
 
 TEST = "test"
 
@@ -38,6 +39,7 @@ def send_test(
     :param data: ``None`` is the example of the type.
     :raises UnknownEventType: the catalogue has none of this name.
     :raises InvalidData: the data is too large or not JSON.
+    :raises InvalidTransition: it has to echo a challenge first.
     :raises SendLimitReached: the tenant has had as much sent as it may.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
@@ -55,6 +57,7 @@ def send_test(
     with access.write(alone=limits.lock_name(access, target.tenant)) as session:
         limits.check_sends(session, access, target.tenant, size)
         endpoint = locked(session, access, endpoint_id)
+        check_verified(state, endpoint)
         event = NewEvent(
             id=ids.new_id("evt"),
             type=kind,
@@ -108,6 +111,7 @@ def resend(access: Access, delivery_id: str) -> Delivery:
         size = limits.sent_size(endpoint, limits.data_size(session, state, delivery.event_id))
         limits.check_sends(session, access, endpoint.tenant, size)
         endpoint = locked(session, access, endpoint.id)
+        check_verified(state, endpoint)
         check_not_erased(session.get(state.models.Event, delivery.event_id))
         reopened = _move(
             session,

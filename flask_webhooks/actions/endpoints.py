@@ -27,9 +27,10 @@ from ..models import Endpoint, EndpointState
 from ..texts import OperatorText, Text
 from . import checks, duplicates, repeats
 from .audit_log import locked, record
+from .challenges import hold_everything, issue, make_unverified, must_echo
 from .revision import Revision, seal, stored_secret
 from .settings import EndpointChanges, NewEndpoint, check_names
-from .switches import forget_failures
+from .switches import forget_failures, go_live
 
 #: Endpoints that one statement deletes; databases limit the length of a list.
 _CHUNK = 500
@@ -95,7 +96,12 @@ def create_endpoint(
         session.flush()
         session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))
         record(session, access, "endpoint.created", endpoint, changes=drafted.changes)
+        if endpoint.challenge is not None:
+            issue(session, access, endpoint)
+            session.flush()
         session.refresh(endpoint)
+    if endpoint.challenge is not None:
+        state.notifier.notify()
     if equal is not None:
         logger.warning(
             "The new endpoint %s has the same URL, format and event types as %s: each event arrives there twice",
@@ -195,6 +201,8 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         ordered=in_order,
         state=EndpointState.ACTIVE if active else EndpointState.PAUSED,
     )
+    if must_echo(state, wire, whole_url):
+        make_unverified(endpoint)
     if not active:
         endpoint.state_actor = access.actor
         endpoint.state_since = datetime.now(UTC)
@@ -257,6 +265,12 @@ def update_endpoint(
             if not allow_duplicate and revision.differences.keys() & _DECISIVE:
                 whole_url = checks.whole_url(state, endpoint)
                 duplicates.refuse_equal(session, state, endpoint, whole_url)
+            if "challenge" in revision.values and endpoint.challenge is not None:
+                make_unverified(endpoint)
+                hold_everything(session, state, endpoint.id)
+                issue(session, access, endpoint)
+            elif "challenge" in revision.values and endpoint.state == EndpointState.UNVERIFIED:
+                go_live(session, state, endpoint, access.actor)
             endpoint.version += 1
             endpoint.updated_at = utc_now()
             if revision.fresh_start:

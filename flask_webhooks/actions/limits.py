@@ -22,7 +22,13 @@ from ..formats.custom import MAX_BODY_BYTES
 from ..models import UNFINISHED, Endpoint, TaskKind
 
 #: What is counted, by its name in the audit log.
-COUNTED = ("endpoint.tested", "delivery.resent", "event.replayed", "task.started")
+COUNTED = (
+    "endpoint.tested",
+    "endpoint.challenged",
+    "delivery.resent",
+    "event.replayed",
+    "task.started",
+)
 #: Tasks that send what was sent before, or that the endpoint was never owed. Others only end or release what is owed.
 SENDING = (TaskKind.RECOVER, TaskKind.REPLAY, TaskKind.RESEND)
 #: The member of its `changes` that says how much data was sent.

@@ -19,6 +19,7 @@ from ..models import Endpoint
 from ..security.vault import Sealed
 from ..texts import Text
 from . import checks, exposure
+from .challenges import TO_COME, must_echo
 from .settings import ChangedHeaders, EndpointChanges
 
 
@@ -154,6 +155,10 @@ class Revision:
         self.fresh_start = True
         # Without an entry in the audit log: the URL has one, and a digest tells nobody anything.
         self.values["bucket"] = checks.bucket(wire, url, self.endpoint.tenant)
+        if must_echo(self.state, wire, url):
+            self.values["challenge"] = TO_COME
+        elif self.endpoint.challenge is not None:
+            self.values["challenge"] = None
         shown, sealed = checks.sealed_url(self.state, wire, url)
         self.values |= {"url_shown": shown, "url_sealed": sealed}
         if url != before:

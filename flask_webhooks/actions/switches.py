@@ -18,6 +18,7 @@ from ..models import DeliveryState, Endpoint, EndpointState
 from ..texts import Text, word
 from . import checks
 from .audit_log import locked, record
+from .challenges import check_verified
 
 logger = get_logger("flask_webhooks")
 
@@ -58,7 +59,7 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
     """Make a paused or disabled endpoint active again, with a clean record.
 
     :param held: of `HELD_CHOICES`.
-    :raises InvalidTransition: it is active already.
+    :raises InvalidTransition: it is active already, or has to echo a challenge first.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -70,6 +71,7 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
         before = endpoint.state
         if before == EndpointState.ACTIVE:
             raise InvalidTransition("The endpoint is active already.", state=before)
+        check_verified(state, endpoint)
         # An event that was being written while the endpoint was paused may have missed that.
         hold_pending(state, session.connection(), [endpoint.id])
         count = _release(session, state, endpoint.id, choice)
@@ -82,6 +84,12 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
     _log(endpoint, "Endpoint %s is resumed")
     state.notifier.notify()
     return endpoint
+
+
+def go_live(session: Session, state: AppState, endpoint: Endpoint, actor: str) -> None:
+    """Send an endpoint what is held for it: it need not echo a challenge any more."""
+    _release(session, state, endpoint.id, "send")
+    _switch(endpoint, EndpointState.ACTIVE, actor, "")
 
 
 def forget_failures(session: Session, state: AppState, endpoint_id: str) -> None:

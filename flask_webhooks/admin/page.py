@@ -20,7 +20,7 @@ from flask import (
 from jinja2 import Template
 from markupsafe import Markup
 
-from .. import queries
+from .. import actions, queries
 from ..access import ACCESS, Access, BoundedTenantNames
 from ..actions.portal_links import PORTAL
 from ..app_state import AllTenants, AppState
@@ -255,6 +255,10 @@ class Toolbox:
     def format_label(self, name: str) -> str:
         """A format's name for people; its key where the format is gone."""
         return self._state.formats[name].label if name in self._state.formats else name
+
+    def is_unverified(self, endpoint: Endpoint) -> bool:
+        """Whether it gets nothing but challenges."""
+        return self.admitted and actions.is_unverified(current_access().state, endpoint)
 
     def is_signed(self, name: str) -> bool:
         return name in self._state.formats and self._state.formats[name].signed

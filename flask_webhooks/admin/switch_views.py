@@ -1,4 +1,4 @@
-"""Pause, resume and delete: each asks on a page of its own first."""
+"""Pause, resume, challenge and delete: each asks on a page of its own first."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def register(blueprint: Blueprint) -> None:
     for rule, view in (
         ("/endpoints/<endpoint_id>/pause", endpoint_pause),
         ("/endpoints/<endpoint_id>/resume", endpoint_resume),
+        ("/endpoints/<endpoint_id>/challenge", endpoint_challenge),
         ("/endpoints/<endpoint_id>/delete", endpoint_delete),
         ("/delete-all", delete_all),
     ):
@@ -53,6 +54,19 @@ def endpoint_resume(endpoint_id: str) -> Response:
         return done(_("The webhook is active again."), "endpoint", endpoint_id=endpoint_id)
 
     return ask("resume.html", form, resume, detail=detail)
+
+
+def endpoint_challenge(endpoint_id: str) -> Response:
+    """Send it another challenge."""
+    access = current_access()
+    detail = queries.get_endpoint(access, endpoint_id)
+    access.require("send", detail.endpoint)
+
+    def send() -> Response:
+        delivery = actions.send_challenge(access, endpoint_id)
+        return done(_("The challenge is on its way."), "delivery", delivery_id=delivery.id)
+
+    return ask("challenge.html", ConfirmForm(), send, detail=detail)
 
 
 def endpoint_delete(endpoint_id: str) -> Response:

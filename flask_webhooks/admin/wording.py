@@ -73,6 +73,8 @@ def endpoint_status(state: str, *, failing: bool = False) -> Status:
             return Status(_("Failing"), "bad", "alert")
         case "active":
             return Status(_("Active"), "ok", "check")
+        case "unverified":
+            return Status(_("Unverified"), "warn", "clock")
         case "paused":
             return Status(_("Paused"), "off", "pause")
         case "disabled":
@@ -259,6 +261,8 @@ def action_texts() -> dict[str, str]:
         "endpoint.paused": _("paused the webhook"),
         "endpoint.resumed": _("resumed the webhook"),
         "endpoint.tested": _("sent a test event"),
+        "endpoint.challenged": _("sent a challenge"),
+        "endpoint.verified": _("took the echoed challenge as proof"),
         "endpoint.secret_rotated": _("rotated the secret"),
         "endpoint.overlap_ended": _("switched to the new secret"),
         "endpoint.secret_removed": _("removed the secret"),

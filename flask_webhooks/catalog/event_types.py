@@ -960,6 +960,16 @@ _TEST = _type(
     subscribable=False,
 )
 
+_CHALLENGE = _type(
+    "webhook.challenge",
+    TEST,
+    "A new URL has to echo the token before it gets anything else.",
+    {"challenge": _text("To be answered as it is.", "kLk9J2f0m3Qx7pTz5vWc1bNs8dRg4hYa")},
+    "challenge",
+    transactional=False,
+    subscribable=False,
+)
+
 #: Every built-in event type, group by group, in the order in which forms and docs list them.
 BUILTIN_EVENT_TYPES: tuple[EventType, ...] = (
     *_LICENSES,
@@ -973,4 +983,5 @@ BUILTIN_EVENT_TYPES: tuple[EventType, ...] = (
     *_AUDIT,
     *_WEBHOOKS,
     _TEST,
+    _CHALLENGE,
 )

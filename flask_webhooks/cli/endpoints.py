@@ -327,6 +327,15 @@ def resume(endpoint_id: str, held: str) -> None:
     say(f"Resumed {endpoint.id}.")
 
 
+@endpoints.command("challenge")
+@ENDPOINT_ARGUMENT
+@reports_errors
+def challenge(endpoint_id: str) -> None:
+    """Send an unverified endpoint another challenge to echo."""
+    delivery = actions.send_challenge(current_access(), endpoint_id)
+    say(f"Queued {delivery.id}. Only this challenge counts from now on.")
+
+
 @endpoints.command("remove")
 @ENDPOINT_ARGUMENT
 @YES

@@ -149,6 +149,8 @@ class Format:
     secret_optional: ClassVar[bool] = False
     #: Whether the URL itself is a secret and shown masked only.
     secret_url: ClassVar[bool] = False
+    #: Whether its receivers can answer with a body that they choose, and so echo a challenge.
+    can_echo: ClassVar[bool] = True
     #: What an export of the service calls the URL; the first is the one that errors name.
     url_members: ClassVar[tuple[str, ...]] = ("url",)
     #: What an export of the service calls the id of whose endpoint it is; the first that is there counts.

@@ -65,6 +65,10 @@ class EndpointObject(JsonObject):
     rate_limit: float | None = member("Requests a second; null is as many as it takes.")
     ordered: bool = member("Deliveries go one after another, in the order of their events.")
     state: Annotated[str, one_of(EndpointState)]
+    verified: bool = member(
+        "False: it gets nothing but challenges until its receiver has echoed one.",
+        source=lambda endpoint: endpoint.challenge is None,
+    )
     state_reason: str | None = member("Why it is paused or disabled, for people.")
     state_actor: str | None = member("Who or what did that.")
     state_since: datetime | None

@@ -201,6 +201,7 @@ NEEDED = {
     "endpoint_end_overlap": "secret",
     "endpoint_remove_secret": "secret",
     "endpoint_test": "send",
+    "endpoint_challenge": "send",
     "delivery_resend": "send",
     "delivery_cancel": "send",
     "scheduled_cancel": "send",

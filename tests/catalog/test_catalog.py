@@ -117,7 +117,9 @@ def test_builtin_type_about_webhooks_is_operational_and_subscribable(
 
 def test_nothing_else_is_built_in(catalog: Catalog) -> None:
     names = [event_type.name for event_type in catalog]
-    assert sorted(names) == sorted([*TRANSACTIONAL, *NOT_TRANSACTIONAL, *OPERATIONAL, "test"])
+    assert sorted(names) == sorted(
+        [*TRANSACTIONAL, *NOT_TRANSACTIONAL, *OPERATIONAL, "test", "webhook.challenge"]
+    )
     assert len(catalog) == len(names)
 
 

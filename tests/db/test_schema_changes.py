@@ -50,6 +50,7 @@ NEW = [
     "Added the column contact to webhooks_endpoint.",
     "Added the column state_reason_code to webhooks_endpoint.",
     "Added the column state_reason_params to webhooks_endpoint.",
+    "Added the column challenge to webhooks_endpoint.",
     "Added the column hops to webhooks_event.",
     "Added the column trace_context to webhooks_event.",
     "Added the column erased_at to webhooks_event.",

@@ -14,6 +14,7 @@ from ...formats import Answer, Format, Refusal
 from ...formats.retry_after import usable_wait
 from ...log import get_logger, log_without_locals
 from ...security.redaction import Redactor
+from ..echo import echoes, token_of
 from ..http import machine
 from ..http.errors import Failure, clean, clean_pairs, diagnose, without_port
 from ..http.exchange import Exchange
@@ -181,7 +182,11 @@ def _judge(
     taken = 200 <= seen.status < 300
     if failure is not None and taken and (not succeeded or settings.require_whole_answer):
         return _Verdict(failure.outcome, failure.error, retry_after)
-    if succeeded:
+    token = token_of(outgoing.claimed.event)
+    if token is not None and taken and not echoes(exchange.body, token):
+        error = told(attempt_errors.NOT_ECHOED, status=seen.status)
+        return _Verdict(Outcome.REFUSED, error, retry_after)
+    if succeeded or (token is not None and taken):
         return _Verdict(Outcome.SUCCEEDED, retry_after=retry_after)
     if 300 <= seen.status < 400:
         error = told(attempt_errors.REDIRECTED, status=seen.status)

@@ -24,6 +24,7 @@ from ...models import DeliveryState, EndpointState
 from .. import audit_log
 from ..announce import Announcer
 from ..claim.rate_limit import hold_buckets
+from ..echo import verify_endpoints
 from ..holding import divert, hold_pending
 from ..outcome import AttemptRecord, Claimed, Decision, Outcome, Reason, Released, Settled
 from . import health as health_rules
@@ -81,6 +82,7 @@ class Settler:
             self._update_health(connection, health, after)
             hold_buckets(self.state, connection, settled.decisions, now)
             self._follow(connection, valid, now)
+            verify_endpoints(self.state, connection, valid, now)
             count_attempts(self.state, connection, valid)
             settled.changes = self._apply_changes(connection, settlement, now)
             divert(self.state, connection, _pending_again(settled, given_back))

@@ -144,6 +144,7 @@ class ChatFormat(Format):
 
     signed: ClassVar[bool] = False
     secret_url: ClassVar[bool] = True
+    can_echo: ClassVar[bool] = False
 
     def generate_secret(self) -> str | None:
         return None
