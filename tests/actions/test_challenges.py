@@ -16,8 +16,19 @@ from werkzeug.serving import make_server
 from flask_webhooks import actions
 from flask_webhooks.errors import InvalidTransition, SendLimitReached
 from flask_webhooks.receiver import verified
-from tests.support.delivering import attempts, close, deliveries, drain, emit, endpoint, make_app
+from tests.support.api_calls import Api
+from tests.support.delivering import (
+    attempts,
+    close,
+    deliveries,
+    drain,
+    emit,
+    endpoint,
+    make_app,
+    webhooks_of,
+)
 from tests.support.helpers import accessing, activity, add_endpoint, as_tenant
+from tests.support.pages import Browser
 from tests.support.receiver import Receiver
 
 DISCORD = "https://discord.com/api/webhooks/1234567890/abcDEF-token_very_secret"
@@ -252,3 +263,32 @@ def test_our_receiver_echoes(app: Flask, format: str) -> None:
         drain(app)
     assert state(app, made.endpoint.id) == ("active", True)
     assert len(handled) == 1
+
+
+def test_challenge_is_sent_again_by_page_api_and_command(
+    database_url: str, redis_url: str, receiver: Receiver
+) -> None:
+    app = make_app(
+        database_url, redis_url, WEBHOOKS_VERIFY_ENDPOINTS=True, WEBHOOKS_URL_PREFIX="/webhooks"
+    )
+    api = webhooks_of(app).api_blueprint(authenticate=lambda: True)
+    app.register_blueprint(api, url_prefix="/api/webhooks")
+    with app.app_context():
+        made = add_endpoint(app, receiver.url("/ok"))
+    program, browser = Api(app), Browser(app)
+    shown = program.get(f"/endpoints/{made.id}")
+    assert (shown["state"], shown["verified"]) == ("unverified", False)
+    page = browser.get(f"/endpoints/{made.id}")
+    assert "Not verified" in page.text
+    assert "Resume" not in page.text
+    path = f"/endpoints/{made.id}/challenge"
+    assert program.post(path, None, 202)["event_type"] == "webhook.challenge"
+    browser.send(browser.get(path), path)
+    result = app.test_cli_runner().invoke(args=["webhooks", "endpoints", "challenge", made.id])
+    assert result.exit_code == 0, result.output
+    problem = program.post(f"/endpoints/{made.id}/test", {}, 409)
+    assert (problem["code"], problem["state"]) == ("invalid_transition", "unverified")
+    assert program.post("/endpoints/ep_none/challenge", None, 404)
+    with app.app_context():
+        assert len(deliveries(app)) == 4
+    close(app)
