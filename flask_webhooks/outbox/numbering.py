@@ -31,35 +31,25 @@ def last_batch(state: AppState, session: Session) -> int:
     return int(found or 0)
 
 
-def unnumbered(state: AppState, scope: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Return the query for the ids of the oldest committed events that are in no batch.
-
-    :param scope: the condition for their tenant.
-    """
+def unnumbered(state: AppState) -> sa.Select[Any]:
+    """Return the query for the ids of the oldest committed events that are in no batch."""
     event = state.table("Event").c
-    # By the index of batches: to order by the id alone would go through all events.
-    return (
-        sa.select(event.id)
-        .where(event.batch.is_(None), scope)
-        .order_by(event.batch, event.id)
-        .limit(BATCH)
-    )
+    return sa.select(event.id).where(event.batch.is_(None)).order_by(event.id).limit(BATCH)
 
 
-def number(state: AppState, scope: sa.ColumnElement[bool], *, owns_request: bool = False) -> bool:
-    """Put committed events into a batch; returns whether there were any.
+def number(state: AppState, *, owns_request: bool = False) -> bool:
+    """Put committed events, of all tenants, into a batch; returns whether there were any.
 
-    :param scope: the condition for their tenant.
     :param owns_request: see `transactions.writing`.
     """
     with reading(state) as session:
-        if session.execute(unnumbered(state, scope).limit(1)).first() is None:
+        if session.execute(unnumbered(state).limit(1)).first() is None:
             return False
     with writing(state, owns_request=owns_request) as session:
         connection = session.connection()
         batch = _next(state, connection)
         # Not locked by the search itself: on MySQL that would hold off those who write new events.
-        found = connection.execute(unnumbered(state, scope)).scalars().all()
+        found = connection.execute(unnumbered(state)).scalars().all()
         # What is locked may be on its way out, and is numbered another time if it is not.
         free = connection.execute(_statements(state).free, ids_parameter(state, found))
         numbered = free.scalars().all()

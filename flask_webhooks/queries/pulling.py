@@ -117,7 +117,7 @@ class Pull:
                 rows, cursor, more = self._look(session, cursor, self._limit - len(found))
             found += rows
             # All that is numbered was looked at. What a batch now takes up follows it.
-            more = more or number(access.state, self._scope, owns_request=access.owns_request)
+            more = more or number(access.state, owns_request=access.owns_request)
             if not more or len(found) >= self._limit:
                 break
         if not more:
@@ -128,11 +128,9 @@ class Pull:
     @cached_property
     def _news(self) -> sa.Select[Any]:
         event = self._access.state.table("Event").c
-        new = (
-            sa.exists().where(self._scope, wanted)
-            for wanted in (event.batch.is_(None), event.batch >= sa.bindparam("from_batch"))
-        )
-        return sa.select(sa.or_(*new))
+        unnumbered = sa.exists().where(event.batch.is_(None))
+        numbered = sa.exists().where(self._scope, event.batch >= sa.bindparam("from_batch"))
+        return sa.select(sa.or_(unnumbered, numbered))
 
     def has_news(self) -> bool:
         """Tell whether it is worth while to look at the next page: in one round trip, for those who wait."""
