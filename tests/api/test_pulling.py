@@ -109,7 +109,6 @@ def test_endpoint_is_pulled_for_by_its_id(app: Flask, api: Api) -> None:
         ({"after": "start", "before": "evt_1"}, "before"),
         ({"after": "start", "id": "evt_1"}, "id"),
         ({"wait": 3}, "wait"),
-        ({"endpoint_id": "ep_1"}, "endpoint_id"),
     ],
 )
 def test_bad_requests_are_told_what_to_write(api: Api, query: dict[str, Any], field: str) -> None:
