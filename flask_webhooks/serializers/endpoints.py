@@ -60,7 +60,7 @@ class EndpointObject(JsonObject):
         "Conditions that an event must meet; null lets everything through."
     )
     user_agent: str | None = member("Null is the server's own.")
-    contact: str | None = member("Whom `@webhooks.notify` tells: an e-mail address.")
+    contact: str | None = member("The e-mail address of whoever looks after the receiver.")
     timeout: float | None = member("Seconds for a whole request; null is that of the format.")
     rate_limit: float | None = member("Requests a second; null is as many as it takes.")
     ordered: bool = member("Deliveries go one after another, in the order of their events.")

@@ -53,4 +53,6 @@ def test_every_template_gives_way_to_the_hosts(app: Flask, receiver: Receiver) -
     added = browser.send(form, "/endpoints/new", {"url": "https://shop.example/"}, 200)
     assert added.heading == "Save your webhook secret"
     browser.send(browser.get("/tokens/new"), "/tokens/new", {"name": "CI"}, 200)
+    wanted = {"tenant": "app_1", "actor": "mira"}
+    browser.send(browser.get("/portal-links/new"), "/portal-links/new", wanted, 200)
     assert set(ours) - used == set()

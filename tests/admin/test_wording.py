@@ -71,14 +71,14 @@ def test_whatever_may_stand_in_a_column_has_words(
 
 def test_whatever_is_done_has_words_in_the_trail(app: Flask) -> None:
     sources = [path.read_text() for path in Path(actions.__file__).parent.glob("*.py")]
-    written = set(
-        re.findall(r'"((?:endpoints?|delivery|event|task|token)\.[a-z_]+)"', "".join(sources))
-    )
+    kinds = "endpoints?|delivery|event|scheduled|task|token|portal_link"
+    written = set(re.findall(rf'"((?:{kinds})\.[a-z_]+)"', "".join(sources)))
     assert len(written) > 10
     with app.app_context():
         # The rest is what workers write.
         assert set(wording.action_texts()) - written == {
             "endpoint.disabled",
+            "endpoint.verified",
             "task.finished",
             "task.failed",
         }

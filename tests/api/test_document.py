@@ -20,6 +20,7 @@ from werkzeug.datastructures import Headers
 
 from example_app.services import RedisServer
 from flask_webhooks import actions, queries
+from flask_webhooks.access import Access
 from flask_webhooks.actions import EndpointChanges
 from flask_webhooks.api.document_views import routes_of
 from flask_webhooks.api.openapi import document
@@ -211,8 +212,13 @@ class Tried:
             "name": "license.created",
             "scheduled_id": add_scheduled(self.app),
             "token_id": actions.create_token(access, "CI", ["view"]).token.id,
+            "link_id": self._portal_link(access),
         }
         return {name: values[name] for name in re.findall(r"{(\w+)}", path)}
+
+    def _portal_link(self, access: Access) -> str:
+        with self.app.test_request_context():
+            return actions.create_portal_link(access, "app_1", actor="mira").link.id
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +227,9 @@ def tried(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -
     redis_server.start()
     folder = tmp_path_factory.mktemp("tried")
     url = f"sqlite:///{folder / 'database.sqlite'}"
-    app = make_app(url, redis_server.url, WEBHOOKS_MAX_TOKENS=None)
+    app = make_app(
+        url, redis_server.url, WEBHOOKS_MAX_TOKENS=None, WEBHOOKS_PORTAL_PREFIX="/portal"
+    )
     yield Tried(app, Api(app), schemathesis.openapi.from_wsgi(f"{PREFIX}/openapi.json", app))
     close(app)
 

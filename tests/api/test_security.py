@@ -34,7 +34,9 @@ def database_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def app(database_url: str, redis_url: str) -> Iterator[Flask]:
-    app = make_app(database_url, redis_url, WEBHOOKS_MAX_ENDPOINTS=20)
+    app = make_app(
+        database_url, redis_url, WEBHOOKS_MAX_ENDPOINTS=20, WEBHOOKS_PORTAL_PREFIX="/portal"
+    )
     yield app
     close(app)
 
@@ -68,7 +70,7 @@ def path_of(rule: Rule, world: World) -> str:
         task_id=world.events["task"],
         token_id=world.events["token"],
         scheduled_id=world.scheduled,
-        link_id="plk_none",
+        link_id=world.portal_link,
         name="license.created",
     )
 
@@ -80,9 +82,12 @@ BODIES: dict[str, Any] = {
     "/tasks": {"kind": "cancel", "all_tenants": True},
     "/tasks/preview": {"kind": "cancel"},
     "/tokens": {"name": "CI", "actions": ["view"]},
+    "/portal-links": {"tenant": "app_1", "actor": "mira"},
 }
 #: Routes that only look, though by POST.
 LOOKING = ("/tasks/preview", "/endpoints/filter-test")
+#: Lists that need the action tokens.
+OF_TOKENS = ("/tokens", "/portal-links")
 #: Arguments of routes that belong to no tenant: the catalogue is everybody's.
 SHARED = {"name"}
 
@@ -137,7 +142,7 @@ def test_a_reader_is_refused_each_change(app: Flask, api: Api, world: World) -> 
     webhooks_of(app).authorize(lambda action, endpoint: action in ("view", "view_payload"))
     before = contents(app)
     for method, rule in rules(app):
-        if template(rule) == "/tokens" or (method != "GET" and template(rule) not in LOOKING):
+        if template(rule) in OF_TOKENS or (method != "GET" and template(rule) not in LOOKING):
             assert send(api, method, rule, world).status_code == 403, rule
         else:
             assert send(api, method, rule, world).status_code == 200, rule
@@ -222,7 +227,8 @@ def _all_but(needed: str, action: str, endpoint: Endpoint | None) -> bool:
 
 def test_each_change_needs_its_own_action(app: Flask, api: Api, world: World) -> None:
     changing = {rule.endpoint.partition(".")[2] for method, rule in rules(app) if method != "GET"}
-    assert {*changing, "token_list"} - {"task_preview"} == set(NEEDED)
+    looking = {"task_preview", "endpoint_filter_test"}
+    assert {*changing, "token_list", "portal_link_list"} - looking == set(NEEDED)
     for method, rule in rules(app):
         needed = NEEDED.get(rule.endpoint.partition(".")[2], "view")
         webhooks_of(app).authorize(functools.partial(_all_but, needed))
@@ -249,7 +255,9 @@ def test_ids_of_another_tenant_do_not_exist(
         api.get(path, 404, endpoint_id=good)
     api.post("/tasks", {"kind": "resend", "endpoint_id": good}, 404)
     api.post("/tasks/preview", {"kind": "resend", "endpoint_id": good}, 404)
+    api.post("/endpoints/filter-test", {"event_id": world.events["emitted"]}, 404)
     known = {*world.endpoints.values(), *world.deliveries.values(), *world.events.values()}
+    known |= {world.scheduled, world.portal_link}
     for method, rule in rules(app):
         if method == "GET" and not rule.arguments:
             response = send(api, method, rule, world)

@@ -327,6 +327,7 @@ ENDPOINT_PAGES = (
     "remove-secret",
     "pause",
     "resume",
+    "challenge",
     "delete",
     "debugger",
 )
