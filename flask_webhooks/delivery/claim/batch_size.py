@@ -9,7 +9,7 @@ from ..outcome import AttemptRecord
 
 #: Parts of the slots, at most, that are claimed, sent and settled one after another. All at once, they would end at
 #: once, and nothing would be under way while the next are claimed: with a receiver at 50 ms, half of the speed.
-MOST_PARTS = 8
+MOST_PARTS = 3
 
 
 class BatchSize:
