@@ -21,7 +21,12 @@ def add_to(endpoints: AppGroup) -> None:
 
 
 @click.command("try-filter")
-@click.argument("endpoint_id", metavar="ENDPOINT", required=False)
+@click.argument(
+    "endpoint_id",
+    metavar="ENDPOINT",
+    required=False,
+    shell_complete=completion.endpoint_ids,
+)
 @click.option("--filter", "filter_text", metavar="JSON", help="Instead of that of an endpoint.")
 @click.option(
     "--type",
@@ -31,7 +36,13 @@ def add_to(endpoints: AppGroup) -> None:
     shell_complete=completion.event_types,
 )
 @click.option("--data", "data_text", metavar="JSON", help="Default: the example of the type.")
-@click.option("--event", "event_id", metavar="ID", help="A recorded event to try it with instead.")
+@click.option(
+    "--event",
+    "event_id",
+    metavar="ID",
+    help="A recorded event to try it with instead.",
+    shell_complete=completion.event_ids,
+)
 @JSON
 @with_appcontext
 @reports_errors
