@@ -104,7 +104,13 @@ def test_strict_policies_of_flask_talisman_are_never_violated(
 def test_a_violation_would_be_noticed(chromium: Browser, tmp_path: Path, redis_url: str) -> None:
     def violate() -> None:
         with opened(chromium, "nonces.py", tmp_path, redis_url) as (_, watched):
-            watched.open("/").evaluate("document.body.setAttribute('onclick', 'alert(1)')")
+            page = watched.open("/")
+            with page.expect_event("console"):
+                page.evaluate(
+                    "const script = document.createElement('script');"
+                    "script.textContent = 'alert(1)';"
+                    "document.body.append(script)"
+                )
 
     with pytest.raises(AssertionError, match="Content Security Policy"):
         violate()
