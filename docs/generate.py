@@ -51,6 +51,7 @@ KINDS = {
     "allowed_networks": "list of CIDRs",
     "denied_networks": "list of CIDRs",
     "allowed_ports": "list of ports",
+    "egress_proxy": "`http://` URL, or `None`",
     "encryption_keys": "list of Fernet keys",
     "default_format": "name of a format",
     "event_types": "list of names and patterns, or `None`",

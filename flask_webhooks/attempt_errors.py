@@ -130,6 +130,10 @@ NO_CONNECTION_IN_TIME: Final = _error(
 NO_CONNECTION_TO: Final = _error(
     "address_unreachable", Text("No connection to %(address)s: %(why)s.")
 )
+NO_CONNECTION_BY_PROXY: Final = _error(
+    "unreachable_by_proxy",
+    Text("No connection to %(address)s: our proxy answered %(status)s."),
+)
 NO_CONNECTION: Final = _error("unreachable", Text("No connection: %(why)s."))
 CERTIFICATE: Final = _error(
     "certificate_rejected", Text("The certificate was not accepted: %(why)s.")

@@ -19,6 +19,7 @@ import redis
 
 from .errors import ConfigurationError
 from .security.addresses import NetworkPolicy
+from .security.egress import EgressProxy
 from .security.vault import Vault
 
 #: Seconds that a lease is longer than any request under it.
@@ -54,6 +55,9 @@ class Settings:
     denied_networks: tuple[str, ...] = ()
     #: Ports that may be reached beside 80, 443 and those from 1024 up that belong to no well-known service.
     allowed_ports: tuple[int, ...] = ()
+    #: The HTTP proxy through which all requests leave, such as ``http://user:password@proxy:3128``. Names are resolved,
+    #: and addresses checked, before it is asked. ``None``: connections are direct.
+    egress_proxy: str | None = dataclasses.field(default=None, repr=False)
     #: Refuse ``http://`` URLs. On, unless the application is in debug or testing mode.
     require_https: bool = True
     #: Deadline for one whole request: DNS, connect, TLS, headers and body.
@@ -231,6 +235,10 @@ class Settings:
         return NetworkPolicy.from_config(
             self.allowed_networks, self.denied_networks, self.allowed_ports
         )
+
+    def proxy(self) -> EgressProxy | None:
+        """The proxy through which requests leave."""
+        return None if self.egress_proxy is None else EgressProxy.from_url(self.egress_proxy)
 
     def vault(self, config: Mapping[str, Any]) -> Vault:
         """The keys for encryption at rest.
@@ -451,6 +459,20 @@ def _make_connection(key: str, url: str, options: list[str], instead: str) -> No
         ) from None
 
 
+def _egress_proxy(key: str, value: Any) -> str:
+    try:
+        if not isinstance(value, str):
+            raise ValueError("it is no text")
+        EgressProxy.from_url(value.strip())
+    except ValueError as error:
+        # The value may hold a password.
+        raise ConfigurationError(
+            f"{key} must be a URL such as 'http://user:password@proxy:3128', with the special characters of a "
+            f"password percent-encoded, or None: {error}."
+        ) from None
+    return value.strip()
+
+
 def _keys(key: str, value: Any) -> tuple[str, ...]:
     try:
         return _texts(key, value)
@@ -486,6 +508,7 @@ def _choice(key: str, value: Any) -> tuple[str, ...]:
 _NULLABLE = {
     "event_types",
     "formats",
+    "egress_proxy",
     "url_prefix",
     "portal_prefix",
     "subdomain",
@@ -515,6 +538,7 @@ _CHECKS: dict[str, SettingCheck] = {
     "allowed_networks": _texts,
     "denied_networks": _texts,
     "allowed_ports": _ports,
+    "egress_proxy": _nullable(_egress_proxy),
     "require_https": _boolean,
     "timeout": _number(0.1, 120),
     "retry_schedule": _schedule,

@@ -244,9 +244,10 @@ class Worker(rq.Worker):
 
     def _warm_up(self) -> None:
         """Do once what each fork would do anew."""
-        for trouble in machine.troubles(self._webhooks.settings.concurrency):
+        settings = self._webhooks.settings
+        for trouble in machine.troubles(settings.concurrency, settings.proxy()):
             self.log.error("Worker %s: %s", self.name, trouble)
-        for doubt in machine.doubts():
+        for doubt in machine.doubts(settings.proxy()):
             self.log.warning("Worker %s: %s", self.name, doubt)
         try:
             warm_up(self._webhooks)

@@ -65,6 +65,7 @@ def test_default_is_what_the_check_would_take(name: str) -> None:
 
 
 NULLABLE = {
+    "egress_proxy",
     "event_types",
     "formats",
     "url_prefix",
@@ -128,6 +129,8 @@ FERNET = base64.urlsafe_b64encode(b"a fixed key, for tests only ....".ljust(32))
 GOOD = [
     ("redis_url", "rediss://user:pass@redis.internal:6380/3", None),
     ("redis_url", "unix:///run/redis.sock?db=1", None),
+    ("egress_proxy", " http://us%20er:p%40ss@proxy:3128 ", "http://us%20er:p%40ss@proxy:3128"),
+    ("egress_proxy", "http://[fd00::1]:3128/", None),
     ("queue", " other ", "other"),
     ("url_prefix", "/admin/webhooks", None),
     ("url_prefix", None, None),
@@ -174,6 +177,17 @@ BAD = [
     ("redis_url", "redis://localhost/0?ssl_cert_reqs=none", "go with rediss://"),
     ("redis_url", "rediss://localhost/0?ssl_cert_reqs=maybe", "cannot be used (ssl_cert_reqs)"),
     ("redis_url", "rediss://localhost/0?ssl_certs=x", "cannot be used (ssl_certs)"),
+    ("egress_proxy", "", "'http://user:password@proxy:3128'"),
+    ("egress_proxy", "socks5://proxy:1080", "only proxies that speak HTTP"),
+    ("egress_proxy", "https://proxy:3128", "only proxies that speak HTTP"),
+    ("egress_proxy", "proxy:3128", "only proxies that speak HTTP"),
+    ("egress_proxy", "http://proxy", "the port is missing"),
+    ("egress_proxy", "http://proxy:99999", "its host or port cannot be read"),
+    ("egress_proxy", "http://pr oxy:3128", "the host is missing, or is none"),
+    ("egress_proxy", "http://u:pa/ss@proxy:3128", "percent-encoded"),
+    ("egress_proxy", "http://proxy:3128/path", "nothing may follow the port"),
+    ("egress_proxy", "http://u%3Aser:p@proxy:3128", "holds a colon"),
+    ("egress_proxy", "http://u:p%0d%0a@proxy:3128", "a control character"),
     ("queue", "", "a text that is not empty"),
     ("queue", "a\nb", "a text that is not empty"),
     ("queue", 7, "a text that is not empty, not 7"),
@@ -330,6 +344,8 @@ def test_settings_do_not_show_their_secrets() -> None:
     assert "pass-word" not in repr(settings)
     assert FERNET not in repr(settings)
     assert "timeout=10.0" in repr(settings)
+    proxied = read(egress_proxy="http://us-er:pass-word@proxy:3128")
+    assert "pass-word" not in f"{proxied!r} {proxied.proxy()!r}"
 
 
 @pytest.mark.parametrize(
@@ -337,6 +353,9 @@ def test_settings_do_not_show_their_secrets() -> None:
     [
         ("redis_url", "redis://:pass/word@localhost:6379/0", "pass"),
         ("redis_url", "redis://:password@localhost:port/0", "password"),
+        ("egress_proxy", "http://user:s3cr3t/4@proxy:3128", "s3cr3t"),
+        ("egress_proxy", "http://user:s3cr3t@proxy:port", "s3cr3t"),
+        ("egress_proxy", b"http://user:s3cr3t@proxy:3128", "s3cr3t"),
         ("encryption_keys", FERNET, FERNET),
         ("encryption_keys", 12345, "12345"),
     ],

@@ -160,6 +160,9 @@ def _trouble(trouble: str) -> Banner:
         ),
         Hold.NO_DESCRIPTORS: _("Raise the worker's limit of open files (ulimit -n)."),
         Hold.NO_ROUTE: _("Check the network of the worker's machine."),
+        Hold.NO_PROXY: _(
+            "Check the proxy of WEBHOOKS_EGRESS_PROXY, and its user name and password: flask webhooks doctor"
+        ),
     }
     meanwhile = _("No attempt is spent meanwhile.")
     return Banner("bad", "alert", hold_text(trouble), f"{advice[Hold(trouble)]} {meanwhile}")

@@ -102,7 +102,7 @@ class Drain:
         self.id = uuid.uuid4().hex
         self._stays = bool(queues)
         self._clock = clock or DatabaseClock()
-        self._client = Client(state.policy, settings.max_response_bytes)
+        self._client = Client(state.policy, settings.max_response_bytes, settings.proxy())
         self._database = Database(
             state.own_engine,
             patience=settings.lease,

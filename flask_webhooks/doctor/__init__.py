@@ -33,7 +33,7 @@ def examine(access: Access) -> Iterator[Finding]:
         yield from _guarded("clock", lambda: examine_clocks(access, queue.time))
         yield from _guarded("keys", lambda: examine_keys(access))
         yield from _guarded("workers", lambda: examine_workers(access, queue.engine))
-    yield from _guarded("machine", lambda: examine_machine(state.settings.concurrency))
+    yield from _guarded("machine", lambda: examine_machine(state.settings))
     if silent is None:
         yield from _guarded("receivers", lambda: examine_receivers(access))
 

@@ -12,10 +12,13 @@ from urllib.parse import urlsplit
 
 from .. import queries
 from ..access import Access
+from ..config import Settings
 from ..delivery.http import machine
 from ..delivery.http.certificates import authorities
+from ..delivery.http.tunnel import NoTunnel, open_tunnel, tunnel_target
 from ..models import EndpointState
 from ..security.addresses import NetworkPolicy
+from ..security.egress import EgressProxy
 from .findings import Area, Finding
 
 _MACHINE = Area("machine")
@@ -36,9 +39,10 @@ class _Try:
     error: str | None = "no answer in time"
 
 
-def examine_machine(concurrency: int) -> Iterator[Finding]:
-    """Look at certificates, routes, name servers and file descriptors, as a worker does at its start."""
-    troubles, doubts = machine.troubles(concurrency), machine.doubts()
+def examine_machine(settings: Settings) -> Iterator[Finding]:
+    """Look at certificates, the proxy or routes, name servers and file descriptors, as a worker does at its start."""
+    proxy = settings.proxy()
+    troubles, doubts = machine.troubles(settings.concurrency, proxy), machine.doubts(proxy)
     for trouble in troubles:
         text, _, advice = trouble.partition(". ")
         yield _MACHINE.problem(
@@ -48,8 +52,9 @@ def examine_machine(concurrency: int) -> Iterator[Finding]:
         text, _, advice = doubt.partition(". ")
         yield _MACHINE.warning(f"{text}.", "Deliveries to the internet wait.", advice)
     if not troubles and not doubts:
+        way = "a route" if proxy is None else f"the proxy {proxy.location}"
         yield _MACHINE.ok(
-            "Certificates of authorities, a route, name servers and file descriptors are there."
+            f"Certificates of authorities, {way}, name servers and file descriptors are there."
         )
 
 
@@ -60,7 +65,10 @@ def examine_receivers(access: Access) -> Iterator[Finding]:
         yield _RECEIVERS.ok("There is no active endpoint whose server could be tried.")
         return
     policy = access.state.policy
-    threads = [threading.Thread(target=_try, args=(item, policy), daemon=True) for item in tries]
+    proxy = access.state.settings.proxy()
+    threads = [
+        threading.Thread(target=_try, args=(item, policy, proxy), daemon=True) for item in tries
+    ]
     for thread in threads:
         thread.start()
     # A resolver that hangs is not waited for.
@@ -82,7 +90,9 @@ def examine_receivers(access: Access) -> Iterator[Finding]:
     yield _RECEIVERS.problem(
         f"None of {len(tries)} servers of endpoints can be reached from this machine: {named}.",
         "Where a worker runs here, it delivers nothing.",
-        "Check name servers, firewall and routes of this machine; webhooks use no proxy.",
+        "Check name servers, firewall and routes of this machine; webhooks use no proxy."
+        if proxy is None
+        else f"Check name servers of this machine, and the proxy {proxy.location}.",
     )
 
 
@@ -101,9 +111,11 @@ def _destinations(access: Access) -> list[_Try]:
     return list(found.values())
 
 
-def _try(item: _Try, policy: NetworkPolicy) -> None:
+def _try(item: _Try, policy: NetworkPolicy, proxy: EgressProxy | None) -> None:
     try:
-        item.error = _connect(item, policy)
+        item.error = _connect(item, policy, proxy)
+    except NoTunnel as error:
+        item.error = f"the proxy {error}"
     except ssl.SSLCertVerificationError as error:
         item.error = f"its certificate is not valid ({error.verify_message})"
     except socket.gaierror as error:
@@ -114,20 +126,20 @@ def _try(item: _Try, policy: NetworkPolicy) -> None:
         item.error = getattr(error, "strerror", None) or type(error).__name__
 
 
-def _connect(item: _Try, policy: NetworkPolicy) -> str | None:
+def _connect(item: _Try, policy: NetworkPolicy, proxy: EgressProxy | None) -> str | None:
     """Connect to the first address that webhooks may be sent to; returns why there is none."""
     refused = policy.port_refusal(item.port)
     if refused is not None:
         return refused
-    for family, kind, protocol, _, target in socket.getaddrinfo(
-        item.host, item.port, type=socket.SOCK_STREAM
-    ):
-        refused = policy.refusal(str(target[0]))
-        if refused is not None:
-            continue
-        with socket.socket(family, kind, protocol) as connection:
-            connection.settimeout(_TIMEOUT)
-            connection.connect(target)
+    found = socket.getaddrinfo(item.host, item.port, type=socket.SOCK_STREAM)
+    addresses = [str(target[0]) for *_, target in found]
+    allowed = []
+    for address in addresses:
+        refused = policy.refusal(address)
+        if refused is None:
+            allowed.append(address)
+    if allowed:
+        with _opened(allowed, item.port, proxy) as connection:
             if item.encrypted:
                 # Those that workers trust.
                 file, directory = authorities()
@@ -135,3 +147,9 @@ def _connect(item: _Try, policy: NetworkPolicy) -> str | None:
                 context.wrap_socket(connection, server_hostname=item.host).close()
         return None
     return f"webhooks are not sent to its address: {refused}"
+
+
+def _opened(addresses: list[str], port: int, proxy: EgressProxy | None) -> socket.socket:
+    if proxy is not None:
+        return open_tunnel(proxy, tunnel_target(addresses), port, _TIMEOUT)
+    return socket.create_connection((addresses[0], port), _TIMEOUT)

@@ -58,6 +58,7 @@ def hold_text(reason: str | None) -> Text:
         ),
         "no_descriptors": Text("Our worker can open no more connections, so everything waits."),
         "no_route": Text("Our worker has no network, so everything waits."),
+        "no_proxy": Text("Our proxy opens no connection, so everything waits."),
     }
     return words.get(reason or "") or word(reason or "")
 

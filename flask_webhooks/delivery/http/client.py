@@ -19,6 +19,7 @@ from typing import Any, Final
 import pycurl
 
 from ...security.addresses import NetworkPolicy
+from ...security.egress import EgressProxy
 from .certificates import certificate_options
 from .exchange import Exchange, Request
 from .machine import SPARE_DESCRIPTORS
@@ -38,10 +39,14 @@ class Client:
 
     :param policy: says which addresses may be connected to.
     :param max_body: bytes of a body that are kept; a longer one is cut and its connection closed.
+    :param proxy: opens all connections, in place of this machine.
     """
 
-    def __init__(self, policy: NetworkPolicy, max_body: int) -> None:
+    def __init__(
+        self, policy: NetworkPolicy, max_body: int, proxy: EgressProxy | None = None
+    ) -> None:
         self._policy = policy
+        self._proxy = proxy
         self._max_body = max_body
         self._certificates = certificate_options()
         self.resolver = Resolver(self.wake)
@@ -86,7 +91,7 @@ class Client:
         transfer = (
             self._idle.pop()
             if self._idle
-            else Transfer(self._policy, self._max_body, self._certificates)
+            else Transfer(self._policy, self._max_body, self._certificates, self._proxy)
         )
         try:
             exchange = transfer.prepare(request)

@@ -72,6 +72,8 @@ class Failure:
     unreachable: bool = False
     #: It is our own trouble, and says nothing about the receiver.
     ours: bool = False
+    #: Our proxy opened no connection.
+    no_proxy: bool = False
 
 
 def diagnose(exchange: Exchange, *, host: str) -> Failure | None:
@@ -81,6 +83,11 @@ def diagnose(exchange: Exchange, *, host: str) -> Failure | None:
     """
     if exchange.refused is not None:
         return Failure(Outcome.BLOCKED, told(errors.BLOCKED, reason=exchange.refused))
+    if exchange.proxy_trouble is not None:
+        error = told(errors.NO_CONNECTION, why=f"our proxy {exchange.proxy_trouble}")
+        return Failure(Outcome.CONNECT_FAILED, error, ours=True, no_proxy=True)
+    if exchange.proxy_status is not None:
+        return _unreachable_by_proxy(exchange, exchange.proxy_status)
     if exchange.timed_out:
         return _timed_out(exchange, host)
     if exchange.lookup_error is not None:
@@ -154,6 +161,14 @@ def _no_connection(exchange: Exchange, number: int) -> Failure:
     if exchange.address is not None:
         error = told(errors.NO_CONNECTION_TO, address=without_port(exchange.address), why=why)
     return Failure(Outcome.CONNECT_FAILED, error, unreachable=is_unreachable(number))
+
+
+def _unreachable_by_proxy(exchange: Exchange, status: int) -> Failure:
+    address = without_port(exchange.address or "")
+    return Failure(
+        Outcome.CONNECT_FAILED,
+        told(errors.NO_CONNECTION_BY_PROXY, address=address, status=status),
+    )
 
 
 def _certificate(exchange: Exchange, host: str) -> str:

@@ -60,6 +60,10 @@ class Exchange:
     refused_address: str | None = None
     #: The connection, with its TLS, stood.
     connected: bool = False
+    #: Why our proxy opened no connection, where that is our trouble or its own.
+    proxy_trouble: str | None = None
+    #: The proxy's status where it could not reach the receiver.
+    proxy_status: int | None = None
     #: Why this machine could not open a socket.
     own_error: OSError | None = None
     #: What the receiver sent too much of: ``head``, ``interim``, or ``framing`` of the body.

@@ -9,12 +9,16 @@ import socket
 import threading
 import time
 
+from ...security.egress import EgressProxy
 from ..settle.health import Hold
 from .certificates import PUBLIC_AUTHORITIES, trusted_certificates
 from .resolver import CONTROL_NAME, Resolver
+from .tunnel import TARGET_UNREACHABLE, NoTunnel, open_tunnel
 
 #: Descriptors that a worker needs beside one for each request.
 SPARE_DESCRIPTORS = 100
+#: Seconds in which a proxy has to be reached, and to answer, when a worker starts.
+PROXY_PATIENCE = 2.0
 #: Addresses in public networks. A UDP socket that is connected to them sends nothing, but needs a route.
 _FAR_AWAY = (
     (socket.AF_INET, "198.41.0.4"),
@@ -22,6 +26,7 @@ _FAR_AWAY = (
 )
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
 
+_CHECK_PROXY = "Check the proxy, its address in that setting, its user name and its password."
 
 #: What operators are told of each kind of trouble.
 ADVICE = {
@@ -32,6 +37,7 @@ ADVICE = {
     ),
     Hold.NO_DESCRIPTORS: "No file descriptor is left. Raise the limit (ulimit -n).",
     Hold.NO_ROUTE: "This machine has no route to any network. Check its network settings.",
+    Hold.NO_PROXY: f"The proxy of WEBHOOKS_EGRESS_PROXY opens no connection. {_CHECK_PROXY}",
 }
 
 
@@ -97,12 +103,21 @@ def has_route() -> bool:
     return False
 
 
-def troubles(concurrency: int) -> list[str]:
-    """Return what keeps this machine from delivering, for the log of a worker that starts."""
+def troubles(concurrency: int, proxy: EgressProxy | None = None) -> list[str]:
+    """Return what keeps this machine from delivering, for the log of a worker that starts.
+
+    :param proxy: through which requests leave; then no other way is needed.
+    """
     found = []
     if trust_store_is_empty():
         found.append(ADVICE[Hold.NO_CERTIFICATES])
-    if not has_route():
+    if proxy is not None:
+        refused = _refused_by(proxy)
+        if refused is not None:
+            found.append(
+                f"The proxy of WEBHOOKS_EGRESS_PROXY ({proxy.location}) {refused}. {_CHECK_PROXY}"
+            )
+    elif not has_route():
         found.append(ADVICE[Hold.NO_ROUTE])
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit < concurrency + SPARE_DESCRIPTORS:
@@ -113,12 +128,23 @@ def troubles(concurrency: int) -> list[str]:
     return found
 
 
-def doubts() -> list[str]:
+def _refused_by(proxy: EgressProxy) -> str | None:
+    """Why a proxy would open no connection; it is asked for one, through which nothing is sent."""
+    try:
+        open_tunnel(proxy, _FAR_AWAY[0][1], 443, PROXY_PATIENCE).close()
+    except TimeoutError:
+        return None  # it took our user name and password
+    except NoTunnel as error:
+        return None if error.status in TARGET_UNREACHABLE else str(error)
+    return None
+
+
+def doubts(proxy: EgressProxy | None = None) -> list[str]:
     """Return what keeps this machine from delivering to the internet, for the log of a worker that starts."""
     found = []
     if not trust_store_is_empty() and not knows_public_authorities():
         found.append(NO_PUBLIC_AUTHORITY)
-    if has_route() and not resolves_names():
+    if (proxy is not None or has_route()) and not resolves_names():
         found.append(NO_NAMES_OF_THE_INTERNET)
     return found
 

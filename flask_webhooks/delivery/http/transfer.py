@@ -1,4 +1,7 @@
-"""One handle of libcurl: its options, what it asks us, and what it tells."""
+"""One handle of libcurl: its options, what it asks us, and what it tells.
+
+Long, since all of it belongs to one handle.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ from urllib.parse import urlsplit
 import pycurl
 
 from ...security.addresses import NetworkPolicy
+from ...security.egress import EgressProxy
 from .exchange import Exchange, Request
 from .head import MAX_HEAD_BYTES, Head, header_lines
 from .tcp_info import bytes_received, is_connecting
+from .tunnel import TARGET_UNREACHABLE, proxy_options, refusal_of_proxy, tunnel_target
 
 #: Bytes on the wire for each byte of a body that is kept: each may come in a chunk and a TLS record of its own.
 WIRE_BYTES: Final = 32
@@ -33,9 +38,14 @@ class Transfer:
     exchange: Exchange
 
     def __init__(
-        self, policy: NetworkPolicy, max_body: int, certificates: Sequence[tuple[int, str]]
+        self,
+        policy: NetworkPolicy,
+        max_body: int,
+        certificates: Sequence[tuple[int, str]],
+        proxy: EgressProxy | None = None,
     ) -> None:
         self._policy = policy
+        self._proxy = proxy
         self._max_body = max_body
         self.handle = pycurl.Curl()
         self._head = Head()
@@ -70,6 +80,9 @@ class Transfer:
             certificates = [(pycurl.CAINFO, os.devnull)]
         for name, value in certificates:
             option(name, value)
+        if self._proxy is not None:
+            for number, setting in proxy_options(self._proxy):
+                option(number, setting)
 
     def prepare(self, request: Request) -> Exchange:
         """Take a request, and nothing of the one before.
@@ -96,6 +109,7 @@ class Transfer:
         before.error, before.error_text = 0, ""
         before.too_much = before.last_header = None
         before.address = before.hanging_address = None
+        before.proxy_trouble = before.proxy_status = None
         before.timings.clear()
         self.fresh = True
 
@@ -106,6 +120,9 @@ class Transfer:
             holds an address.
         """
         request = self.exchange.request
+        if self._proxy is not None and not addresses:
+            # No socket of ours leads there, so it is vetted here.
+            addresses = (urlsplit(request.url).hostname or "",)
         self._addresses = self._allowed(addresses)
         if addresses and not self._addresses:
             self.exchange.refused = self._refusal(addresses[0])
@@ -125,6 +142,11 @@ class Transfer:
         option(pycurl.FRESH_CONNECT, int(self.fresh))
         # The client keeps the deadline. libcurl shares this out among the addresses of a name.
         option(pycurl.CONNECTTIMEOUT_MS, max(round(request.timeout * 1000), 1))
+        if self._proxy is not None:
+            chosen = tunnel_target(self._addresses)
+            self.exchange.address = _with_port(chosen, self._port)
+            option(pycurl.CONNECT_TO, [f"::{self.exchange.address}"])
+            return True
         option(pycurl.RESOLVE, _resolved(request.name, self._port, self._addresses))
         return True
 
@@ -136,7 +158,10 @@ class Transfer:
     def _refusal(self, address: str) -> str | None:
         if "%" in address:
             return "address with a zone"  # libcurl takes none for a name
-        return self._policy.refusal(address)
+        refusal = self._policy.refusal(address)
+        if refusal is None and self._proxy is not None:
+            return self._policy.port_refusal(self._port)
+        return refusal
 
     def again(self) -> None:
         """Make the same request on a new connection."""
@@ -173,8 +198,11 @@ class Transfer:
             error, text = 0, ""
         exchange.timed_out |= error == pycurl.E_OPERATION_TIMEDOUT
         exchange.error, exchange.error_text = error, text
-        if error:
+        if error and self._proxy is not None:
+            self._read_tunnel(error)
+        elif error:
             self._name_address()
+        if error:
             exchange.last_header = head.last_header
             exchange.errno = info(pycurl.OS_ERRNO)
             exchange.verify_result = info(pycurl.SSL_VERIFYRESULT)
@@ -194,6 +222,23 @@ class Transfer:
             self.exchange.address = _with_port(host, self.handle.getinfo(pycurl.PRIMARY_PORT))
             self.exchange.hanging_address = None
 
+    def _read_tunnel(self, error: int) -> None:
+        """Note why the proxy opened no connection."""
+        exchange, info = self.exchange, self.handle.getinfo
+        status = info(pycurl.HTTP_CONNECTCODE)
+        if exchange.connected or 200 <= status < 300:
+            return
+        if status in TARGET_UNREACHABLE:
+            exchange.proxy_status = status
+            return
+        connected = bool(info(pycurl.CONNECT_TIME_T))
+        out_of_time = error in (pycurl.E_OPERATION_TIMEDOUT, pycurl.E_ABORTED_BY_CALLBACK)
+        # A proxy that takes its time has not reached the receiver.
+        if status or not (connected and out_of_time):
+            exchange.proxy_trouble = refusal_of_proxy(
+                status, error, info(pycurl.OS_ERRNO), connected=connected
+            )
+
     def _close_sockets(self) -> None:
         for opened in self._sockets:
             opened.close()
@@ -205,6 +250,8 @@ class Transfer:
     def _open_socket(self, purpose: int, address: Any) -> Any:
         host, port = address.addr[:2]
         exchange = self.exchange
+        if self._proxy is not None:
+            return self._open_to_proxy(address)
         reason = self._policy.refusal(host) or self._policy.port_refusal(port)
         if reason is not None:
             if exchange.address is None and exchange.refused is None:
@@ -222,8 +269,21 @@ class Transfer:
         self._sockets.append(opened)
         return opened
 
+    def _open_to_proxy(self, address: Any) -> Any:
+        """A socket to the operator's proxy, whatever its address: libcurl opens no other in this mode."""
+        try:
+            opened = open_socket(address)
+        except OSError as error:
+            self.exchange.own_error = error
+            return pycurl.SOCKET_BAD
+        self._sockets.append(opened)
+        return opened
+
     def _connection_chosen(self, host: str, own_host: str, port: int, own_port: int) -> int:
         self._close_sockets()
+        if self._proxy is not None:
+            self.exchange.connected = True
+            return int(pycurl.PREREQFUNC_OK)
         known = self._addresses
         if known and host not in known:
             # A new connection that leads elsewhere is one to an address that libcurl read out of the name.

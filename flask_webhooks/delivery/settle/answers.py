@@ -108,6 +108,8 @@ class Answers:
         elif reason is None and failure.untrusted_issuer:
             ours = self._trusts_nobody(zone_of(outgoing.host))
             reason = Hold.NO_CERTIFICATES if ours else None
+        elif reason is None and failure.no_proxy:
+            reason = Hold.NO_PROXY
         elif reason is None and failure.unreachable:
             reason = None if machine.has_route() else Hold.NO_ROUTE
         if reason is None:
@@ -118,7 +120,10 @@ class Answers:
             return Released(claimed, OWN_TROUBLE_DELAY) if failure.ours else None
         if reason not in self._logged:
             self._logged.add(reason)
-            logger.error("Deliveries wait, and spend no attempt. %s", machine.ADVICE[reason])
+            advice = machine.ADVICE[reason]
+            if reason == Hold.NO_PROXY:
+                advice = f"{advice} It {exchange.proxy_trouble}."
+            logger.error("Deliveries wait, and spend no attempt. %s", advice)
         return Released(claimed, OWN_TROUBLE_DELAY, reason)
 
     def _trusts_nobody(self, zone: str) -> bool:

@@ -43,10 +43,18 @@ class Hold(enum.StrEnum):
     NO_DESCRIPTORS = "no_descriptors"
     #: Our machine has no route to any network.
     NO_ROUTE = "no_route"
+    #: The proxy that the operator names cannot be reached, or opens no connection for us.
+    NO_PROXY = "no_proxy"
 
 
 #: Trouble of ours, which operators have to do something about.
-OURS = (Hold.NO_DNS, Hold.NO_CERTIFICATES, Hold.NO_DESCRIPTORS, Hold.NO_ROUTE)
+OURS = (
+    Hold.NO_DNS,
+    Hold.NO_CERTIFICATES,
+    Hold.NO_DESCRIPTORS,
+    Hold.NO_ROUTE,
+    Hold.NO_PROXY,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ import trustme
 from flask import Flask
 
 from flask_webhooks.admin import banners
+from flask_webhooks.config import Settings
 from flask_webhooks.delivery.http import machine, resolver
 from flask_webhooks.delivery.settle.answers import UNTRUSTED_ZONES
 from flask_webhooks.delivery.settle.health import Hold
@@ -349,7 +350,9 @@ def test_names_that_cannot_be_resolved_are_told_of_at_the_start(
     assert machine.NO_NAMES_OF_THE_INTERNET in machine.doubts()
     assert time.monotonic() - began < 5
     [found] = [
-        item for item in examine_machine(100) if item.text.startswith("No name of the internet")
+        item
+        for item in examine_machine(Settings(concurrency=100))
+        if item.text.startswith("No name of the internet")
     ]
     assert found.level == Level.WARNING
     assert "/etc/resolv.conf" in found.advice

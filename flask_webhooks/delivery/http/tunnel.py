@@ -1,0 +1,130 @@
+"""Connections through the proxy that the operator names, by ``CONNECT``: those of libcurl, and of ``doctor``."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pycurl
+
+from ...log import without_stop
+from ...security.egress import EgressProxy
+
+#: Statuses by which a proxy says that it could not reach the receiver.
+TARGET_UNREACHABLE: Final = frozenset({502, 503, 504})
+#: ``CURLOPT_SUPPRESS_CONNECT_HEADERS``, for which pycurl has no name: the proxy's head is none of an answer.
+_SUPPRESS_CONNECT_HEADERS: Final = 265
+#: Bytes of the head of a proxy's answer that are read.
+_MAX_HEAD: Final = 16 * 1024
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
+
+
+class NoTunnel(Exception):
+    """The proxy opened no connection; says what it did instead, after "it".
+
+    :ivar status: its answer, 0 for none.
+    """
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def proxy_options(proxy: EgressProxy) -> list[tuple[int, Any]]:
+    """The options by which libcurl connects to nothing but the proxy."""
+    options: list[tuple[int, Any]] = [
+        (pycurl.PROXY, f"http://{proxy.location}"),
+        # Empty, and not unset: otherwise the environment could name hosts that are reached directly.
+        (pycurl.NOPROXY, ""),
+        (pycurl.HTTPPROXYTUNNEL, 1),
+        (_SUPPRESS_CONNECT_HEADERS, 1),
+        (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),
+        (pycurl.PROXYHEADER, ["User-Agent:"]),
+    ]
+    if proxy.username is not None:
+        options += [
+            (pycurl.PROXYUSERNAME, proxy.username.encode()),
+            (pycurl.PROXYPASSWORD, (proxy.password or "").encode()),
+        ]
+    return options
+
+
+def tunnel_target(addresses: Sequence[str]) -> str:
+    """The address that the proxy is given: one of IPv4, which every proxy reaches, if there is one."""
+    unwrapped = [_unwrapped(address) for address in addresses]
+    return next((address for address in unwrapped if ":" not in address), unwrapped[0])
+
+
+def _unwrapped(address: str) -> str:
+    found = ipaddress.ip_address(address)
+    return str(getattr(found, "ipv4_mapped", None) or found)
+
+
+def refusal_of_proxy(status: int, error: int, number: int, *, connected: bool) -> str:
+    """What the proxy did in place of opening a connection, to be said after "it".
+
+    :param status: its answer to ``CONNECT``, 0 for none.
+    :param error: libcurl's number.
+    :param number: the system's.
+    :param connected: there was a connection to the proxy.
+    """
+    if status == 407:
+        return "answered 407: it wants another user name and password"
+    if status:
+        return f"answered {status}"
+    if error == pycurl.E_COULDNT_RESOLVE_PROXY:
+        return "cannot be found: its name does not resolve"
+    if connected:
+        return "closed the connection, or answered what is no HTTP"
+    return f"cannot be reached: {without_stop(os.strerror(number)) if number else 'no answer'}"
+
+
+def open_tunnel(proxy: EgressProxy, address: str, port: int, timeout: float) -> socket.socket:
+    """Open a connection to an address through a proxy, in a blocking way.
+
+    :param timeout: seconds for each step.
+    :raises NoTunnel: the proxy is no help.
+    :raises TimeoutError: it gets no connection to the address in time.
+    """
+    try:
+        connection = socket.create_connection((proxy.host, proxy.port), timeout)
+    except socket.gaierror:
+        raise NoTunnel(
+            refusal_of_proxy(0, pycurl.E_COULDNT_RESOLVE_PROXY, 0, connected=False)
+        ) from None
+    except OSError as error:
+        raise NoTunnel(refusal_of_proxy(0, 0, error.errno or 0, connected=False)) from None
+    try:
+        status = _ask(connection, proxy, address, port)
+    except TimeoutError:
+        connection.close()
+        raise
+    except OSError:
+        status = 0
+    if 200 <= status < 300:
+        return connection
+    connection.close()
+    raise NoTunnel(refusal_of_proxy(status, 0, 0, connected=True), status)
+
+
+def _ask(connection: socket.socket, proxy: EgressProxy, address: str, port: int) -> int:
+    """Send ``CONNECT``; returns the status, 0 where the answer has none."""
+    target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if proxy.username is not None:
+        credentials = f"{proxy.username}:{proxy.password or ''}".encode()
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(credentials).decode()}")
+    connection.sendall("\r\n".join([*lines, "", ""]).encode())
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD:
+        data = connection.recv(1)  # what follows the head is the receiver's
+        if not data:
+            break
+        head += data
+    found = _STATUS.match(head)
+    return int(found[1]) if found else 0
