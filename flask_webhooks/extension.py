@@ -413,6 +413,7 @@ class Webhooks:
         headers: Mapping[str, str] | None = None,
         user_agent: str | None = None,
         contact: str | None = None,
+        client_certificate: str | None = None,
         options: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         rate_limit: float | None = None,
@@ -430,6 +431,7 @@ class Webhooks:
             format allows that.
         :param key_pair: sign by an ed25519 key pair; the result has its `public_key` for the receiver.
         :param contact: the e-mail address of whoever looks after the receiver; `notify` gets it.
+        :param client_certificate: a certificate and its private key in PEM, by which the receiver knows us.
         :param options: what is set of the format, such as the ``template`` of ``custom``.
         :param timeout: seconds for a whole request; by default as the format and ``WEBHOOKS_TIMEOUT`` say.
         :param rate_limit: requests a second; by default as many as it takes.
@@ -454,6 +456,7 @@ class Webhooks:
             headers=headers,
             user_agent=user_agent,
             contact=contact,
+            client_certificate=client_certificate,
             options=options,
             timeout=timeout,
             rate_limit=rate_limit,

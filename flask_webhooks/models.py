@@ -148,6 +148,10 @@ class Endpoint(Row):
     secrets_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     #: JSON object of custom header names and values.
     headers_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
+    #: JSON object of ``certificate`` and ``key`` in PEM, by which the receiver knows us.
+    certificate_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
+    #: What is shown of them: ``subject``, ``expires_at`` and ``fingerprint``.
+    client_certificate: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     user_agent: Mapped[str | None] = mapped_column(String(256))
     #: The e-mail address of whoever looks after the receiver, for `@webhooks.notify`.
     contact: Mapped[str | None] = mapped_column(String(254))

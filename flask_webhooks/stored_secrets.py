@@ -38,7 +38,12 @@ def encrypted_values(
     :param after: the id of the last one before them; empty to begin with.
     """
     table = access.state.models.Endpoint
-    columns = (table.url_sealed, table.secrets_sealed, table.headers_sealed)
+    columns = (
+        table.url_sealed,
+        table.secrets_sealed,
+        table.headers_sealed,
+        table.certificate_sealed,
+    )
     query = (
         sa.select(table.id, *columns)
         .where(

@@ -24,6 +24,7 @@ from ..filters.notation import check_event_filter
 from ..formats import Format
 from ..log import get_logger
 from ..models import Endpoint, EndpointState
+from ..security.client_certificates import check_client_certificate
 from ..texts import OperatorText, Text
 from . import checks, duplicates, repeats
 from .audit_log import locked, record
@@ -169,6 +170,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
     condition = faults.check(check_event_filter, given.get("filter"))
     agent = faults.check(checks.user_agent, given.get("user_agent"))
     checked_headers = faults.check(checks.headers, state, given.get("headers"))
+    certificate = faults.check(check_client_certificate, given.get("client_certificate"))
     rate = faults.check(checks.rate_limit, given.get("rate_limit"))
     seconds = faults.check(checks.timeout, state, given.get("timeout"))
     in_order = faults.check(checks.ordered, given.get("ordered", False))
@@ -192,6 +194,8 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
             state, plain_secret and [stored_secret(plain_secret, datetime.now(UTC).timestamp())]
         ),
         headers_sealed=seal(state, checked_headers),
+        certificate_sealed=seal(state, certificate and certificate.stored()),
+        client_certificate=certificate and certificate.shown,
         user_agent=agent,
         contact=contact,
         options=checked_options,
@@ -220,6 +224,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         "rate_limit": endpoint.rate_limit,
         "ordered": endpoint.ordered or None,
         "contact": contact,
+        "client_certificate": certificate and certificate.shown["fingerprint"],
         "state": None if active else EndpointState.PAUSED,
         "secret": "none" if wire.signed and plain_secret is None else None,
     }
@@ -336,6 +341,7 @@ def _delete(session: Session, access: Access, endpoints: Sequence[Endpoint]) -> 
         endpoint.deleted_at = endpoint.updated_at = utc_now()
         endpoint.version += 1
         endpoint.url_sealed = endpoint.secrets_sealed = endpoint.headers_sealed = None
+        endpoint.certificate_sealed = None
         endpoint.contact = None
         record(
             session,

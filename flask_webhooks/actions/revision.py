@@ -16,6 +16,7 @@ from ..errors import (
 from ..filters.notation import check_event_filter
 from ..formats import Format
 from ..models import Endpoint
+from ..security.client_certificates import check_client_certificate
 from ..security.vault import Sealed
 from ..texts import Text
 from . import checks, exposure
@@ -84,6 +85,9 @@ class Revision:
             with faults:
                 stored = checks.stored_headers(state, self.endpoint.headers_sealed)
                 self._check_kept(list(stored or ()))
+        if "client_certificate" in changes:
+            with faults:
+                self._set_certificate(changes["client_certificate"])
         if "rate_limit" in changes:
             with faults:
                 self._set("rate_limit", checks.rate_limit(changes["rate_limit"]))
@@ -111,6 +115,19 @@ class Revision:
             # Names only: values are secrets.
             self.differences["headers"] = [list(before or ()), list(after)]
             self.fresh_start |= before is None
+
+    def _set_certificate(self, given: str | None) -> None:
+        before = self.endpoint.client_certificate
+        after = check_client_certificate(given)
+        if after is None and before is None:
+            return
+        self.values["certificate_sealed"] = seal(self.state, after and after.stored())
+        self.values["client_certificate"] = after and after.shown
+        self.differences["client_certificate"] = [
+            before and before["fingerprint"],
+            after and after.shown["fingerprint"],
+        ]
+        self.fresh_start = True
 
     def _check_kept(self, names: list[str]) -> None:
         if not names or not self.moved or self.knows_secrets:

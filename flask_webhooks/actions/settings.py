@@ -28,6 +28,8 @@ class EndpointSettings(TypedDict, total=False):
     user_agent: str | None
     #: The e-mail address of whoever looks after the receiver; ``None`` is nobody's.
     contact: str | None
+    #: A certificate and its private key in PEM, by which the receiver knows us; ``None`` is none.
+    client_certificate: str | None
     #: All that is set of the format. A new format begins without any.
     options: Mapping[str, Any] | None
     #: Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``.

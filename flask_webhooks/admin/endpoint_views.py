@@ -13,6 +13,7 @@ from ..errors import InvalidInput, NotFound, SendLimitReached
 from ..formats import Format
 from ..formats.examples import sample_data
 from ..models import EndpointState
+from ..security.client_certificates import certificate_expiry
 from .display import pretty
 from .filters import Filters
 from .format_choices import shown_options
@@ -90,6 +91,7 @@ def endpoint(endpoint_id: str) -> Response:
         tasks=queries.list_tasks(access, endpoint_id, limit=_TASKS),
         public_keys=queries.public_keys(access, detail.endpoint),
         options=shown_options(detail.endpoint),
+        certificate_expires_at=certificate_expiry(detail.endpoint.client_certificate),
     )
 
 

@@ -1,4 +1,7 @@
-"""The forms. They read what was sent; what it may be is decided in `actions`, for API and commands too."""
+"""The forms. They read what was sent; what it may be is decided in `actions`, for API and commands too.
+
+Long, since each form has its fields.
+"""
 
 from __future__ import annotations
 
@@ -211,6 +214,8 @@ class EndpointForm(FilterFields, SecretForm):
     preview_type = StringField()
     user_agent = StringField()
     contact = StringField()
+    client_certificate = TextAreaField()
+    remove_certificate = BooleanField()
     timeout = StringField()
     rate_limit = StringField()
     ordered = BooleanField()
@@ -222,6 +227,14 @@ class EndpointForm(FilterFields, SecretForm):
     events = SelectMultipleField(choices=[], validate_choice=False)
     headers = FieldList(FormField(HeaderForm), max_entries=MAX_HEADERS + 2 * _SPARE_ROWS)
     more_headers = BooleanField()
+
+    def refuse(self, error: WebhooksError) -> None:
+        super().refuse(error)
+        if self.client_certificate.data and "client_certificate" not in self.problems:
+            self.add_problem(
+                "client_certificate",
+                _("Write the certificate and its key again: no page repeats them."),
+            )
 
     def add_header_rows(self) -> None:
         """Empty rows at the end."""

@@ -23,6 +23,7 @@ from ..errors import (
 from ..formats.custom import Custom
 from ..formats.examples import Example
 from ..queries import EndpointDetail
+from ..security.client_certificates import MAX_PEM_LENGTH
 from ..security.headers import MAX_HEADERS
 from . import once
 from .filter_rows import operator_choices
@@ -143,6 +144,7 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
         "headers": [(name, value or "") for name, value in form.custom_headers()],
         "user_agent": form.user_agent.data or None,
         "contact": form.contact.data or None,
+        "client_certificate": form.client_certificate.data or None,
         "options": form.options(names) or None,
         "timeout": form.number("timeout"),
         "rate_limit": form.number("rate_limit"),
@@ -191,6 +193,9 @@ def _changes(access: Access, form: EndpointForm, detail: EndpointDetail) -> acti
     filter, refiltered = form.changed_filter(endpoint.filter)
     if refiltered:
         changes["filter"] = filter
+    # The stored one is not filled in; left empty, it stays.
+    if form.client_certificate.data or form.remove_certificate.data:
+        changes["client_certificate"] = form.client_certificate.data or None
     headers = form.custom_headers(detail.header_names or ())
     # Names that cannot be decrypted are not shown; left out of the form, they are kept.
     if headers or detail.header_names is not None:
@@ -301,6 +306,7 @@ def _show_form(
         operates=isinstance(access.tenant, AllTenants),
         kept_headers={name.lower() for name in (detail.header_names or ())} if detail else set(),
         max_headers=MAX_HEADERS,
+        longest_certificate=MAX_PEM_LENGTH,
         most_endpoints=state.settings.max_endpoints if state.hooks.endpoint_limit is None else None,
         default_timeout=f"{state.settings.timeout:g}",
     )

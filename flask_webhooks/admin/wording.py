@@ -354,6 +354,7 @@ def _change_text(name: str) -> str:
         "headers": _("Custom headers"),
         "user_agent": _("User Agent"),
         "contact": _("Contact"),
+        "client_certificate": _("Client certificate"),
         "timeout": _("Timeout"),
         "rate_limit": _("Rate limit"),
         "ordered": _("In order"),

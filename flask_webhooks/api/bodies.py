@@ -1,6 +1,8 @@
 """What bodies may hold, a type for each. `request_reader` and the OpenAPI document follow.
 
 A member without validation is checked in full by an action, with the message that people get on the pages.
+
+Long, since each member is described.
 """
 
 # Without `from __future__ import annotations`: in text, `Required` is not found.
@@ -24,6 +26,7 @@ from ..actions.checks import (
 from ..actions.secrets import DAY, MAX_LABEL_LENGTH, MAX_OVERLAP_SECONDS
 from ..actions.switches import HELD_CHOICES
 from ..models import DeliveryState, TaskKind
+from ..security.client_certificates import MAX_PEM_LENGTH
 from ..serializers import Member, one_of
 from ..token_access import GRANTABLE
 from .scalars import Boolean, FormatName, Moment, Number, TextOrFalse
@@ -91,6 +94,16 @@ class _Settings(TypedDict, total=False):
             Member(
                 "The e-mail address of whoever looks after the receiver; null is nobody's.",
                 maxLength=MAX_CONTACT_LENGTH,
+            ),
+        ]
+    ]
+    client_certificate: SkipValidation[
+        Annotated[
+            str | None,
+            Member(
+                "A certificate and its private key in PEM, by which the receiver knows us; null is none. Answers show "
+                "whose it is, and never the key.",
+                maxLength=MAX_PEM_LENGTH,
             ),
         ]
     ]

@@ -1,4 +1,7 @@
-"""Commands that add an endpoint, and change what is set of one."""
+"""Commands that add an endpoint, and change what is set of one.
+
+Long, since each setting has its option in both.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,14 @@ from . import completion
 from .failures import CommandFailure, Misuse, reports_errors
 from .options import ENDPOINT_ARGUMENT, FORMAT, Option
 from .output import say
-from .parsing import current_access, note_of_tenant, parse_headers, parse_json, parse_options
+from .parsing import (
+    current_access,
+    note_of_tenant,
+    parse_headers,
+    parse_json,
+    parse_options,
+    read_file,
+)
 
 #: What `edit` sets back to its default, by the name that the action has for it.
 _DEFAULTS: dict[str, Any] = {
@@ -26,6 +36,7 @@ _DEFAULTS: dict[str, Any] = {
     "filter": None,
     "user-agent": None,
     "contact": None,
+    "client-certificate": None,
     "options": None,
     "timeout": None,
     "rate-limit": None,
@@ -54,6 +65,11 @@ _options: Option[Any] = click.option(
 )
 _contact: Option[Any] = click.option(
     "--contact", metavar="ADDRESS", help="Whom to tell when it fails: an e-mail address."
+)
+_certificate: Option[Any] = click.option(
+    "--client-certificate",
+    metavar="FILE",
+    help="Certificate and private key in PEM, by which the receiver knows us.",
 )
 _timeout: Option[Any] = click.option(
     "--timeout", type=float, metavar="SECONDS", help="For a whole request."
@@ -87,6 +103,7 @@ def add_to(endpoints: AppGroup) -> None:
 @click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
 @_filter
 @_contact
+@_certificate
 @_options
 @_timeout
 @_rate_limit
@@ -106,6 +123,7 @@ def add(
     no_secret: bool,
     key_pair: bool,
     contact: str | None,
+    client_certificate: str | None,
     options: tuple[str, ...],
     timeout: float | None,
     rate_limit: float | None,
@@ -132,6 +150,9 @@ def add(
             secret=False if no_secret else secret,
             key_pair=key_pair,
             contact=contact,
+            client_certificate=None
+            if client_certificate is None
+            else read_file(client_certificate),
             options=parse_options(options),
             timeout=timeout,
             rate_limit=rate_limit,
@@ -179,6 +200,7 @@ def add(
 @click.option("--user-agent", help="Instead of ours.")
 @_filter
 @_contact
+@_certificate
 @_options
 @_timeout
 @_rate_limit
@@ -199,6 +221,7 @@ def edit(
     endpoint_id: str,
     headers: tuple[str, ...],
     removed: tuple[str, ...],
+    client_certificate: str | None,
     options: tuple[str, ...],
     filter_text: str | None,
     resets: tuple[str, ...],
@@ -216,6 +239,8 @@ def edit(
     changes = _plain_changes(given, resets)
     if headers or removed:
         changes["headers"] = _changed_headers(before, headers, removed)
+    if client_certificate is not None:
+        changes["client_certificate"] = read_file(client_certificate)
     if options:
         changes["options"] = {**(before.endpoint.options or {}), **parse_options(options)}
     if not changes:

@@ -6,7 +6,8 @@ Long, since a command has its options, its help and its output.
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 import click
 from flask.cli import AppGroup
@@ -17,6 +18,7 @@ from ..columns import compact_json
 from ..models import AT_REST, DeliveryState
 from ..notifications import stage_words
 from ..queries.explanations import hold_text
+from ..security.client_certificates import certificate_expiry
 from ..serializers import (
     EndpointDetailObject,
     EndpointRowObject,
@@ -137,6 +139,15 @@ def show_endpoint(endpoint_id: str, as_json: bool) -> None:
     _print_health(access, detail)
 
 
+def _certificate(shown: dict[str, Any] | None) -> str | None:
+    expires_at = certificate_expiry(shown)
+    if shown is None or expires_at is None:
+        return None
+    expired = expires_at <= datetime.now(UTC)
+    until = f"{'EXPIRED' if expired else 'until'} {shown['expires_at'][:10]}"
+    return f"{shown['subject']}, {until}, SHA-256 {shown['fingerprint']}"
+
+
 def _print_settings(detail: queries.EndpointDetail, keys: tuple[queries.PublicKey, ...]) -> None:
     endpoint = detail.endpoint
     headers = (
@@ -156,6 +167,7 @@ def _print_settings(detail: queries.EndpointDetail, keys: tuple[queries.PublicKe
             ("Headers", headers),
             ("User agent", endpoint.user_agent),
             ("Contact", endpoint.contact),
+            ("Client certificate", _certificate(endpoint.client_certificate)),
             ("Timeout", None if endpoint.timeout is None else f"{endpoint.timeout:g} s"),
             (
                 "Rate limit",

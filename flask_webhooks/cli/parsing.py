@@ -90,13 +90,18 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise Misuse("Write an option as NAME=VALUE, or NAME=@FILE.")
         if value.startswith("@"):
-            try:
-                with open(value[1:], encoding="utf-8") as file:
-                    value = read_text(file)
-            except OSError as error:
-                raise Misuse(f"The file cannot be read: {first_line(error)}") from error
+            value = read_file(value[1:])
         options[name.strip()] = value
     return options
+
+
+def read_file(path: str) -> str:
+    """:raises Misuse: it is not there, or no text in UTF-8."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return read_text(file)
+    except OSError as error:
+        raise Misuse(f"The file cannot be read: {first_line(error)}") from error
 
 
 def read_text(file: TextIO) -> str:

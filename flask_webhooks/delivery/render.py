@@ -85,6 +85,7 @@ def prepare(
                 timeout=timeout,
                 name=name,
                 confirm=_CONFIRMED,
+                client_certificate=target.client_certificate,
             ),
             host=url.hostname or "",
             shown_headers=redactor.pairs(_shown_headers(headers, target, rendered)),

@@ -66,6 +66,8 @@ class Target:
     product_name: str = "Flask-Webhooks"
     #: Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``.
     timeout: float | None = None
+    #: ``certificate`` and ``key`` in PEM, which no request holds.
+    client_certificate: Mapping[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"<Target {self.id}>"

@@ -442,6 +442,7 @@ def _opened(
     headers = open_(endpoint.headers_sealed, {})
     secrets = open_(endpoint.secrets_sealed, [])
     open_(endpoint.url_sealed, None)
+    open_(endpoint.certificate_sealed, None)
     live = [
         item
         for item in secrets or ()

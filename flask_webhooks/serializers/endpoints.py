@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from ..models import EndpointState
 from ..queries import MOST_COUNTED, Limit
+from ..security.client_certificates import certificate_expiry
 from .base import (
     Count,
     Identifier,
@@ -44,6 +45,12 @@ class EndpointLabelObject(JsonObject):
     )
 
 
+class ClientCertificateObject(JsonObject):
+    subject: str = member(source=itemgetter("subject"))
+    expires_at: datetime = member(source=certificate_expiry)
+    fingerprint: str = member("SHA-256, in hexadecimal.", source=itemgetter("fingerprint"))
+
+
 class EndpointObject(JsonObject):
     id: Identifier
     tenant: Tenant
@@ -61,6 +68,9 @@ class EndpointObject(JsonObject):
     )
     user_agent: str | None = member("Null is the server's own.")
     contact: str | None = member("The e-mail address of whoever looks after the receiver.")
+    client_certificate: ClientCertificateObject | None = member(
+        "By which the receiver knows us. Its key is never shown."
+    )
     timeout: float | None = member("Seconds for a whole request; null is that of the format.")
     rate_limit: float | None = member("Requests a second; null is as many as it takes.")
     ordered: bool = member("Deliveries go one after another, in the order of their events.")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from flask import Flask
 
 from flask_webhooks import actions, queries
@@ -288,3 +289,24 @@ def test_before_and_after_are_in_words(app: Flask, browser: Browser) -> None:
     assert "Custom headers X-Team X-Other" in changes
     assert "State Active Paused" in changes
     assert "a secret value" not in page.response.text
+
+
+def test_a_client_certificate_is_shown_without_its_key_and_removed(
+    app: Flask, browser: Browser
+) -> None:
+    made = trustme.CA().issue_cert("acme.example.com", common_name="acme")
+    key = made.private_key_pem.bytes().decode()
+    given = made.cert_chain_pems[0].bytes().decode() + key
+    page = add(browser, 422, name="x" * 201, client_certificate=given)
+    assert faulty(page) == ["#wh-name", "#wh-client_certificate"]
+    assert "PRIVATE KEY-----\n" not in page.response.text
+    browser.send(page, "/endpoints/new", {"name": "Shop", "client_certificate": given}, 200)
+    endpoint = the_endpoint(app)
+    assert endpoint.client_certificate is not None
+    shown = browser.get(f"/endpoints/{endpoint.id}").response.text
+    assert "CN=acme" in shown
+    assert endpoint.client_certificate["fingerprint"] in shown
+    page = edit(browser, endpoint, name="Left empty, it stays")
+    assert the_endpoint(app).client_certificate == endpoint.client_certificate
+    edit(browser, endpoint, remove_certificate="y")
+    assert the_endpoint(app).client_certificate is None

@@ -106,4 +106,5 @@ def as_target(state: AppState, row: Any, now: float) -> Target:
         options=row.options or {},
         product_name=state.settings.product_name,
         timeout=row.timeout,
+        client_certificate=opened(row.certificate_sealed, None),
     )

@@ -116,6 +116,8 @@ def _by_number(exchange: Exchange, host: str) -> Failure | None:
             )
         case number if number in _TLS or not exchange.connected:
             return Failure(Outcome.TLS_FAILED, told(errors.TLS, why=_tls(exchange)))
+        case pycurl.E_RECV_ERROR | pycurl.E_SEND_ERROR if _is_alert(exchange):
+            return Failure(Outcome.TLS_FAILED, told(errors.TLS, why=_tls(exchange)))
         case pycurl.E_GOT_NOTHING if not exchange.errno:
             return Failure(Outcome.BROKEN, errors.CLOSED)
         case number if number == _TOO_LARGE:
@@ -179,6 +181,11 @@ def _certificate(exchange: Exchange, host: str) -> str:
         return f"hostname mismatch, certificate is not valid for '{host}'"
     found = _VERIFIED.fullmatch(text)
     return without_stop(found[1] if found else text)
+
+
+def _is_alert(exchange: Exchange) -> bool:
+    """Whether the receiver refused the handshake after its end, as with TLS 1.3 where our certificate is wrong."""
+    return exchange.status is None and " alert " in exchange.error_text
 
 
 def _tls(exchange: Exchange) -> str:

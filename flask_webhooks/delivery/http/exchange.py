@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -20,6 +20,8 @@ class Request:
     name: str | None = None
     #: Statuses that are believed only on a new connection to where the name leads now.
     confirm: frozenset[int] = frozenset()
+    #: ``certificate`` and ``key`` in PEM, by which the receiver knows us.
+    client_certificate: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)

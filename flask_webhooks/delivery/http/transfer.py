@@ -51,6 +51,7 @@ class Transfer:
         self._head = Head()
         #: Sockets that libcurl has duplicates of, which it uses and closes.
         self._sockets: list[socket.socket] = []
+        self._shows_certificate = False
         self._prepare(certificates)
 
     def _prepare(self, certificates: Sequence[tuple[int, str]]) -> None:
@@ -140,6 +141,7 @@ class Transfer:
         option(pycurl.HTTPHEADER, self._header_lines)
         option(pycurl.POSTFIELDS, request.body)
         option(pycurl.FRESH_CONNECT, int(self.fresh))
+        self._show_certificate(request)
         # The client keeps the deadline. libcurl shares this out among the addresses of a name.
         option(pycurl.CONNECTTIMEOUT_MS, max(round(request.timeout * 1000), 1))
         if self._proxy is not None:
@@ -149,6 +151,21 @@ class Transfer:
             return True
         option(pycurl.RESOLVE, _resolved(request.name, self._port, self._addresses))
         return True
+
+    def _show_certificate(self, request: Request) -> None:
+        """Set the certificate of this request, and none of the one before."""
+        certificate = request.client_certificate
+        if certificate is None and not self._shows_certificate:
+            return
+        self._shows_certificate = certificate is not None
+        if certificate is None:
+            self.handle.unsetopt(pycurl.SSLCERT_BLOB)
+            self.handle.unsetopt(pycurl.SSLKEY_BLOB)
+        else:
+            self.handle.setopt(pycurl.SSLCERT_BLOB, certificate["certificate"].encode())
+            self.handle.setopt(pycurl.SSLKEY_BLOB, certificate["key"].encode())
+        # A session that is resumed is that of the certificate of its first handshake.
+        self.handle.setopt(pycurl.SSL_SESSIONID_CACHE, int(certificate is None))
 
     def _allowed(self, addresses: Sequence[str]) -> Sequence[str]:
         """A usable number of addresses: those that are refused would displace others, and get their blame."""
