@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +35,12 @@ class MutualTls:
 
             def setup(self) -> None:
                 outer.connections += 1
+                try:
+                    self.request.do_handshake()
+                except ssl.SSLError:
+                    # Its alert would be lost if the connection was reset at once, with a request that is unread.
+                    time.sleep(0.5)
+                    raise
                 super().setup()
 
             def do_POST(self) -> None:

@@ -33,6 +33,7 @@ from tests.support.delivering import (
     webhooks_of,
 )
 from tests.support.helpers import accessing, trust, update
+from tests.support.processes import COMMAND, WorkerProcess, config_of, wait_until
 from tests.support.raw_server import RawServer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -242,6 +243,22 @@ def test_proxy_that_is_down_spends_no_attempt(
 
 
 @pytest.mark.usefixtures("names")
+def test_proxy_that_takes_no_connection_spends_no_attempt(
+    app_with: AppWith, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        for _ in range(4):
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(full.getsockname())
+        port = full.getsockname()[1]
+        app = app_with(
+            WEBHOOKS_EGRESS_PROXY=f"http://u:{QUOTED}@127.0.0.1:{port}", WEBHOOKS_TIMEOUT=0.5
+        )
+        _assert_given_back(app, caplog, "It cannot be reached: no answer.")
+
+
+@pytest.mark.usefixtures("names")
 def test_name_of_the_proxy_that_does_not_resolve_spends_no_attempt(
     app_with: AppWith, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -285,7 +302,7 @@ def test_receiver_that_the_proxy_cannot_reach_spends_an_attempt(
 @pytest.mark.usefixtures("names")
 def test_receiver_to_which_the_proxy_gets_no_connection_in_time(app_with: AppWith) -> None:
     with ConnectProxy(silent=True) as proxy:
-        app = app_with(WEBHOOKS_EGRESS_PROXY=proxy.url(), WEBHOOKS_TIMEOUT=0.5)
+        app = app_with(WEBHOOKS_EGRESS_PROXY=proxy.url(), WEBHOOKS_TIMEOUT=2)
         webhooks_of(app).create_endpoint("https://hooks.example.com/in")
         emit(app)
         drain(app)
@@ -365,3 +382,16 @@ def _to_public(really: Callable[..., Any]) -> Callable[..., Any]:
         return really(PUBLIC if host == "hooks.example.com" else host, port, *args, **options)
 
     return look_up
+
+
+@pytest.mark.slow_on_postgresql
+def test_worker_sends_through_the_proxy(app_with: AppWith, tmp_path: Path) -> None:
+    with RawServer(OK) as plain, ConnectProxy(plain.port, credentials=f"u:{SECRET}") as proxy:
+        app = app_with(WEBHOOKS_EGRESS_PROXY=proxy.url(f"u:{QUOTED}"))
+        webhooks_of(app).create_endpoint(f"http://{PUBLIC}/in")
+        log = tmp_path / "worker.log"
+        with WorkerProcess(COMMAND, config_of(app), log):
+            emit(app)
+            wait_until(lambda: states(app) == {"succeeded": 1}, what=log.read_text)
+        assert f"{PUBLIC}:80" in proxy.targets
+        assert "s3cr3t" not in log.read_text()
