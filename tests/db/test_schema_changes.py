@@ -47,6 +47,8 @@ NEW = [
     "Created the table webhooks_token.",
     "Created the table webhooks_portal_link.",
     "Added the column filter to webhooks_endpoint.",
+    "Added the column certificate_sealed to webhooks_endpoint.",
+    "Added the column client_certificate to webhooks_endpoint.",
     "Added the column contact to webhooks_endpoint.",
     "Added the column state_reason_code to webhooks_endpoint.",
     "Added the column state_reason_params to webhooks_endpoint.",

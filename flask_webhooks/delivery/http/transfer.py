@@ -205,7 +205,6 @@ class Transfer:
 
     def end(self, error: int, text: str) -> Exchange:
         """Read from the handle how it went."""
-        self._close_sockets()
         exchange, head, info = self.exchange, self._head, self.handle.getinfo
         head.break_off()
         exchange.status, exchange.headers = head.status, head.headers
@@ -219,6 +218,7 @@ class Transfer:
             self._read_tunnel(error)
         elif error:
             self._name_address()
+        self._close_sockets()
         if error:
             exchange.last_header = head.last_header
             exchange.errno = info(pycurl.OS_ERRNO)
@@ -250,6 +250,9 @@ class Transfer:
             return
         connected = bool(info(pycurl.CONNECT_TIME_T))
         out_of_time = error in (pycurl.E_OPERATION_TIMEDOUT, pycurl.E_ABORTED_BY_CALLBACK)
+        if out_of_time and self._sockets:
+            # libcurl tells the time of a connection only once it has given up by itself.
+            connected |= not is_connecting(self._sockets[-1])
         # A proxy that takes its time has not reached the receiver.
         if status or not (connected and out_of_time):
             exchange.proxy_trouble = refusal_of_proxy(
