@@ -14,7 +14,14 @@ from example_app.services import PostgresServer
 from flask_webhooks import actions
 from flask_webhooks.app_state import ALL_TENANTS, state_of
 from tests.support.delivering import webhooks_of
-from tests.support.helpers import accessing, add_endpoint, add_scheduled, close, statements
+from tests.support.helpers import (
+    accessing,
+    add_endpoint,
+    add_portal_link,
+    add_scheduled,
+    close,
+    statements,
+)
 from tests.support.pages import ENDPOINT_PAGES, Browser, make_app
 
 pytestmark = pytest.mark.slow
@@ -196,6 +203,7 @@ def pages(app: Flask, tenant: str) -> list[str]:
         f"/tasks?webhook={endpoint_id}",
         f"/tasks/{task_id}",
         f"/tokens/{token_id}/revoke",
+        f"/portal-links/{add_portal_link(app, tenant)}/revoke",
         "/scheduled",
         f"/scheduled/{scheduled_id}",
         f"/scheduled/{scheduled_id}/cancel",

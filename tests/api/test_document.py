@@ -20,7 +20,6 @@ from werkzeug.datastructures import Headers
 
 from example_app.services import RedisServer
 from flask_webhooks import actions, queries
-from flask_webhooks.access import Access
 from flask_webhooks.actions import EndpointChanges
 from flask_webhooks.api.document_views import routes_of
 from flask_webhooks.api.openapi import document
@@ -29,7 +28,14 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import ConfigurationError
 from tests.support.api_calls import NAME, PREFIX, Api, make_app, rules, template
 from tests.support.delivering import db_of, drain, webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, add_scheduled, close
+from tests.support.helpers import (
+    accessing,
+    add_delivery,
+    add_endpoint,
+    add_portal_link,
+    add_scheduled,
+    close,
+)
 from tests.support.hostapp import create_app
 from tests.support.processes import ROOT
 from tests.support.receiver import Receiver
@@ -212,13 +218,9 @@ class Tried:
             "name": "license.created",
             "scheduled_id": add_scheduled(self.app),
             "token_id": actions.create_token(access, "CI", ["view"]).token.id,
-            "link_id": self._portal_link(access),
+            "link_id": add_portal_link(self.app),
         }
         return {name: values[name] for name in re.findall(r"{(\w+)}", path)}
-
-    def _portal_link(self, access: Access) -> str:
-        with self.app.test_request_context():
-            return actions.create_portal_link(access, "app_1", actor="mira").link.id
 
 
 @pytest.fixture(scope="module")

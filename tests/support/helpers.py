@@ -119,6 +119,12 @@ def add_scheduled(app: Flask, tenant: str | None = None, key: str | None = None)
     return scheduled_id
 
 
+def add_portal_link(app: Flask, tenant: str = "app_1", actor: str = "mira") -> str:
+    """A portal link; returns its id."""
+    with app.test_request_context():
+        return actions.create_portal_link(accessing(app), tenant, actor=actor).link.id
+
+
 def update(app: Flask, model: str, key: str, **values: Any) -> None:
     """Change a row by its primary key, behind everybody's back."""
     state = state_of(app)

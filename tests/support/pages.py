@@ -20,7 +20,14 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.attempt_errors import REFUSED_WITH
 from flask_webhooks.columns import JsonText, LongText, SealedText, utc_now
 from tests.support.delivering import drain, emit, webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, add_scheduled, update
+from tests.support.helpers import (
+    accessing,
+    add_delivery,
+    add_endpoint,
+    add_portal_link,
+    add_scheduled,
+    update,
+)
 from tests.support.helpers import make_app as make_bare_app
 from tests.support.receiver import Receiver
 
@@ -402,18 +409,16 @@ def populate(
         tasks = _tasks(app, access, made, hostile)
         tokens = _tokens(app, access, tenant, hostile)
         scheduled = add_scheduled(app, tenant, f"expiring:{hostile}"[:255])
-        portal_link = _portal_link(app, access, tenant, hostile)
+        portal_link = _portal_link(app, tenant, hostile)
     return World(
         made, deliveries, {"emitted": event}, tasks, tokens, hostile, scheduled, portal_link
     )
 
 
-def _portal_link(app: Flask, access: Access, tenant: str | None, hostile: str) -> str:
-    if access.state.settings.portal_prefix is None:
+def _portal_link(app: Flask, tenant: str | None, hostile: str) -> str:
+    if state_of(app).settings.portal_prefix is None:
         return ""
-    with app.test_request_context():
-        made = actions.create_portal_link(access, tenant or "app_9", actor=f"mira {hostile}")
-    return made.link.id
+    return add_portal_link(app, tenant or "app_9", f"mira {hostile}")
 
 
 def _tokens(app: Flask, access: Access, tenant: str | None, hostile: str) -> dict[str, str]:
