@@ -182,7 +182,7 @@ def pages(app: Flask, tenant: str) -> list[str]:
             for state in ("pending", "held", "failed", "cancelled", "sending")
         ),
         "/deliveries?type=license.created",
-        "/deliveries?type=payment.refunded&state=failed",
+        "/deliveries?type=payment.failed&state=failed",
         "/deliveries?status=5xx",
         "/deliveries?status=404",
         "/deliveries?q=lic_999",
@@ -193,7 +193,7 @@ def pages(app: Flask, tenant: str) -> list[str]:
         "/deliveries?webhook=Webhook+1",
         "/deliveries/resend-all",
         "/deliveries/resend-all?state=failed",
-        "/deliveries/resend-all?type=payment.refunded&status=404",
+        "/deliveries/resend-all?type=payment.failed&status=404",
         "/deliveries/cancel-all",
         f"/deliveries/cancel-all?webhook={endpoint_id}",
         f"/endpoints/{endpoint_id}/recover",
