@@ -24,7 +24,7 @@ def cut_values(changes: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     return {
         name: value
-        if name == "filter"
+        if name in ("filter", "coalesce")
         else _bounded(value, MAX_DEPTH, MAX_EVENT_TYPES if name == "events" else MAX_MEMBERS)
         for name, value in changes.items()
     }

@@ -419,6 +419,7 @@ class Webhooks:
         rate_limit: float | None = None,
         ordered: bool = False,
         filter: Mapping[str, Any] | None = None,
+        coalesce: Mapping[str, Any] | None = None,
     ) -> actions.CreatedEndpoint:
         """Create an endpoint, in a transaction of its own.
 
@@ -437,6 +438,8 @@ class Webhooks:
         :param rate_limit: requests a second; by default as many as it takes.
         :param ordered: send one after another, in the order of the events.
         :param filter: conditions that an event must meet, such as ``{"data": {"amount": {"$gte": 100}}}``.
+        :param coalesce: of which types to send at most one event for each value of a member in an interval:
+            ``{"license.validated": {"by": "data.license_key", "seconds": 60}}``.
         :return: the endpoint, and its secret, which is shown only here.
         :raises InvalidInput: a value is not usable; ``field`` names it.
         :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
@@ -462,6 +465,7 @@ class Webhooks:
             rate_limit=rate_limit,
             ordered=ordered,
             filter=filter,
+            coalesce=coalesce,
         )
 
     def add_event_type(

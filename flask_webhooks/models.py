@@ -144,6 +144,8 @@ class Endpoint(Row):
     events: Mapped[list[str] | None] = mapped_column(JsonText)
     #: Conditions on the data of events, in the notation of `filters`; ``None`` lets everything through.
     filter: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    #: Of which event types it gets one event a key in an interval, as `filters.coalescing` reads it.
+    coalesce: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     #: JSON list of ``{"secret", "expires_at"}``, newest first; ``expires_at`` is a Unix time or null.
     secrets_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     #: JSON object of custom header names and values.
@@ -344,6 +346,8 @@ class Delivery(Row):
     attempt_count: Mapped[int] = mapped_column(default=0)
     failure_count: Mapped[int] = mapped_column(default=0)
     interruption_count: Mapped[int] = mapped_column(default=0)
+    #: Others of its key that were coalesced since the one before it was let through; ``None``: nothing was decided.
+    coalesced: Mapped[int | None] = mapped_column()
     last_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_status: Mapped[int | None] = mapped_column()
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
@@ -391,6 +395,26 @@ class Delivery(Row):
             Index("ix_webhooks_delivery_all_endpoint", "endpoint_id", "id"),
             Index("ix_webhooks_delivery_all_tenant", "tenant", "id"),
         )
+
+
+class CoalescingKey(Row):
+    """The last delivery of one key that was let through to an endpoint. Claims write it, under the endpoint's lock."""
+
+    __tablename__ = "webhooks_coalescing"
+
+    endpoint_id: Mapped[str] = mapped_column(
+        ForeignKey("webhooks_endpoint.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: Of the event type and the member's value.
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: When the last one was let through.
+    passed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: Deliveries that were coalesced since.
+    skipped: Mapped[int] = mapped_column(default=0)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (Index("ix_webhooks_coalescing_passed", "passed_at"),)
 
 
 class Attempt(Row):
@@ -725,6 +749,7 @@ class Models:
     Event: type[Event]
     ScheduledEvent: type[ScheduledEvent]
     Delivery: type[Delivery]
+    CoalescingKey: type[CoalescingKey]
     Attempt: type[Attempt]
     Statistic: type[Statistic]
     Metric: type[Metric]
@@ -757,6 +782,7 @@ _MIXINS = (
     Event,
     ScheduledEvent,
     Delivery,
+    CoalescingKey,
     Attempt,
     Statistic,
     Metric,

@@ -37,6 +37,7 @@ TABLES = {
     "webhooks_event",
     "webhooks_scheduled",
     "webhooks_delivery",
+    "webhooks_coalescing",
     "webhooks_attempt",
     "webhooks_statistic",
     "webhooks_metric",

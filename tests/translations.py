@@ -31,6 +31,7 @@ ERRORS = (
     "DuplicateEndpoint",
     "EndpointLimitReached",
     "FaultyRow",
+    "FaultyRule",
     "Forbidden",
     "InvalidData",
     "InvalidEndpoint",

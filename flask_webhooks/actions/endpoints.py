@@ -20,6 +20,7 @@ from ..columns import utc_now
 from ..db.narrow import unicode_trouble, with_plain_signs
 from ..delivery.holding import cancel_waiting
 from ..errors import EndpointLimitReached, Faults
+from ..filters.coalescing import check_coalescing
 from ..filters.notation import check_event_filter
 from ..formats import Format
 from ..log import get_logger
@@ -168,6 +169,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         )
     patterns = faults.check(checks.events, state, given.get("events"), given.get("dialect"))
     condition = faults.check(check_event_filter, given.get("filter"))
+    coalesce = faults.check(check_coalescing, given.get("coalesce"), state.catalog)
     agent = faults.check(checks.user_agent, given.get("user_agent"))
     checked_headers = faults.check(checks.headers, state, given.get("headers"))
     certificate = faults.check(check_client_certificate, given.get("client_certificate"))
@@ -190,6 +192,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         format=wire.name,
         events=patterns,
         filter=condition,
+        coalesce=coalesce,
         secrets_sealed=seal(
             state, plain_secret and [stored_secret(plain_secret, datetime.now(UTC).timestamp())]
         ),
@@ -219,6 +222,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
     }
     more = {
         "filter": endpoint.filter,
+        "coalesce": endpoint.coalesce,
         "options": endpoint.options,
         "timeout": endpoint.timeout,
         "rate_limit": endpoint.rate_limit,

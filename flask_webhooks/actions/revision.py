@@ -13,6 +13,7 @@ from ..errors import (
     InvalidURL,
     UnreadableSecret,
 )
+from ..filters.coalescing import check_coalescing
 from ..filters.notation import check_event_filter
 from ..formats import Format
 from ..models import Endpoint
@@ -75,6 +76,10 @@ class Revision:
         if "filter" in changes:
             with faults:
                 self._set("filter", check_event_filter(changes["filter"]))
+        if "coalesce" in changes:
+            with faults:
+                rules = check_coalescing(changes["coalesce"], state.catalog, self.endpoint.coalesce)
+                self._set("coalesce", rules)
         if "user_agent" in changes:
             with faults:
                 self._set("user_agent", checks.user_agent(changes["user_agent"]))

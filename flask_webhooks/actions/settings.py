@@ -20,6 +20,8 @@ class EndpointSettings(TypedDict, total=False):
     dialect: str | None
     #: Conditions on the data of events, in the notation of `filters`; ``None`` or ``{}`` lets everything through.
     filter: Mapping[str, Any] | None
+    #: Of which event types at most one event a key is sent in an interval, as `filters.coalescing` reads it.
+    coalesce: Mapping[str, Any] | None
     #: ``None`` is what the URL asks for, else ``WEBHOOKS_DEFAULT_FORMAT``.
     format: str | None
     name: str

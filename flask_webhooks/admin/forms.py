@@ -35,6 +35,7 @@ from ..errors import (
     WebhooksError,
 )
 from ..security.headers import MAX_HEADERS
+from .coalescing_fields import CoalescingFields, FaultyRule
 from .filter_fields import FilterFields
 from .i18n import gettext as _
 from .i18n import translated
@@ -195,7 +196,7 @@ class HeaderForm(Form):
     remove = BooleanField()
 
 
-class EndpointForm(FilterFields, SecretForm):
+class EndpointForm(FilterFields, CoalescingFields, SecretForm):
     """A new endpoint, or the settings of one."""
 
     name = StringField()
@@ -275,6 +276,8 @@ class EndpointForm(FilterFields, SecretForm):
             return "allow_duplicate"
         if isinstance(error, InvalidFilter):
             return self.place_in_filter(error)
+        if isinstance(error, FaultyRule):
+            return self.place_in_coalescing(error)
         return super().place_of(error)
 
     def custom_headers(self, stored: tuple[str, ...] = ()) -> list[tuple[str, str | None]]:

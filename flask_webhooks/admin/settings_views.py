@@ -1,7 +1,4 @@
-"""The settings of an endpoint: a new one, and changes.
-
-Long, since the form is read and filled in here, field by field.
-"""
+"""The settings of an endpoint: a new one, and changes."""
 
 from __future__ import annotations
 
@@ -27,12 +24,13 @@ from ..security.client_certificates import MAX_PEM_LENGTH
 from ..security.headers import MAX_HEADERS
 from . import once
 from .filter_rows import operator_choices
-from .format_choices import CUSTOM, OPTIONS, format_choices, sent_options
+from .format_choices import CUSTOM, format_choices, sent_options
 from .forms import EndpointForm
 from .i18n import gettext as _
 from .i18n import translated
 from .page import current_access, notify, redirect_to, render
 from .secret_views import show_secret
+from .setting_changes import changes_of, shown_values
 from .subscriptions import choice_groups
 
 
@@ -53,6 +51,7 @@ def endpoint_new() -> Response:
         form.tenant.data = request.args.get("tenant", "")
         form.add_header_rows()
         form.add_condition_rows()
+        form.add_rule_rows()
         return _show_form(access, form)
     form.check_csrf()
     shown = _show_again(access, form)
@@ -84,10 +83,12 @@ def endpoint_edit(endpoint_id: str) -> Response:
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("manage", detail.endpoint)
     if request.method != "POST":
-        form = EndpointForm(data=_values(detail))
+        form = EndpointForm(data=shown_values(detail))
         form.show_filter(detail.endpoint.filter)
+        form.show_coalescing(detail.endpoint.coalesce)
         form.add_header_rows()
         form.add_condition_rows()
+        form.add_rule_rows()
         return _show_form(access, form, detail=detail)
     form = EndpointForm()
     form.check_csrf()
@@ -99,7 +100,7 @@ def endpoint_edit(endpoint_id: str) -> Response:
             access,
             endpoint_id,
             allow_duplicate=bool(form.allow_duplicate.data),
-            **_changes(access, form, detail),
+            **changes_of(access, form, detail),
         )
     except InvalidInput as error:
         form.refuse(error)
@@ -119,6 +120,8 @@ def _show_again(
         form.add_header_rows()
     elif form.more_conditions.data:
         form.add_condition_rows()
+    elif form.more_rules.data:
+        form.add_rule_rows()
     elif form.preview.data:
         return _show_preview(access, form, detail)
     elif form.try_filter.data:
@@ -155,92 +158,13 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
     faults = Faults()
     secret = faults.check(form.chosen_secret)
     values["filter"] = faults.check(form.chosen_filter)
+    values["coalesce"] = faults.check(form.chosen_coalescing, state.catalog)
     if faults.found:
         # What else is wrong is told along with it.
         faults.check(actions.draft_endpoint, access, url, **values)
     faults.finish()
     allowed = bool(form.allow_duplicate.data)
     return actions.create_endpoint(access, url, secret=secret, allow_duplicate=allowed, **values)
-
-
-def _changes(access: Access, form: EndpointForm, detail: EndpointDetail) -> actions.EndpointChanges:
-    """What differs. The rest is left alone: what was allowed once may not be any more."""
-    endpoint = detail.endpoint
-    changes = actions.EndpointChanges(
-        name=form.name.data or "",
-        description=form.description.data or "",
-        user_agent=form.user_agent.data or "",
-        contact=form.contact.data or None,
-        ordered=bool(form.ordered.data),
-    )
-    if form.number("timeout") != endpoint.timeout:
-        changes["timeout"] = form.number("timeout")
-    if form.number("rate_limit") != endpoint.rate_limit:
-        changes["rate_limit"] = form.number("rate_limit")
-    url = (form.url.data or "").strip()
-    # A URL that is a secret is not filled in; left empty, it stays.
-    if url != ("" if endpoint.url_sealed is not None else endpoint.url_shown):
-        changes["url"] = url
-    if form.format.data and form.format.data != endpoint.format:
-        changes["format"] = form.format.data
-    before = dict(endpoint.options or {})
-    options = _changed_options(access, form, before, reformatted="format" in changes)
-    if options is not None:
-        changes["options"] = options
-    events = form.subscription()
-    if events is None or endpoint.events is None or set(events) != set(endpoint.events):
-        changes["events"] = events
-    filter, refiltered = form.changed_filter(endpoint.filter)
-    if refiltered:
-        changes["filter"] = filter
-    # The stored one is not filled in; left empty, it stays.
-    if form.client_certificate.data or form.remove_certificate.data:
-        changes["client_certificate"] = form.client_certificate.data or None
-    headers = form.custom_headers(detail.header_names or ())
-    # Names that cannot be decrypted are not shown; left out of the form, they are kept.
-    if headers or detail.header_names is not None:
-        changes["headers"] = headers
-    return changes
-
-
-def _changed_options(
-    access: Access, form: EndpointForm, before: dict[str, Any], *, reformatted: bool
-) -> dict[str, Any] | None:
-    """The options of the chosen format; ``None`` where they stay as they are."""
-    names = sent_options(
-        access.state.formats, form.format.data or "", access.state.settings.default_format
-    )
-    given = form.options(names)
-    if reformatted:
-        return given or None
-    stored = {name: before[name] for name in names if name in before}
-    if {name: str(value) for name, value in stored.items()} == {
-        name: str(value) for name, value in given.items()
-    }:
-        return None
-    # Options that the form does not know stay.
-    return {**{name: value for name, value in before.items() if name not in names}, **given}
-
-
-def _values(detail: EndpointDetail) -> dict[str, Any]:
-    """What the form shows of an endpoint; neither its secret nor values of headers."""
-    endpoint = detail.endpoint
-    return {
-        "name": endpoint.name,
-        "url": "" if endpoint.url_sealed is not None else endpoint.url_shown,
-        "description": endpoint.description,
-        "format": endpoint.format,
-        "template": Custom.example_options["template"],
-        **{name: value for name, value in (endpoint.options or {}).items() if name in OPTIONS},
-        "user_agent": endpoint.user_agent or "",
-        "contact": endpoint.contact or "",
-        "timeout": "" if endpoint.timeout is None else f"{endpoint.timeout:.15g}",
-        "rate_limit": "" if endpoint.rate_limit is None else f"{endpoint.rate_limit:.15g}",
-        "ordered": endpoint.ordered,
-        "scope": "all" if endpoint.events is None else "chosen",
-        "events": endpoint.events or [],
-        "headers": [{"name": name} for name in detail.header_names or ()],
-    }
 
 
 def _show_preview(access: Access, form: EndpointForm, detail: EndpointDetail | None) -> Response:

@@ -312,7 +312,7 @@ def _changed(name: str, value: Any) -> str:
     match name, value:
         case "state", str():
             return endpoint_status(value).word
-        case "filter", dict():
+        case "filter" | "coalesce", dict():
             return short(json.dumps(value, ensure_ascii=False, separators=(",", ":")), 300)
         case "held", str():
             words = {
@@ -351,6 +351,7 @@ def _change_text(name: str) -> str:
         "options": _("Options of the format"),
         "events": _("Events"),
         "filter": _("Filter"),
+        "coalesce": _("Coalescing"),
         "headers": _("Custom headers"),
         "user_agent": _("User Agent"),
         "contact": _("Contact"),

@@ -71,6 +71,12 @@ class _Settings(TypedDict, total=False):
             ),
         ]
     ]
+    coalesce: SkipValidation[
+        Annotated[
+            dict[str, Any] | None,
+            Member('By event type: `{"by": "data.license_key", "seconds": 60}`; null sends all.'),
+        ]
+    ]
     format: SkipValidation[
         Annotated[
             FormatName | None,

@@ -34,6 +34,7 @@ from .parsing import (
 _DEFAULTS: dict[str, Any] = {
     "events": None,
     "filter": None,
+    "coalesce": None,
     "user-agent": None,
     "contact": None,
     "client-certificate": None,
@@ -55,6 +56,12 @@ _filter: Option[Any] = click.option(
     "filter_text",
     metavar="JSON",
     help='Only events that meet it: \'{"data": {"amount": {"$gte": 100}}}\'.',
+)
+_coalesce: Option[Any] = click.option(
+    "--coalesce",
+    "coalesce_text",
+    metavar="JSON",
+    help='At most one a key: \'{"license.validated": {"by": "data.license_key", "seconds": 60}}\'.',
 )
 _options: Option[Any] = click.option(
     "--option",
@@ -102,6 +109,7 @@ def add_to(endpoints: AppGroup) -> None:
 @click.option("--no-secret", is_flag=True, help="None at all, where the format allows that.")
 @click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
 @_filter
+@_coalesce
 @_contact
 @_certificate
 @_options
@@ -129,6 +137,7 @@ def add(
     rate_limit: float | None,
     ordered: bool,
     filter_text: str | None,
+    coalesce_text: str | None,
     force: bool,
 ) -> None:
     """Add an endpoint and print its secret, this once."""
@@ -158,6 +167,7 @@ def add(
             rate_limit=rate_limit,
             ordered=ordered,
             filter=None if filter_text is None else parse_json(filter_text, "--filter"),
+            coalesce=None if coalesce_text is None else parse_json(coalesce_text, "--coalesce"),
             allow_duplicate=force,
         )
     except DuplicateEndpoint as error:
@@ -199,6 +209,7 @@ def add(
 @click.option("--remove-header", "removed", multiple=True, metavar="NAME", help="No longer sent.")
 @click.option("--user-agent", help="Instead of ours.")
 @_filter
+@_coalesce
 @_contact
 @_certificate
 @_options
@@ -224,6 +235,7 @@ def edit(
     client_certificate: str | None,
     options: tuple[str, ...],
     filter_text: str | None,
+    coalesce_text: str | None,
     resets: tuple[str, ...],
     force: bool,
     **given: Any,
@@ -236,6 +248,8 @@ def edit(
     before = queries.get_endpoint(access, endpoint_id)
     if filter_text is not None:
         given["filter"] = parse_json(filter_text, "--filter")
+    if coalesce_text is not None:
+        given["coalesce"] = parse_json(coalesce_text, "--coalesce")
     changes = _plain_changes(given, resets)
     if headers or removed:
         changes["headers"] = _changed_headers(before, headers, removed)

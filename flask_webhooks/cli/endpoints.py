@@ -164,6 +164,7 @@ def _print_settings(detail: queries.EndpointDetail, keys: tuple[queries.PublicKe
             *((f"Option {name}", value) for name, value in (endpoint.options or {}).items()),
             ("Events", "all" if endpoint.events is None else ", ".join(endpoint.events)),
             ("Filter", None if endpoint.filter is None else compact_json(endpoint.filter)),
+            ("Coalesce", None if endpoint.coalesce is None else compact_json(endpoint.coalesce)),
             ("Headers", headers),
             ("User agent", endpoint.user_agent),
             ("Contact", endpoint.contact),

@@ -44,6 +44,8 @@ class Reason(enum.StrEnum):
     BLOCKED = "blocked"
     INTERRUPTED = "interrupted"
     ENDPOINT_DELETED = "endpoint_deleted"
+    #: Another one of its key was let through shortly before.
+    COALESCED = "coalesced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class Claimed:
     bucket: str | None = None
     #: Its turn under a rate limit, by the database's clock; ``None`` is at once.
     not_before: datetime | None = None
+    #: Others of its key that it stands for; see `claim.coalescing`.
+    coalesced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ logger = get_logger("flask_webhooks.delivery")
 
 #: The number of the attempt: 1, 2, 3 … over all retries and replays of the delivery.
 ATTEMPT_HEADER = "webhook-attempt"
+#: How many others of its key were coalesced since the one before it; not sent where there were none.
+COALESCED_HEADER = "webhook-coalesced"
 #: Seconds after which a delivery is tried again when the trouble is ours.
 OWN_TROUBLE_DELAY = 60.0
 #: It disables an endpoint, so it is believed only on a new connection to where the name leads now.
@@ -67,6 +69,8 @@ def prepare(
             state.vault, claimed.event.hops + 1, target.tenant, started_at.timestamp()
         )
         ours = {hops.HEADER: hop, ATTEMPT_HEADER: str(claimed.number)}
+        if claimed.coalesced:
+            ours[COALESCED_HEADER] = str(claimed.coalesced)
         if state.settings.send_traceparent and claimed.event.trace_context is not None:
             ours["traceparent"] = claimed.event.trace_context
         if token := token_of(claimed.event):

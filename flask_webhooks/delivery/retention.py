@@ -20,6 +20,7 @@ from ..db.locks import read_only, take_write_lock
 from ..models import AT_REST, UNFINISHED, NotificationState, TaskKind, TaskState
 from .ages import FAILED, Ages, ages_at
 from .body_ages import BodyAges
+from .claim.coalescing import old_keys, remove_keys
 from .walks import Walk
 
 #: Events that are removed in one transaction, which holds locks for some tens of milliseconds only.
@@ -93,6 +94,7 @@ class Pruning:
         self._cutoff = self._ages.oldest
         self._looked_up_to = ""
         self._bodies = BodyAges(state, now)
+        self._old_keys = old_keys(state, now, self._cutoff, BATCH)
         self._walk: Walk | None = None
         if self._ages.differ:
             # What of this age stays would be in the way of each look.
@@ -114,7 +116,9 @@ class Pruning:
             hour = self._oldest_hour(connection)
             activity_ids = connection.execute(self._old_activities()).scalars().all()
             notification_ids = connection.execute(self._old_notifications()).scalars().all()
-        if event_ids or endpoint_ids or hour is not None or activity_ids or notification_ids:
+            keys = connection.execute(self._old_keys).all()
+        old = [event_ids, endpoint_ids, activity_ids, notification_ids, keys]
+        if any(old) or hour is not None:
             with connection.begin():
                 take_write_lock(state, connection)
                 self.removed += remove_events(state, connection, event_ids, self._ages)
@@ -122,20 +126,19 @@ class Pruning:
                 if hour is not None:
                     statistic = state.table("Statistic")
                     connection.execute(sa.delete(statistic).where(statistic.c.hour == hour))
-                if activity_ids:
-                    activity = state.table("Activity")
-                    connection.execute(sa.delete(activity).where(activity.c.id.in_(activity_ids)))
-                if notification_ids:
-                    told = state.table("Notification")
-                    connection.execute(sa.delete(told).where(told.c.id.in_(notification_ids)))
+                for name, found in (("Activity", activity_ids), ("Notification", notification_ids)):
+                    if found:
+                        table = state.table(name)
+                        connection.execute(sa.delete(table).where(table.c.id.in_(found)))
+                if keys:
+                    remove_keys(state, connection, self._old_keys)
         if len(event_ids) == BATCH:
             self._looked_up_to = event_ids[-1]
             return True
         if looked_at:
             self._looked_up_to = looked_at[-1].id
-        more = self._walk_on(connection)
-        more |= self._bodies.step(connection)
-        full = BATCH in (len(endpoint_ids), len(activity_ids), len(notification_ids))
+        more = self._walk_on(connection) | self._bodies.step(connection)
+        full = any(len(found) == BATCH for found in old[1:])
         return more or len(looked_at) == WINDOW or full or hour is not None
 
     def _walk_on(self, connection: sa.Connection) -> bool:
@@ -217,6 +220,7 @@ class Pruning:
         gone = connection.execute(old).scalars().all() if endpoint_ids else []
         for name, column in (
             ("Statistic", "endpoint_id"),
+            ("CoalescingKey", "endpoint_id"),
             ("EndpointHealth", "endpoint_id"),
             ("Endpoint", "id"),
         ):

@@ -27,6 +27,9 @@ def reason_text(reason: str | None, trigger: str = "") -> Text:
         "blocked": Text("The endpoint's address is one that webhooks may not be sent to."),
         "interrupted": Text("Our worker was stopped in the middle of it too many times."),
         "endpoint_deleted": Text("The endpoint was deleted."),
+        "coalesced": Text(
+            "It was coalesced: another event of the same key had been sent shortly before. The next one counts it."
+        ),
         "cancelled": Text("Someone cancelled it."),
         "erased": Text("The data of the event was erased."),
         "discarded": Text("It was discarded when the endpoint was resumed."),

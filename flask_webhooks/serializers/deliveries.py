@@ -48,6 +48,9 @@ class DeliveryObject(JsonObject):
     actor: str | None = member("Who asked for it.")
     due_at: datetime | None = member("When the next attempt is due.")
     attempt_count: Count
+    coalesced: int | None = member(
+        "How many others of its key were coalesced since the one before it; null where that was not asked."
+    )
     last_attempt_at: datetime | None
     last_status: int | None
     created_at: datetime

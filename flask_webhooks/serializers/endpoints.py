@@ -66,6 +66,9 @@ class EndpointObject(JsonObject):
     filter: dict[str, Any] | None = member(
         "Conditions that an event must meet; null lets everything through."
     )
+    coalesce: dict[str, Any] | None = member(
+        "By event type, of which member at most one event for each value is sent in so many seconds; null sends all."
+    )
     user_agent: str | None = member("Null is the server's own.")
     contact: str | None = member("The e-mail address of whoever looks after the receiver.")
     client_certificate: ClientCertificateObject | None = member(

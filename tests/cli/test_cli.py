@@ -381,9 +381,9 @@ def test_init_db_creates_our_tables_only(bare_app: Flask) -> None:
     assert result.exit_code == 0
     assert "webhooks_endpoint" in result.stdout
     engine = state_of(bare_app).engine
-    assert len(tables := sa.inspect(engine).get_table_names()) == 17
+    assert len(tables := sa.inspect(engine).get_table_names()) == 18
     assert "host_things" not in tables
-    assert run(bare_app, "init-db").stdout == "All 17 tables exist already.\n"
+    assert run(bare_app, "init-db").stdout == "All 18 tables exist already.\n"
     add_endpoint(bare_app)
     state_of(bare_app).table("Activity").drop(engine)
     assert run(bare_app, "init-db").stdout == "Created webhooks_activity.\n"
@@ -403,7 +403,7 @@ def test_init_db_uses_our_database(tmp_path: Path, redis_url: str) -> None:
         names = {
             key: sa.inspect(engine).get_table_names() for key, engine in db_of(app).engines.items()
         }
-    assert (names[None], len(names["hooks"])) == ([], 17)
+    assert (names[None], len(names["hooks"])) == ([], 18)
     close(app)
 
 

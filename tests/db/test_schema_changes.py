@@ -40,6 +40,7 @@ from tests.support.upgrading import emit_as_before, make_old_tables, recorded, r
 #: What the first 0.1.0 did not have.
 NEW = [
     "Created the table webhooks_scheduled.",
+    "Created the table webhooks_coalescing.",
     "Created the table webhooks_metric.",
     "Created the table webhooks_mark.",
     "Created the table webhooks_numbering.",
@@ -49,6 +50,7 @@ NEW = [
     "Added the column filter to webhooks_endpoint.",
     "Added the column certificate_sealed to webhooks_endpoint.",
     "Added the column client_certificate to webhooks_endpoint.",
+    "Added the column coalesce to webhooks_endpoint.",
     "Added the column contact to webhooks_endpoint.",
     "Added the column state_reason_code to webhooks_endpoint.",
     "Added the column state_reason_params to webhooks_endpoint.",
@@ -57,6 +59,7 @@ NEW = [
     "Added the column trace_context to webhooks_event.",
     "Added the column erased_at to webhooks_event.",
     "Added the column batch to webhooks_event.",
+    "Added the column coalesced to webhooks_delivery.",
     "Added the column error_code to webhooks_attempt.",
     "Added the column error_params to webhooks_attempt.",
     "Added the column body_key to webhooks_attempt.",
@@ -72,7 +75,7 @@ NEW = [
 BEFORE_EVENTS = next(i for i, done in enumerate(NEW) if done.endswith(" to webhooks_event."))
 #: No second attempt in the same test.
 LATER = (60.0,) * 9
-UP_TO_DATE = "All 17 tables are up to date."
+UP_TO_DATE = "All 18 tables are up to date."
 
 
 @pytest.fixture
@@ -160,7 +163,7 @@ def test_tables_of_before_become_those_of_now(old: Flask) -> None:
 def test_an_empty_database_gets_every_table(empty: Flask) -> None:
     lines = upgraded(empty)
     assert lines[0] == "Created the table webhooks_endpoint."
-    assert len(lines) == 17
+    assert len(lines) == 18
     assert upgraded(empty) == [UP_TO_DATE]
     found = shape(engine_of(empty))
     metadata = state_of(empty).models.metadata
@@ -176,7 +179,7 @@ def test_statements_are_printed_and_not_run(old: Flask, option: str) -> None:
     assert printed.endswith(";")
     statements = printed.removesuffix(";").split(";\n")
     # Indexes of new tables come with them.
-    assert len(statements) == len(NEW) + 7
+    assert len(statements) == len(NEW) + 8
     for statement in statements:
         assert statement.startswith(("CREATE TABLE ", "ALTER TABLE ", "CREATE INDEX "))
     assert shape(engine_of(old)) == before
@@ -291,7 +294,7 @@ def test_init_db_says_what_brings_tables_up_to_date(old: Flask) -> None:
     result = old.test_cli_runner().invoke(args=["webhooks", "init-db"])
     assert (result.exit_code, result.stdout) == (
         0,
-        "Created webhooks_scheduled, webhooks_metric, webhooks_mark, webhooks_numbering, "
+        "Created webhooks_scheduled, webhooks_coalescing, webhooks_metric, webhooks_mark, webhooks_numbering, "
         "webhooks_notification, webhooks_token, webhooks_portal_link.\n",
     )
     [line] = result.stderr.splitlines()
@@ -338,7 +341,7 @@ def test_schema_and_names_of_the_host_are_kept(
     app = create_app(db, SQLALCHEMY_DATABASE_URI=url, WEBHOOKS_REDIS_URL=redis_url)
     with app.app_context():
         run_sql(app, 'CREATE SCHEMA "Web hooks"')
-        assert len(upgraded(app)) == 17
+        assert len(upgraded(app)) == 18
         assert upgraded(app) == [UP_TO_DATE]
         run_sql(
             app,

@@ -23,12 +23,13 @@ from ...db.locks import read_only, take_write_lock
 from ...formats import Target
 from ..outcome import Claimed, Released, Unsettled
 from ..settle.health import Hold
+from .coalescing import coalesce_due
 from .deferral import FEW, defer, forget_deferred, update_next_due
 from .due_query import PickRequest, Round, due_rows
 from .lease import lease_rows, read_events, remove_orphans
 from .plan import Capacity, ClaimPlan, Limits, Snapshot, plan_claim, plan_picks
 from .rate_limit import Reservations, lock_buckets, save_reservations, shared_limits
-from .snapshot import DeliverySettings, count_in_flight, lock_health, read_settings
+from .snapshot import DeliverySettings, HealthSnapshot, count_in_flight, lock_health, read_settings
 from .targets import Targets, TenantNames
 
 #: Endpoints looked at in one claim.
@@ -193,10 +194,31 @@ class Claimer:
             ]
             claim.contended |= len(health) < len(candidates)
             claim.limited |= len(endpoint_ids) < len(settings)
+            endpoint_ids = self._coalesce(connection, now, endpoint_ids, health, settings, claim)
             if endpoint_ids:
                 snapshot = Snapshot(endpoint_ids, health, settings, unsettled=unsettled)
                 plan = self._plan(connection, now, snapshot, reservations, capacity)
                 self._carry_out(connection, now, plan, settings, claim)
+
+    def _coalesce(
+        self,
+        connection: sa.Connection,
+        now: datetime,
+        endpoint_ids: list[str],
+        health: Mapping[str, HealthSnapshot],
+        settings: Mapping[str, DeliverySettings],
+        claim: Claim,
+    ) -> list[str]:
+        """Coalesce what is due for endpoints that want that; returns the endpoints of which all was decided."""
+        undecided: set[str] = set()
+        for endpoint_id in endpoint_ids:
+            rules, active = settings[endpoint_id].coalesce, settings[endpoint_id].active
+            if rules is None or not active or health[endpoint_id].held(now):
+                continue
+            if not coalesce_due(self.state, connection, now, endpoint_id, rules):
+                undecided.add(endpoint_id)
+                claim.again = now
+        return [endpoint_id for endpoint_id in endpoint_ids if endpoint_id not in undecided]
 
     def _plan(
         self,
@@ -299,6 +321,7 @@ class Claimer:
                 lease_until=lease_until,
                 bucket=settings[row.endpoint_id].bucket,
                 not_before=plan.chosen[row.id],
+                coalesced=row.coalesced or 0,
             )
             if row.endpoint_id in unreadable:
                 claim.released.append(Released(claimed, UNREADABLE_DELAY, Hold.UNREADABLE_SECRET))

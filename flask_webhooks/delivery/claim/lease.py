@@ -98,6 +98,7 @@ def _leasing(state: AppState) -> _Leasing:
         delivery.trigger,
         delivery.actor,
         delivery.failure_count,
+        delivery.coalesced,
     )
     if state.engine.dialect.update_returning:
         return _Leasing(mark.returning(*columns), None)

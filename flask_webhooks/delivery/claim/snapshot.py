@@ -40,6 +40,8 @@ class DeliverySettings:
     #: The one that limits it: that, or its own.
     bucket: str | None
     version: int
+    #: Its rules for coalescing as they are stored; see `filters.coalescing`.
+    coalesce: str | None = None
 
 
 def lock_health(
@@ -67,6 +69,7 @@ def read_settings(
             shared=row.bucket,
             bucket=row.bucket or (row.id if row.rate_limit else None),
             version=row.version,
+            coalesce=row.coalesce,
         )
         for row in rows
     }
@@ -111,6 +114,7 @@ def _settings(state: AppState) -> sa.Select[Any]:
         endpoint.rate_limit,
         endpoint.bucket,
         endpoint.version,
+        sa.type_coerce(endpoint.coalesce, sa.Text()).label("coalesce"),
     ).where(endpoint.id.in_(_THESE), endpoint.deleted_at.is_(None))
 
 

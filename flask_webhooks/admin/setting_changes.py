@@ -1,0 +1,97 @@
+"""What the form of an endpoint says of its settings, and what it shows of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import actions
+from ..access import Access
+from ..formats.custom import Custom
+from ..queries import EndpointDetail
+from .format_choices import OPTIONS, sent_options
+from .forms import EndpointForm
+
+
+def changes_of(
+    access: Access, form: EndpointForm, detail: EndpointDetail
+) -> actions.EndpointChanges:
+    """What differs. The rest is left alone: what was allowed once may not be any more."""
+    endpoint = detail.endpoint
+    changes = actions.EndpointChanges(
+        name=form.name.data or "",
+        description=form.description.data or "",
+        user_agent=form.user_agent.data or "",
+        contact=form.contact.data or None,
+        ordered=bool(form.ordered.data),
+    )
+    if form.number("timeout") != endpoint.timeout:
+        changes["timeout"] = form.number("timeout")
+    if form.number("rate_limit") != endpoint.rate_limit:
+        changes["rate_limit"] = form.number("rate_limit")
+    url = (form.url.data or "").strip()
+    # A URL that is a secret is not filled in; left empty, it stays.
+    if url != ("" if endpoint.url_sealed is not None else endpoint.url_shown):
+        changes["url"] = url
+    if form.format.data and form.format.data != endpoint.format:
+        changes["format"] = form.format.data
+    before = dict(endpoint.options or {})
+    options = _changed_options(access, form, before, reformatted="format" in changes)
+    if options is not None:
+        changes["options"] = options
+    events = form.subscription()
+    if events is None or endpoint.events is None or set(events) != set(endpoint.events):
+        changes["events"] = events
+    filter, refiltered = form.changed_filter(endpoint.filter)
+    if refiltered:
+        changes["filter"] = filter
+    coalesce = form.chosen_coalescing(access.state.catalog, endpoint.coalesce)
+    if coalesce != endpoint.coalesce:
+        changes["coalesce"] = coalesce
+    # The stored one is not filled in; left empty, it stays.
+    if form.client_certificate.data or form.remove_certificate.data:
+        changes["client_certificate"] = form.client_certificate.data or None
+    headers = form.custom_headers(detail.header_names or ())
+    # Names that cannot be decrypted are not shown; left out of the form, they are kept.
+    if headers or detail.header_names is not None:
+        changes["headers"] = headers
+    return changes
+
+
+def _changed_options(
+    access: Access, form: EndpointForm, before: dict[str, Any], *, reformatted: bool
+) -> dict[str, Any] | None:
+    """The options of the chosen format; ``None`` where they stay as they are."""
+    names = sent_options(
+        access.state.formats, form.format.data or "", access.state.settings.default_format
+    )
+    given = form.options(names)
+    if reformatted:
+        return given or None
+    stored = {name: before[name] for name in names if name in before}
+    if {name: str(value) for name, value in stored.items()} == {
+        name: str(value) for name, value in given.items()
+    }:
+        return None
+    # Options that the form does not know stay.
+    return {**{name: value for name, value in before.items() if name not in names}, **given}
+
+
+def shown_values(detail: EndpointDetail) -> dict[str, Any]:
+    """What the form shows of an endpoint; neither its secret nor values of headers."""
+    endpoint = detail.endpoint
+    return {
+        "name": endpoint.name,
+        "url": "" if endpoint.url_sealed is not None else endpoint.url_shown,
+        "description": endpoint.description,
+        "format": endpoint.format,
+        "template": Custom.example_options["template"],
+        **{name: value for name, value in (endpoint.options or {}).items() if name in OPTIONS},
+        "user_agent": endpoint.user_agent or "",
+        "contact": endpoint.contact or "",
+        "timeout": "" if endpoint.timeout is None else f"{endpoint.timeout:.15g}",
+        "rate_limit": "" if endpoint.rate_limit is None else f"{endpoint.rate_limit:.15g}",
+        "ordered": endpoint.ordered,
+        "scope": "all" if endpoint.events is None else "chosen",
+        "events": endpoint.events or [],
+        "headers": [{"name": name} for name in detail.header_names or ()],
+    }
