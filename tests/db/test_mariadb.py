@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DataError
 from flask_webhooks import actions, queries
 from flask_webhooks.access import Access, system_access
 from flask_webhooks.app_state import ALL_TENANTS, state_of
+from flask_webhooks.delivery.retention import prune
 from flask_webhooks.doctor import Level, examine
 from flask_webhooks.queries.endpoints import _waiting
 from flask_webhooks.security.vault import Vault
@@ -177,3 +179,20 @@ def test_counting_what_waits_ends_soon_here_too(
         assert 100 < rows_read() - before < 300
     rows = queries.list_endpoints(system_access(state_of(app), "tester"))
     assert [(row.pending, row.held) for row in rows] == [(0, 49), (50, 0)]
+
+
+def test_flood_is_coalesced_and_its_keys_are_forgotten(app: Flask, receiver: Receiver) -> None:
+    rules = {"license.created": {"by": "data.license_key", "seconds": 60}}
+    webhooks_of(app).create_endpoint(receiver.url(), coalesce=rules)
+    for _ in range(2):
+        emit(app, 2, data={"license_id": "lic_1", "license_key": "AAAA-BBBB"})
+        drain(app)
+    assert len(receiver.requests) == 1
+    assert [row.reason for row in deliveries(app)] == [None, *["coalesced"] * 3]
+    state = state_of(app)
+    key = state.table("CoalescingKey")
+    with state.engine.connect() as connection:
+        assert connection.execute(sa.select(key.c.skipped)).scalars().all() == [3]
+        connection.rollback()
+        prune(state, connection, datetime.now(UTC) + timedelta(days=400))
+        assert connection.execute(sa.select(key.c.skipped)).scalars().all() == []
