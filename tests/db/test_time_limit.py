@@ -16,10 +16,18 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from flask_webhooks import actions
+from flask_webhooks.actions.portal_links import PORTAL
 from flask_webhooks.app_state import state_of
 from tests.support.api_calls import PREFIX as API
 from tests.support.delivering import close, db_of, emit, webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, add_scheduled, statements
+from tests.support.helpers import (
+    accessing,
+    add_delivery,
+    add_endpoint,
+    add_portal_link,
+    add_scheduled,
+    statements,
+)
 from tests.support.pages import make_app
 from tests.support.vendor_calls import SERVICES
 
@@ -86,6 +94,7 @@ def paths(app: Flask) -> list[tuple[Rule, str]]:
         "task_id": actions.start_task(access, "resend", endpoint.id, state="failed").id,
         "token_id": actions.create_token(access, "CI", ["view"], tenant=TENANT).token.id,
         "scheduled_id": add_scheduled(app, TENANT),
+        "link_id": add_portal_link(app, TENANT),
         "name": "license.created",
         "app_id": TENANT,
         "webhook_id": "any",
@@ -95,6 +104,8 @@ def paths(app: Flask) -> list[tuple[Rule, str]]:
     found = []
     for rule in app.url_map.iter_rules():
         ours = rule.endpoint.startswith("flask_webhooks") and not rule.endpoint.endswith(".static")
+        # The portal has the same pages, for those who opened a link.
+        ours &= not rule.endpoint.startswith(f"{PORTAL}.")
         if ours and "GET" in (rule.methods or ()):
             arguments = {name: values[name] for name in rule.arguments}
             found.append((rule, adapter.build(rule.endpoint, arguments)))
