@@ -19,7 +19,14 @@ from werkzeug.wrappers import Response
 from flask_webhooks import actions, admin, queries
 from flask_webhooks.admin.blueprint import NAME
 from tests.support.delivering import webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, add_scheduled, close
+from tests.support.helpers import (
+    accessing,
+    add_delivery,
+    add_endpoint,
+    add_portal_link,
+    add_scheduled,
+    close,
+)
 from tests.support.pages import (
     HOSTILE,
     PREFIX,
@@ -250,6 +257,7 @@ def test_each_post_without_its_token_is_refused(
         {"waiting": task.id},
         {"active": actions.create_token(accessing(app), "CI", ["view"]).token.id},
         scheduled=add_scheduled(app),
+        portal_link=add_portal_link(app),
     )
     browser = Browser(app)
     before = contents(app)
@@ -319,7 +327,9 @@ def test_a_secret_is_on_no_page_but_its_own_and_in_no_log(
     page = browser.send(browser.get(page.link("I have saved it") + "/rotate"), "/rotate", {}, 200)
     secrets.append(page.one("code", id="wh-secret").text)
     assert len({len(secret) for secret in secrets[::2]}) == 1
-    added = World(world.endpoints | {"added": endpoint_id}, world.deliveries)
+    added = World(
+        world.endpoints | {"added": endpoint_id}, world.deliveries, scheduled=world.scheduled
+    )
     for path in [target, *added.paths()]:
         response = browser.get(path).response
         cookies = str(response.headers.getlist("Set-Cookie"))
