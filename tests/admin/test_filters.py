@@ -27,7 +27,9 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
 
 
 def words_of_filter(browser: Browser) -> list[str]:
-    return [option.text for option in browser.get("/deliveries").one(id="wh-state").all("option")]
+    return [
+        option.text for option in browser.get("/deliveries").one(id="wh-filter-state").all("option")
+    ]
 
 
 def test_status_filter_has_every_word_that_rows_have(app: Flask) -> None:

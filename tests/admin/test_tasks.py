@@ -360,7 +360,7 @@ def test_a_deleted_webhook_is_not_sent_to(app: Flask, browser: Browser, shop: En
     actions.delete_endpoint(accessing(app), shop.id)
     page = browser.get(f"/deliveries?webhook={shop.id}")
     assert "Resend all that match…" not in page.links()
-    assert "Shop (deleted)" in page.one("select", id="wh-webhook").text
+    assert "Shop (deleted)" in page.one("select", id="wh-filter-webhook").text
     browser.get(f"/deliveries/resend-all?webhook={shop.id}", 404)
 
 
@@ -372,7 +372,7 @@ def test_a_list_is_of_a_webhook_that_is_chosen(app: Flask, browser: Browser) -> 
     for endpoint in (one, two, two):
         add_delivery(app, endpoint)
     page = browser.get("/deliveries")
-    assert [item.text for item in page.one("select", id="wh-webhook").all("option")] == [
+    assert [item.text for item in page.one("select", id="wh-filter-webhook").all("option")] == [
         "Any",
         "Two",
         "One",
@@ -394,7 +394,7 @@ def test_of_very_many_webhooks_one_is_found_by_its_name(
     ]
     add_delivery(app, endpoints[1])
     page = browser.get("/deliveries")
-    assert page.all("select", id="wh-webhook") == []
+    assert page.all("select", id="wh-filter-webhook") == []
     answer = browser.client.get("/webhooks/deliveries?webhook=shop+b&state=pending")
     assert answer.status_code == 303
     page = browser.get(answer.location)

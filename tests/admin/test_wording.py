@@ -337,7 +337,7 @@ def test_status_filter_has_the_words_of_the_rows(app: Flask, browser: Browser) -
     add_delivery(app, endpoint, "pending", attempt_count=1, trigger="retry")
     page = browser.get("/deliveries")
     options = {
-        item.attributes["value"]: item.text for item in page.one(id="wh-state").all("option")
+        item.attributes["value"]: item.text for item in page.one(id="wh-filter-state").all("option")
     }
     shown = set()
     for state, words in options.items():

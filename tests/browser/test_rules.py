@@ -257,7 +257,7 @@ def test_everything_can_be_done_without_javascript(
     assert "The webhook is active again." in page.inner_text("main")
     wait_for_states(app, succeeded=8)
 
-    watched.open("/deliveries").select_option("#wh-state", "succeeded")
+    watched.open("/deliveries").select_option("#wh-filter-state", "succeeded")
     send(page, "Filter")
     assert page.locator("tbody tr").count() == 8
     # Menus open without a script, too.
