@@ -523,6 +523,12 @@ _JSON: dict[str, Any] = {
     "request_headers": [[HOSTILE, HOSTILE]],
     "response_headers": [[HOSTILE, HOSTILE]],
     "changes": {HOSTILE: [HOSTILE, HOSTILE], "events": [None, [HOSTILE]]},
+    "coalesce": {HOSTILE: {"by": HOSTILE, "seconds": 60}},
+    "client_certificate": {
+        "subject": HOSTILE,
+        "expires_at": "2030-01-01T00:00:00+00:00",
+        "fingerprint": HOSTILE,
+    },
 }
 
 
