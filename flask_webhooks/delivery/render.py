@@ -13,6 +13,7 @@ from ..app_state import AppState
 from ..config import LEASE_RESERVE, Settings
 from ..errors import InvalidEndpoint
 from ..formats import Format, Rendered, Target
+from ..formats.chat.base import ChatFormat
 from ..log import get_logger, log_without_locals
 from ..security import hops
 from ..security.headers import product_token
@@ -68,9 +69,12 @@ def prepare(
         hop = hops.header_value(
             state.vault, claimed.event.hops + 1, target.tenant, started_at.timestamp()
         )
-        ours = {hops.HEADER: hop, ATTEMPT_HEADER: str(claimed.number)}
-        if claimed.coalesced:
-            ours[COALESCED_HEADER] = str(claimed.coalesced)
+        ours = {hops.HEADER: hop}
+        # A chat has no use for them, and they are not a third party's business.
+        if not isinstance(style, ChatFormat):
+            ours[ATTEMPT_HEADER] = str(claimed.number)
+            if claimed.coalesced:
+                ours[COALESCED_HEADER] = str(claimed.coalesced)
         if state.settings.send_traceparent and claimed.event.trace_context is not None:
             ours["traceparent"] = claimed.event.trace_context
         if token := token_of(claimed.event):
