@@ -205,6 +205,7 @@ ON_ENDPOINT: Calls = [
     ("view", queries.list_activity, {"endpoint_id": "ID"}),
     ("view", queries.list_tasks, {"endpoint_id": "ID"}),
     ("view", queries.statistics, {"endpoint_id": "ID"}),
+    ("view", queries.list_notifications, {"endpoint_id": "ID"}),
     ("view", queries.public_keys, {"endpoint": "ID"}),
     ("view", queries.preview_task, {"endpoint_id": "ID", **RECOVER}),
     ("view_payload", queries.list_deliveries, {"endpoint_id": "ID", "text": "lic_1"}),
@@ -218,6 +219,7 @@ ON_ENDPOINT: Calls = [
     ("secret", actions.end_overlap, {"endpoint_id": "ID"}),
     ("secret", actions.remove_secret, {"endpoint_id": "ID"}),
     ("send", actions.send_test, {"endpoint_id": "ID"}),
+    ("send", actions.send_challenge, {"endpoint_id": "ID"}),
     ("send", actions.start_task, {"endpoint_id": "ID", **RECOVER}),
     ("manage", actions.subscribe_and_replay, {"endpoint_id": "ID", "event_id": "evt_1"}),
     ("send", actions.subscribe_and_replay, {"endpoint_id": "ID", "event_id": "evt_1"}),
@@ -259,6 +261,15 @@ ON_ALL: Calls = [
     ("tokens", actions.revoke_token, {"token_id": "tok_1"}),
     ("tokens", queries.list_tokens, {}),
     ("tokens", queries.get_token, {"token_id": "tok_1"}),
+    ("tokens", actions.create_portal_link, {"tenant": "app_1", "actor": "ann"}),
+    ("tokens", actions.revoke_portal_link, {"link_id": "lnk_1"}),
+    ("tokens", queries.list_portal_links, {}),
+    ("tokens", queries.get_portal_link, {"link_id": "lnk_1"}),
+    ("view", queries.begun_deliveries, {"begun": "dlv_"}),
+    ("view", queries.begun_endpoints, {"begun": "ep_"}),
+    ("view", queries.begun_events, {"begun": "evt_"}),
+    ("view", queries.begun_tasks, {"begun": "tsk_"}),
+    ("view", queries.begun_tenants, {"begun": "app"}),
 ]
 
 
@@ -289,6 +300,7 @@ def others() -> Calls:
     apart = {
         queries.explain_routing,
         queries.list_tokens,
+        queries.list_portal_links,
         # Asked before anything is done: whether there is the tenant that the caller names.
         queries.require_tenant,
         actions.delete_all_endpoints,
