@@ -18,7 +18,14 @@ from tests.cli.test_cli import refused, run
 from tests.support.api_calls import PREFIX as API
 from tests.support.api_calls import Api
 from tests.support.delivering import webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, close, update
+from tests.support.helpers import (
+    accessing,
+    add_delivery,
+    add_endpoint,
+    add_portal_link,
+    close,
+    update,
+)
 from tests.support.pages import Browser, make_app
 from tests.test_docs import generate, leaves
 
@@ -105,6 +112,7 @@ def test_page_takes_the_filters_of_the_command(app: Flask, name: str) -> None:
     add_delivery(app, endpoint, "failed")
     actions.start_task(accessing(app), "resend")
     actions.create_token(accessing(app), "CI", ["view"])
+    add_portal_link(app)
     form = Browser(app).get(LISTS[name]["page"]).one("form", role="search")
     fields = {
         item.attributes["name"]

@@ -95,7 +95,11 @@ def test_event_types_of_the_hosts_own_can_be_listed() -> None:
     webhooks = Webhooks(SQLAlchemy(app))
     webhooks.add_event_type("shop.ordered", description="Something was ordered.")
     webhooks.init_app(app)
-    assert [kind.name for kind in state_of(app).offered_types] == ["test", "shop.ordered"]
+    assert [kind.name for kind in state_of(app).offered_types] == [
+        "test",
+        "webhook.challenge",
+        "shop.ordered",
+    ]
 
 
 def test_without_settings_everything_is_offered(database_url: str, redis_url: str) -> None:
@@ -113,7 +117,7 @@ def test_api_offers_these_and_no_others(app: Flask) -> None:
     api = Api(app)
     names = listed(api.get("/event-types"))
     assert "user.registered" in names
-    assert {name.partition(".")[0] for name in names} == {"license", "user", "test"}
+    assert {name.partition(".")[0] for name in names} == {"license", "user", "test", "webhook"}
     assert listed(api.get("/formats")) == FORMATS
     assert set(api.document["webhooks"]) == set(names)
     text = json.dumps(api.document)

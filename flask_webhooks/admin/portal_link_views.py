@@ -16,7 +16,7 @@ from .asking import ask, done
 from .filters import Filters
 from .forms import ConfirmForm, WebhooksForm
 from .i18n import gettext as _
-from .page import current_access, notify, redirect_to, render
+from .page import current_access, notify, redirect_to, render, tenant_filter
 
 #: Minutes until a link expires, of which the form offers one.
 MINUTES: Final = ("15", "60", "1440", "10080")
@@ -54,11 +54,16 @@ def register(blueprint: Blueprint) -> None:
 def portal_link_list() -> Response:
     """The portal links of everybody in scope."""
     access = _access()
-    filters = Filters(request.args)
+    filters = Filters(request.args, "tenant")
+    tenant = tenant_filter(access, filters.get("tenant"))
+    page = queries.list_portal_links(access, before=filters.before, tenant=tenant)
     return render(
         "portal_link_list.html",
-        page=queries.list_portal_links(access, before=filters.before),
+        page=page,
         filters=filters,
+        unknown=queries.unknown_tenant(access, filters.get("tenant"))
+        if not page.items and access.may("view", None)
+        else None,
     )
 
 

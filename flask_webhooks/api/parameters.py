@@ -38,11 +38,11 @@ class NotificationListQuery(PageQuery, total=False):
     pass
 
 
-class PortalLinkListQuery(PageQuery, total=False):
+class ListQuery(TenantQuery, PageQuery, total=False):
     pass
 
 
-class ListQuery(TenantQuery, PageQuery, total=False):
+class PortalLinkListQuery(ListQuery, total=False):
     pass
 
 

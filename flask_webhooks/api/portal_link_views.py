@@ -13,13 +13,15 @@ from ..serializers import CreatedPortalLinkObject, PortalLinkObject
 from .answering import answer, answer_page
 from .bodies import NewPortalLinkBody
 from .parameters import PortalLinkListQuery
+from .request_reader import wanted_tenant
 from .routes import PageOf, Route
 
 
 def portal_link_list(access: Access, query: dict[str, Any]) -> Response:
     """Portal links, newest first."""
     _require_portal(access)
-    return answer_page(queries.list_portal_links(access, **query), PortalLinkObject)
+    tenant = wanted_tenant(access, query)
+    return answer_page(queries.list_portal_links(access, tenant=tenant, **query), PortalLinkObject)
 
 
 def portal_link_create(access: Access, body: dict[str, Any]) -> Response:

@@ -6,16 +6,18 @@ import sqlalchemy as sa
 
 from ..access import Access, is_id
 from ..columns import utc_now
+from ..db.conditions import of_tenant
 from ..portal_access import PortalLinkRow, no_portal_link
 from .pages import Page, check_limit, older_than, page_of
 
 
 def list_portal_links(
-    access: Access, before: str | None = None, limit: int = 50
+    access: Access, before: str | None = None, limit: int = 50, *, tenant: str | None = None
 ) -> Page[PortalLinkRow]:
     """The portal links of the tenants in scope, newest first. One statement.
 
     :param before: only those older than this id.
+    :param tenant: only this one's; ``None`` for all that are in scope.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises Forbidden: not allowed the action ``tokens``.
     """
@@ -27,6 +29,8 @@ def list_portal_links(
         .order_by(table.id.desc())
         .limit(check_limit(limit) + 1)
     )
+    if tenant is not None:
+        query = query.where(of_tenant(table.tenant, tenant))
     with access.read() as session:
         rows = session.execute(query).all()
     return page_of(rows, limit, lambda row: row[0].id).map(lambda row: PortalLinkRow(*row))

@@ -254,6 +254,7 @@ def test_scrape_tells_how_things_stand(app: Flask, worker: Worker) -> None:
         ("failing",): 1,
         ("paused",): 1,
         ("disabled",): 0,
+        ("unverified",): 0,
     }
     assert told.get("workers") == 0
     assert told.get("last_heartbeat_timestamp_seconds") is None
