@@ -70,7 +70,8 @@ def work(watched: Watched) -> None:
 
 
 def look_at_everything(watched: Watched, world: World) -> None:
-    for path in world.paths():
+    # These hosts have no portal.
+    for path in (path for path in world.paths() if not path.startswith("/portal-links")):
         response = watched.page.goto(f"{watched.origin}/webhooks{path}")
         assert response is not None
         assert response.status == 200, path

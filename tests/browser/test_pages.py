@@ -131,7 +131,7 @@ def test_the_first_tab_stop_skips_the_navigation(watched: Watched, world: World)
 @pytest.mark.slow
 def test_a_list_refreshes_itself_and_leaves_the_focus_alone(watched: Watched, world: World) -> None:
     page = watched.open("/deliveries")
-    page.focus("#wh-id")
+    page.focus("#wh-filter-id")
     with page.expect_response(
         lambda response: response.url.endswith("/deliveries"), timeout=20_000
     ):
@@ -141,7 +141,7 @@ def test_a_list_refreshes_itself_and_leaves_the_focus_alone(watched: Watched, wo
     ) as caught:
         pass
     assert caught.value.status in (200, 304)
-    assert page.evaluate("document.activeElement.id") == "wh-id"
+    assert page.evaluate("document.activeElement.id") == "wh-filter-id"
 
 
 def test_event_types_can_be_filtered(watched: Watched, world: World) -> None:
