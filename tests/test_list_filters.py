@@ -153,6 +153,8 @@ def values(app: Flask) -> dict[str, Any]:
     for tenant in ("app_1", None):
         token = actions.create_token(access, "CI", ["view"], tenant=tenant).token
     actions.revoke_token(access, token.id)
+    for tenant in ("app_1", "app_2"):
+        add_portal_link(app, tenant)
     event = queries.get_delivery(access, last).event.id
     return {
         "tenant": "app_1",
