@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import sqlalchemy as sa
 from itsdangerous import BadSignature, Signer
@@ -19,8 +19,8 @@ from .app_state import AppState
 from .columns import utc_now
 from .db.transactions import reading
 from .errors import ConfigurationError, Forbidden, NotFound
-from .models import Endpoint, PortalLink
-from .token_access import GRANTABLE
+from .models import PortalLink
+from .token_access import Condition, condition_of, granted_access
 
 _SALT: Final = "flask_webhooks portal link"
 
@@ -33,11 +33,9 @@ class PortalLinkRow:
     now: datetime
 
     @property
-    def condition(self) -> Literal["active", "expired", "revoked"]:
+    def condition(self) -> Condition:
         """What it is by now."""
-        if self.link.revoked_at is not None:
-            return "revoked"
-        return "expired" if self.link.expires_at <= self.now else "active"
+        return condition_of(self.link, self.now)
 
 
 def require_portal(state: AppState) -> str:
@@ -90,13 +88,7 @@ def portal_access(state: AppState, link_id: object) -> tuple[Access, PortalLink]
     if found is None or condition == "revoked":
         raise Forbidden("This link was revoked. Ask for a new one where you got it.")
     link: PortalLink = found[0]
-    allowed = frozenset(link.actions) & frozenset(GRANTABLE)
-
-    def may(action: str, endpoint: Endpoint | None) -> bool:
-        return action in allowed
-
-    actor = f"{link.actor} ({link.id})"
-    return Access(state=state, actor=actor, tenant=link.tenant, may=may, owns_request=True), link
+    return granted_access(state, link.actions, f"{link.actor} ({link.id})", link.tenant), link
 
 
 def no_portal_link(link_id: object) -> NotFound:

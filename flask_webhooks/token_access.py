@@ -8,20 +8,21 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import sqlalchemy as sa
 
 from .access import ACTIONS, Access
-from .app_state import ALL_TENANTS, AppState
+from .app_state import ALL_TENANTS, AllTenants, AppState
 from .columns import utc_now
 from .db.time_limit import time_limited
 from .db.transactions import reading, writing
 from .errors import InvalidToken, WebhooksError
 from .log import get_logger
-from .models import Endpoint, Token
+from .models import Endpoint, PortalLink, Token
 
 #: What every token begins with, so that people and secret scanners recognise one.
 PREFIX: Final = "whtok_"
@@ -30,7 +31,8 @@ ENDING: Final = 4
 #: What a token may be allowed: all but to make others like it.
 GRANTABLE: Final = tuple(action for action in ACTIONS if action != "tokens")
 #: What a token is by now.
-CONDITIONS: Final = ("active", "expired", "revoked")
+Condition = Literal["active", "expired", "revoked"]
+CONDITIONS: Final[tuple[Condition, ...]] = get_args(Condition)
 #: How old `Token.last_used_at` gets before it is written anew.
 USED_EVERY: Final = timedelta(minutes=1)
 #: Seconds that a request may wait for that.
@@ -48,12 +50,29 @@ class TokenRow:
     now: datetime
 
     @property
-    def condition(self) -> Literal["active", "expired", "revoked"]:
+    def condition(self) -> Condition:
         """What it is by now."""
-        if self.token.revoked_at is not None:
-            return "revoked"
-        expires_at = self.token.expires_at
-        return "expired" if expires_at is not None and expires_at <= self.now else "active"
+        return condition_of(self.token, self.now)
+
+
+def condition_of(credential: Token | PortalLink, now: datetime) -> Condition:
+    """Return what a token or a portal link is at a time."""
+    if credential.revoked_at is not None:
+        return "revoked"
+    expires_at = credential.expires_at
+    return "expired" if expires_at is not None and expires_at <= now else "active"
+
+
+def granted_access(
+    state: AppState, actions: Iterable[str], actor: str, tenant: str | AllTenants
+) -> Access:
+    """Return the access of a request that may do so much, for one tenant or all."""
+    allowed = frozenset(actions) & frozenset(GRANTABLE)
+
+    def may(action: str, endpoint: Endpoint | None) -> bool:
+        return action in allowed
+
+    return Access(state=state, actor=actor, tenant=tenant, may=may, owns_request=True)
 
 
 def in_condition(table: type[Token], condition: str) -> sa.ColumnElement[bool]:
@@ -110,14 +129,8 @@ def token_access(state: AppState, token: str) -> Access:
 
 
 def _access(state: AppState, token: Token) -> Access:
-    allowed = frozenset(token.actions) & frozenset(GRANTABLE)
-
-    def may(action: str, endpoint: Endpoint | None) -> bool:
-        return action in allowed
-
     tenant = ALL_TENANTS if token.tenant is None else token.tenant
-    actor = f"token:{token.name} ({token.id})"
-    return Access(state=state, actor=actor, tenant=tenant, may=may, owns_request=True)
+    return granted_access(state, token.actions, f"token:{token.name} ({token.id})", tenant)
 
 
 def _note_use(state: AppState, token: Token, now: datetime) -> None:

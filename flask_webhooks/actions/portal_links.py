@@ -11,16 +11,14 @@ import sqlalchemy as sa
 from flask import url_for
 from sqlalchemy.orm import Session
 
-from ..access import Access, is_id
-from ..audit import cut_values
-from ..columns import utc_now
+from ..access import Access
 from ..db.transactions import database_time
 from ..errors import ConfigurationError, Faults, Forbidden, InvalidInput
 from ..models import PortalLink
 from ..portal_access import PortalLinkRow, no_portal_link, require_portal, signed_link
 from ..texts import Text
 from . import checks
-from .tokens import checked_actions
+from .credentials import checked_actions, record_credential, revoke_credential
 
 MAX_ACTOR_LENGTH: Final = 200
 SHORTEST: Final = timedelta(minutes=1)
@@ -100,25 +98,8 @@ def revoke_portal_link(access: Access, link_id: str) -> PortalLink:
     :raises NotFound: there is no such link in scope.
     :raises Forbidden: not allowed.
     """
-    access.require("tokens")
     table = access.state.models.PortalLink
-    if not is_id(link_id):
-        raise no_portal_link(link_id)
-    with access.write() as session:
-        link = session.scalars(
-            sa.select(table)
-            .where(table.id == link_id, access.scope(table.tenant))
-            .with_for_update()
-        ).one_or_none()
-        if link is None:
-            raise no_portal_link(link_id)
-        if link.revoked_at is None:
-            link.revoked_at = utc_now()
-            link.revoked_by = access.actor
-            _record(session, access, "portal_link.revoked", link)
-            session.flush()
-            session.refresh(link)
-    return link
+    return revoke_credential(access, table, link_id, no_portal_link, _record, "portal_link.revoked")
 
 
 def _tenant(value: object, access: Access) -> str:
@@ -167,14 +148,5 @@ def _forget_old(session: Session, access: Access, now: datetime) -> None:
 
 
 def _record(session: Session, access: Access, action: str, link: PortalLink) -> None:
-    values = {
-        "portal_link": link.id,
-        "actor": link.actor,
-        "actions": link.actions,
-        "expires_at": link.expires_at.isoformat(),
-    }
-    session.add(
-        access.state.models.Activity(
-            actor=access.actor, action=action, tenant=link.tenant, changes=cut_values(values)
-        )
-    )
+    named = {"portal_link": link.id, "actor": link.actor}
+    record_credential(session, access, action, link, named)

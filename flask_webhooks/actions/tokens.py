@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -10,14 +10,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..access import Access, is_id, no_token
-from ..audit import cut_values
+from ..access import Access, no_token
 from ..columns import utc_now
 from ..errors import ConfigurationError, Faults, Forbidden, InvalidInput, TokenLimitReached
 from ..models import Token
 from ..texts import Text
-from ..token_access import ENDING, GRANTABLE, TokenRow, digest_of, new_token
+from ..token_access import ENDING, TokenRow, digest_of, new_token
 from . import checks
+from .credentials import checked_actions, record_credential, revoke_credential
 
 MAX_NAME_LENGTH: Final = 100
 #: How long a token that has ended stays in the list.
@@ -100,25 +100,8 @@ def revoke_token(access: Access, token_id: str) -> Token:
     :raises NotFound: there is no such token in scope.
     :raises Forbidden: not allowed.
     """
-    access.require("tokens")
     table = access.state.models.Token
-    if not is_id(token_id):
-        raise no_token(token_id)
-    with access.write() as session:
-        token = session.scalars(
-            sa.select(table)
-            .where(table.id == token_id, access.scope(table.tenant))
-            .with_for_update()
-        ).one_or_none()
-        if token is None:
-            raise no_token(token_id)
-        if token.revoked_at is None:
-            token.revoked_at = utc_now()
-            token.revoked_by = access.actor
-            _record(session, access, "token.revoked", token)
-            session.flush()
-            session.refresh(token)
-    return token
+    return revoke_credential(access, table, token_id, no_token, _record, "token.revoked")
 
 
 def _name(value: Any) -> str:
@@ -126,26 +109,6 @@ def _name(value: Any) -> str:
     if not name:
         raise InvalidInput("Give the token a name: what it is for.", field="name")
     return name
-
-
-def checked_actions(given: Any) -> list[str]:
-    """Return actions in the order of `GRANTABLE`.
-
-    :raises InvalidInput: one is unknown, or cannot be given, or there is none.
-    """
-    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        raise InvalidInput(
-            'Give the actions as a list, such as ["view", "manage"].', field="actions"
-        )
-    wanted = list(given)
-    unknown = [action for action in wanted if action not in GRANTABLE]
-    if unknown or not wanted:
-        raise InvalidInput(
-            "Choose at least one of these actions, and no others: %(choices)s.",
-            choices=", ".join(GRANTABLE),
-            field="actions",
-        )
-    return [action for action in GRANTABLE if action in wanted]
 
 
 def _expiry(value: Any) -> datetime | None:
@@ -197,19 +160,5 @@ def _check_room(session: Session, access: Access, tenant: str | None) -> None:
 
 
 def _record(session: Session, access: Access, action: str, token: Token) -> None:
-    values = {
-        "token": token.id,
-        "name": token.name,
-        "actions": token.actions,
-        "expires_at": token.expires_at and token.expires_at.isoformat(),
-    }
-    session.add(
-        access.state.models.Activity(
-            actor=access.actor,
-            action=action,
-            tenant=token.tenant,
-            changes=cut_values(
-                {name: value for name, value in values.items() if value is not None}
-            ),
-        )
-    )
+    named = {"token": token.id, "name": token.name}
+    record_credential(session, access, action, token, named)

@@ -39,6 +39,7 @@ from . import (
     task_wording,
     wording,
 )
+from .filters import Filters
 from .layouts import template_of
 
 #: Our messages do not go through `flask.flash`: the host's layout may show those a second time.
@@ -64,6 +65,15 @@ def tenant_filter(access: Access, given: str | None) -> str | None:
     if given is not None and len(access.tenants) > 1:
         access.within(given)
     return given
+
+
+def unknown_in_filter(
+    access: Access, filters: Filters, page: queries.Page[Any]
+) -> queries.UnknownTenant | None:
+    """What is known of the tenant that an empty list is filtered by; nothing for those who may not ``view``."""
+    if page.items or not access.may("view", None):
+        return None
+    return queries.unknown_tenant(access, filters.get("tenant"))
 
 
 def render(template: str, status: int = 200, *, no_store: bool = False, **values: Any) -> Response:

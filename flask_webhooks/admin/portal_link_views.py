@@ -16,7 +16,7 @@ from .asking import ask, done
 from .filters import Filters
 from .forms import ConfirmForm, WebhooksForm
 from .i18n import gettext as _
-from .page import current_access, notify, redirect_to, render, tenant_filter
+from .page import current_access, notify, redirect_to, render, tenant_filter, unknown_in_filter
 
 #: Minutes until a link expires, of which the form offers one.
 MINUTES: Final = ("15", "60", "1440", "10080")
@@ -61,9 +61,7 @@ def portal_link_list() -> Response:
         "portal_link_list.html",
         page=page,
         filters=filters,
-        unknown=queries.unknown_tenant(access, filters.get("tenant"))
-        if not page.items and access.may("view", None)
-        else None,
+        unknown=unknown_in_filter(access, filters, page),
     )
 
 

@@ -15,7 +15,7 @@ from .filters import Filters
 from .forms import ConfirmForm
 from .i18n import gettext as _
 from .i18n import translated
-from .page import current_access, notify, redirect_to, render, tenant_filter
+from .page import current_access, notify, redirect_to, render, tenant_filter, unknown_in_filter
 from .webhook_choices import webhook_choices
 
 
@@ -84,9 +84,7 @@ def task_list() -> Response:
         filters=filters,
         kinds=list(TaskKind),
         states=list(TaskState),
-        unknown=queries.unknown_tenant(access, filters.get("tenant"))
-        if not page.items and access.may("view", None)
-        else None,
+        unknown=unknown_in_filter(access, filters, page),
         endpoint=endpoint,
         webhooks=webhook_choices(access, endpoint),
     )

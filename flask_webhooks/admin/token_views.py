@@ -17,7 +17,7 @@ from .asking import ask, done
 from .filters import Filters
 from .forms import ConfirmForm, WebhooksForm
 from .i18n import gettext as _
-from .page import current_access, notify, redirect_to, render, tenant_filter
+from .page import current_access, notify, redirect_to, render, tenant_filter, unknown_in_filter
 
 #: Days until a token expires, of which the form offers one; empty is never.
 DAYS: Final = ("30", "90", "365", "")
@@ -72,9 +72,7 @@ def token_list() -> Response:
         page=page,
         filters=filters,
         conditions=CONDITIONS,
-        unknown=queries.unknown_tenant(access, filters.get("tenant"))
-        if not page.items and access.may("view", None)
-        else None,
+        unknown=unknown_in_filter(access, filters, page),
     )
 
 

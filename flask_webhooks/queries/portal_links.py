@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
-from ..access import Access, is_id
-from ..columns import utc_now
-from ..db.conditions import of_tenant
+from ..access import Access
 from ..portal_access import PortalLinkRow, no_portal_link
-from .pages import Page, check_limit, older_than, page_of
+from .credentials import get_credential, list_credentials
+from .pages import Page
 
 
 def list_portal_links(
@@ -23,17 +20,8 @@ def list_portal_links(
     """
     access.require("tokens")
     table = access.state.models.PortalLink
-    query = (
-        sa.select(table, utc_now())
-        .where(access.scope(table.tenant), *older_than(table.id, before))
-        .order_by(table.id.desc())
-        .limit(check_limit(limit) + 1)
-    )
-    if tenant is not None:
-        query = query.where(of_tenant(table.tenant, tenant))
-    with access.read() as session:
-        rows = session.execute(query).all()
-    return page_of(rows, limit, lambda row: row[0].id).map(lambda row: PortalLinkRow(*row))
+    page = list_credentials(access, table, before, limit, tenant)
+    return page.map(lambda row: PortalLinkRow(*row))
 
 
 def get_portal_link(access: Access, link_id: str) -> PortalLinkRow:
@@ -42,13 +30,5 @@ def get_portal_link(access: Access, link_id: str) -> PortalLinkRow:
     :raises NotFound: there is no such link in scope.
     :raises Forbidden: not allowed the action ``tokens``.
     """
-    access.require("tokens")
     table = access.state.models.PortalLink
-    found = None
-    if is_id(link_id):
-        query = sa.select(table, utc_now()).where(table.id == link_id, access.scope(table.tenant))
-        with access.read() as session:
-            found = session.execute(query).one_or_none()
-    if found is None:
-        raise no_portal_link(link_id)
-    return PortalLinkRow(*found)
+    return PortalLinkRow(*get_credential(access, table, link_id, no_portal_link))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import sqlalchemy as sa
-
-from ..access import Access, is_id, no_token
-from ..columns import utc_now
-from ..db.conditions import created_between, of_tenant
+from ..access import Access, no_token
+from ..db.conditions import created_between
 from ..token_access import CONDITIONS, TokenRow, in_condition
-from .pages import Page, check_limit, check_state, older_than, page_of
+from .credentials import get_credential, list_credentials
+from .pages import Page, check_state
 
 
 def list_tokens(
@@ -34,20 +32,11 @@ def list_tokens(
     """
     access.require("tokens")
     table = access.state.models.Token
-    query = (
-        sa.select(table, utc_now())
-        .where(access.scope(table.tenant), *older_than(table.id, before))
-        .where(*created_between(table.id, "tok", since, until))
-        .order_by(table.id.desc())
-        .limit(check_limit(limit) + 1)
-    )
-    if tenant is not None:
-        query = query.where(of_tenant(table.tenant, tenant))
+    conditions = created_between(table.id, "tok", since, until)
     if state is not None:
-        query = query.where(in_condition(table, check_state(state, CONDITIONS)))
-    with access.read() as session:
-        rows = session.execute(query).all()
-    return page_of(rows, limit, lambda row: row[0].id).map(lambda row: TokenRow(*row))
+        conditions.append(in_condition(table, check_state(state, CONDITIONS)))
+    page = list_credentials(access, table, before, limit, tenant, *conditions)
+    return page.map(lambda row: TokenRow(*row))
 
 
 def get_token(access: Access, token_id: str) -> TokenRow:
@@ -56,13 +45,4 @@ def get_token(access: Access, token_id: str) -> TokenRow:
     :raises NotFound: there is no such token in scope.
     :raises Forbidden: not allowed the action ``tokens``.
     """
-    access.require("tokens")
-    table = access.state.models.Token
-    found = None
-    if is_id(token_id):
-        query = sa.select(table, utc_now()).where(table.id == token_id, access.scope(table.tenant))
-        with access.read() as session:
-            found = session.execute(query).one_or_none()
-    if found is None:
-        raise no_token(token_id)
-    return TokenRow(*found)
+    return TokenRow(*get_credential(access, access.state.models.Token, token_id, no_token))
