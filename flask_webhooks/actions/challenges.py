@@ -9,17 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from .. import ids
 from ..access import Access, find_endpoint
 from ..app_state import AppState
 from ..columns import compact_json
 from ..delivery.echo import CHALLENGE, MEMBER, challenge_digest
 from ..errors import InvalidTransition
 from ..formats import Format
-from ..models import Delivery, DeliveryState, Endpoint, EndpointState, Trigger
-from ..outbox.store import NewEvent, insert_deliveries, insert_event
+from ..models import Delivery, DeliveryState, Endpoint, EndpointState
 from . import limits
 from .audit_log import locked, record
+from .sends import insert_test
 
 #: Stands for the digest of a token until one is made.
 TO_COME = "to come"
@@ -76,28 +75,12 @@ def issue(session: Session, access: Access, endpoint: Endpoint) -> str:
 
     :raises SendLimitReached: the tenant has had as much sent as it may.
     """
-    state, connection = access.state, session.connection()
     limits.check_sends(session, access, endpoint.tenant)
     token = secrets.token_urlsafe(24)
     endpoint.challenge = challenge_digest(token)
-    event = NewEvent(
-        id=ids.new_id("evt"),
-        type=CHALLENGE,
-        tenant=endpoint.tenant,
-        data=compact_json({MEMBER: token}),
-        occurred_at=datetime.now(UTC),
-    )
     session.flush()
-    insert_event(state, connection, event, [])
-    [delivery_id] = insert_deliveries(
-        state,
-        connection,
-        event.id,
-        event.type,
-        [(endpoint.id, endpoint.tenant, endpoint.state)],
-        trigger=Trigger.TEST,
-        actor=access.actor,
-    )
+    data = compact_json({MEMBER: token})
+    delivery_id = insert_test(session, access, endpoint, CHALLENGE, data)
     record(session, access, "endpoint.challenged", endpoint, delivery_id=delivery_id)
     return delivery_id
 

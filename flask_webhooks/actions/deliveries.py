@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from .. import ids
 from ..access import Access, find_delivery, find_endpoint, no_delivery
 from ..app_state import AppState
 from ..bulk.changes import CANCELLED, REOPENED
@@ -18,11 +16,11 @@ from ..encoding import encode_data
 from ..errors import InvalidTransition, UnknownEventType
 from ..formats.examples import sample_data
 from ..models import AT_REST, Delivery, DeliveryState, Event, Trigger
-from ..outbox.store import NewEvent, insert_deliveries, insert_event
 from ..texts import word
 from . import limits
 from .audit_log import locked, record
 from .challenges import check_verified
+from .sends import insert_test
 
 TEST = "test"
 
@@ -58,24 +56,7 @@ def send_test(
         limits.check_sends(session, access, target.tenant, size)
         endpoint = locked(session, access, endpoint_id)
         check_verified(state, endpoint)
-        event = NewEvent(
-            id=ids.new_id("evt"),
-            type=kind,
-            tenant=endpoint.tenant,
-            data=text,
-            occurred_at=datetime.now(UTC),
-        )
-        connection = session.connection()
-        insert_event(state, connection, event, [])
-        [delivery_id] = insert_deliveries(
-            state,
-            connection,
-            event.id,
-            event.type,
-            [(endpoint.id, endpoint.tenant, endpoint.state)],
-            trigger=Trigger.TEST,
-            actor=access.actor,
-        )
+        delivery_id = insert_test(session, access, endpoint, kind, text)
         record(
             session,
             access,

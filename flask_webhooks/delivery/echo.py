@@ -22,7 +22,7 @@ from .outcome import AttemptRecord, Outcome
 CHALLENGE: Final = "webhook.challenge"
 MEMBER: Final = "challenge"
 #: A header that holds the token too: a body may be a template that leaves it out.
-HEADER: Final = "webhook-challenge"
+CHALLENGE_HEADER: Final = "webhook-challenge"
 
 
 def challenge_digest(token: str) -> str:
@@ -53,12 +53,11 @@ def echoes(body: bytes, token: str) -> bool:
 
 def verify_endpoints(
     state: AppState, connection: sa.Connection, attempts: Iterable[AttemptRecord], now: datetime
-) -> bool:
-    """Let endpoints go live whose receivers have echoed their challenges; returns whether there were any.
+) -> None:
+    """Let endpoints go live whose receivers have echoed their challenges.
 
     Within the settlement of these attempts. One that echoes an older challenge, or was sent to another URL, does not.
     """
-    verified = False
     table, delivery = state.table("Endpoint"), state.table("Delivery")
     for attempt in attempts:
         token = token_of(attempt.claimed.event)
@@ -72,7 +71,6 @@ def verify_endpoints(
         ).first()
         if before is None:
             continue
-        verified = True
         values: dict[str, Any] = {"challenge": None, "version": table.c.version + 1}
         goes_live = before.state == EndpointState.UNVERIFIED
         if goes_live:
@@ -106,4 +104,3 @@ def verify_endpoints(
             delivery_id=attempt.claimed.delivery_id,
             changes=changes,
         )
-    return verified

@@ -23,9 +23,7 @@ from ..db.errors import may_pass
 from ..db.locks import read_only, take_write_lock
 from ..log import get_logger, log_failure
 from ..models import NotificationState
-from ..notifications import (
-    LOST,
-)
+from ..notifications import LOST
 from .database import Database
 from .owner_call import RETRY_SCHEDULE, Told, tell_owner
 

@@ -18,7 +18,7 @@ from ..log import get_logger, log_without_locals
 from ..security import hops
 from ..security.headers import product_token
 from ..security.redaction import MASK, Redactor, secrets_of
-from .echo import HEADER, token_of
+from .echo import CHALLENGE_HEADER, token_of
 from .http.errors import clean_pairs
 from .http.exchange import Request
 from .outcome import Claimed, Released
@@ -78,7 +78,7 @@ def prepare(
         if state.settings.send_traceparent and claimed.event.trace_context is not None:
             ours["traceparent"] = claimed.event.trace_context
         if token := token_of(claimed.event):
-            ours[HEADER] = token
+            ours[CHALLENGE_HEADER] = token
         headers = _headers(state, url, target, rendered, ours)
         redactor = _redactor(target, rendered)
         return Outgoing(
