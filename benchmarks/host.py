@@ -192,6 +192,18 @@ class Host:
         self.emit(events, tenant)
         return self.rate_of(kind, deliveries, account)
 
+    def drain_processor(
+        self, kind: str, events: int, deliveries: int, account: Account, tenant: str = "app_1"
+    ) -> tuple[float, float]:
+        """Microseconds of the processor for a delivery, of a worker of its own, and deliveries per second.
+
+        Others on the machine change the first less. All deliveries are due at once.
+        """
+        with self.workers() as workers:
+            before = workers.processor_seconds()
+            rate = self.drain_rate(kind, events, deliveries, account, tenant)
+            return (workers.processor_seconds() - before) / deliveries * 1_000_000, rate
+
     def rate_of(
         self,
         kind: str,

@@ -36,12 +36,9 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
     used: dict[Host, list[float]] = {}
 
     def drain(host: Host) -> float:
-        with host.workers() as workers:
-            before = workers.processor_seconds()
-            rate = host.drain_rate("ok", size.events, deliveries, account, TENANT)
-            seconds = workers.processor_seconds() - before
-            used.setdefault(host, []).append(seconds / deliveries * 1_000_000)
-            return rate
+        processor, rate = host.drain_processor("ok", size.events, deliveries, account, TENANT)
+        used.setdefault(host, []).append(processor)
+        return rate
 
     with ExitStack() as stack:
         hosts = [

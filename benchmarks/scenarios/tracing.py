@@ -45,10 +45,7 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
 
     def drain(host: Host) -> float:
         """Microseconds of the worker's processor for a delivery."""
-        with host.workers() as workers:
-            before = workers.processor_seconds()
-            host.drain_rate("ok", size.events, deliveries, account, TENANT)
-            return (workers.processor_seconds() - before) / deliveries * 1_000_000
+        return host.drain_processor("ok", size.events, deliveries, account, TENANT)[0]
 
     def emit(host: Host, mode: str) -> float:
         """Microseconds of the host's processor for an event."""
