@@ -41,11 +41,6 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
     close(app)
 
 
-@pytest.fixture
-def browser(app: Flask) -> Browser:
-    return Browser(app)
-
-
 def add(browser: Browser, **values: Any) -> Page:
     """Add a webhook; the page with its secret, or the form with what is wrong."""
     status = values.pop("status", 200)

@@ -32,11 +32,6 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
     close(app)
 
 
-@pytest.fixture
-def browser(app: Flask) -> Browser:
-    return Browser(app)
-
-
 def rows(*given: tuple[str, str, str]) -> dict[str, str]:
     """What the form sends of rows."""
     return {

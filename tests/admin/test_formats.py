@@ -31,11 +31,6 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
     close(app)
 
 
-@pytest.fixture
-def browser(app: Flask) -> Browser:
-    return Browser(app)
-
-
 def add(browser: Browser, status: int = 200, **values: Any) -> Page:
     form = browser.get("/endpoints/new")
     return browser.send(form, "/endpoints/new", {"url": URL, **values}, status)

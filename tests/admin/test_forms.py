@@ -54,11 +54,6 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
     close(app)
 
 
-@pytest.fixture
-def browser(app: Flask) -> Browser:
-    return Browser(app)
-
-
 def check_summary(page: Page) -> None:
     """Each entry leads to a field of the page, which is marked and says the same."""
     summary = page.one(id="wh-problems")

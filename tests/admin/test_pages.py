@@ -42,11 +42,6 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
     close(app)
 
 
-@pytest.fixture
-def browser(app: Flask) -> Browser:
-    return Browser(app)
-
-
 def ids(page: Page) -> list[str]:
     """Of the deliveries in a list."""
     if not page.all("tbody"):

@@ -43,11 +43,6 @@ def app(database_url: str, redis_url: str) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def browser(app: Flask) -> Browser:
-    return Browser(app)
-
-
-@pytest.fixture
 def shop(app: Flask) -> Endpoint:
     return add_endpoint(app, name="Shop")
 

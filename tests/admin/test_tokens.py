@@ -22,11 +22,6 @@ def app(database_url: str, redis_url: str) -> Iterator[Flask]:
     close(app)
 
 
-@pytest.fixture
-def browser(app: Flask) -> Browser:
-    return Browser(app)
-
-
 def test_token_is_created_shown_once_and_revoked(app: Flask, browser: Browser) -> None:
     page = browser.get("/tokens")
     assert "No token was created yet." in page.text

@@ -34,11 +34,6 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
     close(app)
 
 
-@pytest.fixture
-def browser(app: Flask) -> Browser:
-    return Browser(app)
-
-
 # -- words --------------------------------------------------------------------------------------------
 
 

@@ -44,11 +44,6 @@ def app(database_url: str, redis_url: str) -> Iterator[Flask]:
     close(app)
 
 
-@pytest.fixture
-def api(app: Flask) -> Api:
-    return Api(app)
-
-
 # -- the journey --------------------------------------------------------------------------------------
 
 

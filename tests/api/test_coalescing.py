@@ -24,11 +24,6 @@ def app(database_url: str, redis_url: str) -> Any:
     close(app)
 
 
-@pytest.fixture
-def api(app: Flask) -> Api:
-    return Api(app)
-
-
 def test_rules_are_created_shown_changed_and_removed(api: Api) -> None:
     made = api.post("/endpoints", {"url": URL, "coalesce": BY_KEY}, 201)
     path = f"/endpoints/{made['id']}"

@@ -24,11 +24,6 @@ def app(database_url: str, redis_url: str) -> Any:
     close(app)
 
 
-@pytest.fixture
-def api(app: Flask) -> Api:
-    return Api(app)
-
-
 def pay(app: Flask, amount: Any) -> str:
     [event] = emit(app, event_type="payment.succeeded", data={"payment_id": "p", "amount": amount})
     return event

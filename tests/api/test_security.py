@@ -42,11 +42,6 @@ def app(database_url: str, redis_url: str) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def api(app: Flask) -> Api:
-    return Api(app)
-
-
-@pytest.fixture
 def world(app: Flask, receiver: Receiver) -> World:
     return populated(app, receiver)
 
