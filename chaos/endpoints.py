@@ -28,7 +28,7 @@ class Kind:
     quick: bool = False
     ordered: bool = False
     rate_limit: float | None = None
-    #: The server that it is at: ``plain``, ``tls`` (a certificate that nobody trusts), ``resets``, ``deaf``, ``http2``.
+    #: The server that it is at: ``plain``, ``tls`` (an untrusted certificate), ``resets``, ``deaf``, ``http2``.
     server: str = "plain"
     scheme: str = "http"
     host: str = "127.0.0.1"

@@ -39,7 +39,7 @@ class World:
     redis: RedisServer
     database: Database
     engine: sa.Engine
-    #: Workers of this version. Nobody ends the first one; the last one's clock can be made wrong.
+    #: Workers of this version. The first one is never ended; the last one's clock can be made wrong.
     workers: list[WorkerSlot]
     #: One of the version before, where the history of the source is at hand.
     older: WorkerSlot | None

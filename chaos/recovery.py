@@ -1,4 +1,4 @@
-"""After the last fault: nobody touches anything, and all must be well again in time."""
+"""After the last fault: no one intervenes, and all must be well again in time."""
 
 from __future__ import annotations
 

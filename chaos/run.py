@@ -124,7 +124,7 @@ class Run:
 
     @property
     def lanes(self) -> dict[str, list[str]]:
-        """The faults of this run, by lane: all that its database can suffer and nobody has left out."""
+        """The faults of this run, by lane: all that its database can suffer, but for those that were left out."""
         left_out = (SPECIAL - self.database.faults) | self.options.without
         return {
             lane: kept

@@ -191,7 +191,7 @@ def _check_order(
 ) -> None:
     """At an ordered endpoint no event comes after one that was committed later by the same process.
 
-    Of a refusal nobody knows when it is written.
+    When a refusal is written is not known.
     """
     by_id = {event.event_id: event for event in story.events.values()}
     ordered = {spec.number for spec in specs if spec.kind.ordered}

@@ -431,7 +431,7 @@ class Webhooks:
         :param secret: one that the receiver already has; by default a new one. ``False`` for none, where the
             format allows that.
         :param key_pair: sign by an ed25519 key pair; the result has its `public_key` for the receiver.
-        :param contact: the e-mail address of whoever looks after the receiver; `notify` gets it.
+        :param contact: the e-mail address of the person who looks after the receiver; `notify` gets it.
         :param client_certificate: a certificate and its private key in PEM, by which the receiver knows us.
         :param options: what is set of the format, such as the ``template`` of ``custom``.
         :param timeout: seconds for a whole request; by default as the format and ``WEBHOOKS_TIMEOUT`` say.

@@ -155,7 +155,7 @@ class Endpoint(Row):
     #: What is shown of them: ``subject``, ``expires_at`` and ``fingerprint``.
     client_certificate: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     user_agent: Mapped[str | None] = mapped_column(String(256))
-    #: The e-mail address of whoever looks after the receiver, for `@webhooks.notify`.
+    #: The e-mail address of the person who looks after the receiver, for `@webhooks.notify`.
     contact: Mapped[str | None] = mapped_column(String(254))
     #: What is set of the format, as the format checked it; never holds a secret.
     options: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
@@ -538,7 +538,7 @@ class Mark(Row):
 
 
 class Numbering(Row):
-    """The last number that was given out, in the order of commits. Whoever gives out the next one locks the row."""
+    """The last number that was given out, in the order of commits. To give out the next one locks the row."""
 
     __tablename__ = "webhooks_numbering"
 

@@ -1,4 +1,4 @@
-"""Portal links: what they look like, and what they let whoever opens one see and do.
+"""Portal links: what they look like, and what a person who opens one may see and do.
 
 A link names its row and is signed by the application's secret key, so nothing that opens it is stored. The row says
 until when and for what it is good, and is looked at in every request: a link that is revoked ends its sessions too.

@@ -1,4 +1,4 @@
-"""Challenges: a URL gets nothing else until whoever answers there has echoed a random token."""
+"""Challenges: a URL gets nothing else until its receiver has echoed a random token."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def user_agent(value: Any) -> str | None:
 
 
 def contact(value: Any) -> str | None:
-    """One e-mail address; ``None`` (or an empty text) is nobody's."""
+    """One e-mail address; ``None`` (or an empty text) is none."""
     line = one_line(value, "contact", Text("contact"), MAX_CONTACT_LENGTH)
     if line and not _ADDRESS.fullmatch(line):
         raise InvalidEndpoint(

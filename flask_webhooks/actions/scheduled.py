@@ -10,7 +10,7 @@ from ..models import ScheduledEvent
 
 
 def cancel_scheduled(access: Access, scheduled_id: str) -> ScheduledEvent:
-    """Cancel a scheduled event: it is never recorded, and nobody gets it.
+    """Cancel a scheduled event: it is never recorded or sent.
 
     :return: what it was.
     :raises NotFound: there is none in scope; it may have been recorded, replaced or cancelled.

@@ -28,7 +28,7 @@ class EndpointSettings(TypedDict, total=False):
     description: str
     #: ``None`` is ours.
     user_agent: str | None
-    #: The e-mail address of whoever looks after the receiver; ``None`` is nobody's.
+    #: The e-mail address of the person who looks after the receiver; ``None`` is none.
     contact: str | None
     #: A certificate and its private key in PEM, by which the receiver knows us; ``None`` is none.
     client_certificate: str | None

@@ -54,9 +54,9 @@ _CONTENT_SECURITY_POLICY: Final = "; ".join(
 
 
 def create_blueprint(state: AppState, *, for_portal: bool = False) -> Blueprint:
-    """A blueprint for one application. Nobody is let in until the host has said who may.
+    """A blueprint for one application. No one is let in until the host has said who may.
 
-    :param for_portal: for those who open a portal link, and for nobody else.
+    :param for_portal: only for those who open a portal link.
     """
     blueprint = Blueprint(
         PORTAL if for_portal else NAME,

@@ -94,7 +94,7 @@ def _for_operator() -> bool:
 
 
 def translated_into(texts: Sequence[Text], locale: str | None) -> list[str]:
-    """Translate texts for somebody who is not the one that makes the request, if there is one.
+    """Translate texts for a person other than the one who makes the request, if there is one.
 
     :param locale: such as ``de``; ``None`` is the application's own.
     """

@@ -1,4 +1,4 @@
-"""The pages for whoever has a portal link: the same ones, at a prefix of their own, with a session of their own.
+"""The pages for people who have a portal link: the same ones, at a prefix of their own, with a session of their own.
 
 A request for them does not see the session of the host, nor does what the host runs in it: `flask.session` is ours
 until the answer is made, and is kept in a cookie for the prefix alone. So forms are protected as elsewhere.
@@ -43,7 +43,7 @@ def is_portal() -> bool:
 
 
 def open_access() -> None:
-    """Find out what whoever opened a link may do.
+    """Find out what the person who opened a link may do.
 
     :raises Forbidden: no link was opened, or it has ended.
     """

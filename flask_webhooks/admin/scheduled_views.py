@@ -55,6 +55,6 @@ def scheduled_cancel(scheduled_id: str) -> Response:
 
     def cancel() -> Response:
         actions.cancel_scheduled(access, scheduled_id)
-        return done(_("The event is cancelled: nobody gets it."), "scheduled_list")
+        return done(_("The event is cancelled: it is not sent."), "scheduled_list")
 
     return ask("scheduled_cancel.html", ConfirmForm(), cancel, event=detail.event)

@@ -98,7 +98,7 @@ class _Settings(TypedDict, total=False):
         Annotated[
             str | None,
             Member(
-                "The e-mail address of whoever looks after the receiver; null is nobody's.",
+                "The e-mail address of the person who looks after the receiver; null is none.",
                 maxLength=MAX_CONTACT_LENGTH,
             ),
         ]

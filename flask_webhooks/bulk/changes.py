@@ -63,7 +63,7 @@ def create_deliveries(
 ) -> int:
     """Owe events to an endpoint that they were never owed to, those that its filter lets through; returns how many.
 
-    :param endpoint: its row with its filter as text, whose health row is locked; nobody else replays to it.
+    :param endpoint: its row with its filter as text, whose health row is locked; no other worker replays to it.
     """
     event, table = state.table("Event").c, state.table("Delivery")
     data = sa.type_coerce(event.data if endpoint.filter is not None else sa.null(), sa.Text())

@@ -61,6 +61,6 @@ def list_scheduled(
 @with_appcontext
 @reports_errors
 def cancel_scheduled(scheduled_id: str) -> None:
-    """Cancel an event that is scheduled: it is never recorded, and nobody gets it."""
+    """Cancel an event that is scheduled: it is never recorded or sent."""
     event = actions.cancel_scheduled(current_access(), scheduled_id)
     say(f"Cancelled {event.id} ({event.type}), which was due {shown_time(event.deliver_at)}.")

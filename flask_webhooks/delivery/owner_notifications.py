@@ -75,7 +75,7 @@ def _waiting_overlaps(table: sa.Table, endpoint_id: str) -> tuple[sa.ColumnEleme
         table.c.endpoint_id == endpoint_id,
         table.c.stage == Stage.OVERLAP_ENDED,
         table.c.state == NotificationState.PENDING,
-        # Whoever tries it already has it.
+        # A worker that tries it already has it.
         table.c.attempts == 0,
     )
 

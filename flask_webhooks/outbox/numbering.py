@@ -2,8 +2,8 @@
 
 Ids are given out when an event is emitted, and a transaction may commit long after others that began later: who
 remembers the last id would miss its events. So events are put into numbered batches once they are committed, each in
-one transaction, and those one after another: what is numbered later has a higher number. Whoever pulls does it, and
-so it costs nothing where nobody pulls. Hosts' transactions never wait for it, nor it for them.
+one transaction, and those one after another: what is numbered later has a higher number. A pull does it, and
+so it costs nothing where there are none. Hosts' transactions never wait for it, nor it for them.
 """
 
 from __future__ import annotations

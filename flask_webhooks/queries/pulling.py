@@ -62,7 +62,7 @@ class Pull:
     """Pulls events that were committed after a cursor, in that order, without tests.
 
     :param after: the `next_after` of the page before; ``start`` for the oldest that are kept.
-    :param tenant: only this one's. Whoever sees several has to name one.
+    :param tenant: only this one's. A caller who sees several has to name one.
     :param endpoint_id: only those that are owed to this endpoint.
     :raises InvalidCursor: the cursor is none, or of another tenant or endpoint.
     :raises InvalidInput: a filter makes no sense; `field` names it.
@@ -186,7 +186,7 @@ def _seconds(rows: Sequence[Any]) -> list[int]:
 
 
 def _only_tenant(access: Access) -> str | None:
-    """The tenant of whoever sees only one; ``None`` for those who see all.
+    """The tenant of a caller who sees only one; ``None`` for those who see all.
 
     :raises InvalidInput: they see several.
     """

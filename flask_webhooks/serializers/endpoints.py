@@ -70,7 +70,7 @@ class EndpointObject(JsonObject):
         "By event type, of which member at most one event for each value is sent in so many seconds; null sends all."
     )
     user_agent: str | None = member("Null is the server's own.")
-    contact: str | None = member("The e-mail address of whoever looks after the receiver.")
+    contact: str | None = member("The e-mail address of the person who looks after the receiver.")
     client_certificate: ClientCertificateObject | None = member(
         "By which the receiver knows us. Its key is never shown."
     )

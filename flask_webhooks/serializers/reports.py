@@ -189,7 +189,7 @@ class PortalLinkObject(JsonObject):
 
 
 class CreatedPortalLinkObject(PortalLinkObject, part="row"):
-    url: str = member("Shown this once. Whoever has it is let in.")
+    url: str = member("Shown this once. Anyone who has it is let in.")
 
 
 class CreatedTokenObject(TokenObject, part="row"):
