@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -67,16 +68,8 @@ def answered_so(
         .limit(SEARCHED)
         .subquery()
     )
-    hits = (
-        sa.select(newest.c.id)
-        .where(answered(newest.c.last_status, status))
-        .order_by(newest.c.id.desc())
-        .limit(most)
-    )
-    ids = list(session.scalars(hits))
-    looked_at = sa.select(sa.func.count(), sa.func.min(newest.c.id)).select_from(newest)
-    searched, last = session.execute(looked_at).one()
-    return Found(ids, searched, last if searched == SEARCHED else None)
+    hits = sa.select(newest.c.id).where(answered(newest.c.last_status, status))
+    return _found(session, newest, hits, most)
 
 
 def owed_to(
@@ -98,10 +91,16 @@ def owed_to(
         sa.select(newest.c.id)
         .join(delivery, delivery.event_id == newest.c.id)
         .where(delivery.endpoint_id == endpoint_id)
-        .order_by(newest.c.id.desc())
-        .limit(most)
     )
-    ids = list(session.scalars(hits))
+    return _found(session, newest, hits, most)
+
+
+def _found(session: Session, newest: sa.Subquery, hits: sa.Select[Any], most: int) -> Found:
+    """Read what fits, of what was looked at.
+
+    :param hits: the query for the ids in `newest` that fit.
+    """
+    ids = list(session.scalars(hits.order_by(newest.c.id.desc()).limit(most)))
     looked_at = sa.select(sa.func.count(), sa.func.min(newest.c.id)).select_from(newest)
     searched, last = session.execute(looked_at).one()
     return Found(ids, searched, last if searched == SEARCHED else None)
