@@ -13,7 +13,7 @@ from flask_webhooks import queries
 from tests.admin.test_forms import check_summary
 from tests.support.delivering import deliveries, drain, emit, endpoint
 from tests.support.helpers import accessing, activity, add_endpoint, close, update
-from tests.support.pages import HOSTILE, Browser, Page, make_app
+from tests.support.pages import HOSTILE, Browser, Page, make_app, sent_rows
 from tests.support.receiver import Receiver
 
 URL = "https://hooks.example.com/in"
@@ -31,11 +31,7 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
 
 def rows(*given: tuple[str, str, str]) -> dict[str, str]:
     """What the form sends of rows."""
-    return {
-        f"coalescing-{number}-{name}": value
-        for number, row in enumerate(given)
-        for name, value in zip(("type", "by", "seconds"), row, strict=True)
-    }
+    return sent_rows("coalescing", ("type", "by", "seconds"), given)
 
 
 def add(browser: Browser, values: dict[str, Any], status: int = 200, **options: Any) -> Page:

@@ -17,7 +17,7 @@ from flask_webhooks.filters.notation import parse_filter
 from tests.admin.test_forms import check_summary
 from tests.support.delivering import emit, endpoint
 from tests.support.helpers import accessing, activity, add_endpoint, close, update
-from tests.support.pages import HOSTILE, Browser, Page, make_app
+from tests.support.pages import HOSTILE, Browser, Page, make_app, sent_rows
 
 URL = "https://hooks.example.com/in"
 PAID = "payment.succeeded"
@@ -34,11 +34,7 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
 
 def rows(*given: tuple[str, str, str]) -> dict[str, str]:
     """What the form sends of rows."""
-    return {
-        f"filter_rows-{number}-{name}": value
-        for number, row in enumerate(given)
-        for name, value in zip(("path", "operator", "value"), row, strict=True)
-    }
+    return sent_rows("filter_rows", ("path", "operator", "value"), given)
 
 
 def fields(page: Page) -> dict[str, str]:

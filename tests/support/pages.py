@@ -575,6 +575,17 @@ def _hostile_for(column: sa.Column[Any]) -> Any:
     return None
 
 
+def sent_rows(
+    prefix: str, names: tuple[str, ...], given: tuple[tuple[str, ...], ...]
+) -> dict[str, str]:
+    """What a form sends of rows of fields."""
+    return {
+        f"{prefix}-{number}-{name}": value
+        for number, row in enumerate(given)
+        for name, value in zip(names, row, strict=True)
+    }
+
+
 def contents(app: Flask) -> dict[str, list[Any]]:
     """Every row of every table of ours."""
     state = state_of(app)
