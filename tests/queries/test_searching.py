@@ -31,7 +31,7 @@ ENDLESS = {
 }
 QUICK = {
     "sqlite": "SELECT count(*) FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c "
-    "WHERE n < 800000) SELECT n FROM c)",
+    "WHERE n < 2500000) SELECT n FROM c)",
     "postgresql": "SELECT pg_sleep(0.5)",
     "mysql": "SELECT SLEEP(0.5)",
 }
