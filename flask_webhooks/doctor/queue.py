@@ -134,12 +134,12 @@ def examine_workers(access: Access, engine: EngineReport | None) -> Iterator[Fin
     elif engine is not None or report.alive_at is None:
         # One that waits for Redis gives no sign.
         last = (
-            "never"
+            "none has run yet"
             if report.last_seen_at is None
-            else f"last at {report.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
+            else f"one was last seen at {report.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
         )
         yield _WORKERS.problem(
-            f"No worker is running; one was seen {last}.",
+            f"No worker is running; {last}.",
             f"Nothing is delivered. {report.due:,} deliveries are due.",
             "Start one with: flask webhooks worker",
         )

@@ -155,9 +155,9 @@ def test_deliveries_are_found_by_answer_time_id_and_text(app: Flask, browser: Br
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")
     assert found(f"since={tomorrow}") == []
     page = browser.get(f"/deliveries?status=503&id={broken}")
-    assert page.one("input", id="wh-id").attributes["value"] == broken
+    assert page.one("input", id="wh-filter-id").attributes["value"] == broken
     assert [
-        item.text for item in page.one("select", id="wh-status").all("option", selected="")
+        item.text for item in page.one("select", id="wh-filter-status").all("option", selected="")
     ] == ["503"]
     assert ids(browser.get(page.link("Clear"))) == [told, silent, broken, refused]
 
