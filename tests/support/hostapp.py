@@ -15,6 +15,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_webhooks import Webhooks
 from flask_webhooks.sqlite import immediate
+from tests.support import crashing
 
 #: What tests want otherwise than an operator: loopback allowed, no long waits.
 DEFAULTS: dict[str, Any] = {
@@ -42,6 +43,7 @@ def create_app(db: SQLAlchemy | None = None, **config: Any) -> Flask:
     :param config: settings over `DEFAULTS`; ``SQLITE_IMMEDIATE=True`` runs SQLite as we recommend, and with
         ``MAIL_PORT`` owners of endpoints are told by mail.
     """
+    crashing.arm()
     app = Flask("tests.support.hostapp")
     app.config.update(DEFAULTS)
     app.config.update(config or json.loads(os.environ["TEST_CONFIG"]))
