@@ -270,6 +270,9 @@ ON_ALL: Calls = [
     ("view", queries.begun_events, {"begun": "evt_"}),
     ("view", queries.begun_tasks, {"begun": "tsk_"}),
     ("view", queries.begun_tenants, {"begun": "app"}),
+    ("view", queries.begun_scheduled, {"begun": "sch_"}),
+    ("tokens", queries.begun_tokens, {"begun": "tok_"}),
+    ("tokens", queries.begun_portal_links, {"begun": "plk_"}),
 ]
 
 

@@ -47,6 +47,9 @@ endpoint_ids = _stored(queries.begun_endpoints)
 delivery_ids = _stored(queries.begun_deliveries)
 event_ids = _stored(queries.begun_events)
 task_ids = _stored(queries.begun_tasks)
+scheduled_ids = _stored(queries.begun_scheduled)
+token_ids = _stored(queries.begun_tokens)
+portal_link_ids = _stored(queries.begun_portal_links)
 tenants = _stored(queries.begun_tenants)
 
 

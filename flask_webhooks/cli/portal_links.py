@@ -10,6 +10,7 @@ from flask.cli import AppGroup
 from .. import actions, queries
 from ..serializers import CreatedPortalLinkObject, PortalLinkObject
 from ..token_access import GRANTABLE
+from . import completion
 from .failures import reports_errors
 from .options import JSON, LIMIT, TENANT
 from .output import print_json, print_table, say, shown_time, tell_of_more
@@ -86,7 +87,7 @@ def create_portal_link(
 
 
 @portal_links.command("revoke")
-@click.argument("link_id")
+@click.argument("link_id", shell_complete=completion.portal_link_ids)
 @reports_errors
 def revoke_portal_link(link_id: str) -> None:
     """Revoke a portal link, and end the session that it opened."""

@@ -7,6 +7,7 @@ from flask.cli import AppGroup, with_appcontext
 
 from .. import actions, queries
 from ..serializers import ScheduledObject
+from . import completion
 from .failures import reports_errors
 from .options import JSON, LIMIT, TENANT, TYPE
 from .output import print_json, print_table, say, shown_time, tell_of_more
@@ -57,7 +58,7 @@ def list_scheduled(
 
 
 @click.command("cancel")
-@click.argument("scheduled_id")
+@click.argument("scheduled_id", shell_complete=completion.scheduled_ids)
 @with_appcontext
 @reports_errors
 def cancel_scheduled(scheduled_id: str) -> None:

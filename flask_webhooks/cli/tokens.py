@@ -107,7 +107,7 @@ def create_token(
 
 
 @tokens.command("revoke")
-@click.argument("token_id")
+@click.argument("token_id", shell_complete=completion.token_ids)
 @reports_errors
 def revoke_token(token_id: str) -> None:
     """Revoke a token: the next request with it is refused."""

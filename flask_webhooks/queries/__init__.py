@@ -12,8 +12,11 @@ from .completion import (
     begun_deliveries,
     begun_endpoints,
     begun_events,
+    begun_portal_links,
+    begun_scheduled,
     begun_tasks,
     begun_tenants,
+    begun_tokens,
 )
 from .deliveries import (
     MOST_ATTEMPTS,
@@ -121,8 +124,11 @@ __all__ = [
     "begun_deliveries",
     "begun_endpoints",
     "begun_events",
+    "begun_portal_links",
+    "begun_scheduled",
     "begun_tasks",
     "begun_tenants",
+    "begun_tokens",
     "check_signature",
     "count_endpoints",
     "database_troubles",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,6 +37,29 @@ def begun_tasks(access: Access, begun: str) -> list[tuple[str, str]]:
     return _begun(access, table, "task", begun, table.kind, table.state)
 
 
+def begun_scheduled(access: Access, begun: str) -> list[tuple[str, str]]:
+    """Ids of scheduled events; as `begun_deliveries`."""
+    table = access.state.models.ScheduledEvent
+    return _begun(access, table, "sch", begun, table.type)
+
+
+def begun_tokens(access: Access, begun: str) -> list[tuple[str, str]]:
+    """Ids of tokens that were not revoked; as `begun_deliveries`.
+
+    :raises Forbidden: not allowed to ``tokens``.
+    """
+    table = access.state.models.Token
+    more = [table.revoked_at.is_(None)]
+    return _begun(access, table, "tok", begun, table.name, more=more, action="tokens")
+
+
+def begun_portal_links(access: Access, begun: str) -> list[tuple[str, str]]:
+    """Ids of portal links that were not revoked; as `begun_tokens`."""
+    table = access.state.models.PortalLink
+    more = [table.revoked_at.is_(None)]
+    return _begun(access, table, "plk", begun, table.actor, more=more, action="tokens")
+
+
 def begun_endpoints(access: Access, begun: str) -> list[tuple[str, str]]:
     """Ids of endpoints that were not deleted; as `begun_deliveries`."""
     table = access.state.models.Endpoint
@@ -67,13 +91,19 @@ def begun_tenants(access: Access, begun: str) -> list[tuple[str, str]]:
 
 
 def _begun(
-    access: Access, table: Any, prefix: str, begun: str, *shown: Any, more: Any = ()
+    access: Access,
+    table: Any,
+    prefix: str,
+    begun: str,
+    *shown: Any,
+    more: Sequence[sa.ColumnElement[bool]] = (),
+    action: str = "view",
 ) -> list[tuple[str, str]]:
     """
     :param prefix: of these ids. :param shown: columns of which the help is made.
-    :param more: further conditions.
+    :param more: further conditions. :param action: what the caller has to be allowed to.
     """
-    access.require("view")
+    access.require(action)
     start = f"{prefix}_"
     rest = begun.removeprefix(start)
     if not start.startswith(begun) and (

@@ -11,11 +11,13 @@ import sqlalchemy as sa
 
 from ..access import Access, find_endpoint
 from ..app_state import AllTenants
+from ..audited import AUDITED
 from ..columns import utc_now
 from ..db.conditions import created_between, holds, of_tenant
 from ..db.narrow import unicode_trouble
 from ..delivery.heartbeat import STOPPED
 from ..delivery.settle.health import OURS
+from ..errors import InvalidInput
 from ..models import ON_DEMAND, Activity, DeliveryState, EndpointState, Heartbeat
 from ..texts import Text
 from .pages import Page, check_limit, literal, older_than, page_of
@@ -162,6 +164,12 @@ def list_activity(
     """
     endpoint = None if endpoint_id is None else find_endpoint(access, endpoint_id, deleted=True)
     access.require("view", endpoint)
+    if action is not None and action not in AUDITED:
+        raise InvalidInput(
+            "There is no such action; the audit log has %(known)s.",
+            known=", ".join(AUDITED),
+            field="action",
+        )
     table = access.state.models.Activity
     most = check_limit(limit) + 1
     conditions = [
@@ -189,7 +197,7 @@ def list_activity(
     if actor is not None:
         rare.append(holds(newest.c.actor, actor))
     if action is not None:
-        rare.append(newest.c.action == action if action.isprintable() else sa.false())
+        rare.append(newest.c.action == action)
     hits = sa.select(newest.c.id).where(*rare).order_by(newest.c.id.desc()).limit(most).subquery()
     reached = sa.select(sa.func.count(), sa.func.min(newest.c.id)).select_from(newest)
     with access.read() as session:

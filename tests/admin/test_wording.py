@@ -15,6 +15,7 @@ from flask import Flask
 from flask_webhooks import actions
 from flask_webhooks.admin import advice, task_wording, wording
 from flask_webhooks.app_state import state_of
+from flask_webhooks.audited import AUDITED
 from flask_webhooks.bulk.changes import CANCELLED, DISCARDED
 from flask_webhooks.delivery.outcome import Outcome, Reason
 from flask_webhooks.delivery.settle.health import Hold
@@ -78,6 +79,7 @@ def test_whatever_is_done_has_words_in_the_trail(app: Flask) -> None:
             "task.failed",
         }
         assert written <= set(wording.action_texts())
+        assert list(wording.action_texts()) == list(AUDITED)
 
 
 def test_every_failure_comes_with_advice(app: Flask) -> None:

@@ -17,11 +17,14 @@ from tests.support.helpers import (
     accessing,
     add_delivery,
     add_endpoint,
+    add_portal_link,
+    add_scheduled,
     close,
     statements,
     update,
 )
 from tests.support.hostapp import create_app
+from tests.support.pages import make_app
 
 
 def offered(app: Flask, *words: str) -> list[CompletionItem]:
@@ -71,6 +74,26 @@ def test_newest_deliveries_events_and_tasks_are_completed(app: Flask) -> None:
         assert completed(app, "deliveries", "show", typed) == []
 
 
+def test_scheduled_events_tokens_and_portal_links_are_completed(
+    tmp_path: Path, redis_url: str
+) -> None:
+    app = make_app(f"sqlite:///{tmp_path / 'database.sqlite'}", redis_url)
+    webhooks_of(app).api_blueprint(tokens=True)
+    with app.app_context():
+        scheduled, link = add_scheduled(app), add_portal_link(app)
+        kept, gone = (
+            actions.create_token(accessing(app), name, ["view"]).token.id
+            for name in ("Shop", "Old")
+        )
+        actions.revoke_token(accessing(app), gone)
+    assert completed(app, "events", "cancel", "sch_") == [scheduled]
+    [item] = offered(app, "tokens", "revoke", "")
+    assert (item.value, item.help) == (kept, "Shop")
+    [item] = offered(app, "portal-link", "revoke", link[:-2])
+    assert (item.value, item.help) == (link, "mira")
+    close(app)
+
+
 def test_completion_takes_one_bounded_statement(app: Flask) -> None:
     add_delivery(app, add_endpoint(app, tenant="app_1"))
     for words in (
@@ -113,6 +136,7 @@ def test_every_id_and_tenant_is_completed() -> None:
     for command in leaves(webhooks_command):
         for parameter in command.params:
             names = {parameter.name, *parameter.opts}
-            wanted = names & {"endpoint_id", "delivery_id", "event_id", "task_id", "--tenant"}
+            ids_of = {name for name in names if str(name).endswith("_id")}
+            wanted = ids_of | (names & {"--tenant"})
             if wanted:
                 assert parameter._custom_shell_complete is not None, (command.name, wanted)

@@ -338,6 +338,8 @@ def test_the_audit_trail(app: Flask, access: Access) -> None:
     assert (last.endpoint_id, last.tenant, last.actor) == (one.id, "app_1", "tester")
     assert len(queries.list_activity(access, endpoint_id=one.id).items) == 1
     assert len(queries.list_activity(as_tenant(app, "app_1")).items) == 1
+    with pytest.raises(InvalidInput, match=r"no such action.*endpoint\.paused"):
+        queries.list_activity(access, action="endpoint.pausd")
 
 
 def test_health_counts_only_what_could_be_sent(app: Flask, access: Access) -> None:
