@@ -25,6 +25,7 @@ from tests.support.crashing import variables
 from tests.support.delivering import (
     attempts,
     close,
+    deliveries,
     drain,
     emit,
     endpoint,
@@ -35,7 +36,7 @@ from tests.support.delivering import (
     webhooks_of,
 )
 from tests.support.helpers import accessing, activity, add_endpoint, update
-from tests.support.processes import OURS, WorkerProcess, config_of, wait_until
+from tests.support.processes import OURS, PLAIN_SCHEDULER, WorkerProcess, config_of, wait_until
 from tests.support.receiver import Receiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -100,17 +101,21 @@ def test_worker_is_killed(
     when, where, sent, outcomes = DELIVERING[point]
     webhooks_of(app).create_endpoint(receiver.url())
     [first] = emit(app)
-    # Where a drain leaves or hands over, it does so soon.
-    config = {**config_of(app), "WEBHOOKS_DRAIN_TIME": 1.0}
-    command = ["rq.cli", "worker", "--with-scheduler", "webhooks"] if "leave" in where else OURS
+    config, command = config_of(app), OURS
+    if "hand-over" in point:
+        config["WEBHOOKS_DRAIN_TIME"] = 1.0
+    elif "leave" in where:
+        # Ours stays.
+        command = PLAIN_SCHEDULER
     crash = place(when, where, mark, forked=True)
     with WorkerProcess(command, config, log, variables=crash) as worker:
         wait_until(mark.exists, what=worker.output)
         [second] = emit(app)
         wait_until(lambda: states(app) == {"succeeded": 2}, what=worker.output)
     assert receiver.ids() == {first: sent, second: 1}
-    found = [item for item in attempts(app) if item.event_id == first]
-    assert [item.outcome for item in found] == outcomes
+    [delivery] = [item.id for item in deliveries(app) if item.event_id == first]
+    found = [item.outcome for item in attempts(app) if item.delivery_id == delivery]
+    assert found == outcomes
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def main() -> None:
     names = Names()
     resolver._lookup, resolver.FRESH = names.lookup, 0.0
     policy = NetworkPolicy.from_config(asked["allowed"])
-    results = []
+    results: list[int | str] = []
     with closing(Client(policy, MAX_BODY)) as client:
         for url, name, answers in asked["cases"]:
             for answer in answers or [[]]:
@@ -33,7 +33,7 @@ def main() -> None:
                 except ValueError as error:
                     results.append(str(error))
                 else:
-                    results.append(exchange.status or exchange.refused or exchange.error)
+                    results.append(exchange.status or exchange.refused or exchange.error or "")
     json.dump(results, sys.stdout)
 
 

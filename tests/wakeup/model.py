@@ -235,7 +235,9 @@ def lost(found: dict[State, set[State]]) -> list[State]:
         for later in after:
             before.setdefault(later, []).append(state)
     good = [
-        state for state in found if state.taken == state.committed and state.committed == len(state.hosts)
+        state
+        for state in found
+        if state.taken == state.committed and state.committed == len(state.hosts)
     ]
     seen = set(good)
     while good:

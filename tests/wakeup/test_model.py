@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis as redis_client
@@ -121,11 +122,12 @@ def _write(client: redis_client.Redis, keys: Keys, rq_queue: str, state: Redis) 
 
 
 def _read(client: redis_client.Redis, keys: Keys, rq_queue: str) -> Redis:
-    listening = client.zrange(keys.listening, 0, -1)
+    listening: list[Any] = client.zrange(keys.listening, 0, -1)
+    jobs: list[Any] = client.lrange(rq_queue, 0, -1)
     return Redis(
         dirty=bool(client.exists(keys.dirty)),
         listening=frozenset(int(item) for item in listening),
         noticed=frozenset(number for number in (0, 1) if client.llen(keys.channel(str(number)))),
         entering=bool(client.exists(keys.entering)),
-        queue=tuple(item.decode() for item in client.lrange(rq_queue, 0, -1)),
+        queue=tuple(item.decode() for item in jobs),
     )
