@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 THREAT_MODEL = ROOT / "docs/concepts/threat-model.md"
+COMPARISON = ROOT / "docs/comparison.md"
 #: Extras of `setup.cfg` that a server installs.
 RUNTIME_EXTRAS = ("api", "prometheus", "otel")
 
@@ -52,3 +53,16 @@ def test_every_dependency_is_listed_with_its_licence() -> None:
     names = re.findall(r"^([A-Za-z][\w-]*)>=", "\n".join(wanted), re.MULTILINE)
     table = THREAT_MODEL.read_text().partition("## Dependencies")[2]
     assert re.findall(r"^\| ([A-Za-z][\w-]*)", table, re.MULTILINE) == ["Package", *names]
+
+
+def test_comparison_has_whole_rows_a_date_and_a_source_for_each_footnote() -> None:
+    text, _, sources = COMPARISON.read_text().partition("## Sources")
+    tables = [line for line in text.splitlines() if line.startswith("| ")]
+    columns = {line.count(" |") for line in tables if not line.startswith("| ---")}
+    assert columns == {9}
+    defined = re.findall(r"^\[\^([\w-]+)\]:", sources, re.MULTILINE)
+    assert len(defined) == len(set(defined))
+    assert set(re.findall(r"\[\^([\w-]+)\]", text)) == set(defined)
+    assert set(re.findall(r"on (\d{4}-\d\d-\d\d)", text)) == {
+        re.findall(r"read on (\d{4}-\d\d-\d\d)", sources)[0]
+    }
