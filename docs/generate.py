@@ -176,7 +176,7 @@ def _event_type(kind: EventType) -> str:
         "Exists only if the transaction commits."
         if kind.transactional
         else "Written whatever becomes of the transaction.",
-        "High volume: may come with every request of a client." if kind.high_volume else "",
+        "High volume: may occur with every client request." if kind.high_volume else "",
         "Operational: sent by Flask-Webhooks itself." if kind.operational else "",
         "" if kind.subscribable else "Cannot be subscribed to: it is sent by hand.",
     ]

@@ -139,8 +139,8 @@ def request_access(state: AppState) -> Access:
     authorize = state.hooks.authorize
     if authorize is None:
         raise Forbidden(
-            "The application has not said who may see its webhooks. Decorate a function (action, endpoint) "
-            "-> bool with @webhooks.authorize."
+            "The application has not configured who may see its webhooks. Decorate a function (action, endpoint) -> "
+            "bool with @webhooks.authorize."
         )
 
     def may(action: str, endpoint: Endpoint | None) -> bool:
@@ -257,7 +257,7 @@ def no_token(token_id: object) -> NotFound:
 def no_scheduled(scheduled_id: object) -> NotFound:
     """The refusal for a scheduled event that is not there, or not in scope."""
     return NotFound(
-        "There is no scheduled event %(id)s. Once its time has come, it is among the events.",
+        "There is no scheduled event %(id)s. Once an event is due, it moves to the list of events.",
         id=shown(scheduled_id),
     )
 

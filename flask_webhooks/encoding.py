@@ -99,7 +99,7 @@ def _scalar(value: Any, path: str) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidData(
-                "%(where)s is %(value)s, which JSON cannot hold. Send null or text.",
+                "%(where)s is %(value)s, which JSON cannot represent. Send null or text.",
                 where=path,
                 value=value,
                 path=path,
@@ -112,8 +112,8 @@ def _scalar(value: Any, path: str) -> Any:
     if isinstance(value, UUID | Decimal):
         return str(value)
     raise InvalidData(
-        "%(where)s is a %(type)s, which JSON cannot hold. Use text, numbers, true, false, null, "
-        "lists and dicts (dates, UUID, Decimal and Enum are converted).",
+        "%(where)s is a %(type)s, which JSON cannot represent. Use text, numbers, true, false, null, lists and dicts "
+        "(dates, UUID, Decimal and Enum are converted).",
         where=path,
         type=type(value).__name__,
         path=path,
@@ -130,7 +130,7 @@ def _whole(value: int, path: str) -> int:
         str(value)
     except ValueError:
         raise InvalidData(
-            "%(where)s is a whole number of more digits than Python writes. Send it as text.",
+            "%(where)s is an integer with more digits than Python can convert. Send it as text.",
             where=path,
             path=path,
         ) from None
@@ -162,7 +162,7 @@ def _text(value: str, path: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidData(
-            "%(where)s holds half of a surrogate pair, which UTF-8 cannot hold. Decode it with "
+            "%(where)s contains half of a surrogate pair, which UTF-8 cannot represent. Decode it with "
             "errors='replace' first.",
             where=path,
             path=path,

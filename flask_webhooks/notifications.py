@@ -158,7 +158,7 @@ def _subject(stage: Stage, name: str, product: str) -> Text:
             )
         case Stage.OVERLAP_ENDED:
             return Text(
-                "%(product)s: the webhook “%(name)s” is signed with the new secret only",
+                "%(product)s: the webhook “%(name)s” is now signed with the new secret only",
                 product=product,
                 name=name,
             )
@@ -171,7 +171,9 @@ def _paragraphs(incident: Incident, endpoint: Endpoint) -> list[Text]:
             return [
                 Text("Requests to %(url)s have failed since %(since)s.", url=url, since=since),
                 *_last_error(incident),
-                Text("What happens meanwhile is kept, and sent once the receiver answers again."),
+                Text(
+                    "Events that occur meanwhile are kept and sent once the receiver answers again."
+                ),
                 *_end(incident),
             ]
         case Stage.HALF_TIME | Stage.LAST_WARNING:
@@ -190,17 +192,17 @@ def _paragraphs(incident: Incident, endpoint: Endpoint) -> list[Text]:
                 Text("Nothing is sent to %(url)s any more.", url=url),
                 *([why] if isinstance(why, Text) else []),
                 Text(
-                    "Repair the receiver, then resume the webhook: what happens meanwhile is held for it."
+                    "Repair the receiver, then resume the webhook: events that occur meanwhile are held for it."
                 ),
             ]
         case Stage.RECOVERED:
             return [
                 Text(
-                    "A request to %(url)s has succeeded again; they had failed since %(since)s.",
+                    "A request to %(url)s has succeeded again; requests had failed since %(since)s.",
                     url=url,
                     since=since,
                 ),
-                Text("What has waited is sent now."),
+                Text("Waiting deliveries are now being sent."),
             ]
         case Stage.GIVEN_UP:
             return [
@@ -217,7 +219,7 @@ def _paragraphs(incident: Incident, endpoint: Endpoint) -> list[Text]:
             return [
                 Text("Requests to %(url)s are signed with the newest secret only.", url=url),
                 Text(
-                    "If the receiver refuses signatures now, it still has an older secret: replace it there."
+                    "If the receiver now refuses signatures, it still uses an older secret: replace it there."
                 ),
             ]
 
@@ -233,7 +235,7 @@ def _end(incident: Incident) -> list[Text]:
         return []
     return [
         Text(
-            "Unless one succeeds before, the webhook is disabled at about %(time)s.",
+            "Unless a request succeeds before then, the webhook will be disabled at about %(time)s.",
             time=_time(incident.disable_at),
         )
     ]
@@ -272,7 +274,7 @@ def error_sentence(code: str | None, detail: str | None) -> Text | None:
                 status=detail,
             )
         case "lost":
-            return Text("The worker stopped in the middle of it.")
+            return Text("The worker stopped while sending it.")
         case _:
             return Text("It could not be sent (%(why)s).", why=detail or code)
 
@@ -281,10 +283,10 @@ def stage_words() -> dict[str, Any]:
     """Return what a stage is called, for lists."""
     return {
         Stage.FAILING: Text("Failing"),
-        Stage.HALF_TIME: Text("Half of the time is over"),
+        Stage.HALF_TIME: Text("Half of the time has passed"),
         Stage.LAST_WARNING: Text("Last warning"),
         Stage.DISABLED: Text("Disabled"),
         Stage.RECOVERED: Text("Works again"),
         Stage.GIVEN_UP: Text("Deliveries given up"),
-        Stage.OVERLAP_ENDED: Text("Overlap of secrets ended"),
+        Stage.OVERLAP_ENDED: Text("Secret overlap ended"),
     }

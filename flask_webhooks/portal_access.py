@@ -67,7 +67,7 @@ def read_link(state: AppState, value: str) -> str:
         return _signer(state).unsign(value).decode()
     except (BadSignature, UnicodeError):
         raise Forbidden(
-            "This link is not whole, or was changed. Open it again where you got it, without changing it."
+            "This link is incomplete or was changed. Open it again from where you got it, without changing it."
         ) from None
 
 
@@ -79,14 +79,14 @@ def portal_access(state: AppState, link_id: object) -> tuple[Access, PortalLink]
     """
     if link_id is None:
         raise Forbidden(
-            "These pages are opened by a link. Open yours again, or ask for a new one where you got it."
+            "These pages are opened with a link. Open yours again, or ask its sender for a new one."
         )
     found = _find(state, link_id)
     condition = None if found is None else PortalLinkRow(*found).condition
     if condition == "expired":
-        raise Forbidden("This link has expired. Ask for a new one where you got it.")
+        raise Forbidden("This link has expired. Ask its sender for a new one.")
     if found is None or condition == "revoked":
-        raise Forbidden("This link was revoked. Ask for a new one where you got it.")
+        raise Forbidden("This link was revoked. Ask its sender for a new one.")
     link: PortalLink = found[0]
     return granted_access(state, link.actions, f"{link.actor} ({link.id})", link.tenant), link
 

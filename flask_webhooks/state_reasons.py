@@ -42,7 +42,7 @@ def state_reason_text(code: str, params: Mapping[str, Any] | None) -> str:
         case "gone":
             text = Text("The receiver answered 410 Gone.")
         case "refused_for_good":
-            text = Text("The receiver refuses for good.")
+            text = Text("The receiver refuses permanently.")
             error = stored_error(values.pop(_ERROR, None), values, None)
             if error is not None:
                 text = Text(_TWO_SENTENCES, reason=text, error=error)

@@ -312,7 +312,7 @@ def test_form_asks_whose(app: Flask) -> None:
     [select] = page.all("select", name="tenant")
     assert [item.attributes["value"] for item in select.all("option")] == ["", *MINE]
     refused = browser.send(page, "/endpoints/new", {"url": URL, "tenant": ""}, 422)
-    assert "name one of your tenants" in refused.one(id="wh-tenant-error").text
+    assert "Choose the tenant it belongs to" in refused.one(id="wh-tenant-error").text
     browser.send(page, "/endpoints/new", {"url": URL}, 200)
     [row] = queries.list_endpoints(accessing(app))
     assert row.endpoint.tenant == "app_3"

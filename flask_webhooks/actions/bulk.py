@@ -109,7 +109,7 @@ def stop_task(access: Access, task_id: str) -> Task:
         task = session.get_one(model, task_id)
         if stopped.rowcount != 1:
             raise InvalidTransition(
-                "The task is %(now)s already.", now=word(task.state), state=task.state
+                "The task is already %(now)s.", now=word(task.state), state=task.state
             )
         record_task(session, access, "task.stopped", task, done=task.done)
     return task
@@ -121,9 +121,9 @@ def _check_history(planned: Plan, seen: Preview) -> None:
         return
     if seen.history_since is None or until <= seen.history_since:
         if seen.history_since is None:
-            raise InvalidInput("No event is there from before that time.", field="until")
+            raise InvalidInput("There are no events from before that time.", field="until")
         raise InvalidInput(
-            "No event is there from before that time: the first is of %(since)s.",
+            "There are no events from before that time: the first is from %(since)s.",
             since=f"{seen.history_since:%Y-%m-%d %H:%M} UTC",
             field="until",
         )
@@ -145,7 +145,7 @@ def _check_alone(session: Session, access: Access, planned: Plan) -> None:
     if other is not None:
         what = Text("of this endpoint") if endpoint_id is not None else Text("of all endpoints")
         raise InvalidTransition(
-            "A %(kind)s %(what)s is %(now)s already (%(task)s): wait until it has ended, or stop it.",
+            "A %(kind)s %(what)s is already %(now)s (%(task)s): wait until it has ended, or stop it.",
             kind=word(planned.kind),
             what=what,
             now=word(other.state),

@@ -41,7 +41,7 @@ def check_verified(state: AppState, endpoint: Endpoint) -> None:
     """
     if is_unverified(state, endpoint):
         raise InvalidTransition(
-            "The receiver has not echoed its challenge yet, and gets nothing else until then. Send it another "
+            "The receiver has not echoed its challenge yet. Nothing else is sent until it does. Send it another "
             "challenge.",
             state=endpoint.state,
         )
@@ -62,7 +62,7 @@ def send_challenge(access: Access, endpoint_id: str) -> Delivery:
         endpoint = locked(session, access, endpoint_id)
         if not is_unverified(state, endpoint):
             raise InvalidTransition(
-                "This endpoint need not echo a challenge.", state=endpoint.state
+                "This endpoint does not need to echo a challenge.", state=endpoint.state
             )
         delivery_id = issue(session, access, endpoint)
         delivery = session.get_one(state.models.Delivery, delivery_id)

@@ -122,7 +122,7 @@ def owner(given: Any, access: Access) -> str | None:
         if len(access.tenants) == 1:
             return access.tenants[0]
         raise InvalidEndpoint(
-            "Choose whose it is: name one of your tenants, %(choices)s.",
+            "Choose the tenant it belongs to: one of %(choices)s.",
             choices=", ".join(access.tenants[:_NAMED]),
             field="tenant",
         )
@@ -134,7 +134,7 @@ def owner(given: Any, access: Access) -> str | None:
     tenant = host_id(given)
     if not everything:
         if tenant is None or not access.sees(tenant):
-            raise Forbidden("You may create this for your own tenants only.")
+            raise Forbidden("You may only create this for your own tenants.")
         return tenant
     if tenant is None or not 0 < len(tenant) <= MAX_TENANT_LENGTH or not tenant.isprintable():
         raise InvalidEndpoint(
@@ -163,7 +163,7 @@ def wire_format(state: AppState, name: Any, endpoint_url: str, kept: str | None 
         found = state.formats.detect(endpoint_url, state.settings.default_format)
         if found.name not in state.offered_formats:
             raise InvalidEndpoint(
-                "URLs of %(format)s are not taken here. Choose a URL for one of these formats: %(choices)s.",
+                "URLs of %(format)s are not accepted here. Choose a URL for one of these formats: %(choices)s.",
                 format=found.label,
                 choices=", ".join(item.label for item in state.offered_formats),
                 field="url",
@@ -207,11 +207,11 @@ def secret(wire: Format, given: Any, *, key_pair: bool = False) -> str | None:
                 "%(format)s needs a secret: leave it out to get a new one.", format=wire.label
             )
         if key_pair:
-            raise InvalidSecret("Choose either no secret or a key pair.")
+            raise InvalidSecret("Choose either no secret or a key pair, not both.")
         return None
     if key_pair:
         if given is not None and given != "":
-            raise InvalidSecret("Leave the secret out: a new key pair is made.")
+            raise InvalidSecret("Leave the secret out: a new key pair is generated.")
         return wire.generate_key_pair()
     if given is None or given == "":
         return wire.generate_secret() if wire.signed else None
@@ -255,7 +255,7 @@ def options(wire: Format, given: Any, endpoint_url: str) -> dict[str, Any] | Non
         isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
     ):
         raise InvalidEndpoint(
-            'Give the options as names and values, like {"template": "…"}.', field="options"
+            'Write the options as names and values, such as {"template": "…"}.', field="options"
         )
     return wire.check_options(given or {}, endpoint_url) or None
 
@@ -327,7 +327,7 @@ def headers(state: AppState, given: Any, stored: Sealed | None = None) -> dict[s
         known = stored_headers(state, stored)
         if known is None:
             raise InvalidHeader(
-                "Write the values of all headers again: the stored ones cannot be decrypted any more."
+                "Enter the values of all headers again: the stored ones can no longer be decrypted."
             )
         values = {name.lower(): value for name, value in known.items()}
         pairs = [

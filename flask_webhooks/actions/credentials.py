@@ -25,13 +25,13 @@ def checked_actions(given: Any) -> list[str]:
     """
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
         raise InvalidInput(
-            'Give the actions as a list, such as ["view", "manage"].', field="actions"
+            'Write the actions as a list, such as ["view", "manage"].', field="actions"
         )
     wanted = list(given)
     unknown = [action for action in wanted if action not in GRANTABLE]
     if unknown or not wanted:
         raise InvalidInput(
-            "Choose at least one of these actions, and no others: %(choices)s.",
+            "Choose one or more of these actions: %(choices)s.",
             choices=", ".join(GRANTABLE),
             field="actions",
         )

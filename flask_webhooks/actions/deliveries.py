@@ -144,7 +144,7 @@ def cancel(access: Access, delivery_id: str) -> Delivery:
             if delivery.state == DeliveryState.SENDING:
                 raise _being_sent()
             raise InvalidTransition(
-                "It is %(now)s already; only what is pending or held can be cancelled.",
+                "It is already %(now)s; only pending or held deliveries can be cancelled.",
                 now=word(delivery.state),
                 state=delivery.state,
             )
@@ -159,7 +159,7 @@ def check_not_erased(event: Event | None) -> None:
     """
     if event is not None and event.erased_at is not None:
         raise InvalidTransition(
-            "The data of this event was erased on %(day)s, so it cannot be sent any more.",
+            "The data of this event was erased on %(day)s, so it can no longer be sent.",
             day=f"{event.erased_at:%Y-%m-%d}",
         )
 

@@ -372,8 +372,8 @@ def check_quota(
     used = (used or 0) + more
     if used >= limit:
         raise EndpointLimitReached(
-            "%(used)s of %(most)s endpoints are used. Delete one that is no longer needed, or ask the "
-            "operator for more.%(hint)s",
+            "%(used)s of %(most)s endpoints are in use. Delete one that is no longer needed, or ask the operator for "
+            "more.%(hint)s",
             hint=OperatorText(" The limit is WEBHOOKS_MAX_ENDPOINTS, or @webhooks.endpoint_limit."),
             used=used,
             most=limit,

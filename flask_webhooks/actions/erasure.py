@@ -39,12 +39,12 @@ def erase(
         return start_task(access, TaskKind.ERASE, where=unwanted, tenant=tenant)
     if not callable(unwanted):
         raise InvalidInput(
-            'Say whose data: {"user_id": 42}, or a function that is called with each event.',
+            'Specify whose data to erase: {"user_id": 42}, or a function that is called with each event.',
             field="where",
         )
     access.require("delete_all")
     if not isinstance(access.tenant, AllTenants):
-        raise Forbidden("Only those who see every tenant may erase data.")
+        raise Forbidden("Only users who can see every tenant may erase data.")
     return _erase_here(access, unwanted, tenant)
 
 

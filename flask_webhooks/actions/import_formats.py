@@ -55,7 +55,7 @@ def only_format(state: AppState, items: Iterable[Any]) -> Format:
         )
     if len(possible) > 1:
         raise InvalidEndpoint(
-            "By its event types the export may be of any of these formats: name one of them (%(choices)s).",
+            "The event types of this export fit several formats: name one of them (%(choices)s).",
             choices=", ".join(style.name for style in possible),
             field="format",
         )

@@ -161,7 +161,7 @@ def _check_scope(access: Access, tenant: object) -> None:
     """:raises InvalidEndpoint: the entry is of a tenant that is not in scope."""
     if tenant is not None and not access.sees(host_id(tenant)):
         raise InvalidEndpoint(
-            "It is of the tenant %(tenant)s, and you may create endpoints for your own only.",
+            "It belongs to the tenant %(tenant)s, and you may only create endpoints for your own.",
             tenant=shown(tenant),
             field="tenant",
         )
@@ -194,7 +194,7 @@ def _read(state: AppState, item: Mapping[str, Any], source: str) -> ExportedEndp
             for other in state.formats:
                 if url_of(other, item) is not None:
                     raise InvalidEndpoint(
-                        "It is no entry of %(format)s, but one of %(other)s: choose that format.",
+                        "This is not an entry of %(format)s but of %(other)s: choose that format.",
                         format=style.label,
                         other=other.label,
                         field="format",
@@ -234,13 +234,13 @@ class _Known:
             other, number = there[0]
             if number is not None:
                 raise InvalidEndpoint(
-                    "Entry %(number)s has the same URL already, and other event types: write all of them there.",
+                    "Entry %(number)s already has the same URL with other event types: list all event types there.",
                     number=number,
                     field="url",
                 )
             raise InvalidEndpoint(
-                "There is an endpoint with this URL already, and with other event types (%(id)s): change those, or "
-                "delete it first.",
+                "There is already an endpoint with this URL and other event types (%(id)s): change those, or delete "
+                "it first.",
                 id=other.id,
                 field="url",
             )

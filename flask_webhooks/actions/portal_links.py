@@ -71,7 +71,7 @@ def create_portal_link(
     for action in allowed:
         if not access.may(action, None):
             raise Forbidden(
-                "A portal link may do no more than whoever creates it, and you are not allowed the action %(action)s.",
+                "A portal link cannot have more permissions than its creator, and you do not have %(action)s.",
                 action=action,
             )
     _url("")
@@ -105,14 +105,16 @@ def revoke_portal_link(access: Access, link_id: str) -> PortalLink:
 def _tenant(value: object, access: Access) -> str:
     owner = checks.owner(value, access)
     if owner is None:
-        raise InvalidInput("Name the tenant whose webhooks it opens.", field="tenant")
+        raise InvalidInput("Name the tenant whose webhooks the link opens.", field="tenant")
     return owner
 
 
 def _actor(value: Any) -> str:
     actor = checks.one_line(value, "actor", Text("actor"), MAX_ACTOR_LENGTH)
     if not actor:
-        raise InvalidInput("Say who opens it: the audit log names them.", field="actor")
+        raise InvalidInput(
+            "Name the person who will use the link: the audit log records them.", field="actor"
+        )
     return actor
 
 
@@ -123,7 +125,7 @@ def _expiry(value: Any) -> timedelta:
         given = timedelta(seconds=given) if 0 <= given <= LONGEST.total_seconds() else None
     if not isinstance(given, timedelta) or not SHORTEST <= given <= LONGEST:
         raise InvalidInput(
-            "Let it expire after %(least)s to %(most)s seconds.",
+            "Choose an expiry from %(least)s to %(most)s seconds.",
             least=int(SHORTEST.total_seconds()),
             most=int(LONGEST.total_seconds()),
             field="expires_in",

@@ -138,8 +138,8 @@ class Revision:
         if not names or not self.moved or self.knows_secrets:
             return
         raise InvalidHeader(
-            "The URL changes: write the values of %(names)s again, or take them out. Only who may change the "
-            "secret can send stored values elsewhere.",
+            "The URL changes: enter the values of %(names)s again, or remove them. Only users who may change the "
+            "secret can send stored values to another URL.",
             names=", ".join(names),
             header=names[0],
             part="value",
@@ -153,7 +153,7 @@ class Revision:
         if "url" in changes:
             url = checks.url(self.state, changes["url"])
         elif before is None:
-            raise InvalidURL("Write the URL again: the stored one cannot be decrypted any more.")
+            raise InvalidURL("Enter the URL again: the stored one can no longer be decrypted.")
         else:
             url = before
         if "format" in changes:
@@ -190,7 +190,7 @@ class Revision:
         # Each format hides other parts of a URL, and some hide nothing.
         if self.endpoint.url_sealed is not None and "url" not in changes and not self.knows_secrets:
             raise InvalidURL(
-                "Write the URL again: another format may show what this one hides of it."
+                "Enter the URL again: the new format may show parts of it that this one masks."
             )
 
     def _check_secrets_stay(
@@ -200,15 +200,15 @@ class Revision:
             return
         if reformatted:
             raise InvalidEndpoint(
-                "%(format)s sends the secret itself with every request, which would give away the one that "
-                "this endpoint has: add another endpoint in that format.",
+                "%(format)s sends the secret itself with every request, which would reveal the secret of this "
+                "endpoint: add another endpoint in that format.",
                 format=wire.label,
                 field="format",
             )
         if not self.knows_secrets:
             raise InvalidURL(
-                "%(format)s sends the secret itself with every request, and only who may change the secret "
-                "can send it to another URL: add another endpoint.",
+                "%(format)s sends the secret itself with every request, and only users who may change the secret can "
+                "send it to another URL: add another endpoint.",
                 format=wire.label,
             )
 

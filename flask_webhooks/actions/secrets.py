@@ -110,7 +110,7 @@ def rotate(
             # Workers hold an endpoint whose secrets they cannot decrypt.
             forget_failures(session, state, endpoint.id)
         elif any(item["secret"] == new for item in old):
-            raise InvalidSecret("The endpoint has this secret already: write another one.")
+            raise InvalidSecret("The endpoint already has this secret: enter a different one.")
         kept = _ending(old or [], now, overlap)
         told = _tell_of_end(session, state, endpoint.id, kept)
         endpoint.secrets_sealed = state.vault.encrypt([stored_secret(new, now, named), *kept])
@@ -144,7 +144,7 @@ def end_overlap(access: Access, endpoint_id: str) -> int:
         live = _live_secrets(state, endpoint, database_time(session).timestamp())
         if live is None:
             raise UnreadableSecret(
-                "The secrets of this endpoint cannot be decrypted any more: rotate to a new one."
+                "The secrets of this endpoint can no longer be decrypted: rotate to a new one."
             )
         ended = len(live) - 1
         if ended < 1:
@@ -240,8 +240,8 @@ def _ending(old: list[dict[str, Any]], now: float, overlap: float) -> list[dict[
         return []
     if len(old) >= MAX_LIVE_SECRETS:
         raise InvalidInput(
-            "%(count)s older secrets still sign. Wait until one has expired, or rotate with an "
-            "overlap of 0 to end them all.",
+            "%(count)s older secrets are still used to sign. Wait until one has expired, or rotate with an overlap "
+            "of 0 to end them all.",
             count=len(old),
             field="overlap_seconds",
         )

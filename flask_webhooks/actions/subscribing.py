@@ -51,13 +51,13 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             or endpoint.tenant not in (None, event.tenant)
             or not (known or event.type in state.offered_types)
         ):
-            raise InvalidTransition("This webhook cannot be subscribed to such an event.")
+            raise InvalidTransition("This webhook cannot be subscribed to events of this type.")
         if session.scalar(
             sa.select(deliveries.id)
             .where(deliveries.event_id == event.id, deliveries.endpoint_id == endpoint.id)
             .limit(1)
         ):
-            raise InvalidTransition("The webhook has this event already: resend its delivery.")
+            raise InvalidTransition("The webhook already has this event: resend its delivery.")
         size = limits.sent_size(endpoint, limits.data_size(session, state, event.id))
         limits.check_sends(session, access, endpoint.tenant, size)
         if not known:

@@ -43,7 +43,7 @@ def pause_endpoint(access: Access, endpoint_id: str, reason: str = "") -> Endpoi
         endpoint = locked(session, access, endpoint_id)
         if endpoint.state != EndpointState.ACTIVE:
             raise InvalidTransition(
-                "The endpoint is %(now)s already.", now=word(endpoint.state), state=endpoint.state
+                "The endpoint is already %(now)s.", now=word(endpoint.state), state=endpoint.state
             )
         held = hold_pending(state, session.connection(), [endpoint.id])
         _switch(endpoint, EndpointState.PAUSED, access.actor, why)
@@ -70,7 +70,7 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
         endpoint = locked(session, access, endpoint_id)
         before = endpoint.state
         if before == EndpointState.ACTIVE:
-            raise InvalidTransition("The endpoint is active already.", state=before)
+            raise InvalidTransition("The endpoint is already active.", state=before)
         check_verified(state, endpoint)
         # An event that was being written while the endpoint was paused may have missed that.
         hold_pending(state, session.connection(), [endpoint.id])

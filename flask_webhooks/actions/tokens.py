@@ -59,7 +59,7 @@ def create_token(
     state = access.state
     if not state.hooks.tokens:
         raise ConfigurationError(
-            "This application has no API that takes tokens: mount one with webhooks.api_blueprint(tokens=True)."
+            "This application has no API that accepts tokens: mount one with webhooks.api_blueprint(tokens=True)."
         )
     faults = Faults()
     checked_name = faults.check(_name, name)
@@ -71,7 +71,7 @@ def create_token(
     for action in allowed:
         if not access.may(action, None):
             raise Forbidden(
-                "A token may do no more than whoever creates it, and you are not allowed the action %(action)s.",
+                "A token cannot have more permissions than its creator, and you do not have %(action)s.",
                 action=action,
             )
     secret = new_token()
@@ -107,7 +107,7 @@ def revoke_token(access: Access, token_id: str) -> Token:
 def _name(value: Any) -> str:
     name = checks.one_line(value, "name", Text("name"), MAX_NAME_LENGTH)
     if not name:
-        raise InvalidInput("Give the token a name: what it is for.", field="name")
+        raise InvalidInput("Give the token a name that says what it is for.", field="name")
     return name
 
 
@@ -115,10 +115,10 @@ def _expiry(value: Any) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidInput("Give an aware time, such as one in UTC.", field="expires_at")
+        raise InvalidInput("Pass a time with a time zone, such as one in UTC.", field="expires_at")
     if value <= datetime.now(UTC):
         raise InvalidInput(
-            "Give a time in the future, or none for a token that does not expire.",
+            "Choose a time in the future, or none for a token that does not expire.",
             field="expires_at",
         )
     return value.astimezone(UTC)
@@ -152,7 +152,7 @@ def _check_room(session: Session, access: Access, tenant: str | None) -> None:
     )
     if (used or 0) >= most:
         raise TokenLimitReached(
-            "%(used)s of %(most)s API tokens are used. Revoke one that is no longer needed.",
+            "%(used)s of %(most)s API tokens are in use. Revoke one that is no longer needed.",
             used=used,
             most=most,
             limit=most,

@@ -25,36 +25,36 @@ def advice(
             )
         case "timeout":
             return _(
-                "There was no complete answer in time. Answer with 200 as soon as the signature is "
-                "verified, and do slow work afterwards in the background."
+                "There was no complete answer in time. Answer with 200 as soon as the signature is verified, and do "
+                "slow work in the background."
             )
         case "dns_failed":
             return _(
-                "The host name does not resolve. Check it for a typing error, and that its DNS record exists."
+                "The host name does not resolve. Check it for a typo, and check that its DNS record exists."
             )
         case "connect_failed":
             return _(
-                "Nothing answered at this address. Check that the server runs, listens on this port and "
-                "lets connections from outside through its firewall."
+                "Nothing answered at this address. Check that the server is running, listens on this port, and that "
+                "its firewall allows connections from outside."
             )
         case "tls_failed":
             return _(
-                "The server's certificate is not valid for this name, has expired, or its chain is not "
-                "complete. Renew it, and send the intermediate certificates along."
+                "The server's certificate is not valid for this name, has expired, or its chain is incomplete. Renew "
+                "it, and include the intermediate certificates."
             )
         case "blocked":
             return _(
-                "The name leads to a private or reserved address, and webhooks are only sent to public "
-                "ones. Use a public address, or ask the operator to allow this network."
+                "The name resolves to a private or reserved address, and webhooks are only sent to public ones. Use a "
+                "public address, or ask the operator to allow this network."
             )
         case "broken":
             return _(
-                "The connection was closed in the middle, or what came back was not HTTP. Look into the "
-                "logs of the server, and of the proxy in front of it, at this time."
+                "The connection was closed early, or the answer was not HTTP. Check the logs of the server, and of "
+                "the proxy in front of it, for this time."
             )
         case "interrupted":
             return _(
-                "Our worker was stopped before the answer came; the request may have arrived. It is sent "
+                "Our worker was stopped before the answer arrived; the request may have been received. It is sent "
                 "again with the same webhook-id, so that you can recognise it."
             )
         case _:
@@ -65,45 +65,47 @@ def _for_status(status: int) -> str:
     match status:
         case 400 | 422:
             return _(
-                "The receiver did not accept the request. Often it checks the signature over a body that "
-                "was parsed and written anew: verify the raw bytes instead."
+                "The receiver did not accept the request. A common cause is verifying the signature over a body that "
+                "was parsed and re-serialised: verify the raw bytes instead."
             )
         case 401 | 403:
             return _(
-                "The receiver refused access. Check that it uses this endpoint's current secret, and that "
-                "neither a login nor a firewall or bot protection stands before the URL."
+                "The receiver refused access. Check that it uses this endpoint's current secret, and that no login, "
+                "firewall or bot protection blocks the URL."
             )
         case 404:
-            return _("There is nothing at this path. Check the URL for a typing error.")
+            return _("There is nothing at this path. Check the URL for a typo.")
         case 405:
-            return _("The path exists but does not take POST. Webhooks are always sent by POST.")
+            return _("The path exists but does not accept POST. Webhooks are always sent by POST.")
         case 408 | 504:
             return _(
-                "The receiver, or the proxy in front of it, took too long. Answer with 200 at once and do "
-                "slow work afterwards in the background."
+                "The receiver, or the proxy in front of it, took too long. Answer with 200 at once and do slow work "
+                "in the background."
             )
         case 410:
             return _(
-                "410 Gone says that no more events are wanted. In answer to anything but a test it disables "
-                "the webhook; resume it if that was a mistake."
+                "410 Gone means that no more events are wanted. Unless it answers a test, it disables the webhook; "
+                "resume it if that was a mistake."
             )
         case 413:
-            return _("The receiver does not take bodies of this size. Raise its limit.")
+            return _("The receiver does not accept bodies of this size. Raise its limit.")
         case 415:
-            return _("The receiver does not take this content type: accept application/json.")
+            return _(
+                "The receiver does not accept this content type. Have it accept application/json."
+            )
         case 429:
             return _(
-                "The receiver asks for fewer requests. We wait for as long as its Retry-After header says, or for a "
-                "minute where it names no time."
+                "The receiver is rate limiting requests. We wait for as long as its Retry-After header says, or for a "
+                "minute if it has none."
             )
         case 502 | 503:
             return _(
-                "The server, or the one behind its proxy, is down or overloaded. Check that it runs and has "
-                "room for more requests."
+                "The server, or the one behind its proxy, is down or overloaded. Check that it is running and has "
+                "capacity for more requests."
             )
         case _ if status >= 500:
             return _(
-                "The receiver failed with an error of its own. Look into its logs at this time; then resend."
+                "The receiver failed with an internal error. Check its logs for this time, then resend."
             )
         case _:
             return _("The receiver did not answer with a 2xx status, so this counts as a failure.")
@@ -114,37 +116,37 @@ def _for_chat(outcome: str, status: int | None, error: str) -> str:
     match outcome:
         case "timeout" | "connect_failed" | "tls_failed" | "dns_failed" | "broken":
             return _(
-                "The chat's service could not be reached or did not answer. The message is sent again by itself; "
-                "if that goes on, check the host of the URL and the status page of the service."
+                "The chat's service could not be reached or did not answer. The message is retried automatically; if "
+                "this continues, check the host of the URL and the status page of the service."
             )
         case "refused" if "upgraded to a supergroup" in error:
             return _(
-                "The group became a supergroup, which has another number. The webhook goes to the new number "
-                "from then on; its entry in the activity says so."
+                "The group became a supergroup, which has a new number. The webhook now uses the new number; the "
+                "activity log shows the change."
             )
         case "refused" if status is not None and 200 <= status < 300:
-            return _("The chat did not take the message: what it says stands above.")
+            return _("The chat did not accept the message: its answer is shown above.")
         case "refused" if status in (400, 422):
             return _(
-                "The chat did not take the message: what it says stands above. Check that channel, thread or "
-                "topic still exist and that the webhook or the bot may write there."
+                "The chat did not accept the message: its answer is shown above. Check that the channel, thread or "
+                "topic still exists and that the webhook or the bot may write there."
             )
         case "refused" if status in (401, 403, 404, 410):
             return _(
-                "The chat takes no messages at this URL: the webhook or the workflow was deleted or switched off, "
-                "the channel was archived, or the bot was removed. Make a new one in the chat, enter its URL, "
-                "and resume the webhook."
+                "The chat accepts no messages at this URL: the webhook or the workflow was deleted or switched off, "
+                "the channel was archived, or the bot was removed. Create a new one in the chat, enter its URL, and "
+                "resume the webhook."
             )
         case "refused" if status == 413:
-            return _("The chat did not take a message of this size.")
+            return _("The chat did not accept a message of this size.")
         case "refused" if status == 429:
             return _(
-                "The chat asks for fewer messages. We wait for as long as it says, or for a minute where it "
-                "names no time; nothing has to be done."
+                "The chat is rate limiting messages. We wait for as long as it asks, or for a minute if it does not "
+                "say; you do not need to do anything."
             )
         case "refused" if status is not None and status >= 500:
             return _(
-                "The chat's service failed or was overloaded. The message is sent again by itself."
+                "The chat's service failed or was overloaded. The message is retried automatically."
             )
         case _:
             return ""

@@ -131,7 +131,7 @@ def _delayed(due: int, late: float) -> Banner:
 
 
 def _overdue(due: int, late: float) -> Banner:
-    advice = _("If this goes on, start more workers.")
+    advice = _("If this continues, start more workers.")
     return Banner("warn", "clock", _("Deliveries are late."), f"{_waiting(due, late)} {advice}")
 
 
@@ -144,9 +144,9 @@ def _no_worker() -> Banner:
     return Banner(
         "wait",
         "info",
-        _("No worker shows a sign of life."),
+        _("No worker has sent a heartbeat."),
         _(
-            "Nothing is due, so a plain rq worker may be idle. Otherwise start one with: flask webhooks worker"
+            "Nothing is due, so a plain rq worker may simply be idle. Otherwise start one with: flask webhooks worker"
         ),
     )
 
@@ -164,7 +164,7 @@ def _trouble(trouble: str) -> Banner:
             "Check the proxy of WEBHOOKS_EGRESS_PROXY, and its user name and password: flask webhooks doctor"
         ),
     }
-    meanwhile = _("No attempt is spent meanwhile.")
+    meanwhile = _("No attempts are used up meanwhile.")
     return Banner("bad", "alert", hold_text(trouble), f"{advice[Hold(trouble)]} {meanwhile}")
 
 
@@ -182,7 +182,7 @@ def _suspended(queue: str) -> Banner:
         "pause",
         _("The queue is suspended."),
         _(
-            "Workers take no jobs from the queue “%(queue)s” or any other. Go on with: rq resume",
+            "Workers take no jobs from the queue “%(queue)s” or any other. Resume with: rq resume",
             queue=queue,
         ),
     )
@@ -194,8 +194,8 @@ def _no_scheduler() -> Banner:
         "clock",
         _("No scheduler is running."),
         _(
-            "Retries wait until something else is sent. Start a worker with: flask webhooks worker, or give "
-            "yours --with-scheduler."
+            "Retries wait until something else is sent. Start a worker with: flask webhooks worker, or start yours "
+            "with --with-scheduler."
         ),
     )
 

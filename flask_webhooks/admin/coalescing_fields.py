@@ -82,7 +82,7 @@ class CoalescingFields:
                 continue
             if name in rules:
                 with faults:
-                    raise FaultyRule("This event type has a row already.", row=number)
+                    raise FaultyRule("There is already a row for this event type.", row=number)
             if name not in (stored or {}):
                 faults.check(_in_row, number, "type", check_type, name, catalog)
             member = by if by.startswith(_DATA) else _DATA + by

@@ -56,8 +56,8 @@ def _show(error: WebhooksError) -> Response:
 def _show_stale(error: CSRFError) -> Response:
     failure = ErrorPage(400, _("This page is out of date"))
     message = _(
-        "It was open for too long, or you have signed in again since, so nothing was changed. "
-        "Go back, reload the page and try once more."
+        "It was open for too long, or you have signed in again since, so nothing was changed. Go back, reload the "
+        "page and try again."
     )
     return render("error.html", failure.status, failure=failure, message=message)
 
@@ -71,10 +71,10 @@ def _failure(error: WebhooksError) -> ErrorPage:
         case (
             InvalidTransition() | EndpointLimitReached() | DuplicateEndpoint() | UnreadableSecret()
         ):
-            return ErrorPage(409, _("That is not possible now"))
+            return ErrorPage(409, _("Not possible now"))
         case SendLimitReached():
-            return ErrorPage(429, _("That was too often"))
+            return ErrorPage(429, _("Too many requests"))
         case InvalidInput():
-            return ErrorPage(422, _("That was not understood"))
+            return ErrorPage(422, _("Invalid request"))
         case _:
-            return ErrorPage(503, _("That did not work"))
+            return ErrorPage(503, _("Something went wrong"))

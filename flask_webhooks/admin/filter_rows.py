@@ -79,8 +79,8 @@ def operator_choices() -> list[tuple[str, str]]:
         ("contains_not", _("does not contain")),
         ("starts_with", _("starts with")),
         ("ends_with", _("ends with")),
-        ("exists", _("is there")),
-        ("exists_not", _("is not there")),
+        ("exists", _("exists")),
+        ("exists_not", _("does not exist")),
     ]
 
 
@@ -122,21 +122,21 @@ def rows_from_filter(filter: Any) -> tuple[str, list[FilterRow]] | None:
 def _written(number: int, row: FilterRow) -> tuple[list[str], Any]:
     """Return the path of a row, and its condition in the notation."""
     if not row.path:
-        raise FaultyRow("Write which member of the data this is about.", row=number, part="path")
+        raise FaultyRow("Enter the member of the data to compare.", row=number, part="path")
     path = row.path.split(".")
     if not all(path) or any(name.startswith("$") for name in path):
         raise FaultyRow(
-            "Write the names of members with a dot between them, such as license.plan.",
+            "Separate the names of members with dots, such as license.plan.",
             row=number,
             part="path",
         )
     operator = _OPERATORS.get(row.operator)
     if operator is None:
-        raise FaultyRow("Choose how to compare.", row=number)
+        raise FaultyRow("Choose a comparison.", row=number)
     if row.operator in _PRESENCE:
         return path, {operator.value: _PRESENCE[row.operator]}
     if not row.value:
-        raise FaultyRow("Write what to compare with.", row=number)
+        raise FaultyRow("Enter a value to compare with.", row=number)
     if row.operator in _TEXTS:
         return path, {operator.value: row.value}
     if row.operator in _LISTS:
@@ -162,7 +162,7 @@ def _list_from(text: str, number: int) -> list[Any]:
             value = None
         if isinstance(value, list):
             return value
-        raise FaultyRow('Write a list such as pro, max or ["pro", "max"].', row=number)
+        raise FaultyRow('Enter a list such as pro, max or ["pro", "max"].', row=number)
     return [_scalar_from(part.strip()) for part in text.split(",") if part.strip()]
 
 

@@ -77,11 +77,13 @@ def format_choices(
     chats = [item for item in offered if isinstance(item, ChatFormat)]
     if endpoint is None and chats:
         note = _(
-            "The URL of a channel gets the format of its chat (%(chats)s); every other one gets %(format)s.",
+            "The URL of a channel gets the format of its chat (%(chats)s); all other URLs get %(format)s.",
             chats=", ".join(item.label for item in chats),
             format=formats[default].label,
         )
-        choices.insert(0, FormatChoice("", _("As the URL tells"), note, _parts(formats[default])))
+        choices.insert(
+            0, FormatChoice("", _("Detect from the URL"), note, _parts(formats[default]))
+        )
     elif endpoint is not None and endpoint.format not in formats:
         note = _("The application no longer has this format, so nothing can be sent.")
         choices.append(FormatChoice(endpoint.format, endpoint.format, note, ()))
@@ -115,15 +117,15 @@ def _parts(item: Format) -> tuple[str, ...]:
 
 def _notes() -> dict[str, str]:
     chat = _(
-        "A message in a channel. There is no secret to keep: whoever knows the URL can write there, so it is "
-        "stored encrypted and shown masked."
+        "A message in a channel. There is no secret: anyone who knows the URL can write there, so the URL is stored "
+        "encrypted and shown masked."
     )
-    existing = _("For a receiver that was written for this service and goes on as it is.")
+    existing = _("For an existing receiver that was written for this service.")
     own_words = {
-        "aureva": _("Without a secret its requests carry no signature."),
+        "aureva": _("Without a secret, requests carry no signature."),
         "authon": _(
-            "It signs nothing: each request carries the secret itself in the header X-Webhook-Secret, so "
-            "anybody who can read one request can forge others. Use HTTPS, and the secret nowhere else."
+            "It signs nothing: each request carries the secret itself in the header X-Webhook-Secret, so anyone who "
+            "can read one request can forge others. Use HTTPS, and do not use the secret anywhere else."
         ),
         "authvaultix": _("Signed by HMAC in the header X-Webhook-Signature."),
         "akuworks": _(
@@ -133,10 +135,10 @@ def _notes() -> dict[str, str]:
     }
     return {
         "standard": _(
-            "For new receivers. Signed as Standard Webhooks, which packages for every language verify."
+            "For new receivers. Signed as Standard Webhooks, which has libraries for most languages."
         ),
         "cloudevents": _("CloudEvents 1.0 in structured mode, signed as Standard Webhooks."),
-        "custom": _("JSON of your own shape, made by a template, signed as Standard Webhooks."),
+        "custom": _("Your own JSON, built from a template and signed as Standard Webhooks."),
         **dict.fromkeys(("discord", "slack", "telegram", "teams"), chat),
         **{name: f"{existing} {words}" for name, words in own_words.items()},
     }

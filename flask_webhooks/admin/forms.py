@@ -138,7 +138,7 @@ class SecretForm(WebhooksForm):
         super().refuse(error)
         if self.secret.data and "secret" not in self.problems:
             # It would be lost unnoticed, and another one be made.
-            self.add_problem("secret", _("Write the secret again: no page repeats it."))
+            self.add_problem("secret", _("Enter the secret again: pages never repeat it."))
 
 
 class RotateForm(SecretForm):
@@ -234,7 +234,7 @@ class EndpointForm(FilterFields, CoalescingFields, SecretForm):
         if self.client_certificate.data and "client_certificate" not in self.problems:
             self.add_problem(
                 "client_certificate",
-                _("Write the certificate and its key again: no page repeats them."),
+                _("Enter the certificate and its key again: pages never repeat them."),
             )
 
     def add_header_rows(self) -> None:

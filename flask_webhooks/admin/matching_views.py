@@ -45,7 +45,7 @@ def _all(kind: TaskKind) -> Response:
         ConfirmForm().check_csrf()
     why_not = not_selectable(filters, several=len(access.tenants) > 1)
     if why_not is not None:
-        raise InvalidInput("Not all at once: %(why)s", why=why_not)
+        raise InvalidInput("This cannot be done for all at once: %(why)s", why=why_not)
     tenant = tenant_filter(access, filters.get("tenant"))
     if tenant is not None:
         queries.require_tenant(access, tenant)
@@ -84,8 +84,8 @@ def not_selectable(filters: Filters, *, several: bool = False) -> str | None:
         return _("Filter the list by one of your tenants, or by a webhook.")
     if filters.get("q") is not None:
         return _(
-            "A text is looked for among the newest deliveries only, so all that match cannot be counted. "
-            "Take the text off the filter."
+            "Text is only searched in the newest deliveries, so the matches cannot all be counted. Remove the text "
+            "from the filter."
         )
     if filters["id"].startswith("dlv_"):
         return _("This is the id of one delivery: resend or cancel it on its own page.")

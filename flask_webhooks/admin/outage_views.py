@@ -136,7 +136,7 @@ def _replay_presets(access: Access, detail: queries.EndpointDetail, now: datetim
     return [
         Preset(_("Last 24 hours"), now - timedelta(hours=24)),
         Preset(_("Last 7 days"), now - timedelta(days=7)),
-        Preset(_("Everything that is kept"), now - kept),
+        Preset(_("Whole history"), now - kept),
     ]
 
 

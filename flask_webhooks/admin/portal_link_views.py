@@ -75,7 +75,7 @@ def portal_link_new() -> Response:
         return _show_form(access, form)
     form.check_csrf()
     if once.used_for(form.once.data) is not None:
-        notify(_("This link was created already; it was shown then."), "warn")
+        notify(_("This link was already created and shown once."), "warn")
         return redirect_to("portal_link_list")
     try:
         created = actions.create_portal_link(
@@ -99,7 +99,7 @@ def portal_link_revoke(link_id: str) -> Response:
 
     def revoke() -> Response:
         actions.revoke_portal_link(access, link_id)
-        return done(_("The link is revoked: it lets nobody in any more."), "portal_link_list")
+        return done(_("The link has been revoked and can no longer be used."), "portal_link_list")
 
     return ask("portal_link_revoke.html", ConfirmForm(), revoke, row=row)
 

@@ -41,7 +41,7 @@ def endpoint_rotate(endpoint_id: str) -> Response:
 
     def rotate() -> Response:
         if once.used_for(form.once.data) is not None:
-            notice = _("The secret was replaced already; the new one was shown then.")
+            notice = _("The secret was already replaced, and the new one was shown once.")
             return done(notice, "endpoint", tone="warn", endpoint_id=endpoint_id)
         secret = actions.rotate_secret(
             access,
@@ -92,9 +92,9 @@ def endpoint_end_overlap(endpoint_id: str) -> Response:
 
     def end() -> Response:
         if actions.end_overlap(access, endpoint_id):
-            notice, tone = _("Requests are signed with the newest secret only from now on."), "ok"
+            notice, tone = _("From now on, requests are only signed with the newest secret."), "ok"
         else:
-            notice = _("There was no older secret any more, so nothing was changed.")
+            notice = _("There was no older secret left, so nothing was changed.")
             tone = "warn"
         return done(notice, "endpoint", tone=tone, endpoint_id=endpoint_id)
 
@@ -109,7 +109,7 @@ def endpoint_remove_secret(endpoint_id: str) -> Response:
 
     def remove() -> Response:
         actions.remove_secret(access, endpoint_id)
-        notice = _("The secret is gone. Requests carry no signature from now on.")
+        notice = _("The secret was removed. Requests carry no signature from now on.")
         return done(notice, "endpoint", endpoint_id=endpoint_id)
 
     return ask("remove_secret.html", ConfirmForm(), remove, detail=detail)

@@ -59,7 +59,7 @@ def endpoint_new() -> Response:
         return shown
     made = once.used_for(form.once.data)
     if made is not None:
-        notify(_("This webhook was added already; its secret was shown then."), "warn")
+        notify(_("This webhook was already added, and its secret was shown once."), "warn")
         return redirect_to("endpoint", endpoint_id=made)
     try:
         created = _create(access, form)

@@ -46,7 +46,7 @@ def choice_groups(catalog: Catalog, chosen: Iterable[str] = ()) -> list[ChoiceGr
         for prefix in dict.fromkeys(f"{kind.name.partition('.')[0]}.*" for kind in kinds):
             if prefix not in offered and _covers_several(prefix, subscribable):
                 description = _(
-                    "All that begin with “%(prefix)s”, also future ones", prefix=prefix[:-1]
+                    "All that begin with “%(prefix)s”, including future ones", prefix=prefix[:-1]
                 )
                 group.choices.append(Choice(prefix, description))
         group.choices.extend(

@@ -36,7 +36,7 @@ def endpoint_pause(endpoint_id: str) -> Response:
 
     def pause() -> Response:
         actions.pause_endpoint(access, endpoint_id, form.reason.data or "")
-        notice = _("The webhook is paused. What happens meanwhile is held for it.")
+        notice = _("The webhook is paused. Events that occur meanwhile are held for it.")
         return done(notice, "endpoint", endpoint_id=endpoint_id)
 
     return ask("pause.html", form, pause, detail=detail)
@@ -64,7 +64,7 @@ def endpoint_challenge(endpoint_id: str) -> Response:
 
     def send() -> Response:
         delivery = actions.send_challenge(access, endpoint_id)
-        return done(_("The challenge is on its way."), "delivery", delivery_id=delivery.id)
+        return done(_("The challenge has been queued."), "delivery", delivery_id=delivery.id)
 
     return ask("challenge.html", ConfirmForm(), send, detail=detail)
 

@@ -112,5 +112,5 @@ def task_stop(task_id: str) -> Response:
         # It has ended between the page and the button.
         notify(translated(error.text), "warn")
     else:
-        notify(_("The task is stopped. What is done stays done."))
+        notify(_("The task was stopped. What it has done is not undone."))
     return redirect_to("task", task_id=task_id)

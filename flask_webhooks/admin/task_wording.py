@@ -61,27 +61,28 @@ def task_question(kind: str) -> str:
     """What happens to what was counted, before it does."""
     words = {
         "recover": _(
-            "They are sent again with the same webhook-id. They keep their attempts, and the retry schedule begins "
-            "anew."
+            "They are sent again with the same webhook-id. They keep their attempts, and the retry schedule starts "
+            "again."
         ),
         "replay": _(
-            "They get a delivery each, and are sent as any other event. None of them was owed to this webhook before."
+            "A delivery is created for each of them, and they are sent like any other event. None of them has a "
+            "delivery to this webhook yet."
         ),
         "resend": _(
-            "They are sent again with the same webhook-id, whatever became of them. Receivers that do not compare "
-            "ids get them twice."
+            "They are sent again with the same webhook-id, whether or not they succeeded. Receivers that do not "
+            "compare ids process them twice."
         ),
         "cancel": _(
-            "They are given up. What is being sent right now is left alone. You can resend them as long as they are "
-            "kept."
+            "They are cancelled. Deliveries that are being sent right now are not affected. You can resend them as "
+            "long as they are kept."
         ),
         "prune": _(
-            "They are removed for good, with their deliveries and attempts. What is still owed to a webhook stays. "
-            "Workers do this by themselves, too."
+            "They are permanently removed, with their deliveries and attempts. Events with undelivered deliveries "
+            "stay. Workers also do this automatically."
         ),
         "erase": _(
-            "Their data is erased for good, with the bodies and headers of what was sent. What still waits is "
-            "cancelled. The events stay in the list, without their data, and cannot be sent any more."
+            "Their data is permanently erased, with the bodies and headers that were sent. Waiting deliveries are "
+            "cancelled. The events stay in the list without their data and can no longer be sent."
         ),
     }
     return words.get(kind, "")
@@ -92,11 +93,13 @@ def task_outcome(kind: str) -> str:
     if kind in ("cancel", "discard"):
         return _("They are cancelled, and stay in the list.")
     if kind == TaskKind.ERASE:
-        return _("The data is gone, also from the attempts. What still waited is cancelled.")
+        return _(
+            "The data was erased, including from the attempts. Waiting deliveries were cancelled."
+        )
     if kind == TaskKind.PRUNE:
-        return _("They are gone, with their deliveries and attempts.")
+        return _("They were removed, with their deliveries and attempts.")
     return _(
-        "They are queued, and sent as fast as the webhook takes them; what is for a paused one is held."
+        "They are queued, and sent as fast as the webhook accepts them; deliveries to a paused webhook are held."
     )
 
 
@@ -131,12 +134,14 @@ def task_changed(changed: int) -> str:
 def task_stopped(kind: str) -> str:
     """What a stop means for what is left."""
     if kind == TaskKind.ERASE:
-        return _("What was erased is gone. The rest is still there: start it anew.")
+        return _("Some of the data was erased. The rest is still there: start the task again.")
     if kind == TaskKind.PRUNE:
         return _(
-            "What was removed is gone. Nothing more is removed for a day, unless it is started anew."
+            "Some events were removed. No more are removed for a day, unless you start the task again."
         )
-    return _("What was done before stays done. To go on, start it anew: it takes what is left.")
+    return _(
+        "What it has done is not undone. To continue, start the task again: it handles what is left."
+    )
 
 
 def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | datetime]]:

@@ -86,7 +86,7 @@ def token_new() -> Response:
         return _show_form(access, form)
     form.check_csrf()
     if once.used_for(form.once.data) is not None:
-        notify(_("This token was created already; it was shown then."), "warn")
+        notify(_("This token was already created and shown once."), "warn")
         return redirect_to("token_list")
     try:
         created = actions.create_token(
@@ -112,7 +112,7 @@ def token_revoke(token_id: str) -> Response:
 
     def revoke() -> Response:
         actions.revoke_token(access, token_id)
-        return done(_("The token is revoked: it lets nobody in any more."), "token_list")
+        return done(_("The token has been revoked and can no longer be used."), "token_list")
 
     return ask("token_revoke.html", ConfirmForm(), revoke, row=row)
 
@@ -122,7 +122,7 @@ def _access() -> Access:
     access = current_access()
     access.require("tokens")
     if not access.state.hooks.tokens:
-        raise NotFound("This application has no API that takes tokens.")
+        raise NotFound("This application has no API that accepts tokens.")
     return access
 
 

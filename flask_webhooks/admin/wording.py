@@ -178,8 +178,8 @@ def trigger_text(trigger: str) -> str:
     words = {
         "event": _("First attempt"),
         "retry": _("Automatic retry"),
-        "replay": _("Sent again with many others"),
-        "manual": _("Resent by hand"),
+        "replay": _("Bulk resend"),
+        "manual": _("Manual resend"),
         "test": _("Test event"),
     }
     return words.get(trigger, trigger)
@@ -223,12 +223,12 @@ def failed_text(failed: FailedCondition) -> str:
 def limit_text(limit: str) -> str:
     """Which limit lets nothing through to an endpoint."""
     words = {
-        "rate_limit": _("Its rate limit lets no more through for now."),
+        "rate_limit": _("Its rate limit has been reached."),
         "shared_rate_limit": _(
-            "The rate limit of another webhook with the same destination lets no more through for now."
+            "The rate limit of another webhook with the same destination has been reached."
         ),
         "shared_pause": _(
-            "The destination asked for a pause, which holds for every webhook of yours that shares it."
+            "The destination asked us to wait, which applies to all your webhooks that share it."
         ),
     }
     return words[limit]
@@ -262,14 +262,14 @@ def action_texts() -> dict[str, str]:
         "endpoint.resumed": _("resumed the webhook"),
         "endpoint.tested": _("sent a test event"),
         "endpoint.challenged": _("sent a challenge"),
-        "endpoint.verified": _("took the echoed challenge as proof"),
+        "endpoint.verified": _("verified the webhook by its challenge"),
         "endpoint.secret_rotated": _("rotated the secret"),
         "endpoint.overlap_ended": _("switched to the new secret"),
         "endpoint.secret_removed": _("removed the secret"),
         "endpoint.disabled": _("disabled the webhook"),
         "delivery.resent": _("resent a delivery"),
         "endpoints.reencrypted": _("encrypted the secrets of webhooks with the newest key"),
-        "event.replayed": _("sent an event of the past to the webhook"),
+        "event.replayed": _("sent a past event to the webhook"),
         "delivery.cancelled": _("cancelled a delivery"),
         "scheduled.cancelled": _("cancelled a scheduled event"),
         "task.started": _("started a task"),
@@ -362,7 +362,7 @@ def _change_text(name: str) -> str:
         "state": _("State"),
         "reason": _("Reason"),
         "secret": _("Secret"),
-        "held": _("What was held"),
+        "held": _("Held deliveries"),
         "deliveries": _("Deliveries"),
         "overlap_seconds": _("Overlap in seconds"),
         "ended_secrets": _("Older secrets"),
@@ -374,8 +374,8 @@ def _change_text(name: str) -> str:
         "chat_id": _("Chat"),
         "token": _("Token"),
         "portal_link": _("Portal link"),
-        "actor": _("Who opens it"),
-        "actions": _("What it may do"),
+        "actor": _("User"),
+        "actions": _("Permissions"),
         "expires_at": _("Expires"),
     }
     return words.get(name, name.replace("_", " "))
@@ -385,7 +385,7 @@ def routing_status(why: str) -> Status:
     """Whether an endpoint has an event, in a word or two."""
     match why:
         case "owed":
-            return Status(_("Has it"), "ok", "check")
+            return Status(_("Delivered"), "ok", "check")
         case "test":
             return Status(_("Test for another"), "off", "dot")
         case "other_tenant" | "without_tenant":
@@ -393,7 +393,7 @@ def routing_status(why: str) -> Status:
         case "added_later":
             return Status(_("Added later"), "warn", "clock")
         case "deleted":
-            return Status(_("Deleted before"), "off", "ban")
+            return Status(_("Already deleted"), "off", "ban")
         case "not_subscribed":
             return Status(_("Not subscribed"), "warn", "cross")
         case "subscribed_later":

@@ -102,7 +102,7 @@ def plan(
         tenant = endpoint.tenant
         if wanted == TaskKind.RELEASE and endpoint.state != EndpointState.ACTIVE:
             raise InvalidTransition(
-                "The endpoint is %(now)s: resume it, and what is held is sent.",
+                "The endpoint is %(now)s: resume it to send its held deliveries.",
                 now=word(endpoint.state),
                 state=endpoint.state,
             )
@@ -120,7 +120,7 @@ def _only_tenant(access: Access) -> str | None:
         return None
     if len(access.tenants) > 1:
         raise InvalidInput(
-            "You look after several tenants, and a task is for one of them: name it, or one endpoint.",
+            "You manage several tenants, and a task is for one of them: name a tenant or an endpoint.",
             field="tenant",
         )
     return access.tenants[0]
@@ -129,10 +129,10 @@ def _only_tenant(access: Access) -> str | None:
 def _prune(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
     """An event may have gone to endpoints of several tenants, so it is removed for all of them or for nobody."""
     if not isinstance(access.tenant, AllTenants):
-        raise Forbidden("Only those who see every tenant may remove old events.")
+        raise Forbidden("Only users who can see every tenant may remove old events.")
     if endpoint_id is not None:
         raise InvalidInput(
-            "Old events are removed wherever they went: leave this out.", field="endpoint_id"
+            "Old events are removed for all endpoints: leave this out.", field="endpoint_id"
         )
     check_filter(TaskKind.PRUNE, given)
     with access.read() as session:
@@ -144,10 +144,10 @@ def _prune(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
 def _erase(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
     """What was sent of an event to any endpoint is erased with it, and so for all tenants."""
     if not isinstance(access.tenant, AllTenants):
-        raise Forbidden("Only those who see every tenant may erase data.")
+        raise Forbidden("Only users who can see every tenant may erase data.")
     if endpoint_id is not None:
         raise InvalidInput(
-            "Data is erased wherever it stands: leave this out.", field="endpoint_id"
+            "Data is erased everywhere it occurs: leave this out.", field="endpoint_id"
         )
     return Plan(TaskKind.ERASE, check_filter(TaskKind.ERASE, given), None, None)
 

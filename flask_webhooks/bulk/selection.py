@@ -119,7 +119,7 @@ def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
         return _erasure(given)
     for name in ("where", "tenant"):
         if given.get(name) is not None:
-            raise InvalidInput("Only an erasure is by this: leave it out.", field=name)
+            raise InvalidInput("Only an erasure uses this: leave it out.", field=name)
     selection = Selection(
         since=_time(given.get("since"), "since"),
         until=_time(given.get("until"), "until"),
@@ -131,18 +131,19 @@ def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
     if kind == TaskKind.PRUNE:
         for name in selection.as_json():
             raise InvalidInput(
-                "What is old follows from WEBHOOKS_RETENTION_DAYS: leave this out.",
+                "WEBHOOKS_RETENTION_DAYS decides which events are old: leave this out.",
                 field=name,
             )
     if kind in (TaskKind.RECOVER, TaskKind.REPLAY) and selection.since is None:
-        raise InvalidInput("Say since when.", field="since")
+        raise InvalidInput("Enter a start time.", field="since")
     if selection.since and selection.until and selection.until <= selection.since:
         raise InvalidInput("The end must be later than the start.", field="until")
     if kind == TaskKind.REPLAY:
         for name in ("status", "event_id"):
             if getattr(selection, name) is not None:
                 raise InvalidInput(
-                    "A replay is of events that were not delivered: leave this out.", field=name
+                    "A replay only covers events that were not delivered: leave this out.",
+                    field=name,
                 )
     return selection
 
@@ -150,7 +151,7 @@ def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
 def _erasure(given: TaskFilter) -> Selection:
     for name in given.keys() - {"where", "tenant"}:
         if given[name] is not None:  # type: ignore[literal-required]
-            raise InvalidInput("Data is erased wherever it stands: leave this out.", field=name)
+            raise InvalidInput("Data is erased everywhere it occurs: leave this out.", field=name)
     where = Whose(check_members(given.get("where")))
     return Selection(where=where, tenant=_text(given.get("tenant"), "tenant", 255))
 
@@ -159,7 +160,7 @@ def _time(value: Any, name: str) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidInput("Give an aware time, such as one in UTC.", field=name)
+        raise InvalidInput("Pass a time with a time zone, such as one in UTC.", field=name)
     return bounded(value).astimezone(UTC)
 
 
@@ -180,7 +181,7 @@ def _state(kind: TaskKind, value: Any) -> str | None:
         if choices:
             hint = Text("one of %(choices)s", choices=", ".join(sorted(choices)))
         raise InvalidInput(
-            "A %(kind)s takes deliveries by other states: write %(hint)s.",
+            "A %(kind)s does not accept this state: write %(hint)s.",
             kind=word(kind),
             hint=hint,
             field="state",

@@ -59,7 +59,8 @@ def check_members(given: Any) -> dict[str, str]:
     """
     if not isinstance(given, Mapping) or not given:
         raise InvalidInput(
-            "Say whose data: a member of it and the value, such as user_id and 42.", field="where"
+            "Specify whose data to erase by a member and its value, such as user_id and 42.",
+            field="where",
         )
     if len(given) > MOST_MEMBERS:
         raise InvalidInput("Name at most %(most)s members.", most=MOST_MEMBERS, field="where")
@@ -68,7 +69,7 @@ def check_members(given: Any) -> dict[str, str]:
         parts = name.split(".") if isinstance(name, str) else [""]
         if not all(parts) or not name.isprintable() or len(name) > MOST_NAME:
             raise InvalidInput(
-                "Write the name of a member as it stands in the data, such as user_id or user.id.",
+                "Write the name of a member as it appears in the data, such as user_id or user.id.",
                 field="where",
             )
         text = ids.host_id(value)

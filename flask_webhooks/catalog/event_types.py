@@ -164,7 +164,7 @@ _LICENSES = (
         | {"level": LEVEL, "duration_type": DURATION_TYPE}
         | {
             "expires_at": _nullable(
-                _time("When the licence ends; null while the first use has yet to start it."),
+                _time("When the licence ends; null before its first use."),
                 example=True,
             ),
             "email": EMAIL,
@@ -204,7 +204,7 @@ _LICENSES = (
     _type(
         "license.rejected",
         LICENSES,
-        "A licence key was refused because it is unknown or cannot be used any more.",
+        "A licence key was refused because it is unknown or can no longer be used.",
         {
             "license_key": _text("The key as it was presented.", "K7QF-29XM-4TRD-PL3B"),
             "reason": _why("This licence was revoked"),
@@ -234,7 +234,7 @@ _LICENSES = (
     _type(
         "license.expired",
         LICENSES,
-        "A licence reached its end; servers that look only at the next use send it then.",
+        "A licence expired; servers that only check at the next use send it then.",
         _license("expired")
         | {"expires_at": _time("When its term ended.")}
         | {"level": LEVEL, "duration_type": DURATION_TYPE}
@@ -278,7 +278,7 @@ _LICENSES = (
     _type(
         "license.check_in_overdue",
         LICENSES,
-        "A licence that has to be checked in, or checked again, was not by the time that was set.",
+        "A licence was not checked in, or checked again, by the time that it was due.",
         _license("active")
         | {
             "due_at": _time("When it was due."),
@@ -304,7 +304,7 @@ _LICENSES = (
                 "number", "The share that was reached, in percent of the limit.", 80, minimum=0
             ),
             "period_ends_at": _nullable(
-                _time("When the count begins anew; null for never.", "2026-04-01T00:00:00.000Z")
+                _time("When the count starts again; null for never.", "2026-04-01T00:00:00.000Z")
             ),
         }
         | HOLDER,
@@ -313,7 +313,7 @@ _LICENSES = (
     _type(
         "license.updated",
         LICENSES,
-        "Something about a licence was changed that no other event type covers.",
+        "A licence was changed in a way that no other event type covers.",
         _license("active")
         | {
             "changed": _texts("Names of what changed.", ["level", "note"]),
@@ -326,13 +326,13 @@ _LICENSES = (
     _type(
         "license.suspended",
         LICENSES,
-        "A licence was put on hold: it works again once that is lifted or runs out.",
+        "A licence was suspended: it works again once the suspension is lifted or ends.",
         _license("suspended")
         | {
             "reason": _why("Payment is overdue"),
             "suspended_by": _by("suspended it"),
             "suspended_until": _nullable(
-                _time("When the hold ends by itself; null for until it is lifted.")
+                _time("When the suspension ends automatically; null until it is lifted.")
             ),
         }
         | HOLDER,
@@ -364,7 +364,7 @@ _LICENSES = (
     _type(
         "license.deleted",
         LICENSES,
-        "A licence was deleted for good.",
+        "A licence was permanently deleted.",
         _license("deleted") | {"reason": _why("Duplicate key"), "deleted_by": _by("deleted it")},
         "license_id license_key status",
     ),
@@ -447,7 +447,7 @@ _USERS = (
         | {
             "user_agent": USER_AGENT,
             "license_id": LICENSE_ID,
-            "expires_at": _nullable(_time("When the session ends by itself; null for never.")),
+            "expires_at": _nullable(_time("When the session ends automatically; null for never.")),
         },
         "session_id",
         transactional=False,
@@ -506,7 +506,7 @@ _HARDWARE = (
     _type(
         "hwid.reset",
         HARDWARE,
-        "Hardware ids were cleared from a licence, so that it can be bound anew.",
+        "Hardware ids were cleared from a licence, so that it can be bound again.",
         _license("active")
         | {
             "hwid": _nullable(
@@ -614,7 +614,7 @@ def _list_types(listed: str, example_kind: str, example_value: str, reason: str)
     }
     added = {
         "added_by": _by("added it"),
-        "expires_at": _nullable(_time("When the entry ends by itself; null for never.")),
+        "expires_at": _nullable(_time("When the entry ends automatically; null for never.")),
     }
     return [
         _type(
@@ -687,7 +687,7 @@ _PERSON: Members = {
 }
 _SUBJECT = _object("Who was verified.", _PERSON, "id")
 _MAYBE_SUBJECT = _object(
-    "Who it was, as far as known; left out when unknown.",
+    "The user who failed verification, if known; left out otherwise.",
     _PERSON | {"id": _nullable(_PERSON_ID)},
 )
 _VERIFICATION: Members = {
@@ -757,7 +757,7 @@ _SECURITY = (
     _type(
         "signature.rejected",
         SECURITY,
-        "A request carried a signature that does not fit: changed, replayed or badly signed.",
+        "A request carried an invalid signature: changed, replayed or badly signed.",
         {
             "reason": _why("The signature does not match the body"),
             "code": _code("signature_mismatch", "signature_expired", "signature_missing"),
@@ -922,7 +922,7 @@ _WEBHOOKS = (
     _type(
         "delivery.failed",
         WEBHOOKS,
-        "A delivery was given up; it can be sent again by hand.",
+        "A delivery failed permanently; it can be resent manually.",
         {
             "delivery_id": _text("The delivery.", "dlv_06f9x2m1c7t8v3k5q0r4w6z9bd"),
             "event_id": _text(
@@ -964,7 +964,7 @@ _CHALLENGE = _type(
     "webhook.challenge",
     TEST,
     "A new URL has to echo the token before it gets anything else.",
-    {"challenge": _text("To be answered as it is.", "kLk9J2f0m3Qx7pTz5vWc1bNs8dRg4hYa")},
+    {"challenge": _text("The receiver has to answer with it.", "kLk9J2f0m3Qx7pTz5vWc1bNs8dRg4hYa")},
     "challenge",
     transactional=False,
     subscribable=False,

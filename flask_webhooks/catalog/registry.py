@@ -191,8 +191,8 @@ class Catalog:
         )
         if not checked:
             raise InvalidSubscription(
-                'Choose at least one event type, such as "license.created" or "license.*". For '
-                'every event type, also future ones, leave the list out or write ["*"].'
+                'Choose at least one event type, such as "license.created" or "license.*". For every event type, '
+                'including future ones, leave the list out or write ["*"].'
             )
         return None if EVERYTHING in checked else checked
 
@@ -213,8 +213,7 @@ class Catalog:
             raise InvalidSubscription(self.explain_unknown(pattern))
         if not event_type.subscribable:
             raise InvalidSubscription(
-                "%(name)s cannot be subscribed to: it reaches any endpoint that it is sent to by hand. "
-                "Leave it out of the list.",
+                "%(name)s cannot be subscribed to: it is only sent to endpoints manually. Leave it out of the list.",
                 name=quoted(pattern),
             )
         return pattern
@@ -237,7 +236,7 @@ class Catalog:
         prefix = pattern.removesuffix(".*")
         if not _NAME.fullmatch(prefix.lower()):
             return Text(
-                '%(name)s is not a pattern: * stands alone or after the last dot, as in "license.*".',
+                '%(name)s is not a pattern: * must stand alone or after the last dot, as in "license.*".',
                 name=quoted(pattern),
             )
         return Text(

@@ -16,7 +16,7 @@ from .options import JSON, LIMIT, SINCE, TENANT, UNTIL
 from .output import print_json, print_table, say, shown_time, tell_of_more
 from .parsing import current_access, note_of_tenant, within_tenant
 
-tokens = AppGroup("tokens", help="What programs sign in to the API with.")
+tokens = AppGroup("tokens", help="Tokens that give programs access to the API.")
 
 
 @tokens.command("list")
@@ -92,7 +92,7 @@ def create_token(
     access = current_access()
     if not access.state.hooks.tokens:
         raise CommandFailure(
-            "This application has no API that takes tokens. Mount one with webhooks.api_blueprint(tokens=True)."
+            "This application has no API that accepts tokens. Mount one with webhooks.api_blueprint(tokens=True)."
         )
     if tenant is not None and not tenant.strip():
         raise Misuse("Write the id of a tenant after --tenant, or leave it out for all tenants.")

@@ -61,14 +61,14 @@ def may_pass(error: BaseException) -> bool:
 def _told(error: DBAPIError | UnicodeEncodeError) -> WebhooksError:
     if isinstance(error, UnicodeEncodeError):
         return InvalidInput(
-            "The database cannot hold “%(characters)s”. Leave it out, or have the operator move to a database "
-            "that holds every character.",
+            "The database cannot store “%(characters)s”. Leave it out, or have the operator move to a database that "
+            "can store every character.",
             characters=error.object[error.start : error.end][:20],
         )
     if _UNSTORABLE & _codes(error):
         return InvalidInput(
-            "The database cannot hold a character of what was written. Leave out emoji and other unusual "
-            "characters, or have the operator move to a database that holds every character."
+            "The database cannot store one of the characters. Leave out emoji and other unusual characters, or have "
+            "the operator move to a database that can store every character."
         )
     if is_missing_table(error):
         return DatabaseError(
@@ -82,9 +82,9 @@ def _told(error: DBAPIError | UnicodeEncodeError) -> WebhooksError:
         )
     if may_pass(error):
         return DatabaseError(
-            "The database does not answer, or is busy. Try again in a moment; the application's log says more."
+            "The database does not answer, or is busy. Try again in a moment; see the application's log for details."
         )
-    return DatabaseError("The database refused this. The application's log says more.")
+    return DatabaseError("The database refused this. See the application's log for details.")
 
 
 def _sqlite_is_busy(error: DBAPIError) -> bool:

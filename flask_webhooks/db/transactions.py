@@ -194,7 +194,7 @@ def _mysql_lock(engine: sa.Engine, name: str) -> Iterator[None]:
     # On a connection of its own: it must outlive the commit that it protects.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not connection.scalar(sa.select(sa.func.get_lock(name, LOCK_WAIT))):
-            raise WebhooksError("Others are changing the same thing right now. Try again.")
+            raise WebhooksError("Another request is changing the same object right now. Try again.")
         try:
             yield
         finally:

@@ -126,7 +126,7 @@ def examine_workers(access: Access, engine: EngineReport | None) -> Iterator[Fin
         yield _WORKERS.problem(
             f"The queue {engine.queue!r} is suspended.",
             "Workers take no jobs, from it or any other.",
-            "Go on with: rq resume",
+            "Resume with: rq resume",
         )
     if seen or (engine is not None and engine.workers):
         number = "" if engine is None else f" RQ knows {engine.workers} for this queue."
@@ -173,7 +173,7 @@ def _late(access: Access, report: queries.HealthReport) -> Iterator[Finding]:
     if report.trouble is not None:
         yield _WORKERS.problem(
             str(hold_text(report.trouble)),
-            "A worker has found trouble on its own machine. No attempt is spent meanwhile.",
+            "A worker has found trouble on its own machine. No attempts are used up meanwhile.",
             ADVICE[Hold(report.trouble)],
         )
     kept = longest_kept(access.state.settings)

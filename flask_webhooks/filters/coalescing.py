@@ -84,7 +84,7 @@ def check_type(name: Any, catalog: Catalog) -> str:
     """
     if not isinstance(name, str):
         raise InvalidEndpoint(
-            "%(name)s is no event type: write a name such as license.validated.",
+            "%(name)s is not an event type: write a name such as license.validated.",
             name=quoted(name),
             field=_FIELD,
         )
@@ -102,7 +102,7 @@ def check_member(given: Any) -> str:
     names = given.split(".") if isinstance(given, str) else []
     if len(names) < 2 or names[0] != "data" or not all(name.strip() for name in names):
         raise InvalidEndpoint(
-            "%(path)s names no member of the data: write it such as data.license_key or data.user.email.",
+            "%(path)s is not a member of the data: write it like data.license_key or data.user.email.",
             path=quoted(given),
             field=_FIELD,
         )
@@ -124,7 +124,7 @@ def check_seconds(given: Any) -> int:
     whole = isinstance(given, int | float) and not isinstance(given, bool) and given == given // 1
     if not whole or not SHORTEST <= given <= LONGEST:
         raise InvalidEndpoint(
-            "%(given)s is no interval: write whole seconds from %(least)s to %(most)s.",
+            "%(given)s is not an interval: write whole seconds from %(least)s to %(most)s.",
             given=quoted(given),
             least=SHORTEST,
             most=LONGEST,

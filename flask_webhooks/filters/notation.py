@@ -90,7 +90,7 @@ def _check_size(given: Any) -> None:
         length = len(compact_json(given))
     except (TypeError, ValueError):
         raise InvalidFilter(
-            "The filter holds a value that JSON has no form for: use texts, numbers, true, false, null, lists "
+            "The filter contains a value that JSON cannot represent: use strings, numbers, true, false, null, lists "
             "and objects."
         ) from None
     if length > MAX_LENGTH:
@@ -121,7 +121,7 @@ class _Reader:
         for name in given:
             if name not in PARTS and name not in _LOGICAL:
                 self._refuse(
-                    "%(where)s has no part of an event called %(name)s: begin with data or type, as in "
+                    "%(where)s: an event has no part called %(name)s. Begin with data or type, as in "
                     '{"data": {"license_id": "lic_1"}}.',
                     path,
                     name=quoted(name),
@@ -146,14 +146,14 @@ class _Reader:
 
     def _read_object(self, given: Mapping[Any, Any], path: str, *, of_event: bool) -> Clause | None:
         if not given:
-            self._refuse("%(where)s is empty: write a condition into it, or leave it out.", path)
+            self._refuse("%(where)s is empty: add a condition, or leave it out.", path)
             return None
         operators = [name for name in given if name in _OPERATORS and not of_event]
         members = [name for name in given if not str(name).startswith("$")]
         if operators and members:
             self._refuse(
-                "%(where)s mixes the operator %(operator)s with the member %(member)s: put them into an "
-                "object each, within $and.",
+                "%(where)s mixes the operator %(operator)s with the member %(member)s: put each into an object of "
+                "its own, within $and.",
                 path,
                 operator=operators[0],
                 member=quoted(members[0]),

@@ -207,7 +207,7 @@ class Format:
         )
 
     def public_key(self, secret: str) -> str | None:
-        """What the receiver verifies by, of a key pair; ``None`` of a secret that both sides know."""
+        """What the receiver verifies by, of a key pair; ``None`` of a shared secret."""
         return None
 
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
@@ -308,7 +308,7 @@ def read_common_export(item: Mapping[str, Any]) -> ExportedEndpoint:
     if events is not None and not (
         isinstance(events, list) and all(isinstance(name, str) for name in events)
     ):
-        raise InvalidSubscription('Its "events" are not a list of names.')
+        raise InvalidSubscription('Its "events" is not a list of names.')
     exported = ExportedEndpoint(url=url, events=events)
     for member in _ACTIVE_MEMBERS:
         if item.get(member) is not None:

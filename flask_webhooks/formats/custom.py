@@ -92,11 +92,12 @@ def check_template(given: Any) -> str:
         value = _parsed(text) if size <= MAX_TEMPLATE_BYTES else None
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        raise _refusal("It holds half of a surrogate pair, which UTF-8 cannot hold.") from None
+        raise _refusal(
+            "It contains half of a surrogate pair, which UTF-8 cannot represent."
+        ) from None
     except (ValueError, TypeError, RecursionError) as error:
         raise _refusal(
-            'It is not JSON (%(error)s). Placeholders stand in quotes, like {"details": "{{ data '
-            '}}"}.',
+            'It is not JSON (%(error)s). Put placeholders in quotes, like {"details": "{{ data }}"}.',
             error=str(error),
         ) from None
     if size > MAX_TEMPLATE_BYTES:
@@ -109,7 +110,7 @@ def check_template(given: Any) -> str:
     _check(value, 1, paths)
     if len(paths) > MAX_PLACEHOLDERS:
         raise _refusal(
-            "Name at most %(most)s different values; it names %(count)s.",
+            "Use at most %(most)s different values; it uses %(count)s.",
             most=MAX_PLACEHOLDERS,
             count=len(paths),
         )
@@ -123,7 +124,7 @@ def _check(value: Any, depth: int, paths: set[str]) -> None:
         for key, item in value.items():
             if "{{" in key:
                 raise _refusal(
-                    "Placeholders can stand in values only, not in the names of members."
+                    "Placeholders can only be used in values, not in the names of members."
                 )
             _check(item, depth + 1, paths)
     elif isinstance(value, list):

@@ -18,19 +18,19 @@ def reason_text(reason: str | None, trigger: str = "") -> Text:
     :param trigger: why its last attempt was made.
     """
     if reason == "exhausted" and trigger == "test":
-        return Text("A test is tried only once. Resend it as often as you like.")
+        return Text("A test is only attempted once. You can resend it at any time.")
     words = {
         "exhausted": Text("Every attempt of the retry schedule has failed."),
         "gone": Text(
-            "The receiver wants no more events: it answered 410 Gone, or refuses for good."
+            "The receiver wants no more events: it answered 410 Gone, or refuses permanently."
         ),
-        "blocked": Text("The endpoint's address is one that webhooks may not be sent to."),
-        "interrupted": Text("Our worker was stopped in the middle of it too many times."),
+        "blocked": Text("Webhooks may not be sent to the endpoint's address."),
+        "interrupted": Text("Our worker was stopped during the request too many times."),
         "endpoint_deleted": Text("The endpoint was deleted."),
         "coalesced": Text(
-            "It was coalesced: another event of the same key had been sent shortly before. The next one counts it."
+            "It was coalesced: another event with the same key had been sent shortly before. The next one counts it."
         ),
-        "cancelled": Text("Someone cancelled it."),
+        "cancelled": Text("It was cancelled manually."),
         "erased": Text("The data of the event was erased."),
         "discarded": Text("It was discarded when the endpoint was resumed."),
     }
@@ -41,7 +41,7 @@ def missing_text(missing: str) -> Text:
     """Why a body is not there, as a `Missing` says."""
     words = {
         "not_kept": Text("Not kept."),
-        "expired": Text("Not kept any more."),
+        "expired": Text("No longer kept."),
         "erased": Text("Erased."),
         "unreadable": Text("It cannot be decrypted: the key is missing, or it was changed."),
     }
@@ -51,17 +51,15 @@ def missing_text(missing: str) -> Text:
 def hold_text(reason: str | None) -> Text:
     """Why nothing is sent to an endpoint for a while."""
     words = {
-        "retry_after": Text("The receiver asked for a pause (429 or Retry-After)."),
-        "failing": Text("It keeps failing, so it is tried only now and then."),
+        "retry_after": Text("The receiver asked us to wait (429 or Retry-After)."),
+        "failing": Text("It keeps failing, so it is only tried occasionally."),
         "unreadable_secret": Text("Its secret, a header or its URL cannot be decrypted."),
         "unknown_format": Text("The application no longer has its format."),
         "no_dns": Text("Our name server does not answer, so everything waits."),
-        "no_certificates": Text(
-            "We have no certificates to verify others by, so everything waits."
-        ),
+        "no_certificates": Text("We have no CA certificates, so everything waits."),
         "no_descriptors": Text("Our worker can open no more connections, so everything waits."),
         "no_route": Text("Our worker has no network, so everything waits."),
-        "no_proxy": Text("Our proxy opens no connection, so everything waits."),
+        "no_proxy": Text("Our proxy does not open connections, so everything waits."),
     }
     return words.get(reason or "") or word(reason or "")
 
@@ -79,7 +77,7 @@ def held_text(state: str) -> Text:
                 "It is held, because the webhook is disabled. Resume the webhook to send it."
             )
         case _:
-            return Text("It went on being held when the webhook was resumed. Resend it by hand.")
+            return Text("It stayed on hold when the webhook was resumed. Resend it manually.")
 
 
 def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool:
@@ -99,7 +97,7 @@ def owed_text(
     """Where the delivery of an event to an endpoint stands, and what it waits for, in a sentence or two."""
     match delivery.state:
         case "succeeded":
-            return [Text("The receiver has it.")]
+            return [Text("It was delivered.")]
         case "sending":
             return [Text("It is being sent right now.")]
         case "held":
@@ -109,17 +107,17 @@ def owed_text(
         case "pending" if rate_limited(health, now):
             return [
                 Text(
-                    "It waits for its turn: a limit of the webhook or of its destination lets no more through."
+                    "It is waiting: a limit of the webhook or of its destination has been reached."
                 )
             ]
         case "pending" if delivery.attempt_count and delivery.trigger == Trigger.RETRY:
-            return [Text("An attempt has failed; it is tried again by itself.")]
+            return [Text("An attempt failed; it is retried automatically.")]
         case "pending" if endpoint.ordered:
-            return [Text("It waits for its turn: the webhook takes one delivery after the other.")]
+            return [Text("It is waiting: the webhook receives one delivery at a time.")]
         case "pending" if endpoint.rate_limit is not None:
-            return [Text("It waits for its turn: the webhook has a rate limit.")]
+            return [Text("It is waiting: the webhook has a rate limit.")]
         case "pending":
-            return [Text("It is queued, and goes out as soon as a worker has time.")]
+            return [Text("It is queued, and is sent as soon as a worker is free.")]
         case _:
             return [reason_text(delivery.reason, delivery.trigger)]
 
@@ -128,8 +126,8 @@ def routing_text(why: str, event_type: str) -> Text:
     """Why an endpoint has not got an event, and what to do about it."""
     words = {
         "owed": Text("There is a delivery to it."),
-        "test": Text("It was a test event, sent by hand to one webhook only."),
-        "other_tenant": Text("The event belongs to another tenant than the webhook."),
+        "test": Text("It was a test event, sent manually to one webhook only."),
+        "other_tenant": Text("The event and the webhook belong to different tenants."),
         "without_tenant": Text(
             "The event was sent without a tenant, so only webhooks of the whole server get it."
         ),
@@ -140,7 +138,7 @@ def routing_text(why: str, event_type: str) -> Text:
             type=event_type,
         ),
         "subscribed_later": Text(
-            "The webhook was subscribed to %(type)s only afterwards.", type=event_type
+            "The webhook was only subscribed to %(type)s afterwards.", type=event_type
         ),
         "filtered": Text("The filter of the webhook did not let the event through."),
         "removed": Text("The webhook was subscribed, but its delivery is no longer kept."),
@@ -167,14 +165,14 @@ def failed_text(failed: FailedCondition) -> Text:
         else Text("must not contain %(expected)s", expected=expected),
         "$startsWith": Text("must start with %(expected)s", expected=expected),
         "$endsWith": Text("must end with %(expected)s", expected=expected),
-        "$exist": Text("must be there") if expected == "true" else Text("must not be there"),
+        "$exist": Text("must exist") if expected == "true" else Text("must not exist"),
         "$not": Text("must not meet: %(expected)s", expected=expected),
     }.get(failed.operator) or Text(
         "must be %(operator)s %(expected)s", operator=failed.operator, expected=expected
     )
     path = failed.path or "event"
     if failed.missing:
-        return Text("%(path)s is not there, and %(wanted)s.", path=path, wanted=wanted)
+        return Text("%(path)s is missing, and %(wanted)s.", path=path, wanted=wanted)
     if failed.found is None:
         return Text("%(path)s %(wanted)s.", path=path, wanted=wanted)
     return Text(

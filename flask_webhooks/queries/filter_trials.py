@@ -53,7 +53,7 @@ def try_filter(
     if event_id is not None:
         if event_type is not None or data is not None:
             raise InvalidInput(
-                "Name either an event or an event type: an event has its own data.",
+                "Give either an event or an event type, not both: an event has its own data.",
                 field="event_id",
             )
         # By many filters one could find out what the data is.

@@ -56,7 +56,7 @@ def older_than(column: Any, before: str | None) -> list[sa.ColumnElement[bool]]:
     if before is None:
         return []
     if not is_id(before):
-        raise InvalidInput("before must be the id that the page before ended with.", field="before")
+        raise InvalidInput("before must be the last id of the previous page.", field="before")
     return [column < before]
 
 

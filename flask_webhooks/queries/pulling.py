@@ -191,7 +191,9 @@ def _only_tenant(access: Access) -> str | None:
     :raises InvalidInput: they see several.
     """
     if len(access.tenants) > 1:
-        raise InvalidInput("You see several tenants: name the one to pull from.", field="tenant")
+        raise InvalidInput(
+            "You can see several tenants: name the one to pull from.", field="tenant"
+        )
     return access.tenants[0] if access.tenants else None
 
 

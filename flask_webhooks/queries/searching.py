@@ -42,7 +42,7 @@ def check_text(text: str) -> None:
     """:raises InvalidInput: the text is longer than a search takes."""
     if len(text) > MOST_TEXT:
         raise InvalidInput(
-            "Look for at most %(most)s characters; these are %(count)s.",
+            "Search for at most %(most)s characters; this has %(count)s.",
             most=MOST_TEXT,
             count=len(text),
             field="text",

@@ -61,7 +61,7 @@ def check_client_certificate(given: Any) -> ClientCertificate | None:
     if not 1 <= len(chain) <= _MAX_CHAIN:
         raise InvalidEndpoint(
             "Write the client certificate in PEM: it begins with -----BEGIN CERTIFICATE-----. Up to %(most)s "
-            "certificates may stand there, its own and those of its authorities.",
+            "certificates are allowed, including those of its authorities.",
             most=_MAX_CHAIN,
             field="client_certificate",
         )
@@ -86,7 +86,7 @@ def check_client_certificate(given: Any) -> ClientCertificate | None:
     )
     if own is None:
         raise InvalidEndpoint(
-            "The private key is that of another certificate: write the two that belong together.",
+            "The private key does not match the certificate: write the two that belong together.",
             field="client_certificate",
         )
     if own.not_valid_after_utc <= datetime.now(UTC):
@@ -121,7 +121,7 @@ def _check_strength(key: Any) -> None:
     strong = isinstance(key, rsa.RSAPrivateKey) and key.key_size >= _MIN_RSA_BITS
     if not strong and not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise InvalidEndpoint(
-            "Write a client certificate whose key is RSA with %(bits)s bits or more, or of an elliptic curve.",
+            "Write a client certificate with an RSA key of %(bits)s bits or more, or an elliptic curve key.",
             bits=_MIN_RSA_BITS,
             field="client_certificate",
         )

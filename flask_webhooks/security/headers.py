@@ -44,7 +44,7 @@ def check_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dic
     pairs = list(headers.items() if isinstance(headers, Mapping) else _pairs(headers))
     if len(pairs) > MAX_HEADERS:
         raise InvalidHeader(
-            "Give at most %(most)s headers; these are %(count)s.",
+            "At most %(most)s headers are allowed; there are %(count)s.",
             most=MAX_HEADERS,
             count=len(pairs),
         )
@@ -56,7 +56,7 @@ def check_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dic
             name, value = check_header(given_name, given_value)
             if name.lower() in seen:
                 raise InvalidHeader(
-                    "The header %(name)s is there twice: case makes no difference.",
+                    "The header %(name)s appears twice; header names are not case-sensitive.",
                     name=name,
                     header=given_name,
                 )

@@ -54,7 +54,7 @@ def check_url(
     authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     host, port = _split_authority(authority)
     if _HTML_AMPERSAND.search(tail):
-        raise InvalidURL("Write & instead of &amp; in the URL: it was copied out of HTML.")
+        raise InvalidURL("Write & instead of &amp; in the URL: it was copied from HTML.")
     if "#" in tail:
         raise InvalidURL(
             "Leave out the # and what follows: it is never sent. "
@@ -85,10 +85,10 @@ def _check_characters(url: str) -> None:
             raise InvalidURL("Write / instead of \\ in the URL.")
         category = unicodedata.category(character)
         if category[0] == "Z" or character in "\t\n\v\f\r":
-            raise InvalidURL("Take the space out of the URL, or write %20 for it.")
+            raise InvalidURL("Remove the space from the URL, or write %20 for it.")
         if category in ("Cc", "Cf", "Cs"):
             raise InvalidURL(
-                "Take the invisible character U+%(code)s out of the URL.",
+                "Remove the invisible character U+%(code)s from the URL.",
                 code=f"{ord(character):04X}",
             )
 
@@ -121,7 +121,7 @@ def _split_authority(authority: str) -> tuple[str, int | None]:
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None or (not parts["host"] and parts["port"]):
         raise InvalidURL(
-            "Write host and port like example.com:8443; an IPv6 address stands in brackets."
+            "Write host and port like example.com:8443; put an IPv6 address in brackets."
         )
     if not parts["host"]:
         raise InvalidURL("Write the host after the two slashes, like https://example.com/hook.")
@@ -158,8 +158,8 @@ def _check_port(port: int, policy: NetworkPolicy) -> None:
     reason = policy.port_refusal(port)
     if reason is not None:
         raise BlockedAddress(
-            "Webhooks cannot be sent to port %(port)s (%(why)s). Use port 443 or another one from 1024 up, or have "
-            "the operator allow it.%(hint)s",
+            "Webhooks cannot be sent to port %(port)s (%(why)s). Use port 443 or one from 1024 upwards, or have the "
+            "operator allow it.%(hint)s",
             hint=OperatorText(" Add it to WEBHOOKS_ALLOWED_PORTS for that."),
             port=port,
             why=word(reason),
@@ -216,4 +216,4 @@ def _check_same_to_others(url: str, scheme: str, host: str, port: int) -> None:
     except ValueError:
         parts, readable = set(), False
     if parts != {(scheme, None, host, port)} or not readable:
-        raise InvalidURL("The host cannot be read without doubt. Check its spelling.")
+        raise InvalidURL("The host is ambiguous. Check its spelling.")

@@ -124,8 +124,8 @@ class Vault:
 
 def _unreadable() -> UnreadableSecret:
     return UnreadableSecret(
-        "This value was encrypted with a key that is no longer configured. Set the value again, or have the "
-        "operator bring the old key back.%(hint)s",
+        "This value was encrypted with a key that is no longer configured. Set the value again, or have the operator "
+        "restore the old key.%(hint)s",
         hint=OperatorText(
             " Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS) "
             "for that."

@@ -177,7 +177,7 @@ class TokenObject(JsonObject):
 
 class PortalLinkObject(JsonObject):
     id: Identifier = member(source="link.id")
-    tenant: str = member("Whose webhooks it opens.", source="link.tenant")
+    tenant: str = member("The tenant whose webhooks it opens.", source="link.tenant")
     actor: str = member("Who opens it, for the audit log.", source="link.actor")
     actions: list[str] = member("What they may do.", source="link.actions")
     condition: Annotated[str, one_of(("active", "expired", "revoked"))]

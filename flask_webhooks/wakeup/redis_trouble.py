@@ -20,14 +20,14 @@ class TroubleKind(enum.Enum):
     SILENT = (
         Text("Redis does not answer."),
         Text(
-            "Nothing is lost: events, tests and resends are saved, and are sent when Redis is back. Workers that "
-            "run go on by themselves only now and then."
+            "Nothing is lost: events, tests and resends are saved, and are sent when Redis is back. Running workers "
+            "only check for work occasionally."
         ),
     )
     TLS = (
         Text("The encrypted connection to Redis fails."),
         Text(
-            "Where its certificate is not trusted, name the authority in WEBHOOKS_REDIS_URL: "
+            "If its certificate is not trusted, name the authority in WEBHOOKS_REDIS_URL: "
             "rediss://…?ssl_ca_certs=/path/to/ca.pem"
         ),
     )
@@ -36,38 +36,37 @@ class TroubleKind(enum.Enum):
         Text("Correct them in WEBHOOKS_REDIS_URL; special characters are percent-encoded."),
     )
     RIGHTS = (
-        Text("The Redis user lacks a right."),
+        Text("The Redis user lacks a permission."),
         Text("Grant it with ACL SETUSER. The page “Move Redis, or share one” lists them all."),
     )
     CLUSTER = (
-        Text("Redis runs as a cluster, and the keys lie in several slots."),
+        Text("Redis runs as a cluster, and the keys are in several slots."),
         Text(
             "Use a Redis without cluster mode, or set RQ_KEY_PREFIX={rq} for the web processes and the workers, and "
             "name the node of that slot in WEBHOOKS_REDIS_URL."
         ),
     )
     REPLICA = (
-        Text("Redis is a replica, which takes no writes."),
+        Text("Redis is a read-only replica."),
         Text("Name the primary in WEBHOOKS_REDIS_URL."),
     )
     MEMORY = (
-        Text("Redis has no memory left."),
-        Text("Raise maxmemory of Redis, or remove what fills it."),
+        Text("Redis is out of memory."),
+        Text("Raise maxmemory of Redis, or remove data from it."),
     )
     DATABASE = (
         Text("Redis has no such database."),
         Text("Write another number at the end of WEBHOOKS_REDIS_URL; a cluster has only 0."),
     )
     KEY = (
-        Text("Another program uses a key of ours in Redis."),
+        Text("Another program uses one of our keys in Redis."),
         Text(
-            "Delete that key, or keep apart: by another number at the end of WEBHOOKS_REDIS_URL, or another "
-            "WEBHOOKS_QUEUE."
+            "Delete that key, or use another database number in WEBHOOKS_REDIS_URL, or another WEBHOOKS_QUEUE."
         ),
     )
     REFUSED = (
-        Text("Redis refuses."),
-        Text("See what it says, and its own log."),
+        Text("Redis refuses the command."),
+        Text("See its message, and its log."),
     )
 
     def __init__(self, title: Text, advice: Text) -> None:

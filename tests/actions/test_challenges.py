@@ -198,7 +198,7 @@ def test_paused_endpoint_is_verified_and_stays_paused(app: Flask, echo: Echo) ->
     drain(app)
     assert state(app, made.id) == ("paused", True)
     actions.resume_endpoint(access, made.id)
-    with pytest.raises(InvalidTransition, match="need not echo"):
+    with pytest.raises(InvalidTransition, match="does not need to echo"):
         actions.send_challenge(access, made.id)
 
 

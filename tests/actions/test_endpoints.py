@@ -440,9 +440,9 @@ def test_the_format_can_change_if_the_secrets_fit(app: Flask, access: Access) ->
 def test_what_cannot_be_decrypted_any_more_can_be_written_again(app: Flask, access: Access) -> None:
     endpoint = add_endpoint(app, format="testchat", headers={"X-Key": "hush"})
     access.state.vault = Vault.from_config([], ["another key"])
-    with pytest.raises(InvalidHeader, match="Write the values of all headers again"):
+    with pytest.raises(InvalidHeader, match="Enter the values of all headers again"):
         actions.update_endpoint(access, endpoint.id, headers={"X-Key": None})
-    with pytest.raises(InvalidURL, match="Write the URL again"):
+    with pytest.raises(InvalidURL, match="Enter the URL again"):
         actions.update_endpoint(access, endpoint.id, format="standard")
     changed = actions.update_endpoint(access, endpoint.id, url=URL, headers={"X-Key": "new"})
     assert changed.url_sealed is not None
@@ -504,7 +504,7 @@ def test_what_becomes_of_the_held_ones_is_chosen_at_resume(
     changes = activity(app)[-1].changes
     assert changes is not None
     assert changes["state"] == ["paused", "active"]
-    with pytest.raises(InvalidTransition, match="active already"):
+    with pytest.raises(InvalidTransition, match="already active"):
         actions.resume_endpoint(access, endpoint.id)
 
 

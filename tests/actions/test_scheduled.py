@@ -79,7 +79,7 @@ def test_cancelling_is_recorded(app: Flask) -> None:
     assert entry.changes is not None
     assert (entry.changes["scheduled"], entry.changes["key"]) == (scheduled_id, KEY)
     for gone in (scheduled_id, "sch_none", "a\0b"):
-        with pytest.raises(NotFound, match="among the events"):
+        with pytest.raises(NotFound, match="moves to the list of events"):
             actions.cancel_scheduled(accessing(app), gone)
     assert len(activity(app)) == 1
 
@@ -144,7 +144,7 @@ def test_commands_list_and_cancel(app: Flask) -> None:
     assert KEY in run(app, "events", "scheduled", "--type", "license.created").stdout
     result = run(app, "events", "cancel", scheduled_id)
     assert (result.exit_code, scheduled_id in result.stdout) == (0, True)
-    assert "among the events" in refused(run(app, "events", "cancel", scheduled_id))
+    assert "moves to the list of events" in refused(run(app, "events", "cancel", scheduled_id))
     assert run(app, "events", "scheduled").stdout == "No such event is scheduled.\n"
 
 

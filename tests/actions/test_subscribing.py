@@ -60,7 +60,7 @@ def test_event_page_offers_to_subscribe_and_send(
     emit(app, event_type="license.created", tenant="app_1")
     drain(app)
     receiver.wait_for(2)
-    assert "sent an event of the past to the webhook" in browser.get("/activity").text
+    assert "sent a past event to the webhook" in browser.get("/activity").text
 
 
 def test_token_is_needed_and_nothing_happens_on_get(app: Flask, missed: tuple[str, str]) -> None:

@@ -110,9 +110,9 @@ def test_the_journey_from_adding_to_deleting(
 
     drain(app)
     page = browser.get(page.link("Refresh"))
-    assert "A test is tried only once." in page.text
+    assert "A test is only attempted once." in page.text
     assert "Attempt 1 Refused 500" in page.text
-    assert "Look into its logs at this time" in page.text
+    assert "Check its logs for this time" in page.text
     page = browser.send(page, "/resend")
     assert "It is queued to be sent again." in page.text
     drain(app)
@@ -136,11 +136,11 @@ def test_the_journey_from_adding_to_deleting(
     assert rotated not in ("", secret)
     page = browser.get(page.link("I have saved it"))
     assert f"Berlin …{rotated[-4:]} Created " in page.text
-    assert "The old one signs until" in page.text
+    assert "The old one is used until" in page.text
     page = browser.get(page.link("Switch now"))
     assert "1 older secret ends now instead of" in page.text
     page = browser.send(page, "/end-overlap")
-    assert "Requests are signed with the newest secret only from now on." in page.text
+    assert "From now on, requests are only signed with the newest secret." in page.text
     assert "Switch now" not in page.links()
 
     page = browser.send(browser.get(page.link("Pause")), "/pause", {"reason": "Moving house"})
@@ -296,7 +296,7 @@ def test_editing_changes_what_was_changed_and_keeps_the_rest(app: Flask, browser
     assert headers_sent(app) == {"X-Keep": "kept", "X-Change": "after", "X-New": "new"}
     assert the_endpoint(app).endpoint.events == ["license.*", "user.banned"]
     page = browser.send(browser.get(page.link("Edit")), "/edit", {"scope": "all"})
-    assert "All events, also future ones" in page.text
+    assert "All events, including future ones" in page.text
 
 
 def test_what_is_no_longer_allowed_stays_until_it_is_changed(app: Flask, browser: Browser) -> None:
@@ -375,14 +375,14 @@ def test_sending_the_form_again_neither_adds_nor_shows_anything(
     form = browser.get("/endpoints/new")
     secret = secret_on(browser.send(form, "/endpoints/new", {"url": URL}, status=200))
     page = browser.send(form, "/endpoints/new", {"url": URL})
-    assert "its secret was shown then" in page.text
+    assert "its secret was shown once" in page.text
     assert secret not in page.response.text
     assert len(queries.list_endpoints(accessing(app))) == 1
 
     form = browser.get(page.link("Rotate secret"))
     secret = secret_on(browser.send(form, "/rotate", status=200))
     page = browser.send(form, "/rotate")
-    assert "The secret was replaced already" in page.text
+    assert "The secret was already replaced" in page.text
     assert secret not in page.response.text
     assert len(the_endpoint(app).secrets_until) == 2
 
@@ -449,7 +449,7 @@ def test_deliveries_are_filtered_and_paged(app: Flask, browser: Browser) -> None
     page = browser.send(browser.get("/deliveries"), "/deliveries", {"state": "failed"})
     assert ids(page) == [failed]
     page = browser.send(page, "/deliveries", {"type": "license.created"})
-    assert "No delivery matches." in page.text
+    assert "No deliveries match." in page.text
     page = browser.get(f"/deliveries?webhook={one.id}")
     assert "To One" in page.text
     page = browser.send(page, "/deliveries", {"state": "succeeded"})
@@ -459,7 +459,7 @@ def test_deliveries_are_filtered_and_paged(app: Flask, browser: Browser) -> None
 
 
 def test_deliveries_before_anything_was_sent(browser: Browser) -> None:
-    assert "Nothing was sent yet." in browser.get("/deliveries").text
+    assert "Nothing has been sent yet." in browser.get("/deliveries").text
 
 
 def test_a_delivery_that_waits_can_be_cancelled(app: Flask, browser: Browser) -> None:
@@ -468,7 +468,7 @@ def test_a_delivery_that_waits_can_be_cancelled(app: Flask, browser: Browser) ->
     assert "No attempt has ended yet." in page.text
     assert "Send now" in page.buttons()
     page = browser.send(page, "/cancel")
-    assert "Someone cancelled it." in page.text
+    assert "It was cancelled manually." in page.text
     assert "Cancel delivery" not in page.buttons()
 
 
@@ -609,9 +609,9 @@ def report(seen: float | None = None, late: float | None = None, due: int = 3) -
         (report(seen=5), True, []),
         (report(seen=5, late=30), True, []),
         (report(seen=5, late=300), True, ["Deliveries are late."]),
-        (report(seen=31), True, ["No worker shows a sign of life."]),
-        (report(), True, ["No worker shows a sign of life."]),
-        (report(seen=31, late=2), True, ["No worker shows a sign of life."]),
+        (report(seen=31), True, ["No worker has sent a heartbeat."]),
+        (report(), True, ["No worker has sent a heartbeat."]),
+        (report(seen=31, late=2), True, ["No worker has sent a heartbeat."]),
         (report(seen=31, late=6), True, ["No worker is running."]),
         (report(late=300), True, ["No worker is running."]),
         (report(), False, []),
@@ -648,12 +648,12 @@ def test_faults_are_shown_inside_the_layout(app: Flask, browser: Browser) -> Non
     page = browser.get("/endpoints/nothing", 404)
     assert page.heading == "Not found"
     page.link("All webhooks")
-    assert browser.get("/deliveries?state=odd", 422).heading == "That was not understood"
+    assert browser.get("/deliveries?state=odd", 422).heading == "Invalid request"
     delivery = add_delivery(app, add_endpoint(app), "pending")
     form = browser.get(f"/deliveries/{delivery}")
     update(app, "Delivery", delivery, state="sending")
     page = browser.send(form, "/cancel", status=409)
-    assert page.heading == "That is not possible now"
+    assert page.heading == "Not possible now"
     assert "being sent right now" in page.text
     webhooks_of(app).authorize(lambda action, endpoint: False)
     page = browser.get("/", 403)

@@ -83,14 +83,14 @@ def test_more_rows_are_added_without_a_script(browser: Browser) -> None:
     [
         (("license.validate", "a", "1"), "type", "license.validated"),
         (("", "a", "1"), "type", ""),
-        ((VALIDATED, "", "1"), "by", "names no member of the data"),
-        ((VALIDATED, "a..b", "1"), "by", "names no member of the data"),
+        ((VALIDATED, "", "1"), "by", "is not a member of the data"),
+        ((VALIDATED, "a..b", "1"), "by", "is not a member of the data"),
         ((VALIDATED, "a", ""), "seconds", "whole seconds from 1 to 86400"),
         ((VALIDATED, "a", "0"), "seconds", "whole seconds from 1 to 86400"),
         ((VALIDATED, "a", "86401"), "seconds", "whole seconds from 1 to 86400"),
         ((VALIDATED, "a", "9" * 5000), "seconds", "whole seconds from 1 to 86400"),
         ((VALIDATED, "a", "1.5"), "seconds", "whole seconds from 1 to 86400"),
-        (("license.rejected", "a", "1"), "type", "has a row already"),
+        (("license.rejected", "a", "1"), "type", "already a row for this event type"),
     ],
 )
 def test_faulty_rule_is_told_at_its_field(
@@ -122,4 +122,4 @@ def test_pages_show_rules_reason_and_count(
     assert "It was coalesced" in browser.get(f"/deliveries/{skipped.id}").text
     update(app, "Delivery", deliveries(app)[0].id, coalesced=17)
     page = browser.get(f"/deliveries/{deliveries(app)[0].id}")
-    assert "Coalesced since the one before 17" in " ".join(page.text.split())
+    assert "Coalesced since the previous one 17" in " ".join(page.text.split())

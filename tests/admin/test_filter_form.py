@@ -125,12 +125,12 @@ def test_what_rows_cannot_say_is_shown_as_json(filter: Any) -> None:
 @pytest.mark.parametrize(
     ("row", "part", "message"),
     [
-        (("", "is", "x"), "path", "Write which member"),
-        (("a..b", "is", "x"), "path", "with a dot between"),
-        (("$a", "is", "x"), "path", "with a dot between"),
-        (("a", "is", ""), "value", "Write what to compare with"),
-        (("a", "like", "x"), "value", "Choose how to compare"),
-        (("a", "one_of", "[1"), "value", "Write a list such as"),
+        (("", "is", "x"), "path", "Enter the member"),
+        (("a..b", "is", "x"), "path", "with dots"),
+        (("$a", "is", "x"), "path", "with dots"),
+        (("a", "is", ""), "value", "Enter a value to compare with"),
+        (("a", "like", "x"), "value", "Choose a comparison"),
+        (("a", "one_of", "[1"), "value", "Enter a list such as"),
         (("a", "less", "true"), "value", "needs a number or a text"),
         (("a", "one_of", ","), "value", "needs a list of single values"),
     ],
@@ -199,12 +199,12 @@ def test_edit_shows_rows_or_json_and_leaves_alone_what_is_unchanged(
         ({"filter_by": "json", "filter_json": "{}"}, "#wh-filter_json", "Write a condition"),
         ({"filter_by": "json", "filter_json": "{"}, "#wh-filter_json", "This is not JSON"),
         ({"filter_by": "json", "filter_json": "[]"}, "#wh-filter_json", "as a JSON object"),
-        ({"filter_by": "json", "filter_json": '{"a": 1}'}, "#wh-filter_json", "begin with data"),
+        ({"filter_by": "json", "filter_json": '{"a": 1}'}, "#wh-filter_json", "Begin with data"),
         ({"filter_by": "json", "filter_json": "[" * 100_000}, "#wh-filter_json", "not JSON"),
         (
             {"filter_by": "rows", **rows(("a", "is", "1"), ("", "is", "2"))},
             "#wh-filter_rows-1-path",
-            "Write which member",
+            "Enter the member",
         ),
     ],
 )
@@ -239,7 +239,7 @@ def test_filter_is_tried_in_the_form(app: Flask, browser: Browser) -> None:
     page = add(browser, {**chosen, "try_event": event}, 200, button="try_filter")
     assert "This payment.succeeded would be sent." in page.one(id="wh-trial").text
     page = add(browser, {**chosen, "try_type": "license.created"}, 200, button="try_filter")
-    assert "data.amount is not there" in page.one(id="wh-trial").text
+    assert "data.amount is missing" in page.one(id="wh-trial").text
     page = add(browser, {**chosen, "try_event": "evt_1"}, 422, button="try_filter")
     assert "There is no event 'evt_1'" in page.one(id="wh-try_event-error").text
     assert len(activity(app)) == 1

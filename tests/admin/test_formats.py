@@ -77,7 +77,7 @@ def test_every_format_can_be_chosen_and_says_what_it_needs(app: Flask, browser: 
     assert "every other one gets Standard Webhooks" in notes[""]
     assert "carries the secret itself" in notes["authon"]
     for chat in ("discord", "slack", "telegram", "teams"):
-        assert "no secret to keep" in notes[chat]
+        assert "There is no secret" in notes[chat]
     parts = {item.attributes["value"]: item.attributes["data-wh-parts"] for item in options}
     assert parts["standard"] == "secret key_pair"
     assert parts["custom"] == "secret key_pair template"
@@ -323,7 +323,7 @@ def test_an_endpoint_without_a_secret(app: Flask, browser: Browser) -> None:
     page = browser.get(page.link("I have saved it"))
     page = browser.get(page.link("Remove the secret"))
     page = browser.send(page, "/remove-secret")
-    assert "The secret is gone." in page.text
+    assert "The secret was removed." in page.text
     assert "Remove the secret" not in page.links()
     assert secrets_of(app, the_endpoint(app)) == []
 
@@ -340,7 +340,7 @@ def test_a_secret_that_is_needed_cannot_be_removed(app: Flask, browser: Browser)
 def test_an_overlap_that_is_over_is_said(app: Flask, browser: Browser) -> None:
     endpoint = add_endpoint(app)
     page = browser.get(f"/endpoints/{endpoint.id}/end-overlap")
-    assert "There is no older secret any more." in page.text
+    assert "There is no older secret left." in page.text
     page = browser.send(page, "/end-overlap")
     assert "nothing was changed" in page.text
 
@@ -348,9 +348,9 @@ def test_an_overlap_that_is_over_is_said(app: Flask, browser: Browser) -> None:
 def test_rotation_says_how_the_format_signs_meanwhile(app: Flask, browser: Browser) -> None:
     both = add_endpoint(app)
     one = add_endpoint(app, format="authforge")
-    assert "a signature of both" in browser.get(f"/endpoints/{both.id}/rotate").text
+    assert "signed with both" in browser.get(f"/endpoints/{both.id}/rotate").text
     page = browser.get(f"/endpoints/{one.id}/rotate")
-    assert "has room for one" in page.text
+    assert "only supports one signature" in page.text
     assert not page.all("input", name="signing")
 
 
@@ -365,7 +365,7 @@ def test_pace_is_set_shown_and_taken_back(app: Flask, browser: Browser) -> None:
     page = browser.get(f"/endpoints/{endpoint.id}")
     assert "2.5 a second" in page.text
     assert "1.5 s" in page.text
-    assert "One after the other" in page.text
+    assert "One at a time" in page.text
     edit(browser, endpoint)
     assert [item.action for item in activity(app)] == ["endpoint.created"]
     edit(browser, endpoint, rate_limit="", timeout="", ordered=None)

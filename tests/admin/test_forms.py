@@ -102,7 +102,7 @@ def test_a_secret_that_was_typed_is_asked_for_again(app: Flask, browser: Browser
     own = signing.generate_secret()
     page = add(browser, 422, name="x" * 201, secret=own)
     assert faulty(page) == ["#wh-name", "#wh-secret"]
-    assert "Write the secret again" in page.one(id="wh-secret-error").text
+    assert "Enter the secret again" in page.one(id="wh-secret-error").text
     assert own not in page.response.text
     browser.send(page, "/endpoints/new", {"name": "Shop", "secret": own}, 200)
     assert secrets_of(app, the_endpoint(app)) == [own]
@@ -168,15 +168,15 @@ def test_a_private_key_that_was_brought_is_not_taken_for_a_secret(
     page = browser.get(f"/endpoints/{endpoint.id}/rotate")
     page = browser.send(page, "/rotate", {"secret": key, "overlap_seconds": "0"}, 200)
     assert page.heading == "Give your receiver its public key"
-    assert "You gave a private key." in page.text
+    assert "You entered a private key." in page.text
     assert page.one("code", id="wh-secret").text == signing.public_key(key)
     assert key not in page.response.text
     page = add(browser, 200, url=f"{URL}/2", secret=key)
-    assert "You gave a private key." in page.text
+    assert "You entered a private key." in page.text
     # One that was made by us needs no such words.
     page = add(browser, 200, url=f"{URL}/3", signing="key_pair")
     assert page.heading == "Give your receiver its public key"
-    assert "You gave" not in page.text
+    assert "You entered" not in page.text
 
 
 def test_a_secret_that_looks_like_a_public_key_is_shown_as_the_secret_that_it_is(
@@ -239,13 +239,13 @@ def test_events_of_one_tenant(app: Flask, browser: Browser) -> None:
     assert [row.text for row in page.all("td", data_label="Tenant")] == ["app_1"]
     add_endpoint(app, tenant="app_3")
     page = browser.get("/events?tenant=app_3")
-    assert "No event matches." in page.text
-    assert "is not recorded" in page.text
+    assert "No events match." in page.text
+    assert "will not be recorded" in page.text
     # A tenant is not asked for its own name.
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"
     page = browser.get("/events?tenant=app_2")
     assert page.all("input", name="tenant") == []
-    assert "No event matches." in page.text
+    assert "No events match." in page.text
 
 
 def test_what_one_person_did(app: Flask, browser: Browser) -> None:
@@ -267,7 +267,7 @@ def test_what_one_person_did(app: Flask, browser: Browser) -> None:
     page = browser.get(f"/activity?webhook={first.id}&actor=bob")
     assert "paused the webhook" in page.text
     assert len(page.all("li", _class="wh-rowitem")) == 1
-    assert "Nothing that was done matches." in browser.get("/activity?actor=nobody").text
+    assert "No activity matches." in browser.get("/activity?actor=nobody").text
 
 
 def test_before_and_after_are_in_words(app: Flask, browser: Browser) -> None:

@@ -73,8 +73,8 @@ def test_counts_that_ended_are_shown_as_such(
 def test_the_overview_of_a_fresh_installation(browser: Browser) -> None:
     page = browser.get("/overview")
     assert page.heading == "Overview"
-    assert "No attempt has failed." in page.text
-    assert "There were no attempts in this time." in page.text
+    assert "No attempts have failed." in page.text
+    assert "There were no attempts in this period." in page.text
 
 
 def test_the_overview_leads_to_what_fails(app: Flask, browser: Browser, receiver: Receiver) -> None:
@@ -164,7 +164,7 @@ def test_deliveries_are_found_by_answer_time_id_and_text(app: Flask, browser: Br
 
 @pytest.mark.parametrize("query", ["status=6xx", "status=x", "since=yesterday", "until=9"])
 def test_filters_that_make_no_sense_are_refused(browser: Browser, query: str) -> None:
-    assert browser.get(f"/deliveries?{query}", 422).heading == "That was not understood"
+    assert browser.get(f"/deliveries?{query}", 422).heading == "Invalid request"
 
 
 def test_text_is_looked_for_a_stretch_at_a_time(
@@ -178,9 +178,9 @@ def test_text_is_looked_for_a_stretch_at_a_time(
     page = browser.get("/deliveries?q=needle")
     assert ids(page) == []
     assert "None of the newest" in page.text
-    page = browser.get(page.link("Look further back"))
+    page = browser.get(page.link("Search older deliveries"))
     assert len(ids(page)) == 1
-    assert "Look further back" not in page.links()
+    assert "Search older deliveries" not in page.links()
     assert [row.endpoint_id for row in deliveries(app) if row.event_id == wanted] == [endpoint.id]
 
 
@@ -194,7 +194,7 @@ def test_text_is_not_looked_for_by_those_who_may_not_see_it(app: Flask, browser:
 
 
 def test_events_lead_to_their_deliveries(app: Flask, browser: Browser) -> None:
-    assert "No event was recorded yet." in browser.get("/events").text
+    assert "No events have been recorded yet." in browser.get("/events").text
     add_endpoint(app, name="One")
     add_endpoint(app, name="Two")
     with app.app_context():
@@ -210,7 +210,7 @@ def test_events_lead_to_their_deliveries(app: Flask, browser: Browser) -> None:
     assert "lic_0" in page.text
     assert len(ids(page)) == 2
     assert page.response.headers["Cache-Control"] == "no-store"
-    assert "No event matches." in browser.get("/events?id=evt_nothing").text
+    assert "No events match." in browser.get("/events?id=evt_nothing").text
 
 
 @pytest.mark.parametrize("path", ["/deliveries", "/events", "/activity"])
@@ -252,7 +252,7 @@ def test_an_event_page_says_why_the_others_did_not_get_it(app: Flask, browser: B
     page = browser.send(page, f"/events/{event}", {"webhook": "other"})
     assert reasons(page) == {"other": "Other tenant", "other type": "Not subscribed"}
     page = browser.get(f"/events/{event}?webhook={deleted.id}")
-    assert list(reasons(page).values()) == ["Deleted before"]
+    assert list(reasons(page).values()) == ["Already deleted"]
     assert "No webhook matches “nobody”." in browser.get(f"/events/{event}?webhook=nobody").text
     # A tenant learns nothing of the others.
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"
@@ -293,16 +293,16 @@ def test_an_event_page_says_where_its_delivery_stands(app: Flask, browser: Brows
     )
     assert answer("waiting").startswith("Queued It is queued")
     assert answer("failing") == (
-        "Queued It waits for the webhook. It keeps failing, so it is tried only now and then."
+        "Queued It waits for the webhook. It keeps failing, so it is only tried occasionally."
     )
-    assert answer("ordered").endswith("the webhook takes one delivery after the other.")
+    assert answer("ordered").endswith("the webhook receives one delivery at a time.")
     assert answer("limited").endswith("the webhook has a rate limit.")
     assert answer("given up") == "Failed Every attempt of the retry schedule has failed."
     actions.resume_endpoint(access, made["paused"].id, "keep")
-    assert "went on being held" in answer("paused")
+    assert "stayed on hold" in answer("paused")
     [kept] = [row for row in deliveries(app) if row.endpoint_id == made["paused"].id]
     page = browser.get(f"/deliveries/{kept.id}")
-    assert "It went on being held when the webhook was resumed." in page.text
+    assert "It stayed on hold when the webhook was resumed." in page.text
 
 
 def test_a_test_event_was_for_one_endpoint_only(app: Flask, browser: Browser) -> None:
@@ -385,18 +385,18 @@ def engine(**values: object) -> EngineReport:
             5,
             None,
             engine(trouble=REPLICA),
-            ["Redis is a replica, which takes no writes."],
+            ["Redis is a read-only replica."],
         ),
         (
             None,
             300,
             engine(reachable=False, workers=0, trouble=REPLICA),
-            ["Redis is a replica, which takes no writes."],
+            ["Redis is a read-only replica."],
         ),
         (None, None, engine(scheduler=False), ["No scheduler is running."]),
         (None, None, engine(), []),
-        (None, None, engine(workers=0), ["No worker shows a sign of life."]),
-        (None, None, engine(workers=0, scheduler=False), ["No worker shows a sign of life."]),
+        (None, None, engine(workers=0), ["No worker has sent a heartbeat."]),
+        (None, None, engine(workers=0, scheduler=False), ["No worker has sent a heartbeat."]),
         (None, 300, engine(), ["Deliveries are late."]),
         (
             None,
@@ -447,7 +447,7 @@ def test_health_says_how_far_the_history_was_removed(app: Flask, browser: Browse
         [shown] = [
             item.one("dd").text
             for item in browser.get("/health").all("div")
-            if [name.text for name in item.all("dt")] == ["The history begins"]
+            if [name.text for name in item.all("dt")] == ["History since"]
         ]
         return shown
 
@@ -463,10 +463,10 @@ def test_health_says_how_far_the_history_was_removed(app: Flask, browser: Browse
     update(app, "Event", oldest, created_at=now - timedelta(days=60))
     shown = history(browser)
     assert shown.startswith(display.utc_text(now - timedelta(days=60)))
-    assert shown.endswith("is being removed, but for what is still owed.")
+    assert shown.endswith("are being removed, except those with undelivered deliveries.")
     # A tenant is not told of others' events.
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"
-    assert "The history begins" not in browser.get("/health").text
+    assert "History since" not in browser.get("/health").text
 
 
 @pytest.mark.parametrize(
@@ -485,7 +485,7 @@ def test_worker_of_ours_that_was_killed_is_not_believed(
         then = database_time(app) - timedelta(seconds=60)
         beat(state, connection, Sign("ours", "worker", "host", 1), then)
     # A plain worker gives no sign of life of its own.
-    assert ("No worker shows a sign of life." in browser.get("/").text) is shown
+    assert ("No worker has sent a heartbeat." in browser.get("/").text) is shown
 
 
 def test_pages_work_without_redis(tmp_path: Path) -> None:
@@ -504,7 +504,7 @@ def test_pages_work_without_redis(tmp_path: Path) -> None:
 
 
 def test_activity_says_who_did_what(app: Flask, browser: Browser) -> None:
-    assert "Nothing was done yet." in browser.get("/activity").text
+    assert "No activity yet." in browser.get("/activity").text
     access = accessing(app)
     one = add_endpoint(app, name="One")
     two = add_endpoint(app, name="Two")
@@ -551,9 +551,9 @@ def test_activity_says_who_did_what(app: Flask, browser: Browser) -> None:
         ({"overlap_seconds": 86_400}, [("Overlap in seconds", "", "86,400")]),
         (
             {"held": "discard", "deliveries": 1234},
-            [("What was held", "", "Discard them"), ("Deliveries", "", "1,234")],
+            [("Held deliveries", "", "Discard them"), ("Deliveries", "", "1,234")],
         ),
-        ({"held": 3}, [("What was held", "", "3")]),
+        ({"held": 3}, [("Held deliveries", "", "3")]),
         ({"rate_limit": [None, 0.5]}, [("Rate limit", "", "0.5")]),
         ({"headers": [["X-A"], ["X-A", "X-B"]]}, [("Custom headers", "X-A", "X-A, X-B")]),
         ({"state": ["active", "paused"]}, [("State", "Active", "Paused")]),
@@ -603,13 +603,13 @@ def test_the_debugger_compares_with_what_was_sent(
         return answer.one(id="wh-verdict").text
 
     text = verdict(headers, body)
-    assert "The signature fits" in text
+    assert "The signature matches" in text
     ending = str(endpoint.secret)[-4:]
     assert f"The secret that signed it ends in {ending}. If the receiver refuses" in text
     assert f"…{ending} Created " in page.text
-    assert "The body was written anew" in verdict(headers, body.replace('":', '": '))
+    assert "The body was re-serialised" in verdict(headers, body.replace('":', '": '))
     text = verdict(headers, body[:20])
-    assert "The body was cut" in text
+    assert "The body was truncated" in text
     assert f"20 of {len(body)} bytes" in text
     assert "Compared with attempt 1" in text
     # Signed at the same time by somebody else.
@@ -623,7 +623,7 @@ def test_the_debugger_compares_with_what_was_sent(
     signature = Webhook(str(endpoint.secret)).sign(request.id, then, body)
     old += [f"webhook-timestamp: {int(then.timestamp())}", f"webhook-signature: {signature}"]
     text = verdict("\n".join(old), body)
-    assert "The signature fits" in text
+    assert "The signature matches" in text
     assert "set the receiver's clock" in text
     actions.rotate_secret(accessing(app), endpoint.endpoint.id, overlap_seconds=3600)
     assert "older secret" in verdict(headers, body)
@@ -654,7 +654,7 @@ def test_the_debugger_knows_every_format_that_signs(
         }
         text = browser.send(page, "/debugger", pasted, 200).one(id="wh-verdict").text
         name = "a key pair" if item is None else item.name
-        fits = "The secret fits" if name == "authon" else "The signature fits"
+        fits = "The secret matches" if name == "authon" else "The signature matches"
         assert fits in text, name
         assert "older secret" not in text, name
         actions.rotate_secret(accessing(app), created.endpoint.id, overlap_seconds=0)
@@ -783,7 +783,7 @@ def test_what_is_resent_is_queued_on_the_page_of_its_event_too(
         [row] = page.one("section", aria_labelledby="wh-why").all("tr")[1:]
         return " ".join(cell.text for cell in row.all("td")).removesuffix(" Its delivery")
 
-    waits = "It waits for the webhook. It keeps failing, so it is tried only now and then."
+    waits = "It waits for the webhook. It keeps failing, so it is only tried occasionally."
     assert stands() == f"Retrying {waits}"
     page = browser.get(f"/deliveries/{delivery}")
     assert page.one(id="wh-part-state").text == (
@@ -792,7 +792,7 @@ def test_what_is_resent_is_queued_on_the_page_of_its_event_too(
     # What a person asks for does not wait for it.
     page = browser.send(page, "/resend")
     assert page.one(id="wh-part-state").text == "Queued"
-    assert stands() == "Queued It is queued, and goes out as soon as a worker has time."
+    assert stands() == "Queued It is queued, and is sent as soon as a worker is free."
 
 
 def test_a_page_of_an_event_that_went_to_very_many_says_that_there_are_more(
@@ -809,7 +809,7 @@ def test_a_page_of_an_event_that_went_to_very_many_says_that_there_are_more(
     page = browser.get(f"/events/{event}")
     assert len(page.one("section", aria_labelledby="wh-went").all("tr")) == 3
     assert len(page.one("section", aria_labelledby="wh-why").all("tr")) == 3
-    assert "There may be more. Ask for one by its name, URL or id." in page.text
+    assert "There may be more. Search for one by its name, URL or id." in page.text
     every = browser.get(page.link("All deliveries of this event"))
     assert len(every.one("tbody").all("tr")) == 3
     monkeypatch.undo()

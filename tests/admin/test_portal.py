@@ -171,8 +171,8 @@ def test_changed_link_says_so(app: Flask) -> None:
     other = url[:-10] + ("A" if url[-10] != "A" else "B") + url[-9:]
     for changed in (other, url[:-20], url.split("=")[0]):
         client = app.test_client()
-        assert refusal(client.get(changed)).startswith("This link is not whole, or was changed.")
-        assert refusal(get(client)).startswith("These pages are opened by a link.")
+        assert refusal(client.get(changed)).startswith("This link is incomplete or was changed.")
+        assert refusal(get(client)).startswith("These pages are opened with a link.")
 
 
 def test_expired_link_ends_its_session_too(app: Flask) -> None:
@@ -211,7 +211,7 @@ def test_forged_session_is_none(app: Flask) -> None:
     client.set_cookie(
         "flask_webhooks_portal", '{"link":"plk_1"}.x', domain="licences.example", path=PREFIX
     )
-    assert refusal(get(client)).startswith("These pages are opened by a link.")
+    assert refusal(get(client)).startswith("These pages are opened with a link.")
 
 
 def test_frame_of_the_host_may_show_it(database_url: str, redis_url: str) -> None:
@@ -285,9 +285,9 @@ def test_nobody_gives_more_than_they_may_or_for_other_tenants(app: Flask) -> Non
         state_of(app), "ann", "app_1", lambda action, endpoint: action in {"view", "tokens"}
     )
     with app.test_request_context("/"):
-        with pytest.raises(Forbidden, match="no more than whoever creates it"):
+        with pytest.raises(Forbidden, match="more permissions than its creator"):
             actions.create_portal_link(limited, "app_1", actor="x", actions=["manage"])
-        with pytest.raises(Forbidden, match="your own tenants only"):
+        with pytest.raises(Forbidden, match="only create this for your own tenants"):
             actions.create_portal_link(limited, "app_2", actor="x")
         made = actions.create_portal_link(limited, None, actor="x")
     assert made.link.tenant == "app_1"

@@ -192,9 +192,9 @@ def test_ids_of_another_tenant_do_not_exist(app: Flask, receiver: Receiver, tena
         assert not [id_ for id_ in world.deliveries.values() if id_ in text]
         assert not [id_ for id_ in world.tasks.values() if id_ in text]
     for id_ in world.deliveries.values():
-        assert "No delivery matches." in browser.get(f"/deliveries?id={id_}").text
+        assert "No deliveries match." in browser.get(f"/deliveries?id={id_}").text
     for id_ in world.events.values():
-        assert "No event matches." in browser.get(f"/events?id={id_}").text
+        assert "No events match." in browser.get(f"/events?id={id_}").text
     assert contents(app) == before
 
 

@@ -28,10 +28,10 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
     ("path", "words"),
     [
         ("/", ["No webhooks configured yet.", "Add the URL that receives webhooks."]),
-        ("/overview", ["No attempt has failed.", "None. What fails is retried"]),
-        ("/deliveries", ["Nothing was sent yet."]),
-        ("/events", ["No event was recorded yet."]),
-        ("/activity", ["Nothing was done yet."]),
+        ("/overview", ["No attempts have failed.", "None. Failed attempts are retried"]),
+        ("/deliveries", ["Nothing has been sent yet."]),
+        ("/events", ["No events have been recorded yet."]),
+        ("/activity", ["No activity yet."]),
         ("/health", ["No worker has been seen in the last hour."]),
         ("/delete-all", ["No webhooks configured yet."]),
     ],
@@ -45,8 +45,8 @@ def test_a_page_with_nothing_on_it_says_so(app: Flask, path: str, words: list[st
 def test_a_new_webhook_has_a_page_with_nothing_on_it(app: Flask) -> None:
     endpoint = add_endpoint(app)
     page = Browser(app).get(f"/endpoints/{endpoint.id}")
-    assert "Nothing was sent to it yet." in page.text
-    assert "There were no attempts in this time." in page.text
+    assert "Nothing has been sent to it yet." in page.text
+    assert "There were no attempts in this period." in page.text
     assert "Never" in page.text
 
 
@@ -56,9 +56,9 @@ def test_a_new_webhook_has_a_page_with_nothing_on_it(app: Flask) -> None:
         ("/?q=nothing", "No webhook matches “nothing”."),
         ("/?tenant=nobody", "belongs to a tenant with the id “nobody”"),
         ("/?before=ep_0", "There are no older webhooks."),
-        ("/deliveries?status=404", "No delivery matches."),
-        ("/events?id=evt_nothing", "No event matches."),
-        ("/activity?actor=nobody", "Nothing that was done matches."),
+        ("/deliveries?status=404", "No deliveries match."),
+        ("/events?id=evt_nothing", "No events match."),
+        ("/activity?actor=nobody", "No activity matches."),
     ],
 )
 def test_a_list_in_which_nothing_matches_says_so(app: Flask, path: str, words: str) -> None:

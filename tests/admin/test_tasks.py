@@ -122,7 +122,7 @@ def test_what_failed_is_counted_shown_and_only_then_recovered(
     found = {row.id: row for row in deliveries(app)}
     assert (found[recent].trigger, found[recent].actor) == ("replay", "ann@example.com")
     assert found[old].state == "failed"
-    page = browser.get(page.link("See what becomes of them"))
+    page = browser.get(page.link("See the results"))
     assert "To Shop" in page.text
 
 
@@ -202,19 +202,19 @@ def test_a_failing_webhook_says_that_it_is_only_probed(
     failed(app, shop)
     update(app, "EndpointHealth", shop.id, probe_interval=60.0)
     page = browser.get(f"/endpoints/{shop.id}/recover?since=2020-01-01T00:00")
-    assert "they wait for its first success" in page.text
+    assert "they wait until it succeeds" in page.text
 
 
 def test_nothing_to_recover_offers_nothing(app: Flask, browser: Browser, shop: Endpoint) -> None:
     page = browser.get(f"/endpoints/{shop.id}/recover?since=2020-01-01T00:00")
-    assert "There is nothing to do: none matches." in page.text
+    assert "There is nothing to do: none match." in page.text
     assert page.all("form", method="post") == []
 
 
 @pytest.mark.parametrize(
     ("query", "field", "message"),
     [
-        ("since=", "since", "Say since when."),
+        ("since=", "since", "Enter a start time."),
         ("since=tuesday", "since", "Write the time as 2026-01-31T12:00"),
         ("since=2026-01-02T00:00&until=soon", "until", "Write the time as"),
         ("since=2026-01-02T00:00&until=2026-01-01T00:00", "until", "later than the start"),
@@ -248,9 +248,9 @@ def test_what_was_missed_is_replayed(app: Flask, browser: Browser) -> None:
     page = browser.get(f"/endpoints/{late.id}")
     page = browser.get(page.link("Replay missed…"))
     assert page.heading == "Replay missed events"
-    page = browser.get(presets(page)["Everything that is kept"])
+    page = browser.get(presets(page)["Whole history"])
     assert page.one("strong", class_="wh-count").text == "3 events"
-    assert "The history begins" in page.text
+    assert "History since" in page.text
     page = browser.send(page, "/replay")
     assert "0 of 3 events" in page.text
     work(app)
@@ -333,10 +333,13 @@ def test_a_text_is_no_scope_and_the_page_says_why(
 ) -> None:
     failed(app, shop)
     page = browser.get("/deliveries?q=lic_1&state=failed")
-    assert "Not all at once: A text is looked for among the newest deliveries only" in page.text
+    assert (
+        "This cannot be done for all at once: Text is only searched in the newest deliveries"
+        in page.text
+    )
     assert "Resend all that match…" not in page.links()
     for action in ("resend-all", "cancel-all"):
-        assert "Take the text off" in browser.get(f"/deliveries/{action}?q=lic_1", 422).text
+        assert "Remove the text" in browser.get(f"/deliveries/{action}?q=lic_1", 422).text
         # Nor by a form that somebody has made up.
         values = {"q": "lic_1", "csrf_token": token(browser)}
         browser.post(f"/deliveries/{action}", values, 422)
@@ -399,7 +402,7 @@ def test_of_very_many_webhooks_one_is_found_by_its_name(
     page = browser.send(browser.get("/deliveries"), "/deliveries", {"webhook": "shop"})
     section = page.one("section", aria_labelledby="wh-which")
     assert [item.text for item in section.all("a")] == ["Shop c", "Shop b"]
-    assert "There may be more. Ask for one by its name, URL or id." in section.text
+    assert "There may be more. Search for one by its name, URL or id." in section.text
     assert "Resend all that match…" not in page.links()
     assert "No webhook matches “nowhere”." in browser.get("/deliveries?webhook=nowhere").text
 
@@ -416,7 +419,7 @@ def test_a_task_is_stopped_and_the_trail_says_by_whom(
     [task] = tasks(app)
     form = browser.get(f"/tasks/{task.id}")
     page = browser.send(form, "/stop")
-    assert "The task is stopped. What is done stays done." in page.text
+    assert "The task was stopped. What it has done is not undone." in page.text
     assert "Stopped" in page.one(id="wh-part-state").text
     assert page.all("form", method="post") == []
     work(app)
@@ -480,7 +483,7 @@ def test_without_redis_the_task_is_saved_and_the_page_says_so(database_url: str)
     failed(app, endpoint)
     page = browser.get(f"/endpoints/{endpoint.id}/recover?since=2020-01-01T00:00")
     page = browser.send(page, "/recover")
-    assert "Redis does not answer, so no worker could be called. The task is saved" in page.text
+    assert "Redis does not answer, so no worker could be woken. The task is saved" in page.text
     assert [task.state for task in tasks(app)] == ["waiting"]
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"
     own = add_endpoint(app, tenant="app_1")
@@ -488,7 +491,7 @@ def test_without_redis_the_task_is_saved_and_the_page_says_so(database_url: str)
     failed(app, own)
     page = browser.get(f"/endpoints/{own.id}/recover?since=2020-01-01T00:00")
     page = browser.send(page, "/recover")
-    assert "It is saved, and begins as soon as a worker takes it." in page.text
+    assert "It is saved, and starts as soon as a worker is free." in page.text
     assert "Redis" not in page.text, "whose machines these are is nothing to a tenant"
     close(app)
 

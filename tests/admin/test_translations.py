@@ -258,7 +258,7 @@ def test_why_an_endpoint_was_disabled_is_whole_in_the_language_of_the_person(app
         with app.app_context():
             emit(app)
         drain(app)
-    reason = "The receiver refuses for good. The receiver answered 404: channel_not_found"
+    reason = "The receiver refuses permanently. The receiver answered 404: channel_not_found"
     assert endpoint(app, endpoint_id).state_reason == reason
     german, english = Browser(app, headers={"Accept-Language": "de"}), Browser(app)
     # What the chat says stays as it says it.
@@ -373,7 +373,7 @@ def test_event_types_are_in_the_language_of_the_person(app: Flask) -> None:
 
 def test_a_message_is_translated_with_what_stands_in_it(app: Flask) -> None:
     errors = [
-        InvalidTransition("The endpoint is %(now)s already.", now=word("disabled")),
+        InvalidTransition("The endpoint is already %(now)s.", now=word("disabled")),
         EndpointLimitReached("100 % of them"),
         InvalidInput(Text("Choose one of %(choices)s.", choices="a, b")),
         Forbidden(),

@@ -232,7 +232,7 @@ def _faults(watched: Watched, app: Flask, world: World) -> Iterator[str]:
     watched.open("/endpoints/nothing")
     yield "not found"
     watched.open("/deliveries?state=odd")
-    yield "not understood"
+    yield "Invalid request"
     page = watched.open(f"/deliveries/{world.deliveries['pending']}")
     page.context.clear_cookies()
     with page.expect_navigation():
@@ -242,13 +242,13 @@ def _faults(watched: Watched, app: Flask, world: World) -> Iterator[str]:
     update(app, "Delivery", world.deliveries["pending"], state="succeeded", due_at=None)
     with page.expect_navigation():
         page.click("#wh-cancel")
-    assert page.inner_text("h1") == "That is not possible now"
-    yield "not possible"
+    assert page.inner_text("h1") == "Not possible now"
+    yield "Not possible"
     page = watched.open(f"/deliveries/{world.deliveries['failed']}")
     with _writing(app):
         with page.expect_navigation():
             page.click("#wh-resend")
-        assert page.inner_text("h1") == "That did not work"
+        assert page.inner_text("h1") == "Something went wrong"
         yield "not now"
     watched.open(f"/endpoints/{good}")
     broken = Sealed("of another key")
@@ -405,7 +405,7 @@ def _erased(watched: Watched, app: Flask, world: World) -> Iterator[str]:
             page.click("button:has-text('Count them')")
 
     count("license_id")
-    assert page.is_visible("text=Nothing was changed yet.")
+    assert page.is_visible("text=Nothing has been changed yet.")
     yield "an erasure refused"
     count("license_id=nobody's")
     assert page.is_visible("text=There is nothing to do")

@@ -136,7 +136,7 @@ def test_the_whole_journey_in_the_demo_with_the_keyboard_alone(
         go(page, button)
         expect(page.locator("#wh-part-state")).to_have_text("Finished", timeout=PATIENCE)
         faults += faults_of(visitor)
-    go(page, "See what becomes of them")
+    go(page, "See the results")
     expect(page.locator("tbody .wh-ok")).to_have_count(3, timeout=PATIENCE)
 
     go(page, "Webhooks")
@@ -146,7 +146,7 @@ def test_the_whole_journey_in_the_demo_with_the_keyboard_alone(
     assert page.inner_text("#wh-secret") != secret
     faults += faults_of(visitor)
     go(page, "I have saved it")
-    assert "The old one signs until" in page.inner_text("main")
+    assert "The old one is used until" in page.inner_text("main")
 
     press(page, "Pause")
     expect(page.get_by_role("dialog", name="Pause webhook")).to_be_visible()

@@ -74,7 +74,7 @@ def test_the_whole_journey_with_the_keyboard_alone(
     assert page.inner_text("h1") == "license.expired"
     # Without anybody reloading the page.
     expect(page.get_by_text("Attempt 1", exact=True)).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("Look into its logs at this time").first).to_be_visible()
+    expect(page.get_by_text("Check its logs for this time").first).to_be_visible()
     expect(page.get_by_text('{"error":"no"}').first).to_be_visible()
     emit_some(app, 3)
     wait_for_states(app, failed=4)
@@ -127,7 +127,7 @@ def test_the_whole_journey_with_the_keyboard_alone(
     fresh = page.inner_text("#wh-secret")
     assert fresh != secret
     go(page, "I have saved it")
-    assert "The old one signs until" in page.inner_text("main")
+    assert "The old one is used until" in page.inner_text("main")
     emit_some(app, 1)
     wait_for_states(app, succeeded=7)
     assert verified(receiver.requests[-1], secret) == verified(receiver.requests[-1], fresh)
@@ -136,7 +136,7 @@ def test_the_whole_journey_with_the_keyboard_alone(
     expect(page.get_by_role("dialog", name="Switch to the new secret")).to_be_visible()
     faults += faults_of(watched)
     go(page, "Switch now")
-    assert "newest secret only" in page.inner_text("main")
+    assert "only signed with the newest secret" in page.inner_text("main")
 
     # What happens during a pause is held, and is sent afterwards.
     press(page, "Pause")
@@ -188,7 +188,7 @@ def test_the_journey_without_javascript(
     page.click("text=I have saved it")
     page.click("text=Send test event")
     page.select_option("#wh-event_type", "user.banned")
-    page.click("button:has-text('Load its sample')")
+    page.click("button:has-text('Load the example')")
     assert "banned_by" in page.input_value("#wh-sample")
     page.click("button:has-text('Send test event')")
     link = page.get_by_role("link", name="Refresh")
@@ -205,12 +205,12 @@ def test_the_journey_without_javascript(
 @pytest.mark.timeout(300)
 def test_the_banner_goes_when_a_worker_comes(watched: Watched, app: Flask, tmp_path: Path) -> None:
     page = watched.open("/health")
-    assert page.is_visible("text=No worker shows a sign of life.")
+    assert page.is_visible("text=No worker has sent a heartbeat.")
     with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log"):
         # The table of workers refreshes itself.
         expect(page.get_by_text("Alive").first).to_be_visible(timeout=PATIENCE)
         page.reload()
-        assert not page.is_visible("text=No worker shows a sign of life.")
+        assert not page.is_visible("text=No worker has sent a heartbeat.")
 
 
 @pytest.mark.timeout(300)
@@ -366,7 +366,7 @@ def test_an_outage_is_repaired_with_the_keyboard_alone(
         expect(page.locator("#wh-part-state")).to_have_text("Finished", timeout=PATIENCE)
         expect(page.get_by_text("7 of 7 deliveries")).to_be_visible()
         apart(receiver.wait_for, before + 7, 60)
-        go(page, "See what becomes of them")
+        go(page, "See the results")
         expect(page.locator("tbody .wh-ok")).to_have_count(7, timeout=PATIENCE)
     faults += faults_of(watched)
 
@@ -380,7 +380,7 @@ def test_an_outage_is_repaired_with_the_keyboard_alone(
     faults += faults_of(watched)
     go(page, "Resend them")
     go(page, "Stop Resend deliveries")
-    assert "The task is stopped." in page.inner_text("main")
+    assert "The task was stopped." in page.inner_text("main")
     faults += faults_of(watched)
     assert faults == []
 

@@ -185,12 +185,12 @@ def test_everything_can_be_done_without_javascript(
 
     page.click("text=Send test event")
     page.select_option("#wh-event_type", "user.banned")
-    send(page, "Load its sample")
+    send(page, "Load the example")
     sample: dict[str, Any] = json.loads(page.input_value("#wh-sample"))
     page.fill("#wh-sample", json.dumps({**sample, "mine": 1}))
     send(page, "Send test event")
     refresh_until(page, "Attempt 1")
-    assert "Look into its logs at this time" in page.inner_text("main")
+    assert "Check its logs for this time" in page.inner_text("main")
     emit_some(app, 3)
     wait_for_states(app, failed=4)
     page.click("role=link[name='Shop']")
@@ -212,7 +212,7 @@ def test_everything_can_be_done_without_javascript(
     page.fill("#wh-headers", headers)
     page.fill("#wh-body", request.body.decode())
     send(page, "Check the signature")
-    assert "The signature fits" in page.inner_text("#wh-verdict")
+    assert "The signature matches" in page.inner_text("#wh-verdict")
 
     [row] = queries.list_endpoints(accessing(app))
     webhook = f"/endpoints/{row.endpoint.id}"
@@ -236,13 +236,13 @@ def test_everything_can_be_done_without_javascript(
     fresh = page.inner_text("#wh-secret")
     assert fresh != secret
     page.click("text=I have saved it")
-    assert "The old one signs until" in page.inner_text("main")
+    assert "The old one is used until" in page.inner_text("main")
     emit_some(app, 1)
     wait_for_states(app, succeeded=7)
     assert verified(receiver.requests[-1], secret) == verified(receiver.requests[-1], fresh)
     page.click("text=Switch now")
     send(page, "Switch now")
-    assert "newest secret only" in page.inner_text("main")
+    assert "only signed with the newest secret" in page.inner_text("main")
 
     page.click("role=link[name='Pause']")
     page.fill("#wh-reason", "Moving house")

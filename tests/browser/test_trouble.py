@@ -24,7 +24,7 @@ from .conftest import apart
 #: Milliseconds that workers may take on a busy machine.
 PATIENCE = 60_000
 
-NO_WORKER = "No worker shows a sign of life."
+NO_WORKER = "No worker has sent a heartbeat."
 NO_SCHEDULER = "No scheduler is running."
 
 
@@ -82,7 +82,7 @@ def test_scheduler_and_suspended_queue(
         expect_banners(page, NO_SCHEDULER)
         rq("suspend")
         expect_banners(page, "The queue is suspended.", NO_SCHEDULER)
-        assert "Go on with: rq resume" in page.inner_text("#wh-part-banners")
+        assert "Resume with: rq resume" in page.inner_text("#wh-part-banners")
         assert faults_of(watched) == []
         rq("resume")
         expect_banners(page, NO_SCHEDULER)

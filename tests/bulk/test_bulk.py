@@ -308,7 +308,7 @@ def test_a_replay_says_from_when_on_there_is_history(app: Flask, access: Access)
     seen = queries.preview_task(access, "replay", endpoint.id, since=LONG_AGO)
     assert seen.history_since is not None
     assert abs(seen.history_since - (datetime.now(UTC) - 5 * HOUR)) < HOUR
-    with pytest.raises(InvalidInput, match="No event is there from before that time: the first"):
+    with pytest.raises(InvalidInput, match="There are no events from before that time: the first"):
         actions.start_task(
             access, "replay", endpoint.id, since=LONG_AGO, until=LONG_AGO + 24 * HOUR
         )
@@ -472,14 +472,14 @@ def test_since_and_until_are_about_when_deliveries_were_made(app: Flask, access:
 
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("explode", {}, "kind", "recover, replay"),
-    ("recover", {}, "since", "since when"),
+    ("recover", {}, "since", "start time"),
     ("recover", {"since": datetime(2026, 1, 1)}, "since", "aware"),  # noqa: DTZ001
     ("recover", {"since": "yesterday"}, "since", "aware"),
     ("recover", {"since": LONG_AGO, "until": LONG_AGO}, "until", "later"),
     ("recover", {"since": LONG_AGO, "state": "pending"}, "state", "failed"),
     ("resend", {"state": "sending"}, "state", "succeeded"),
     ("cancel", {"state": "failed"}, "state", "held, pending"),
-    ("replay", {"since": LONG_AGO, "state": "failed"}, "state", "other states"),
+    ("replay", {"since": LONG_AGO, "state": "failed"}, "state", "this state"),
     ("replay", {"since": LONG_AGO, "status": "500"}, "status", "leave this out"),
     ("resend", {"status": "6xx"}, "status", "5xx"),
     ("resend", {"status": 500}, "status", "5xx"),

@@ -217,7 +217,7 @@ def test_task_whose_key_is_lost_says_so(app: Flask, database_url: str, redis_url
     close(other)
     ended = queries.get_task(accessing(app), task.id).task
     assert ended.state == "failed"
-    assert "start it anew" in (ended.error or "")
+    assert "start the task again" in (ended.error or "")
 
 
 def test_test_events_are_erased_too(app: Flask, receiver: Receiver) -> None:
@@ -330,7 +330,7 @@ def test_erased_event_is_not_sent_any_more(app: Flask, receiver: Receiver) -> No
     erase(app)
     access = accessing(app)
     [delivery] = deliveries(app)
-    refused_so = pytest.raises(InvalidTransition, match=r"was erased on .* cannot be sent any more")
+    refused_so = pytest.raises(InvalidTransition, match=r"was erased on .* can no longer be sent")
     with refused_so:
         actions.resend(access, delivery.id)
     with refused_so:
@@ -459,18 +459,18 @@ def test_preview_counts_exactly_and_changes_nothing(app: Flask) -> None:
 
 
 def test_who_may_not_is_refused(app: Flask) -> None:
-    with pytest.raises(Forbidden, match="Only those who see every tenant"):
+    with pytest.raises(Forbidden, match="Only users who can see every tenant"):
         actions.erase(as_tenant(app, "app_1"), {"user_id": 42})
-    with pytest.raises(Forbidden, match="Only those who see every tenant"):
+    with pytest.raises(Forbidden, match="Only users who can see every tenant"):
         actions.erase(as_tenant(app, "app_1"), lambda event: True)
     for mistake in ({"since": datetime.now(UTC)}, {"event_type": "license.created"}):
-        with pytest.raises(InvalidInput, match="wherever it stands"):
+        with pytest.raises(InvalidInput, match="everywhere it occurs"):
             actions.start_task(accessing(app), "erase", where=ANN, **mistake)
-    with pytest.raises(InvalidInput, match="wherever it stands"):
+    with pytest.raises(InvalidInput, match="everywhere it occurs"):
         actions.start_task(accessing(app), "erase", add_endpoint(app).id, where=ANN)
     with pytest.raises(InvalidInput, match="Only an erasure"):
         actions.start_task(accessing(app), "resend", where=ANN)
-    with pytest.raises(InvalidInput, match="Say whose data"):
+    with pytest.raises(InvalidInput, match="Specify whose data"):
         webhooks_of(app).erase("user_id=42")  # type: ignore[arg-type]
 
 
@@ -532,14 +532,14 @@ def _erase_by_api(app: Flask) -> None:
     wish = {"kind": "erase", "where": {"user_id": 42}}
     assert api.post("/tasks/preview", wish)["count"] == 1
     assert "see all tenants" in api.post("/tasks", wish, 422)["detail"]
-    assert "Say whose data" in api.post("/tasks/preview", {"kind": "erase"}, 422)["detail"]
+    assert "Specify whose data" in api.post("/tasks/preview", {"kind": "erase"}, 422)["detail"]
     for value in (True, None, 4.2, [42], {"id": 42}, ""):
         mistaken = {"kind": "erase", "where": {"user_id": value}, "all_tenants": True}
         assert "Write the value of user_id" in api.post("/tasks", mistaken, 422)["detail"]
     nonsense: tuple[Any, ...] = ("user_id=42", [], {}, 42)
     for where in nonsense:
         wrong = {"kind": "erase", "where": where, "all_tenants": True}
-        assert "Say whose data" in api.post("/tasks", wrong, 422)["detail"]
+        assert "Specify whose data" in api.post("/tasks", wrong, 422)["detail"]
     assert api.post("/tasks/preview", {**wish, "tenant": "app_2"})["count"] == 0
     task = api.post("/tasks", {**wish, "tenant": "app_1"}, 202)
     assert task["filter"]["tenant"] == "app_1"

@@ -119,14 +119,14 @@ def test_a_worker_begins_it_shows_how_far_it_is_and_heeds_the_stop(
         assert f"of {pruning.MANY + 10_000:,} events" in row.text
         assert f"by {ACTOR}" in row.text
         page = browser.send(page, f"{tasks(app)[0].id}/stop")
-        assert "Nothing more is removed for a day, unless it is started anew." in page.text
+        assert "No more are removed for a day, unless you start the task again." in page.text
         [stopped] = tasks(app)
         assert 0 < stopped.done < everything - 3
         assert (stopped.state, stopped.actor, stopped.total) == ("stopped", ACTOR, everything - 3)
         # Sweeps come and go.
         time.sleep(2.5 * config_of(app).get("WEBHOOKS_SWEEP_INTERVAL", 5.0))
         assert count(app, "Event") == everything - stopped.done
-        assert "Somebody has stopped the removal" in browser.get("/health").text
+        assert "The removal of old events was stopped" in browser.get("/health").text
         trail = browser.get("/activity").text
         assert f"{ACTOR} started a task" in trail
         assert "ann@example.com stopped a task" in trail
@@ -139,7 +139,7 @@ def test_a_worker_begins_it_shows_how_far_it_is_and_heeds_the_stop(
     assert tasks(app)[-1].done == everything - 3 - stopped.done
     names = ("Event", "Delivery", "Attempt")
     assert [count(app, name) for name in names] == [3, 3, 3]
-    assert "Somebody has stopped" not in browser.get("/health").text
+    assert "stopped by a user" not in browser.get("/health").text
 
 
 def test_a_drain_that_lasts_begins_it_beside(app: Flask, receiver: Receiver, few: int) -> None:
@@ -328,19 +328,19 @@ def test_the_page_says_how_many_and_how_old_before_anything_goes(
     page = browser.get(browser.get("/health").link("Remove old events…"))
     assert "7 events" in page.text
     assert "Older than" in page.text
-    assert "They are removed for good" in page.text
+    assert "They are permanently removed" in page.text
     assert count(app, "Event") == 7
     page = browser.send(page, "/prune")
     assert page.heading == "Remove old events"
     assert "0 of 7 events" in page.text
-    assert "See what becomes of them" not in page.links()
+    assert "See the results" not in page.links()
     # Who asks once more is shown the one that is there.
     again = browser.send(browser.get("/prune"), "/prune")
     assert again.response.request.path == page.response.request.path
     work(app)
     page = browser.get(f"/tasks/{tasks(app)[0].id}")
     assert "7 of 7 events" in page.text
-    assert "They are gone, with their deliveries and attempts." in page.text
+    assert "They were removed, with their deliveries and attempts." in page.text
     assert "There is nothing to do" in browser.get("/prune").text
 
 

@@ -83,9 +83,9 @@ def test_values_become_text() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "Say whose data"),
-        (None, "Say whose data"),
-        ("user_id=42", "Say whose data"),
+        ({}, "Specify whose data"),
+        (None, "Specify whose data"),
+        ("user_id=42", "Specify whose data"),
         ({"": "42"}, "Write the name of a member"),
         ({"user..id": "42"}, "Write the name of a member"),
         ({"a\nb": "42"}, "Write the name of a member"),

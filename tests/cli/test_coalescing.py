@@ -38,7 +38,7 @@ def test_rules_are_set_shown_and_reset(app: Flask) -> None:
         ("{", "--coalesce is not JSON"),
         ("[]", "Write coalesce as a JSON object"),
         ('{"license.validate": {"by": "data.a", "seconds": 1}}', "license.validated"),
-        ('{"license.validated": {"by": "a", "seconds": 1}}', "names no member of the data"),
+        ('{"license.validated": {"by": "a", "seconds": 1}}', "is not a member of the data"),
         ('{"license.validated": {"by": "data.a", "seconds": 0}}', "from 1 to 86400"),
     ],
 )

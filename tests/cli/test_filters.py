@@ -60,8 +60,8 @@ def test_filter_is_tried(app: Flask) -> None:
     either = '{"$or": [{"data": {"a": 1}}, {"data": {"b": 2}}]}'
     tried = run(app, "endpoints", "try-filter", "--filter", either)
     assert tried.stdout.splitlines()[1:] == [
-        "  data.a is not there, and must be 1.",
-        "  data.b is not there, and must be 2.",
+        "  data.a is missing, and must be 1.",
+        "  data.b is missing, and must be 2.",
         "One of these would have been enough.",
     ]
     tried = run(app, "endpoints", "try-filter", "--filter", either, "--json")

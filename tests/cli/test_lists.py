@@ -255,7 +255,7 @@ def test_delivery_is_shown_with_every_attempt(app: Flask) -> None:
     assert shown.count("Attempt ") == 2
     assert "Attempt 1: refused, status 503 in " in shown
     assert re.search(r"^  Error +.*503", shown, re.MULTILINE)
-    assert "An attempt has failed; it is tried again by itself." in shown
+    assert "An attempt failed; it is retried automatically." in shown
     assert "webhook-signature" not in shown
     whole = run(app, "deliveries", "show", delivery.id, "--bodies").stdout
     assert "webhook-signature:" in whole
@@ -296,7 +296,7 @@ def test_why_says_what_the_page_says(app: Flask) -> None:
         assert result.exit_code == 0, result.output
         return result.stdout
 
-    assert "It is queued, and goes out as soon as a worker has time." in why(got.id)
+    assert "It is queued, and is sent as soon as a worker is free." in why(got.id)
     assert "belongs to another tenant" in why(other.id)
     assert "did not exist yet" in why(later.id)
     text = why(narrow.id)

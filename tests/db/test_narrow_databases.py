@@ -144,15 +144,15 @@ def test_name_that_the_database_cannot_hold_is_refused_with_a_message(narrow: Fl
         browser.get("/endpoints/new"), "/endpoints/new", {"url": url, "name": UNUSUAL}, 422
     )
     assert page.one("input", id="wh-name").attributes["value"] == UNUSUAL
-    assert "The database cannot hold" in page.text
+    assert "The database cannot store" in page.text
     answer = Api(narrow).post("/endpoints", {"url": url, "name": UNUSUAL}, 422)
     assert answer["code"] == "invalid_input"
-    assert "The database cannot hold" in answer["detail"]
+    assert "The database cannot store" in answer["detail"]
     command = ["webhooks", "endpoints", "add", url, "--name", UNUSUAL]
     result = narrow.test_cli_runner().invoke(args=command)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert "The database cannot hold" in result.stderr
-    with pytest.raises(InvalidInput, match="The database cannot hold"):
+    assert "The database cannot store" in result.stderr
+    with pytest.raises(InvalidInput, match="The database cannot store"):
         webhooks_of(narrow).create_endpoint(url, name=UNUSUAL)
 
 
@@ -168,7 +168,10 @@ def test_search_for_what_the_database_cannot_hold_is_no_fault(narrow: Flask) -> 
 def test_mysql_says_in_several_ways_that_it_cannot_hold_a_character(code: int) -> None:
     """MySQL 9.7 answers 3854 to a comparison with a column in Latin-1, where MariaDB answers 1267."""
     refused = pymysql.err.OperationalError(code, "Cannot convert string")
-    with pytest.raises(InvalidInput, match="cannot hold a character"), told_as_messages():
+    with (
+        pytest.raises(InvalidInput, match="cannot store one of the characters"),
+        told_as_messages(),
+    ):
         raise DBAPIError("SELECT 1", {}, refused)
 
 

@@ -272,11 +272,11 @@ def test_it_is_said_that_a_body_is_not_kept(host: Any, receiver: Receiver) -> No
     assert attempt.missing == {"request_body": "not_kept", "response_body": "expired"}
     page = app.test_client().get(f"/webhooks/deliveries/{delivery_id}").text
     assert "Not kept." in page
-    assert "Not kept any more." in page
+    assert "No longer kept." in page
     shown = run(app, "deliveries", "show", delivery_id, "--bodies").output
     assert "(Not kept.)" in shown
-    assert "(Not kept any more.)" in shown
-    assert "(Not kept any more.)" in run(app, "deliveries", "show", delivery_id).output
+    assert "(No longer kept.)" in shown
+    assert "(No longer kept.)" in run(app, "deliveries", "show", delivery_id).output
     [listed] = json.loads(run(app, "deliveries", "show", delivery_id, "--json").output)["attempts"]
     assert listed["request_body"] is listed["response_body"] is None
     assert (listed["request_body_missing"], listed["response_body_missing"]) == (

@@ -138,7 +138,7 @@ def test_last_worker_that_stopped_is_told_of_as_that(app: Flask, redis_url: str)
     [row] = HealthObject.serialize(queries.health(access), queue=None)["heartbeats"]
     assert (row["name"], row["kind"]) == (SIGN.name, "stopped")
     assert [banner.title for banner in banners.current(access)] == [
-        "No worker shows a sign of life."
+        "No worker has sent a heartbeat."
     ]
 
 

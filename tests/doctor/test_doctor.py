@@ -288,7 +288,7 @@ def test_redis_that_throws_keys_away_is_told(app: Flask, admin: redis.Redis) -> 
 def test_suspended_queue_is_told(app: Flask, admin: redis.Redis) -> None:
     suspend(admin)
     problems = found(app, "workers", Level.PROBLEM)
-    assert any(item.advice == "Go on with: rq resume" for item in problems)
+    assert any(item.advice == "Resume with: rq resume" for item in problems)
 
 
 @pytest.mark.parametrize("command", [PLAIN, PLAIN_SCHEDULER])
@@ -336,7 +336,7 @@ def test_mode_of_redis_is_told(redis_url: str, tmp_path: Path) -> None:
         app = make_app(f"sqlite:///{tmp_path / 'b.sqlite'}", server.url)
         with app.app_context():
             problem = the(app, "redis", Level.PROBLEM)
-            assert problem.text.startswith("Redis is a replica, which takes no writes")
+            assert problem.text.startswith("Redis is a read-only replica")
             assert problem.advice == "Name the primary in WEBHOOKS_REDIS_URL."
         close(app)
     with Cluster() as server, redis.Redis.from_url(server.url) as client:

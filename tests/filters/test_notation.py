@@ -171,7 +171,7 @@ def test_empty_filter_is_none(nothing: Any) -> None:
     [
         ([], "filter", "Write the filter as a JSON object"),
         ("data", "filter", "Write the filter as a JSON object"),
-        ({"amount": 1}, "filter", "begin with data or type"),
+        ({"amount": 1}, "filter", "Begin with data or type"),
         ({"data": 5}, "filter.data", "must be an object of members"),
         ({"data": {}}, "filter.data", "is empty"),
         ({"data": {"a": {}}}, "filter.data.a", "is empty"),
@@ -233,7 +233,7 @@ def nested(levels: int) -> Any:
             {"$or": [{"data": {f"m{number}": 1}} for number in range(MAX_CONDITIONS + 1)]},
             f"more than {MAX_CONDITIONS} conditions",
         ),
-        ({"data": {"a": object()}}, "JSON has no form for"),
+        ({"data": {"a": object()}}, "that JSON cannot represent"),
     ],
 )
 def test_filter_is_bounded(given: Any, message: str) -> None:

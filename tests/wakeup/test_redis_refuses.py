@@ -105,11 +105,11 @@ def nothing(client: redis.Redis) -> str:
 
 
 REFUSALS = [
-    (without_scripting, "The Redis user lacks a right", "'eval'"),
-    (limited_to_other_keys, "The Redis user lacks a right", "keys"),
-    (without_memory, "Redis has no memory left", "maxmemory"),
-    (wrong_type, "Another program uses a key of ours", "WRONGTYPE"),
-    (replica, "Redis is a replica", "WEBHOOKS_REDIS_URL"),
+    (without_scripting, "The Redis user lacks a permission", "'eval'"),
+    (limited_to_other_keys, "The Redis user lacks a permission", "keys"),
+    (without_memory, "Redis is out of memory", "maxmemory"),
+    (wrong_type, "Another program uses one of our keys", "WRONGTYPE"),
+    (replica, "Redis is a read-only replica", "WEBHOOKS_REDIS_URL"),
     (wrong_password, "Redis refuses the user name or the password", "WEBHOOKS_REDIS_URL"),
     (nothing, "Redis has no such database", "another number"),
     (nothing, "Redis runs as a cluster", "RQ_KEY_PREFIX"),
@@ -186,7 +186,7 @@ def test_key_of_ours_that_another_program_uses_is_named(redis_url: str, tmp_path
     with redis.Redis.from_url(redis_url) as client:
         client.set(keys.drains, "text")
         page = Browser(app).get("/health")
-        assert "Another program uses a key of ours in Redis" in page.text
+        assert "Another program uses one of our keys in Redis" in page.text
         assert f"{keys.drains} is a string, where RQ and Flask-Webhooks have a zset" in page.text
         config = {**DEFAULTS, **config_of(app)}
         with WorkerProcess(OURS, config, tmp_path / "log") as worker:
@@ -218,7 +218,7 @@ def test_page_says_what_is_refused_before_anything_was_sent(tmp_path: Path) -> N
             f"sqlite:///{tmp_path / 'db'}",
             f"redis://{without_scripting(client)}{HOST}:{server.port}/0",
         )
-        assert "The Redis user lacks a right" in Browser(app).get("/health").text
+        assert "The Redis user lacks a permission" in Browser(app).get("/health").text
         close(app)
 
 

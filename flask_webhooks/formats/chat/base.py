@@ -245,7 +245,7 @@ def check_query(url: str, names: Collection[str]) -> None:
             )
         if written.count(name) > 1:
             raise InvalidEndpoint(
-                "Write %(name)s in the URL once: it is there twice.", name=name, field="url"
+                "Write %(name)s in the URL once: it appears twice.", name=name, field="url"
             )
 
 

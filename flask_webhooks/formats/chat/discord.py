@@ -76,7 +76,7 @@ class Discord(ChatFormat):
         found = _PATH.fullmatch(urlsplit(url).path)
         if found and (found["more"] or "").lower() in ("/slack", "/github"):
             raise InvalidEndpoint(
-                "Leave out %(ending)s at the end of the URL: that address takes what %(service)s sends.",
+                "Leave out %(ending)s at the end of the URL: that address is for what %(service)s sends.",
                 ending=found["more"],
                 service=found["more"][1:].title(),
                 field="url",
@@ -96,8 +96,8 @@ class Discord(ChatFormat):
             )
         if thread is not None and name is not None:
             raise InvalidEndpoint(
-                "Leave out either thread_id or thread_name in the URL: messages go to one thread, or each "
-                "makes a new post of that name.",
+                "Leave out either thread_id or thread_name in the URL: messages go to one thread, or each creates a "
+                "new post with that name.",
                 field="url",
             )
         return super().check_options(options, url)

@@ -59,8 +59,8 @@ class Slack(ChatFormat):
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
         if re.match(r"/(workflows|triggers)/", urlsplit(url).path, re.IGNORECASE):
             raise InvalidEndpoint(
-                "This URL starts a Slack workflow, which takes no messages. Add an incoming webhook in "
-                "Slack, whose URL begins with https://hooks.slack.com/services/.",
+                "This URL starts a Slack workflow, which does not accept messages. Add an incoming webhook in Slack, "
+                "whose URL begins with https://hooks.slack.com/services/.",
                 field="url",
             )
         return super().check_options(options, url)

@@ -81,7 +81,7 @@ class Telegram(ChatFormat):
             given = None if given == "" else given
             if in_url is not None and given is not None and check(given) != check(in_url):
                 raise InvalidEndpoint(
-                    "The URL has another %(name)s: write it in one of the two places.",
+                    "The URL has a different %(name)s: write it in one of the two places.",
                     name=name,
                     field=name,
                 )
@@ -91,7 +91,7 @@ class Telegram(ChatFormat):
                 taken[name] = check(given)
         if "chat_id" not in taken and query_value(url, "chat_id") is None:
             raise InvalidEndpoint(
-                "Say which chat: end the URL with ?chat_id= and the chat's number or @name.",
+                "The chat is missing: end the URL with ?chat_id= and the chat's number or @name.",
                 field="chat_id",
             )
         return {**taken, **super().check_options(rest, url)}

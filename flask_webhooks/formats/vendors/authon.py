@@ -73,7 +73,7 @@ class Authon(Vendor):
     def check_secret(self, secret: str) -> str:
         checked = super().check_secret(secret)
         if not checked.isascii():
-            raise InvalidSecret("Write the secret in ASCII: Authon's receivers get it in a header.")
+            raise InvalidSecret("Write the secret in ASCII: Authon sends it in a header.")
         return checked
 
     def member_name(self, name: str) -> str:

@@ -152,21 +152,21 @@ class Vendor(HexSigned):
                 events = None
         if not isinstance(events, list) or not all(isinstance(name, str) for name in events):
             raise InvalidSubscription(
-                'Its "events" are no list of names: write them like ["a", "b"].'
+                'Its "events" is not a list of names: write it like ["a", "b"].'
             )
         return list(events)
 
     def _exported_secret(self, item: Mapping[str, Any], url: str) -> str | None:
         if "secret" not in item and not self.secret_optional and not _CHAT.match(url):
             raise InvalidSecret(
-                'It has no "secret": write the one that the receiver knows, or null to have a new '
-                "one made, which the receiver must then be given."
+                'It has no "secret": write the one that the receiver knows, or null to generate a new '
+                "one, which you must then give to the receiver."
             )
         secret = item.get("secret")
         if secret is None or secret == "":
             return None
         if not isinstance(secret, str):
-            raise InvalidSecret('Its "secret" is no text.')
+            raise InvalidSecret('Its "secret" is not text.')
         return secret
 
 
@@ -212,5 +212,5 @@ def _exported_switch(item: Mapping[str, Any]) -> bool:
 
 def _exported_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidEndpoint('Its "%(name)s" is no text.', name=name, field=name)
+        raise InvalidEndpoint('Its "%(name)s" is not text.', name=name, field=name)
     return value

@@ -326,7 +326,7 @@ def _assert_given_back(app: Flask, caplog: pytest.LogCaptureFixture, told: str) 
     assert "s3cr3t" not in caplog.text
     with app.test_request_context():
         shown = " ".join(item.title for item in banners.current(accessing(app)))
-    assert "Our proxy opens no connection" in shown
+    assert "Our proxy does not open connections" in shown
     assert "WEBHOOKS_EGRESS_PROXY" in app.test_client().get("/webhooks/health").text
 
 

@@ -94,7 +94,7 @@ def test_empty_trust_store_spends_no_attempt_and_is_told_of(
     assert "No certificate can be verified. Install" in told.getMessage()
     with app.test_request_context():
         shown = banners.current(accessing(app))
-    assert "We have no certificates" in " ".join(banner.title for banner in shown)
+    assert "We have no CA certificates" in " ".join(banner.title for banner in shown)
     # They are installed, and a worker is started.
     trust(monkeypatch, tmp_path, authority)
     make_due(app)
@@ -165,17 +165,17 @@ TROUBLES: dict[str, tuple[Callable[[pytest.MonkeyPatch], str], str, str]] = {
     "no_dns": (
         _lose_dns,
         "Our name server does not answer, so everything waits.",
-        "Check the name servers of the worker's machine. No attempt is spent meanwhile.",
+        "Check the name servers of the worker's machine. No attempts are used up meanwhile.",
     ),
     "no_route": (
         _lose_route,
         "Our worker has no network, so everything waits.",
-        "Check the network of the worker's machine. No attempt is spent meanwhile.",
+        "Check the network of the worker's machine. No attempts are used up meanwhile.",
     ),
     "no_descriptors": (
         _lose_descriptors,
         "Our worker can open no more connections, so everything waits.",
-        "Raise the worker's limit of open files (ulimit -n). No attempt is spent meanwhile.",
+        "Raise the worker's limit of open files (ulimit -n). No attempts are used up meanwhile.",
     ),
 }
 

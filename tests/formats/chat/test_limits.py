@@ -157,13 +157,13 @@ def test_page_says_that_a_webhook_waits_for_the_pause_of_another(
     send(site, tenant="a")
     send(site, event_type="user.logged_in", tenant="a")
     browser = Browser(site)
-    assert "The receiver asked for a pause" in browser.get(f"/endpoints/{asked}").text
+    assert "The receiver asked us to wait" in browser.get(f"/endpoints/{asked}").text
     page = browser.get(f"/endpoints/{waits}").text
-    assert "The destination asked for a pause" in page
+    assert "The destination asked us to wait" in page
     assert "Next try after" in page
     [*_, waiting] = deliveries(site)
-    assert "for its turn" in browser.get(f"/deliveries/{waiting.id}").text
-    assert "for its turn" in browser.get(f"/events/{waiting.event_id}?webhook={waits}").text
+    assert "has been reached" in browser.get(f"/deliveries/{waiting.id}").text
+    assert "has been reached" in browser.get(f"/events/{waiting.event_id}?webhook={waits}").text
 
 
 def test_page_says_that_a_webhook_waits_for_a_limit(
@@ -174,7 +174,7 @@ def test_page_says_that_a_webhook_waits_for_a_limit(
     other = add(site, service.url() + "?thread_id=5", "discord", "a", events=["user.*"])
     send(site, 2, tenant="a")
     browser = Browser(site)
-    assert "Its rate limit lets no more through" in browser.get(f"/endpoints/{slow}").text
+    assert "Its rate limit has been reached" in browser.get(f"/endpoints/{slow}").text
     # Nothing waits here yet.
     assert "rate limit of another" not in browser.get(f"/endpoints/{other}").text
     send(site, event_type="user.logged_in", tenant="a")
@@ -189,7 +189,7 @@ def test_pause_that_is_over_is_not_told(site: Flask, services: list[ChatServer])
     since = health(site, endpoint_id).hold_until
     assert since is not None
     update(site, "EndpointHealth", endpoint_id, hold_until=since - timedelta(minutes=5))
-    assert "asked for a pause" not in Browser(site).get(f"/endpoints/{endpoint_id}").text
+    assert "asked us to wait" not in Browser(site).get(f"/endpoints/{endpoint_id}").text
 
 
 # -- 429 ---------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_answer_about_the_whole_host_holds_all_of_the_tenant_there(
         [("refused", asked), ("succeeded", other_host), ("succeeded", other_tenant)]
     )
     page = Browser(site).get(f"/endpoints/{same_host}").text
-    assert "The destination asked for a pause" in page
+    assert "The destination asked us to wait" in page
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_telegram_chat_is_named_once() -> None:
     assert style.check_options({"chat_id": "", "message_thread_id": ""}, URLS["telegram"]) == {}
     assert style.check_options({"chat_id": TELEGRAM_CHAT}, URLS["telegram"]) == {}
     refused: list[tuple[dict[str, Any], str, str]] = [
-        ({}, url, "Say which chat"),
+        ({}, url, "The chat is missing"),
         ({"chat_id": 5}, URLS["telegram"], "another chat_id"),
         ({"chat_id": "acme news"}, url, "as a number"),
         ({"chat_id": True}, url, "as a number"),

@@ -79,7 +79,7 @@ def test_thread_and_chat_of_telegram_are_checked(query: str, said: str) -> None:
     url = URLS["telegram"]
     with pytest.raises(InvalidEndpoint, match=said):
         chat("telegram").check_options({}, url + query)
-    with pytest.raises(InvalidEndpoint, match="Say which chat"):
+    with pytest.raises(InvalidEndpoint, match="The chat is missing"):
         chat("telegram").check_options({}, url.partition("?")[0] + "?chat_id=")
 
 
