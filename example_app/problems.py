@@ -49,7 +49,7 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """The state of things does not allow it."""
+    """The current state does not allow it."""
 
     status = HTTPStatus.CONFLICT
 

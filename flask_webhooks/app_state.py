@@ -227,8 +227,8 @@ def state_of(app: Flask | None = None) -> AppState:
     if app is None:
         if not has_app_context():
             raise ConfigurationError(
-                "Flask-Webhooks needs to know the application: call this inside a request or a command, or "
-                "within 'with app.app_context():'."
+                "Flask-Webhooks needs an application context: call this inside a request or a command, or within "
+                "'with app.app_context():'."
             )
         app = unwrap(current_app)
     state: AppState | None = app.extensions.get(EXTENSION)

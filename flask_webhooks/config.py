@@ -292,7 +292,7 @@ def _boolean(key: str, value: Any) -> bool:
 
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ConfigurationError(f"{key} must be a text that is not empty, not {value!r}.")
+        raise ConfigurationError(f"{key} must be a non-empty string, not {value!r}.")
     return value.strip()
 
 
@@ -378,8 +378,7 @@ def _subdomain(key: str, value: Any) -> str:
     subdomain = _text(key, value).lower()
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", subdomain):
         raise ConfigurationError(
-            f"{key} must be what stands before the name of the server, such as 'webhooks' for "
-            f"webhooks.example.com, not {value!r}."
+            f"{key} must be a subdomain, such as 'webhooks' for webhooks.example.com, not {value!r}."
         )
     return subdomain
 
@@ -392,7 +391,7 @@ def _block(key: str, value: Any) -> str:
         )
     if block == "title" or block.startswith("wh_"):
         raise ConfigurationError(
-            f"{key} must be a block of its own: pages fill {block!r} otherwise."
+            f"{key} must be another block: {block!r} is reserved for the pages."
         )
     return block
 
@@ -429,7 +428,7 @@ def _redis_url(key: str, value: Any) -> str:
     for name, _ in options:
         if name not in _OWN_REDIS_OPTIONS | _REDIS_OPTIONS and not name.startswith("ssl_"):
             raise ConfigurationError(
-                f"{key} has the option {name!r}, which cannot be set there: take it out. Options are "
+                f"{key} has the option {name!r}, which cannot be set there: remove it. Options are "
                 f"{', '.join(sorted(_REDIS_OPTIONS))} and those that begin with ssl_.{instead}"
             )
     kept = [(name, text) for name, text in options if name not in _OWN_REDIS_OPTIONS]
@@ -449,13 +448,12 @@ def _make_connection(key: str, url: str, options: list[str], instead: str) -> No
             name for name in options if name != "password"
         ]
         hint = (
-            " Options that begin with ssl_ go with rediss://."
+            " Options that begin with ssl_ need rediss://."
             if isinstance(error, TypeError) and any(name.startswith("ssl_") for name in named)
             else ""
         )
         raise ConfigurationError(
-            f"{key} has an option that cannot be used ({', '.join(named)}): correct it, or take it out.{hint}"
-            f"{instead}"
+            f"{key} has an option that cannot be used ({', '.join(named)}): correct it, or remove it.{hint}{instead}"
         ) from None
 
 

@@ -73,15 +73,15 @@ class Webhooks:
     def _set_up(self, app: Flask) -> None:
         if EXTENSION in app.extensions:
             raise ConfigurationError(
-                f"webhooks.init_app was already called for the application {app.name!r}. Call it once, where "
-                "the application is made."
+                f"webhooks.init_app was already called for the application {app.name!r}. Call it once, where the "
+                "application is created."
             )
         if "sqlalchemy" not in app.extensions:
             raise ConfigurationError("Call db.init_app(app) before webhooks.init_app(app).")
         if app.extensions["sqlalchemy"] is not self.db:
             raise ConfigurationError(
-                f"The application {app.name!r} uses another SQLAlchemy object than this one: make it with "
-                "Webhooks(db), where db is the object whose db.init_app(app) was called."
+                f"The application {app.name!r} uses a different SQLAlchemy object: create this one with Webhooks(db), "
+                "where db is the object whose db.init_app(app) was called."
             )
         settings = Settings.from_config(app.config, debug=app.debug, testing=app.testing)
         if settings.default_format not in self.formats:
@@ -101,17 +101,17 @@ class Webhooks:
         if settings.bind_key not in engines:
             names = ", ".join(repr(name) for name in engines)
             raise ConfigurationError(
-                "This application has no SQLALCHEMY_DATABASE_URI, so there is no default database for the tables. "
-                f"Set WEBHOOKS_BIND_KEY to the bind that is to hold them: {names}."
+                "This application has no SQLALCHEMY_DATABASE_URI, so there is no default database for the tables. Set "
+                f"WEBHOOKS_BIND_KEY to the bind that should contain them: {names}."
             )
         check_engine(engines[settings.bind_key], app.name)
         if settings.subdomain is not None and not (
             app.subdomain_matching and app.config.get("SERVER_NAME")
         ):
             raise ConfigurationError(
-                f"WEBHOOKS_SUBDOMAIN is {settings.subdomain!r}, but this application does not look at "
-                "subdomains: make it with Flask(…, subdomain_matching=True), and set SERVER_NAME to the name "
-                "of the server without the subdomain."
+                f"WEBHOOKS_SUBDOMAIN is {settings.subdomain!r}, but this application does not match subdomains: create "
+                "it with Flask(…, subdomain_matching=True), and set SERVER_NAME to the name of the server without the "
+                "subdomain."
             )
         worker_queue = WorkerQueue(settings, lambda: app.testing)
         state = AppState(
@@ -138,9 +138,8 @@ class Webhooks:
         if settings.url_prefix is not None:
             if not app.config.get("SECRET_KEY"):
                 logger.warning(
-                    "SECRET_KEY is not set, so the forms on the pages under %s cannot work: they are "
-                    "protected by the session. Set SECRET_KEY, or WEBHOOKS_URL_PREFIX = None to do "
-                    "without pages.",
+                    "SECRET_KEY is not set, so the forms on the pages under %s cannot work without a session. Set "
+                    "SECRET_KEY, or set WEBHOOKS_URL_PREFIX = None to turn the pages off.",
                     settings.url_prefix,
                 )
             app.register_blueprint(
@@ -170,13 +169,13 @@ class Webhooks:
                 hint = "" if close is None else f" Did you mean {close!r}?"
                 known = ", ".join(item.name for item in self.formats)
                 raise ConfigurationError(
-                    f"WEBHOOKS_FORMATS names {name!r}, and there is no such format.{hint} Choose among: {known}. Add "
+                    f"WEBHOOKS_FORMATS names {name!r}, but there is no such format.{hint} Choose one of: {known}. Add "
                     "formats of your own with webhooks.add_format(...) before webhooks.init_app(app)."
                 )
         if settings.formats is not None and settings.default_format not in settings.formats:
             raise ConfigurationError(
                 f"WEBHOOKS_DEFAULT_FORMAT is {settings.default_format!r}, which WEBHOOKS_FORMATS leaves out: add it "
-                "there, or choose a default among those that are listed."
+                "there, or choose one of those formats as the default."
             )
 
     def _state(self) -> AppState:
@@ -184,9 +183,8 @@ class Webhooks:
         state = state_of()
         if state.db is not self.db:
             raise ConfigurationError(
-                f"The current application {state.app.name!r} has a Webhooks of its own: what is meant for another "
-                "one would go to its customers. Call this within the context of the application whose "
-                "init_app(app) was called."
+                f"The current application {state.app.name!r} has its own Webhooks object, so this call would reach its "
+                "customers. Call this within the context of the application whose init_app(app) was called."
             )
         return state
 

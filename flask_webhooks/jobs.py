@@ -194,8 +194,8 @@ def load_app() -> Flask:
         load_dotenv()
     if not os.environ.get("FLASK_APP"):
         raise ConfigurationError(
-            "The worker does not know the application. Set FLASK_APP, as for the flask command: "
-            "FLASK_APP=yourapp rq worker -w flask_webhooks.Worker"
+            "The worker cannot find the application. Set FLASK_APP, as for the flask command: FLASK_APP=yourapp rq "
+            "worker -w flask_webhooks.Worker"
         )
     try:
         return ScriptInfo(app_import_path=os.environ["FLASK_APP"]).load_app()
@@ -242,8 +242,8 @@ def pass_on(
         return
     if hops >= MAX_HOPS:
         logger.error(
-            "Dropped a job of installation %s: no worker of it takes jobs from queue %r. Give each host a "
-            "WEBHOOKS_QUEUE of its own.",
+            "Dropped a job of installation %s: none of its workers takes jobs from queue %r. Give each application "
+            "its own WEBHOOKS_QUEUE.",
             installation,
             state.settings.queue,
         )

@@ -819,8 +819,8 @@ def build_models(metadata: sa.MetaData, *, partial_indexes: bool = True) -> Mode
         name = mixin.__tablename__
         if prefix + name in metadata.tables:
             raise ConfigurationError(
-                f"The application already defines a table {name!r}, which Flask-Webhooks needs for itself. "
-                f"Rename that table, or give Flask-Webhooks another database with WEBHOOKS_BIND_KEY."
+                f"The application already defines a table {name!r}, which Flask-Webhooks needs. Rename that table, or "
+                "give Flask-Webhooks another database with WEBHOOKS_BIND_KEY."
             )
     base = type(
         "Base",

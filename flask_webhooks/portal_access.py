@@ -46,7 +46,7 @@ def require_portal(state: AppState) -> str:
     prefix = state.settings.portal_prefix
     if prefix is None:
         raise ConfigurationError(
-            "This application has no portal: set WEBHOOKS_PORTAL_PREFIX to the path for it, such as '/portal/webhooks'."
+            "This application has no portal: set WEBHOOKS_PORTAL_PREFIX to its path, such as '/portal/webhooks'."
         )
     if not state.app.secret_key:
         raise ConfigurationError("Portal links are signed: set SECRET_KEY.")

@@ -79,7 +79,7 @@ def verify(
             body = body.encode()
         except UnicodeEncodeError:
             raise VerificationError(
-                "The body holds half of a surrogate pair: it is not what was sent. Verify the raw bytes."
+                "The body contains half of a surrogate pair: it is not what was sent. Verify the raw bytes."
             ) from None
     if not isinstance(body, bytes | bytearray | memoryview):
         raise TypeError(
@@ -105,8 +105,8 @@ def verify(
     if not fits(raw):
         if scheme.over_body and any(fits(other) for other in _as_it_may_have_been(raw)):
             raise BodyReserialised(
-                "The body was parsed and written again before it was verified. Verify the raw bytes of the "
-                "request: in Flask request.get_data(), in Django request.body."
+                "The body was parsed and re-serialised before it was verified. Verify the raw bytes of the request: "
+                "in Flask request.get_data(), in Django request.body."
             )
         raise NoMatchingSignature(scheme.advice(request))
     try:
@@ -210,8 +210,8 @@ class _Scheme:
 
     def advice(self, request: _Request) -> str:
         return (
-            "No signature matches. Compare the secret with the one that was shown for this endpoint, and verify "
-            "the raw bytes of the request, before anything parses or changes them."
+            "No signature matches. Compare the secret with the one that was shown for this endpoint, and verify the "
+            "raw bytes of the request before they are parsed or changed."
         )
 
 
@@ -252,7 +252,7 @@ class _Shown(_Scheme):
         )
 
     def advice(self, request: _Request) -> str:
-        return f"{self.header} holds another secret. Compare yours with the one that was shown for this endpoint."
+        return f"{self.header} contains a different secret. Compare yours with the one shown for this endpoint."
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,9 @@ class _Standard(_Scheme):
         message_id = request.header("webhook-id")
         if "." in message_id:
             # Dots stand between what is signed: with one in the id, other ids and bodies have the same signature.
-            raise MalformedSignature("webhook-id holds a dot, as no id does.", header="webhook-id")
+            raise MalformedSignature(
+                "webhook-id contains a dot, which no id has.", header="webhook-id"
+            )
         timestamp = request.header("webhook-timestamp")
         symmetric, asymmetric = self._signatures(request.header(self.header))
         _check_time(timestamp, request.tolerance, request.now)
@@ -302,12 +304,12 @@ class _Standard(_Scheme):
         symmetric, asymmetric = self._signatures(request.header(self.header))
         if asymmetric and not symmetric and not any(map(_is_key_of_a_pair, request.secrets)):
             return (
-                "No signature matches: the endpoint signs by a key pair. Verify with its public key, "
+                "No signature matches: the endpoint signs with a key pair. Verify with its public key, "
                 f"'{signing.PUBLIC_KEY_PREFIX}…'."
             )
         if symmetric and not asymmetric and all(map(_is_key_of_a_pair, request.secrets)):
             return (
-                "No signature matches: the endpoint signs by a shared secret. Verify with that, "
+                "No signature matches: the endpoint signs with a shared secret. Verify with that secret, "
                 f"'{signing.SECRET_PREFIX}…'."
             )
         return super().advice(request)
@@ -349,7 +351,7 @@ def _check_tolerance(tolerance: float | None) -> None:
         or not 0 <= tolerance < math.inf
     ):
         raise ConfigurationError(
-            f"tolerance must be a number of seconds such as 300, or None to not look at the time, not {tolerance!r}."
+            f"tolerance must be a number of seconds such as 300, or None to ignore the time, not {tolerance!r}."
         )
 
 

@@ -66,9 +66,7 @@ def unknown_keyword(event_type: str, name: str) -> InvalidInput:
     elif name == "transactional":
         instead = "Call webhooks.emit() instead, which does."
     else:
-        instead = (
-            f"It takes {', '.join(KEYWORDS)}. What receivers of your own need can stand in data."
-        )
+        instead = f"It takes {', '.join(KEYWORDS)}. Put what your own receivers need into data."
     signal = event_type.replace(".", "_")
     return InvalidInput(f"The signal {signal} does not take {name!r}. {instead}", field=name)
 

@@ -106,5 +106,5 @@ def _call_again(state: AppState, client: redis.Redis) -> None:
         state.worker_queue.request_task_worker(client)
     except redis.RedisError as error:
         logger.warning(
-            "%s. The next sweep goes on with the tasks", without_stop(str(explain_error(error)))
+            "%s. The next sweep continues the tasks", without_stop(str(explain_error(error)))
         )

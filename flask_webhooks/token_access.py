@@ -101,7 +101,7 @@ def token_access(state: AppState, token: str) -> Access:
     """
     if not _TOKEN.fullmatch(token):
         raise InvalidToken(
-            "This is not a whole token: one is %(prefix)s and 43 letters, digits, - and _. Copy it again.",
+            "This token is incomplete: a token is %(prefix)s followed by 43 letters, digits, - and _. Copy it again.",
             prefix=PREFIX,
         )
     table = state.models.Token
@@ -147,4 +147,4 @@ def _note_use(state: AppState, token: Token, now: datetime) -> None:
                 session.execute(change)
     except WebhooksError as error:
         # A database that only reads, or is busy: the request itself may do without writing.
-        logger.info("The use of the API token %s could not be noted: %s", token.id, error)
+        logger.info("The use of the API token %s could not be recorded: %s", token.id, error)

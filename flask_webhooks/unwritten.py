@@ -88,8 +88,8 @@ class Unwritten:
         if first:
             self._tried_at = time.monotonic()
             logger.warning(
-                "The event %s could not be written (%s). It is kept in memory, as are those that follow, and "
-                "written when the database takes it.",
+                "The event %s could not be written (%s). It and the events after it are kept in memory, and written "
+                "when the database accepts them.",
                 event.type,
                 reason,
             )
@@ -142,7 +142,9 @@ class Unwritten:
         finally:
             self._writing.release()
         if written and not self._events:
-            logger.info("The database takes events again; kept ones that were written: %d", written)
+            logger.info(
+                "The database accepts events again; kept events that were written: %d", written
+            )
         if last is not None:
             last.wake()
 
@@ -165,7 +167,7 @@ class Unwritten:
         types = sorted({event.type for event in self._events})
         if types:
             logger.error(
-                "%d events are lost, since the process ends: %s",
+                "%d events are lost because the process is exiting: %s",
                 len(self._events),
                 ", ".join(types),
             )

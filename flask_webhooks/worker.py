@@ -114,7 +114,7 @@ class Worker(rq.Worker):
                     self._log_trouble(error)
                 if bounded or args or not self._wait_for_redis():
                     return worked
-                self.log.info("Worker %s: going on", self.name)
+                self.log.info("Worker %s: continuing", self.name)
         finally:
             self._ended.set()
             if self._started and not self.is_horse:
@@ -188,7 +188,7 @@ class Worker(rq.Worker):
             # It ends by itself, and does not need Redis for that.
             if self._ended.wait(0.1):
                 return
-        self.log.warning("Worker %s: Redis keeps us from stopping; leaving without it", self.name)
+        self.log.warning("Worker %s: Redis prevents a clean stop; exiting anyway", self.name)
         process: Any = self.scheduler._process if self.scheduler else None
         if process is not None:
             process.kill()
@@ -269,7 +269,9 @@ class Worker(rq.Worker):
     def _register_again(self) -> None:
         # After a FLUSHALL nobody would know of us, and the drains would not know how many we are.
         if not self.connection.sismember(self.redis_workers_keys, self.key):
-            self.log.info("Worker %s: Redis has forgotten us, registering again", self.name)
+            self.log.info(
+                "Worker %s: its registration in Redis is gone, registering again", self.name
+            )
             self.connection.hset(self.key, mapping=self.serialize())
             with self.connection.pipeline() as pipeline:
                 rq.worker_registration.register(self, pipeline)
@@ -292,8 +294,8 @@ class Worker(rq.Worker):
                 self._warm_up()
         except DBAPIError as error:
             self.log.warning(
-                "The database cannot be used: %s. Where tables are missing or out of date, run your migrations "
-                "or: flask webhooks upgrade-db",
+                "The database cannot be used: %s. If tables are missing or out of date, run your migrations or: "
+                "flask webhooks upgrade-db",
                 safe_text(error),
             )
         except RedisError as error:

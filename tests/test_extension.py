@@ -174,7 +174,7 @@ def test_database_comes_first() -> None:
 
 def test_database_of_another_extension_object_is_refused() -> None:
     app, _ = bare()
-    with pytest.raises(ConfigurationError, match="uses another SQLAlchemy object"):
+    with pytest.raises(ConfigurationError, match="uses a different SQLAlchemy object"):
         Webhooks(SQLAlchemy(), app)
 
 
@@ -252,7 +252,7 @@ def test_factory_that_runs_twice_reuses_the_models(tmp_path: Path, redis_url: st
 
 def test_models_before_init_app_say_what_is_missing() -> None:
     webhooks = Webhooks(SQLAlchemy())
-    with pytest.raises(ConfigurationError, match="needs to know the application"):
+    with pytest.raises(ConfigurationError, match="needs an application context"):
         _ = webhooks.models
     app, _ = bare()
     with (

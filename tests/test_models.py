@@ -374,7 +374,7 @@ def test_models_of_two_applications_with_different_databases(hosts: Hosts, tmp_p
             assert webhooks_of(app).emit(CREATED, DATA) is not None
             db.session.commit()
             assert count(app, "Event") == 1
-    with pytest.raises(ConfigurationError, match="needs to know the application"):
+    with pytest.raises(ConfigurationError, match="needs an application context"):
         _ = webhooks_of(one).models
 
 

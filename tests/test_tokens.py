@@ -262,7 +262,7 @@ def test_api_without_tokens_knows_none(database_url: str, redis_url: str) -> Non
             created(app)
         status, problem = call(app, secret)
         assert (status, asked) == (401, [secret])
-        assert "as the application asks" in problem["detail"]
+        assert "that this application accepts" in problem["detail"]
         assert call(app, secret, "/tokens")[0] == 401
         webhooks.hooks.authorize = lambda action, endpoint: True
         close(app)
@@ -444,13 +444,13 @@ def test_commands(app: Flask) -> None:
         "30",
     )
     assert result.exit_code == 0, result.stderr
-    secret = re.search(r"Token, shown only now: (\S+)", result.stdout)[1]  # type: ignore[index]
+    secret = re.search(r"Token, only shown once: (\S+)", result.stdout)[1]  # type: ignore[index]
     assert call(app, secret)[0] == 200
     listed = run(app, "list").stdout
     assert secret not in listed
     assert "view,send" in listed
     token_id = re.search(r"tok_\w+", listed)[0]  # type: ignore[index]
-    assert run(app, "list", "--tenant", "app_2").stdout.startswith("There are no such tokens.")
+    assert run(app, "list", "--tenant", "app_2").stdout.startswith("No tokens match.")
     assert f'"id": "{token_id}"' in run(app, "list", "--json").stdout
     assert run(app, "revoke", token_id).stdout == f"Revoked {token_id} (Build).\n"
     assert call(app, secret)[0] == 401

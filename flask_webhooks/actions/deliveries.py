@@ -117,7 +117,7 @@ def resend(access: Access, delivery_id: str) -> Delivery:
 
 
 def cancel(access: Access, delivery_id: str) -> Delivery:
-    """Give up a delivery that has not been sent yet.
+    """Cancel a delivery that has not been sent yet.
 
     :raises InvalidTransition: it is being sent, or has ended.
     :raises NotFound: there is no such delivery in scope.

@@ -130,7 +130,7 @@ def rotate(
 
 
 def end_overlap(access: Access, endpoint_id: str) -> int:
-    """Sign with the newest secret only, from now on: the receiver has it.
+    """Sign with the newest secret only, once the receiver has it.
 
     :return: how many older ones have ended; 0 where there was no overlap.
     :raises UnreadableSecret: they cannot be decrypted.

@@ -77,8 +77,8 @@ def _check(environment: Environment, name: str, block: str) -> None:
     if block not in blocks:
         known = ", ".join(sorted(blocks)) or "none; write {% block content %}{% endblock %} into it"
         raise ConfigurationError(
-            f"The template {name!r} of WEBHOOKS_BASE_TEMPLATE shows no block {block!r}, so pages would be empty. "
-            f"Set WEBHOOKS_BASE_BLOCK to the block that is to hold them. Its blocks: {known}."
+            f"The template {name!r} of WEBHOOKS_BASE_TEMPLATE shows no block {block!r}, so pages would be empty. Set "
+            f"WEBHOOKS_BASE_BLOCK to the block that should contain them. Its blocks: {known}."
         )
     if _has_surroundings(blocks[block]):
         logger.warning(
@@ -118,8 +118,8 @@ def _parsed(environment: Environment, name: str) -> nodes.Template:
         source = environment.loader.get_source(environment, name)[0]
     except TemplateNotFound:
         raise ConfigurationError(
-            f"There is no template {name!r}, which WEBHOOKS_BASE_TEMPLATE names or leads to. Put it into the "
-            "folder of templates, or correct the name."
+            f"There is no template {name!r}, which WEBHOOKS_BASE_TEMPLATE names or extends. Put it into the templates "
+            "folder, or correct the name."
         ) from None
     return environment.parse(source, name)
 

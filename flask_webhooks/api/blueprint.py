@@ -68,7 +68,7 @@ def _check_place(setup: BlueprintSetupState) -> None:
     """What is nowhere else would else answer for every path that the host has not."""
     if not setup.url_prefix and not setup.subdomain:
         raise ConfigurationError(
-            "Mount the API at a path of its own: app.register_blueprint(webhooks.api_blueprint(), "
+            "Mount the API at its own path: app.register_blueprint(webhooks.api_blueprint(), "
             'url_prefix="/api/webhooks").'
         )
 
@@ -90,7 +90,7 @@ def elsewhere(access: Access, path: str = "") -> Response:
         raise MethodNotAllowed(
             allowed, f"This path takes {' and '.join(allowed)}, not {request.method}."
         )
-    raise NotFound("There is nothing at this path. openapi.json names every path there is.")
+    raise NotFound("There is nothing at this path. openapi.json lists all paths.")
 
 
 def _opened(view: View, signing: Signing) -> View:
@@ -134,12 +134,12 @@ def _token() -> str | None:
 def _require_known(signing: Signing, where: str) -> None:
     if signing.tokens and signing.authenticate is None:
         raise Unauthorized(
-            "Say who you are: send an API token in the header Authorization: Bearer whtok_…",
+            "Authentication required: send an API token in the header Authorization: Bearer whtok_…",
             www_authenticate=WWWAuthenticate("bearer"),
         )
     if signing.authenticate is not None and not lets_in(signing.authenticate, where):
         raise Unauthorized(
-            "Say who you are, as the application asks programs to: by an API key, for example.",
+            "Authentication required: send your API key, or other credentials that this application accepts.",
             www_authenticate=WWWAuthenticate("bearer"),
         )
 

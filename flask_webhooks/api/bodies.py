@@ -35,8 +35,8 @@ OnlyTenant = Annotated[str | None, Member("Only this tenant's.", maxLength=MAX_T
 ForAllTenants = Annotated[
     Boolean,
     Member(
-        "Everybody's, and the whole server's. Who sees all tenants has to say so, or name a tenant; a preview and what "
-        "is about one endpoint need neither."
+        "All tenants and the whole server. Callers that see all tenants must send this or name a tenant, except for a "
+        "preview or a single endpoint."
     ),
 ]
 
@@ -50,24 +50,25 @@ class _Settings(TypedDict, total=False):
         Annotated[
             Annotated[list[str], Member(minItems=1)] | None,
             Member(
-                "Names and `license.*` patterns; null is everything, also future types. Stored and answered as ours."
+                "Names and `license.*` patterns; null is everything, including future types. Stored and returned "
+                "under our names."
             ),
         ]
     ]
     dialect: Annotated[
         FormatName | None,
         Member(
-            "The format in whose names `events` are given; what it has no name for is read as ours. Null: ours. Left "
-            "out of a change: ours; of a new endpoint: its `format`, but a name that means something else as ours is "
-            "refused then."
+            "The format whose event type names `events` uses; names that it lacks are read as ours. Null: ours. If "
+            "left out: ours in a change; in a new endpoint its `format`, where a name that means something else in "
+            "ours is refused."
         ),
     ]
     filter: SkipValidation[
         Annotated[
             dict[str, Any] | None,
             Member(
-                'Conditions that an event must meet, such as `{"data": {"amount": {"$gte": 100}}}`; null or empty '
-                "lets everything through."
+                'Conditions that an event must match, such as `{"data": {"amount": {"$gte": 100}}}`; null or empty '
+                "matches everything."
             ),
         ]
     ]
@@ -98,7 +99,7 @@ class _Settings(TypedDict, total=False):
         Annotated[
             str | None,
             Member(
-                "The e-mail address of the person who looks after the receiver; null is none.",
+                "The e-mail address of the person responsible for the receiver; null is none.",
                 maxLength=MAX_CONTACT_LENGTH,
             ),
         ]
@@ -107,8 +108,8 @@ class _Settings(TypedDict, total=False):
         Annotated[
             str | None,
             Member(
-                "A certificate and its private key in PEM, by which the receiver knows us; null is none. Answers show "
-                "whose it is, and never the key.",
+                "A client certificate and its private key in PEM, for mutual TLS; null is none. Responses show the "
+                "subject, and never the key.",
                 maxLength=MAX_PEM_LENGTH,
             ),
         ]
@@ -116,7 +117,7 @@ class _Settings(TypedDict, total=False):
     options: SkipValidation[
         Annotated[
             dict[str, Any] | None,
-            Member("All that is set of the format, such as the `template` of `custom`."),
+            Member("All options of the format, such as the `template` of `custom`."),
         ]
     ]
     timeout: SkipValidation[
@@ -134,7 +135,7 @@ class _Settings(TypedDict, total=False):
     allow_duplicate: Annotated[
         Boolean,
         Member(
-            "Take it though another endpoint has the same URL, format, options and event types."
+            "Accept it even if another endpoint has the same URL, format, options and event types."
         ),
     ]
 
@@ -151,18 +152,18 @@ class NewEndpointBody(_Settings, total=False):
     tenant: Annotated[
         str | None,
         Member(
-            "Whose it is; null is the whole server, or the only tenant in scope.",
+            "The tenant that it belongs to; null is the whole server, or the only tenant in scope.",
             maxLength=MAX_TENANT_LENGTH,
         ),
     ]
     secret: Annotated[
         TextOrFalse,
-        Member(
-            "The receiver's own; null for a new one, false for none where the format allows that."
-        ),
+        Member("An existing secret; null for a new one, false for none if the format allows that."),
     ]
-    key_pair: Annotated[Boolean, Member("Sign by a new ed25519 key pair, where the format can.")]
-    active: Annotated[Boolean, Member("False: it is paused from the start.")]
+    key_pair: Annotated[
+        Boolean, Member("Sign with a new ed25519 key pair, if the format supports it.")
+    ]
+    active: Annotated[Boolean, Member("False: it starts paused.")]
 
 
 class PauseBody(TypedDict, total=False):
@@ -173,7 +174,7 @@ class PauseBody(TypedDict, total=False):
 
 class ResumeBody(TypedDict, total=False):
     held: SkipValidation[
-        Annotated[str, one_of(HELD_CHOICES, "What becomes of held deliveries; `send` by default.")]
+        Annotated[str, one_of(HELD_CHOICES, "What happens to held deliveries; `send` by default.")]
     ]
 
 
@@ -181,24 +182,24 @@ class RotationBody(TypedDict, total=False):
     overlap_seconds: Annotated[
         Number,
         Member(
-            f"For how long the old secret goes on signing; {DAY} by default.",
+            f"How long the old secret stays valid; {DAY} by default.",
             minimum=0,
             maximum=MAX_OVERLAP_SECONDS,
         ),
     ]
-    secret: Annotated[str | None, Member("The receiver's own; null for a new one.")]
-    key_pair: Annotated[Boolean, Member("Make a new key pair, where the format can.")]
+    secret: Annotated[str | None, Member("An existing secret; null for a new one.")]
+    key_pair: Annotated[Boolean, Member("Generate a new key pair, if the format supports it.")]
     label: SkipValidation[
         Annotated[
             str | None,
-            Member("Tells it from the others, for people.", maxLength=MAX_LABEL_LENGTH),
+            Member("A label to tell it apart.", maxLength=MAX_LABEL_LENGTH),
         ]
     ]
 
 
 class TestBody(TypedDict, total=False):
     event_type: Annotated[
-        str | None, Member("Of the catalogue; null for what the format is tested with.")
+        str | None, Member("An event type of the catalogue; null for the test event of the format.")
     ]
     data: Annotated[dict[str, Any] | None, Member("Null for the example of the type.")]
 
@@ -207,14 +208,17 @@ class FilterTestBody(TypedDict, total=False):
     filter: SkipValidation[
         Annotated[
             dict[str, Any] | None,
-            Member("As an endpoint would have it; null lets everything through."),
+            Member("A filter as on an endpoint; null matches everything."),
         ]
     ]
     event_type: Annotated[
-        str | None, Member("Of the example; null for `license.created`, or with an event.")
+        str | None,
+        Member("Event type of the example; null for `license.created`, or with an event."),
     ]
     data: Annotated[dict[str, Any] | None, Member("Null for the example of the type.")]
-    event_id: Annotated[str | None, Member("A recorded event to try it against instead.")]
+    event_id: Annotated[
+        str | None, Member("A recorded event to try it with, instead of an example.")
+    ]
 
 
 class NewTokenBody(TypedDict, total=False):
@@ -225,14 +229,14 @@ class NewTokenBody(TypedDict, total=False):
         SkipValidation[
             Annotated[
                 list[Annotated[str, one_of(GRANTABLE)]],
-                Member("What it may do. Each has to be allowed to whoever creates it.", minItems=1),
+                Member("Permissions. The creator must have each of them.", minItems=1),
             ]
         ]
     ]
     tenant: Annotated[
         str | None,
         Member(
-            "Whose endpoints it sees; null is every tenant's, or those of the only tenant in scope.",
+            "The tenant whose endpoints it sees; null is all tenants, or the only tenant in scope.",
             maxLength=MAX_TENANT_LENGTH,
         ),
     ]
@@ -243,13 +247,15 @@ class NewPortalLinkBody(TypedDict, total=False):
     tenant: Annotated[
         str | None,
         Member(
-            "Whose webhooks it opens; null is the only tenant in scope.",
+            "The tenant whose webhooks it opens; null is the only tenant in scope.",
             maxLength=MAX_TENANT_LENGTH,
         ),
     ]
     actor: Required[
         SkipValidation[
-            Annotated[str, Member("Who opens it, for the audit log.", minLength=1, maxLength=200)]
+            Annotated[
+                str, Member("Name of the user, for the audit log.", minLength=1, maxLength=200)
+            ]
         ]
     ]
     expires_in: SkipValidation[
@@ -259,7 +265,7 @@ class NewPortalLinkBody(TypedDict, total=False):
         Annotated[
             list[Annotated[str, one_of(GRANTABLE)]],
             Member(
-                "What they may do; `view` by default. Each has to be allowed to whoever creates it.",
+                "Permissions; `view` by default. The creator must have each of them.",
                 minItems=1,
             ),
         ]
@@ -277,11 +283,12 @@ class NewTaskBody(TypedDict, total=False):
             SkipValidation[str],
             one_of(
                 TaskKind,
-                "`recover`: send again what has failed. `replay`: send events that the endpoint subscribes to and "
-                "never got. `resend`: send again, whatever became of it. `cancel`: give up what is pending or held. "
-                "`release`: send what was left held. `discard`: give up what is held. `prune`: remove events that "
-                "are older than they are kept; needs `delete_all`, and takes nothing but `all_tenants`. `erase`: erase "
-                "one person's data, found by `where`; needs `delete_all`, and takes `tenant` or `all_tenants` beside.",
+                "`recover`: resend failed deliveries. `replay`: send events that the endpoint subscribes to and "
+                "never got. `resend`: resend deliveries in any state. `cancel`: cancel pending and held deliveries. "
+                "`release`: send deliveries that were left held. `discard`: cancel held deliveries. `prune`: remove "
+                "events that are past their retention; needs `delete_all`, and only takes `all_tenants`. `erase`: "
+                "erase one person's data, found by `where`; needs `delete_all`, and also takes `tenant` or "
+                "`all_tenants`.",
             ),
         ]
     ]
@@ -291,22 +298,23 @@ class NewTaskBody(TypedDict, total=False):
     since: Annotated[
         Moment | None,
         Member(
-            "`recover`: failed at this time or later. Else: created then. `recover` and `replay` need it."
+            "`recover`: failed at this time or later. Otherwise: created at this time or later. Required by `recover` "
+            "and `replay`."
         ),
     ]
-    until: Annotated[Moment | None, Member("Only from before it.")]
+    until: Annotated[Moment | None, Member("Only what is older.")]
     state: Annotated[
         Annotated[str, one_of(DeliveryState)] | None,
-        Member("Only `resend` and `cancel` leave a choice."),
+        Member("Only for `resend` and `cancel`."),
     ]
     event_type: str | None
-    status: Annotated[str | None, Member("The last answer: `503`, `5xx` or `none`.")]
+    status: Annotated[str | None, Member("Status of the last answer: `503`, `5xx` or `none`.")]
     event_id: Annotated[str | None, Member("The event (the `webhook-id`) that was sent.")]
     where: SkipValidation[
         Annotated[
             dict[str, str | int] | None,
             Member(
-                "Whose data to erase: members of it and their values, all of which an event has. A name may stand "
+                "Whose data to erase: members and their values, all of which an event must have. A name may be "
                 "anywhere in the data, or be a path such as `user.id`."
             ),
         ]

@@ -19,7 +19,7 @@ def dialect_of_change(state: AppState, body: Mapping[str, Any]) -> str | None:
     if dialect is not None and dialect not in state.offered_formats:
         choices = ", ".join(item.name for item in state.offered_formats)
         raise InvalidInput(
-            f"Choose the dialect among: {choices}. Leave it out where the names are those of answers.",
+            f"Choose one of these dialects: {choices}. Leave it out if you use the names that responses have.",
             field="dialect",
         )
     return dialect

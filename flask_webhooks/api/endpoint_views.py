@@ -123,7 +123,7 @@ def quota(access: Access, query: dict[str, Any]) -> Response:
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "What you call this request, so that it can be repeated when its answer was lost.",
+    "description": "A key of your choice, so that the request can be repeated if its response was lost.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 
@@ -139,7 +139,7 @@ ROUTES = (
         status=201,
         located=True,
         headers=(_IDEMPOTENCY_KEY,),
-        repeated="The idempotency key was there already: this is the endpoint that was created then, without its "
+        repeated="The idempotency key was already used: this is the endpoint that was created then, without its "
         "secret.",
     ),
     Route(

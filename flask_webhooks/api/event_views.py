@@ -33,13 +33,13 @@ def event_list(access: Access, query: dict[str, Any]) -> Response:
     if "after" in query:
         return _pulled(access, tenant, query)
     for name in _OF_PULLS & query.keys():
-        raise InvalidInput(f"{name} goes with after only: write after=start.", field=name)
+        raise InvalidInput(f"{name} can only be used with after: write after=start.", field=name)
     return answer_page(queries.list_events(access, tenant=tenant, **query), EventRowObject)
 
 
 def _pulled(access: Access, tenant: str | None, query: dict[str, Any]) -> Response:
     for name in _OF_LISTS & query.keys():
-        raise InvalidInput(f"{name} does not go with after: leave out one of them.", field=name)
+        raise InvalidInput(f"{name} cannot be used with after: leave out one of them.", field=name)
     wait = check_wait(query.pop("wait", 0))
     page = page_in_time(access, queries.Pull(access, tenant=tenant, **query), wait)
     return answer(PulledObject.serialize(page))

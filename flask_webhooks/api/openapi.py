@@ -25,14 +25,14 @@ VERSION: Final = "1.0"
 _DESCRIPTION: Final = """\
 Endpoints, deliveries, events and tasks of Flask-Webhooks.
 
-Who may do what, and whose endpoints there are, is decided by the application that this is mounted in.
-What belongs to another tenant is 404.
+The application that this API is mounted in decides on permissions and tenants.
+Objects of other tenants answer 404.
 
-Every request that changes something is sent with `Content-Type: application/json` and a JSON object, `{}` where there
-is nothing to say. A DELETE needs neither.
+Every request that changes something needs `Content-Type: application/json` and a JSON object, `{}` if there is
+nothing to send. A DELETE needs neither.
 
 Every error is a problem detail (RFC 9457, `application/problem+json`). `detail` says what to write or do instead,
-`code` stays the same, `field` names the member, parameter or option at fault. With 422, `errors` are all that is wrong.
+`code` is stable, `field` names the member, parameter or option at fault. With 422, `errors` lists all errors.
 
 Times are in UTC, `2026-01-31T12:00:00.250Z`. Lists are newest first; pass `next_before` of a page as `before` to get
 the next one.
@@ -40,16 +40,16 @@ the next one.
 
 _REFUSALS: Final = {
     400: "The body is not a JSON object, or the request is malformed.",
-    401: "The application does not know who this is.",
-    403: "Not allowed, or the application has not said who may.",
-    404: "There is no such thing in scope.",
-    409: "The state of things does not allow it.",
+    401: "Authentication is required.",
+    403: "Not allowed, or the application has not configured who is.",
+    404: "There is no such object in scope.",
+    409: "The current state does not allow it.",
     410: "Events that came after the cursor have been removed.",
-    411: "The length of the body is not told.",
+    411: "The length of the body is missing.",
     413: "The body is too large.",
-    415: "The request does not say Content-Type: application/json.",
-    422: "A value cannot be accepted; `errors` tells of all of them.",
-    429: "The tenant has had as many tests and resends sent as it may; `Retry-After` says when there is room again.",
+    415: "The request lacks Content-Type: application/json.",
+    422: "A value is invalid; `errors` lists all of them.",
+    429: "The tenant has reached its limit of tests and resends; `Retry-After` says when to try again.",
     503: "The database does not answer, is busy, or refuses.",
 }
 #: Of requests that change nothing, too: a tenant, or an endpoint to filter by, may not be there.

@@ -17,8 +17,8 @@ OfEndpoint = Annotated[str, Member("Only of this endpoint.")]
 OfType = Annotated[str, Member("Only of this event type: a name, or a prefix such as `license.*`.")]
 Since = Annotated[Moment, Member("Created at this time or later.")]
 Until = Annotated[Moment, Member("Created before it.")]
-Id = Annotated[str, Member("Of the thing itself, of a delivery also of its event.")]
-Search = Annotated[str, Member("A part of the name, description or URL, or an id.")]
+Id = Annotated[str, Member("Id of the object; for a delivery, also that of its event.")]
+Search = Annotated[str, Member("Part of the name, description or URL, or an id.")]
 
 
 class NoQuery(TypedDict, total=False):
@@ -83,7 +83,7 @@ class DeliveryListQuery(ListQuery, total=False):
     id: Id
     text: Annotated[
         str,
-        Member("A part of the event's data as JSON text; needs the action `view_payload`."),
+        Member("Part of the event's data as JSON text; needs the action `view_payload`."),
     ]
 
 
@@ -91,15 +91,15 @@ class EventListQuery(ListQuery, total=False):
     after: Annotated[
         str,
         Member(
-            "Pull: events in the order in which they were committed, after this cursor. `start` for the oldest ones, "
-            "then the `next_after` of the answer before. Not with `before`, `since`, `until` and `id`."
+            "Pull events in the order in which they were committed, after this cursor: `start` for the oldest ones, "
+            "then the `next_after` of the previous response. Not with `before`, `since`, `until` and `id`."
         ),
     ]
-    endpoint_id: Annotated[str, Member("Only those that were owed to this endpoint.")]
+    endpoint_id: Annotated[str, Member("Only those with a delivery to this endpoint.")]
     wait: Annotated[
         Whole,
         Member(
-            "With `after`: seconds that the answer may take where there is nothing yet.",
+            "With `after`: seconds to wait for events if there are none yet.",
             minimum=0,
             maximum=MAX_WAIT,
         ),
@@ -120,7 +120,7 @@ class EventListQuery(ListQuery, total=False):
 
 class ScheduledListQuery(ListQuery, total=False):
     event_type: str
-    key: Annotated[str, Member("Only that of this key.")]
+    key: Annotated[str, Member("Only the one with this key.")]
     since: Annotated[Moment, Member("Due at this time or later.")]
     until: Annotated[Moment, Member("Due before it.")]
 
@@ -131,12 +131,12 @@ class TaskListQuery(ListQuery, total=False):
     state: Annotated[str, one_of(TaskState)]
     since: Since
     until: Until
-    unfinished: Annotated[Boolean, Member("Only those that are not over.")]
+    unfinished: Annotated[Boolean, Member("Only those that have not ended.")]
 
 
 class ActivityListQuery(ListQuery, total=False):
     endpoint_id: OfEndpoint
-    actor: Annotated[str, Member("A part of who did it.")]
+    actor: Annotated[str, Member("Part of the name of the actor.")]
     action: Annotated[str, Member("What was done, such as `endpoint.paused`.")]
     since: Since
     until: Until
@@ -152,4 +152,4 @@ class StatisticsQuery(TenantQuery, total=False):
 
 
 class ExampleQuery(TypedDict, total=False):
-    format: Annotated[FormatName, Member("The default format where it is left out.")]
+    format: Annotated[FormatName, Member("The default format if left out.")]

@@ -46,7 +46,7 @@ class ProblemObject(JsonObject):
     title: str
     status: int = member(minimum=400)
     detail: str = member("What to write or do instead.")
-    code: str = member("A word for programs, such as `invalid_url`.")
+    code: str = member("A stable code for programs, such as `invalid_url`.")
 
 
 class ErrorObject(JsonObject):
@@ -60,7 +60,7 @@ class RefusalObject(ProblemObject):
     status: int = member(minimum=422, maximum=422)
     detail: str = member("What to write or do instead, of the first of `errors`.")
     code: str = member("Of the first of `errors`.")
-    errors: list[ErrorObject] = member("All that is wrong.")
+    errors: list[ErrorObject] = member("All errors.")
 
 
 #: What else an exception tells a program.

@@ -60,7 +60,9 @@ def check_origin(*, token_says_it: bool = False) -> None:
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
     if request.headers.get("Sec-Fetch-Site", "").strip().lower() == "cross-site":
-        raise Forbidden("Requests that change something are not taken from pages of other sites.")
+        raise Forbidden(
+            "Requests that change something are not accepted from pages of other sites."
+        )
     if request.method == "DELETE" and not request.content_type:
         # No browser sends it to another site without asking, and it says nothing.
         return
@@ -68,7 +70,7 @@ def check_origin(*, token_says_it: bool = False) -> None:
         return
     if request.mimetype != MEDIA_TYPE:
         raise UnsupportedMediaType(
-            f"Send the header Content-Type: {MEDIA_TYPE} and a JSON object, {{}} where there is nothing to say."
+            f"Send the header Content-Type: {MEDIA_TYPE} and a JSON object, {{}} if there is nothing to send."
         )
 
 
@@ -184,7 +186,7 @@ def tenant_of_many(access: Access, given: dict[str, Any]) -> str | None:
     if not everybody and tenant is None and not isinstance(access.tenant, str):
         seen = "several" if access.tenants else "all"
         raise InvalidInput(
-            f'This is about many endpoints, and you see {seen} tenants. Name one as tenant, or write "all_tenants": '
+            f'This covers many endpoints, and you can see {seen} tenants. Name one as tenant, or write "all_tenants": '
             "true.",
             field="tenant",
         )
@@ -228,4 +230,4 @@ def _choices(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name[:100], names, n=1)
     if close:
         return f" Did you mean {close[0]}?"
-    return f" Choose among: {', '.join(names)}." if names else " Leave it out."
+    return f" Choose one of: {', '.join(names)}." if names else " Leave it out."

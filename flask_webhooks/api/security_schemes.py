@@ -20,12 +20,15 @@ _TOKEN: Final = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": f"{PREFIX}…",
-    "description": "A token of this API. It has rights of its own, for one tenant or for all.",
+    "description": "A token of this API. It has its own permissions, for one tenant or for all.",
 }
 _UNKNOWN: Final = {
     "type": "http",
     "scheme": "bearer",
-    "description": "What the application asks programs for. It may want something else than a bearer token.",
+    "description": (
+        "The credentials that the application accepts from programs. These may be something other than a bearer "
+        "token."
+    ),
 }
 
 
@@ -49,8 +52,8 @@ class Signing:
             )
         if self.authenticate is None and self.tokens:
             raise ConfigurationError(
-                "api_blueprint(security_scheme=…) describes what authenticate asks for, and there is no "
-                "authenticate: leave it out, or pass both."
+                "api_blueprint(security_scheme=…) describes what authenticate accepts, but there is no authenticate: "
+                "leave it out, or pass both."
             )
 
     def schemes(self, cookie: str) -> dict[str, dict[str, Any]]:
@@ -70,8 +73,7 @@ class Signing:
                 "type": "apiKey",
                 "in": "cookie",
                 "name": cookie,
-                "description": "The session of whoever is signed in to the application, unless it asks for "
-                "something else.",
+                "description": "The session of the signed-in user, unless the application requires something else.",
             }
         return found
 

@@ -7,19 +7,16 @@ from typing import Any, Final
 
 from ..catalog.registry import Catalog, EventType
 
-_DESCRIPTION: Final = (
-    "Sent to endpoints of the format `standard` as it stands here. `GET /event-types/{name}/example` shows what "
-    "another format makes of it."
-)
+_DESCRIPTION: Final = "Sent in this form to endpoints of the format `standard`. `GET /event-types/{name}/example` shows other formats."
 _HEADERS: Final = {
-    "webhook-id": "The event. It stays the same when the request is sent again: take each once.",
+    "webhook-id": "Id of the event. It stays the same when the request is sent again: process each id once.",
     "webhook-timestamp": "Unix time of this attempt, in seconds.",
     "webhook-signature": "`v1,` (by a secret) or `v1a,` (by a key pair) and base 64; several are separated by a space.",
 }
 _ANSWERS: Final = {
-    "2XX": "The webhook has arrived.",
-    "410": "No more webhooks are wanted: the endpoint is disabled.",
-    "429": "Too many requests: `Retry-After` says for how long nothing is to be sent.",
+    "2XX": "The webhook was accepted.",
+    "410": "The receiver wants no more webhooks: the endpoint is disabled.",
+    "429": "Too many requests: `Retry-After` says how long to wait.",
     "default": "It is sent again later. Redirects are not followed.",
 }
 

@@ -76,7 +76,7 @@ def work_on_next(state: AppState, connection: sa.Connection, enough: Callable[[]
         connection.rollback()
         if isinstance(error, DBAPIError) and may_pass(error):
             logger.warning(
-                "The database did not answer (%s); the task %s goes on later",
+                "The database did not answer (%s); the task %s continues later",
                 safe_text(error),
                 held.id,
             )
@@ -84,7 +84,7 @@ def work_on_next(state: AppState, connection: sa.Connection, enough: Callable[[]
         log_failure(logger, "The task %s failed", held.id, error=error)
         runner.end(
             TaskState.FAILED,
-            f"Something unexpected went wrong ({type(error).__name__}); the worker's log says more.",
+            f"An unexpected error occurred ({type(error).__name__}); see the worker's log for details.",
         )
     return True
 
@@ -177,9 +177,7 @@ class Runner:
         began = time.monotonic()
         search = self._search()
         if search is None:
-            self.end(
-                TaskState.FAILED, "It is not known any more what was to be erased: start it anew."
-            )
+            self.end(TaskState.FAILED, "It is no longer known what to erase: start the task again.")
             return False
         with read_only(self._connection):
             row = self._row()

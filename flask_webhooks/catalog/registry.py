@@ -82,14 +82,13 @@ class Catalog:
         name = event_type.name
         if name in self._types:
             raise InvalidEventType(
-                f"The event type {name!r} is in the catalogue already: send that one, or choose "
-                f"another name for yours, such as {'my_app.' + name!r}."
+                f"The event type {name!r} is already in the catalogue: send that one, or choose another name for "
+                f"yours, such as {'my_app.' + name!r}."
             )
         for attribute in ("group", "description"):
             if not getattr(event_type, attribute).strip():
                 raise InvalidEventType(
-                    f"The event type {name!r} needs a {attribute}: customers read it when they "
-                    "choose what to subscribe to."
+                    f"The event type {name!r} needs a {attribute}: customers read it when they choose event types."
                 )
         _check_json_object(name, "schema", event_type.schema)
         _check_json_object(name, "example", event_type.example)
@@ -97,7 +96,7 @@ class Catalog:
             check = compile_schema(event_type.schema)
         except Exception as error:
             raise InvalidEventType(
-                f"The schema of the event type {name!r} is no JSON Schema ({error!r}): correct it, or leave it out."
+                f"The schema of the event type {name!r} is not a JSON Schema ({error!r}): correct it, or leave it out."
             ) from error
         self._checks[name] = check
         self._types[name] = event_type

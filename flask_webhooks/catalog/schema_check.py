@@ -51,7 +51,7 @@ def _accept(value: Any, path: str) -> None:
 
 def _refuse(value: Any, path: str) -> None:
     raise InvalidData(
-        "%(where)s is a member that this type does not have. Leave it out.", where=path, path=path
+        "%(where)s is not a member of this event type. Leave it out.", where=path, path=path
     )
 
 
@@ -70,7 +70,7 @@ def _type(types: Any, schema: Mapping[str, Any]) -> SchemaCheck:
             where=path,
             types=" or ".join(_NAMES[name] for name in names),
             found=_FOUND[kind],
-            hint=" Leave the member out where there is none." if value is None else "",
+            hint=" Leave the member out if there is no value." if value is None else "",
             path=path,
         )
 

@@ -26,7 +26,7 @@ from .tokens import tokens
 
 __all__ = ["end_our_command", "webhooks"]
 
-webhooks = Commands("webhooks", help="Run webhook workers; look after endpoints and deliveries.")
+webhooks = Commands("webhooks", help="Run webhook workers; manage endpoints and deliveries.")
 for group in (endpoints, events.events, deliveries, tasks, activity, tokens, portal_links):
     webhooks.add_command(group)
 workers.add_to(webhooks)

@@ -28,8 +28,8 @@ activity = AppGroup("activity", help="Who did what.")
 @activity.command("list")
 @ENDPOINT
 @TENANT
-@click.option("--actor", help="A part of who did it.")
-@click.option("--action", metavar="NAME", help="What was done, such as endpoint.paused.")
+@click.option("--actor", help="Part of the name of the actor.")
+@click.option("--action", metavar="NAME", help="The action, such as endpoint.paused.")
 @SINCE
 @UNTIL
 @LIMIT
@@ -45,7 +45,7 @@ def list_activity(
     limit: int,
     as_json: bool,
 ) -> None:
-    """List who did what, newest first."""
+    """List the audit log, newest first."""
     page = queries.list_activity(
         within_tenant(current_access(), tenant),
         endpoint_id,
@@ -72,6 +72,6 @@ def list_activity(
             )
             for row in page.items
         ],
-        "There is no such activity.",
+        "No activity matches.",
     )
     tell_of_more(page)

@@ -30,7 +30,7 @@ def add_to(webhooks: AppGroup) -> None:
 @with_appcontext
 @reports_errors
 def init_db() -> None:
-    """Create the tables that are missing, for applications without migrations."""
+    """Create missing tables, for applications without migrations."""
     state = state_of()
     metadata = state.models.metadata
     ours = state.models.tables()
@@ -48,8 +48,7 @@ def init_db() -> None:
         say(f"Warning: {trouble}", err=True)
     if outdated:
         say(
-            "Warning: the tables lack what this version needs. Run your migrations, or: "
-            "flask webhooks upgrade-db",
+            "Warning: the tables are out of date. Run your migrations, or: flask webhooks upgrade-db",
             err=True,
         )
 
@@ -61,9 +60,10 @@ def init_db() -> None:
 @with_appcontext
 @reports_errors
 def prune(dry_run: bool, yes: bool, wait: bool) -> None:
-    """Remove events that are older than WEBHOOKS_RETENTION_DAYS, now.
+    """Remove events that are older than WEBHOOKS_RETENTION_DAYS.
 
-    With their deliveries and attempts, but for what is still owed. Workers do it by themselves, too.
+    Removes their deliveries and attempts as well. Events with undelivered deliveries stay. Workers also do this
+    automatically.
     """
     start(TaskKind.PRUNE, None, {}, dry_run=dry_run, yes=yes, wait=wait)
 
@@ -75,12 +75,12 @@ def prune(dry_run: bool, yes: bool, wait: bool) -> None:
     metavar="MEMBER=VALUE",
     multiple=True,
     required=True,
-    help="A member of the data and its value, user_id=42; given again, an event has all of them.",
+    help="A member of the data and its value, such as user_id=42. If repeated, events must match all of them.",
 )
 @click.option(
     "--tenant",
     metavar="ID",
-    help="Only in events of this tenant.",
+    help="Only events of this tenant.",
     shell_complete=completion.tenants,
 )
 @DRY_RUN
@@ -91,10 +91,10 @@ def prune(dry_run: bool, yes: bool, wait: bool) -> None:
 def erase(
     members: tuple[str, ...], tenant: str | None, dry_run: bool, yes: bool, wait: bool
 ) -> None:
-    """Erase one person's data from events and attempts, and cancel what still waits to be sent.
+    """Erase one person's data from events and attempts, and cancel waiting deliveries.
 
-    A member may stand anywhere in the data, or be a path such as user.id. Events stay, without their data. There is no
-    way back.
+    A member may be anywhere in the data, or be a path such as user.id. Events stay, without their data. This cannot be
+    undone.
     """
     wanted = TaskFilter(where=read_members(members), tenant=tenant)
     start(TaskKind.ERASE, None, wanted, dry_run=dry_run, yes=yes, wait=wait)

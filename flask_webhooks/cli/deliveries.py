@@ -37,7 +37,7 @@ from .output import (
 )
 from .parsing import current_access, wanted_event, wanted_tenant
 
-deliveries = AppGroup("deliveries", help="What was sent, and what is still owed.")
+deliveries = AppGroup("deliveries", help="Show, resend and cancel deliveries.")
 
 
 @deliveries.command("list")
@@ -47,7 +47,7 @@ deliveries = AppGroup("deliveries", help="What was sent, and what is still owed.
 @TENANT
 @EVENT
 @STATUS
-@click.option("--text", metavar="TEXT", help="A part of the event's data as JSON text.")
+@click.option("--text", metavar="TEXT", help="Part of the event's data as JSON text.")
 @SINCE
 @UNTIL
 @LIMIT
@@ -68,7 +68,7 @@ def list_deliveries(
 ) -> None:
     """List deliveries, newest first.
 
-    With --status and --text those among the newest 5,000 that fit the rest.
+    --status and --text only search the newest 5,000 that match the other options.
     """
     access = current_access()
     page = queries.list_deliveries(
@@ -107,18 +107,18 @@ def list_deliveries(
             )
             for row in page.items
         ],
-        "There are no such deliveries.",
+        "No deliveries match.",
     )
     tell_of_more(page)
 
 
 @deliveries.command("show")
 @click.argument("delivery_id", shell_complete=completion.delivery_ids)
-@click.option("--bodies", is_flag=True, help="Print headers and bodies, as they were recorded.")
+@click.option("--bodies", is_flag=True, help="Print headers and bodies as they were recorded.")
 @JSON
 @reports_errors
 def show_delivery(delivery_id: str, bodies: bool, as_json: bool) -> None:
-    """Show a delivery, with each attempt and what went wrong with it."""
+    """Show a delivery and its attempts, with what went wrong."""
     detail = queries.get_delivery(current_access(), delivery_id)
     if as_json:
         print_json(DeliveryDetailObject.serialize(detail))
@@ -140,13 +140,13 @@ def show_delivery(delivery_id: str, bodies: bool, as_json: bool) -> None:
     )
     if detail.older_attempts:
         say()
-        say(f"{detail.older_attempts:,} older attempts are left out.")
+        say(f"{detail.older_attempts:,} older attempts are not shown.")
     for attempt in detail.attempts:
         say()
         _print_attempt(attempt, bodies)
     if not detail.attempts:
         say()
-        say("There was no attempt yet.")
+        say("There are no attempts yet.")
 
 
 def _print_attempt(attempt: Attempt, bodies: bool) -> None:
@@ -168,7 +168,7 @@ def _print_attempt(attempt: Attempt, bodies: bool) -> None:
         _print_message("Request", attempt.request_headers, _body(attempt, "request_body"))
         _print_message("Response", attempt.response_headers, _body(attempt, "response_body"))
         if attempt.response_cut and attempt.response_body is not None:
-            say("  The body went on.")
+            say("  The body was longer.")
 
 
 def _body(attempt: Attempt, name: str) -> str:
@@ -210,6 +210,6 @@ def resend(delivery_id: str) -> None:
 @click.argument("delivery_id", shell_complete=completion.delivery_ids)
 @reports_errors
 def cancel(delivery_id: str) -> None:
-    """Give up a delivery that has not been sent yet."""
+    """Cancel a delivery that has not been sent yet."""
     delivery = actions.cancel(current_access(), delivery_id)
     say(f"Cancelled {delivery.id} ({delivery.event_type}).")

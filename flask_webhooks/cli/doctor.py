@@ -17,10 +17,10 @@ from .parsing import current_access
 @with_appcontext
 @reports_errors
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Look at everything that webhooks need, and say what is wrong and what to do.
+    """Check everything that webhooks need, and report what is wrong and how to fix it.
 
-    Configuration, tables and indexes, Redis, workers and scheduler, keys, clocks, certificates, and the way to
-    receivers, to which it connects without sending anything. Ends with status 1 if something is wrong.
+    Checks configuration, tables and indexes, Redis, workers and scheduler, keys, clocks, certificates, and whether
+    receivers can be reached, without sending anything. Exits with status 1 if something is wrong.
     """
     # The workers' side, which other commands do without.
     from ..doctor import Finding, Level, examine

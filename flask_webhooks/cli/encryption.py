@@ -15,14 +15,14 @@ _NAMED = 20
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only say what needs an older key.")
+@click.option("--dry-run", is_flag=True, help="Only report what needs an older key.")
 @with_appcontext
 @reports_errors
 def reencrypt(dry_run: bool) -> None:
-    """Encrypt what is stored with the newest key, so that older ones can be taken away.
+    """Encrypt stored values with the newest key, so that older ones can be removed.
 
-    Run it after a change of WEBHOOKS_ENCRYPTION_KEYS or SECRET_KEY, when all processes have the new key. It can be
-    stopped and run again; workers go on meanwhile. Ends with status 1 if something needs a key that is not there.
+    Run it after changing WEBHOOKS_ENCRYPTION_KEYS or SECRET_KEY, when all processes have the new key. It can be
+    stopped and run again, while workers keep running. Exits with status 1 if something needs a missing key.
     """
     access = current_access()
     if dry_run:
@@ -45,7 +45,7 @@ def reencrypt(dry_run: bool) -> None:
     _check(progress.unreadable, progress.unreadable_bodies)
     if progress.missed:
         raise CommandFailure(
-            f"{progress.missed:,} endpoints were changed meanwhile. Run the command once more."
+            f"{progress.missed:,} endpoints were changed meanwhile. Run the command again."
         )
     say("No endpoint needs an older key any more.")
 
@@ -59,14 +59,14 @@ def _check(unreadable: tuple[str, ...] | list[str], bodies: int) -> None:
         raise CommandFailure(
             f"No key decrypts the bodies of {bodies:,} attempts. Add the old key to the end of "
             "WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS) and run the command again; or "
-            "wait until they are removed, being old."
+            "wait until they are removed by retention."
         )
     if not unreadable:
         return
     named = ", ".join(unreadable[:_NAMED])
     more = f" and {len(unreadable) - _NAMED:,} others" if len(unreadable) > _NAMED else ""
     raise CommandFailure(
-        f"No key decrypts what is stored of {named}{more}. Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS "
+        f"No key decrypts the stored values of {named}{more}. Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS "
         "(or the old SECRET_KEY to SECRET_KEY_FALLBACKS) and run the command again; or rotate their secrets, and "
-        "write their headers and URLs again."
+        "enter their headers and URLs again."
     )

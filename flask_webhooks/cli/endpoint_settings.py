@@ -55,7 +55,7 @@ _filter: Option[Any] = click.option(
     "--filter",
     "filter_text",
     metavar="JSON",
-    help='Only events that meet it: \'{"data": {"amount": {"$gte": 100}}}\'.',
+    help='Only events that match it: \'{"data": {"amount": {"$gte": 100}}}\'.',
 )
 _coalesce: Option[Any] = click.option(
     "--coalesce",
@@ -68,15 +68,15 @@ _options: Option[Any] = click.option(
     "options",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Of the format; =@FILE reads it.",
+    help="Option of the format; NAME=@FILE reads it from a file.",
 )
 _contact: Option[Any] = click.option(
-    "--contact", metavar="ADDRESS", help="Whom to tell when it fails: an e-mail address."
+    "--contact", metavar="ADDRESS", help="E-mail address to notify when it fails."
 )
 _certificate: Option[Any] = click.option(
     "--client-certificate",
     metavar="FILE",
-    help="Certificate and private key in PEM, by which the receiver knows us.",
+    help="Client certificate and private key in PEM, for mutual TLS.",
 )
 _timeout: Option[Any] = click.option(
     "--timeout", type=float, metavar="SECONDS", help="For a whole request."
@@ -85,7 +85,9 @@ _rate_limit: Option[Any] = click.option(
     "--rate-limit", type=float, metavar="NUMBER", help="Requests a second, at most."
 )
 _force: Option[Any] = click.option(
-    "--force", is_flag=True, help="Also if there is an equal one: each event comes twice."
+    "--force",
+    is_flag=True,
+    help="Add it even if there is an equal one: each event is then sent twice.",
 )
 
 
@@ -99,15 +101,17 @@ def add_to(endpoints: AppGroup) -> None:
 @click.argument("url")
 @_events
 @click.option(
-    "--tenant", help="Whose it is; default: the whole server.", shell_complete=completion.tenants
+    "--tenant",
+    help="The tenant that it belongs to; default: the whole server.",
+    shell_complete=completion.tenants,
 )
 @FORMAT
 @click.option("--name", default="", help="For people.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent along.")
 @click.option("--user-agent", help="Instead of ours.")
-@click.option("--secret", help="The receiver's own; default: a new one, printed once.")
-@click.option("--no-secret", is_flag=True, help="None at all, where the format allows that.")
-@click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
+@click.option("--secret", help="An existing secret; default: a new one, printed once.")
+@click.option("--no-secret", is_flag=True, help="No secret, if the format allows that.")
+@click.option("--key-pair", is_flag=True, help="Sign with a new key pair; prints the public key.")
 @_filter
 @_coalesce
 @_contact
@@ -115,7 +119,7 @@ def add_to(endpoints: AppGroup) -> None:
 @_options
 @_timeout
 @_rate_limit
-@click.option("--ordered", is_flag=True, help="One after another, in the order of the events.")
+@click.option("--ordered", is_flag=True, help="Send one at a time, in the order of the events.")
 @_force
 @with_appcontext
 @reports_errors
@@ -140,7 +144,7 @@ def add(
     coalesce_text: str | None,
     force: bool,
 ) -> None:
-    """Add an endpoint and print its secret, this once."""
+    """Add an endpoint and print its secret once."""
     if no_secret and secret is not None:
         raise Misuse("Give either --secret or --no-secret.")
     access = current_access()
@@ -175,7 +179,7 @@ def add(
     endpoint = created.endpoint
     say(f"Added {endpoint.id} ({endpoint.format}): {endpoint.url_shown}")
     if created.secret is not None:
-        say(f"Secret, shown only now: {created.secret}")
+        say(f"Secret, only shown once: {created.secret}")
     if created.public_key is not None:
         say(f"Public key, for the receiver: {created.public_key}")
 
@@ -187,7 +191,7 @@ def add(
     "--event",
     "events",
     multiple=True,
-    help="Instead of those that it has: license.created, license.* ….",
+    help="Replace its event types: license.created, license.* ….",
     shell_complete=completion.event_types,
 )
 @click.option(
@@ -204,7 +208,7 @@ def add(
     "headers",
     multiple=True,
     metavar="'NAME: VALUE'",
-    help="Sent along, beside the others that it has.",
+    help="Add a header to those that it has.",
 )
 @click.option("--remove-header", "removed", multiple=True, metavar="NAME", help="No longer sent.")
 @click.option("--user-agent", help="Instead of ours.")
@@ -216,7 +220,7 @@ def add(
 @_timeout
 @_rate_limit
 @click.option(
-    "--ordered/--unordered", default=None, help="One after another, in the order of the events."
+    "--ordered/--unordered", default=None, help="Send one at a time, in the order of the events."
 )
 @click.option(
     "--reset",
@@ -240,9 +244,9 @@ def edit(
     force: bool,
     **given: Any,
 ) -> None:
-    """Change what is set of an endpoint; what is not named stays.
+    """Change the settings of an endpoint; others are kept.
 
-    The secret is changed by: flask webhooks endpoints rotate
+    To change the secret, use: flask webhooks endpoints rotate
     """
     access = current_access()
     before = queries.get_endpoint(access, endpoint_id)
@@ -258,7 +262,7 @@ def edit(
     if options:
         changes["options"] = {**(before.endpoint.options or {}), **parse_options(options)}
     if not changes:
-        raise Misuse("Name what to change, such as --url or --event; --help lists all of it.")
+        raise Misuse("Specify what to change, such as --url or --event; --help lists all options.")
     changes["dialect"] = changes.get("format") or before.endpoint.format
     _update(access, before, changes, force)
 
@@ -305,13 +309,13 @@ def _update(
     if before.endpoint.headers_sealed != endpoint.headers_sealed:
         names.append("headers")
     if not names:
-        say(f"{endpoint.id} is so already: nothing was changed.")
+        say(f"{endpoint.id} already has these settings: nothing was changed.")
         return
     say(f"Changed {endpoint.id}: {', '.join(names)}.")
 
 
 def _equal(error: DuplicateEndpoint) -> CommandFailure:
     return CommandFailure(
-        f"The endpoint {error.endpoint_id} has the same URL, format and event types, so each event would "
-        "arrive there twice. Add --force if you want both."
+        f"The endpoint {error.endpoint_id} has the same URL, format and event types, so each event would arrive there "
+        "twice. Add --force to keep both."
     )

@@ -56,7 +56,7 @@ endpoints = AppGroup("endpoints", help="Where webhooks go.")
 
 
 @endpoints.command("list")
-@click.option("--search", help="A part of the name, description or URL.")
+@click.option("--search", help="Part of the name, description or URL.")
 @TENANT
 @ENDPOINT_STATE
 @HEALTH
@@ -64,7 +64,7 @@ endpoints = AppGroup("endpoints", help="Where webhooks go.")
     "--type",
     "event_type",
     metavar="NAME",
-    help="Only those that are subscribed to it: a name, or license.*.",
+    help="Only those subscribed to this event type: a name, or license.*.",
     shell_complete=completion.event_types,
 )
 @SINCE
@@ -112,7 +112,7 @@ def list_endpoints(
             )
             for row in rows
         ],
-        "There are no such endpoints."
+        "No endpoints match."
         if filtered
         else "There are no endpoints. Add one with: flask webhooks endpoints add URL",
     )
@@ -123,7 +123,7 @@ def list_endpoints(
 @JSON
 @reports_errors
 def show_endpoint(endpoint_id: str, as_json: bool) -> None:
-    """Show an endpoint: what is set, how it is doing, and what went wrong last."""
+    """Show the settings, health and last error of an endpoint."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     keys = queries.public_keys(access, detail.endpoint)
@@ -238,7 +238,7 @@ def _secret(secret: queries.SecretRow) -> str:
 @JSON
 @reports_errors
 def list_notifications(endpoint_id: str, limit: int, as_json: bool) -> None:
-    """List what the owner of an endpoint was told, and is to be told, newest first."""
+    """List sent and pending notifications to the owner of an endpoint, newest first."""
     page = queries.list_notifications(current_access(), endpoint_id, limit=limit)
     if as_json:
         print_json(NotificationObject.serialize(row) for row in page.items)
@@ -258,7 +258,7 @@ def list_notifications(endpoint_id: str, limit: int, as_json: bool) -> None:
             )
             for row in page.items
         ],
-        "There are none. An application tells owners with @webhooks.notify.",
+        "There are none. An application notifies owners with @webhooks.notify.",
     )
     tell_of_more(page)
 
@@ -271,16 +271,16 @@ def list_notifications(endpoint_id: str, limit: int, as_json: bool) -> None:
     default=24,
     show_default=True,
     metavar="HOURS",
-    help="For how long the old secret goes on signing, up to 168.",
+    help="Hours that the old secret stays valid, up to 168.",
 )
-@click.option("--secret", help="The receiver's own; default: a new one, printed once.")
-@click.option("--key-pair", is_flag=True, help="Sign by a new key pair; prints the public key.")
-@click.option("--label", help="Tells it from the others, for people.")
+@click.option("--secret", help="An existing secret; default: a new one, printed once.")
+@click.option("--key-pair", is_flag=True, help="Sign with a new key pair; prints the public key.")
+@click.option("--label", help="A label to tell it apart.")
 @reports_errors
 def rotate_secret(
     endpoint_id: str, overlap: float, secret: str | None, key_pair: bool, label: str | None
 ) -> None:
-    """Give an endpoint a new secret, and print it, this once."""
+    """Give an endpoint a new secret, and print it once."""
     new = actions.rotate_secret(
         current_access(),
         endpoint_id,
@@ -289,14 +289,14 @@ def rotate_secret(
         key_pair=key_pair,
         label=label,
     )
-    say(f"Public key, for the receiver: {new}" if key_pair else f"Secret, shown only now: {new}")
+    say(f"Public key, for the receiver: {new}" if key_pair else f"Secret, only shown once: {new}")
 
 
 @endpoints.command("end-overlap")
 @ENDPOINT_ARGUMENT
 @reports_errors
 def end_overlap(endpoint_id: str) -> None:
-    """Sign with the newest secret only, from now on: the receiver has it."""
+    """Sign with the newest secret only, once the receiver has it."""
     ended = actions.end_overlap(current_access(), endpoint_id)
     say("Only the newest secret signs now." if ended else "There was no overlap to end.")
 
@@ -305,13 +305,13 @@ def end_overlap(endpoint_id: str) -> None:
 @ENDPOINT_ARGUMENT
 @reports_errors
 def public_keys(endpoint_id: str) -> None:
-    """Print the public keys by which the receiver of an endpoint verifies."""
+    """Print the public keys for the receiver of an endpoint."""
     found = queries.public_keys(current_access(), endpoint_id)
     for key in found:
         until = "" if key.expires_at is None else f"  until {shown_time(key.expires_at)}"
         say(f"{key.text}{until}")
     if not found:
-        say("This endpoint signs by a shared secret; there is no public key.")
+        say("This endpoint signs with a shared secret; there is no public key.")
 
 
 @endpoints.command("pause")
@@ -319,9 +319,9 @@ def public_keys(endpoint_id: str) -> None:
 @click.option("--reason", default="", help="For people.")
 @reports_errors
 def pause(endpoint_id: str, reason: str) -> None:
-    """Send nothing until it is resumed; what comes is held."""
+    """Send nothing until it is resumed; new events are held."""
     endpoint = actions.pause_endpoint(current_access(), endpoint_id, reason)
-    say(f"Paused {endpoint.id}. What comes is held until: flask webhooks endpoints resume")
+    say(f"Paused {endpoint.id}. New events are held until: flask webhooks endpoints resume")
 
 
 @endpoints.command("resume")
@@ -331,7 +331,7 @@ def pause(endpoint_id: str, reason: str) -> None:
     type=click.Choice(["send", "discard", "keep"]),
     default="send",
     show_default=True,
-    help="What to do with what was held.",
+    help="What to do with held deliveries.",
 )
 @reports_errors
 def resume(endpoint_id: str, held: str) -> None:
@@ -354,11 +354,11 @@ def challenge(endpoint_id: str) -> None:
 @YES
 @reports_errors
 def remove(endpoint_id: str, yes: bool) -> None:
-    """Delete an endpoint and its secret; its history stays."""
+    """Delete an endpoint and its secret; its history is kept."""
     access = current_access()
     endpoint = queries.get_endpoint(access, endpoint_id).endpoint
     name = plain(endpoint.name or endpoint.url_shown)
-    if not yes and not click.confirm(f"Delete {name}? What it is still owed is cancelled."):
+    if not yes and not click.confirm(f"Delete {name}? Undelivered events are cancelled."):
         return
     actions.delete_endpoint(access, endpoint_id)
     say(f"Deleted {endpoint_id}.")
@@ -369,7 +369,7 @@ def remove(endpoint_id: str, yes: bool) -> None:
 @click.option(
     "--type",
     "event_type",
-    help="An event type of the catalogue; default: what the format is tested with.",
+    help="An event type of the catalogue; default: the test event of the format.",
     shell_complete=completion.event_types,
 )
 @click.option("--data", "data_text", metavar="JSON", help="Default: the example of the type.")
@@ -377,7 +377,7 @@ def remove(endpoint_id: str, yes: bool) -> None:
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Wait for the answer; ends with status 1 unless it is success.",
+    help="Wait for the answer; exits with status 1 unless it succeeds.",
 )
 @reports_errors
 def send_test(

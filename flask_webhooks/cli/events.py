@@ -33,7 +33,7 @@ from .output import (
 )
 from .parsing import current_access, wanted_event, wanted_tenant
 
-events = AppGroup("events", help="What happened, and who it went to.")
+events = AppGroup("events", help="Show events and their recipients.")
 
 
 @events.command("list")
@@ -58,7 +58,7 @@ def list_events(
 ) -> None:
     """List events, newest first.
 
-    With --endpoint those that were owed to it, among the newest 5,000 that fit the rest.
+    --endpoint only searches the newest 5,000 that match the other options.
     """
     access = current_access()
     page = queries.list_events(
@@ -86,7 +86,7 @@ def list_events(
             )
             for row in page.items
         ],
-        "There are no such events.",
+        "No events match.",
     )
     tell_of_more(page)
 
@@ -97,7 +97,7 @@ def list_events(
     default=START,
     show_default=True,
     metavar="CURSOR",
-    help="What the last pull ended with; start: the oldest events.",
+    help="The cursor that the last pull returned; start: from the oldest events.",
 )
 @ENDPOINT
 @TYPE
@@ -120,7 +120,7 @@ def pull_events(
 ) -> None:
     """Show events in the order in which they were committed, after a cursor.
 
-    The next cursor is told on standard error, with --json as next_after.
+    The next cursor is printed on standard error, with --json as next_after.
     """
     access = current_access()
     page = queries.Pull(
@@ -151,7 +151,7 @@ def pull_events(
 @JSON
 @reports_errors
 def show_event(event_id: str, as_json: bool) -> None:
-    """Show an event: its data, and who it went to."""
+    """Show the data and the recipients of an event."""
     access = current_access()
     detail = queries.get_event(access, event_id)
     if as_json:
@@ -188,7 +188,7 @@ def show_event(event_id: str, as_json: bool) -> None:
             )
             for row in detail.deliveries
         ],
-        f"No endpoint was owed it. See: flask webhooks why {event.id} ENDPOINT_ID",
+        f"No endpoint was subscribed to it. See: flask webhooks why {event.id} ENDPOINT_ID",
     )
 
 
@@ -199,7 +199,7 @@ def show_event(event_id: str, as_json: bool) -> None:
 @with_appcontext
 @reports_errors
 def why(event_id: str, endpoint_id: str, as_json: bool) -> None:
-    """Say why an endpoint got an event, or did not, and where its delivery stands."""
+    """Explain why an endpoint got an event or not, and the state of its delivery."""
     access = current_access()
     detail = queries.get_event(access, event_id)
     find_endpoint(access, endpoint_id, deleted=True)
@@ -222,7 +222,7 @@ def why(event_id: str, endpoint_id: str, as_json: bool) -> None:
                 ("Next attempt", None if delivery.due_at is None else shown_time(delivery.due_at)),
             ]
         )
-        say(f"All of it: flask webhooks deliveries show {delivery.id}")
+        say(f"Full details: flask webhooks deliveries show {delivery.id}")
 
 
 def _print_routing(event: Event, routing: queries.Routing) -> None:

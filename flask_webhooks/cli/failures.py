@@ -105,7 +105,7 @@ def _explain(error: DBAPIError) -> str:
         )
     if isinstance(error, OperationalError):
         return (
-            f"The database cannot be used ({first_line(cause)}). See that it runs, and that "
-            "SQLALCHEMY_DATABASE_URI is right."
+            f"The database cannot be used ({first_line(cause)}). Check that it is running and that "
+            "SQLALCHEMY_DATABASE_URI is correct."
         )
     return f"The database refused: {first_line(cause)}"

@@ -27,12 +27,17 @@ def add_to(endpoints: AppGroup) -> None:
     required=False,
     shell_complete=completion.endpoint_ids,
 )
-@click.option("--filter", "filter_text", metavar="JSON", help="Instead of that of an endpoint.")
+@click.option(
+    "--filter",
+    "filter_text",
+    metavar="JSON",
+    help="A filter to try, instead of that of an endpoint.",
+)
 @click.option(
     "--type",
     "event_type",
     metavar="NAME",
-    help="Of the example; default: license.created.",
+    help="Event type of the example; default: license.created.",
     shell_complete=completion.event_types,
 )
 @click.option("--data", "data_text", metavar="JSON", help="Default: the example of the type.")
@@ -40,7 +45,7 @@ def add_to(endpoints: AppGroup) -> None:
     "--event",
     "event_id",
     metavar="ID",
-    help="A recorded event to try it with instead.",
+    help="A recorded event to try it with, instead of an example.",
     shell_complete=completion.event_ids,
 )
 @JSON
@@ -54,9 +59,11 @@ def try_filter(
     event_id: str | None,
     as_json: bool,
 ) -> None:
-    """Say whether a filter lets an event through, and if not, why."""
+    """Show whether a filter matches an event, and if not, why."""
     if (endpoint_id is None) is (filter_text is None):
-        raise Misuse("Name either an endpoint, whose filter is tried, or a filter by --filter.")
+        raise Misuse(
+            "Specify either an endpoint, whose filter is tried, or a filter with --filter."
+        )
     access = current_access()
     if filter_text is not None:
         filter = parse_json(filter_text, "--filter")

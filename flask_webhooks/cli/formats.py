@@ -54,7 +54,7 @@ def render(
     options: tuple[str, ...],
     with_headers: bool,
 ) -> None:
-    """Print what endpoints of a format get for an event type; without one, its test event."""
+    """Print what endpoints of a format get for an event type; without one, for its test event."""
     example = queries.example(
         current_access(),
         format_,
@@ -76,20 +76,20 @@ def render(
     "--format",
     "format_",
     metavar="NAME",
-    help="Of the service that it comes from; default: the one that has such event types.",
+    help="Format of the service that it comes from; default: detected from the event types.",
     shell_complete=completion.formats,
 )
 @click.option(
     "--tenant",
-    help="Whose they become; default: that of each entry (appId), else the whole server.",
+    help="Tenant that they will belong to; default: that of each entry (appId), else the whole server.",
     shell_complete=completion.tenants,
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be taken.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be imported.")
 @reports_errors
 def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_run: bool) -> None:
-    """Take over endpoints from a JSON export of another service; - reads standard input.
+    """Import endpoints from a JSON export of another service; - reads standard input.
 
-    Ends with status 1 if an endpoint was not taken. What was taken stays; the command can be repeated.
+    Exits with status 1 if an endpoint was not imported. The command can be repeated: imported endpoints are kept.
     """
     access = current_access()
     _check_service(access, format_)
@@ -113,15 +113,15 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
             say(f"{name}: unchanged: {same}{more}")
         elif done.endpoint is None:
             missed.append(entry.number)
-            say(f"{name}: not taken: {plain(entry.problem or done.problem or '')}")
+            say(f"{name}: not imported: {plain(entry.problem or done.problem or '')}")
         else:
             verb = "would be taken" if dry_run else f"taken as {done.endpoint.id}"
             say(f"{name}: {verb} ({_shown(done.endpoint, tenant)})")
             if done.new_secret is not None:
-                say(f"   The export has no secret. A new one, shown only now: {done.new_secret}")
+                say(f"   The export has no secret. A new one, only shown once: {done.new_secret}")
     if missed:
         raise CommandFailure(
-            f"{len(missed)} of {len(items)} endpoints were not taken: {_numbers(missed)}."
+            f"{len(missed)} of {len(items)} endpoints were not imported: {_numbers(missed)}."
         )
 
 
@@ -148,14 +148,13 @@ def _guessed(access: Access, items: list[Any]) -> str:
     possible = actions.possible_formats(access.state, items)
     if not possible:
         raise CommandFailure(
-            "No format has all of these event types. Write the endpoints of each service into a file of their own, "
-            "and name it with --format."
+            "No format has all of these event types. Write the endpoints of each service to a separate file, and name "
+            "the format with --format."
         )
     if len(possible) > 1:
         choices = " or ".join(f"--format {style.name}" for style in possible)
         raise CommandFailure(
-            f"By its event types this may be an export of {' or '.join(style.label for style in possible)}. "
-            f"Add {choices}."
+            f"Its event types fit an export of {' or '.join(style.label for style in possible)}. Add {choices}."
         )
     [style] = possible
     if style.name != access.state.settings.default_format:
@@ -170,8 +169,8 @@ def _check_service(access: Access, name: str | None) -> None:
         close = formats.close_to(name)
         hint = "" if close is None else f" Did you mean {close!r}?"
         raise CommandFailure(
-            f"There is no format {plain(repr(name))}.{hint} --format names the service that the export comes "
-            f"from: {', '.join(item.name for item in formats)}. Leave it out where the event types tell."
+            f"There is no format {plain(repr(name))}.{hint} --format names the service that the export comes from: "
+            f"{', '.join(item.name for item in formats)}. Leave it out to detect the format from the event types."
         )
 
 

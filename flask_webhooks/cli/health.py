@@ -18,9 +18,9 @@ from .output import print_fields, print_json, say, shown_duration
 @with_appcontext
 @reports_errors
 def health(context: click.Context, as_json: bool) -> None:
-    """Check database, Redis and overdue deliveries, as /healthz does.
+    """Check the database, Redis and overdue deliveries, like /healthz.
 
-    Ends with status 1 unless all is well.
+    Exits with status 1 unless everything is healthy.
     """
     state = state_of()
     found = queries.readiness(state)
@@ -43,6 +43,6 @@ def health(context: click.Context, as_json: bool) -> None:
             ]
         )
         if not found.ready:
-            say("What it means, and what to do: flask webhooks doctor", err=True)
+            say("For details and fixes, run: flask webhooks doctor", err=True)
     if not found.ready:
         context.exit(1)

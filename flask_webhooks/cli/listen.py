@@ -24,7 +24,9 @@ from .parsing import current_access, note_of_tenant
 
 
 @click.command()
-@click.option("--forward-to", metavar="URL", help="Your receiver; its answer is passed back.")
+@click.option(
+    "--forward-to", metavar="URL", help="URL of your receiver; its answer is passed back."
+)
 @click.option(
     "--event",
     "events",
@@ -33,7 +35,9 @@ from .parsing import current_access, note_of_tenant
     shell_complete=completion.event_types,
 )
 @click.option(
-    "--tenant", help="Whose events; default: all of them.", shell_complete=completion.tenants
+    "--tenant",
+    help="Only events of this tenant; default: all events.",
+    shell_complete=completion.tenants,
 )
 @click.option(
     "--format",
@@ -41,13 +45,15 @@ from .parsing import current_access, note_of_tenant
     type=click.Choice(SIGNED_FORMATS),
     help="Default: WEBHOOKS_DEFAULT_FORMAT.",
 )
-@click.option("--secret", help="That of your receiver; default: a new one, which is printed.")
+@click.option("--secret", help="The secret of your receiver; default: a new one, which is printed.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
 @click.option(
-    "--no-endpoint", is_flag=True, help="Add none: take what comes for one that has --secret."
+    "--no-endpoint",
+    is_flag=True,
+    help=("Do not add an endpoint: receive webhooks of an existing one, whose secret is --secret."),
 )
-@click.option("--quiet", is_flag=True, help="A line for each webhook, without its body.")
+@click.option("--quiet", is_flag=True, help="Print one line per webhook, without its body.")
 @with_appcontext
 @reports_errors
 def listen(
@@ -63,14 +69,16 @@ def listen(
 ) -> None:
     """Receive webhooks on this machine, for development: verify, print and forward them.
 
-    Adds an endpoint for as long as it runs, and removes it at the end. Ctrl-C ends it.
+    Adds an endpoint while it runs, and removes it at the end. Stop it with Ctrl-C.
     """
     target = None if forward_to is None else parse_target(forward_to)
     if no_endpoint and secret is None:
-        raise Misuse("With --no-endpoint give --secret, that of the endpoint whose webhooks come.")
+        raise Misuse(
+            "--no-endpoint needs --secret: the secret of the endpoint whose webhooks arrive."
+        )
     if no_endpoint and (events or tenant):
         raise Misuse(
-            "--event and --tenant are of the endpoint that is added: leave them or --no-endpoint out."
+            "--event and --tenant configure the endpoint that is added: leave out either them or --no-endpoint."
         )
     state = state_of()
     default = state.settings.default_format
@@ -130,7 +138,7 @@ def _endpoint(
     try:
         _greet(url, format)
         say(f"Added {endpoint_id}. Its secret, for your receiver: {known}")
-        say("A worker has to run, too: flask webhooks worker")
+        say("You also need a worker: flask webhooks worker")
         yield known
     finally:
         actions.delete_endpoint(access, endpoint_id)
@@ -138,7 +146,7 @@ def _endpoint(
 
 
 def _greet(url: str, format: str) -> None:
-    say(f"Listening on {url} ({format}). Ctrl-C ends this.")
+    say(f"Listening on {url} ({format}). Press Ctrl-C to stop.")
 
 
 def _wait_for_the_end() -> None:

@@ -47,7 +47,7 @@ def parse_target(url: str) -> SplitResult:
         usable = False
     if not usable:
         raise Misuse(
-            f"{plain(url)} is no URL to forward to. Write one such as http://localhost:3000/webhooks."
+            f"{plain(url)} is not a URL to forward to. Write one such as http://localhost:3000/webhooks."
         )
     return target
 

@@ -61,7 +61,7 @@ _window: Option[Any] = options(
 def recover(
     endpoint_id: str, dry_run: bool, yes: bool, wait: bool, **wanted: Unpack[TaskFilter]
 ) -> None:
-    """Send again what failed since a time, with the same webhook-id."""
+    """Resend deliveries that failed since a time, with the same webhook-id."""
     start(TaskKind.RECOVER, endpoint_id, wanted, dry_run=dry_run, yes=yes, wait=wait)
 
 
@@ -73,9 +73,9 @@ def recover(
 def replay(
     endpoint_id: str, dry_run: bool, yes: bool, wait: bool, **wanted: Unpack[TaskFilter]
 ) -> None:
-    """Send events that the endpoint subscribes to now, and was never owed.
+    """Send events that the endpoint subscribes to now but never got.
 
-    Those from before it was added, or before it subscribed to them.
+    These are events from before it was added, or before it subscribed to them.
     """
     start(TaskKind.REPLAY, endpoint_id, wanted, dry_run=dry_run, yes=yes, wait=wait)
 
@@ -105,9 +105,9 @@ def _filters(kind: TaskKind) -> Option[Any]:
 def resend_all(
     endpoint_id: str | None, dry_run: bool, yes: bool, wait: bool, **wanted: Unpack[TaskFilter]
 ) -> None:
-    """Send again every delivery that fits, whatever became of it.
+    """Resend all matching deliveries, in any state.
 
-    What is being sent right now is left alone.
+    Deliveries that are being sent right now are not affected.
     """
     start(TaskKind.RESEND, endpoint_id, wanted, dry_run=dry_run, yes=yes, wait=wait)
 
@@ -119,8 +119,8 @@ def resend_all(
 def cancel_all(
     endpoint_id: str | None, dry_run: bool, yes: bool, wait: bool, **wanted: Unpack[TaskFilter]
 ) -> None:
-    """Give up every delivery that fits and is waiting.
+    """Cancel all matching deliveries that are waiting.
 
-    What is being sent right now is left alone.
+    Deliveries that are being sent right now are not affected.
     """
     start(TaskKind.CANCEL, endpoint_id, wanted, dry_run=dry_run, yes=yes, wait=wait)

@@ -84,13 +84,18 @@ TYPE: Option[Any] = click.option(
     shell_complete=completion.event_types,
 )
 STATUS: Option[Any] = click.option(
-    "--status", metavar="STATUS", help="The last answer: 503, a class such as 5xx, or none."
+    "--status",
+    metavar="STATUS",
+    help="Status of the last answer: 503, a class such as 5xx, or none.",
 )
 SINCE: Option[Any] = click.option(
-    "--since", type=MomentOption(), metavar="TIME", help="Created since; UTC, or 36h, 3d ago."
+    "--since",
+    type=MomentOption(),
+    metavar="TIME",
+    help="Created at this time or later: UTC, or 36h, 3d ago.",
 )
 UNTIL: Option[Any] = click.option(
-    "--until", type=MomentOption(), metavar="TIME", help="Only what is from before."
+    "--until", type=MomentOption(), metavar="TIME", help="Only what is older."
 )
 DELIVERY_STATE: Option[Any] = click.option(
     "--state", type=click.Choice([str(state) for state in DeliveryState])
@@ -99,7 +104,7 @@ ENDPOINT_STATE: Option[Any] = click.option(
     "--state", type=click.Choice([str(state) for state in EndpointState])
 )
 HEALTH: Option[Any] = click.option(
-    "--health", type=click.Choice(list(queries.HEALTH)), help="Only those that are so."
+    "--health", type=click.Choice(list(queries.HEALTH)), help="Only those in this state."
 )
 LIMIT: Option[Any] = click.option(
     "--limit", type=click.IntRange(1, queries.MAX_LIMIT), default=50, show_default=True
@@ -109,11 +114,13 @@ FORMAT: Option[Any] = click.option(
     "--format",
     "format_",
     metavar="NAME",
-    help="Default: what the URL asks for.",
+    help="Default: detected from the URL.",
     shell_complete=completion.formats,
 )
-DRY_RUN: Option[Any] = click.option("--dry-run", is_flag=True, help="Only say how many there are.")
+DRY_RUN: Option[Any] = click.option("--dry-run", is_flag=True, help="Only show how many there are.")
 YES: Option[Any] = click.option("--yes", is_flag=True, help="Do not ask.")
 WAIT: Option[Any] = click.option(
-    "--wait", is_flag=True, help="Show the progress until it is over; status 1 unless it finished."
+    "--wait",
+    is_flag=True,
+    help="Show the progress until it ends; exits with status 1 unless it finished.",
 )

@@ -64,7 +64,7 @@ def print_fields(fields: Iterable[tuple[str, object]], indent: str = "") -> None
 def tell_of_more(page: queries.Page[Any]) -> None:
     """Say on standard error, beside a table, that there are older ones than it has."""
     if page.next_before is not None:
-        say(f"There are older ones: --limit shows up to {queries.MAX_LIMIT}.", err=True)
+        say(f"There are more: --limit shows up to {queries.MAX_LIMIT}.", err=True)
 
 
 def counted(number: int) -> str:

@@ -33,7 +33,7 @@ def note_of_tenant(access: Access, tenant: str | None) -> None:
     unknown = queries.unknown_tenant(access, tenant)
     if unknown is not None and unknown.meant:
         say(
-            f"Note: --tenant takes an id, and no webhook or event belongs to {plain(repr(tenant))}. A tenant of "
+            f"Note: --tenant expects an id, and no webhook or event belongs to {plain(repr(tenant))}. A tenant of "
             f"this name has the id {plain(', '.join(unknown.meant[:10]))}.",
             err=True,
         )

@@ -16,7 +16,9 @@ from .options import JSON, LIMIT, TENANT
 from .output import print_json, print_table, say, shown_time, tell_of_more
 from .parsing import current_access, note_of_tenant, within_tenant
 
-portal_links = AppGroup("portal-link", help="Links that open the pages for one tenant.")
+portal_links = AppGroup(
+    "portal-link", help="Links that open the pages for one tenant without a login."
+)
 
 
 @portal_links.command("list")
@@ -51,7 +53,7 @@ def list_portal_links(tenant: str | None, limit: int, as_json: bool) -> None:
 
 @portal_links.command("create")
 @click.argument("tenant")
-@click.option("--actor", required=True, help="Who opens it, for the audit log.")
+@click.option("--actor", required=True, help="Name of the user, for the audit log.")
 @click.option(
     "--may",
     "allowed",
@@ -59,21 +61,21 @@ def list_portal_links(tenant: str | None, limit: int, as_json: bool) -> None:
     type=click.Choice(GRANTABLE),
     default=("view",),
     show_default=True,
-    help="What they may do.",
+    help="Permissions.",
 )
 @click.option(
     "--minutes",
     type=click.IntRange(1, 43_200),
     default=60,
     show_default=True,
-    help="After which it expires.",
+    help="Lifetime of the link.",
 )
 @JSON
 @reports_errors
 def create_portal_link(
     tenant: str, actor: str, allowed: tuple[str, ...], minutes: int, as_json: bool
 ) -> None:
-    """Create a link that opens the pages for one tenant, and print it, this once."""
+    """Create a link that opens the pages for one tenant, and print it once."""
     access = current_access()
     note_of_tenant(access, tenant)
     created = actions.create_portal_link(
@@ -83,7 +85,7 @@ def create_portal_link(
         print_json(CreatedPortalLinkObject.serialize(created))
         return
     say(f"Created {created.link.id}, until {shown_time(created.link.expires_at)}.")
-    say(f"Link, shown only now: {created.url}")
+    say(f"Link, only shown once: {created.url}")
 
 
 @portal_links.command("revoke")

@@ -23,7 +23,7 @@ def add_to(events: AppGroup) -> None:
 @click.command("scheduled")
 @TYPE
 @TENANT
-@click.option("--key", metavar="KEY", help="Only that of this key.")
+@click.option("--key", metavar="KEY", help="Only the one with this key.")
 @LIMIT
 @JSON
 @with_appcontext
@@ -31,7 +31,7 @@ def add_to(events: AppGroup) -> None:
 def list_scheduled(
     event_type: str | None, tenant: str | None, key: str | None, limit: int, as_json: bool
 ) -> None:
-    """List events that are scheduled, that scheduled last first."""
+    """List scheduled events, most recently scheduled first."""
     access = current_access()
     page = queries.list_scheduled(
         access, event_type, tenant=wanted_tenant(access, tenant), key=key, limit=limit
@@ -52,7 +52,7 @@ def list_scheduled(
             )
             for event in page.items
         ],
-        "No such event is scheduled.",
+        "No scheduled events match.",
     )
     tell_of_more(page)
 
@@ -62,6 +62,6 @@ def list_scheduled(
 @with_appcontext
 @reports_errors
 def cancel_scheduled(scheduled_id: str) -> None:
-    """Cancel an event that is scheduled: it is never recorded or sent."""
+    """Cancel a scheduled event: it is never recorded or sent."""
     event = actions.cancel_scheduled(current_access(), scheduled_id)
     say(f"Cancelled {event.id} ({event.type}), which was due {shown_time(event.deliver_at)}.")

@@ -19,7 +19,7 @@ def add_to(webhooks: AppGroup) -> None:
 
 @click.command("upgrade-db")
 @click.option(
-    "--dry-run", "--sql", "sql", is_flag=True, help="Print the statements, and run none of them."
+    "--dry-run", "--sql", "sql", is_flag=True, help="Print the statements without running them."
 )
 @click.option(
     "--wait",
@@ -27,14 +27,14 @@ def add_to(webhooks: AppGroup) -> None:
     default=60,
     show_default=True,
     metavar="SECONDS",
-    help="How long to try for a table that others use.",
+    help="How long to wait for a table that is in use.",
 )
 @with_appcontext
 @reports_errors
 def upgrade_db(sql: bool, wait: float) -> None:
-    """Add the tables, columns and indexes that an earlier version did not have.
+    """Add tables, columns and indexes that an earlier version did not have.
 
-    Workers of that version may go on. For applications without migrations.
+    Workers of that version can keep running. For applications without migrations.
     """
     state = state_of()
     if sql:

@@ -30,10 +30,10 @@ _PAUSE = 0.5
     "--since",
     type=MomentOption(),
     metavar="TIME",
-    help="Begin with attempts since then, of the newest deliveries; UTC, or 10m, 1h ago.",
+    help="Start with attempts since this time, of the newest deliveries: UTC, or 10m, 1h ago.",
 )
-@click.option("--failed", is_flag=True, help="Only those that did not succeed.")
-@click.option("--limit", type=click.IntRange(min=1), help="End after so many.")
+@click.option("--failed", is_flag=True, help="Only failed attempts.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after this many.")
 @JSON
 @with_appcontext
 @reports_errors
@@ -49,14 +49,14 @@ def tail(
 ) -> None:
     """Show each new attempt as it is recorded, until stopped by Ctrl-C.
 
-    With --json an object on each line. Where more than a thousand are made at once, or an old backlog is sent, some
-    may be left out.
+    --json prints one object per line. Some attempts may be left out when more than a thousand are made at once, or
+    when an old backlog is sent.
     """
     access = within_tenant(current_access(), tenant)
     event_id = wanted_event(access, event_id)
     follower = queries.Follower(access, endpoint_id, event_type, event_id=event_id, since=since)
     left = limit
-    say("Waiting for attempts. Ctrl-C ends this.", err=True)
+    say("Waiting for attempts. Press Ctrl-C to stop.", err=True)
     try:
         while True:
             for item in follower.look():

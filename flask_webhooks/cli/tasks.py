@@ -29,7 +29,7 @@ from .parsing import current_access, wanted_event, wanted_tenant, within_tenant
 #: Seconds between two looks at a task.
 _PAUSE = 0.5
 
-tasks = AppGroup("tasks", help="Long jobs over many deliveries or events: how far they are.")
+tasks = AppGroup("tasks", help="Show, watch and stop long-running tasks.")
 
 
 def start(
@@ -60,13 +60,13 @@ def start(
     say(f"{line}.")
     since = wanted.get("since")
     if seen.history_since is not None and since is not None and since < seen.history_since:
-        say(f"The history begins at {shown_time(seen.history_since)}.")
+        say(f"The history starts at {shown_time(seen.history_since)}.")
     if not seen.count and not seen.more:
         return
     inactive = seen.endpoint is not None and seen.endpoint.state != EndpointState.ACTIVE
     if inactive and kind != TaskKind.CANCEL:
         assert seen.endpoint is not None
-        say(f"The endpoint is {seen.endpoint.state}: they are held until it is resumed.")
+        say(f"The endpoint is {seen.endpoint.state}: its deliveries are held until it is resumed.")
     if dry_run or not (yes or click.confirm(f"{kind.capitalize()} them?")):
         return
     task = actions.start_task(access, kind, endpoint_id, **wanted)
@@ -107,7 +107,7 @@ def show_progress(access: Access, task_id: str) -> None:
 @click.option("--state", type=click.Choice([str(state) for state in TaskState]))
 @SINCE
 @UNTIL
-@click.option("--unfinished", is_flag=True, help="Only those that are not over.")
+@click.option("--unfinished", is_flag=True, help="Only those that have not ended.")
 @LIMIT
 @JSON
 @reports_errors
@@ -153,7 +153,7 @@ def list_tasks(
             )
             for row in page.items
         ],
-        "There are no such tasks."
+        "No tasks match."
         if any((endpoint_id, tenant, kind, state, since, until, unfinished))
         else "There are no tasks.",
     )
@@ -164,9 +164,9 @@ def list_tasks(
 @click.argument("task_id", shell_complete=completion.task_ids)
 @reports_errors
 def watch_task(task_id: str) -> None:
-    """Show the progress of a task until it is over.
+    """Show the progress of a task until it ends.
 
-    Ends with status 1 if it was stopped or has failed. Ctrl-C ends the watching, not the task.
+    Exits with status 1 if it was stopped or has failed. Ctrl-C stops watching, not the task.
     """
     show_progress(current_access(), task_id)
 
@@ -175,7 +175,7 @@ def watch_task(task_id: str) -> None:
 @click.argument("task_id", shell_complete=completion.task_ids)
 @reports_errors
 def stop_task(task_id: str) -> None:
-    """Stop a task; what it has done stays done."""
+    """Stop a task; what it has done is not undone."""
     task = actions.stop_task(current_access(), task_id)
     say(f"Stopped {task.id} after {task.done:,} {noun_of(task.kind)}.")
 

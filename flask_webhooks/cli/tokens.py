@@ -35,7 +35,7 @@ def list_tokens(
     limit: int,
     as_json: bool,
 ) -> None:
-    """List tokens, newest first. What they are is not shown."""
+    """List tokens, newest first. The tokens themselves are not shown."""
     access = within_tenant(current_access(), tenant)
     page = queries.list_tokens(access, limit=limit, state=state, since=since, until=until)
     if as_json:
@@ -57,7 +57,7 @@ def list_tokens(
             )
             for row in page.items
         ],
-        "There are no such tokens."
+        "No tokens match."
         if any((tenant, state, since, until))
         else "There are no tokens. Create one with: flask webhooks tokens create NAME --may view",
     )
@@ -72,23 +72,25 @@ def list_tokens(
     multiple=True,
     required=True,
     type=click.Choice(GRANTABLE),
-    help="What it may do.",
+    help="Permissions.",
 )
 @click.option(
     "--tenant",
     metavar="ID",
-    help="Whose endpoints it sees; default: all tenants'.",
+    help="The tenant whose endpoints it sees; default: all tenants.",
     shell_complete=completion.tenants,
 )
 @click.option(
-    "--days", type=click.IntRange(1, 36_500), help="After which it expires; default: never."
+    "--days",
+    type=click.IntRange(1, 36_500),
+    help="Lifetime of the token; default: it never expires.",
 )
 @JSON
 @reports_errors
 def create_token(
     name: str, allowed: tuple[str, ...], tenant: str | None, days: int | None, as_json: bool
 ) -> None:
-    """Create a token and print it, this once."""
+    """Create a token and print it once."""
     access = current_access()
     if not access.state.hooks.tokens:
         raise CommandFailure(
@@ -103,7 +105,7 @@ def create_token(
         print_json(CreatedTokenObject.serialize(created))
         return
     say(f"Created {created.token.id} ({created.token.name}).")
-    say(f"Token, shown only now: {created.secret}")
+    say(f"Token, only shown once: {created.secret}")
 
 
 @tokens.command("revoke")

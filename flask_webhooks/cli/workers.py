@@ -20,27 +20,27 @@ def add_to(webhooks: AppGroup) -> None:
 
 
 @click.command()
-@click.option("--burst", is_flag=True, help="End when there is nothing left to do.")
-@click.option("--name", help="The worker's name; by default a random one.")
+@click.option("--burst", is_flag=True, help="Exit when there is nothing left to do.")
+@click.option("--name", help="Name of the worker; default: a random one.")
 @click.option(
     "--metrics-port",
     type=click.IntRange(1, 65535),
     metavar="PORT",
-    help="Serve metrics for Prometheus at this port, under /metrics.",
+    help="Serve metrics for Prometheus on this port, under /metrics.",
 )
 @click.option(
     "--metrics-host",
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",
-    help="The address to serve them at.",
+    help="Address to serve them on.",
 )
 @click.option(
     "--metrics-label",
     "metrics_labels",
     multiple=True,
     type=click.Choice(queries.METRIC_LABELS),
-    help="Tell attempts of the last 24 hours apart by this.",
+    help="Label for the attempts of the last 24 hours.",
 )
 @with_appcontext
 @reports_errors
@@ -68,10 +68,10 @@ def worker(
 @with_appcontext
 @reports_errors
 def sweep() -> None:
-    """Wake the workers if something is due whose wake-up was lost.
+    """Wake the workers if something is due and its wake-up was lost.
 
-    For cron, where no worker of ours runs.
+    For cron, if only plain rq workers run.
     """
     from ..jobs import sweep as look
 
-    say("Something is due: woke the workers." if look(state_of()) else "Nothing is due.")
+    say("Deliveries were due: woke the workers." if look(state_of()) else "Nothing is due.")

@@ -135,8 +135,8 @@ class Counters:
                 # The transaction is lost, and is repeated without counting.
                 self._rest()
                 logger.warning(
-                    "The table %s takes no writes (%s), so nothing is counted for metrics. Let the database's user "
-                    "write to it.",
+                    "The table %s is not writable (%s), so nothing is counted for metrics. Grant the database user "
+                    "write access to it.",
                     self._table.name,
                     type(error.orig).__name__,
                 )

@@ -101,7 +101,7 @@ def _make(state: AppState, connection: sa.Connection, change: SchemaChange, wait
             if locked and time.monotonic() + pause > give_up_at:
                 raise DatabaseError(
                     f"{change.table} was in use for {wait:g} s, so nothing could be added to it. End long "
-                    "transactions, and run this again: it goes on where it ended."
+                    "transactions, and run this again: it continues where it stopped."
                 ) from None
             if locked:
                 time.sleep(pause)
@@ -133,8 +133,8 @@ def _missing_columns(
             continue
         if not column.nullable and column.server_default is None:
             raise DatabaseError(
-                f"The table {table.name} has no column {column.name}, which every version of ours has. Rename "
-                "the table if it is not ours, or restore the column from a backup."
+                f"The table {table.name} has no column {column.name}, which every version of Flask-Webhooks has. "
+                "Rename the table if it is not ours, or restore the column from a backup."
             )
         described = _compiled(connection, CreateColumn(column))
         statement = f"ALTER TABLE {preparer.format_table(table)} ADD COLUMN {described}"
@@ -239,7 +239,7 @@ def _alone(connection: sa.Connection, wait: float) -> Iterator[None]:
         while not _locked_out_others(connection):
             if time.monotonic() > give_up_at:
                 raise DatabaseError(
-                    "Another upgrade of these tables is under way. Run this again when it has ended."
+                    "Another upgrade of these tables is running. Run this again when it has ended."
                 )
             time.sleep(FIRST_PAUSE)
     yield

@@ -74,7 +74,7 @@ class BackgroundRunner:
             except Exception as error:
                 # That the database is away, deliveries say themselves.
                 if not (isinstance(error, DBAPIError) and may_pass(error)):
-                    log_failure(logger, "A bulk task could not be worked on", error=error)
+                    log_failure(logger, "A bulk task could not run", error=error)
             finally:
                 self._database.close()
 

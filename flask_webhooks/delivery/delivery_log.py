@@ -60,8 +60,8 @@ class DeliveryLog:
             self._limited.write(
                 "overdue",
                 logging.WARNING,
-                "Deliveries are overdue, the oldest by %d s: the workers do not keep up. Run more of them, or "
-                "see: flask webhooks doctor",
+                "Deliveries are overdue, the oldest by %d s: the workers cannot keep up. Run more of them, or see: "
+                "flask webhooks doctor",
                 seconds,
             )
 

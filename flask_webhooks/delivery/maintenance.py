@@ -95,7 +95,7 @@ class Maintenance:
         try:
             self._database.run(self._run, patient=False)
         except Exception as error:
-            log_failure(logger, "Maintenance failed; deliveries go on", error=error)
+            log_failure(logger, "Maintenance failed; deliveries continue", error=error)
         self.due = time.monotonic() + self._interval
 
     def sign_off(self) -> None:
@@ -107,7 +107,7 @@ class Maintenance:
             )
         except DBAPIError:
             # After a while it is forgotten anyway.
-            logger.debug("The drain could not be taken off the list")
+            logger.debug("The drain could not be removed from the list")
 
     def _run(self, connection: sa.Connection) -> None:
         state = self._state

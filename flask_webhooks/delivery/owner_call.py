@@ -95,7 +95,7 @@ def _after_error(row: Notification, endpoint: Endpoint, attempt: int, error: Exc
         )
         return Told(NotificationState.FAILED, endpoint.contact, RAISED, name)
     logger.warning(
-        "The function given to @webhooks.notify raised %s for the notification %s; it is tried again",
+        "The function given to @webhooks.notify raised %s for the notification %s; it will be retried",
         name,
         row.id,
     )

@@ -64,7 +64,7 @@ class ScheduledEvents:
             soonest, recorded = self._database.run(self._look, patient=False)
         except Exception as error:
             log_failure(
-                logger, "Scheduled events could not be recorded; deliveries go on", error=error
+                logger, "Scheduled events could not be recorded; deliveries continue", error=error
             )
             self._look_in(self._pause)
             self._not_before, self.next_in = self.due, LONGEST_PAUSE
@@ -118,7 +118,7 @@ def record_due(state: AppState, connection: sa.Connection, now: datetime) -> int
         except sa.exc.SQLAlchemyError as error:
             connection.rollback()
             log_failure(
-                logger, "A scheduled event could not be recorded; it is tried later", error=error
+                logger, "A scheduled event could not be recorded; it is retried later", error=error
             )
             _postpone_first(state, connection, now)
         done += 1

@@ -67,15 +67,17 @@ class SignalDispatcher:
         self._idle.wait(seconds)
         self._given_up = True
         if (left := self._waiting) > 0:
-            logger.error("%d signals were not sent: a receiver of the host is too slow", left)
+            logger.error(
+                "%d signals were not sent: a signal receiver of the application is too slow", left
+            )
         if self._dropped:
-            logger.error("%d signals were dropped in all", self._dropped)
+            logger.error("%d signals were dropped in total", self._dropped)
 
     def _drop(self, count: int) -> None:
         if not self._dropped:
             logger.error(
-                "Signals are dropped: a receiver of the host is so slow that %d wait. Have receivers hand "
-                "long work to a queue.",
+                "Signals are dropped: a signal receiver of the application is so slow that %d are waiting. Have "
+                "receivers hand long work to a queue.",
                 self._waiting,
             )
         self._dropped += count

@@ -44,13 +44,13 @@ def _guarded(area: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     except WebhooksError as error:
         yield _unknown(area, error.message)
     except Exception as error:
-        log_failure(logger, "The doctor could not look", error=error)
-        yield _unknown(area, f"{type(error).__name__}: the log says more.")
+        log_failure(logger, "This check failed", error=error)
+        yield _unknown(area, f"{type(error).__name__}: see the log for details.")
 
 
 def _unknown(area: str, why: str) -> Finding:
     return Area(area).problem(
-        "This could not be looked at.",
+        "The check could not run.",
         why,
-        "Correct what is wrong above, and run the command again.",
+        "Fix the problems above, and run the command again.",
     )

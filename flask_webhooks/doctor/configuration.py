@@ -27,26 +27,26 @@ def examine_configuration(state: AppState) -> Iterator[Finding]:
     if app.testing:
         yield _AREA.warning(
             "The application is in testing mode.",
-            "Jobs in Redis are gone after a minute, so that deliveries wait for a sweep.",
-            "Set TESTING = False where webhooks are delivered.",
+            "Jobs in Redis expire after a minute, so deliveries wait for a sweep.",
+            "Set TESTING = False for processes that deliver webhooks.",
         )
     if not settings.require_https:
         yield _AREA.warning(
             "Endpoints may have http:// URLs.",
-            "Their data and signatures can be read on the way.",
+            "Their data and signatures can be read in transit.",
             "Set WEBHOOKS_REQUIRE_HTTPS = True, or run the application without debug and testing mode.",
         )
     if settings.url_prefix is not None and state.hooks.authorize is None:
         yield _AREA.warning(
-            "The application has not said who may see its webhooks.",
-            "Pages and API answer everybody with 403.",
+            "The application has not configured who may see its webhooks.",
+            "Pages and API answer every request with 403.",
             "Decorate a function (action, endpoint) -> bool with @webhooks.authorize.",
         )
     if settings.url_prefix is not None and not app.config.get("SECRET_KEY"):
         yield _AREA.warning(
             "SECRET_KEY is not set.",
-            "The forms on the pages cannot work: they are protected by the session.",
-            "Set SECRET_KEY, or WEBHOOKS_URL_PREFIX = None to do without pages.",
+            "The forms on the pages cannot work without a session.",
+            "Set SECRET_KEY, or set WEBHOOKS_URL_PREFIX = None to turn the pages off.",
         )
     yield from _reachable(state)
 
@@ -59,7 +59,7 @@ def _reachable(state: AppState) -> Iterator[Finding]:
         if allowed and policy.refusal(address) is None:
             yield _AREA.warning(
                 f"Webhooks may be sent to {text}, {what}.",
-                "Customers choose the URLs of endpoints, and see what is answered.",
-                f"Take {allowed[0]} out of WEBHOOKS_ALLOWED_NETWORKS, or add {text} to WEBHOOKS_DENIED_NETWORKS. "
-                "On a machine for development it may stay.",
+                "Customers choose the URLs of endpoints and see the answers.",
+                f"Remove {allowed[0]} from WEBHOOKS_ALLOWED_NETWORKS, or add {text} to WEBHOOKS_DENIED_NETWORKS. On a "
+                "development machine it may stay.",
             )

@@ -37,7 +37,7 @@ def answers(state: AppState) -> Finding | None:
         return _AREA.problem(
             f"The database cannot be used: {without_stop(safe_text(error))}.",
             "No event can be recorded, and nothing is delivered.",
-            "See that it runs, and that SQLALCHEMY_DATABASE_URI is right.",
+            "Check that it is running and that SQLALCHEMY_DATABASE_URI is correct.",
         )
     return None
 
@@ -67,11 +67,11 @@ def examine_database(state: AppState) -> Iterator[Finding]:
     if indexes:
         yield _AREA.problem(
             f"Indexes are missing: {', '.join(indexes)}.",
-            "Statements read whole tables, and what must be unique may be there twice.",
+            "Statements read whole tables, and rows that must be unique may be duplicated.",
             "Run your migrations: flask db migrate, flask db upgrade.",
         )
     if not missing and not columns and not indexes:
-        yield _AREA.ok(f"All {len(tables)} tables are there, with their columns and indexes.")
+        yield _AREA.ok(f"All {len(tables)} tables exist, with their columns and indexes.")
     yield from _writes(state, there)
     with state.own_engine.connect() as connection:
         trouble = unicode_trouble(state, connection)
@@ -130,7 +130,7 @@ def _writes(state: AppState, tables: list[sa.Table]) -> Iterator[Finding]:
             transaction.rollback()
     except DBAPIError as error:
         yield _AREA.problem(
-            f"The database does not take writes: {without_stop(safe_text(error))}.",
+            f"The database does not accept writes: {without_stop(safe_text(error))}.",
             "No event can be recorded, and nothing is delivered.",
             "Grant SELECT, INSERT, UPDATE and DELETE on our tables, and name the primary, not a replica.",
         )
@@ -146,10 +146,10 @@ def _of_sqlite(state: AppState) -> Iterator[Finding]:
         yield _AREA.ok("SQLite is in WAL mode, and transactions begin with BEGIN IMMEDIATE.")
         return
     yield _AREA.warning(
-        f"SQLite runs as Python's driver leaves it (journal mode {mode}).",
-        "Beside a worker, transactions of the host fail with “database is locked”, and an event of a released "
+        f"SQLite runs with the defaults of Python's driver (journal mode {mode}).",
+        "While a worker runs, transactions of the host fail with “database is locked”, and an event of a released "
         "savepoint may stay after a rollback.",
-        "Call flask_webhooks.sqlite.immediate(db.engine) where the application is made. The page “Use SQLite” has "
+        "Call flask_webhooks.sqlite.immediate(db.engine) where the application is created. The page “Use SQLite” has "
         "an example.",
     )
 
@@ -175,8 +175,8 @@ def examine_clocks(access: Access, redis_time: datetime | None) -> Iterator[Find
         make = _CLOCK.problem if abs(seconds) >= _FAR_APART else _CLOCK.warning
         yield make(
             f"The clock of {name} is {abs(seconds):.0f} s {ahead} that of the database.",
-            "One of the two is wrong. Requests are signed by the time of the database, and receivers refuse what is "
-            "too old or too new.",
+            "One of the two is wrong. Requests are signed with the time of the database, and receivers refuse "
+            "requests that are too old or too new.",
             "Run NTP (chrony, systemd-timesyncd) on both machines.",
         )
     if not found:
@@ -189,39 +189,37 @@ def examine_keys(access: Access) -> Iterator[Finding]:
     use = queries.key_use(access)
     if use.unreadable:
         yield _KEYS.problem(
-            f"No key decrypts what is stored of {_few(use.unreadable)}.",
+            f"No key decrypts the stored values of {_few(use.unreadable)}.",
             "Nothing is sent to these endpoints.",
-            "Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to "
-            "SECRET_KEY_FALLBACKS), or rotate their secrets, and write their headers and URLs again.",
+            "Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS), "
+            "or rotate their secrets, and enter their headers and URLs again.",
         )
     if use.older:
         yield _KEYS.warning(
             f"{len(use.older):,} of {use.endpoints:,} endpoints need an older key: {_few(use.older)}.",
-            "The older key cannot be taken away.",
+            "The older key cannot be removed.",
             "Run: flask webhooks reencrypt",
         )
     if use.unreadable_bodies:
         yield _KEYS.problem(
             f"No key decrypts the bodies of {use.unreadable_bodies:,} attempts.",
             "They cannot be shown.",
-            "Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to "
-            "SECRET_KEY_FALLBACKS), or wait until they are removed, being old.",
+            "Add the old key to the end of WEBHOOKS_ENCRYPTION_KEYS (or the old SECRET_KEY to SECRET_KEY_FALLBACKS), "
+            "or wait until they are removed by retention.",
         )
     if use.older_bodies:
         yield _KEYS.warning(
             f"The bodies of {use.older_bodies:,} attempts need an older key.",
-            "The older key cannot be taken away until they are removed, being old.",
+            "The older key cannot be removed until retention removes them.",
             "Wait, or run: flask webhooks reencrypt",
         )
     if not (use.unreadable or use.older or use.unreadable_bodies or use.older_bodies):
-        yield _KEYS.ok(
-            f"The newest key decrypts all that is stored of {use.endpoints:,} endpoints."
-        )
+        yield _KEYS.ok(f"The newest key decrypts all stored values of {use.endpoints:,} endpoints.")
     if not state.settings.encryption_keys:
         yield _KEYS.warning(
             "Secrets are encrypted with a key that is derived from SECRET_KEY.",
-            "Who changes SECRET_KEY without a fallback loses every secret of every customer.",
-            "Set WEBHOOKS_ENCRYPTION_KEYS. The page “Rotate encryption keys” says how.",
+            "Changing SECRET_KEY without a fallback loses the secrets of all customers.",
+            "Set WEBHOOKS_ENCRYPTION_KEYS. See the page “Rotate encryption keys”.",
         )
 
 

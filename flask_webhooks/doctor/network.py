@@ -46,7 +46,7 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
     for trouble in troubles:
         text, _, advice = trouble.partition(". ")
         yield _MACHINE.problem(
-            f"{text}.", "A worker on this machine delivers nothing, or less.", advice
+            f"{text}.", "A worker on this machine delivers nothing, or only a part.", advice
         )
     for doubt in doubts:
         text, _, advice = doubt.partition(". ")
@@ -54,7 +54,7 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
     if not troubles and not doubts:
         way = "a route" if proxy is None else f"the proxy {proxy.location}"
         yield _MACHINE.ok(
-            f"Certificates of authorities, {way}, name servers and file descriptors are there."
+            f"Certificates of authorities, {way}, name servers and file descriptors are available."
         )
 
 
@@ -62,7 +62,7 @@ def examine_receivers(access: Access) -> Iterator[Finding]:
     """Connect to where the newest active endpoints are, from this machine; nothing is sent."""
     tries = _destinations(access)
     if not tries:
-        yield _RECEIVERS.ok("There is no active endpoint whose server could be tried.")
+        yield _RECEIVERS.ok("There is no active endpoint whose server could be checked.")
         return
     policy = access.state.policy
     proxy = access.state.settings.proxy()
@@ -82,17 +82,17 @@ def examine_receivers(access: Access) -> Iterator[Finding]:
         for item in failed:
             yield _RECEIVERS.warning(
                 f"{item.host}:{item.port} cannot be reached: {item.error}.",
-                "Deliveries to it fail and are tried again.",
-                "It may be the customer's matter: flask webhooks endpoints list --health failing",
+                "Deliveries to it fail and are retried.",
+                "The problem may be on the customer's side: flask webhooks endpoints list --health failing",
             )
         return
     named = ", ".join(f"{item.host}:{item.port} ({item.error})" for item in failed)
     yield _RECEIVERS.problem(
         f"None of {len(tries)} servers of endpoints can be reached from this machine: {named}.",
-        "Where a worker runs here, it delivers nothing.",
-        "Check name servers, firewall and routes of this machine; webhooks use no proxy."
+        "A worker that runs on this machine delivers nothing.",
+        "Check the name servers, firewall and routes of this machine; webhooks use no proxy."
         if proxy is None
-        else f"Check name servers of this machine, and the proxy {proxy.location}.",
+        else f"Check the name servers of this machine, and the proxy {proxy.location}.",
     )
 
 

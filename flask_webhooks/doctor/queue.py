@@ -65,13 +65,13 @@ class Queue:
         yield from _version(version)
         yield from _rq_versions(client, self.engine.names)
         self._use_as_workers(client)
-        yield _REDIS.ok("The user has the rights that web processes and workers need.")
+        yield _REDIS.ok("The user has the permissions that web processes and workers need.")
         policy = info.get("maxmemory_policy", "noeviction")
         if info.get("maxmemory") and str(policy).startswith("allkeys"):
             yield _REDIS.warning(
-                f"Redis throws keys away when its memory is full (maxmemory-policy {policy}).",
-                "Wake-ups may be lost. Nothing else is, but deliveries then wait for a sweep.",
-                "Set maxmemory-policy to noeviction or volatile-lru, or use a Redis of its own.",
+                f"Redis evicts keys when its memory is full (maxmemory-policy {policy}).",
+                "Wake-ups may be lost, and deliveries then wait for a sweep. Nothing else is lost.",
+                "Set maxmemory-policy to noeviction or volatile-lru, or use a separate Redis.",
             )
 
     def _use_as_workers(self, client: redis.Redis) -> None:
@@ -90,7 +90,7 @@ def _version(text: object) -> Iterator[Finding]:
         if tuple(int(part) for part in str(text).split(".")[:3]) < _OLDEST:
             yield _REDIS.problem(
                 f"Redis {text} is too old.",
-                "It lacks LPOS, so that workers are not woken.",
+                "It lacks LPOS, so workers are not woken.",
                 f"Use Redis {'.'.join(map(str, _OLDEST))} or newer, or Valkey.",
             )
 
@@ -109,7 +109,7 @@ def _rq_versions(client: redis.Redis, names: Iterable[str]) -> Iterator[Finding]
     if others:
         yield _WORKERS.warning(
             f"A worker runs RQ {', '.join(others)}, and this process RQ {VERSION}.",
-            "One may not understand the jobs of the other, so that wake-ups fail.",
+            "They may not understand each other's jobs, so wake-ups fail.",
             "Install the same version for web processes and workers, and restart them.",
         )
     else:
@@ -125,7 +125,7 @@ def examine_workers(access: Access, engine: EngineReport | None) -> Iterator[Fin
     if engine is not None and engine.suspended:
         yield _WORKERS.problem(
             f"The queue {engine.queue!r} is suspended.",
-            "Workers take no jobs, from it or any other.",
+            "Workers take no jobs from it or any other queue.",
             "Resume with: rq resume",
         )
     if seen or (engine is not None and engine.workers):
@@ -134,7 +134,7 @@ def examine_workers(access: Access, engine: EngineReport | None) -> Iterator[Fin
     elif engine is not None or report.alive_at is None:
         # One that waits for Redis gives no sign.
         last = (
-            "none has run yet"
+            "no worker has run yet"
             if report.last_seen_at is None
             else f"one was last seen at {report.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
         )
@@ -147,14 +147,15 @@ def examine_workers(access: Access, engine: EngineReport | None) -> Iterator[Fin
         yield _WORKERS.problem(
             "No scheduler is running.",
             "Retries wait until something else is sent.",
-            "Start a worker with: flask webhooks worker, or give yours --with-scheduler.",
+            "Start a worker with: flask webhooks worker, or start yours with --with-scheduler.",
         )
     elif engine is not None and engine.scheduler:
         yield _WORKERS.ok("RQ's scheduler is running.")
     if engine is not None and engine.failed:
         yield _WORKERS.warning(
             f"{engine.failed} jobs have failed in the last day.",
-            "A drain fails only if something is wrong with us or with the database. Others took its work over.",
+            "A drain only fails because of a bug or a problem with the database. Other workers have taken over its "
+            "work.",
             f"Read the log of the workers, and: rq info {engine.queue}",
         )
     yield from _late(access, report)
@@ -164,8 +165,8 @@ def _late(access: Access, report: queries.HealthReport) -> Iterator[Finding]:
     overdue = queries.readiness(access.state).overdue
     if overdue is not None:
         yield _WORKERS.problem(
-            f"A delivery is overdue for {overdue:.0f} s, and nothing was sent to its endpoint meanwhile.",
-            f"{report.due:,} deliveries are due. Workers do not keep up, or do not work.",
+            f"A delivery has been overdue for {overdue:.0f} s, and nothing was sent to its endpoint meanwhile.",
+            f"{report.due:,} deliveries are due. Workers cannot keep up or are not working.",
             "Read the log of the workers; if they are busy, start more of them.",
         )
     else:
@@ -173,7 +174,7 @@ def _late(access: Access, report: queries.HealthReport) -> Iterator[Finding]:
     if report.trouble is not None:
         yield _WORKERS.problem(
             str(hold_text(report.trouble)),
-            "A worker has found trouble on its own machine. No attempts are used up meanwhile.",
+            "A worker has found a problem on its own machine. No attempts are used up meanwhile.",
             ADVICE[Hold(report.trouble)],
         )
     kept = longest_kept(access.state.settings)
@@ -181,6 +182,6 @@ def _late(access: Access, report: queries.HealthReport) -> Iterator[Finding]:
         yield _WORKERS.warning(
             f"The oldest event is from {report.history_since:%Y-%m-%d}.",
             f"Events are to be removed after {kept.days} days (WEBHOOKS_RETENTION_DAYS). Workers remove them while "
-            "they run, but for what is still owed.",
+            "they run, except those with undelivered deliveries.",
             "See flask webhooks tasks list; remove them now with: flask webhooks prune",
         )

@@ -46,7 +46,9 @@ def stored_matcher(text: str) -> Matcher:
     try:
         clause = parse_filter(json.loads(text))
     except Exception as error:
-        log_failure(logger, "A filter cannot be read, so its endpoint gets all events", error=error)
+        log_failure(
+            logger, "A filter cannot be parsed, so its endpoint gets all events", error=error
+        )
         return _everything
     return _everything if clause is None else compile_clause(clause)
 

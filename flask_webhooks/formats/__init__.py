@@ -62,7 +62,7 @@ class Formats:
         """
         if item.name in self._formats:
             raise ConfigurationError(
-                f"There is a format named {item.name!r} already; name yours something else."
+                f"There is already a format named {item.name!r}; choose another name for yours."
             )
         self._formats[item.name] = item
         return item

@@ -53,7 +53,7 @@ class Families:
         )
         self._lost_wakeups = CounterMetricFamily(
             PREFIX + "lost_wakeups",
-            "Sweeps that found work overdue and no worker on its way to it.",
+            "Sweeps that found overdue work that no worker had been woken for.",
         )
         self._backlog = _gauge(
             "backlog", f"Deliveries that are due now, counted up to {MOST_COUNTED:,}."
@@ -69,11 +69,11 @@ class Families:
         self._endpoints = _gauge("endpoints", "Endpoints by state.", "state")
         self._seen = _gauge(
             "last_heartbeat_timestamp_seconds",
-            "The latest sign of life of any worker, as Unix time.",
+            "The latest heartbeat of any worker, as Unix time.",
         )
         self._workers = _gauge("workers", "RQ workers that serve the queue.")
         self._jobs = _gauge(
-            "jobs", "RQ jobs of the queue by state; a job is a run of deliveries.", "state"
+            "jobs", "RQ jobs of the queue by state; a job is a delivery run.", "state"
         )
         self._recent = _gauge(
             "recent_attempts",

@@ -52,7 +52,7 @@ def _let_in(authenticate: Authenticate | None) -> None:
     if authenticate is not None:
         if not lets_in(authenticate, "metrics_blueprint(authenticate=…)"):
             raise Unauthorized(
-                "Send the credentials that the application wants for metrics.",
+                "Send the credentials that the application requires for metrics.",
                 www_authenticate=WWWAuthenticate("bearer"),
             )
         return
@@ -62,7 +62,9 @@ def _let_in(authenticate: Authenticate | None) -> None:
     except Forbidden as error:
         raise ForbiddenPage(error.message) from error
     if not isinstance(access.tenant, AllTenants):
-        raise ForbiddenPage("Metrics are about all tenants, and for those who may see all of them.")
+        raise ForbiddenPage(
+            "Metrics cover all tenants, so only users who may see all of them have access."
+        )
 
 
 @contextlib.contextmanager
@@ -94,8 +96,8 @@ def _listen(state: AppState, host: str, port: int, labels: Collection[str]) -> _
         return make_server(host, port, make_wsgi_app(registry), server_class, _Quiet)
     except OSError as error:
         raise ConfigurationError(
-            f"Metrics cannot be served on {host}, port {port}: {error.strerror or error}. Choose another one "
-            "with --metrics-port and --metrics-host. One worker that serves them is enough: they are about all."
+            f"Metrics cannot be served on {host}, port {port}: {error.strerror or error}. Choose another one with "
+            "--metrics-port and --metrics-host. One worker that serves them is enough: they cover all workers."
         ) from error
 
 

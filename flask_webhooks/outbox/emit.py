@@ -35,8 +35,8 @@ from .session_events import (
 from .store import NewEvent, find_by_key, load_event, store
 
 _ABSENT = (
-    "The data of %(type)s lacks what every event of this type has: %(members)s. An id that the database gives is there "
-    "after db.session.flush()."
+    "The data of %(type)s lacks members that every event of this type has: %(members)s. Ids assigned by the database "
+    "are available after db.session.flush()."
 )
 
 #: Faults in data that the log is told of, of which paths could make any number.
@@ -169,15 +169,15 @@ def host_session(state: AppState, given: Session | scoped_session[Any] | None) -
     if given is None:
         if not (has_app_context() and app_ctx.app is state.app):
             raise ConfigurationError(
-                f"The database session of {state.app.name!r} is there within its application context only: "
-                "send this within 'with app.app_context():', or pass a session to emit()."
+                f"The database session of {state.app.name!r} only exists within its application context: send this "
+                "within 'with app.app_context():', or pass a session to emit()."
             )
         given = state.db.session
     session = given() if isinstance(given, scoped_session) else given
     if not isinstance(session, Session):
         raise InvalidInput(
             f"The session is a {type(given).__name__}: pass an SQLAlchemy Session or scoped_session, such as "
-            "db.session. Of an AsyncSession pass its sync_session, within run_sync().",
+            "db.session. For an AsyncSession, pass its sync_session within run_sync().",
             field="session",
         )
     return session
@@ -191,7 +191,7 @@ def _warn_of_loop(state: AppState, event: NewEvent, hop: Hop) -> None:
     )
     logger.warning(
         "The event %s is not sent to %s: the request that emits it is itself a webhook, the %d. in a row "
-        "(WEBHOOKS_MAX_HOPS). See which endpoint has a URL that leads back to this application.",
+        "(WEBHOOKS_MAX_HOPS). Check which endpoint has a URL that leads back to this application.",
         event.type,
         endpoints,
         hop.count,

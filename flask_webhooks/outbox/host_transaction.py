@@ -51,15 +51,15 @@ def connection_of(session: Session, state: AppState) -> sa.Connection:
         if type(error) is not InvalidRequestError:
             raise
         raise InvalidInput(
-            "The transaction is committed already, or about to be, so no event can ride in it: send the event "
-            "before the commit, not from after_commit or models_committed. Where that cannot be, call emit() with "
+            "The transaction is already committed, or about to be, so no event can be part of it: send the event "
+            "before the commit, not from after_commit or models_committed. If that is not possible, call emit() with "
             "transactional=False: the event is then written after the commit."
         ) from error
     if _commits_each_statement(connection):
         raise ConfigurationError(
-            "The database connection of this session commits each statement by itself (AUTOCOMMIT), so there is "
-            "no transaction for an event to ride in. Send the event in a session whose engine has transactions, "
-            "or call emit() with transactional=False."
+            "The database connection of this session commits each statement separately (AUTOCOMMIT), so an event "
+            "cannot be part of a transaction. Send the event in a session whose engine has transactions, or call "
+            "emit() with transactional=False."
         )
     return connection
 

@@ -40,8 +40,8 @@ def check_schedule(
     """
     if deliver_at is None:
         raise InvalidInput(
-            "A key names an event that is scheduled: give deliver_at, too. To have an event that is repeated "
-            "recorded once, give idempotency_key.",
+            "A key identifies a scheduled event: pass deliver_at, too. To record a repeated event only once, pass "
+            "idempotency_key.",
             field="key",
         )
     moment = _check_moment(deliver_at)
@@ -49,13 +49,13 @@ def check_schedule(
         check_schedule_key(key)
     if idempotency_key is not None:
         raise InvalidInput(
-            "An event that is scheduled takes no idempotency_key. Give key: with it an event replaces the one that "
-            "was scheduled before.",
+            "A scheduled event takes no idempotency_key. Pass key: the event then replaces the one that was "
+            "scheduled before.",
             field="idempotency_key",
         )
     if not (event_type.transactional if transactional is None else transactional):
         raise InvalidInput(
-            f"{event_type.name} is recorded whatever becomes of the transaction, and can only be sent now: leave "
+            f"{event_type.name} is recorded whether or not the transaction commits, and can only be sent now: leave "
             "deliver_at out, or pass transactional=True.",
             field="deliver_at",
         )
@@ -138,11 +138,11 @@ def _check_moment(moment: object) -> datetime:
     # Compared as they are: at the ends of the calendar there is no such time in UTC.
     if moment < now - JUST_PAST:
         raise InvalidInput(
-            "deliver_at lies in the past: leave it out to send the event now.", field="deliver_at"
+            "deliver_at is in the past: leave it out to send the event now.", field="deliver_at"
         )
     if moment > now + FARTHEST:
         raise InvalidInput(
-            "deliver_at lies more than ten years ahead: schedule the event when its time is nearer.",
+            "deliver_at is more than ten years ahead: schedule the event closer to its time.",
             field="deliver_at",
         )
     return moment.astimezone(UTC)

@@ -310,9 +310,9 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         woken.extend((state, used) for state, used in pending.written if _goes_on(used))
         if not woken and pending.types:
             logger.warning(
-                "Webhook events were dropped: the session was closed with neither commit nor rollback (%s). "
-                "Commit after sending the signal, or emit with transactional=False. What happens in a session of "
-                "your own is sent with session=that_session.",
+                "Webhook events were dropped: the session was closed with neither commit nor rollback (%s). Commit "
+                "after sending the signal, or emit with transactional=False. For a session of your own, send with "
+                "session=that_session.",
                 ", ".join(sorted(pending.types)),
             )
     woken.extend((later.state, later.connection) for later in ready if write(later)[1])

@@ -87,7 +87,9 @@ def receiver_of(
             given = host_session(state, session)
             emit(state, given, event_type, data, tenant=tenant, shielded=True)
         except Exception as error:
-            _raise_or_log("The event %s could not be made from a signal", event_type, error, state)
+            _raise_or_log(
+                "The event %s could not be created from a signal", event_type, error, state
+            )
 
     return receive
 

@@ -54,11 +54,12 @@ def read_cursor(text: str, scope: str) -> Cursor:
     cursor = _parsed(text)
     if cursor is None:
         raise InvalidCursor(
-            "after is no cursor of ours. Write start for the oldest events, then the next_after of the answer before."
+            "after is not a valid cursor. Write start for the oldest events, then the next_after of the previous "
+            "response."
         )
     if cursor.scope != scope:
         raise InvalidCursor(
-            "This cursor is of another tenant or endpoint. Use it with those that it was given out for, or begin anew "
+            "This cursor is for another tenant or endpoint. Use it with those that it was issued for, or start again "
             "with after=start."
         )
     return cursor
@@ -72,8 +73,8 @@ def check_age(cursor: Cursor, kept_since: datetime) -> None:
     given = datetime.fromtimestamp(cursor.complete_to, UTC)
     if given < kept_since:
         raise CursorExpired(
-            "This cursor is of %(day)s. Events from before %(kept)s have been removed, and some of them came after it. "
-            "Begin anew with after=start, and compare with what you have.",
+            "This cursor is from %(day)s. Events from before %(kept)s have been removed, including some after the "
+            "cursor. Start again with after=start, and compare with what you have.",
             day=f"{given:%Y-%m-%d}",
             kept=f"{kept_since:%Y-%m-%d}",
         )

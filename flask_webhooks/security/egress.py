@@ -33,11 +33,9 @@ class EgressProxy:
         except ValueError:
             raise ValueError("its host or port cannot be read") from None
         if parts.scheme != "http":
-            raise ValueError(
-                "only proxies that speak HTTP are used, so it has to begin with http://"
-            )
+            raise ValueError("only HTTP proxies are supported, so it must begin with http://")
         if not _is_host(host):
-            raise ValueError("the host is missing, or is none")
+            raise ValueError("the host is missing or invalid")
         if not port:
             raise ValueError("the port is missing")
         if parts.path not in ("", "/") or parts.query or parts.fragment:

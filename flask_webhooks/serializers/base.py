@@ -121,9 +121,9 @@ def _converter(hint: Any) -> Read | None:
 Identifier = Annotated[str, Member(maxLength=MAX_LENGTH)]
 Count = Annotated[int, Member(minimum=0)]
 Share = Annotated[float | None, Member("From 0 to 1; null without attempts.", minimum=0, maximum=1)]
-Tenant = Annotated[str | None, Member("Whose it is; null is the whole server.")]
+Tenant = Annotated[str | None, Member("The tenant that it belongs to; null is the whole server.")]
 
 #: A member that is there though the person may not see it.
 IS_VISIBLE: Final = Member(
-    "Whether data and bodies are there: the action `view_payload` is allowed."
+    "Whether data and bodies are included: the action `view_payload` is allowed."
 )

@@ -30,8 +30,8 @@ HeaderPairs = Annotated[
 BodyMissing = Annotated[
     Annotated[str, one_of(Missing)] | None,
     Member(
-        "Why there is no body though there was one: it was not kept, or not any more, or was erased. Null where it is "
-        "there, or may not be seen."
+        "Why the body is missing: it was not kept, is no longer kept, or was erased. Null if it is there, or may not "
+        "be seen."
     ),
 ]
 
@@ -49,7 +49,7 @@ class DeliveryObject(JsonObject):
     due_at: datetime | None = member("When the next attempt is due.")
     attempt_count: Count
     coalesced: int | None = member(
-        "How many others of its key were coalesced since the one before it; null where that was not asked."
+        "How many others with its key were coalesced since the previous one; null unless the endpoint coalesces."
     )
     last_attempt_at: datetime | None
     last_status: int | None
@@ -70,13 +70,13 @@ class AttemptObject(JsonObject):
     timings: dict[str, float] | None = member("Milliseconds by phase.")
     outcome: Annotated[str, one_of(Outcome)]
     status: int | None
-    error: str | None = member("What went wrong, for people.")
+    error: str | None = member("What went wrong, in words.")
     error_code: str | None = member(
-        "The same for programs; null after a success, and where an earlier version made the attempt."
+        "The same as a code; null after a success, and if an earlier version made the attempt."
     )
     url: str
     address: str | None = member(
-        "That the connection went to. A refused one is shown to those who see all tenants only."
+        "The address of the connection. A refused one is only shown to users who see all tenants."
     )
     request_headers: HeaderPairs
     request_body: str | None
@@ -88,7 +88,7 @@ class AttemptObject(JsonObject):
     response_body_missing: BodyMissing = member(
         source=lambda attempt: attempt.missing.get("response_body")
     )
-    response_cut: bool = member("The answer went on after what was kept.")
+    response_cut: bool = member("The answer was longer than what was kept.")
 
 
 class EventObject(JsonObject):
@@ -111,9 +111,7 @@ class EventWithDataObject(EventObject):
 class PulledEventObject(JsonObject):
     """An event as it is sent in the standard format, with its id."""
 
-    id: Identifier = member(
-        "Sent as `webhook-id`: a program that gets deliveries too knows it by that."
-    )
+    id: Identifier = member("Sent as `webhook-id`, by which receivers recognise it.")
     type: str
     timestamp: datetime = member("When it occurred.")
     data: dict[str, Any] = member("Empty where it was erased.")
@@ -127,7 +125,7 @@ class PulledObject(JsonObject):
     items: list[PulledEventObject]
     next_after: str = member("Pass it as `after` to get what follows, now or later. Keep it.")
     has_more: bool = member(
-        "More can be pulled at once. `items` may be empty all the same, where what is wanted is far apart."
+        "More can be pulled at once. `items` may be empty even so, if matching events are far apart."
     )
 
 
@@ -139,11 +137,13 @@ class EventDetailObject(EventObject, part="event"):
 
 
 class ScheduledObject(JsonObject):
-    id: Identifier = member("Until it is due; the event has another one.")
+    id: Identifier = member("Valid until it is due; the event gets a different one.")
     type: str
     tenant: Tenant
     key: str | None = member("The application's name for it.")
-    deliver_at: datetime = member("When it becomes an event, for those who subscribe then.")
+    deliver_at: datetime = member(
+        "When it becomes an event, for the endpoints subscribed at that time."
+    )
     occurred_at: datetime = member("The time that the event will have.")
     created_at: datetime = member("When it was scheduled.")
 
@@ -160,7 +160,7 @@ class DeliveryDetailObject(DeliveryRowObject):
         f"The newest {MOST_ATTEMPTS}, in the order in which they were made."
     )
     more: bool = member(
-        "There are older attempts, which are left out.",
+        "There are older attempts, which are not included.",
         source=lambda detail: detail.older_attempts > 0,
     )
 
@@ -173,15 +173,15 @@ class FailedConditionObject(JsonObject):
         "JSON, cut where it is long; null where there is no such member, or without the right to see data."
     )
     missing: bool = member("There is no such member.")
-    alternative: bool = member("It stands within `$or`: one of several would have been enough.")
+    alternative: bool = member("It is part of `$or`: one of several would have been enough.")
 
 
 class FilterTrialObject(JsonObject):
     event_type: str
     event_id: str | None = member("Null where no recorded event was named.")
-    matches: bool = member("The filter lets the event through.")
+    matches: bool = member("The filter matches the event.")
     failed: list[FailedConditionObject] = member(
-        "The conditions that the event does not meet, at most 10."
+        "The conditions that the event does not match, at most 10."
     )
 
 
@@ -191,10 +191,10 @@ class RoutingObject(JsonObject):
         str,
         one_of(
             Why,
-            "`test`: a test goes to one endpoint only. `other_tenant`, `without_tenant`: the event is not of the "
-            "endpoint's tenant. `added_later`, `deleted`: there was no such endpoint. `not_subscribed`, "
-            "`subscribed_later`: it did not want the type then. `filtered`: its filter did not let the event through. "
-            "`removed`: there was a delivery. `owed`: there is one.",
+            "`test`: a test is sent to one endpoint only. `other_tenant`, `without_tenant`: the event is not of the "
+            "endpoint's tenant. `added_later`, `deleted`: the endpoint did not exist. `not_subscribed`, "
+            "`subscribed_later`: it was not subscribed to the type. `filtered`: its filter did not match. `removed`: "
+            "its delivery was removed. `owed`: there is a delivery.",
         ),
     ]
     events: Patterns
@@ -203,7 +203,7 @@ class RoutingObject(JsonObject):
         source=lambda routing: routing.change and routing.change.at,
     )
     changed_by: str | None = member(source=lambda routing: routing.change and routing.change.actor)
-    filter: dict[str, Any] | None = member("The filter of the time, where that is the reason.")
+    filter: dict[str, Any] | None = member("The filter at that time, if that is the reason.")
     failed: list[FailedConditionObject] = member(
-        "The conditions in it that the event did not meet, at most 10."
+        "The conditions in it that the event did not match, at most 10."
     )

@@ -30,7 +30,7 @@ Url = Annotated[
 UrlMasked = Annotated[bool, Member("Whether `url` is masked.")]
 Patterns = Annotated[
     list[str] | None,
-    Member("Names and `license.*` patterns; null is everything, also future types."),
+    Member("Names and `license.*` patterns; null is everything, including future types."),
 ]
 
 
@@ -60,29 +60,29 @@ class EndpointObject(JsonObject):
     url_masked: UrlMasked = member(source=lambda endpoint: endpoint.url_sealed is not None)
     format: str = member("Chosen, or recognised from the URL when the endpoint was created.")
     options: dict[str, Any] = member(
-        "What is set of the format.", source=lambda endpoint: endpoint.options or {}
+        "Options of the format.", source=lambda endpoint: endpoint.options or {}
     )
     events: Patterns
     filter: dict[str, Any] | None = member(
-        "Conditions that an event must meet; null lets everything through."
+        "Conditions that an event must match; null matches everything."
     )
     coalesce: dict[str, Any] | None = member(
         "By event type, of which member at most one event for each value is sent in so many seconds; null sends all."
     )
     user_agent: str | None = member("Null is the server's own.")
-    contact: str | None = member("The e-mail address of the person who looks after the receiver.")
+    contact: str | None = member("The e-mail address of the person responsible for the receiver.")
     client_certificate: ClientCertificateObject | None = member(
-        "By which the receiver knows us. Its key is never shown."
+        "For mutual TLS. Its key is never shown."
     )
     timeout: float | None = member("Seconds for a whole request; null is that of the format.")
     rate_limit: float | None = member("Requests a second; null is as many as it takes.")
     ordered: bool = member("Deliveries go one after another, in the order of their events.")
     state: Annotated[str, one_of(EndpointState)]
     verified: bool = member(
-        "False: it gets nothing but challenges until its receiver has echoed one.",
+        "False: only challenges are sent until its receiver has echoed one.",
         source=lambda endpoint: endpoint.challenge is None,
     )
-    state_reason: str | None = member("Why it is paused or disabled, for people.")
+    state_reason: str | None = member("Why it is paused or disabled, in words.")
     state_actor: str | None = member("Who or what did that.")
     state_since: datetime | None
     created_at: datetime
@@ -91,7 +91,7 @@ class EndpointObject(JsonObject):
 
 class EndpointHealthObject(JsonObject):
     failing: bool = member(
-        "It gets one probe at a time; the rest waits.",
+        "One probe at a time is sent; the rest waits.",
         source=lambda health: health.probe_interval is not None,
     )
     failing_since: datetime | None = member("The first failure since the last success.")
@@ -106,7 +106,7 @@ class EndpointRowObject(EndpointObject, part="endpoint"):
     success_rate_24h: Share = member(source="success_rate")
     succeeded_24h: Count = member("Attempts of the last 24 hours.", source="succeeded")
     failed_24h: Count = member(source="failed")
-    last_delivery_at: datetime | None = member("When an attempt last ended, whatever came of it.")
+    last_delivery_at: datetime | None = member("When an attempt last ended, successful or not.")
     last_delivery_succeeded: bool | None = member("Null: there was none.")
     pending: Count = member(f"Deliveries that wait now, counted up to {MOST_COUNTED}.")
     held: Count = member(
@@ -118,7 +118,7 @@ class EndpointRowObject(EndpointObject, part="endpoint"):
 class SecretObject(JsonObject):
     label: str
     expires_at: datetime | None = member("Null: until it is rotated.")
-    created_at: datetime | None = member("Null: it is from before that was noted.")
+    created_at: datetime | None = member("Null: it is older than this field.")
     last_four: str | None = member(
         "Its last characters, or those of the public key; null for a short one, and for those who may not change it."
     )
@@ -147,20 +147,22 @@ class EndpointDetailObject(EndpointRowObject):
         "Of the custom headers; null if they cannot be decrypted."
     )
     secrets: list[SecretObject] = member(
-        "Those that sign now, newest first. What they are is never shown.",
+        "Those that sign now, newest first. The secrets themselves are never shown.",
     )
     public_keys: list[PublicKeyObject]
     unreadable: bool = member(
-        "Something was encrypted with a key that is gone: nothing can be sent."
+        "Something was encrypted with a key that is missing: nothing can be sent."
     )
     wait: WaitObject | None = member(
-        "What the endpoint waits for though nothing holds it by itself: its rate limit, or the rate limit or "
-        "the pause of a destination that it shares with other endpoints of its tenant."
+        "What an otherwise healthy endpoint waits for: its rate limit, or the rate limit or the pause of a "
+        "destination that it shares with other endpoints of its tenant."
     )
 
 
-Secret = Annotated[str | None, Member("Shown this once. Null where there is none to be shown.")]
-PublicKeyMember = Annotated[str | None, Member("What the receiver verifies by, of a key pair.")]
+Secret = Annotated[str | None, Member("Only shown once. Null if there is none to show.")]
+PublicKeyMember = Annotated[
+    str | None, Member("The public key for the receiver, if it signs with a key pair.")
+]
 
 
 class CreatedEndpointObject(EndpointObject, part="endpoint"):
@@ -174,7 +176,9 @@ class RotatedObject(JsonObject):
 
 
 class EndedOverlapObject(JsonObject):
-    ended: Count = member("Older secrets that sign no more.", source=lambda number: number)
+    ended: Count = member(
+        "Older secrets that are no longer used to sign.", source=lambda number: number
+    )
 
 
 class DeletedObject(JsonObject):

@@ -19,8 +19,8 @@ class _StoredTask(JsonObject):
     endpoint_id: str | None = member("Null: all endpoints in scope.")
     tenant: Tenant
     filter: dict[str, Any] = member(
-        "Which deliveries; of a replay, a prune and an erasure which events. Of the values that an erasure looks for "
-        "there are only digests."
+        "Which deliveries; for a replay, a prune and an erasure, which events. An erasure only shows digests of the "
+        "values that it looks for."
     )
     actor: str
     state: Annotated[str, one_of(TaskState)]
@@ -95,13 +95,13 @@ class QueueObject(JsonObject):
     name: str = member(source="queue")
     reachable: bool = member("Redis answers.")
     trouble: str | None = member(
-        "Why Redis cannot be used as it should.",
+        "Why Redis cannot be used.",
         source=lambda engine: None if engine.trouble is None else str(engine.trouble),
     )
     suspended: bool = member("Workers take no jobs.")
     scheduler: bool = member("A worker runs RQ's scheduler for it.")
     workers: Count
-    waiting: Count = member("Jobs: runs of deliveries.")
+    waiting: Count = member("Jobs: delivery runs.")
     scheduled: Count
     failed: Count
 
@@ -110,9 +110,9 @@ class QueueObject(JsonObject):
 class HealthObject(JsonObject):
     now: datetime = member("By the database's clock.")
     last_seen_at: datetime | None = member(
-        "The latest sign of life of any worker, also of one that has stopped since."
+        "The latest heartbeat of any worker, including those that have stopped."
     )
-    due: Count = member("Deliveries that are due and that nothing holds back.")
+    due: Count = member("Deliveries that are due and not held back.")
     oldest_due_at: datetime | None
     pending: Count
     sending: Count
@@ -133,7 +133,7 @@ class ActivityObject(JsonObject):
     tenant: Tenant
     endpoint_id: str | None
     delivery_id: str | None
-    changes: dict[str, Any] | None = member("From what to what; never with a secret.")
+    changes: dict[str, Any] | None = member("Old and new values; never a secret.")
 
 
 class NotificationObject(JsonObject):
@@ -158,12 +158,12 @@ class NotificationObject(JsonObject):
 class TokenObject(JsonObject):
     id: Identifier = member(source="token.id")
     name: str = member("For people.", source="token.name")
-    ending: str = member("Its last characters, to recognise it by.", source="token.ending")
+    ending: str = member("Its last characters, to recognise it.", source="token.ending")
     tenant: str | None = member(
-        "Whose endpoints it sees; null is every tenant's, and those of the whole server.",
+        "The tenant whose endpoints it sees; null is all tenants and the whole server.",
         source="token.tenant",
     )
-    actions: list[str] = member("What it may do.", source="token.actions")
+    actions: list[str] = member("Permissions.", source="token.actions")
     condition: Annotated[str, one_of(("active", "expired", "revoked"))]
     created_by: str = member(source="token.created_by")
     created_at: datetime = member(source="token.created_at")
@@ -178,8 +178,8 @@ class TokenObject(JsonObject):
 class PortalLinkObject(JsonObject):
     id: Identifier = member(source="link.id")
     tenant: str = member("The tenant whose webhooks it opens.", source="link.tenant")
-    actor: str = member("Who opens it, for the audit log.", source="link.actor")
-    actions: list[str] = member("What they may do.", source="link.actions")
+    actor: str = member("Name of the user, for the audit log.", source="link.actor")
+    actions: list[str] = member("Permissions.", source="link.actions")
     condition: Annotated[str, one_of(("active", "expired", "revoked"))]
     created_by: str = member(source="link.created_by")
     created_at: datetime = member(source="link.created_at")
@@ -189,10 +189,10 @@ class PortalLinkObject(JsonObject):
 
 
 class CreatedPortalLinkObject(PortalLinkObject, part="row"):
-    url: str = member("Shown this once. Anyone who has it is let in.")
+    url: str = member("Only shown once. Anyone who has it can use it.")
 
 
 class CreatedTokenObject(TokenObject, part="row"):
     secret: str = member(
-        "The token, shown this once. Send it in the header `Authorization: Bearer whtok_…`."
+        "The token, only shown once. Send it in the header `Authorization: Bearer whtok_…`."
     )

@@ -163,10 +163,10 @@ class Capture:
         lines.append(f"{done.capitalize()}:" if events else f"No event was {done}.")
         lines.extend(_lines(events))
         if others := [event for event in self._events if event not in events]:
-            lines.append("Scheduled for a time ahead:" if done == "emitted" else "Emitted:")
+            lines.append("Scheduled for later:" if done == "emitted" else "Emitted:")
             lines.extend(_lines(others))
         if self._rolled_back:
-            lines.append("Emitted, and undone since the transaction ended without a commit:")
+            lines.append("Emitted, then undone because the transaction ended without a commit:")
             lines.extend(_lines(self._rolled_back))
         return "\n".join(lines)
 

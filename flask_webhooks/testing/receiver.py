@@ -113,7 +113,7 @@ class Receiver:
         """
         if self._server is None:
             raise RuntimeError(
-                "The receiver does not run yet: write 'with Receiver() as receiver:'."
+                "The receiver is not running yet: write 'with Receiver() as receiver:'."
             )
         return f"http://127.0.0.1:{self._server.server_port}{path}"
 

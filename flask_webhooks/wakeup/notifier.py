@@ -243,8 +243,8 @@ class Notifier:
             return
         if trouble.answered:
             logger.warning(
-                "Could not wake the webhook workers. %s. Nothing is lost, but nothing is delivered "
-                "until that is done.",
+                "Could not wake the webhook workers. %s. Nothing is lost, but nothing is delivered until this is "
+                "fixed.",
                 without_stop(str(trouble)),
             )
         else:

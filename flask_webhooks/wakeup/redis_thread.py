@@ -135,4 +135,4 @@ class RedisThread:
         self._skip_until = time.monotonic() + self._pause
         if not self._failing:
             self._failing = True
-            logger.warning("%s. Looking for work by the clock", without_stop(str(trouble)))
+            logger.warning("%s. Polling for work instead", without_stop(str(trouble)))

@@ -124,7 +124,7 @@ class WorkerQueue:
         for (key, usual), kind in zip(expected.items(), found, strict=True):
             if kind not in (usual, b"none"):
                 raise redis.ResponseError(
-                    f"WRONGTYPE {key} is a {kind.decode()}, where RQ and Flask-Webhooks have a {usual.decode()}"
+                    f"WRONGTYPE {key} is a {kind.decode()}, where RQ and Flask-Webhooks use a {usual.decode()}"
                 )
 
     def request_worker(self, client: redis.Redis) -> bool:

@@ -315,11 +315,11 @@ def test_command_names_lines_of_the_file(app: Flask, tmp_path: Path) -> None:
     file.write_text("\n".join(lines) + "\n")
     result = run(app, "import", str(file), "--format", "authon")
     assert result.exit_code == 1
-    assert result.stderr == "Error: 2 of 5 endpoints were not taken: 3, 4.\n"
+    assert result.stderr == "Error: 2 of 5 endpoints were not imported: 3, 4.\n"
     first, broken, unknown, again, another = result.stdout.splitlines()
     assert first.startswith(f"1. {URL}/1: taken as ep_")
-    assert broken.startswith("3.: not taken: It is not JSON (")
-    assert unknown.startswith(f"4. {URL}/2: not taken: ")
+    assert broken.startswith("3.: not imported: It is not JSON (")
+    assert unknown.startswith(f"4. {URL}/2: not imported: ")
     assert "user.flew" in unknown
     assert again == f"5. {URL}/1: unchanged: the same as 1"
     assert another == f"6. {URL}/1: unchanged: the same as 1"
@@ -335,7 +335,7 @@ def test_command_names_lines_of_the_file(app: Flask, tmp_path: Path) -> None:
             "this may be an export of AuthForge or Standard Webhooks. "
             "Add --format authforge or --format standard.",
         ),
-        (["user.login", "key.created"], "a file of their own, and name it with --format."),
+        (["user.login", "key.created"], "a separate file, and name the format with --format."),
     ],
 )
 def test_command_asks_for_the_format(
@@ -409,5 +409,5 @@ def test_command_goes_on_where_the_terminal_lacks_a_sign(app: Flask, tmp_path: P
     first, second, secret = done.stdout.splitlines()
     assert first.startswith("1. https://discord.com/api/webhooks/1/????: taken as ep_")
     assert second.startswith(f"2. {URL}/2: taken as ep_")
-    assert "A new one, shown only now: whsec_" in secret
+    assert "A new one, only shown once: whsec_" in secret
     assert endpoints(app)[1].name == "Zoë"

@@ -145,7 +145,7 @@ def test_commands_list_and_cancel(app: Flask) -> None:
     result = run(app, "events", "cancel", scheduled_id)
     assert (result.exit_code, scheduled_id in result.stdout) == (0, True)
     assert "moves to the list of events" in refused(run(app, "events", "cancel", scheduled_id))
-    assert run(app, "events", "scheduled").stdout == "No such event is scheduled.\n"
+    assert run(app, "events", "scheduled").stdout == "No scheduled events match.\n"
 
 
 def test_cancelling_needs_the_action_send(app: Flask) -> None:

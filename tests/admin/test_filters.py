@@ -132,7 +132,7 @@ def test_commands_say_that_a_name_stands_where_the_id_belongs(
         result = named.test_cli_runner().invoke(args=["webhooks", *arguments, "--tenant", tenant])
         assert result.exit_code == 0, result.output
         expected = (
-            "Note: --tenant takes an id, and no webhook or event belongs to 'Acme Ltd'. "
-            "A tenant of this name has the id app_1.\n"
+            "Note: --tenant expects an id, and no webhook or event belongs to 'Acme Ltd'. A tenant of this name has "
+            "the id app_1.\n"
         )
         assert result.stderr == (expected if tenant == "Acme Ltd" else "")

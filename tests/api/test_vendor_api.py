@@ -386,7 +386,7 @@ def test_ids_of_our_own_api_are_none_here(app: Flask, program: Program) -> None:
         ({"events": "user.login"}, "events", "list"),
         ({"secret": "short"}, "secret", "8 to 256"),
         ({"secret": 7}, "secret", "text"),
-        ({"name": "Shop"}, "name", "Choose among: url, events, secret"),
+        ({"name": "Shop"}, "name", "Choose one of: url, events, secret"),
     ],
 )
 def test_bad_values_are_refused_with_what_to_write(

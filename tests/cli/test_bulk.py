@@ -49,7 +49,7 @@ def test_recover_says_how_many_asks_and_starts(app: Flask) -> None:
     result = runner.invoke(args=arguments, input="n\n")
     assert result.exit_code == 0, result.output
     assert result.output.startswith("2 deliveries, from 20")
-    assert "The endpoint is paused: they are held until it is resumed." in result.output
+    assert "The endpoint is paused: its deliveries are held until it is resumed." in result.output
     assert "Recover them? [y/N]" in result.output
     assert queries.list_tasks(accessing(app)).items == []
     result = runner.invoke(args=arguments, input="y\n")
@@ -81,7 +81,7 @@ def test_replay_tells_where_the_history_begins(app: Flask) -> None:
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0].startswith("3 events, from ")
-    assert lines[1].startswith("The history begins at ")
+    assert lines[1].startswith("The history starts at ")
     assert lines[2].startswith("Started task_")
     work(app)
     assert len([row for row in deliveries(app) if row.endpoint_id == late.id]) == 3

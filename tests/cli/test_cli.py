@@ -88,7 +88,7 @@ def test_an_endpoint_is_added_and_its_secret_printed_once(app: Flask) -> None:
     endpoint = row.endpoint
     added, secret = result.stdout.splitlines()
     assert added == f"Added {endpoint.id} (standard): https://example.com/in"
-    assert secret.startswith("Secret, shown only now: whsec_")
+    assert secret.startswith("Secret, only shown once: whsec_")
     assert (endpoint.events, endpoint.tenant) == (["license.*", "user.deleted"], "app_1")
     assert (endpoint.name, endpoint.user_agent) == ("Shop", "Acme/1")
     assert endpoint.contact == "ops@shop.example"
@@ -237,7 +237,7 @@ def test_waiting_deliveries_have_a_plus_where_counting_ended(
 
 
 def test_deliveries_are_listed(app: Flask) -> None:
-    assert "no such deliveries" in run(app, "deliveries", "list").stdout
+    assert "No deliveries match" in run(app, "deliveries", "list").stdout
     one, two = add_endpoint(app, name="One"), add_endpoint(app)
     failed = add_delivery(app, one, "failed", reason="gone", last_status=410, attempt_count=1)
     held = add_delivery(app, two, "held")
@@ -255,7 +255,7 @@ def test_deliveries_are_listed(app: Flask) -> None:
     assert run(app, "deliveries", "list").stderr == ""
     cut = run(app, "deliveries", "list", "--limit", "1")
     assert len(cut.stdout.splitlines()) == 2
-    assert cut.stderr == "There are older ones: --limit shows up to 200.\n"
+    assert cut.stderr == "There are more: --limit shows up to 200.\n"
     assert "no endpoint 'ep_x'" in refused(run(app, "deliveries", "list", "--endpoint", "ep_x"))
 
 
@@ -368,7 +368,7 @@ def test_a_worker_delivers_and_a_test_waits_for_it(app: Flask, config: dict[str,
 def test_sweep_wakes_a_worker_for_what_was_lost(app: Flask, redis_url: str) -> None:
     assert run(app, "sweep").stdout == "Nothing is due.\n"
     add_delivery(app, add_endpoint(app))
-    assert run(app, "sweep").stdout == "Something is due: woke the workers.\n"
+    assert run(app, "sweep").stdout == "Deliveries were due: woke the workers.\n"
 
 
 # -- the database -------------------------------------------------------------------------------------
@@ -570,7 +570,7 @@ def test_an_endpoint_with_everything_that_can_be_set(app: Flask, tmp_path: Path)
     assert (row["timeout"], row["rate_limit"], row["ordered"]) == (1.5, 3.0, True)
     assert run(app, "endpoints", "keys", row["id"]).stdout.split() == [public_key]
     result = run(app, "endpoints", "rotate", row["id"], "--overlap", "1", "--label", "Berlin")
-    assert result.stdout.startswith("Secret, shown only now: whsec_")
+    assert result.stdout.startswith("Secret, only shown once: whsec_")
     shown = run(app, "endpoints", "show", row["id"]).stdout
     assert f"Berlin, …{result.stdout.strip()[-4:]}, signs, created 20" in shown
     assert f"…{public_key[-4:]}, signs until 20" in shown
@@ -682,10 +682,12 @@ def test_what_an_import_could_not_take_is_reported(app: Flask, tmp_path: Path) -
     file.write_text(json.dumps([{"url": "ftp://x", "name": "A\u001b[31m"}, *EXPORTED, 7]))
     result = run(app, "import", str(file))
     assert result.exit_code == 1
-    assert result.stderr == "Error: 2 of 4 endpoints were not taken: 1, 4.\n"
+    assert result.stderr == "Error: 2 of 4 endpoints were not imported: 1, 4.\n"
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("1. A\N{REPLACEMENT CHARACTER}[31m: not taken: Begin the URL with")
-    assert lines[-1] == "4.: not taken: It is not a JSON object."
+    assert lines[0].startswith(
+        "1. A\N{REPLACEMENT CHARACTER}[31m: not imported: Begin the URL with"
+    )
+    assert lines[-1] == "4.: not imported: It is not a JSON object."
     assert len(queries.list_endpoints(accessing(app))) == 2
 
 
@@ -705,7 +707,7 @@ def test_entry_that_cannot_be_read_is_named_by_its_url(
     chat = item | {"url": "https://discord.com/api/webhooks/1/hush", "events": 7}
     file.write_text(json.dumps([item, chat] if style == "standard" else [item]))
     lines = run(app, "import", str(file), "--format", style).stdout.splitlines()
-    assert lines[0].startswith("1. https://example.com/1: not taken: ")
+    assert lines[0].startswith("1. https://example.com/1: not imported: ")
     assert says in lines[0]
     if style == "standard":
         assert lines[1].startswith("2. https://discord.com/api/webhooks/1/••••: not taken")

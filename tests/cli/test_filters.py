@@ -68,7 +68,7 @@ def test_filter_is_tried(app: Flask) -> None:
     assert json.loads(tried.stdout)["matches"] is False
     for wrong in ([], [narrowed.id, "--filter", "{}"]):
         result = run(app, "endpoints", "try-filter", *wrong)
-        assert "Name either an endpoint" in refused(result, result.exit_code)
+        assert "Specify either an endpoint" in refused(result, result.exit_code)
 
 
 def test_why_names_the_failed_condition(app: Flask) -> None:

@@ -195,8 +195,8 @@ def test_body_is_bounded(listen: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--forward-to", "localhost:3000"], 2, "no URL to forward to"),
-        (["--no-endpoint"], 2, "give --secret"),
+        (["--forward-to", "localhost:3000"], 2, "not a URL to forward to"),
+        (["--no-endpoint"], 2, "needs --secret"),
         (["--no-endpoint", "--secret", "x", "--tenant", "app_1"], 2, "--event and --tenant"),
         (["--secret", "hush"], 1, "whsec_"),
         (["--event", "license.creatd"], 1, "Did you mean license.created"),

@@ -87,9 +87,7 @@ def test_failing_endpoint_reads_failing_and_is_found_by_it(app: Flask) -> None:
     assert ids(app, "endpoints", "list", "--state", "paused") == [paused.id]
     assert ids(app, "endpoints", "list", "--state", "active") == [bad.id, good.id]
     assert ids(app, "endpoints", "list", "--tenant", "app_1") == [good.id]
-    assert run(app, "endpoints", "list", "--tenant", "app_3").stdout == (
-        "There are no such endpoints.\n"
-    )
+    assert run(app, "endpoints", "list", "--tenant", "app_3").stdout == ("No endpoints match.\n")
 
 
 def test_endpoint_is_shown_with_its_last_error(app: Flask) -> None:
@@ -136,7 +134,7 @@ def test_endpoint_is_edited_and_the_rest_stays(app: Flask) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        ([], 2, "Name what to change"),
+        ([], 2, "Specify what to change"),
         (["--url", "https://10.0.0.7/"], 1, "private network"),
         (["--event", "license.creatd"], 1, "Did you mean license.created"),
         (["--timeout", "3", "--reset", "timeout"], 2, "either --reset timeout"),
@@ -154,7 +152,7 @@ def test_bad_edit_ends_with_one_line_and_changes_nothing(
 def test_edit_that_changes_nothing_says_so(app: Flask) -> None:
     endpoint = add_endpoint(app, name="One")
     result = run(app, "endpoints", "edit", endpoint.id, "--name", "One")
-    assert result.stdout == f"{endpoint.id} is so already: nothing was changed.\n"
+    assert result.stdout == f"{endpoint.id} already has these settings: nothing was changed.\n"
 
 
 def test_edit_that_makes_two_equal_asks_for_force(app: Flask) -> None:
@@ -169,7 +167,7 @@ def test_edit_that_makes_two_equal_asks_for_force(app: Flask) -> None:
 
 
 def test_events_are_listed_by_the_filters_of_the_pages(app: Flask) -> None:
-    assert run(app, "events", "list").stdout == "There are no such events.\n"
+    assert run(app, "events", "list").stdout == "No events match.\n"
     add_endpoint(app)
     one = emit(app, "license.created", tenant="app_1")
     two = emit(app, "user.registered", tenant="app_2")

@@ -177,7 +177,7 @@ def test_attempts_of_a_worker_come_as_they_are_made(
         return process.stdout.readline()
 
     for process in (everything, failures):
-        assert read(process) == "Waiting for attempts. Ctrl-C ends this.\n"
+        assert read(process) == "Waiting for attempts. Press Ctrl-C to stop.\n"
     with WorkerProcess(COMMAND, config_of(app), tmp_path / "worker.log") as worker:
         emit(app)
         documents = [json.loads(read(failures)) for _ in range(2)]

@@ -55,7 +55,7 @@ def rq_worker(*arguments: str, config: object = None, **environment: str) -> tup
 def test_without_flask_app_the_worker_says_in_one_line_what_to_set() -> None:
     status, output = rq_worker()
     assert status == 1
-    assert output.startswith("Error: The worker does not know the application. Set FLASK_APP")
+    assert output.startswith("Error: The worker cannot find the application. Set FLASK_APP")
     assert output.count("\n") == 1
 
 

@@ -384,13 +384,11 @@ def test_a_worker_warns_that_redis_is_away(
         receiver.wait_for(1)
         redis_server.stop()
         try:
-            wait_until(
-                lambda: "Looking for work by the clock" in worker.output(), 20, worker.output
-            )
+            wait_until(lambda: "Polling for work instead" in worker.output(), 20, worker.output)
         finally:
             redis_server.start()
         wait_until(lambda: "Redis answers again" in worker.output(), 20, worker.output)
-    [line] = [line for line in worker.output().splitlines() if "by the clock" in line]
+    [line] = [line for line in worker.output().splitlines() if "Polling for work" in line]
     assert "redis://" not in line
 
 
@@ -418,7 +416,7 @@ def test_a_worker_warns_that_no_name_can_be_resolved(
     log = tmp_path / "log"
     with WorkerProcess(COMMAND, config_of(app), log, folder=tmp_path) as worker:
         emit(app)
-        wait_until(lambda: "No name can be resolved" in worker.output(), 30, worker.output)
+        wait_until(lambda: "Names cannot be resolved" in worker.output(), 30, worker.output)
     assert "hooks.example.com" not in worker.output()
     assert attempts(app) == []
 

@@ -179,7 +179,7 @@ def test_database_that_takes_no_writes_is_told(
         WEBHOOKS_REDIS_URL=redis_url,
     )
     with app.app_context():
-        assert "does not take writes" in the(app, "database", Level.PROBLEM).text
+        assert "does not accept writes" in the(app, "database", Level.PROBLEM).text
     close(app)
     postgres_server.drop_database("read_only")
 

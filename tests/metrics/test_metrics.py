@@ -387,7 +387,7 @@ def test_table_that_takes_no_writes_stops_no_delivery(
     drain(app)
     assert states(app) == {"succeeded": 3}
     assert len(receiver.requests) == 3
-    assert "takes no writes" in caplog.text
+    assert "is not writable" in caplog.text
 
 
 def test_database_of_an_earlier_version_is_delivered_from(

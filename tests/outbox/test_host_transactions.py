@@ -325,7 +325,7 @@ def test_event_after_the_commit_is_refused_with_what_to_do(
             return
         sent.append(True)
         send_signal(app)
-        with pytest.raises(InvalidInput, match=r"committed already.*before") as caught:
+        with pytest.raises(InvalidInput, match=r"already committed.*before") as caught:
             webhooks_of(app).emit(CREATED, DATA)
         raised.append(caught.value)
         signals.user_login_failed.send(app, data={"reason": "password"})
@@ -342,7 +342,7 @@ def test_event_after_the_commit_is_refused_with_what_to_do(
     models_committed.disconnect(committed, app)
     assert len(raised) == 1
     [complaint] = complaints(caplog)
-    assert "committed already" in complaint
+    assert "already committed" in complaint
     assert [record.exc_info for record in caplog.records if record.levelno >= logging.WARNING] == [
         None
     ]

@@ -156,7 +156,7 @@ def test_commit_wakes_a_worker_and_rollback_does_not(app: Flask, redis_url: str)
             "deliver_at",
             "ten years",
         ),
-        ({"key": KEY}, "key", "give deliver_at"),
+        ({"key": KEY}, "key", "pass deliver_at"),
         ({"deliver_at": in_days(1), "key": "k" * 256}, "key", "1 to 255"),
         ({"deliver_at": in_days(1), "key": ""}, "key", "1 to 255"),
         ({"deliver_at": in_days(1), "key": "a\nb"}, "key", "printable"),

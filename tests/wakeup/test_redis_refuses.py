@@ -203,7 +203,7 @@ def test_key_of_ours_that_another_program_uses_is_named(redis_url: str, tmp_path
             time.sleep(3)
             assert worker.output().count("Traceback") == 1, worker.output()
             client.flushall()
-            wait_until(lambda: "going on" in worker.output(), what=worker.output)
+            wait_until(lambda: "continuing" in worker.output(), what=worker.output)
     close(app)
 
 

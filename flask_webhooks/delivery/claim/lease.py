@@ -56,7 +56,9 @@ def remove_orphans(state: AppState, connection: sa.Connection, delivery_ids: Seq
     ids = ids_parameter(state, delivery_ids)
     connection.execute(sa.delete(attempt).where(among(state, attempt.c.delivery_id)), ids)
     connection.execute(sa.delete(delivery).where(among(state, delivery.c.id)), ids)
-    logger.warning("Deliveries were removed, since their events are gone: %d", len(delivery_ids))
+    logger.warning(
+        "Deliveries were removed because their events no longer exist: %d", len(delivery_ids)
+    )
 
 
 # -- statements ---------------------------------------------------------------------------------------

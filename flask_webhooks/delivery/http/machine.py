@@ -35,9 +35,9 @@ ADVICE = {
         "No certificate can be verified. Install the certificates of the public authorities (ca-certificates), "
         "or name them in SSL_CERT_FILE, and start the worker again."
     ),
-    Hold.NO_DESCRIPTORS: "No file descriptor is left. Raise the limit (ulimit -n).",
+    Hold.NO_DESCRIPTORS: "No file descriptors are left. Raise the limit (ulimit -n).",
     Hold.NO_ROUTE: "This machine has no route to any network. Check its network settings.",
-    Hold.NO_PROXY: f"The proxy of WEBHOOKS_EGRESS_PROXY opens no connection. {_CHECK_PROXY}",
+    Hold.NO_PROXY: f"The proxy of WEBHOOKS_EGRESS_PROXY does not open connections. {_CHECK_PROXY}",
 }
 
 

@@ -291,7 +291,7 @@ class Resolver:
         if now - self._warned_at > WARN_INTERVAL:
             self._warned_at = now
             logger.warning(
-                "%d lookups of names hang; deliveries to names that have not answered lately wait",
+                "%d name lookups hang; deliveries to names that were not resolved recently wait",
                 self._counts.all,
             )
 
@@ -345,7 +345,7 @@ class Resolver:
 
 
 def _warn_of_silence() -> None:
-    logger.warning("No name can be resolved; deliveries to names wait")
+    logger.warning("Names cannot be resolved; deliveries to them wait")
 
 
 def _until(control: Lookup) -> float:

@@ -123,7 +123,7 @@ class Answers:
             advice = machine.ADVICE[reason]
             if reason == Hold.NO_PROXY:
                 advice = f"{advice} It {exchange.proxy_trouble}."
-            logger.error("Deliveries wait, and spend no attempt. %s", advice)
+            logger.error("Deliveries wait, and use up no attempts. %s", advice)
         return Released(claimed, OWN_TROUBLE_DELAY, reason)
 
     def _trusts_nobody(self, zone: str) -> bool:

@@ -73,8 +73,8 @@ class Recorder:
             else:
                 if refusal is not None and version.request_body is None:
                     logger.warning(
-                        "The attempt of delivery %s is recorded without bodies (%s): see whether the database "
-                        "can hold every character",
+                        "The attempt of delivery %s is recorded without bodies (%s): check that the database can "
+                        "store every character",
                         delivery_id,
                         type(refusal).__name__,
                     )

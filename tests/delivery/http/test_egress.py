@@ -212,11 +212,11 @@ def test_name_that_moves_gets_a_connection_to_where_it_leads_now(
 REFUSALS = {
     "asks for a password": (
         b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 3\r\n\r\nno!",
-        "It answered 407: it wants another user name and password.",
+        "It answered 407: it requires another user name and password.",
     ),
     "forbids": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "It answered 403."),
     "fails": (b"HTTP/1.1 500 Oops\r\n\r\n", "It answered 500."),
-    "hangs up": (b"", "It closed the connection, or answered what is no HTTP."),
+    "hangs up": (b"", "It closed the connection, or its answer was not HTTP."),
     "is no proxy": (b"220 mail ESMTP\r\n", "It closed the connection, or answered what is no"),
 }
 
@@ -338,7 +338,7 @@ def test_worker_that_starts_is_told_of_the_proxy() -> None:
     with ConnectProxy(answer=REFUSALS["asks for a password"][0]) as refusing:
         [text] = told(refusing)
         assert text.startswith(
-            f"The proxy of WEBHOOKS_EGRESS_PROXY (127.0.0.1:{refusing.port}) answered 407: it wants another user "
+            f"The proxy of WEBHOOKS_EGRESS_PROXY (127.0.0.1:{refusing.port}) answered 407: it requires another user "
             "name and password. Check "
         )
         assert "s3cr3t" not in text

@@ -193,7 +193,7 @@ def test_trouble_of_the_machine_spends_no_attempt_and_is_told_of(
         drain(app)
     assert_given_back(app, reason)
     [told] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    expected = f"Deliveries wait, and spend no attempt. {machine.ADVICE[Hold(reason)]}"
+    expected = f"Deliveries wait, and use up no attempts. {machine.ADVICE[Hold(reason)]}"
     assert told.getMessage() == expected
     for page in ("/webhooks/", "/webhooks/health"):
         text = html.unescape(app.test_client().get(page).text)
