@@ -132,7 +132,7 @@ class Access:
 
 
 def request_access(state: AppState) -> Access:
-    """The access of whoever makes the current request, as the host's hooks say.
+    """The access of the current request, from the host's hooks.
 
     :raises Forbidden: the host has not said who may, or this person belongs to no tenant.
     """

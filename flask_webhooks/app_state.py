@@ -69,9 +69,9 @@ class Observer(Protocol):
 class Hooks:
     """Functions that the host gives us; they belong to the extension object, not to one application."""
 
-    #: ``(action, endpoint or None) -> bool``. Unset: nobody may do anything.
+    #: ``(action, endpoint or None) -> bool``. Unset: everything is refused.
     authorize: Callable[[str, Endpoint | None], bool] | None = None
-    #: ``() -> tenant | tenants | ALL_TENANTS | None``. Unset: ALL_TENANTS for whoever is authorised.
+    #: ``() -> tenant | tenants | ALL_TENANTS | None``. Unset: ALL_TENANTS for all authorised users.
     current_tenant: Callable[[], str | Collection[str] | AllTenants | None] | None = None
     #: ``() -> str`` for the audit log. Unset: ``unknown``.
     current_actor: Callable[[], str] | None = None
@@ -132,8 +132,8 @@ class AppState:
         """That engine for transactions of our own, whatever the host runs its own at.
 
         On PostgreSQL, what has waited for a lock must see what was committed meanwhile. At a higher level it would
-        see what was there before, and be refused for the sake of others; without transactions a lock holds
-        nobody off.
+        see what was there before, and fail with a serialization error; without transactions a lock has no
+        effect.
         """
         if self._own_engine is None:
             # It shares the pool, and what listens to the host's hears it, too.

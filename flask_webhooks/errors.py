@@ -36,7 +36,7 @@
         └── NoMatchingSignature
             └── BodyReserialised
 
-Messages are written for whoever has to act on them: they say what to write or do instead. An
+Messages are written for the person who has to act on them: they say what to write or do instead. An
 exception raised without a message shows the first paragraph of its docstring. All survive pickling.
 
 What stands in a message is given beside it, so that pages can tell it in another language:
@@ -59,7 +59,7 @@ R = TypeVar("R")
 
 
 class WebhooksError(Exception):
-    """Flask-Webhooks could not do what was asked."""
+    """Flask-Webhooks could not complete the request."""
 
     def __init__(self, message: str | None = None, **values: object) -> None:
         if not isinstance(message, Text):
@@ -92,7 +92,7 @@ class InvalidEventType(ConfigurationError):
 
 
 class InvalidInput(WebhooksError, ValueError):
-    """A value that was given cannot be accepted.
+    """A value is invalid.
 
     :ivar field: the form field or API member at fault (``url``, ``events`` …), or ``None`` when the
         fault is not in any single one.
@@ -126,7 +126,7 @@ class UnknownEventType(InvalidInput):
 
 
 class InvalidData(InvalidInput):
-    """The data of an event holds a value that has no JSON form.
+    """The data of an event contains a value that JSON cannot represent.
 
     :ivar path: where it stands, written like ``data.user.avatar`` or ``data.items[2]``.
     """
@@ -232,7 +232,7 @@ class InvalidEndpoint(InvalidInput):
 
 
 class InvalidCursor(InvalidInput):
-    """The cursor of a pull is malformed, or was given for other events than those that are pulled."""
+    """The cursor of a pull is malformed, or was issued for other events."""
 
     default_field = "after"
 
@@ -240,7 +240,7 @@ class InvalidCursor(InvalidInput):
 class EndpointLimitReached(WebhooksError):
     """The tenant already has as many endpoints as ``WEBHOOKS_MAX_ENDPOINTS`` allows.
 
-    :ivar limit: that number, or ``None`` when whoever raised it did not say.
+    :ivar limit: that number, or ``None`` when it was not given.
     """
 
     def __init__(
@@ -251,9 +251,9 @@ class EndpointLimitReached(WebhooksError):
 
 
 class DuplicateEndpoint(WebhooksError):
-    """The tenant has an endpoint with the same URL, format and event types already.
+    """The tenant already has an endpoint with the same URL, format and event types.
 
-    :ivar endpoint_id: of that one, or ``None`` when whoever raised it did not say.
+    :ivar endpoint_id: of that one, or ``None`` when it was not given.
     """
 
     def __init__(
@@ -264,9 +264,9 @@ class DuplicateEndpoint(WebhooksError):
 
 
 class SendLimitReached(WebhooksError):
-    """The tenant has asked for as many tests and resends as it may within an hour, or for as much data as within a day.
+    """The tenant has reached its limit of tests and resends per hour, or of resent data per day.
 
-    :ivar limit: how many, or how many bytes, or ``None`` when whoever raised it did not say.
+    :ivar limit: how many, or how many bytes, or ``None`` when it was not given.
     :ivar retry_after: seconds until there is room again.
     """
 
@@ -284,9 +284,9 @@ class SendLimitReached(WebhooksError):
 
 
 class InvalidTransition(WebhooksError):
-    """The state of this delivery or endpoint does not allow that.
+    """The state of this delivery or endpoint does not allow this.
 
-    :ivar state: the state that it is in, or ``None`` when whoever raised it did not say.
+    :ivar state: the state that it is in, or ``None`` when it was not given.
     """
 
     def __init__(
@@ -307,7 +307,7 @@ class Forbidden(WebhooksError):
 class TokenLimitReached(WebhooksError):
     """The tenant already has as many API tokens as ``WEBHOOKS_MAX_TOKENS`` allows.
 
-    :ivar limit: that number, or ``None`` when whoever raised it did not say.
+    :ivar limit: that number, or ``None`` when it was not given.
     """
 
     def __init__(
@@ -318,34 +318,34 @@ class TokenLimitReached(WebhooksError):
 
 
 class InvalidToken(WebhooksError):
-    """The token that a program signs in to the API with is unknown, expired, revoked or malformed."""
+    """The API token is unknown, expired, revoked or malformed."""
 
 
 class CursorExpired(WebhooksError):
-    """Events that came after the cursor of a pull may have been removed: it is older than events are kept."""
+    """The cursor of a pull is older than the retention period: events after it may have been removed."""
 
 
 class UnreadableSecret(WebhooksError):
-    """An encrypted value cannot be decrypted with the keys that are configured."""
+    """An encrypted value cannot be decrypted with the configured keys."""
 
 
 class ContactRefused(WebhooksError):
-    """The contact of an endpoint cannot be reached: it is not tried again.
+    """The contact of an endpoint cannot be reached and is not retried.
 
     For the application's function of `@webhooks.notify` to raise.
     """
 
 
 class DatabaseError(WebhooksError):
-    """The database does not answer, or refused what was asked of it."""
+    """The database does not answer, or refused the statement."""
 
 
 class VerificationError(WebhooksError):
-    """A webhook that was received is not what it says it is, or cannot be read."""
+    """A received webhook could not be verified or parsed."""
 
 
 class MissingHeader(VerificationError):
-    """A header of the signature is not there.
+    """A header of the signature is missing.
 
     :ivar header: its name.
     """
@@ -356,7 +356,7 @@ class MissingHeader(VerificationError):
 
 
 class MalformedSignature(VerificationError):
-    """A header of the signature is not written as its format asks for.
+    """A header of the signature is malformed.
 
     :ivar header: its name.
     """
@@ -367,7 +367,7 @@ class MalformedSignature(VerificationError):
 
 
 class TimestampTooOld(VerificationError):
-    """The webhook was sent longer ago than is tolerated: it is late, or somebody sends it a second time.
+    """The webhook was sent longer ago than is tolerated: it is late, or it was replayed.
 
     :ivar seconds: how long ago, by the clock of this machine.
     """
@@ -393,11 +393,11 @@ class NoMatchingSignature(VerificationError):
 
 
 class BodyReserialised(NoMatchingSignature):
-    """The body is not the one that was sent: it was parsed and written again before it was verified."""
+    """The body is not the one that was sent: it was parsed and re-serialised before it was verified."""
 
 
 class Faults:
-    """Gathers what is wrong with several values, so that a person is told all of it at once.
+    """Collects the errors of several values, so that all of them are reported at once.
 
     Each value is checked by `check`, or in a ``with`` block; `finish` then raises what was found.
     """

@@ -264,8 +264,8 @@ class Webhooks:
             `occurred_at` is that time, when not given.
         :param key: the host's name for a scheduled event, ``expiring:lic_1``: the next one with it replaces this one,
             and `cancel` cancels it. Each tenant has its own keys.
-        :return: the event, or ``None`` when nobody subscribes to it; with `deliver_at` the scheduled event. One that
-            is not transactional and waits for the end of a transaction is returned before it is known who subscribes,
+        :return: the event, or ``None`` when no endpoint subscribes to it; with `deliver_at` the scheduled event. One
+            that is not transactional and waits for the end of a transaction is returned before it is known who subscribes,
             and whether its key repeats.
         :raises InvalidInput: the event type is unknown, or the data cannot be sent; says why.
         """
@@ -342,7 +342,7 @@ class Webhooks:
 
         :param after: the `next_after` of the page before; ``"start"`` for the oldest events that are kept.
         :param tenant: only events of this tenant.
-        :param endpoint_id: only what is owed to this endpoint.
+        :param endpoint_id: only those with a delivery to this endpoint.
         :param limit: at most 1,000.
         :return: `items`, each with `id`, `type`, `timestamp`, `data` and `tenant`; `next_after`; and `has_more`.
         :raises InvalidCursor: the cursor is none, or was given out for another tenant or endpoint.
@@ -520,8 +520,8 @@ class Webhooks:
             anything else is an error. Without it and without tokens the host has to sign programs in itself:
             `authorize` alone decides.
         :param tokens: let programs in that send a token of ours, which the pages and ``flask webhooks tokens``
-            create. It has rights of its own, so those functions are not asked. Without `authenticate` nobody
-            else is let in.
+            create. It has rights of its own, so those functions are not asked. Without `authenticate` there
+            is no other way in.
         :param security_scheme: what `authenticate` asks for, as OpenAPI describes it:
             ``{"type": "apiKey", "in": "header", "name": "X-Api-Key"}``.
         :raises ConfigurationError: pydantic is not installed, or the scheme is none.
@@ -588,7 +588,7 @@ class Webhooks:
         return function
 
     def authorize(self, function: Callable[[str, Endpoint | None], bool]) -> Callable[..., bool]:
-        """Register who may do what: ``(action, endpoint or None) -> bool``. Until then nobody may."""
+        """Register who may do what: ``(action, endpoint or None) -> bool``. Until then everything is refused."""
         self.hooks.authorize = function
         return function
 

@@ -99,7 +99,7 @@ def host_id(value: object) -> str | None:
     """An id of the host's as text: one that is text, a whole number, a `UUID`, or the value of an `Enum`.
 
     :return: ``None`` for what is no id. That something can be written as text is not enough: of an object
-        whose id was meant it would be ``<Application 1>``, which is nobody's.
+        whose id was meant it would be ``<Application 1>``, which belongs to no tenant.
     """
     if isinstance(value, Enum):
         value = value.value

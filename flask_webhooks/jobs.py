@@ -89,7 +89,7 @@ def drain(installation: str, hops: int = 0) -> int:
 
 
 def sweep(state: AppState) -> bool:
-    """Look for work that nobody was woken for, and wake somebody; returns whether there was any.
+    """Look for work that no worker was woken for, and wake one; returns whether there was any.
 
     Where much is older than it is kept, that is work, too: its removal is started as a task.
 

@@ -30,7 +30,7 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def without_stop(text: str) -> str:
-    """What somebody else says, as a part of a sentence of ours, which has its own full stop."""
+    """A message from elsewhere without its full stop, as part of a sentence of ours."""
     return text.strip().rstrip(". ")
 
 

@@ -319,7 +319,7 @@ class ScheduledEvent(Row):
 
 
 class Delivery(Row):
-    """One event owed to one endpoint."""
+    """One event to be delivered to one endpoint."""
 
     __tablename__ = "webhooks_delivery"
 
@@ -593,7 +593,7 @@ class Task(Row):
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("task"))
     kind: Mapped[str] = mapped_column(String(16))
-    #: ``None``: all endpoints in the scope of whoever started it.
+    #: ``None``: all endpoints in the scope of the user who started it.
     endpoint_id: Mapped[str | None] = mapped_column(_ID)
     #: The endpoint's tenant, else the scope; ``None`` without an endpoint is every tenant.
     tenant: Mapped[str | None] = mapped_column(_TENANT)

@@ -398,7 +398,7 @@ def _any(comparisons: Iterable[bool]) -> bool:
 
 
 def _as_it_may_have_been(body: bytes) -> list[bytes]:
-    """What was sent, if this is what somebody made of it."""
+    """What was sent, if this is a re-serialised form of it."""
     if len(body) > _MAX_EXAMINED:
         return []
     try:

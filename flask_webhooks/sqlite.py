@@ -30,7 +30,7 @@ def immediate(engine: sa.Engine) -> None:
     does nothing for other databases.
 
     Connections with the execution option ``flask_webhooks_read_only=True`` begin with a plain ``BEGIN``:
-    in WAL mode they wait for nobody.
+    in WAL mode they never wait.
     """
     if engine.dialect.name == "sqlite":
         # The same functions each time, so that a second call adds nothing.

@@ -22,8 +22,8 @@ from .wakeup.redis_trouble import explain_error
 
 logger = get_logger("flask_webhooks.tasks")
 
-#: Seconds that a worker works on tasks while other jobs wait in the queue, and in any case: RQ tells nobody
-#: that the worker is to stop.
+#: Seconds that a worker works on tasks while other jobs wait in the queue, and in any case: RQ does not tell
+#: a job that the worker is to stop.
 SHORT_SLICE, LONG_SLICE = 1.0, 5.0
 
 

@@ -267,7 +267,7 @@ class Worker(rq.Worker):
             engine.dispose()
 
     def _register_again(self) -> None:
-        # After a FLUSHALL nobody would know of us, and the drains would not know how many we are.
+        # After a FLUSHALL RQ would not know this worker, and drains would not know how many workers there are.
         if not self.connection.sismember(self.redis_workers_keys, self.key):
             self.log.info(
                 "Worker %s: its registration in Redis is gone, registering again", self.name
@@ -326,7 +326,7 @@ def _refusal_in_one_line() -> Iterator[None]:
 
 
 def _lives(pid: int) -> bool:
-    """Whether a child has not ended yet; whoever waits for it is not deprived of its status."""
+    """Whether a child is still running; its exit status is left for the process that waits for it."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
@@ -382,6 +382,6 @@ def _rq_command() -> click.Context | None:
 
 
 def _named(parameter: str) -> bool:
-    """Whether RQ's command line names a parameter; outside of it, whoever makes the worker does."""
+    """Whether RQ's command line names a parameter; elsewhere, the caller that makes the worker does."""
     context = _rq_command()
     return context is None or bool(context.params.get(parameter))

@@ -39,7 +39,7 @@ def record(
 
 
 def locked(session: Session, access: Access, endpoint_id: str) -> Endpoint:
-    """An endpoint that nobody else, worker or person, changes until the transaction ends.
+    """An endpoint, locked against changes by workers and users until the transaction ends.
 
     Workers lock in the same order: the health row, then deliveries.
 

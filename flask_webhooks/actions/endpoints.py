@@ -157,7 +157,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
     owner = faults.check(checks.owner, given.get("tenant"), access)
     wire = None
     format = given.get("format")
-    # Without a URL nobody knows the format that it asks for.
+    # Without a URL the format cannot be detected.
     if format or whole_url is not None:
         wire = faults.check(checks.wire_format, state, format, whole_url or "")
     checked_options = plain_secret = None
@@ -300,7 +300,7 @@ def storable_url(session: Session, state: AppState, shown: str) -> str:
 
 
 def delete_endpoint(access: Access, endpoint_id: str) -> None:
-    """Delete an endpoint: what it was still owed is cancelled, its history stays, its secrets go.
+    """Delete an endpoint: undelivered events are cancelled, its history is kept, its secrets are deleted.
 
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.

@@ -89,7 +89,7 @@ def _run(runner: Runner, connection: sa.Connection) -> None:
         while runner.step():
             runner.rest()
     except Lost:
-        # Somebody has stopped it.
+        # A user has stopped it.
         connection.rollback()
     except BaseException as error:
         connection.rollback()

@@ -1,4 +1,4 @@
-"""What a change would tell somebody who may write an endpoint, but not read what is secret about it.
+"""What a change would reveal to a user who may write an endpoint, but not read its secrets.
 
 Secrets and values of custom headers are shown by no page. They are sent, though: to wherever the URL says.
 """
@@ -14,7 +14,7 @@ from ..formats.examples import EXAMPLE_SECRET, render_example
 
 
 def shows_secret(state: AppState, wire: Format, options: Mapping[str, Any], url: str) -> bool:
-    """Whether a request of this format carries the secret itself, for whoever receives it to read."""
+    """Whether a request of this format carries the secret itself, readable by its receiver."""
     if not wire.signed:
         return False
     # Asked by trying, which holds for the host's own formats too.

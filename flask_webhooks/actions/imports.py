@@ -115,7 +115,7 @@ def _import(
                 with access.read() as session:
                     check_quota(session, access.state, owner, limit, taken[owner])
             else:
-                # Somebody else may have made one meanwhile, such as the same command.
+                # Another process may have made one meanwhile, such as the same command.
                 created = create_endpoint(access, **values, allow_duplicate=False)
                 endpoint, made = created.endpoint, created.secret
             taken[owner] += 1

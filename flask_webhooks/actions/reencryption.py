@@ -1,4 +1,4 @@
-"""Encrypt what is stored anew, after a change of the key."""
+"""Re-encrypt stored values after a change of the key."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from .settings import ChangedHeaders, EndpointChanges
 class Revision:
     """What a change makes of an endpoint, before it is written.
 
-    :param knows_secrets: whoever makes it may change the secret, and so may send what is secret elsewhere.
+    :param knows_secrets: the caller may change the secret, and so may send what is secret elsewhere.
     """
 
     def __init__(self, state: AppState, endpoint: Endpoint, *, knows_secrets: bool) -> None:
@@ -175,7 +175,7 @@ class Revision:
         if url == before and not reformatted:
             return
         self.fresh_start = True
-        # Without an entry in the audit log: the URL has one, and a digest tells nobody anything.
+        # Without an entry in the audit log: the URL has one, and a digest means nothing to a reader.
         self.values["bucket"] = checks.bucket(wire, url, self.endpoint.tenant)
         if must_echo(self.state, wire, url):
             self.values["challenge"] = TO_COME

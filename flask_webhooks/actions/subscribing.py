@@ -38,7 +38,7 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             event = session.scalars(
                 sa.select(events)
                 .where(events.id == event_id, access.scope(events.tenant))
-                # Whoever erases it waits, and sees the delivery.
+                # An erasure of it waits, and sees the delivery.
                 .with_for_update(read=True)
             ).one_or_none()
         if event is None:

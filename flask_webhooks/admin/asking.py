@@ -17,7 +17,7 @@ def ask(template: str, form: WebhooksForm, act: Callable[[], Response], **values
 
     :param act: does it, and says where to go then; see `done`.
     :param values: for the template, besides `form`.
-    :raises CSRFError: the token is missing, stale or somebody else's.
+    :raises CSRFError: the token is missing, stale or that of another session.
     """
     if request.method == "POST":
         form.check_csrf()

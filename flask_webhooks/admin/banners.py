@@ -1,4 +1,4 @@
-"""Banners above every page: nobody delivers, deliveries are late, or Redis is in trouble."""
+"""Banners above every page: no worker delivers, deliveries are late, or Redis is in trouble."""
 
 from __future__ import annotations
 

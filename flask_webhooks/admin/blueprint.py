@@ -152,7 +152,7 @@ def _set_headers(response: Response) -> Response:
     settings = state_of().settings
     ancestors = settings.portal_frame_ancestors if portal.is_portal() else ()
     if not ancestors:
-        # A page of buttons must not be put into a frame under somebody's mouse.
+        # A page with buttons must not be framed by another site (clickjacking).
         headers.setdefault("X-Frame-Options", "SAMEORIGIN")
     if settings.base_template is None or portal.is_portal():
         policy = _CONTENT_SECURITY_POLICY.replace(

@@ -104,7 +104,7 @@ def sample(access: Access, item: Format, kind: EventType) -> Sample:
 
 
 def _is_secret(name: str, secret_headers: frozenset[str]) -> bool:
-    # A signature of an example is made with a secret of nobody's, and only looks like one that could be checked.
+    # A signature of an example is made with a throw-away secret, and cannot be verified.
     return name.lower() in secret_headers or "signature" in name.lower()
 
 

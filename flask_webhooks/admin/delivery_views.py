@@ -52,7 +52,7 @@ def delivery_list() -> Response:
 
 
 def _find_webhook(access: Access, filters: Filters, search: str) -> Response:
-    """Somebody wrote a name or a URL: go on with the only one that fits, or ask which."""
+    """Resolve a name or a URL that the user entered: use the only match, or ask which one."""
     found = queries.find_endpoints(access, search, limit=MOST)
     if len(found) == 1:
         values = filters.without("webhook")
@@ -74,7 +74,7 @@ def _show_list(
     deleted = endpoint is not None and endpoint.deleted_at is not None
     return render(
         "delivery_list.html",
-        # Somebody may have looked for a customer's data.
+        # The search may contain a customer's data.
         no_store=filters.get("q") is not None,
         page=page,
         endpoint=endpoint,

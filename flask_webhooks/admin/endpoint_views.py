@@ -147,7 +147,7 @@ def _usual_type(access: Access, detail: queries.EndpointDetail) -> str:
 
 
 def _tenant(access: Access) -> str | None:
-    """Whose endpoints are listed: the only tenant in scope, or the one that somebody looks at who sees several."""
+    """Whose endpoints are listed: the only tenant in scope, or the selected one of several."""
     if isinstance(access.tenant, str):
         return access.tenant
     given = request.args.get("tenant", "").strip()[:MAX_TENANT_LENGTH] or None

@@ -1,4 +1,4 @@
-"""Filters of lists, read from the URL, so that a list can be sent to somebody as a link."""
+"""Filters of lists, read from the URL, so that a list can be shared as a link."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class WebhooksForm(FlaskForm):  # type: ignore[misc]
         self.problems: dict[str, str] = {}
 
     def check_csrf(self) -> None:
-        """:raises CSRFError: the token is missing, stale or somebody else's."""
+        """:raises CSRFError: the token is missing, stale or that of another session."""
         if not self.validate():
             for message in self.errors.get(self.meta.csrf_field_name, ()):
                 raise CSRFError(str(message))

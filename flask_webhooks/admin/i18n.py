@@ -88,7 +88,7 @@ def translated(text: Text) -> str:
 
 
 def _for_operator() -> bool:
-    """Whether the page is for somebody who sees all tenants."""
+    """Whether the user sees all tenants."""
     access: Access | None = g.get(ACCESS)
     return access is not None and isinstance(access.tenant, AllTenants)
 

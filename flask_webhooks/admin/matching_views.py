@@ -78,7 +78,7 @@ def _all(kind: TaskKind) -> Response:
 def not_selectable(filters: Filters, *, several: bool = False) -> str | None:
     """Why a list with these filters cannot be taken as a whole; ``None`` if it can. Pure.
 
-    :param several: whoever asks looks after several tenants, and not after all.
+    :param several: the user manages several tenants, but not all.
     """
     if several and not filters["webhook"] and not filters["tenant"]:
         return _("Filter the list by one of your tenants, or by a webhook.")

@@ -1,7 +1,7 @@
 """Keeps a form whose answer shows a secret from taking effect twice.
 
 Such an answer is no redirect, so reloading it sends the form again. Each form carries a random token; the
-session remembers the last ones that were used. The token is no secret, and protects nobody but the person.
+session remembers the last ones that were used. The token is not secret: it only protects users from their own mistakes.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class WindowForm(WebhooksForm):
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A time that somebody may well mean."""
+    """A suggested time."""
 
     label: str
     since: datetime
@@ -60,7 +60,7 @@ def endpoint_recover(endpoint_id: str) -> Response:
 
 
 def endpoint_replay(endpoint_id: str) -> Response:
-    """Send what was recorded since a time, and never owed to it."""
+    """Send events that were recorded since a time, and that it never got."""
     return _since(TaskKind.REPLAY, endpoint_id, _replay_presets)
 
 

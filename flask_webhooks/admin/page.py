@@ -52,7 +52,7 @@ _LIVE = "live"
 
 
 def current_access() -> Access:
-    """The access of whoever makes this request."""
+    """The access of the current request."""
     access: Access = g.get(ACCESS)
     return access
 

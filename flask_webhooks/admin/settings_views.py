@@ -136,7 +136,7 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
     names = sent_options(state.formats, form.format.data or "", state.settings.default_format)
     values: dict[str, Any] = {
         "events": form.subscription(),
-        # The endpoints of somebody's only tenant are its own; nobody is asked.
+        # A user of one tenant adds endpoints to that tenant and is not asked.
         "tenant": None
         if isinstance(access.tenant, str)
         else (form.tenant.data or "").strip() or None,

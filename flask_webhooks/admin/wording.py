@@ -123,7 +123,7 @@ def stage_text(stage: Stage) -> str:
 
 
 def right_text(action: str) -> str:
-    """What somebody may who is allowed an action, for the end of a sentence."""
+    """What an action allows, for the end of a sentence."""
     return translated(MEANINGS[action])
 
 

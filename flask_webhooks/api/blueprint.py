@@ -33,10 +33,10 @@ def create_blueprint(
     tokens: bool = False,
     security_scheme: SecurityScheme | None = None,
 ) -> Blueprint:
-    """A blueprint for any number of applications. Nobody is let in until the host has said who may.
+    """A blueprint for any number of applications. All requests are refused until the host has configured access.
 
     :param authenticate: called before every view; unless it answers `True`, the API answers 401.
-    :param tokens: let programs in with a token of ours; without `authenticate` nobody else.
+    :param tokens: let programs in with a token of ours; without `authenticate`, no other way.
     :param security_scheme: how the document describes what `authenticate` asks for.
     """
     signing = Signing(authenticate, tokens, security_scheme)

@@ -35,7 +35,7 @@ from .parameters import EndpointListQuery, NotificationListQuery, TenantQuery
 from .request_reader import tenant_of_many, wanted_tenant
 from .routes import PageOf, Route
 
-#: Items on a page of any list, where nobody says how many.
+#: Items on a page of any list, unless the caller sets a limit.
 LIMIT: Final = 50
 
 

@@ -161,7 +161,7 @@ def _refused(refuse: Refuse, error: WebhooksError) -> Response:
 
 
 def _told(error: WebhooksError) -> str:
-    """What an error says to whoever makes this request."""
+    """What an error says to the caller of this request."""
     access: Access | None = g.get(ACCESS)
     operates = access is not None and isinstance(access.tenant, AllTenants)
     return error.text if operates else for_customer(error.text)

@@ -202,7 +202,7 @@ def _read_object(most: int) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(raw.decode(), parse_constant=_refuse_constant)
-        # Halves of surrogate pairs are text to Python, and to nobody else.
+        # Halves of surrogate pairs are text to Python only.
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"The body is not JSON in UTF-8 ({str(error)[:200]}).") from None

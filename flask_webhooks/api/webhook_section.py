@@ -7,7 +7,10 @@ from typing import Any, Final
 
 from ..catalog.registry import Catalog, EventType
 
-_DESCRIPTION: Final = "Sent in this form to endpoints of the format `standard`. `GET /event-types/{name}/example` shows other formats."
+_DESCRIPTION: Final = (
+    "Sent in this form to endpoints of the format `standard`. "
+    "`GET /event-types/{name}/example` shows other formats."
+)
 _HEADERS: Final = {
     "webhook-id": "Id of the event. It stays the same when the request is sent again: process each id once.",
     "webhook-timestamp": "Unix time of this attempt, in seconds.",

@@ -61,7 +61,7 @@ def create_deliveries(
     endpoint: Any,
     actor: str,
 ) -> int:
-    """Owe events to an endpoint that they were never owed to, those that its filter lets through; returns how many.
+    """Create deliveries of events that an endpoint never got, if its filter matches; returns how many.
 
     :param endpoint: its row with its filter as text, whose health row is locked; no other worker replays to it.
     """

@@ -75,7 +75,7 @@ def plan(
     endpoint_id: str | None,
     given: TaskFilter,
 ) -> Plan:
-    """Check what somebody wants.
+    """Check what the caller requests.
 
 
     :raises InvalidInput: it makes no sense; `field` names what.
@@ -127,7 +127,7 @@ def _only_tenant(access: Access) -> str | None:
 
 
 def _prune(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
-    """An event may have gone to endpoints of several tenants, so it is removed for all of them or for nobody."""
+    """An event may have gone to endpoints of several tenants, so it is removed for all of them or for none."""
     if not isinstance(access.tenant, AllTenants):
         raise Forbidden("Only users who can see every tenant may remove old events.")
     if endpoint_id is not None:
@@ -153,7 +153,7 @@ def _erase(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
 
 
 def right_of(kind: str) -> str:
-    """What somebody must be allowed to do to start or stop a task."""
+    """The action that is needed to start or stop a task."""
     return "delete_all" if kind in (TaskKind.PRUNE, TaskKind.ERASE) else "send"
 
 

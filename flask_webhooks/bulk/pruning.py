@@ -87,7 +87,7 @@ def start_if_due(state: AppState, connection: sa.Connection, now: datetime) -> s
 
 
 def _start(state: AppState, connection: sa.Connection, now: datetime) -> str | None:
-    # Asked again: somebody else may have begun it.
+    # Checked again: another process may have started it.
     if not is_due(state, connection, now):
         return None
     forget_old(connection, state)

@@ -233,7 +233,7 @@ class Runner:
         time.sleep(min(max(self._busy * REST, SHORTEST_REST), LONGEST_REST))
 
     def give_back(self) -> None:
-        """Let somebody else go on with it, now."""
+        """Release it, so that another worker can continue now."""
         self._leave({"state": TaskState.WAITING})
 
     def end(self, outcome: TaskState, error: str | None = None) -> None:

@@ -326,7 +326,7 @@ def _missed_events(state: AppState, selection: Selection, endpoint: Any) -> Cond
 
 
 def _old_events(state: AppState, selection: Selection) -> Conditions:
-    """Events from before a time, but for those that are still owed to somebody."""
+    """Events from before a time, except those with undelivered deliveries."""
     assert selection.until is not None
     table = state.table("Event")
     removable = ages_until(state.settings, selection.until).removable(state, table.c.id)
@@ -344,7 +344,7 @@ def not_erased(state: AppState, event_id: Any) -> sa.ColumnElement[bool]:
 
 def unsent(state: AppState, event_id: Any, endpoint_id: str) -> sa.ColumnElement[bool]:
     """Whether the event of a row is still to be owed to an endpoint: it has no delivery for it, and the event
-    was not sent by hand, which is for nobody else.
+    was not sent by hand, which is for that endpoint only.
     """
     delivery = state.table("Delivery").c
     in_the_way = sa.or_(delivery.endpoint_id == endpoint_id, delivery.trigger == Trigger.TEST)

@@ -17,7 +17,7 @@ from .output import first_line, plain, say
 
 
 def current_access() -> Access:
-    """Everything, in the name of whoever runs the command."""
+    """Access to everything, in the name of the user who runs the command."""
     # There may be no user of this number, as in some containers.
     user = "unknown"
     with contextlib.suppress(OSError, KeyError):

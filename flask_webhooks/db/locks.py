@@ -22,7 +22,7 @@ _SEPARATOR = ","
 
 @contextmanager
 def read_only(connection: sa.Connection) -> Iterator[None]:
-    """A block that only reads; on a well-run SQLite it waits for nobody, and nobody for it.
+    """A block that only reads; on a well-configured SQLite it neither waits nor blocks others.
 
     What its statements see need not be of one moment.
     """
@@ -68,7 +68,7 @@ def _switched_on(driver: Any) -> bool:
 def take_write_lock(state: AppState, connection: sa.Connection) -> None:
     """On SQLite, begin with a write: what we read next cannot change, and a lock is waited for.
 
-    A transaction that reads first and writes later fails at once when somebody else wrote in between.
+    A transaction that reads first and writes later fails at once when another transaction wrote in between.
     """
     if connection.dialect.name == "sqlite":
         lock(connection, _write_nothing(state))

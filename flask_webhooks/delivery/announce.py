@@ -124,11 +124,11 @@ class Announcer:
             self.send(messages)
 
     def messages(self, settled: Settled) -> list[SignalMessage]:
-        """The signals to send that somebody listens to."""
+        """The signals to send that have receivers."""
         return [(signal, values) for signal, values in self._messages(settled) if signal.receivers]
 
     def send(self, messages: Iterable[SignalMessage]) -> None:
-        """Send signals. What a receiver raises is logged, and concerns nobody else."""
+        """Send signals. What a receiver raises is logged, and does not affect the others."""
         app = self.state.app
         with app.app_context():
             for signal, values in messages:
@@ -188,7 +188,7 @@ class Announcer:
         return known.operational or not known.subscribable
 
     def _emit(self, connection: sa.Connection, notices: Sequence[_Notice], now: datetime) -> bool:
-        """Write the events, each to whoever subscribes but the endpoint that it is about."""
+        """Write the events, each to its subscribers except the endpoint that it is about."""
         if not notices:
             return False
         tenants = {item.about.tenant for item in notices} - {None}

@@ -374,7 +374,7 @@ class Drain:
 
     def _settle(self) -> None:
         if not self._maintenance.done:
-            # Whoever hears of an attempt should find the drain that made it on the list.
+            # A reader of an attempt should find the drain that made it on the list.
             self._maintenance.run()
         self._settled = True
         began = time.monotonic()

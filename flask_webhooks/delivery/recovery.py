@@ -1,4 +1,4 @@
-"""Put right what nobody else will: leases that ran out, and deliveries that missed a pause or a resume.
+"""Repair what no other part does: leases that ran out, and deliveries that missed a pause or a resume.
 
 Every drain does this when it starts and every few seconds. Both look first, and lock only what needs it.
 """

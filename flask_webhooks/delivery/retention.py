@@ -31,7 +31,7 @@ WINDOW = 500
 EVENTS = "events"
 #: Seconds that one call removes for.
 BUDGET = 1.0
-#: How long nothing is removed by itself once somebody has stopped the task that did: time to find out why, and to
+#: How long nothing is removed by itself once a user has stopped the task that did: time to find out why, and to
 #: set ``WEBHOOKS_RETENTION_DAYS`` anew.
 REST_AFTER_STOP = timedelta(days=1)
 
@@ -53,7 +53,7 @@ def last_task(state: AppState) -> sa.Select[Any]:
 
 
 def stands_aside(state: AppState, connection: sa.Connection, now: datetime) -> bool:
-    """Whether nothing is to be removed by itself: a task is at it, or somebody has stopped one lately.
+    """Whether nothing is to be removed by itself: a task is running, or a user stopped one recently.
 
     :param now: the database's time.
     """
@@ -84,7 +84,7 @@ def prune(state: AppState, connection: sa.Connection, now: datetime, budget: flo
 
 
 class Pruning:
-    """One pass over what is old. Whoever has other things to do does them between two steps."""
+    """One pass over what is old. The caller may do other work between two steps."""
 
     def __init__(self, state: AppState, now: datetime) -> None:
         self.removed = 0
@@ -252,14 +252,14 @@ class Pruning:
 def remove_events(
     state: AppState, connection: sa.Connection, event_ids: Sequence[str], ages: Ages
 ) -> int:
-    """Remove those that still may be, now that nobody can change that; returns how many.
+    """Remove those that still may be, now that they are locked; returns how many.
 
     Within a transaction, which has the write lock of SQLite.
     """
     if not event_ids:
         return 0
     event, delivery, attempt = (state.table(name) for name in ("Event", "Delivery", "Attempt"))
-    # What somebody else has locked is about to change: it is left for the next time. Waiting for it here
+    # What another transaction has locked is about to change: it is left for the next time. Waiting for it here
     # could end in a deadlock, since people lock the endpoint first.
     locked = (
         connection.execute(

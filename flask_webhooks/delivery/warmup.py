@@ -37,7 +37,7 @@ _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 def warm_up(state: AppState) -> None:
-    """Go through claim and send with nothing to deliver; writes nothing, and sends to nobody but itself.
+    """Go through claim and send with nothing to deliver; writes nothing, and sends only to itself.
 
     :raises sqlalchemy.exc.DBAPIError: the database does not answer, or has no tables.
     """

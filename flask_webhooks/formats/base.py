@@ -159,7 +159,7 @@ class Format:
     tenant_members: ClassVar[tuple[str, ...]] = ("appId", "tenant")
     #: Seconds that its receivers are given for a whole request; ``None`` is ``WEBHOOKS_TIMEOUT``.
     timeout: ClassVar[float | None] = None
-    #: The event type that a test sends where nobody chose one.
+    #: The event type that a test sends if none was chosen.
     test_event: ClassVar[str] = "test"
     #: Our event types and the names that they go out under; the rest keep ours.
     event_names: ClassVar[Mapping[str, str]] = {}

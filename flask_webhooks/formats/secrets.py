@@ -46,7 +46,7 @@ class HexSigned(Format):
         """The secret that this request carries or is signed with; ``None`` where the endpoint has none.
 
         There is room for one only. During a rotation that is the oldest that is still live: the receiver
-        knows it until the overlap ends, or until somebody says that it knows the new one.
+        knows it until the overlap ends, or until a user confirms that it knows the new one.
         """
         return target.secrets[-1] if target.secrets else None
 

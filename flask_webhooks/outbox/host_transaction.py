@@ -30,15 +30,15 @@ def check_engine(engine: sa.Engine, app_name: str) -> None:
     level = level or getattr(engine.dialect, "_on_connect_isolation_level", None)
     if level == "AUTOCOMMIT":
         raise ConfigurationError(
-            f"The database engine of {app_name!r} is set to AUTOCOMMIT, so there is no transaction for events to "
-            "ride in: they would stay when yours is rolled back. Take the isolation level out of "
+            f"The database engine of {app_name!r} is set to AUTOCOMMIT, so events cannot be part of a "
+            "transaction: they would stay when yours is rolled back. Remove the isolation level from "
             "SQLALCHEMY_ENGINE_OPTIONS or SQLALCHEMY_BINDS. Statements that need it can use "
             'db.engine.execution_options(isolation_level="AUTOCOMMIT").'
         )
 
 
 def connection_of(session: Session, state: AppState) -> sa.Connection:
-    """Return the connection of a session whose transaction an event is to ride in.
+    """Return the connection of a session whose transaction an event is to be part of.
 
     :raises InvalidInput: that transaction is over; says what to do instead.
     :raises ConfigurationError: there are no transactions.

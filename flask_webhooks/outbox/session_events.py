@@ -4,7 +4,7 @@ Some events describe a refusal (a failed login) and happen just when nothing is 
 back until the host's root transaction has ended, however it ended, and then written in a short one of ours:
 a second writer in the middle of the host's transaction would find SQLite locked.
 
-A session of the host's own may still be open when the application's context ends. Then nobody knows whether it
+A session of the host's own may still be open when the application's context ends. Then it is unknown whether it
 ever ends, and what was kept back is written at once; on SQLite, as soon as the lock is free.
 
 A host may also join a session to a connection whose transaction is its own, as test suites do. The end of

@@ -1,4 +1,4 @@
-"""An event and the deliveries that it is owed to, as rows, over whatever connection.
+"""An event and its deliveries, as rows, over whatever connection.
 
 Long, since it has the statements of an event for each kind of database.
 """
@@ -26,7 +26,7 @@ from ..models import DeliveryState, EndpointState, Event, Trigger
 #: Between the values of a list that is one parameter. Neither ids nor tenants hold it.
 _SEPARATOR = chr(31)
 
-#: The id, the tenant and the state of an endpoint that an event is owed to.
+#: The id, the tenant and the state of an endpoint that gets an event.
 Subscriber = tuple[str, str | None, str]
 
 
@@ -72,7 +72,7 @@ def store(state: AppState, connection: sa.Connection, event: NewEvent) -> tuple[
 
 
 def subscribers(state: AppState, connection: sa.Connection, event: NewEvent) -> list[Subscriber]:
-    """Return the endpoints that an event is owed to."""
+    """Return the endpoints that get an event."""
     tenant = None if event.whole_server_only else event.tenant
     rows = connection.execute(_statements(state).subscriptions, {"tenant": tenant})
     lets_through = FilterCheck(event.type, event.data)
@@ -116,7 +116,7 @@ def covers(events: str | None, event_type: str) -> bool:
 def insert_event(
     state: AppState, connection: sa.Connection, event: NewEvent, targets: Sequence[Subscriber]
 ) -> bool:
-    """Write an event and the deliveries that it is owed to.
+    """Write an event and its deliveries.
 
     :return: ``False`` where there is an event with the same idempotency key; then nothing is written.
     """

@@ -127,7 +127,7 @@ class EndpointDetail(EndpointRow):
     #: A secret, a header or the URL was encrypted with a key that is gone: nothing can be sent.
     unreadable: bool
     #: The whole URL where only a part of it is shown to those who may not ``secret``; ``None`` for them, and where
-    #: the format shows it to nobody.
+    #: the format never shows it.
     url: str | None = field(repr=False)
     #: What it waits for though nothing holds it by itself.
     wait: Wait | None

@@ -33,7 +33,7 @@ class EngineReport:
     reachable: bool
     #: ``rq suspend`` was called: workers take no jobs.
     suspended: bool = False
-    #: Somebody runs RQ's scheduler for our queue.
+    #: A worker runs RQ's scheduler for our queue.
     scheduler: bool = False
     #: Workers that serve our queue, and have given RQ a sign of life in the last minutes.
     workers: int = 0

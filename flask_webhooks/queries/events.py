@@ -65,7 +65,7 @@ def list_events(
     `next_before` from which to look on, even if it has no items.
 
     :param event_type: a name, or a prefix such as ``license.*``.
-    :param endpoint_id: only those that were owed to this one.
+    :param endpoint_id: only those with a delivery to this one.
     :param tenant: only this one's; ``None`` for all that are in scope.
     :param before: only those older than this id.
     :param since: only those that were recorded at this time or later. :param until: only those from before it.

@@ -63,7 +63,7 @@ class Pull:
 
     :param after: the `next_after` of the page before; ``start`` for the oldest that are kept.
     :param tenant: only this one's. A caller who sees several has to name one.
-    :param endpoint_id: only those that are owed to this endpoint.
+    :param endpoint_id: only those with a delivery to this endpoint.
     :raises InvalidCursor: the cursor is none, or of another tenant or endpoint.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises NotFound: there is no such endpoint in scope.

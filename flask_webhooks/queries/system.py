@@ -26,7 +26,7 @@ from .searching import SEARCHED
 MAX_HEARTBEATS = 100
 #: Seconds without a sign of life after which a worker is taken for dead; our Worker gives one each sweep.
 SILENCE = 30.0
-#: Where counting a backlog ends: nobody needs it to the last one, and it must not take seconds.
+#: Where counting a backlog ends: an exact number is not needed, and it must not take seconds.
 MOST_COUNTED = 10_000
 
 

@@ -70,7 +70,7 @@ def get_task(access: Access, task_id: str) -> TaskRow:
 
 
 def pruning_rests_until(access: Access) -> datetime | None:
-    """Until when old events stay because somebody stopped their removal; ``None`` if nobody did, or it is past.
+    """Until when old events stay because a user stopped their removal; ``None`` if that was not so, or is past.
 
     One statement.
 

@@ -323,7 +323,7 @@ def _variants(body: str) -> Iterator[tuple[bool, bytes]]:
         encoded = text.encode("utf-8", "surrogatepass")
         if encoded not in seen:
             seen.add(encoded)
-            # What a browser does to every form is nobody's mistake.
+            # Browsers do this to every form, so it is not an error.
             yield number > 1, encoded
 
 

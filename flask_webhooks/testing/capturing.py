@@ -67,7 +67,7 @@ class Capture:
         :param event_type: a name, or a pattern such as ``license.*``.
         :param data: members that the event's data must have; it may have more.
         :param tenant: whose event it must be; ``None`` for the whole server's.
-        :param to: the id or the URL of an endpoint that it must be owed to.
+        :param to: the id or the URL of an endpoint that must get it.
         :param committed: ``True`` for none whose transaction is still open, ``False`` for none but those.
         :param times: how many such events there must be; by default at least one.
         :raises AssertionError: there is none; says what was emitted instead.

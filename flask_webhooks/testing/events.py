@@ -21,7 +21,7 @@ _MOST_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class PlannedDelivery:
-    """An endpoint that an event is owed to."""
+    """An endpoint that gets an event."""
 
     endpoint_id: str
     #: As it may be shown: a URL that is a secret itself is masked.

@@ -13,7 +13,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 """
 
-#: Seconds after which what nobody has used is gone.
+#: Seconds after which unused keys expire.
 _FORGOTTEN = 86400
 #: Milliseconds that the others count on a job that was announced and is not in the queue yet.
 _ENTERING = 500

@@ -105,7 +105,7 @@ class WorkerQueue:
         self._check_types(client)
 
     def _check_types(self, client: redis.Redis) -> None:
-        """Look for keys that somebody else uses, for a value of another type.
+        """Look for keys that another program uses, for a value of another type.
 
         :raises redis.ResponseError: there is one. Commands would end with that.
         """

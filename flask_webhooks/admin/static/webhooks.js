@@ -62,7 +62,7 @@ function offerFilter(inside) {
   }
 }
 
-/** Choosing an event type loads its sample, unless somebody has edited the one that is there. */
+/** Choosing an event type loads its example, unless the user has edited the current one. */
 function offerSamples() {
   const select = root.querySelector("[data-wh-loads]");
   if (!select) return;
@@ -198,7 +198,7 @@ function replacePart(old, fresh) {
   // Not the markup: its form tokens are new each time.
   if (!fresh || old.textContent === fresh.textContent) return;
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  // What has the focus must not vanish under somebody's fingers.
+  // The focused element must not vanish while the user is typing.
   if (focused && !(focused.id && ours(focused.id, fresh))) return;
   for (const details of fresh.querySelectorAll("details[id]")) {
     const known = ours(details.id);
@@ -208,7 +208,7 @@ function replacePart(old, fresh) {
   if (focused) ours(focused.id).focus({ preventScroll: true });
 }
 
-/** Refresh what can still change, while it can and somebody looks. */
+/** Refresh what can still change, while it can and the page is visible. */
 function keepFresh() {
   let timer;
   const look = async () => {
@@ -232,7 +232,7 @@ function keepFresh() {
     clearTimeout(timer);
     if (!document.hidden) timer = setTimeout(look, delay);
   };
-  // A tab that nobody looks at asks nothing; one that is looked at again does so soon.
+  // A hidden tab sends no requests; one that is shown again sends one soon.
   const notice = () => {
     if (document.hidden) clearTimeout(timer);
     else wait(REFRESH_FIRST);

@@ -50,7 +50,7 @@ def read_events(
 def remove_orphans(state: AppState, connection: sa.Connection, delivery_ids: Sequence[str]) -> None:
     """Remove deliveries whose event is gone, as foreign keys do; SQLite enforces them only where it is told to.
 
-    Somebody has removed events by hand. One such row must not keep all others from being sent.
+    Events were removed manually. One such row must not keep all others from being sent.
     """
     delivery, attempt = state.table("Delivery"), state.table("Attempt")
     ids = ids_parameter(state, delivery_ids)

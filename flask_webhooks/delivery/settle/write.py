@@ -101,7 +101,7 @@ class Settler:
     ) -> dict[str, str | None]:
         """The tokens that stand on the rows now.
 
-        Whoever else changes a row that is being sent waits for its health row, which we have locked.
+        Any other change of a row that is being sent waits for its health row, which we have locked.
         """
         ids = ids_parameter(self.state, [claim.delivery_id for claim in claims])
         rows = connection.execute(settling.read_tokens(self.state), ids)

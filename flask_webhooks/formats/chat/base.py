@@ -35,7 +35,7 @@ _NETWORK = re.compile(rb"\s*(<|error code)", re.IGNORECASE)
 
 
 class Tone(Enum):
-    """What an event means to whoever reads of it; its value is the mark where there are no colours."""
+    """What an event means to its readers; its value is the mark where there are no colours."""
 
     GOOD = "🟢"
     BAD = "🔴"
