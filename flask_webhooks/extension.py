@@ -265,8 +265,8 @@ class Webhooks:
         :param key: the host's name for a scheduled event, ``expiring:lic_1``: the next one with it replaces this one,
             and `cancel` cancels it. Each tenant has its own keys.
         :return: the event, or ``None`` when no endpoint subscribes to it; with `deliver_at` the scheduled event. One
-            that is not transactional and waits for the end of a transaction is returned before it is known who subscribes,
-            and whether its key repeats.
+            that is not transactional and waits for the end of a transaction is returned before it is known who
+            subscribes, and whether its key repeats.
         :raises InvalidInput: the event type is unknown, or the data cannot be sent; says why.
         """
         state = self._state()
