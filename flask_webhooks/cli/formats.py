@@ -115,7 +115,7 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
             missed.append(entry.number)
             say(f"{name}: not imported: {plain(entry.problem or done.problem or '')}")
         else:
-            verb = "would be taken" if dry_run else f"taken as {done.endpoint.id}"
+            verb = "would be imported" if dry_run else f"imported as {done.endpoint.id}"
             say(f"{name}: {verb} ({_shown(done.endpoint, tenant)})")
             if done.new_secret is not None:
                 say(f"   The export has no secret. A new one, only shown once: {done.new_secret}")

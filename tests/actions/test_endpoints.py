@@ -473,7 +473,7 @@ def test_a_paused_endpoint_holds_what_is_due_and_what_comes(app: Flask, access: 
     assert found[asked].state == "pending"
     assert found[ended].state == "succeeded"
     assert [row.state for row in found.values()].count("held") == 2
-    with pytest.raises(InvalidTransition, match="paused already") as caught:
+    with pytest.raises(InvalidTransition, match="already paused") as caught:
         actions.pause_endpoint(access, endpoint.id)
     assert caught.value.state == "paused"
 
@@ -524,7 +524,7 @@ def test_a_disabled_endpoint_starts_afresh(app: Flask, access: Access) -> None:
         hold_reason="failing",
         warned=90,
     )
-    with pytest.raises(InvalidTransition, match="disabled already"):
+    with pytest.raises(InvalidTransition, match="already disabled"):
         actions.pause_endpoint(access, endpoint.id)
     actions.resume_endpoint(access, endpoint.id)
     row = health(app, endpoint.id)

@@ -181,7 +181,7 @@ def test_entry_that_is_there_twice_is_taken_once(app: Flask, dry_run: bool) -> N
     assert [item.endpoint is not None for item in done] == [True, False, False]
     assert (done[1].unchanged, done[1].same_as) == (done[0].endpoint, 1)
     assert done[2].problem is not None
-    assert done[2].problem.startswith("Entry 1 has the same URL already")
+    assert done[2].problem.startswith("Entry 1 already has the same URL")
 
 
 def test_endpoint_that_was_made_meanwhile_is_not_made_again(app: Flask) -> None:
@@ -287,9 +287,9 @@ def test_command_takes_several_tenants_and_can_be_repeated(app: Flask, tmp_path:
     assert result.exit_code == 0, result.output
     one, two, three = endpoints(app)
     assert result.stdout.splitlines() == [
-        f"1. {URL}/1: taken as {one.id} (authon, tenant app_1)",
-        f"2. {URL}/2: taken as {two.id} (authon, tenant app_2, paused)",
-        f"3. {URL}/3: taken as {three.id} (authon, whole server)",
+        f"1. {URL}/1: imported as {one.id} (authon, tenant app_1)",
+        f"2. {URL}/2: imported as {two.id} (authon, tenant app_2, paused)",
+        f"3. {URL}/3: imported as {three.id} (authon, whole server)",
     ]
     assert result.stderr == "Read as an export of Authon; --format names another service.\n"
     before = activity(app)
@@ -317,7 +317,7 @@ def test_command_names_lines_of_the_file(app: Flask, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr == "Error: 2 of 5 endpoints were not imported: 3, 4.\n"
     first, broken, unknown, again, another = result.stdout.splitlines()
-    assert first.startswith(f"1. {URL}/1: taken as ep_")
+    assert first.startswith(f"1. {URL}/1: imported as ep_")
     assert broken.startswith("3.: not imported: It is not JSON (")
     assert unknown.startswith(f"4. {URL}/2: not imported: ")
     assert "user.flew" in unknown
@@ -407,7 +407,7 @@ def test_command_goes_on_where_the_terminal_lacks_a_sign(app: Flask, tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     first, second, secret = done.stdout.splitlines()
-    assert first.startswith("1. https://discord.com/api/webhooks/1/????: taken as ep_")
-    assert second.startswith(f"2. {URL}/2: taken as ep_")
+    assert first.startswith("1. https://discord.com/api/webhooks/1/????: imported as ep_")
+    assert second.startswith(f"2. {URL}/2: imported as ep_")
     assert "A new one, only shown once: whsec_" in secret
     assert endpoints(app)[1].name == "Zoë"

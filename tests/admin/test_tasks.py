@@ -436,7 +436,7 @@ def test_a_task_is_stopped_and_the_trail_says_by_whom(
     )
     page = browser.get(link(browser.get(f"/activity?webhook={shop.id}"), "/tasks/"))
     assert page.heading == "Recover failed deliveries"
-    assert "The task is stopped already." in browser.send(form, "/stop").text
+    assert "The task is already stopped." in browser.send(form, "/stop").text
 
 
 def test_one_that_is_running_already_is_shown_instead(
@@ -448,7 +448,7 @@ def test_one_that_is_running_already_is_shown_instead(
     page = browser.send(form, "/recover")
     [task] = tasks(app)
     assert page.response.request.path.endswith(f"/tasks/{task.id}")
-    assert "is waiting already" in page.text
+    assert "is already waiting" in page.text
 
 
 def test_tasks_are_on_the_page_of_their_webhook_and_on_the_health_page(

@@ -637,7 +637,7 @@ def test_a_stop_takes_effect_at_the_next_batch(
     assert row.task.finished_at is not None
     work(app)
     assert states(app) == {"pending": 4, "failed": 2}
-    with pytest.raises(InvalidTransition, match="stopped already"):
+    with pytest.raises(InvalidTransition, match="already stopped"):
         actions.stop_task(access, task.id)
 
 

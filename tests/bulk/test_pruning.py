@@ -299,7 +299,7 @@ def test_it_takes_everybodys_events_and_the_right_to_delete_all(
     with pytest.raises(Forbidden, match="see every tenant"):
         actions.start_task(as_tenant(app, "app_1"), "prune")
     task = actions.start_task(accessing(app), "prune")
-    with pytest.raises(InvalidTransition, match="of all endpoints is waiting already"):
+    with pytest.raises(InvalidTransition, match="of all endpoints is already waiting"):
         actions.start_task(accessing(app), "prune")
 
     webhooks_of(app).authorize(lambda action, endpoint: action != "delete_all")
@@ -355,7 +355,7 @@ def test_the_command_says_how_many_asks_and_starts(app: Flask) -> None:
     output = run(app, "prune", "--yes").output
     [task] = tasks(app)
     assert f"Started {task.id}." in output
-    assert "is waiting already" in run(app, "prune", "--yes").stderr
+    assert "is already waiting" in run(app, "prune", "--yes").stderr
     assert run(app, "tasks", "stop", task.id).output == f"Stopped {task.id} after 0 events.\n"
-    assert "stopped already" in refused(run(app, "tasks", "stop", task.id))
+    assert "already stopped" in refused(run(app, "tasks", "stop", task.id))
     assert count(app, "Event") == 7

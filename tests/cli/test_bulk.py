@@ -172,7 +172,7 @@ def test_tasks_are_listed_and_stopped(app: Flask) -> None:
     assert row.split()[:5] == [task.id, "cancel", "waiting", "0", "0"]
     assert "\x1b" not in row
     assert run(app, "tasks", "stop", task.id).output == f"Stopped {task.id} after 0 deliveries.\n"
-    assert "stopped already" in refused(run(app, "tasks", "stop", task.id))
+    assert "already stopped" in refused(run(app, "tasks", "stop", task.id))
     [listed] = json.loads(run(app, "tasks", "list", "--json", "--endpoint", endpoint_id).output)
     assert (listed["id"], listed["state"], listed["kind"]) == (task.id, "stopped", "cancel")
     assert listed["finished_at"] is not None
@@ -183,7 +183,7 @@ def test_a_delivery_is_cancelled(app: Flask) -> None:
     result = run(app, "deliveries", "cancel", delivery_id)
     assert result.output == f"Cancelled {delivery_id} (license.created).\n"
     assert states(app) == {"cancelled": 1}
-    assert "is cancelled already" in refused(run(app, "deliveries", "cancel", delivery_id))
+    assert "is already cancelled" in refused(run(app, "deliveries", "cancel", delivery_id))
 
 
 def test_all_that_fit_are_resent_or_cancelled(app: Flask) -> None:

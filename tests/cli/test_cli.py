@@ -660,8 +660,8 @@ def test_an_export_is_taken_over(app: Flask, tmp_path: Path, text: str) -> None:
     dry = run(app, "import", str(file), "--tenant", "app_1", "--dry-run")
     assert dry.exit_code == 0, dry.output
     assert dry.stdout.splitlines() == [
-        "1. https://example.com/1: would be taken (standard)",
-        "2. https://example.com/2: would be taken (standard, paused)",
+        "1. https://example.com/1: would be imported (standard)",
+        "2. https://example.com/2: would be imported (standard, paused)",
     ]
     assert queries.list_endpoints(accessing(app)) == []
     result = run(app, "import", str(file), "--tenant", "app_1", "--format", "standard")
@@ -669,10 +669,10 @@ def test_an_export_is_taken_over(app: Flask, tmp_path: Path, text: str) -> None:
     second, first = (row.endpoint for row in queries.list_endpoints(accessing(app)))
     lines = result.stdout.splitlines()
     assert lines[:2] == [
-        f"1. https://example.com/1: taken as {first.id} (standard)",
-        f"2. https://example.com/2: taken as {second.id} (standard, paused)",
+        f"1. https://example.com/1: imported as {first.id} (standard)",
+        f"2. https://example.com/2: imported as {second.id} (standard, paused)",
     ]
-    assert "shown only now: whsec_" in lines[2]
+    assert "only shown once: whsec_" in lines[2]
     assert (first.events, first.tenant, first.name) == (["license.*"], "app_1", "Shop")
     assert (second.events, second.state) == (None, "paused")
 
@@ -710,7 +710,7 @@ def test_entry_that_cannot_be_read_is_named_by_its_url(
     assert lines[0].startswith("1. https://example.com/1: not imported: ")
     assert says in lines[0]
     if style == "standard":
-        assert lines[1].startswith("2. https://discord.com/api/webhooks/1/••••: not taken")
+        assert lines[1].startswith("2. https://discord.com/api/webhooks/1/••••: not imported")
 
 
 def test_wrong_format_of_an_import_has_a_hint_of_its_own(app: Flask, tmp_path: Path) -> None:
@@ -728,7 +728,7 @@ def test_wrong_format_of_an_import_has_a_hint_of_its_own(app: Flask, tmp_path: P
 
     file.write_text(json.dumps([{"endpoint_url": "https://example.com/1", "secret": "s"}]))
     [line] = run(app, "import", str(file), "--format", "aureva").stdout.splitlines()
-    assert line.endswith("It is no entry of Aureva, but one of AuthVaultix: choose that format.")
+    assert line.endswith("This is not an entry of Aureva but of AuthVaultix: choose that format.")
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "7", '"text"', '{"url":', "[NaN"])

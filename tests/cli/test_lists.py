@@ -295,7 +295,7 @@ def test_why_says_what_the_page_says(app: Flask) -> None:
         return result.stdout
 
     assert "It is queued, and is sent as soon as a worker is free." in why(got.id)
-    assert "belongs to another tenant" in why(other.id)
+    assert "belong to different tenants" in why(other.id)
     assert "did not exist yet" in why(later.id)
     text = why(narrow.id)
     assert "subscribed to license.created only afterwards" in text

@@ -187,7 +187,7 @@ def test_key_of_ours_that_another_program_uses_is_named(redis_url: str, tmp_path
         client.set(keys.drains, "text")
         page = Browser(app).get("/health")
         assert "Another program uses one of our keys in Redis" in page.text
-        assert f"{keys.drains} is a string, where RQ and Flask-Webhooks have a zset" in page.text
+        assert f"{keys.drains} is a string, where RQ and Flask-Webhooks use a zset" in page.text
         config = {**DEFAULTS, **config_of(app)}
         with WorkerProcess(OURS, config, tmp_path / "log") as worker:
             worker.wait(30)
