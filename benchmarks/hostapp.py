@@ -18,7 +18,7 @@ from flask_webhooks import Webhooks
 from flask_webhooks.sqlite import immediate
 
 # noop is imported for the workers: their forks find it loaded.
-from . import names, noop, orphans, tracing_modes
+from . import names, noop, numbering_modes, orphans, tracing_modes
 
 #: The configuration of the application as JSON, for worker processes.
 VARIABLE = "BENCHMARK_CONFIG"
@@ -59,6 +59,8 @@ def create_app(**config: Any) -> Flask:
     app.config.update(config or json.loads(os.environ[VARIABLE]))
     if "TRACING" in app.config and VARIABLE in os.environ:
         tracing_modes.install(app.config["TRACING"])
+    if "NUMBERING" in app.config and VARIABLE in os.environ:
+        numbering_modes.install(app.config["NUMBERING"])
     if "LOG_FILE" in app.config and VARIABLE in os.environ:
         _log_to_file(app.config["LOG_FILE"], app.config["LOG_LEVEL"])
     db.init_app(app)

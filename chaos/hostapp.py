@@ -48,6 +48,9 @@ SETTINGS: dict[str, Any] = {
     "WEBHOOKS_HEALTH_OVERDUE": 30.0,
 }
 
+#: Where the JSON API is.
+API = "/api"
+
 db = SQLAlchemy()
 webhooks = Webhooks(db)
 
@@ -76,6 +79,7 @@ def create_app(**config: Any) -> Flask:
     db.init_app(app)
     webhooks.init_app(app)
     app.register_blueprint(webhooks.health_blueprint())
+    app.register_blueprint(webhooks.api_blueprint(authenticate=lambda: True), url_prefix=API)
     with app.app_context():
         immediate(db.engine)
     return app

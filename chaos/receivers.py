@@ -80,6 +80,7 @@ class Receivers:
         signed = f"{event_id}.{headers.get('webhook-timestamp', '')}.".encode() + body
         wanted = base64.b64encode(hmac.digest(self.keys[number], signed, "sha256")).decode()
         stamp = headers.get("webhook-timestamp", "")
+        sequence = headers.get("webhook-sequence", "")
         try:
             data = json.loads(body)["data"]
             serial, digest = data["serial"], digest_of(data)
@@ -95,6 +96,7 @@ class Receivers:
             "serial": serial,
             "digest": digest,
             "body": hashlib.sha256(body).hexdigest()[:24],
+            "sequence": int(sequence) if sequence.isdecimal() else None,
         }
 
 

@@ -27,6 +27,8 @@ class DeliveryRow:
     due: bool
     leased: bool
     reason: str | None = None
+    #: Its number at its endpoint; ``None``: no worker has claimed it, or only one of before there were numbers.
+    sequence: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Receipt:
     serial: str
     digest: str
     body: str
+    #: `webhook-sequence`, where there was one.
+    sequence: int | None = None
 
 
 @dataclass
@@ -108,11 +112,17 @@ def read_rows(engine: sa.Engine, models: Any, numbers: dict[str, int]) -> Stored
             delivery.due_at,
             delivery.lease_until,
             delivery.reason,
+            delivery.sequence,
         )
         for row in _all(connection, query):
             key = keys[row.id] = (numbers[row.endpoint_id], row.event_id)
             stored.deliveries[key] = DeliveryRow(
-                row.id, row.state, row.due_at is not None, row.lease_until is not None, row.reason
+                row.id,
+                row.state,
+                row.due_at is not None,
+                row.lease_until is not None,
+                row.reason,
+                row.sequence,
             )
         query = sa.select(attempt.delivery_id, attempt.outcome, attempt.request_body)
         for row in _all(connection, query.order_by(attempt.delivery_id, attempt.number)):

@@ -24,8 +24,9 @@ from .board import Board
 from .databases import SPECIAL, Database, database
 from .endpoints import endpoints
 from .faults import LANES, OF_DATABASE, World
-from .hostapp import VARIABLE, create_app, db, webhooks
+from .hostapp import API, VARIABLE, create_app, db, webhooks
 from .journal import read_journals
+from .ledgers import check_ledgers
 from .older import older_package
 from .options import Options
 from .pacing import Pacer
@@ -223,7 +224,16 @@ class Run:
         received = read_receipts(self.folder / "receipts")
         self._counts = {"outcomes": count_outcomes(story.events.values())}
         troubles = [(one.began, one.ended + 1.0) for one in struck if one.fault in OF_DATABASE]
-        return judge(story, received, stored, self.specs, troubles)
+        verdict = judge(story, received, stored, self.specs, troubles)
+        endpoint_ids = {number: one for one, number in self.numbers.items()}
+        secrets = {spec.number: spec.secret for spec in self.specs}
+        gaps = check_ledgers(verdict, received, stored, endpoint_ids, secrets, self._ask)
+        self._counts |= {"gaps": gaps}
+        return verdict
+
+    def _ask(self, path: str) -> tuple[Any, bytes]:
+        answer = self.app.test_client().get(API + path)
+        return answer.headers, answer.get_data()
 
     def _add_own_findings(
         self, verdict: Verdict, drained: float | None, trouble: str | None

@@ -66,6 +66,7 @@ def judge(
     _check_phantoms(verdict, received, stored, owed)
     _check_deliveries(verdict, received, stored, specs)
     _check_receipts(verdict, story, received, stored)
+    _check_numbers(verdict, received, stored)
     _check_order(verdict, story, received, specs)
     _check_limits(verdict, received, specs)
     _check_host(verdict, story.requests, sorted(database_faults))
@@ -145,6 +146,23 @@ def _check_deliveries(
             verdict.lose("it succeeded and was not received", example)
         if key[0] in reachable and row.state != "succeeded":
             verdict.lose("a receiver that answers has not got it", f"{key[0]} {example}")
+
+
+def _check_numbers(verdict: Verdict, received: Received, stored: Stored) -> None:
+    """The numbers of an endpoint are 1, 2, 3 … without a gap, each of one event, and no request has another one."""
+    numbers: dict[int, list[int]] = defaultdict(list)
+    for (endpoint, _), row in stored.deliveries.items():
+        if row.sequence is not None:
+            numbers[endpoint].append(row.sequence)
+    for endpoint, found in numbers.items():
+        wrong = [n for n, given in enumerate(sorted(found), 1) if n != given]
+        if wrong:
+            verdict.breaks("numbers have no gaps", f"{endpoint}: {wrong[0]} is not there once")
+    for key, receipts in received.receipts.items():
+        row_of = stored.deliveries.get(key)
+        sent = {receipt.sequence for receipt in receipts} - {None}
+        if row_of is not None and not sent <= {row_of.sequence}:
+            verdict.breaks("each request has its number", f"{key}: {sent}, not {row_of.sequence}")
 
 
 def is_settled_or_due(row: DeliveryRow) -> bool:

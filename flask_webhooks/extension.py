@@ -358,6 +358,21 @@ class Webhooks:
             limit=limit,
         ).page()
 
+    def ledger(
+        self, endpoint_id: str, first: int = 1, last: int | None = None
+    ) -> queries.LedgerPage:
+        """Say of each number of an endpoint which event it is, and what became of it.
+
+        :param first: the first number.
+        :param last: the last one; by default, and at most, the highest that was given out.
+        :return: `items`, at most 1,000, each with `sequence`, `state`, `event_id` and more; `last_sequence`; and
+            `next_from`, which is ``None`` when all that was asked for is there.
+        :raises NotFound: there is no such endpoint.
+        :raises InvalidInput: these can be no numbers.
+        """
+        access = system_access(self._state(), "application")
+        return queries.get_ledger(access, endpoint_id, first, last)
+
     def portal_link(
         self,
         tenant: str,

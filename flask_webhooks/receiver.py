@@ -31,9 +31,10 @@ from .errors import (
     TimestampTooOld,
     VerificationError,
 )
+from .receiver_ledger import Ledger
 from .security import signing
 
-__all__ = ["SIGNED_FORMATS", "verified", "verify"]
+__all__ = ["SIGNED_FORMATS", "Ledger", "verified", "verify"]
 
 #: The largest body that is parsed to find out whether it was written again: a forged one must not cost much.
 _MAX_EXAMINED = 32 * 1024

@@ -207,6 +207,8 @@ ON_ENDPOINT: Calls = [
     ("view", queries.statistics, {"endpoint_id": "ID"}),
     ("view", queries.list_notifications, {"endpoint_id": "ID"}),
     ("view", queries.public_keys, {"endpoint": "ID"}),
+    ("view", queries.get_ledger, {"endpoint_id": "ID"}),
+    ("view", queries.ledger_signature, {"endpoint_id": "ID", "body": b"{}"}),
     ("view", queries.preview_task, {"endpoint_id": "ID", **RECOVER}),
     ("view_payload", queries.list_deliveries, {"endpoint_id": "ID", "text": "lic_1"}),
     ("secret", queries.check_signature, {"endpoint_id": "ID", "headers": "", "body": ""}),

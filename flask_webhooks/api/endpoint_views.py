@@ -18,6 +18,7 @@ from ..serializers import (
     EndpointObject,
     EndpointRowObject,
     FilterTrialObject,
+    LedgerObject,
     NotificationObject,
     PublicKeyObject,
     QuotaObject,
@@ -31,7 +32,7 @@ from .bodies import (
     TestBody,
 )
 from .dialects import dialect_of_change, dialect_of_new
-from .parameters import EndpointListQuery, NotificationListQuery, TenantQuery
+from .parameters import EndpointListQuery, LedgerQuery, NotificationListQuery, TenantQuery
 from .request_reader import tenant_of_many, wanted_tenant
 from .routes import PageOf, Route
 
@@ -110,6 +111,18 @@ def notification_list(access: Access, endpoint_id: str, query: dict[str, Any]) -
     return answer_page(queries.list_notifications(access, endpoint_id, **query), NotificationObject)
 
 
+def endpoint_ledger(access: Access, endpoint_id: str, query: dict[str, Any]) -> Response:
+    """Which event each number of an endpoint is, and what became of it; signed as its webhooks are.
+
+    The signature is in `webhook-id`, `webhook-timestamp` and `webhook-signature`, as Standard Webhooks has it; there is
+    none for endpoints whose format signs in another way, or has no secret.
+    """
+    page = queries.get_ledger(access, endpoint_id, query.get("from", 1), query.get("to"))
+    response = answer(LedgerObject.serialize(page))
+    response.headers.update(queries.ledger_signature(access, endpoint_id, response.get_data()))
+    return response
+
+
 def quota(access: Access, query: dict[str, Any]) -> Response:
     """How many endpoints a tenant has and may have."""
     tenant = wanted_tenant(access, query)
@@ -182,6 +195,13 @@ ROUTES = (
         notification_list,
         PageOf(NotificationObject),
         query=NotificationListQuery,
+    ),
+    Route(
+        "GET",
+        "/endpoints/<endpoint_id>/ledger",
+        endpoint_ledger,
+        LedgerObject,
+        query=LedgerQuery,
     ),
     Route("GET", "/quota", quota, QuotaObject, query=TenantQuery),
 )

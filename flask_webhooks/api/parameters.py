@@ -7,11 +7,11 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 from ..models import DeliveryState, EndpointState, TaskKind, TaskState
-from ..queries import DEFAULT_PULLED, HEALTH, MAX_LIMIT, MAX_PULLED, PERIODS
+from ..queries import DEFAULT_PULLED, HEALTH, MAX_LIMIT, MAX_NUMBERS, MAX_PULLED, PERIODS
 from ..serializers import Member, one_of
 from ..token_access import CONDITIONS
 from .long_polls import MAX_WAIT
-from .scalars import Boolean, FormatName, Moment, Whole
+from .scalars import Boolean, FormatName, Moment, SequenceNumber, Whole
 
 OfEndpoint = Annotated[str, Member("Only of this endpoint.")]
 OfType = Annotated[str, Member("Only of this event type: a name, or a prefix such as `license.*`.")]
@@ -36,6 +36,24 @@ class PageQuery(TypedDict, total=False):
 
 class NotificationListQuery(PageQuery, total=False):
     pass
+
+
+# By a call, since `from` can be no name in a class.
+LedgerQuery = TypedDict(
+    "LedgerQuery",
+    {
+        "from": Annotated[SequenceNumber, Member("The first number, 1 by default.", minimum=1)],
+        "to": Annotated[
+            SequenceNumber,
+            Member(
+                "The last number; by default, and at most, the highest that was given out. "
+                f"{MAX_NUMBERS:,} numbers are in one answer; see `next_from`.",
+                minimum=1,
+            ),
+        ],
+    },
+    total=False,
+)
 
 
 class ListQuery(TenantQuery, PageQuery, total=False):

@@ -24,6 +24,11 @@ def _to_whole(value: Any) -> Any:
     return int(value) if digits else value
 
 
+def _to_sequence(value: Any) -> Any:
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18
+    return int(value) if digits else value
+
+
 def _to_moment(value: Any) -> Any:
     try:
         found = datetime.fromisoformat(value)
@@ -45,6 +50,8 @@ def _unless_false(value: T, check: ValidatorFunctionWrapHandler) -> T:
 # Each leaves as it is what it cannot read; the type then refuses it.
 Boolean = Annotated[bool, BeforeValidator(_to_boolean)]
 Whole = Annotated[int, BeforeValidator(_to_whole)]
+#: The number of a delivery.
+SequenceNumber = Annotated[int, BeforeValidator(_to_sequence)]
 #: RFC 3339, with a zone.
 Moment = Annotated[datetime, BeforeValidator(_to_moment)]
 #: A whole one stays whole.

@@ -6,6 +6,7 @@ from . import (
     events,
     filter_trials,
     formats,
+    ledger,
     matching,
     scheduling,
     schema,
@@ -33,6 +34,7 @@ workers.add_to(webhooks)
 database.add_to(webhooks)
 endpoint_settings.add_to(endpoints)
 filter_trials.add_to(endpoints)
+ledger.add_to(endpoints)
 scheduling.add_to(events.events)
 matching.add_to(endpoints, deliveries)
 webhooks.add_command(events.why)

@@ -69,6 +69,8 @@ class Claimed:
     not_before: datetime | None = None
     #: Others of its key that it stands for; see `claim.coalescing`.
     coalesced: int = 0
+    #: The number that it has among those of its endpoint; ``None`` is a test. See `claim.numbering`.
+    sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ logger = get_logger("flask_webhooks.delivery")
 
 #: The number of the attempt: 1, 2, 3 … over all retries and replays of the delivery.
 ATTEMPT_HEADER = "webhook-attempt"
+#: The number of the delivery among those of its endpoint: 1, 2, 3 … without a gap; not sent with tests.
+SEQUENCE_HEADER = "webhook-sequence"
 #: How many others of its key were coalesced since the one before it; not sent where there were none.
 COALESCED_HEADER = "webhook-coalesced"
 #: Seconds after which a delivery is tried again when the trouble is ours.
@@ -73,6 +75,8 @@ def prepare(
         # A chat has no use for them, and they are not a third party's business.
         if not isinstance(style, ChatFormat):
             ours[ATTEMPT_HEADER] = str(claimed.number)
+            if claimed.sequence is not None:
+                ours[SEQUENCE_HEADER] = str(claimed.sequence)
             if claimed.coalesced:
                 ours[COALESCED_HEADER] = str(claimed.coalesced)
         if state.settings.send_traceparent and claimed.event.trace_context is not None:

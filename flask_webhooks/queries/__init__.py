@@ -46,6 +46,7 @@ from .filter_trials import FilterTrial, try_filter
 from .following import Follower
 from .health_check import Readiness, readiness
 from .keys import KeyUse, PublicKey, key_use, public_keys
+from .ledger import MAX_NUMBERS, REMOVED, LedgerEntry, LedgerPage, get_ledger, ledger_signature
 from .metrics import FAILING, METRIC_LABELS, Metrics, read_metrics
 from .notifications import NotificationRow, list_notifications
 from .pages import MAX_LIMIT, Page
@@ -82,11 +83,13 @@ __all__ = [
     "FAILING",
     "HEALTH",
     "MAX_LIMIT",
+    "MAX_NUMBERS",
     "MAX_PULLED",
     "METRIC_LABELS",
     "MOST_ATTEMPTS",
     "MOST_COUNTED",
     "PERIODS",
+    "REMOVED",
     "SEARCHED",
     "AttemptCounts",
     "Backlog",
@@ -102,6 +105,8 @@ __all__ = [
     "Follower",
     "HealthReport",
     "KeyUse",
+    "LedgerEntry",
+    "LedgerPage",
     "Limit",
     "Metrics",
     "Missing",
@@ -139,6 +144,7 @@ __all__ = [
     "get_delivery",
     "get_endpoint",
     "get_event",
+    "get_ledger",
     "get_portal_link",
     "get_scheduled",
     "get_task",
@@ -146,6 +152,7 @@ __all__ = [
     "health",
     "key_use",
     "last_errors",
+    "ledger_signature",
     "list_activity",
     "list_deliveries",
     "list_endpoints",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from ..delivery.outcome import Outcome
 from ..models import DeliveryState, Trigger
-from ..queries import MAX_LIMIT, MOST_ATTEMPTS, Missing, Why
+from ..queries import MAX_LIMIT, MOST_ATTEMPTS, REMOVED, Missing, Why
 from .base import (
     IS_VISIBLE,
     Count,
@@ -19,6 +19,9 @@ from .base import (
     one_of,
 )
 from .endpoints import EndpointLabelObject, Patterns
+
+#: What the signed ledger has where a webhook has the type of its event.
+LEDGER_TYPE: Final = "webhook.ledger"
 
 Data = Annotated[dict[str, Any] | None, Member("Null for those who may not `view_payload`.")]
 HeaderPairs = Annotated[
@@ -50,6 +53,10 @@ class DeliveryObject(JsonObject):
     attempt_count: Count
     coalesced: int | None = member(
         "How many others with its key were coalesced since the previous one; null unless the endpoint coalesces."
+    )
+    sequence: int | None = member(
+        "Its number among those of the endpoint, from its first claim on; sent as `webhook-sequence`. Null: it was "
+        "never claimed, or is a test."
     )
     last_attempt_at: datetime | None
     last_status: int | None
@@ -207,3 +214,34 @@ class RoutingObject(JsonObject):
     failed: list[FailedConditionObject] = member(
         "The conditions in it that the event did not match, at most 10."
     )
+
+
+class LedgerEntryObject(JsonObject):
+    sequence: int = member("Sent as `webhook-sequence`.", minimum=1)
+    state: Annotated[
+        str,
+        one_of(
+            [*DeliveryState, REMOVED],
+            "`removed`: its delivery is older than they are kept, or was removed with its event. Nothing else is known "
+            "of it.",
+        ),
+    ]
+    reason: str | None = member("Why it failed, is held or was cancelled.")
+    event_id: Identifier | None = member("Sent as `webhook-id`.")
+    event_type: str | None
+    delivery_id: Identifier | None
+    attempt_count: int | None
+    last_attempt_at: datetime | None
+    completed_at: datetime | None
+
+
+class LedgerObject(JsonObject):
+    type: str = member(
+        "Tells this answer from a webhook, which is signed by the same secret.",
+        source=lambda page: LEDGER_TYPE,
+        const=LEDGER_TYPE,
+    )
+    endpoint_id: Identifier
+    last_sequence: Count = member("The highest number that was given out.")
+    items: list[LedgerEntryObject] = member("Each number from `from` on, in their order.")
+    next_from: int | None = member("Where to go on; null when all that was asked for is there.")

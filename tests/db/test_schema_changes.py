@@ -55,11 +55,13 @@ NEW = [
     "Added the column state_reason_code to webhooks_endpoint.",
     "Added the column state_reason_params to webhooks_endpoint.",
     "Added the column challenge to webhooks_endpoint.",
+    "Added the column last_sequence to webhooks_endpoint_health.",
     "Added the column hops to webhooks_event.",
     "Added the column trace_context to webhooks_event.",
     "Added the column erased_at to webhooks_event.",
     "Added the column batch to webhooks_event.",
     "Added the column coalesced to webhooks_delivery.",
+    "Added the column sequence to webhooks_delivery.",
     "Added the column error_code to webhooks_attempt.",
     "Added the column error_params to webhooks_attempt.",
     "Added the column body_key to webhooks_attempt.",
@@ -69,6 +71,7 @@ NEW = [
     "Added the index ix_webhooks_event_batch to webhooks_event.",
     "Added the index ix_webhooks_event_tenant_batch to webhooks_event.",
     "Added the index ix_webhooks_event_unnumbered to webhooks_event.",
+    "Added the index ix_webhooks_delivery_sequence to webhooks_delivery.",
     "Added the index ix_webhooks_attempt_body_key to webhooks_attempt.",
 ]
 #: How many of them come before the table of events is touched.

@@ -34,7 +34,7 @@ def test_attempt_number_is_a_header_and_goes_on_counting(app: Flask, receiver: R
 
 
 @pytest.mark.parametrize("style", list(builtin_formats()), ids=lambda style: str(style.name))
-def test_attempt_number_is_sent_to_all_but_chats(style: Format, app: Flask) -> None:
+def test_numbers_are_sent_to_all_but_chats(style: Format, app: Flask) -> None:
     name = style.name
     claimed = Claimed(
         delivery_id="dlv_1",
@@ -46,11 +46,13 @@ def test_attempt_number_is_sent_to_all_but_chats(style: Format, app: Flask) -> N
         failure_count=6,
         token="t",
         lease_until=NOW,
+        sequence=12,
     )
     url = URLS.get(name, "https://shop.example/webhooks")
     options = {"template": '{"event": "{{ type }}"}'} if name == "custom" else {}
     shop = Target("ep_1", None, url, url, name, (SECRET,), {}, None, 1, options=options)
     outgoing = prepare(state_of(app), claimed, shop, NOW, 10.0)
     assert isinstance(outgoing, Outgoing)
-    sent = dict(outgoing.request.headers).get("webhook-attempt")
-    assert sent == (None if isinstance(style, ChatFormat) else "7")
+    headers = dict(outgoing.request.headers)
+    sent = headers.get("webhook-attempt"), headers.get("webhook-sequence")
+    assert sent == ((None, None) if isinstance(style, ChatFormat) else ("7", "12"))

@@ -27,6 +27,7 @@ from .coalescing import coalesce_due
 from .deferral import FEW, defer, forget_deferred, update_next_due
 from .due_query import PickRequest, Round, due_rows
 from .lease import lease_rows, read_events, remove_orphans
+from .numbering import plan_numbers, save_last, save_numbers
 from .plan import Capacity, ClaimPlan, Limits, Snapshot, plan_claim, plan_picks
 from .rate_limit import Reservations, lock_buckets, save_reservations, shared_limits
 from .snapshot import DeliverySettings, HealthSnapshot, count_in_flight, lock_health, read_settings
@@ -149,7 +150,8 @@ class Claimer:
             for requests in ([one], [one, on_demand]):
                 self._due.pick(connection, now, requests)
             plan = ClaimPlan(Reservations(now, {}, {}), {missing: None})
-            self._mark(connection, now, plan, {}, Claim())
+            self._mark(connection, now, plan, {}, {}, Claim())
+            save_last(self.state, connection, {missing: 0})
             self._targets.load(connection, {missing: 1}, now=0.0)
 
     def _look(self, connection: sa.Connection, now: datetime, capacity: Capacity) -> Round:
@@ -198,7 +200,7 @@ class Claimer:
             if endpoint_ids:
                 snapshot = Snapshot(endpoint_ids, health, settings, unsettled=unsettled)
                 plan = self._plan(connection, now, snapshot, reservations, capacity)
-                self._carry_out(connection, now, plan, settings, claim)
+                self._carry_out(connection, now, plan, health, settings, claim)
 
     def _coalesce(
         self,
@@ -240,13 +242,16 @@ class Claimer:
         limits = Limits(per_endpoint, self.reserve, self.slow_reserve)
         picks = plan_picks(snapshot, capacity, limits, now)
         rows = self._due.pick(connection, now, picks.requests) if picks.requests else []
-        return plan_claim(rows, picks, snapshot, reservations, capacity, limits, now)
+        plan = plan_claim(rows, picks, snapshot, reservations, capacity, limits, now)
+        plan.unnumbered = {row.id: row.endpoint_id for row in rows if row.unnumbered}
+        return plan
 
     def _carry_out(
         self,
         connection: sa.Connection,
         now: datetime,
         plan: ClaimPlan,
+        health: Mapping[str, HealthSnapshot],
         settings: Mapping[str, DeliverySettings],
         claim: Claim,
     ) -> None:
@@ -255,7 +260,7 @@ class Claimer:
         claim.limited |= plan.limited
         claim.contended |= plan.contended
         if plan.chosen:
-            self._mark(connection, now, plan, settings, claim)
+            self._mark(connection, now, plan, health, settings, claim)
         update_next_due(self.state, connection, plan.exhausted)
         if plan.rate_limited:
             opens = min(plan.rate_limited.values())
@@ -293,12 +298,16 @@ class Claimer:
         connection: sa.Connection,
         now: datetime,
         plan: ClaimPlan,
+        health: Mapping[str, HealthSnapshot],
         settings: Mapping[str, DeliverySettings],
         claim: Claim,
     ) -> None:
         token = uuid.uuid4().hex
         lease_until = now + timedelta(seconds=self.state.settings.lease)
-        rows = lease_rows(self.state, connection, list(plan.chosen), now, token, lease_until)
+        planned = plan_numbers(plan, health)
+        chosen = list(plan.chosen)
+        rows = lease_rows(self.state, connection, chosen, now, token, lease_until, planned)
+        numbers = save_numbers(self.state, connection, planned, rows, health)
         events = read_events(self.state, connection, (row.event_id for row in rows))
         if orphans := [row.id for row in rows if row.event_id not in events]:
             remove_orphans(self.state, connection, orphans)
@@ -322,6 +331,7 @@ class Claimer:
                 bucket=settings[row.endpoint_id].bucket,
                 not_before=plan.chosen[row.id],
                 coalesced=row.coalesced or 0,
+                sequence=numbers.get(row.id),
             )
             if row.endpoint_id in unreadable:
                 claim.released.append(Released(claimed, UNREADABLE_DELAY, Hold.UNREADABLE_SECRET))

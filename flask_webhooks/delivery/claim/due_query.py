@@ -99,13 +99,18 @@ _FIRST_LEASE = (
     "SELECT MIN(d.lease_until) AS lease_until FROM {delivery} d WHERE d.state = 'sending'"
 )
 
-_PICK = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at FROM {delivery} d
+# Tests get no number: see `numbering`.
+_UNNUMBERED = (
+    """CASE WHEN d.sequence IS NULL AND d.{trigger} <> 'test' THEN 1 ELSE 0 END AS unnumbered"""
+)
+
+_PICK = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at, {unnumbered} FROM {delivery} d
     WHERE d.state = 'pending' AND d.endpoint_id = :e{n} AND d.due_at <= :now{only}
     ORDER BY d.due_at, d.id LIMIT :k{n}) AS p{n}"""
 
 _ONLY_ON_DEMAND = " AND d.{trigger} IN ('manual', 'test')"
 
-_PICK_FIRST = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at FROM {delivery} d
+_PICK_FIRST = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at, {unnumbered} FROM {delivery} d
     WHERE d.state = 'pending' AND d.noticed IS NULL AND d.endpoint_id = :e{n}
     AND d.{trigger} NOT IN ('manual', 'test')
     ORDER BY d.id LIMIT :k{n}) AS p{n} WHERE p{n}.due_at <= :now"""
@@ -176,6 +181,7 @@ class DueRows:
             "on_demand": _PICK.replace("{only}", _ONLY_ON_DEMAND),
             "ordered": _PICK_FIRST,
         }
+        picks = {kind: sql.replace("{unnumbered}", _UNNUMBERED) for kind, sql in picks.items()}
         self._picks = {kind: fill(sql) for kind, sql in picks.items()}
         self._picks_each = {
             kind: _PICK_EACH.replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from ...db.locks import among, ids_parameter
 from ...formats import OutgoingEvent
 from ...log import get_logger
 from ...models import DeliveryState
+from .numbering import number_of, numbers_parameter
 
 logger = get_logger("flask_webhooks.delivery")
 
@@ -25,11 +26,15 @@ def lease_rows(
     now: datetime,
     token: str,
     lease_until: datetime,
+    numbers: Mapping[str, int],
 ) -> Sequence[Any]:
-    """Put deliveries under a lease; returns those that were still pending."""
+    """Put deliveries under a lease; returns those that were still pending.
+
+    :param numbers: see `numbering`.
+    """
     statements = _leasing(state)
     ours = {**ids_parameter(state, picked), "b_token": token}
-    values = {"b_until": lease_until, "b_now": now}
+    values = {"b_until": lease_until, "b_now": now, **numbers_parameter(numbers)}
     if statements.read is None:
         return connection.execute(statements.mark, {**ours, **values}).all()
     connection.execute(statements.mark, {**ours, **values})
@@ -90,6 +95,7 @@ def _leasing(state: AppState) -> _Leasing:
             lease_until=sa.bindparam("b_until"),
             last_attempt_at=sa.bindparam("b_now"),
             attempt_count=delivery.attempt_count + 1,
+            sequence=sa.func.coalesce(delivery.sequence, number_of(state, delivery.id)),
         )
     )
     columns = (
@@ -101,6 +107,7 @@ def _leasing(state: AppState) -> _Leasing:
         delivery.actor,
         delivery.failure_count,
         delivery.coalesced,
+        delivery.sequence,
     )
     if state.engine.dialect.update_returning:
         return _Leasing(mark.returning(*columns), None)

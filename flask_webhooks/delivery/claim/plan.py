@@ -100,6 +100,8 @@ class ClaimPlan:
     chosen: dict[str, datetime | None] = field(default_factory=dict)
     #: Those of them that wait for a slot of the drain.
     ahead: set[str] = field(default_factory=set)
+    #: Those of them that have no number yet, and their endpoints.
+    unnumbered: dict[str, str] = field(default_factory=dict)
     #: Endpoints with deferred deliveries, of which all that is due was taken.
     exhausted: list[str] = field(default_factory=list)
     #: Endpoints whose rate limit lets nothing through, and until when.

@@ -23,6 +23,8 @@ class HealthSnapshot:
     failing: bool
     look_at: datetime | None
     slow: bool
+    #: The highest number that its deliveries have.
+    last_sequence: int = 0
 
     def held(self, now: datetime) -> bool:
         return self.hold_until is not None and self.hold_until > now
@@ -51,7 +53,11 @@ def lock_health(
     rows = connection.execute(_health(state), {"endpoint_ids": endpoint_ids})
     return {
         row.endpoint_id: HealthSnapshot(
-            row.hold_until, row.probe_interval is not None, row.look_at, row.slow
+            row.hold_until,
+            row.probe_interval is not None,
+            row.look_at,
+            row.slow,
+            row.last_sequence,
         )
         for row in rows
     }
@@ -97,6 +103,7 @@ def _health(state: AppState) -> sa.Select[Any]:
             health.probe_interval,
             health.look_at,
             health.slow,
+            health.last_sequence,
         )
         .where(health.endpoint_id.in_(_THESE))
         .order_by(health.endpoint_id)

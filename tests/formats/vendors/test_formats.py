@@ -677,9 +677,10 @@ def test_header_names_are_those_of_the_page(name: str, app: Flask, receiver: Rec
     assert written["Content-Type"] == "application/json"
     assert written["User-Agent"] == "Mine/2"
     names = {header for header in written if header.lower().startswith(("x-", "webhook-"))}
-    assert {"webhook-hop", "webhook-attempt"} <= names
+    every = {"webhook-hop", "webhook-attempt", "webhook-sequence"}
+    assert every <= names
     assert (
-        names - {"webhook-hop", "webhook-attempt"}
+        names - every
         == {
             "aureva": {"webhook-id", "X-Webhook-Signature"},
             "authon": {"webhook-id", "X-Webhook-Secret", "X-Webhook-Event"},

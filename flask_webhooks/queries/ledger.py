@@ -1,0 +1,142 @@
+"""The ledger of an endpoint: which event each of its numbers is, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from .. import ids
+from ..access import Access, find_endpoint
+from ..db.transactions import database_time
+from ..errors import InvalidInput
+from ..formats.standard import StandardSigned
+from ..security.signing import sign_by_secrets
+
+#: Numbers of one page at most.
+MAX_NUMBERS: Final = 1_000
+#: The largest number that a database can hold.
+_LARGEST: Final = 2**63 - 1
+#: The state of a number whose delivery is gone: it is older than deliveries are kept, or was removed with its event.
+REMOVED: Final = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """A number, and what became of its delivery. All but the number and the state are ``None`` where that is gone."""
+
+    sequence: int
+    #: A `DeliveryState`, or `REMOVED`.
+    state: str
+    reason: str | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    delivery_id: str | None = None
+    attempt_count: int | None = None
+    last_attempt_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPage:
+    """Some numbers of an endpoint, each of them, in their order."""
+
+    endpoint_id: str
+    #: The highest number that was given out.
+    last_sequence: int
+    items: list[LedgerEntry]
+    #: Where to go on; ``None`` when all that was asked for is there.
+    next_from: int | None
+
+
+def get_ledger(
+    access: Access, endpoint_id: str, first: int = 1, last: int | None = None
+) -> LedgerPage:
+    """Say of each number from `first` to `last` which event it is; at most `MAX_NUMBERS` of them.
+
+    :param last: the highest that was given out, by default and at most.
+    :raises NotFound: there is no such endpoint in scope.
+    :raises InvalidInput: these can be no numbers; `field` names which.
+    :raises Forbidden: not allowed to ``view`` it.
+    """
+    _check_number(first, "from")
+    if last is not None:
+        _check_number(last, "to")
+        if last < first:
+            raise InvalidInput("to must not be less than from.", field="to")
+    access.require("view", find_endpoint(access, endpoint_id))
+    health = access.state.models.EndpointHealth
+    with access.read() as session:
+        # First: the deliveries of all numbers up to it were committed before, or with it.
+        given_out = session.scalar(
+            sa.select(health.last_sequence).where(health.endpoint_id == endpoint_id)
+        )
+        highest = given_out or 0
+        wanted = highest if last is None else min(last, highest)
+        end = min(wanted, first + MAX_NUMBERS - 1)
+        known = _deliveries(session, access, endpoint_id, first, end)
+    items = [
+        known.get(sequence, LedgerEntry(sequence, REMOVED)) for sequence in range(first, end + 1)
+    ]
+    return LedgerPage(endpoint_id, highest, items, end + 1 if end < wanted else None)
+
+
+def ledger_signature(access: Access, endpoint_id: str, body: bytes) -> dict[str, str]:
+    """Return the headers that sign an answer as webhooks of the endpoint are signed; none where those are not.
+
+    :raises NotFound: there is no such endpoint in scope.
+    :raises Forbidden: not allowed to ``view`` it.
+    :raises UnreadableSecret: no configured key decrypts its secrets.
+    """
+    endpoint = find_endpoint(access, endpoint_id)
+    access.require("view", endpoint)
+    formats = access.state.formats
+    if endpoint.secrets_sealed is None or endpoint.format not in formats:
+        return {}
+    if not isinstance(formats[endpoint.format], StandardSigned):
+        return {}
+    with access.read() as session:
+        now = database_time(session).timestamp()
+    secrets = [
+        item["secret"]
+        for item in access.state.vault.decrypt(endpoint.secrets_sealed)
+        if item.get("expires_at") is None or item["expires_at"] > now
+    ]
+    message_id = ids.new_id("ledger")
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now)),
+        "webhook-signature": sign_by_secrets(message_id, int(now), body, secrets),
+    }
+
+
+def _check_number(number: Any, field: str) -> None:
+    if type(number) is not int or not 1 <= number <= _LARGEST:
+        raise InvalidInput(
+            "%(name)s must be the number of a delivery: a whole number from 1 on.",
+            name=field,
+            field=field,
+        )
+
+
+def _deliveries(
+    session: Session, access: Access, endpoint_id: str, first: int, last: int
+) -> dict[int, LedgerEntry]:
+    delivery = access.state.models.Delivery
+    rows = session.execute(
+        sa.select(
+            delivery.sequence,
+            delivery.state,
+            delivery.reason,
+            delivery.event_id,
+            delivery.event_type,
+            delivery.id,
+            delivery.attempt_count,
+            delivery.last_attempt_at,
+            delivery.completed_at,
+        ).where(delivery.endpoint_id == endpoint_id, delivery.sequence.between(first, last))
+    )
+    return {row.sequence: LedgerEntry(*row) for row in rows}
