@@ -46,7 +46,11 @@ def check_ledgers(
                         noted.add(receipt.sequence)
             found = ledger.check(get)
         rows = [row for key, row in stored.deliveries.items() if key[0] == number]
-        lost = {row.sequence: row.state for row in rows if row.sequence not in noted | {None}}
+        lost = {
+            row.sequence: row.state
+            for row in rows
+            if row.sequence is not None and row.sequence not in noted
+        }
         wanted = {item for item, state in lost.items() if state in AT_REST - {"held"}}
         missing = {entry.sequence for entry in found.missing}
         pending = {entry.sequence for entry in found.pending}

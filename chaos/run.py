@@ -228,7 +228,7 @@ class Run:
         endpoint_ids = {number: one for one, number in self.numbers.items()}
         secrets = {spec.number: spec.secret for spec in self.specs}
         gaps = check_ledgers(verdict, received, stored, endpoint_ids, secrets, self._ask)
-        self._counts |= {"gaps": gaps}
+        self._counts["gaps"] = {"found": gaps}
         return verdict
 
     def _ask(self, path: str) -> tuple[Any, bytes]:

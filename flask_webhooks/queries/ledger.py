@@ -139,4 +139,5 @@ def _deliveries(
             delivery.completed_at,
         ).where(delivery.endpoint_id == endpoint_id, delivery.sequence.between(first, last))
     )
-    return {row.sequence: LedgerEntry(*row) for row in rows}
+    entries = (LedgerEntry(sequence or 0, *rest) for sequence, *rest in rows)
+    return {entry.sequence: entry for entry in entries}

@@ -555,8 +555,8 @@ def test_emits_go_on_while_a_large_database_is_upgraded(old: Flask) -> None:
             old, "DROP INDEX ix_webhooks_delivery_all_type", "DROP INDEX ix_webhooks_event_type"
         )
         # In the order of their names, table by table.
-        expected[-2:-2] = ["Added the index ix_webhooks_event_type to webhooks_event."]
-        expected[-1:-1] = ["Added the index ix_webhooks_delivery_all_type to webhooks_delivery."]
+        expected[-3:-3] = ["Added the index ix_webhooks_event_type to webhooks_event."]
+        expected[-2:-2] = ["Added the index ix_webhooks_delivery_all_type to webhooks_delivery."]
     with emitting(old):
         assert upgraded(old) == expected
 

@@ -105,7 +105,7 @@ def test_number_stays_when_a_worker_is_lost_before_it_sends(app: Flask) -> None:
     emit(app, 2)
     with closing(Worker(app)) as lost:
         before = {claimed.delivery_id: claimed.sequence for claimed, _ in lost.take()}
-    assert sorted(before.values()) == [1, 2]
+    assert set(before.values()) == {1, 2}
     expire_leases(app)
     with closing(Worker(app)) as worker:
         worker.wait(3600)
