@@ -126,7 +126,7 @@ def _deliveries(
     session: Session, access: Access, endpoint_id: str, first: int, last: int
 ) -> dict[int, LedgerEntry]:
     delivery = access.state.models.Delivery
-    rows = session.execute(
+    rows: sa.Result[Any] = session.execute(
         sa.select(
             delivery.sequence,
             delivery.state,
@@ -139,5 +139,5 @@ def _deliveries(
             delivery.completed_at,
         ).where(delivery.endpoint_id == endpoint_id, delivery.sequence.between(first, last))
     )
-    entries = (LedgerEntry(sequence or 0, *rest) for sequence, *rest in rows)
+    entries = (LedgerEntry(*row) for row in rows)
     return {entry.sequence: entry for entry in entries}
