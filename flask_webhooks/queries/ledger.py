@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -126,7 +127,7 @@ def _deliveries(
     session: Session, access: Access, endpoint_id: str, first: int, last: int
 ) -> dict[int, LedgerEntry]:
     delivery = access.state.models.Delivery
-    rows: sa.Result[Any] = session.execute(
+    rows: Iterable[Any] = session.execute(
         sa.select(
             delivery.sequence,
             delivery.state,
