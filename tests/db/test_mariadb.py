@@ -181,6 +181,18 @@ def test_counting_what_waits_ends_soon_here_too(
     assert [(row.pending, row.held) for row in rows] == [(0, 49), (50, 0)]
 
 
+def test_deliveries_are_numbered_without_a_gap(app: Flask, receiver: Receiver) -> None:
+    endpoint = webhooks_of(app).create_endpoint(receiver.url()).endpoint
+    for _ in range(2):
+        emit(app, 3)
+        drain(app)
+    page = webhooks_of(app).ledger(endpoint.id)
+    assert [item.sequence for item in page.items] == [1, 2, 3, 4, 5, 6]
+    assert {item.state for item in page.items} == {"succeeded"}
+    sent = {(item.id, int(item.headers["webhook-sequence"])) for item in receiver.requests}
+    assert sent == {(item.event_id, item.sequence) for item in page.items}
+
+
 def test_flood_is_coalesced_and_its_keys_are_forgotten(app: Flask, receiver: Receiver) -> None:
     rules = {"license.created": {"by": "data.license_key", "seconds": 60}}
     webhooks_of(app).create_endpoint(receiver.url(), coalesce=rules)
