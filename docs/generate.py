@@ -177,6 +177,7 @@ def _event_type(kind: EventType) -> str:
         if kind.transactional
         else "Written whatever becomes of the transaction.",
         "High volume: may occur with every client request." if kind.high_volume else "",
+        "Deprecated: it will be sent no more one day." if kind.deprecated else "",
         "Operational: sent by Flask-Webhooks itself." if kind.operational else "",
         "" if kind.subscribable else "Cannot be subscribed to: it is sent by hand.",
     ]

@@ -23,6 +23,12 @@ class Client:
     user_agent: str | None = None
 
 
+@webhooks.version("license.activated", "2026-12-01")
+def activation_before(data: dict[str, Any]) -> dict[str, Any]:
+    """Turn the data of an activation into that of until November, when it did not name the user."""
+    return {name: value for name, value in data.items() if name not in ("activated_by", "username")}
+
+
 def send(signal: NamedSignal, application_id: str, data: dict[str, Any]) -> None:
     """Send a signal for the endpoints of one application, and for the whole server's.
 

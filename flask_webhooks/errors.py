@@ -26,6 +26,7 @@
     ├── InvalidToken
     ├── CursorExpired
     ├── UnreadableSecret
+    ├── ConversionFailed                     the host's `@webhooks.version`
     ├── ContactRefused                       raised by the host's `@webhooks.notify`
     ├── DatabaseError
     └── VerificationError                    a webhook that was received
@@ -327,6 +328,10 @@ class CursorExpired(WebhooksError):
 
 class UnreadableSecret(WebhooksError):
     """An encrypted value cannot be decrypted with the configured keys."""
+
+
+class ConversionFailed(WebhooksError):
+    """A function of the application cannot turn the data of an event into that of an earlier version."""
 
 
 class ContactRefused(WebhooksError):

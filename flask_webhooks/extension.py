@@ -20,6 +20,7 @@ from .access import system_access
 from .actions import create_portal_link
 from .app_state import EXTENSION, AllTenants, AppState, Hooks, state_of
 from .catalog.registry import Catalog, EventType, builtin_catalog
+from .catalog.versions import Downgrade
 from .config import Settings
 from .errors import ConfigurationError, InvalidSubscription
 from .formats import Format, Formats, builtin_formats
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 logger = get_logger("flask_webhooks")
 
 F = TypeVar("F", bound=Callable[..., Any])
+D = TypeVar("D", bound=Downgrade)
 
 
 class Webhooks:
@@ -433,6 +435,7 @@ class Webhooks:
         ordered: bool = False,
         filter: Mapping[str, Any] | None = None,
         coalesce: Mapping[str, Any] | None = None,
+        data_version: str | None = None,
     ) -> actions.CreatedEndpoint:
         """Create an endpoint, in a transaction of its own.
 
@@ -453,6 +456,8 @@ class Webhooks:
         :param filter: conditions that an event must meet, such as ``{"data": {"amount": {"$gte": 100}}}``.
         :param coalesce: of which types to send at most one event for each value of a member in an interval:
             ``{"license.validated": {"by": "data.license_key", "seconds": 60}}``.
+        :param data_version: the version of event data that it gets until it is moved: a date of `version`, or
+            ``"initial"`` for data as it was before the first one; by default the newest there is.
         :return: the endpoint, and its secret, which is shown only here.
         :raises InvalidInput: a value is not usable; ``field`` names it.
         :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
@@ -479,6 +484,7 @@ class Webhooks:
             ordered=ordered,
             filter=filter,
             coalesce=coalesce,
+            data_version=data_version,
         )
 
     def add_event_type(
@@ -491,6 +497,7 @@ class Webhooks:
         example: Mapping[str, Any] | None = None,
         transactional: bool = True,
         high_volume: bool = False,
+        deprecated: bool = False,
     ) -> EventType:
         """Add an event type of the host's own to the catalogue.
 
@@ -498,6 +505,7 @@ class Webhooks:
         :param group: the heading under which forms list it.
         :param schema: JSON Schema of the data.
         :param example: realistic data, for test events and docs.
+        :param deprecated: it will be sent no more one day: pages and API mark it, and say who still subscribes.
         :raises InvalidEventType: the name is malformed or taken.
         """
         return self.catalog.add(
@@ -509,8 +517,28 @@ class Webhooks:
                 example=example or {},
                 transactional=transactional,
                 high_volume=high_volume,
+                deprecated=deprecated,
             )
         )
+
+    def version(self, event_type: str, date: str) -> Callable[[D], D]:
+        """Register what turns new data into that of before: ``@webhooks.version("license.activated", "2026-12-01")``.
+
+        The function takes data as it is sent from that day on, its own copy, and returns what would have been sent
+        before. Endpoints that are there keep getting that, until they are moved. Workers call it without an
+        application context. If it raises, the endpoint waits and operators are told.
+
+        :param event_type: one of the catalogue.
+        :param date: ``2026-12-01``, later than all that are registered: endpoints are moved by these dates.
+        :raises UnknownEventType: the catalogue has no such event type.
+        :raises InvalidEventType: the date is none, or this event type has a version of it already.
+        """
+
+        def register(function: D) -> D:
+            self.catalog.add_version(event_type, date, function)
+            return function
+
+        return register
 
     def add_format(self, item: Format) -> Format:
         """Add a wire format of the host's own.

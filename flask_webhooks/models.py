@@ -146,6 +146,8 @@ class Endpoint(Row):
     filter: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     #: Of which event types it gets one event a key in an interval, as `filters.coalescing` reads it.
     coalesce: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    #: The date up to which it follows the versions of event data; ``None`` is data as it was before the first one.
+    data_version: Mapped[str | None] = mapped_column(String(10))
     #: JSON list of ``{"secret", "expires_at"}``, newest first; ``expires_at`` is a Unix time or null.
     secrets_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     #: JSON object of custom header names and values.
@@ -256,6 +258,8 @@ class Event(Row):
     hops: Mapped[int] = mapped_column(default=0, server_default="0")
     #: The ``traceparent`` of the span in which it was emitted; see `tracing`.
     trace_context: Mapped[str | None] = mapped_column(String(55))
+    #: The version of its type that its data is in; ``None`` is data of before the first one.
+    data_version: Mapped[str | None] = mapped_column(String(10))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     #: Digest of tenant and key: NULL tenants would not be equal to each other in a unique constraint.
     idempotency_digest: Mapped[str | None] = mapped_column(String(64))
@@ -310,6 +314,7 @@ class ScheduledEvent(Row):
     key_digest: Mapped[str | None] = mapped_column(String(64))
     hops: Mapped[int] = mapped_column(default=0, server_default="0")
     trace_context: Mapped[str | None] = mapped_column(String(55))
+    data_version: Mapped[str | None] = mapped_column(String(10))
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
@@ -352,6 +357,8 @@ class Delivery(Row):
     coalesced: Mapped[int | None] = mapped_column()
     #: 1, 2, 3 … for each endpoint, from its first claim on; ``None``: it was never claimed, or is a test.
     sequence: Mapped[int | None] = mapped_column(sa.BigInteger())
+    #: The version that its data is sent in, where a person chose one for a test; ``None`` is that of its endpoint.
+    data_version: Mapped[str | None] = mapped_column(String(10))
     last_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_status: Mapped[int | None] = mapped_column()
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())

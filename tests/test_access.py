@@ -244,6 +244,7 @@ ON_ALL: Calls = [
     ("view", queries.name_endpoints, {"endpoint_ids": ["ep_1"]}),
     ("view", queries.silent_workers, {"names": ["w"], "before": datetime(2026, 1, 1, tzinfo=UTC)}),
     ("view", queries.example, {"format": "standard"}),
+    ("view", queries.get_event_type, {"name": "license.created"}),
     ("view", queries.try_filter, {"filter": None}),
     ("view_payload", queries.try_filter, {"filter": None, "event_id": "evt_1"}),
     ("view", queries.preview_task, RECOVER),
@@ -382,6 +383,8 @@ def test_every_function_hides_what_belongs_to_others(app: Flask) -> None:
     assert queries.find_endpoints(mine, limit=5) == []
     assert queries.most_failures(mine) == []
     assert queries.health(mine).pending == 0
+    nothing = queries.Subscribers([], by_name=0, by_everything=0)
+    assert queries.get_event_type(mine, "license.created").subscribers == nothing
     assert actions.delete_all_endpoints(mine) == 0
 
 

@@ -567,6 +567,7 @@ def test_public_names_of_the_extension_object() -> None:
             "erase",
             "pull",
             "add_event_type",
+            "version",
             "add_format",
             "api_blueprint",
             "health_blueprint",

@@ -27,6 +27,7 @@ METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
 #: What is raised for people, whose pages show it; the rest is for developers, or for receivers.
 ERRORS = (
     "BlockedAddress",
+    "ConversionFailed",
     "DatabaseError",
     "DuplicateEndpoint",
     "EndpointLimitReached",
@@ -61,6 +62,7 @@ RAISING = [
     "attempt_errors.py",
     "bulk/*.py",
     "catalog/registry.py",
+    "catalog/versions.py",
     "db/conditions.py",
     "db/errors.py",
     "db/narrow.py",

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from ..access import Access, find_delivery, find_endpoint, no_delivery
 from ..app_state import AppState
 from ..bulk.changes import CANCELLED, REOPENED
+from ..catalog.versions import INITIAL
 from ..columns import utc_now
 from ..encoding import encode_data
 from ..errors import InvalidTransition, UnknownEventType
@@ -30,13 +31,18 @@ def send_test(
     endpoint_id: str,
     event_type: str | None = None,
     data: Mapping[str, Any] | None = None,
+    *,
+    data_version: str | None = None,
 ) -> Delivery:
     """Send an event to one endpoint only, also if it is paused or disabled.
 
     :param event_type: any of the catalogue; ``None`` is what the format of the endpoint is tested with.
-    :param data: ``None`` is the example of the type.
+    :param data: of the newest version, as the application sends it; ``None`` is the example of the type.
+    :param data_version: the version to send it in, a date or ``initial``; ``None`` is that of the endpoint.
     :raises UnknownEventType: the catalogue has none of this name.
     :raises InvalidData: the data is too large or not JSON.
+    :raises InvalidEndpoint: there is no such version.
+    :raises ConversionFailed: the application cannot turn the data into that version.
     :raises InvalidTransition: it has to echo a challenge first.
     :raises SendLimitReached: the tenant has had as much sent as it may.
     :raises NotFound: there is no such endpoint in scope.
@@ -51,19 +57,30 @@ def send_test(
         # Raises for what is not offered, unless the endpoint has it.
         _ = state.offered_types[event_type]
     kind, text = _sample(state, event_type, data)
+    versions = state.catalog.versions
+    version = None
+    if data_version is not None:
+        version = versions.check(data_version, target.data_version) or INITIAL
+    # What cannot be sent is refused while a person looks.
+    wanted, most = version or target.data_version, state.settings.max_data_bytes
+    versions.convert(kind, text, versions.newest(kind), wanted, most)
     size = limits.sent_size(target, len(text.encode()))
     with access.write(alone=limits.lock_name(access, target.tenant)) as session:
         limits.check_sends(session, access, target.tenant, size)
         endpoint = locked(session, access, endpoint_id)
         check_verified(state, endpoint)
-        delivery_id = insert_test(session, access, endpoint, kind, text)
+        delivery_id = insert_test(session, access, endpoint, kind, text, version)
         record(
             session,
             access,
             "endpoint.tested",
             endpoint,
             delivery_id=delivery_id,
-            changes={"event_type": kind, limits.BYTES: size},
+            changes={
+                "event_type": kind,
+                limits.BYTES: size,
+                **({} if version is None else {"data_version": version}),
+            },
         )
         delivery = session.get_one(state.models.Delivery, delivery_id)
     state.notifier.notify()

@@ -170,6 +170,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
     patterns = faults.check(checks.events, state, given.get("events"), given.get("dialect"))
     condition = faults.check(check_event_filter, given.get("filter"))
     coalesce = faults.check(check_coalescing, given.get("coalesce"), state.catalog)
+    version = faults.check(state.catalog.versions.check, given.get("data_version"))
     agent = faults.check(checks.user_agent, given.get("user_agent"))
     checked_headers = faults.check(checks.headers, state, given.get("headers"))
     certificate = faults.check(check_client_certificate, given.get("client_certificate"))
@@ -193,6 +194,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
         events=patterns,
         filter=condition,
         coalesce=coalesce,
+        data_version=version,
         secrets_sealed=seal(
             state, plain_secret and [stored_secret(plain_secret, datetime.now(UTC).timestamp())]
         ),
@@ -223,6 +225,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
     more = {
         "filter": endpoint.filter,
         "coalesce": endpoint.coalesce,
+        "data_version": endpoint.data_version,
         "options": endpoint.options,
         "timeout": endpoint.timeout,
         "rate_limit": endpoint.rate_limit,

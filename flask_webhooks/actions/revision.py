@@ -80,6 +80,11 @@ class Revision:
             with faults:
                 rules = check_coalescing(changes["coalesce"], state.catalog, self.endpoint.coalesce)
                 self._set("coalesce", rules)
+        if "data_version" in changes:
+            with faults:
+                kept = self.endpoint.data_version
+                version = state.catalog.versions.check(changes["data_version"], kept)
+                self._set("data_version", version)
         if "user_agent" in changes:
             with faults:
                 self._set("user_agent", checks.user_agent(changes["user_agent"]))

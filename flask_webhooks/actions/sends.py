@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from .. import ids
@@ -13,11 +14,17 @@ from ..outbox.store import NewEvent, insert_deliveries, insert_event
 
 
 def insert_test(
-    session: Session, access: Access, endpoint: Endpoint, event_type: str, data: str
+    session: Session,
+    access: Access,
+    endpoint: Endpoint,
+    event_type: str,
+    data: str,
+    data_version: str | None = None,
 ) -> str:
     """Write an event that counts as a test, for no other endpoint; returns the id of its delivery.
 
     :param data: compact JSON text.
+    :param data_version: the version to send it in; ``None`` is that of the endpoint.
     """
     event = NewEvent(
         id=ids.new_id("evt"),
@@ -25,6 +32,7 @@ def insert_test(
         tenant=endpoint.tenant,
         data=data,
         occurred_at=datetime.now(UTC),
+        data_version=access.state.catalog.versions.newest(event_type),
     )
     state, connection = access.state, session.connection()
     insert_event(state, connection, event, [])
@@ -37,4 +45,8 @@ def insert_test(
         trigger=Trigger.TEST,
         actor=access.actor,
     )
+    if data_version is not None:
+        delivery = state.table("Delivery")
+        chosen = sa.update(delivery).where(delivery.c.id == delivery_id)
+        connection.execute(chosen.values(data_version=data_version))
     return delivery_id

@@ -22,6 +22,8 @@ class EndpointSettings(TypedDict, total=False):
     filter: Mapping[str, Any] | None
     #: Of which event types at most one event a key is sent in an interval, as `filters.coalescing` reads it.
     coalesce: Mapping[str, Any] | None
+    #: The date of a version of event data, or ``initial``; ``None`` is the newest that there is.
+    data_version: str | None
     #: ``None`` is what the URL asks for, else ``WEBHOOKS_DEFAULT_FORMAT``.
     format: str | None
     name: str

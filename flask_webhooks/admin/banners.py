@@ -163,6 +163,10 @@ def _trouble(trouble: str) -> Banner:
         Hold.NO_PROXY: _(
             "Check the proxy of WEBHOOKS_EGRESS_PROXY, and its user name and password: flask webhooks doctor"
         ),
+        Hold.VERSION_FAILED: _(
+            "Correct the function given to @webhooks.version, and start the workers again; their log says which one it "
+            "is."
+        ),
     }
     meanwhile = _("No attempts are used up meanwhile.")
     return Banner("bad", "alert", hold_text(trouble), f"{advice[Hold(trouble)]} {meanwhile}")

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from flask import Blueprint, Response
 
 from .. import queries
-from ..access import Access, shown
+from ..access import Access
 from ..catalog.registry import EventType
-from ..errors import NotFound
 from ..formats import Format
 from .page import current_access, render
 
@@ -38,19 +37,24 @@ def event_type_list() -> Response:
     """The whole catalogue."""
     access = current_access()
     access.require("view")
-    return render("event_type_list.html", groups=access.state.offered_types.groups())
+    groups, versions = access.state.offered_types.groups(), access.state.catalog.versions
+    return render("event_type_list.html", groups=groups, versions=versions)
 
 
 def event_type(name: str) -> Response:
     """One event type with schema and example."""
     access = current_access()
-    access.require("view")
-    catalog = access.state.offered_types
-    if name not in catalog:
-        raise NotFound("There is no event type %(name)s.", name=shown(name))
-    kind = catalog[name]
+    detail = queries.get_event_type(access, name)
+    kind = detail.kind
     samples = [sample(access, item, kind) for item in access.state.offered_formats]
-    return render("event_type.html", kind=kind, fields=fields(kind), samples=samples)
+    return render(
+        "event_type.html",
+        detail=detail,
+        kind=kind,
+        fields=fields(kind),
+        samples=samples,
+        show_tenants=not isinstance(access.tenant, str),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from .. import actions, queries
 from ..access import Access, shown
 from ..actions.checks import MAX_TENANT_LENGTH
-from ..errors import InvalidInput, NotFound, SendLimitReached
+from ..errors import ConversionFailed, InvalidInput, NotFound, SendLimitReached
 from ..formats import Format
 from ..formats.examples import sample_data
 from ..models import EndpointState
@@ -19,7 +19,9 @@ from .filters import Filters
 from .format_choices import shown_options
 from .forms import SampleForm
 from .i18n import gettext as _
+from .i18n import translated
 from .page import current_access, notify, redirect_to, render, tenant_filter
+from .version_choices import version_choices
 
 #: Deliveries on an endpoint's page.
 _RECENT = 10
@@ -109,11 +111,18 @@ def endpoint_test(endpoint_id: str) -> Response:
         return _show_test(access, detail, form, load=True)
     try:
         delivery = actions.send_test(
-            access, endpoint_id, form.event_type.data or None, form.sample_data()
+            access,
+            endpoint_id,
+            form.event_type.data or None,
+            form.sample_data(),
+            data_version=form.data_version.data or None,
         )
     except InvalidInput as error:
         form.refuse(error)
         return _show_test(access, detail, form, 422)
+    except ConversionFailed as error:
+        form.add_problem("data_version" if form.data_version.data else "", translated(error.text))
+        return _show_test(access, detail, form, 409)
     except SendLimitReached as error:
         # What was typed stays.
         form.refuse(error)
@@ -137,7 +146,8 @@ def _show_test(
         if name not in catalog:
             raise NotFound("There is no event type %(name)s.", name=shown(name))
         form.sample.data = pretty(sample_data(catalog[name], access.state.settings.product_name))
-    return render("test.html", status, no_store=True, detail=detail, form=form)
+    versions = version_choices(detail.endpoint)
+    return render("test.html", status, no_store=True, detail=detail, form=form, versions=versions)
 
 
 def _usual_type(access: Access, detail: queries.EndpointDetail) -> str:

@@ -164,6 +164,7 @@ class SampleForm(WebhooksForm):
 
     event_type = StringField()
     sample = TextAreaField()
+    data_version = StringField()
     #: Show the example of the type instead of sending.
     load = BooleanField()
 
@@ -213,6 +214,7 @@ class EndpointForm(FilterFields, CoalescingFields, SecretForm):
     #: Show what the template makes of this event type instead of saving.
     preview = BooleanField()
     preview_type = StringField()
+    data_version = StringField()
     user_agent = StringField()
     contact = StringField()
     client_certificate = TextAreaField()

@@ -37,6 +37,7 @@ from . import (
     forms,
     i18n,
     task_wording,
+    version_choices,
     wording,
 )
 from .filters import Filters
@@ -173,6 +174,7 @@ class Toolbox:
     hold_text = staticmethod(wording.hold_text)
     right_text = staticmethod(wording.right_text)
     catalog_text = staticmethod(i18n.catalog_text)
+    version_text = staticmethod(version_choices.version_text)
 
     def __init__(self, state: AppState) -> None:
         self._state = state

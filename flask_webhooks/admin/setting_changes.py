@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import actions
 from ..access import Access
+from ..catalog.versions import INITIAL
 from ..formats.custom import Custom
 from ..queries import EndpointDetail
 from .format_choices import OPTIONS, sent_options
@@ -47,6 +48,10 @@ def changes_of(
     coalesce = form.chosen_coalescing(access.state.catalog, endpoint.coalesce)
     if coalesce != endpoint.coalesce:
         changes["coalesce"] = coalesce
+    # Without versions there is no such field.
+    version = form.data_version.data
+    if version and version != (endpoint.data_version or INITIAL):
+        changes["data_version"] = version
     # The stored one is not filled in; left empty, it stays.
     if form.client_certificate.data or form.remove_certificate.data:
         changes["client_certificate"] = form.client_certificate.data or None
@@ -86,6 +91,7 @@ def shown_values(detail: EndpointDetail) -> dict[str, Any]:
         "format": endpoint.format,
         "template": Custom.example_options["template"],
         **{name: value for name, value in (endpoint.options or {}).items() if name in OPTIONS},
+        "data_version": endpoint.data_version or INITIAL,
         "user_agent": endpoint.user_agent or "",
         "contact": endpoint.contact or "",
         "timeout": "" if endpoint.timeout is None else f"{endpoint.timeout:.15g}",

@@ -32,6 +32,7 @@ from .page import current_access, notify, redirect_to, render
 from .secret_views import show_secret
 from .setting_changes import changes_of, shown_values
 from .subscriptions import choice_groups
+from .version_choices import version_choices
 
 
 def register(blueprint: Blueprint) -> None:
@@ -145,6 +146,7 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
         "description": form.description.data or "",
         "key_pair": form.key_pair,
         "headers": [(name, value or "") for name, value in form.custom_headers()],
+        "data_version": form.data_version.data or None,
         "user_agent": form.user_agent.data or None,
         "contact": form.contact.data or None,
         "client_certificate": form.client_certificate.data or None,
@@ -224,6 +226,7 @@ def _show_form(
         example=example,
         trial=trial,
         filter_operators=operator_choices(),
+        versions=version_choices(endpoint),
         groups=choice_groups(state.offered_types, chosen),
         formats=formats,
         parts={part for item in formats for part in item.parts},

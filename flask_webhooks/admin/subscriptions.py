@@ -18,6 +18,7 @@ class Choice:
     pattern: str
     description: str
     high_volume: bool = False
+    deprecated: bool = False
 
     @property
     def covers_group(self) -> bool:
@@ -50,7 +51,8 @@ def choice_groups(catalog: Catalog, chosen: Iterable[str] = ()) -> list[ChoiceGr
                 )
                 group.choices.append(Choice(prefix, description))
         group.choices.extend(
-            Choice(kind.name, catalog_text(kind.description), kind.high_volume) for kind in kinds
+            Choice(kind.name, catalog_text(kind.description), kind.high_volume, kind.deprecated)
+            for kind in kinds
         )
         offered |= {choice.pattern for choice in group.choices}
         groups.append(group)

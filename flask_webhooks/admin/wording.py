@@ -352,6 +352,7 @@ def _change_text(name: str) -> str:
         "events": _("Events"),
         "filter": _("Filter"),
         "coalesce": _("Coalescing"),
+        "data_version": _("Version of the data"),
         "headers": _("Custom headers"),
         "user_agent": _("User Agent"),
         "contact": _("Contact"),

@@ -78,6 +78,15 @@ class _Settings(TypedDict, total=False):
             Member('By event type: `{"by": "data.license_key", "seconds": 60}`; null sends all.'),
         ]
     ]
+    data_version: SkipValidation[
+        Annotated[
+            str | None,
+            Member(
+                "A date of a version of event data, or `initial` for data as it was before the first one; null is the "
+                "newest there is, as for a new endpoint where it is left out."
+            ),
+        ]
+    ]
     format: SkipValidation[
         Annotated[
             FormatName | None,
@@ -202,6 +211,14 @@ class TestBody(TypedDict, total=False):
         str | None, Member("An event type of the catalogue; null for the test event of the format.")
     ]
     data: Annotated[dict[str, Any] | None, Member("Null for the example of the type.")]
+    data_version: SkipValidation[
+        Annotated[
+            str | None,
+            Member(
+                "The version to send it in: a date, or `initial`; null for that of the endpoint."
+            ),
+        ]
+    ]
 
 
 class FilterTestBody(TypedDict, total=False):

@@ -11,7 +11,7 @@ from ..access import Access, shown
 from ..app_state import AppState
 from ..catalog.registry import EventType
 from ..errors import NotFound
-from ..serializers import EventTypeObject, ExampleObject, FormatObject
+from ..serializers import EventTypeDetailObject, EventTypeObject, ExampleObject, FormatObject
 from .answering import answer, answer_all
 from .parameters import ExampleQuery
 from .routes import AllOf, Route
@@ -29,12 +29,12 @@ def format_list(access: Access) -> Response:
 
 def event_type_list(access: Access) -> Response:
     """The catalogue of event types."""
-    return answer_all(access.state.offered_types, EventTypeObject)
+    return answer_all(queries.list_event_types(access), EventTypeObject)
 
 
 def event_type(access: Access, name: str) -> Response:
-    """One event type, with schema and example."""
-    return answer(EventTypeObject.serialize(_known(access.state, name)))
+    """One event type, with schema, example, versions of its data and who subscribes to it."""
+    return answer(EventTypeDetailObject.serialize(queries.get_event_type(access, name)))
 
 
 def event_type_example(access: Access, name: str, query: dict[str, Any]) -> Response:
@@ -42,14 +42,14 @@ def event_type_example(access: Access, name: str, query: dict[str, Any]) -> Resp
     kind = _known(access.state, name)
     default = access.state.settings.default_format
     style = access.state.offered_formats[query.get("format", default)]
-    example = queries.example(access, style.name, kind.name)
+    example = queries.example(access, style.name, kind.name, data_version=query.get("data_version"))
     return answer(ExampleObject.serialize(example))
 
 
 ROUTES = (
     Route("GET", "/formats", format_list, AllOf(FormatObject), requires="view"),
     Route("GET", "/event-types", event_type_list, AllOf(EventTypeObject), requires="view"),
-    Route("GET", "/event-types/<name>", event_type, EventTypeObject, requires="view"),
+    Route("GET", "/event-types/<name>", event_type, EventTypeDetailObject, requires="view"),
     Route(
         "GET",
         "/event-types/<name>/example",
@@ -57,6 +57,7 @@ ROUTES = (
         ExampleObject,
         requires="view",
         query=ExampleQuery,
+        converts=True,
     ),
 )
 

@@ -95,7 +95,13 @@ def endpoint_delete_all(access: Access, body: dict[str, Any]) -> Response:
 
 def endpoint_test(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
     """Send an event to this endpoint only, also if it is paused."""
-    delivery = actions.send_test(access, endpoint_id, body.get("event_type"), body.get("data"))
+    delivery = actions.send_test(
+        access,
+        endpoint_id,
+        body.get("event_type"),
+        body.get("data"),
+        data_version=body.get("data_version"),
+    )
     where = location_of("delivery", delivery_id=delivery.id)
     return answer(DeliveryObject.serialize(delivery), 202, location=where)
 

@@ -66,6 +66,7 @@ ROUTES = (
         query=EventListQuery,
         otherwise=PulledObject,
         expires=True,
+        converts=True,
     ),
     Route("GET", "/events/<event_id>", event, EventDetailObject),
     Route(

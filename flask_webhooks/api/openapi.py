@@ -154,6 +154,7 @@ def _responses(route: Route) -> dict[str, Any]:
         *(_REFUSALS_TO_CHANGES if route.method != "GET" else ()),
         *([429] if route.limited else []),
         *([410] if route.expires else []),
+        *([409] if route.converts else []),
     ]
     for status in sorted(refusals):
         kind = RefusalObject if status == 422 else ProblemObject

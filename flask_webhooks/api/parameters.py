@@ -171,3 +171,6 @@ class StatisticsQuery(TenantQuery, total=False):
 
 class ExampleQuery(TypedDict, total=False):
     format: Annotated[FormatName, Member("The default format if left out.")]
+    data_version: Annotated[
+        str, Member("A date of a version of the data, or `initial`; left out, it is the newest.")
+    ]

@@ -19,6 +19,7 @@ from ..app_state import AllTenants
 from ..db.errors import log_cause
 from ..errors import (
     ConfigurationError,
+    ConversionFailed,
     CursorExpired,
     DatabaseError,
     DuplicateEndpoint,
@@ -121,6 +122,7 @@ def status_of(error: WebhooksError) -> HTTPStatus:
             | TokenLimitReached()
             | DuplicateEndpoint()
             | UnreadableSecret()
+            | ConversionFailed()
         ):
             return HTTPStatus.CONFLICT
         case CursorExpired():

@@ -40,6 +40,7 @@ class Route:
     :ivar limited: a tenant may do it so often only.
     :ivar otherwise: what else it may answer, as its parameters say.
     :ivar expires: a cursor that it takes may be too old.
+    :ivar converts: a GET that turns data into a version, which a function of the application may not be able to.
     :ivar headers: of the request, as parameters of the document.
     :ivar repeated: what an answer with status 200 means, where it is another one.
     """
@@ -57,6 +58,7 @@ class Route:
     limited: bool = False
     otherwise: type[JsonObject] | None = None
     expires: bool = False
+    converts: bool = False
     headers: tuple[dict[str, Any], ...] = ()
     repeated: str | None = None
 

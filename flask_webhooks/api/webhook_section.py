@@ -32,6 +32,7 @@ def webhooks(catalog: Catalog) -> dict[str, Any]:
 def _operation(kind: EventType) -> dict[str, Any]:
     content = {"schema": _schema(kind), "examples": {"example": {"value": _example(kind)}}}
     return {
+        **({"deprecated": True} if kind.deprecated else {}),
         "operationId": f"webhook.{kind.name}",
         "summary": kind.description.removesuffix("."),
         "description": _DESCRIPTION,

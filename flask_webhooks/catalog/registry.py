@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import InvalidEventType, InvalidSubscription, UnknownEventType
 from ..texts import OperatorText, Text, quoted
 from .schema_check import SchemaCheck, compile_schema
+from .versions import Downgrade, Version, Versions
 
 #: Longest name of an event type, in characters; columns are as wide.
 MAX_NAME_LENGTH = 100
@@ -38,6 +39,7 @@ class EventType:
     :param high_volume: may be sent with every request of a client; forms show a note beside it.
     :param operational: sent by Flask-Webhooks about its own endpoints, never by the host.
     :param subscribable: endpoints may name it; ``False`` for ``test``, which is sent by hand.
+    :param deprecated: it will be sent no more one day; pages and API say so, and who still subscribes.
     """
 
     name: str
@@ -49,6 +51,7 @@ class EventType:
     high_volume: bool = False
     operational: bool = False
     subscribable: bool = True
+    deprecated: bool = False
 
     def absent(self, data: Mapping[str, Any]) -> list[str]:
         """Names of the members that this type always has and this data has not, ``None`` being none."""
@@ -69,6 +72,8 @@ class Catalog:
     def __init__(self, types: Iterable[EventType] = ()) -> None:
         self._types: dict[str, EventType] = {}
         self._checks: dict[str, SchemaCheck] = {}
+        #: Of the data of these types.
+        self.versions = Versions()
         for event_type in types:
             self.add(event_type)
 
@@ -101,6 +106,22 @@ class Catalog:
         self._checks[name] = check
         self._types[name] = event_type
         return event_type
+
+    def add_version(self, event_type: str, date: str, downgrade: Downgrade) -> None:
+        """Add a dated version of the data of an event type.
+
+        :param downgrade: turns data of this version into that of the one before.
+        :raises UnknownEventType: the catalogue has no such event type.
+        :raises InvalidEventType: the date is none or is there already, the function cannot be called, or the data is
+            not the application's.
+        """
+        kind = self[event_type]
+        if kind.operational or not kind.subscribable:
+            raise InvalidEventType(
+                f"The data of {kind.name!r} is made by Flask-Webhooks: only event types that the application sends "
+                "have versions."
+            )
+        self.versions.add(Version(kind.name, date, downgrade))
 
     def __getitem__(self, name: str) -> EventType:
         """Look up an event type.
@@ -151,6 +172,7 @@ class Catalog:
         if patterns is None:
             return self
         found = Catalog()
+        found.versions = self.versions
         for event_type in self:
             if not event_type.subscribable or matches(patterns, event_type.name):
                 found._types[event_type.name] = event_type

@@ -17,6 +17,7 @@ from .deliveries import deliveries
 from .doctor import doctor
 from .encryption import reencrypt
 from .endpoints import endpoints, send_test
+from .event_types import event_types
 from .failures import Commands, end_our_command
 from .health import health
 from .listen import listen
@@ -28,7 +29,16 @@ from .tokens import tokens
 __all__ = ["end_our_command", "webhooks"]
 
 webhooks = Commands("webhooks", help="Run webhook workers; manage endpoints and deliveries.")
-for group in (endpoints, events.events, deliveries, tasks, activity, tokens, portal_links):
+for group in (
+    endpoints,
+    events.events,
+    event_types,
+    deliveries,
+    tasks,
+    activity,
+    tokens,
+    portal_links,
+):
     webhooks.add_command(group)
 workers.add_to(webhooks)
 database.add_to(webhooks)

@@ -32,6 +32,15 @@ def formats(context: click.Context, parameter: click.Parameter, begun: str) -> l
     )
 
 
+def data_versions(
+    context: click.Context, parameter: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    """Complete a version of event data."""
+    return _offer(
+        context, begun, lambda state: [(name, "") for name in state.catalog.versions.names]
+    )
+
+
 def _stored(find: Callable[[Access, str], Sequence[tuple[str, str]]]) -> Complete:
     """Complete what the database has."""
 

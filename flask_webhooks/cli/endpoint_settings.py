@@ -35,6 +35,7 @@ _DEFAULTS: dict[str, Any] = {
     "events": None,
     "filter": None,
     "coalesce": None,
+    "data-version": None,
     "user-agent": None,
     "contact": None,
     "client-certificate": None,
@@ -62,6 +63,12 @@ _coalesce: Option[Any] = click.option(
     "coalesce_text",
     metavar="JSON",
     help='At most one a key: \'{"license.validated": {"by": "data.license_key", "seconds": 60}}\'.',
+)
+_data_version: Option[Any] = click.option(
+    "--data-version",
+    metavar="DATE",
+    help="Of the event data that it gets, or initial; default: the newest.",
+    shell_complete=completion.data_versions,
 )
 _options: Option[Any] = click.option(
     "--option",
@@ -114,6 +121,7 @@ def add_to(endpoints: AppGroup) -> None:
 @click.option("--key-pair", is_flag=True, help="Sign with a new key pair; prints the public key.")
 @_filter
 @_coalesce
+@_data_version
 @_contact
 @_certificate
 @_options
@@ -142,6 +150,7 @@ def add(
     ordered: bool,
     filter_text: str | None,
     coalesce_text: str | None,
+    data_version: str | None,
     force: bool,
 ) -> None:
     """Add an endpoint and print its secret once."""
@@ -172,6 +181,7 @@ def add(
             ordered=ordered,
             filter=None if filter_text is None else parse_json(filter_text, "--filter"),
             coalesce=None if coalesce_text is None else parse_json(coalesce_text, "--coalesce"),
+            data_version=data_version,
             allow_duplicate=force,
         )
     except DuplicateEndpoint as error:
@@ -214,6 +224,7 @@ def add(
 @click.option("--user-agent", help="Instead of ours.")
 @_filter
 @_coalesce
+@_data_version
 @_contact
 @_certificate
 @_options

@@ -14,6 +14,8 @@ from flask.cli import AppGroup
 
 from .. import actions, queries
 from ..access import Access
+from ..app_state import state_of
+from ..catalog.versions import INITIAL
 from ..columns import compact_json
 from ..models import AT_REST, DeliveryState
 from ..notifications import stage_words
@@ -148,6 +150,11 @@ def _certificate(shown: dict[str, Any] | None) -> str | None:
     return f"{shown['subject']}, {until}, SHA-256 {shown['fingerprint']}"
 
 
+def _initial() -> str | None:
+    """The version that stands for none; ``None`` where the application has none at all."""
+    return INITIAL if state_of().catalog.versions.dates else None
+
+
 def _print_settings(detail: queries.EndpointDetail, keys: tuple[queries.PublicKey, ...]) -> None:
     endpoint = detail.endpoint
     headers = (
@@ -165,6 +172,7 @@ def _print_settings(detail: queries.EndpointDetail, keys: tuple[queries.PublicKe
             ("Events", "all" if endpoint.events is None else ", ".join(endpoint.events)),
             ("Filter", None if endpoint.filter is None else compact_json(endpoint.filter)),
             ("Coalesce", None if endpoint.coalesce is None else compact_json(endpoint.coalesce)),
+            ("Data version", endpoint.data_version or _initial()),
             ("Headers", headers),
             ("User agent", endpoint.user_agent),
             ("Contact", endpoint.contact),
@@ -374,6 +382,12 @@ def remove(endpoint_id: str, yes: bool) -> None:
 )
 @click.option("--data", "data_text", metavar="JSON", help="Default: the example of the type.")
 @click.option(
+    "--data-version",
+    metavar="DATE",
+    help="The version to send the data in, or initial; default: that of the endpoint.",
+    shell_complete=completion.data_versions,
+)
+@click.option(
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
@@ -381,12 +395,16 @@ def remove(endpoint_id: str, yes: bool) -> None:
 )
 @reports_errors
 def send_test(
-    endpoint_id: str, event_type: str | None, data_text: str | None, wait: float | None
+    endpoint_id: str,
+    event_type: str | None,
+    data_text: str | None,
+    data_version: str | None,
+    wait: float | None,
 ) -> None:
     """Send a test event to one endpoint."""
     access = current_access()
     data = None if data_text is None else parse_json(data_text, "--data")
-    delivery = actions.send_test(access, endpoint_id, event_type, data)
+    delivery = actions.send_test(access, endpoint_id, event_type, data, data_version=data_version)
     say(f"Queued {delivery.id} ({delivery.event_type}).")
     if wait is not None:
         _wait_for(access, delivery.id, wait)

@@ -45,6 +45,12 @@ _EXAMPLE = """'[{"url": "https://example.com/webhooks"}]'"""
     help="JSON; default: the example.",
 )
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the format.")
+@click.option(
+    "--data-version",
+    metavar="DATE",
+    help="Of the data, or initial; default: the newest.",
+    shell_complete=completion.data_versions,
+)
 @click.option("--headers", "with_headers", is_flag=True, help="Print the whole request.")
 @reports_errors
 def render(
@@ -52,6 +58,7 @@ def render(
     format_: str,
     data_file: TextIO | None,
     options: tuple[str, ...],
+    data_version: str | None,
     with_headers: bool,
 ) -> None:
     """Print what endpoints of a format get for an event type; without one, for its test event."""
@@ -61,6 +68,7 @@ def render(
         event_type,
         data=None if data_file is None else parse_object(read_text(data_file), "--data"),
         options=parse_options(options) or None,
+        data_version=data_version,
     )
     if with_headers:
         say(f"POST {plain(example.url)}")

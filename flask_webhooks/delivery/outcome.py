@@ -71,6 +71,8 @@ class Claimed:
     coalesced: int = 0
     #: The number that it has among those of its endpoint; ``None`` is a test. See `claim.numbering`.
     sequence: int | None = None
+    #: The version that its data is to be sent in; ``None`` is that of its endpoint.
+    data_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

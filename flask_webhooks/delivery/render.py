@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import SplitResult, urlsplit
 
 from ..app_state import AppState
 from ..config import LEASE_RESERVE, Settings
-from ..errors import InvalidEndpoint
-from ..formats import Format, Rendered, Target
+from ..errors import ConversionFailed, InvalidEndpoint
+from ..formats import Format, OutgoingEvent, Rendered, Target
 from ..formats.chat.base import ChatFormat
 from ..log import get_logger, log_without_locals
 from ..security import hops
@@ -66,7 +66,7 @@ def prepare(
         logger.error("Endpoint %s cannot be served: %s", target.id, error)
         return Released(claimed, OWN_TROUBLE_DELAY, Hold.UNKNOWN_FORMAT)
     try:
-        rendered = style.render(claimed.event, target, started_at)
+        rendered = style.render(_in_version(state, claimed, target), target, started_at)
         url, name = _parsed(rendered.url)
         hop = hops.header_value(
             state.vault, claimed.event.hops + 1, target.tenant, started_at.timestamp()
@@ -104,6 +104,9 @@ def prepare(
             shown_body=text_of(rendered.body),
             redactor=redactor,
         )
+    except ConversionFailed as error:
+        logger.warning("Endpoint %s gets nothing for now: %s", target.id, error)
+        return Released(claimed, OWN_TROUBLE_DELAY, Hold.VERSION_FAILED)
     except Exception as error:
         log_without_locals(
             logger,
@@ -113,6 +116,19 @@ def prepare(
             redact=target.redactor.text,
         )
         return Released(claimed, OWN_TROUBLE_DELAY)
+
+
+def _in_version(state: AppState, claimed: Claimed, target: Target) -> OutgoingEvent:
+    """The event with its data in the version that the endpoint gets, or that a person chose for a test.
+
+    :raises ConversionFailed: the host's function fails.
+    """
+    event = claimed.event
+    wanted = claimed.data_version or target.data_version
+    data = state.catalog.versions.convert(
+        event.type, event.data_json, event.data_version, wanted, state.settings.max_data_bytes
+    )
+    return event if data is event.data_json else replace(event, data_json=data)
 
 
 def deadline(state: AppState, target: Target) -> float:

@@ -163,6 +163,7 @@ def _event(state: AppState, row: Any) -> NewEvent:
         occurred_at=row.occurred_at,
         hops=row.hops,
         trace_context=row.trace_context,
+        data_version=row.data_version,
         whole_server_only=row.hops >= state.settings.max_hops,
     )
 
@@ -202,6 +203,7 @@ class _Statements:
             scheduled.occurred_at,
             scheduled.hops,
             scheduled.trace_context,
+            scheduled.data_version,
         )
         value: sa.BindParameter[str] = sa.bindparam("value")
         # InnoDB locks the entries of an index before the row. The host comes by the key: who comes by another index

@@ -12,6 +12,7 @@ from .database import answers, examine_clocks, examine_database, examine_keys
 from .findings import Area, Finding, Level
 from .network import examine_machine, examine_receivers
 from .queue import Queue, examine_workers
+from .versions import examine_versions
 
 __all__ = ["Finding", "Level", "examine"]
 
@@ -32,6 +33,7 @@ def examine(access: Access) -> Iterator[Finding]:
     if silent is None:
         yield from _guarded("clock", lambda: examine_clocks(access, queue.time))
         yield from _guarded("keys", lambda: examine_keys(access))
+        yield from _guarded("versions", lambda: examine_versions(access))
         yield from _guarded("workers", lambda: examine_workers(access, queue.engine))
     yield from _guarded("machine", lambda: examine_machine(state.settings))
     if silent is None:

@@ -171,7 +171,13 @@ def _late(access: Access, report: queries.HealthReport) -> Iterator[Finding]:
         )
     else:
         yield _WORKERS.ok(f"Nothing is overdue; {report.due:,} deliveries are due.")
-    if report.trouble is not None:
+    if report.trouble == Hold.VERSION_FAILED:
+        yield _WORKERS.problem(
+            str(hold_text(report.trouble)),
+            "Endpoints wait for it. No attempt is spent meanwhile.",
+            "Correct the function given to @webhooks.version that the log of the workers names, and start them again.",
+        )
+    elif report.trouble is not None:
         yield _WORKERS.problem(
             str(hold_text(report.trouble)),
             "A worker has found a problem on its own machine. No attempts are used up meanwhile.",

@@ -40,6 +40,8 @@ class OutgoingEvent:
     hops: int = 0
     #: The ``traceparent`` of the span in which it was emitted.
     trace_context: str | None = None
+    #: The version of its type that its data is in; ``None`` is data of before the first one.
+    data_version: str | None = None
 
     @cached_property
     def data(self) -> Any:
@@ -68,6 +70,8 @@ class Target:
     timeout: float | None = None
     #: ``certificate`` and ``key`` in PEM, which no request holds.
     client_certificate: Mapping[str, str] | None = None
+    #: The version of event data that it gets; ``None`` is data as it was before the first one.
+    data_version: str | None = None
 
     def __repr__(self) -> str:
         return f"<Target {self.id}>"

@@ -91,6 +91,7 @@ def emit(
         idempotency_key=idempotency_key,
         idempotency_digest=idempotency_key and key_digest(tenant, idempotency_key),
         hops=0 if hop is None else hop.count,
+        data_version=state.catalog.versions.newest(known.name),
         whole_server_only=looped,
         deliver_at=deliver_at,
         key=key,

@@ -88,6 +88,7 @@ def save_scheduled(
             "its_digest": event.key and key_digest(event.tenant, event.key),
             "its_hops": event.hops,
             "its_trace": event.trace_context,
+            "its_version": event.data_version,
         },
     )
     return event.id, True
@@ -125,6 +126,7 @@ def as_scheduled(state: AppState, event: NewEvent) -> ScheduledEvent:
         key_digest=event.key and key_digest(event.tenant, event.key),
         hops=event.hops,
         trace_context=event.trace_context,
+        data_version=event.data_version,
     )
 
 
@@ -164,6 +166,7 @@ class _Statements:
             "key_digest": sa.bindparam("its_digest"),
             "hops": sa.bindparam("its_hops"),
             "trace_context": sa.bindparam("its_trace"),
+            "data_version": sa.bindparam("its_version"),
         }
         insert = insert_or_replace(table, state.engine.dialect.name, ["key_digest"], list(values))
         self.save = insert.values(**values)

@@ -47,6 +47,8 @@ class NewEvent:
     hops: int = 0
     #: The ``traceparent`` of the span in which it is emitted.
     trace_context: str | None = None
+    #: The version of its type that its data is in.
+    data_version: str | None = None
     #: Leave out the tenant's endpoints, which would go on with a loop.
     whole_server_only: bool = False
     #: When it is to be recorded; ``None`` for now. Then its id is that of a scheduled event.
@@ -129,6 +131,7 @@ def insert_event(
         "its_time": event.occurred_at,
         "its_hops": event.hops,
         "its_trace": event.trace_context,
+        "its_version": event.data_version,
         "its_key": event.idempotency_key,
         "its_digest": event.idempotency_digest,
     }
@@ -218,6 +221,7 @@ def as_event(state: AppState, event: NewEvent) -> Event:
         created_at=datetime.now(UTC),
         hops=event.hops,
         trace_context=event.trace_context,
+        data_version=event.data_version,
         idempotency_key=event.idempotency_key,
         idempotency_digest=event.idempotency_digest,
     )
@@ -268,6 +272,7 @@ class _Statements:
             created_at=utc_now(),
             hops=sa.bindparam("its_hops"),
             trace_context=sa.bindparam("its_trace"),
+            data_version=sa.bindparam("its_version"),
             idempotency_key=sa.bindparam("its_key"),
             idempotency_digest=sa.bindparam("its_digest"),
         )

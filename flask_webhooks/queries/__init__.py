@@ -40,6 +40,15 @@ from .endpoints import (
     quota,
 )
 from .engine import EngineReport, engine
+from .event_types import (
+    MOST_SUBSCRIBERS,
+    DataVersion,
+    EventTypeDetail,
+    EventTypeRow,
+    Subscribers,
+    get_event_type,
+    list_event_types,
+)
 from .events import EventDetail, EventRow, get_event, list_events
 from .examples import example
 from .filter_trials import FilterTrial, try_filter
@@ -88,11 +97,13 @@ __all__ = [
     "METRIC_LABELS",
     "MOST_ATTEMPTS",
     "MOST_COUNTED",
+    "MOST_SUBSCRIBERS",
     "PERIODS",
     "REMOVED",
     "SEARCHED",
     "AttemptCounts",
     "Backlog",
+    "DataVersion",
     "DeliveryDetail",
     "DeliveryRow",
     "EndpointDetail",
@@ -100,6 +111,8 @@ __all__ = [
     "EngineReport",
     "EventDetail",
     "EventRow",
+    "EventTypeDetail",
+    "EventTypeRow",
     "Failing",
     "FilterTrial",
     "Follower",
@@ -122,6 +135,7 @@ __all__ = [
     "ScheduledDetail",
     "SecretRow",
     "Series",
+    "Subscribers",
     "TaskRow",
     "UnknownTenant",
     "Why",
@@ -144,6 +158,7 @@ __all__ = [
     "get_delivery",
     "get_endpoint",
     "get_event",
+    "get_event_type",
     "get_ledger",
     "get_portal_link",
     "get_scheduled",
@@ -156,6 +171,7 @@ __all__ = [
     "list_activity",
     "list_deliveries",
     "list_endpoints",
+    "list_event_types",
     "list_events",
     "list_notifications",
     "list_portal_links",

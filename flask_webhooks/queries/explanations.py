@@ -55,6 +55,9 @@ def hold_text(reason: str | None) -> Text:
         "failing": Text("It keeps failing, so it is only tried occasionally."),
         "unreadable_secret": Text("Its secret, a header or its URL cannot be decrypted."),
         "unknown_format": Text("The application no longer has its format."),
+        "version_failed": Text(
+            "A function of the application cannot turn data into the version that the webhook gets."
+        ),
         "no_dns": Text("Our name server does not answer, so everything waits."),
         "no_certificates": Text("We have no CA certificates, so everything waits."),
         "no_descriptors": Text("Our worker can open no more connections, so everything waits."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 from .. import ids
 from ..access import Access, check_event_type, find_endpoint
 from ..catalog.type_filter import of_type
+from ..columns import compact_json
 from ..db.conditions import of_tenant
 from ..db.errors import told_as_messages
 from ..db.locks import read_only
@@ -45,6 +47,8 @@ class PulledEvent:
     data: Any
     #: When its data was erased; it is empty since.
     erased_at: datetime | None
+    #: The version of its type that it was emitted in.
+    data_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class Pull:
         #: Whose events these are; ``None``: all tenants'.
         self.tenant = endpoint.tenant if endpoint is not None else _only_tenant(access)
         self._access = access
+        self._endpoint = endpoint
         self._limit = limit
         self._digest = scope_digest(self.tenant, endpoint_id)
         self._after = None if after == START else read_cursor(after, self._digest)
@@ -103,6 +108,7 @@ class Pull:
         """Return the next page.
 
         :raises CursorExpired: the cursor is older than events are kept.
+        :raises ConversionFailed: the application cannot turn data into the version that the endpoint gets.
         """
         access = self._access
         with access.read() as session:
@@ -115,7 +121,8 @@ class Pull:
         for _ in range(_ROUNDS):
             with access.read() as session:
                 rows, cursor, more = self._look(session, cursor, self._limit - len(found))
-            found += rows
+            # Once the session is closed: these are functions of the host.
+            found += [self._in_version(event) for event in rows]
             # All that is numbered was looked at. What a batch now takes up follows it.
             more = more or number(access.state, owns_request=access.owns_request)
             if not more or len(found) >= self._limit:
@@ -161,7 +168,7 @@ class Pull:
         window = numbered.limit(_WINDOW).subquery()
         columns = (event.id, event.type, event.tenant, event.occurred_at, event.data)
         rows = session.execute(
-            sa.select(*columns, event.erased_at, event.batch)
+            sa.select(*columns, event.erased_at, event.data_version, event.batch)
             .join(window, window.c.id == event.id)
             .where(*self._fits)
             .order_by(window.c.batch, window.c.id)
@@ -178,6 +185,18 @@ class Pull:
         batch, event_id = (end.batch, end.id) if more else (last + 1, "")
         found = [PulledEvent(*row[:-1]) for row in rows]
         return found, Cursor(batch, event_id, complete_to, cursor.scope), more
+
+    def _in_version(self, event: PulledEvent) -> PulledEvent:
+        """The event with its data as the endpoint is sent it."""
+        state, endpoint = self._access.state, self._endpoint
+        if endpoint is None or event.erased_at is not None:
+            return event
+        versions, given, wanted = state.catalog.versions, event.data_version, endpoint.data_version
+        if not versions.steps(event.type, given, wanted):
+            return event
+        most = state.settings.max_data_bytes
+        text = versions.convert(event.type, compact_json(event.data), given, wanted, most)
+        return replace(event, data=json.loads(text))
 
 
 def _seconds(rows: Sequence[Any]) -> list[int]:

@@ -4,7 +4,7 @@ Nothing here is a secret: those are only in answers that make one.
 """
 
 from .base import JsonObject, Member, member, one_of, to_json
-from .catalog import EventTypeObject, ExampleObject, FormatObject
+from .catalog import EventTypeDetailObject, EventTypeObject, ExampleObject, FormatObject
 from .deliveries import (
     AttemptObject,
     DeliveryDetailObject,
@@ -64,6 +64,7 @@ __all__ = [
     "EndpointRowObject",
     "EventDetailObject",
     "EventRowObject",
+    "EventTypeDetailObject",
     "EventTypeObject",
     "ExampleObject",
     "FailingObject",

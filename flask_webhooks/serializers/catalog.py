@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from .base import JsonObject, member
+from ..catalog.differences import DifferenceKind
+from ..queries import MOST_SUBSCRIBERS
+from .base import Count, JsonObject, member, one_of
+from .endpoints import EndpointLabelObject
 
 
 #: `serialize` is given the `default`.
@@ -29,7 +32,22 @@ class FormatObject(JsonObject):
     example_options: dict[str, Any] = member(source=lambda item: dict(item.example_options))
 
 
-class EventTypeObject(JsonObject):
+class DifferenceObject(JsonObject):
+    path: str = member("The member, such as `user.email`.")
+    kind: Annotated[str, one_of(DifferenceKind)]
+    before: Any = member("In the example of the version before; null where it was not there.")
+    after: Any = member("In the example of this version; null where it is not there any more.")
+
+
+class DataVersionObject(JsonObject):
+    version: str = member("A date, or `initial` for what was before all of them.", source="name")
+    changes: list[DifferenceObject] = member("What differs from the version before.")
+    example: dict[str, Any] | None = member(
+        "Null where a function of the application fails with the example."
+    )
+
+
+class EventTypeEntryObject(JsonObject):
     name: str
     group: str
     description: str = member("When it is sent.")
@@ -39,6 +57,25 @@ class EventTypeObject(JsonObject):
     high_volume: bool = member("May occur with every client request.")
     operational: bool = member("Sent by Flask-Webhooks about endpoints.")
     subscribable: bool = member("Endpoints may subscribe to it.")
+    deprecated: bool = member("It will be sent no more one day.")
+
+
+class EventTypeObject(EventTypeEntryObject, part="kind"):
+    data_versions: list[DataVersionObject] = member(
+        "Newest first, which is how `schema` and `example` are; none where the data has only ever been so."
+    )
+
+
+class EventTypeDetailObject(EventTypeObject):
+    subscribers: list[EndpointLabelObject] = member(
+        f"Endpoints that name it, or a prefix of it; the newest {MOST_SUBSCRIBERS}.",
+        source="subscribers.endpoints",
+    )
+    subscribers_by_name: Count = member("How many those are.", source="subscribers.by_name")
+    subscribers_by_everything: Count = member(
+        "How many endpoints get it since they get every event type.",
+        source="subscribers.by_everything",
+    )
 
 
 class ExampleObject(JsonObject):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final
 
+from ..catalog.versions import INITIAL
 from ..delivery.outcome import Outcome
 from ..models import DeliveryState, Trigger
 from ..queries import MAX_LIMIT, MOST_ATTEMPTS, REMOVED, Missing, Why
@@ -58,6 +59,9 @@ class DeliveryObject(JsonObject):
         "Its number among those of the endpoint, from its first claim on; sent as `webhook-sequence`. Null: it was "
         "never claimed, or is a test."
     )
+    data_version: str | None = member(
+        "The version that its data is sent in, chosen for a test; null is that of the endpoint."
+    )
     last_attempt_at: datetime | None
     last_status: int | None
     created_at: datetime
@@ -105,6 +109,10 @@ class EventObject(JsonObject):
     occurred_at: datetime
     created_at: datetime
     erased_at: datetime | None = member("When its data was erased; it is empty since.")
+    data_version: str = member(
+        "The version of its type that its data is in, which was then the newest; `initial`: of before the first one.",
+        source=lambda event: event.data_version or INITIAL,
+    )
 
 
 class EventRowObject(EventObject, part="event"):

@@ -6,6 +6,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Annotated, Any
 
+from ..catalog.versions import INITIAL
 from ..models import EndpointState
 from ..queries import MOST_COUNTED, Limit
 from ..security.client_certificates import certificate_expiry
@@ -68,6 +69,10 @@ class EndpointObject(JsonObject):
     )
     coalesce: dict[str, Any] | None = member(
         "By event type, of which member at most one event for each value is sent in so many seconds; null sends all."
+    )
+    data_version: str = member(
+        "The date up to which it follows the versions of event data; `initial`: data as it was before the first one.",
+        source=lambda endpoint: endpoint.data_version or INITIAL,
     )
     user_agent: str | None = member("Null is the server's own.")
     contact: str | None = member("The e-mail address of the person responsible for the receiver.")

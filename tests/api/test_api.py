@@ -281,7 +281,7 @@ def test_a_format_of_the_hosts_own_is_in_the_list_and_in_the_document(app: Flask
 def test_every_event_type_has_its_example_in_every_format(app: Flask, api: Api) -> None:
     kinds = api.get("/event-types")["items"]
     assert len(kinds) == len(state_of(app).catalog)
-    assert api.get("/event-types/license.created") == kinds[0]
+    assert kinds[0].items() <= api.get("/event-types/license.created").items()
     for item in builtin_formats():
         example = api.get("/event-types/license.created/example", format=item.name)
         assert example["format"] == item.name

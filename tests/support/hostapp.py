@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -41,7 +42,8 @@ def create_app(db: SQLAlchemy | None = None, **config: Any) -> Flask:
 
     :param db: one that other applications have as well, as where a factory makes them; by default its own.
     :param config: settings over `DEFAULTS`; ``SQLITE_IMMEDIATE=True`` runs SQLite as we recommend, and with
-        ``MAIL_PORT`` owners of endpoints are told by mail.
+        ``MAIL_PORT`` owners of endpoints are told by mail. ``DATA_VERSIONS`` names, by event type and date, the member
+        that data has since then.
     """
     crashing.arm()
     app = Flask("tests.support.hostapp")
@@ -53,6 +55,9 @@ def create_app(db: SQLAlchemy | None = None, **config: Any) -> Flask:
     webhooks.init_app(app)
     webhooks.authorize(lambda action, endpoint: True)
     app.extensions["test_webhooks"] = webhooks
+    for name, versions in app.config.get("DATA_VERSIONS", {}).items():
+        for date, member in versions.items():
+            webhooks.version(name, date)(partial(_without, member))
     if "MAIL_PORT" in app.config:
         from tests.support.mailing import tell_owners_by_mail
 
@@ -61,3 +66,7 @@ def create_app(db: SQLAlchemy | None = None, **config: Any) -> Flask:
         with app.app_context():
             immediate(db.engine)
     return app
+
+
+def _without(member: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name != member}

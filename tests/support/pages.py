@@ -310,6 +310,7 @@ class World:
             f"/scheduled/{self.scheduled}",
             f"/scheduled/{self.scheduled}/cancel",
             "/event-types",
+            "/event-types/license.activated",
             "/event-types/license.created",
             "/event-types/test",
             "/health",
@@ -348,6 +349,8 @@ def populate(
     :param hostile: what to write instead.
     """
     access = accessing(app, f"ann {hostile}")
+    if not webhooks_of(app).catalog.versions.dates:
+        webhooks_of(app).version("license.activated", "2026-06-01")(lambda data: {hostile: data})
     with app.app_context():
         urls = {name: receiver.url(f"{path}/{name}") for name, path in _RECEIVERS.items()}
         endpoints = {

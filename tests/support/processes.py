@@ -149,7 +149,7 @@ def wait_until(
 
 def config_of(app: Flask) -> dict[str, Any]:
     """The settings that make the same application in another process."""
-    names = ("SECRET_KEY", "SQLALCHEMY_DATABASE_URI", "SQLITE_IMMEDIATE")
+    names = ("SECRET_KEY", "SQLALCHEMY_DATABASE_URI", "SQLITE_IMMEDIATE", "DATA_VERSIONS")
     return {
         name: value
         for name, value in app.config.items()

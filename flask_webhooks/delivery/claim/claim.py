@@ -332,6 +332,7 @@ class Claimer:
                 not_before=plan.chosen[row.id],
                 coalesced=row.coalesced or 0,
                 sequence=numbers.get(row.id),
+                data_version=row.data_version,
             )
             if row.endpoint_id in unreadable:
                 claim.released.append(Released(claimed, UNREADABLE_DELAY, Hold.UNREADABLE_SECRET))

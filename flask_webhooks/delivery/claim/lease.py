@@ -47,8 +47,8 @@ def read_events(
     """Events as formats see them. One that many endpoints get is read but once."""
     rows = connection.execute(_events(state), ids_parameter(state, sorted(set(event_ids))))
     return {
-        id_: OutgoingEvent(id_, name, tenant, occurred_at, data_json, tenant, hops, trace_context)
-        for id_, name, tenant, occurred_at, data_json, hops, trace_context in rows
+        id_: OutgoingEvent(id_, name, tenant, at, data_json, tenant, hops, trace_context, version)
+        for id_, name, tenant, at, data_json, hops, trace_context, version in rows
     }
 
 
@@ -108,6 +108,7 @@ def _leasing(state: AppState) -> _Leasing:
         delivery.failure_count,
         delivery.coalesced,
         delivery.sequence,
+        delivery.data_version,
     )
     if state.engine.dialect.update_returning:
         return _Leasing(mark.returning(*columns), None)
@@ -125,4 +126,5 @@ def _events(state: AppState) -> sa.Select[Any]:
         sa.type_coerce(event.data, sa.Text()),
         event.hops,
         event.trace_context,
+        event.data_version,
     ).where(among(state, event.id))

@@ -107,4 +107,5 @@ def as_target(state: AppState, row: Any, now: float) -> Target:
         product_name=state.settings.product_name,
         timeout=row.timeout,
         client_certificate=opened(row.certificate_sealed, None),
+        data_version=row.data_version,
     )

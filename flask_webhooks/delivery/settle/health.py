@@ -35,6 +35,8 @@ class Hold(enum.StrEnum):
     UNREADABLE_SECRET = "unreadable_secret"
     #: The host no longer has its format.
     UNKNOWN_FORMAT = "unknown_format"
+    #: The host's function cannot turn the data of an event into the version that it gets.
+    VERSION_FAILED = "version_failed"
     #: Our resolver answers for no name at all.
     NO_DNS = "no_dns"
     #: We have no certificates of authorities to verify by.
@@ -54,6 +56,7 @@ OURS = (
     Hold.NO_DESCRIPTORS,
     Hold.NO_ROUTE,
     Hold.NO_PROXY,
+    Hold.VERSION_FAILED,
 )
 
 
