@@ -285,7 +285,7 @@ def test_what_workers_wrote_into_the_trail_is_in_the_language_of_the_person(app:
         assert wording.changes(gone | {"held": 1234}) == [
             ("Zustand", "Aktiv", "Abgeschaltet"),
             ("Grund", "", "Der Empfänger hat mit 410 Gone geantwortet."),
-            ("Was zurückgehalten war", "", "1.234"),
+            ("Zurückgehaltene Zustellungen", "", "1.234"),
         ]
         failed = {
             "reason": "It failed for more than 5 days.",
