@@ -473,8 +473,8 @@ def test_since_and_until_are_about_when_deliveries_were_made(app: Flask, access:
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("explode", {}, "kind", "recover, replay"),
     ("recover", {}, "since", "start time"),
-    ("recover", {"since": datetime(2026, 1, 1)}, "since", "aware"),  # noqa: DTZ001
-    ("recover", {"since": "yesterday"}, "since", "aware"),
+    ("recover", {"since": datetime(2026, 1, 1)}, "since", "time zone"),  # noqa: DTZ001
+    ("recover", {"since": "yesterday"}, "since", "time zone"),
     ("recover", {"since": LONG_AGO, "until": LONG_AGO}, "until", "later"),
     ("recover", {"since": LONG_AGO, "state": "pending"}, "state", "failed"),
     ("resend", {"state": "sending"}, "state", "succeeded"),
