@@ -332,7 +332,7 @@ def test_command_names_lines_of_the_file(app: Flask, tmp_path: Path) -> None:
     [
         (
             ["license.activated"],
-            "this may be an export of AuthForge or Standard Webhooks. "
+            "Its event types fit an export of AuthForge or Standard Webhooks. "
             "Add --format authforge or --format standard.",
         ),
         (["user.login", "key.created"], "a separate file, and name the format with --format."),

@@ -165,7 +165,7 @@ def test_everything_can_be_deleted_at_once(app: Flask, browser: Browser) -> None
         add_endpoint(app, f"{URL}/{number}")
     page = browser.get(browser.get("/").link("Delete all"))
     assert "Are you sure you want to delete ALL webhooks?" in page.text
-    assert "These are 3 webhooks" in page.text
+    assert "This deletes 3 webhooks" in page.text
     page = browser.send(page, "/delete-all")
     assert "3 webhooks were deleted." in page.text
     assert "No webhooks configured yet." in page.text
@@ -557,7 +557,7 @@ def test_at_the_limit_adding_is_off_and_says_why(app: Flask, browser: Browser) -
     assert "disabled" in button.attributes
     assert "Delete one" in page.one(id=button.attributes["aria-describedby"]).text
     page = browser.send(form, "/endpoints/new", {"url": URL, "name": "Kept"}, 409)
-    assert "5 of 5 endpoints are used" in page.one(id="wh-problems").text
+    assert "5 of 5 endpoints are in use" in page.one(id="wh-problems").text
     assert page.one("input", id="wh-name").attributes["value"] == "Kept"
 
 
@@ -714,13 +714,13 @@ def test_before_all_are_deleted_some_are_named_and_all_are_counted(
     for number in range(25):
         add_endpoint(app, name=f"Webhook {number}", tenant=f"app_{number % 5}")
     page = browser.get("/delete-all")
-    assert "These are 25 webhooks" in page.text
+    assert "This deletes 25 webhooks" in page.text
     form = page.form("/delete-all")
     named = [item.text for item in form.all("li")]
     assert (len(named), named[0], named[-1]) == (21, "Webhook 24 (app_4)", "and 5 more")
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"
     page = browser.get("/delete-all")
-    assert "These are 5 webhooks" in page.text
+    assert "This deletes 5 webhooks" in page.text
     assert len(page.form("/delete-all").all("li")) == 5
 
 

@@ -48,7 +48,7 @@ def test_hint_of_the_form_is_true_for_every_format(app: Flask) -> None:
     browser = Browser(app)
     hint = browser.get("/endpoints/new").one(id="wh-url-hint").text
     assert hint.startswith("Ensure your endpoint can verify signatures")
-    assert "Chats" in hint
+    assert "chats" in hint
     signed = add_endpoint(app).id
     unsigned = add_endpoint(app, format="aureva", secret=False).id
     assert browser.get(f"/endpoints/{signed}/edit").one(id="wh-url-hint").text == (

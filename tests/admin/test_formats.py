@@ -74,7 +74,7 @@ def test_every_format_can_be_chosen_and_says_what_it_needs(app: Flask, browser: 
         if "data-wh-note" in item.attributes
     }
     assert set(notes) == {item.attributes["value"] for item in options}
-    assert "every other one gets Standard Webhooks" in notes[""]
+    assert "all other URLs get Standard Webhooks" in notes[""]
     assert "carries the secret itself" in notes["authon"]
     for chat in ("discord", "slack", "telegram", "teams"):
         assert "There is no secret" in notes[chat]

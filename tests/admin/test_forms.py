@@ -212,7 +212,7 @@ def test_an_operator_sees_how_much_of_its_limit_a_tenant_uses(app: Flask, browse
 
     page = add(browser, 409, url=f"{URL}/6", tenant="app_1")
     assert faulty(page) == ["#wh-tenant"]
-    assert "5 of 5 endpoints are used" in page.one(id="wh-tenant-error").text
+    assert "5 of 5 endpoints are in use" in page.one(id="wh-tenant-error").text
     actions.delete_endpoint(accessing(app), add_endpoint(app, tenant="app_3").id)
     assert "app_3 has no webhooks." in browser.get("/?tenant=app_3").text
 
@@ -240,7 +240,7 @@ def test_events_of_one_tenant(app: Flask, browser: Browser) -> None:
     add_endpoint(app, tenant="app_3")
     page = browser.get("/events?tenant=app_3")
     assert "No events match." in page.text
-    assert "will not be recorded" in page.text
+    assert "is not recorded" in page.text
     # A tenant is not asked for its own name.
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"
     page = browser.get("/events?tenant=app_2")

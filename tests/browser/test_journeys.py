@@ -217,7 +217,7 @@ def test_the_banner_goes_when_a_worker_comes(watched: Watched, app: Flask, tmp_p
 def test_the_form_shows_what_concerns_the_format(watched: Watched) -> None:
     page = watched.open("/endpoints/new")
     assert page.is_visible("#wh-secret")
-    assert page.is_visible("text=every other one gets Standard Webhooks")
+    assert page.is_visible("text=all other URLs get Standard Webhooks")
     assert not page.is_visible("#wh-template")
     faults = []
     for name, there, away in (
