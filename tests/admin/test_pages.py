@@ -433,7 +433,7 @@ def test_health_of_an_installation_at_work(app: Flask, browser: Browser, redis_u
     assert "Answers" in page.text
     assert "Scheduler Running" in page.text
     assert "RQ workers of this queue 1" in page.text
-    assert "Jobs waiting 1" in page.text
+    assert "Waiting jobs 1" in page.text
     assert "Overdue 1 oldest for" in page.text
     assert "No worker has been seen in the last hour." in page.text
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"

@@ -364,7 +364,7 @@ def _old_events(watched: Watched, app: Flask) -> Iterator[str]:
         page.click("button:has-text('Stop')")
     yield "the removal of old events was stopped"
     page = watched.open("/health")
-    assert page.is_visible("text=Somebody has stopped the removal")
+    assert page.is_visible("text=The removal of old events was stopped")
     yield "old events stay for a day"
 
 
@@ -420,7 +420,7 @@ def _erased(watched: Watched, app: Flask, world: World) -> Iterator[str]:
     yield "an erasure waits"
     apart(lambda: list(iter(lambda: run_next(state_of(app), lambda: False), False)))
     page.reload()
-    assert page.is_visible("text=The data is gone")
+    assert page.is_visible("text=The data was erased, including")
     yield "an erasure is over"
     watched.open(f"/events/{world.events['emitted']}")
     assert page.is_visible("text=The data was erased.")

@@ -217,7 +217,7 @@ REFUSALS = {
     "forbids": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "It answered 403."),
     "fails": (b"HTTP/1.1 500 Oops\r\n\r\n", "It answered 500."),
     "hangs up": (b"", "It closed the connection, or its answer was not HTTP."),
-    "is no proxy": (b"220 mail ESMTP\r\n", "It closed the connection, or answered what is no"),
+    "is no proxy": (b"220 mail ESMTP\r\n", "It closed the connection, or its answer was not"),
 }
 
 
