@@ -298,7 +298,7 @@ def test_why_says_what_the_page_says(app: Flask) -> None:
     assert "belong to different tenants" in why(other.id)
     assert "did not exist yet" in why(later.id)
     text = why(narrow.id)
-    assert "subscribed to license.created only afterwards" in text
+    assert "only subscribed to license.created afterwards" in text
     assert re.search(r"^Subscribed then +user\.\*$", text, re.MULTILINE)
     assert re.search(r"^Changed after +.* by tester$", text, re.MULTILINE)
     assert "no endpoint 'ep_x'" in refused(run(app, "why", event_id, "ep_x"))
