@@ -261,7 +261,7 @@ def test_secret_of_a_vendor_that_is_not_usable(secret: str, message: str) -> Non
 
 def test_two_formats_cannot_have_one_name() -> None:
     formats = builtin_formats()
-    with pytest.raises(ConfigurationError, match="'standard' already"):
+    with pytest.raises(ConfigurationError, match="already a format named 'standard'"):
         formats.add(Standard())
 
 

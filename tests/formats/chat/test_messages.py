@@ -167,7 +167,7 @@ def test_telegram_chat_is_named_once() -> None:
     assert style.check_options({"chat_id": TELEGRAM_CHAT}, URLS["telegram"]) == {}
     refused: list[tuple[dict[str, Any], str, str]] = [
         ({}, url, "The chat is missing"),
-        ({"chat_id": 5}, URLS["telegram"], "another chat_id"),
+        ({"chat_id": 5}, URLS["telegram"], "different chat_id"),
         ({"chat_id": "acme news"}, url, "as a number"),
         ({"chat_id": True}, url, "as a number"),
         ({}, url + "?chat_id=acme news", "as a number"),
