@@ -179,6 +179,7 @@ class Ledger:
 
     def _fetch(self, get: Get, first: int) -> tuple[list[Entry], int | None]:
         """Get a page of the sender's ledger; returns it, and where the next one begins."""
+        # It imports this module, whose class belongs to its names.
         from .receiver import verify
 
         headers, body = get(f"/endpoints/{quote(self._endpoint_id)}/ledger?from={first}")

@@ -116,9 +116,9 @@ def test_nothing_goes_to_the_customers_of_another_application(redis_url: str) ->
     with games.app_context():
         of_games.db.create_all()
         of_games.create_endpoint(URL)
-        with pytest.raises(ConfigurationError, match="'games' has a Webhooks of its own"):
+        with pytest.raises(ConfigurationError, match="'games' has its own Webhooks object"):
             shop.emit("license.created", DATA)
-        with pytest.raises(ConfigurationError, match="'games' has a Webhooks of its own"):
+        with pytest.raises(ConfigurationError, match="'games' has its own Webhooks object"):
             shop.create_endpoint(URL)
         assert shop.models is not of_games.models
         assert of_games.db.session.query(of_games.models.Event).count() == 0
@@ -566,6 +566,7 @@ def test_public_names_of_the_extension_object() -> None:
             "create_endpoint",
             "erase",
             "pull",
+            "ledger",
             "add_event_type",
             "version",
             "add_format",
@@ -650,6 +651,7 @@ LAZY = {
     ("extension", "api"),
     ("extension", "metrics"),
     ("metrics", "jobs"),
+    ("receiver_ledger", "receiver"),
     ("testing", "testing"),
 }
 

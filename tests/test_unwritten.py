@@ -200,7 +200,7 @@ with app.app_context():
         timeout=60,
         check=True,
     )
-    assert f"1 events are lost, since the process ends: {REFUSED}" in done.stderr
+    assert f"1 events are lost because the process is exiting: {REFUSED}" in done.stderr
 
 
 # -- SQLite, which has one writer ---------------------------------------------------------------------

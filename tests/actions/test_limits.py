@@ -165,7 +165,9 @@ def test_what_bulk_tasks_send_again_is_limited_in_a_day(database_url: str, redis
         for _ in range(2):
             actions.start_task(access, "resend", endpoint_id, since=since)
             assert run_next(state_of(app), lambda: False)
-        with pytest.raises(SendLimitReached, match=r"resent 6 .* limit is 5\. .* 1440 min") as caught:
+        with pytest.raises(
+            SendLimitReached, match=r"resent 6 .* limit is 5\. .* 1440 min"
+        ) as caught:
             actions.start_task(access, "resend", endpoint_id, since=since)
         assert caught.value.limit == 5
         # What sends nothing may go on, and so may those who see every tenant.

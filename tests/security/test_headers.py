@@ -128,7 +128,7 @@ def test_all_headers_of_an_endpoint_keep_their_order() -> None:
 
 
 def test_too_many_headers_are_refused() -> None:
-    with pytest.raises(InvalidHeader, match="at most 20 headers; these are 21"):
+    with pytest.raises(InvalidHeader, match="At most 20 headers are allowed; there are 21"):
         check_headers({f"X-{number}": "v" for number in range(21)})
 
 

@@ -161,8 +161,8 @@ def test_secret_that_is_null_is_made_anew(name: str) -> None:
         ({"events": ["license.created", None]}, "events", 'Its "events" is not a list'),
         ({"secret": 7}, "secret", 'Its "secret" is not text'),
         ({"active": "perhaps"}, "active", "neither true nor false"),
-        ({"name": 7}, "name", 'Its "name" is no text'),
-        ({"user_agent": 7}, "user_agent", 'Its "user_agent" is no text'),
+        ({"name": 7}, "name", 'Its "name" is not text'),
+        ({"user_agent": 7}, "user_agent", 'Its "user_agent" is not text'),
     ],
 )
 def test_export_that_cannot_be_read_says_what_is_wrong(
