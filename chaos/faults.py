@@ -153,6 +153,10 @@ def schema_upgraded(world: World, strike: Strike) -> None:
     world.complaints.append(f"upgrade-db failed: {upgrade.output[-500:]}")
 
 
+#: What databases say of a column or an index that is there, or gone, already.
+DONE = ("exist", "no such index", "duplicate column")
+
+
 def _until_done(world: World, statement: str) -> None:
     deadline = time.monotonic() + 20
     while True:
@@ -161,7 +165,8 @@ def _until_done(world: World, statement: str) -> None:
                 connection.exec_driver_sql(statement)
                 return
         except sa.exc.SQLAlchemyError as error:
-            if "exist" in str(error) or "no such index" in str(error):
+            # It was done before its connection was cut.
+            if any(word in str(error).lower() for word in DONE):
                 return
             if time.monotonic() > deadline:
                 world.complaints.append(f"{statement}: {error}")
