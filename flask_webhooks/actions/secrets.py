@@ -21,6 +21,7 @@ from ..errors import (
     UnreadableSecret,
 )
 from ..models import Endpoint
+from ..security.signing import live_secrets
 from ..texts import Text
 from . import checks
 from .audit_log import locked, record
@@ -232,7 +233,7 @@ def _live_secrets(state: AppState, endpoint: Endpoint, now: float) -> list[dict[
         items = state.vault.decrypt(endpoint.secrets_sealed)
     except UnreadableSecret:
         return None
-    return [item for item in items if item["expires_at"] is None or item["expires_at"] > now]
+    return live_secrets(items, now)
 
 
 def _ending(old: list[dict[str, Any]], now: float, overlap: float) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from ..models import (
     EndpointState,
     Models,
 )
+from ..security.signing import live_secrets
 from .pages import check_state, literal, older_than
 from .system import MOST_COUNTED
 
@@ -443,11 +444,7 @@ def _opened(
     secrets = open_(endpoint.secrets_sealed, [])
     open_(endpoint.url_sealed, None)
     open_(endpoint.certificate_sealed, None)
-    live = [
-        item
-        for item in secrets or ()
-        if item["expires_at"] is None or item["expires_at"] > now.timestamp()
-    ]
+    live = live_secrets(secrets or (), now.timestamp())
     return None if headers is None else tuple(headers), live, unreadable
 
 

@@ -10,6 +10,7 @@ from ..access import Access, find_endpoint
 from ..db.transactions import database_time
 from ..errors import UnreadableSecret
 from ..models import Endpoint
+from ..security.signing import live_secrets
 from ..stored_secrets import EncryptedValues, encrypted_values, old_body_keys
 
 
@@ -48,11 +49,11 @@ def public_keys(
     if now is None and any(item["expires_at"] is not None for item in items):
         with access.read() as session:
             now = database_time(session)
+    live = items if now is None else live_secrets(items, now.timestamp())
     return tuple(
         PublicKey(text, None if end is None else datetime.fromtimestamp(end, UTC))
-        for item in items
-        if ((end := item["expires_at"]) is None or now is None or end > now.timestamp())
-        and (text := style.public_key(item["secret"])) is not None
+        for item, end in ((item, item["expires_at"]) for item in live)
+        if (text := style.public_key(item["secret"])) is not None
     )
 
 

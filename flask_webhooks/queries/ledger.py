@@ -15,7 +15,7 @@ from ..access import Access, find_endpoint
 from ..db.transactions import database_time
 from ..errors import InvalidInput
 from ..formats.standard import StandardSigned
-from ..security.signing import sign_by_secrets
+from ..security.signing import live_secrets, sign_by_secrets
 
 #: Numbers of one page at most.
 MAX_NUMBERS: Final = 1_000
@@ -101,11 +101,8 @@ def ledger_signature(access: Access, endpoint_id: str, body: bytes) -> dict[str,
         return {}
     with access.read() as session:
         now = database_time(session).timestamp()
-    secrets = [
-        item["secret"]
-        for item in access.state.vault.decrypt(endpoint.secrets_sealed)
-        if item.get("expires_at") is None or item["expires_at"] > now
-    ]
+    stored = access.state.vault.decrypt(endpoint.secrets_sealed)
+    secrets = [item["secret"] for item in live_secrets(stored, now)]
     message_id = ids.new_id("ledger")
     return {
         "webhook-id": message_id,

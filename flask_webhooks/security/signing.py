@@ -13,8 +13,8 @@ import re
 import secrets
 import string
 import unicodedata
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidSecret
 
@@ -192,6 +192,15 @@ def sign_by_secrets(message_id: str, timestamp: int, body: bytes, secrets: Itera
         else sign_standard(message_id, timestamp, body, [standard_key(secret)])
         for secret in secrets
     )
+
+
+def live_secrets(stored: Iterable[Mapping[str, Any]], now: float) -> list[Any]:
+    """Return those of an endpoint's secrets that still sign, in their order.
+
+    :param stored: as they are decrypted, each with its end in ``expires_at``, Unix seconds; ``None`` is never.
+    :param now: Unix seconds.
+    """
+    return [item for item in stored if (end := item.get("expires_at")) is None or end > now]
 
 
 def sign_hex(body: bytes, key: bytes) -> str:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from ...app_state import AppState, name_of_tenant, prepared
 from ...errors import UnreadableSecret
 from ...formats import OutgoingEvent, Target
+from ...security.signing import live_secrets
 
 
 class Targets:
@@ -95,11 +96,7 @@ def as_target(state: AppState, row: Any, now: float) -> Target:
         url=opened(row.url_sealed, row.url_shown),
         url_shown=row.url_shown,
         format=row.format,
-        secrets=tuple(
-            item["secret"]
-            for item in opened(row.secrets_sealed, [])
-            if item.get("expires_at") is None or item["expires_at"] > now
-        ),
+        secrets=tuple(item["secret"] for item in live_secrets(opened(row.secrets_sealed, []), now)),
         headers=opened(row.headers_sealed, {}),
         user_agent=row.user_agent,
         version=row.version,
