@@ -25,7 +25,7 @@ from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.models import Models, Row, build_models
-from tests.support.delivering import close, drain, make_app
+from tests.support.delivering import close, count, drain, make_app
 from tests.support.hostapp import DEFAULTS
 from tests.support.processes import ROOT
 from tests.support.receiver import Receiver
@@ -79,11 +79,6 @@ def hosts(redis_url: str) -> Iterator[Hosts]:
 def webhooks_of(app: Flask) -> Webhooks:
     webhooks: Webhooks = app.extensions["test_webhooks"]
     return webhooks
-
-
-def count(app: Flask, name: str) -> int:
-    with state_of(app).engine.connect() as connection:
-        return connection.scalar(sa.select(sa.func.count()).select_from(table(app, name))) or 0
 
 
 def table(app: Flask, name: str) -> sa.Table:

@@ -7,21 +7,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.support.api_calls import Api, make_app
-from tests.support.delivering import close, deliveries, drain, emit
+from tests.support.api_calls import Api
+from tests.support.delivering import deliveries, drain, emit
 from tests.support.receiver import Receiver
 
 URL = "https://hooks.example.com/in"
 VALIDATED = "license.validated"
 BY_KEY = {VALIDATED: {"by": "data.license_key", "seconds": 60}}
-
-
-@pytest.fixture
-def app(database_url: str, redis_url: str) -> Any:
-    app = make_app(database_url, redis_url)
-    with app.app_context():
-        yield app
-    close(app)
 
 
 def test_rules_are_created_shown_changed_and_removed(api: Api) -> None:

@@ -8,20 +8,12 @@ import pytest
 from flask import Flask
 
 from flask_webhooks.access import MEANINGS
-from tests.support.api_calls import Api, make_app
-from tests.support.delivering import close, emit, endpoint, webhooks_of
+from tests.support.api_calls import Api
+from tests.support.delivering import emit, endpoint, webhooks_of
 from tests.support.helpers import add_endpoint, update
 
 URL = "https://hooks.example.com/in"
 LARGE = {"data": {"amount": {"$gte": 100}}}
-
-
-@pytest.fixture
-def app(database_url: str, redis_url: str) -> Any:
-    app = make_app(database_url, redis_url)
-    with app.app_context():
-        yield app
-    close(app)
 
 
 def pay(app: Flask, amount: Any) -> str:

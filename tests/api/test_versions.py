@@ -9,22 +9,14 @@ import pytest
 from flask import Flask
 
 from flask_webhooks.app_state import state_of
-from tests.support.api_calls import Api, make_app
-from tests.support.delivering import close, deliveries, drain, emit, webhooks_of
+from tests.support.api_calls import Api
+from tests.support.delivering import deliveries, drain, emit, webhooks_of
 from tests.support.helpers import add_endpoint, as_tenant
 from tests.support.receiver import Receiver
 
 URL = "https://hooks.example.com/in"
 NAME = "license.activated"
 FIRST, SECOND = "2026-12-01", "2027-03-01"
-
-
-@pytest.fixture
-def app(database_url: str, redis_url: str) -> Any:
-    app = make_app(database_url, redis_url)
-    with app.app_context():
-        yield app
-    close(app)
 
 
 def add_versions(app: Flask) -> None:

@@ -14,14 +14,20 @@ import sqlalchemy as sa
 from flask import Flask
 from rq import Queue, SimpleWorker
 
-from flask_webhooks import actions, jobs, queries, tasks
+from flask_webhooks import actions, jobs, tasks
 from flask_webhooks.app_state import state_of
 from flask_webhooks.bulk import runner
 from flask_webhooks.bulk.background import BackgroundTasks
-from flask_webhooks.models import Task
 from flask_webhooks.wakeup.worker_queue import TASK_JOB
 from tests.support.delivering import add_backlog, attempts, deliveries, emit, states, webhooks_of
-from tests.support.helpers import accessing, add_delivery, add_endpoint, database_time, update
+from tests.support.helpers import (
+    accessing,
+    add_delivery,
+    add_endpoint,
+    database_time,
+    task_of,
+    update,
+)
 from tests.support.processes import OURS, PLAIN, WorkerProcess, config_of, wait_until
 from tests.support.receiver import Receiver
 
@@ -50,10 +56,6 @@ def add_failed(app: Flask, endpoint_id: str, count: int) -> None:
             .where(table.c.endpoint_id == endpoint_id)
             .values(id="dlv_00" + sa.func.substr(table.c.id, 5), attempt_count=3)
         )
-
-
-def task_of(app: Flask, task_id: str) -> Task:
-    return queries.get_task(accessing(app), task_id).task
 
 
 def counts(app: Flask, endpoint_id: str) -> Counter[str]:

@@ -16,6 +16,7 @@ from flask_webhooks.actions import delete_endpoint, resend
 from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery import retention
 from tests.support.delivering import (
+    count,
     deliveries,
     drain,
     emit,
@@ -32,12 +33,6 @@ LATER = timedelta(days=31)
 def prune(app: Flask, now: datetime, budget: float = 30.0) -> int:
     with state_of(app).engine.connect() as connection:
         return retention.prune(state_of(app), connection, now, budget)
-
-
-def count(app: Flask, name: str) -> int:
-    table = models_of(app).table(name)
-    with state_of(app).engine.connect() as connection:
-        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
 
 
 def test_settled_events_go_after_the_days_that_are_set(app: Flask, receiver: Receiver) -> None:

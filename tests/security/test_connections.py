@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flask_webhooks.security import addresses
+from tests.support.helpers import missing
 from tests.support.processes import ROOT
 from tests.support.raw_server import RawServer
 
@@ -92,6 +93,8 @@ def cases(port: int, inside: int) -> list[Case]:
 
 def watched(tmp_path: Path, asked: dict[str, object]) -> tuple[list[str | int], set[str]]:
     """Send requests under strace; returns what became of them, and every address that was connected to."""
+    if shutil.which("strace") is None:
+        missing("strace is not installed", "REQUIRE_STRACE")
     log = tmp_path / "connects"
     command = ["strace", "-f", "-qq", "-e", "trace=connect", "-o", str(log)]
     done = subprocess.run(
@@ -113,8 +116,6 @@ def watched(tmp_path: Path, asked: dict[str, object]) -> tuple[list[str | int], 
 
 def test_kernel_sees_connections_to_what_is_allowed_only(tmp_path: Path) -> None:
     """The registries' networks, IPv4 inside IPv6, odd literals, names that change their mind, redirects."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
     moved = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
     with RawServer(moved, address=HERE) as server, RawServer(moved) as inside:
         asked = cases(server.port, inside.port)
@@ -128,8 +129,6 @@ def test_kernel_sees_connections_to_what_is_allowed_only(tmp_path: Path) -> None
 
 def test_whatever_is_connected_to_is_seen(tmp_path: Path) -> None:
     """Or the test above could not fail."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
     asked: list[Case] = [(f"http://{host}:40009/", None, []) for host in ("127.0.0.1", "[::1]")]
     _, reached = watched(tmp_path, {"allowed": ["127.0.0.0/8", "::1"], "cases": asked})
     assert reached == {"127.0.0.1:40009", "::1:40009"}

@@ -188,6 +188,13 @@ def statistics(app: Flask) -> list[Statistic]:
     return _read(app, sa.select(models_of(app).Statistic))
 
 
+def count(app: Flask, name: str) -> int:
+    """How many rows the table of a model has."""
+    query = sa.select(sa.func.count()).select_from(models_of(app).table(name))
+    with state_of(app).engine.connect() as connection:
+        return connection.execute(query).scalar_one()
+
+
 def states(app: Flask) -> Counter[str]:
     """How many deliveries stand in each state."""
     return Counter(str(item.state) for item in deliveries(app))

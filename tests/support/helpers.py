@@ -22,12 +22,12 @@ import sqlalchemy as sa
 import trustme
 from flask import Flask
 
-from flask_webhooks import actions, ids
+from flask_webhooks import actions, ids, queries
 from flask_webhooks.access import Access, system_access
 from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.delivery.http.certificates import PUBLIC_AUTHORITIES
-from flask_webhooks.models import Activity, DeliveryState, Endpoint
+from flask_webhooks.models import Activity, DeliveryState, Endpoint, Task
 from tests.support import delivering
 from tests.support.delivering import close as close
 
@@ -140,6 +140,10 @@ def activity(app: Flask) -> list[Activity]:
     with sa.orm.Session(state.engine) as session:
         model = state.models.Activity
         return list(session.scalars(sa.select(model).order_by(model.id)))
+
+
+def task_of(app: Flask, task_id: str) -> Task:
+    return queries.get_task(accessing(app), task_id).task
 
 
 def database_time(app: Flask) -> datetime:
