@@ -242,9 +242,7 @@ class Claimer:
         limits = Limits(per_endpoint, self.reserve, self.slow_reserve)
         picks = plan_picks(snapshot, capacity, limits, now)
         rows = self._due.pick(connection, now, picks.requests) if picks.requests else []
-        plan = plan_claim(rows, picks, snapshot, reservations, capacity, limits, now)
-        plan.unnumbered = {row.id: row.endpoint_id for row in rows if row.unnumbered}
-        return plan
+        return plan_claim(rows, picks, snapshot, reservations, capacity, limits, now)
 
     def _carry_out(
         self,

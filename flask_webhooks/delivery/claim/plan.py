@@ -55,6 +55,8 @@ class DueRow(Protocol):
     def id(self) -> str: ...
     @property
     def endpoint_id(self) -> str: ...
+    @property
+    def unnumbered(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class ClaimPlan:
     chosen: dict[str, datetime | None] = field(default_factory=dict)
     #: Those of them that wait for a slot of the drain.
     ahead: set[str] = field(default_factory=set)
-    #: Those of them that have no number yet, and their endpoints.
+    #: Rows that have no number yet, and their endpoints.
     unnumbered: dict[str, str] = field(default_factory=dict)
     #: Endpoints with deferred deliveries, of which all that is due was taken.
     exhausted: list[str] = field(default_factory=list)
@@ -162,6 +164,7 @@ def plan_claim(
     :param reservations: the rate limits that the claim has locked. They stay as they are.
     """
     plan = ClaimPlan(reservations.copy())
+    plan.unnumbered = {row.id: row.endpoint_id for row in rows if row.unnumbered}
     brought = Counter(row.endpoint_id for row in rows)
     plan.limited = len(rows) > capacity.total or any(
         brought[endpoint_id] >= limit for endpoint_id, limit in picks.limits.items()

@@ -34,6 +34,7 @@ LIMITS = Limits(per_endpoint=10, reserve=0, slow_reserve=0)
 class Row:
     id: str
     endpoint_id: str
+    unnumbered: int = 0
 
 
 def a_health(**values: Any) -> HealthSnapshot:
