@@ -108,7 +108,7 @@ def check_task(session: Session, access: Access, tenant: str | None, kind: TaskK
     if done >= most:
         wait = _until_room(tasks, most - 1, now)
         raise SendLimitReached(
-            "Bulk tasks have resent %(done)s deliveries today; the limit is %(most)s. Start another one in "
+            "Bulk tasks have resent %(done)s deliveries in 24 hours; the limit is %(most)s. Start another one in "
             "%(minutes)s min.",
             done=done,
             most=most,

@@ -41,7 +41,7 @@ the next one.
 _REFUSALS: Final = {
     400: "The body is not a JSON object, or the request is malformed.",
     401: "Authentication is required.",
-    403: "Not allowed, or the application has not configured who is.",
+    403: "Not allowed, or the application has not configured who is allowed.",
     404: "There is no such object in scope.",
     409: "The current state does not allow it.",
     410: "Events that came after the cursor have been removed.",
