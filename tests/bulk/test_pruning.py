@@ -23,10 +23,10 @@ from flask_webhooks.delivery.audit_log import ACTOR
 from flask_webhooks.errors import Forbidden, InvalidInput, InvalidTransition
 from flask_webhooks.models import Task
 from flask_webhooks.wakeup.worker_queue import TASK_JOB as JOB
-from tests.bulk.test_tasks import task_of, tasks_in_queue
+from tests.bulk.test_tasks import tasks_in_queue
 from tests.cli.test_cli import refused, run
-from tests.delivery.test_retention import add_settled, count
-from tests.support.delivering import deliveries, drain, emit, models_of, webhooks_of
+from tests.delivery.test_retention import add_settled
+from tests.support.delivering import count, deliveries, drain, emit, models_of, webhooks_of
 from tests.support.helpers import (
     accessing,
     activity,
@@ -35,6 +35,7 @@ from tests.support.helpers import (
     at_once,
     close,
     database_time,
+    task_of,
     update,
 )
 from tests.support.pages import Browser, make_app

@@ -20,10 +20,11 @@ from flask_webhooks.bulk import pruning
 from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.delivery import body_ages, retention, walks
 from tests.cli.test_cli import run
-from tests.delivery.test_retention import add_settled, count, prune
+from tests.delivery.test_retention import add_settled, prune
 from tests.support.delivering import (
     attempts,
     close,
+    count,
     deliveries,
     drain,
     emit,
