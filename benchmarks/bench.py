@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,3 +62,21 @@ class Bench:
             host = Host(self.receiver, self.folder, url, redis_url, config)
             stack.callback(host.close)
             yield host
+
+    @contextlib.contextmanager
+    def hosts(
+        self,
+        database: str,
+        configs: Iterable[Mapping[str, Any]],
+        endpoints: int,
+        tenant: str = "app_1",
+    ) -> Iterator[list[Host]]:
+        """Hosts to compare, each with endpoints of a tenant that answer at once.
+
+        :param configs: the settings of each.
+        """
+        with contextlib.ExitStack() as stack:
+            hosts = [stack.enter_context(self.host(database, **config)) for config in configs]
+            for host in hosts:
+                host.add_endpoints(f"{self.receiver.url}/ok", endpoints, tenant)
+            yield hosts

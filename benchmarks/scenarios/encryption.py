@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -40,13 +39,8 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
         used.setdefault(host, []).append(processor)
         return rate
 
-    with ExitStack() as stack:
-        hosts = [
-            stack.enter_context(bench.host(database, WEBHOOKS_ENCRYPT_BODIES=encrypted))
-            for encrypted in (False, True)
-        ]
-        for host in hosts:
-            host.add_endpoints(f"{bench.receiver.url}/ok", ENDPOINTS, TENANT)
+    configs = [{"WEBHOOKS_ENCRYPT_BODIES": encrypts} for encrypts in (False, True)]
+    with bench.hosts(database, configs, ENDPOINTS, TENANT) as hosts:
         plain, encrypted = in_turns(size.rounds, *(partial(drain, host) for host in hosts))
         less, more = (median(used[host]) for host in hosts)
     for name, ours, theirs, unit, goal in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,17 +37,13 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
         """Microseconds of the worker's processor for a delivery, which others on the machine change less."""
         return host.drain_processor("ok", size.events, deliveries, account, TENANT)[0]
 
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        hosts = [
-            stack.enter_context(
-                bench.host(database, LOG_LEVEL=level, LOG_FILE=str(folder / f"{level}.log"))
-            )
+    with TemporaryDirectory() as folder:
+        configs = [
+            {"LOG_LEVEL": level, "LOG_FILE": str(Path(folder) / f"{level}.log")}
             for level in ("CRITICAL", *GOALS)
         ]
-        for host in hosts:
-            host.add_endpoints(f"{bench.receiver.url}/ok", ENDPOINTS, TENANT)
-        silent, *others = in_turns(size.rounds, *(partial(drain, host) for host in hosts))
+        with bench.hosts(database, configs, ENDPOINTS, TENANT) as hosts:
+            silent, *others = in_turns(size.rounds, *(partial(drain, host) for host in hosts))
     for (level, goal), used in zip(GOALS.items(), others, strict=True):
         yield Result(
             f"logs: processor for a delivery, {level}",

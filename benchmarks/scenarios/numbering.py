@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,13 +35,8 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
         with host.workers():
             return host.drain_rate("ok", size.events, deliveries, account)
 
-    with ExitStack() as stack:
-        hosts = [
-            stack.enter_context(bench.host(database, NUMBERING=mode))
-            for mode in numbering_modes.MODES
-        ]
-        for host in hosts:
-            host.add_endpoints(f"{bench.receiver.url}/ok", ENDPOINTS)
+    configs = [{"NUMBERING": mode} for mode in numbering_modes.MODES]
+    with bench.hosts(database, configs, ENDPOINTS) as hosts:
         ours, theirs = in_turns(size.rounds, *(partial(drain, host) for host in hosts))
     yield Result(
         "numbering: deliveries numbered, not numbered",

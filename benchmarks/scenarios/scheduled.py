@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,10 +52,7 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
         with host.workers():
             return host.drain_rate("ok", size.events, size.events * ENDPOINTS, account, TENANT)
 
-    with ExitStack() as stack:
-        hosts = [stack.enter_context(bench.host(database)) for _ in range(2)]
-        for host in hosts:
-            host.add_endpoints(f"{bench.receiver.url}/ok", ENDPOINTS, TENANT)
+    with bench.hosts(database, [{}, {}], ENDPOINTS, TENANT) as hosts:
         schedule(hosts[0], size.scheduled, TENANT)
         ours, theirs = in_turns(size.rounds, *(partial(drain, host) for host in hosts))
         yield Result(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,12 +53,8 @@ def run(bench: Bench, database: str) -> Iterator[Result]:
             host.emit(size.emits, "app_emit")
             return (time.process_time() - before) / size.emits * 1_000_000
 
-    with ExitStack() as stack:
-        hosts = [
-            stack.enter_context(bench.host(database, TRACING=mode)) for mode in tracing_modes.MODES
-        ]
-        for host in hosts:
-            host.add_endpoints(f"{bench.receiver.url}/ok", ENDPOINTS, TENANT)
+    configs = [{"TRACING": mode} for mode in tracing_modes.MODES]
+    with bench.hosts(database, configs, ENDPOINTS, TENANT) as hosts:
         used = in_turns(size.rounds, *(partial(drain, host) for host in hosts))
     with bench.host(database) as host:
         host.add_endpoints(f"{bench.receiver.url}/ok", 1, "app_emit")
