@@ -223,7 +223,7 @@ def _of_others(watched: Watched, app: Flask, world: World) -> Iterator[str]:
     yield "at the limit, and deliveries are delayed"
     hooks.current_tenant = lambda: ALL_TENANTS
     page = watched.open("/?tenant=app_1")
-    assert page.is_visible("text=app_1 may have 20 webhooks, and has them.")
+    assert page.is_visible("text=app_1 has reached its limit of 20 webhooks.")
     yield "a tenant at the limit"
 
 
