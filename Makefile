@@ -17,7 +17,7 @@ DEMO_INSTALLED := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable
 UV_COMPILE = $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --python-version 3.11 setup.cfg
-SOURCES = $(wildcard flask_webhooks example_app tests benchmarks chaos)
+SOURCES = $(wildcard flask_webhooks example_app demo tests benchmarks chaos)
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv demo test test-slow test-all bench chaos screenshots lint format lock clean
@@ -40,7 +40,7 @@ $(INSTALLED): $(DEMO_INSTALLED)
 	@touch $@
 
 demo: $(DEMO_INSTALLED) ## The whole thing running (DEMO_SECONDS=20 to stop by itself)
-	@$(BIN)/python -m example_app.demo
+	@$(BIN)/python -m demo
 
 test: .venv ## The suite, without the slow tests (PYTEST_ARGS='-n 0 -k name')
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from example_app.services import PostgresServer, RedisServer
+from demo.services import PostgresServer, RedisServer
 
 from .counting import Receiver
 from .host import Host

@@ -11,8 +11,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from example_app.processes import ChildDied
-from example_app.services import ServiceError
+from demo.processes import ChildDied
+from demo.services import ServiceError
 
 from .bench import DATABASES, Bench
 from .machine import describe

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from example_app.processes import ROOT
+from demo.processes import ROOT
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import sys
 from types import TracebackType
 from typing import Self, cast
 
-from example_app.processes import ROOT
+from demo.processes import ROOT
 
 
 class Distance:

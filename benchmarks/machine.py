@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 import sqlalchemy as sa
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 
 from .bench import Bench
 

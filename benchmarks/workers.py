@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 import rq
 
-from example_app.processes import Child
+from demo.processes import Child
 
 #: Seconds after which something that should happen soon will not happen any more.
 LIMIT = 300.0

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 
-from example_app.services import ServiceError
+from demo.services import ServiceError
 
 from . import report
 from .options import OptionError, Options

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from example_app.services import HOST, PostgresServer, Server, ServiceError
+from demo.services import HOST, PostgresServer, Server, ServiceError
 
 #: Faults that are not for every database.
 SPECIAL = frozenset({"database-restarted", "connections-cut", "database-locked", "clock-shifted"})

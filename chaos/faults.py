@@ -17,7 +17,7 @@ import redis
 import sqlalchemy as sa
 from flask import Flask
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 
 from .board import Board
 from .databases import Database

@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from example_app.processes import ROOT
+from demo.processes import ROOT
 
 PACKAGE = "flask_webhooks"
 

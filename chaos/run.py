@@ -16,8 +16,8 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks import orphans
-from example_app.processes import ROOT
-from example_app.services import RedisServer
+from demo.processes import ROOT
+from demo.services import RedisServer
 
 from . import report
 from .board import Board

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.workers import descendants
-from example_app.processes import ROOT
+from demo.processes import ROOT
 
 #: Where Debian and its like have it; it makes the clock of a process wrong.
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")

@@ -12,7 +12,7 @@ import pytest
 import redis
 from flask import Flask
 
-from example_app.services import PostgresServer, RedisServer
+from demo.services import PostgresServer, RedisServer
 from tests.support import mariadb
 from tests.support.delivering import close, make_app
 from tests.support.receiver import Receiver

@@ -22,7 +22,7 @@ from flask import Flask
 from PIL import Image
 from playwright.sync_api import Page
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 from tests.browser.chromium import SCHEMES, SIZES, Watched, find_chromium, launched, served
 from tests.browser.shots import every_shot
 from tests.browser.states import every_state

@@ -58,8 +58,8 @@ from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 import flask_webhooks
-from example_app.scoreboard import Summary
-from example_app.services import free_port
+from demo.scoreboard import Summary
+from demo.services import free_port
 from flask_webhooks import Webhooks, actions, errors, signals
 from flask_webhooks.catalog.registry import builtin_catalog, matches
 from flask_webhooks.cli import webhooks as webhooks_command

@@ -18,7 +18,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm
 from sqlalchemy.exc import IntegrityError
 
-from example_app.services import PostgresServer
+from demo.services import PostgresServer
 from flask_webhooks import Webhooks
 from flask_webhooks import models as definitions
 from flask_webhooks.app_state import state_of

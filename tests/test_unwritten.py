@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy import orm
 
-from example_app.services import PostgresServer
+from demo.services import PostgresServer
 from flask_webhooks import signals, unwritten
 from flask_webhooks.app_state import state_of
 from flask_webhooks.sqlite import READ_ONLY

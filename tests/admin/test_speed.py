@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from example_app.services import PostgresServer
+from demo.services import PostgresServer
 from flask_webhooks import actions
 from flask_webhooks.app_state import ALL_TENANTS, state_of
 from tests.support.delivering import webhooks_of

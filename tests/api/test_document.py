@@ -18,7 +18,7 @@ from schemathesis import BaseSchema, GenerationMode
 from schemathesis.checks import negative_data_rejection, not_a_server_error
 from werkzeug.datastructures import Headers
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 from flask_webhooks import actions, queries
 from flask_webhooks.actions import EndpointChanges
 from flask_webhooks.api.document_views import routes_of

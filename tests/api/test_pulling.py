@@ -13,7 +13,7 @@ import requests
 import sqlalchemy as sa
 from flask import Flask
 
-from example_app.services import PostgresServer
+from demo.services import PostgresServer
 from flask_webhooks import actions
 from flask_webhooks.app_state import state_of
 from flask_webhooks.queries.cursors import Cursor, scope_digest

@@ -18,7 +18,7 @@ from playwright.sync_api import Page
 from rq import Worker
 from rq.suspension import resume, suspend
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 from flask_webhooks.app_state import ALL_TENANTS, state_of
 from flask_webhooks.bulk.runner import run_next
 from flask_webhooks.columns import utc_now

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from example_app.stage import Stage
+from demo.stage import Stage
 
 from .chromium import Watched, faults_of
 from .conftest import apart

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 from flask_webhooks.actions import rotate_secret
 from tests.support.helpers import accessing, close
 from tests.support.pages import World, make_app, populate

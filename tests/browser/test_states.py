@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 from tests.support.pages import World
 
 from .chromium import Watched, faults_of

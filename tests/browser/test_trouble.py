@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from flask import Flask
 from playwright.sync_api import Page, expect
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 from flask_webhooks.app_state import state_of
 from tests.support.helpers import add_delivery, add_endpoint, database_time
 from tests.support.processes import OURS, PLAIN, PLAIN_SCHEDULER, ROOT, WorkerProcess, config_of

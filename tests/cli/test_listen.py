@@ -175,7 +175,7 @@ def test_forged_request_is_refused_and_not_forwarded(
 def test_receiver_that_is_not_there_is_told(
     listen: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from example_app.services import free_port
+    from demo.services import free_port
 
     listener = listen(f"http://127.0.0.1:{free_port()}/")
     body = b'{"type":"test"}'

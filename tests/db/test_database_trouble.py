@@ -18,7 +18,7 @@ from flask import Flask
 from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 
-from example_app.services import PostgresServer
+from demo.services import PostgresServer
 from flask_webhooks.app_state import state_of
 from flask_webhooks.db.locks import read_only
 from flask_webhooks.errors import DatabaseError

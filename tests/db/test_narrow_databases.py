@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
-from example_app.services import PostgresServer
+from demo.services import PostgresServer
 from flask_webhooks.app_state import state_of
 from flask_webhooks.db.errors import told_as_messages
 from flask_webhooks.delivery.outcome import Outcome

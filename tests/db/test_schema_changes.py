@@ -16,7 +16,7 @@ from click.testing import Result
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from example_app.services import PostgresServer
+from demo.services import PostgresServer
 from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.db import schema_changes

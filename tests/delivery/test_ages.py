@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from example_app.services import free_port
+from demo.services import free_port
 from flask_webhooks import actions, queries
 from flask_webhooks.app_state import state_of
 from flask_webhooks.bulk import pruning

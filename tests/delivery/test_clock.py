@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from example_app.services import PostgresServer
+from demo.services import PostgresServer
 from flask_webhooks import actions, queries
 from flask_webhooks.access import system_access
 from flask_webhooks.app_state import state_of

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 from rq import Queue
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 from flask_webhooks.app_state import state_of
 from flask_webhooks.columns import utc_now
 from flask_webhooks.db.clock import DatabaseClock

@@ -12,7 +12,7 @@ import redis
 import rq
 from flask import Flask
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.drain import UNRELIEVED, Drain
 from flask_webhooks.delivery.in_flight import InFlight

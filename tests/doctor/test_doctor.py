@@ -18,7 +18,7 @@ from flask import Flask
 from rq.suspension import resume, suspend
 from rq.version import VERSION
 
-from example_app.services import PostgresServer, RedisServer, free_port
+from demo.services import PostgresServer, RedisServer, free_port
 from flask_webhooks.app_state import state_of
 from flask_webhooks.delivery.http import machine
 from flask_webhooks.doctor import Finding, Level, examine

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from example_app.services import RedisServer
+from demo.services import RedisServer
 from flask_webhooks import ids, jobs, queries
 from flask_webhooks.access import system_access
 from flask_webhooks.actions import pause_endpoint

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from flask import Flask, request
 
-from example_app.services import free_port
+from demo.services import free_port
 from flask_webhooks import ALL_TENANTS
 from flask_webhooks.app_state import state_of
 from flask_webhooks.errors import ConfigurationError

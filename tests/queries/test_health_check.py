@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from example_app.services import PostgresServer, RedisServer
+from demo.services import PostgresServer, RedisServer
 from flask_webhooks import Webhooks
 from flask_webhooks.app_state import state_of
 from flask_webhooks.config import Settings

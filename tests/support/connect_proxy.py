@@ -9,7 +9,7 @@ import socket
 import threading
 from typing import Self
 
-from example_app.services import HOST
+from demo.services import HOST
 
 
 class ConnectProxy:

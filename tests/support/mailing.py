@@ -12,7 +12,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from flask import Flask
 
-from example_app.services import free_port
+from demo.services import free_port
 from flask_webhooks import Webhooks
 from tests.support.processes import ROOT
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pymysql
 
-from example_app.services import HOST, free_port
+from demo.services import HOST, free_port
 
 
 def installed() -> bool:

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Self
 
-from example_app.services import HOST
+from demo.services import HOST
 
 
 class Middlebox:

@@ -17,7 +17,7 @@ from typing import Any
 import requests
 from flask import Flask, g, request
 
-from example_app.services import HOST, free_port
+from demo.services import HOST, free_port
 from flask_webhooks import ALL_TENANTS
 from tests.support import hostapp
 from tests.support.delivering import webhooks_of

@@ -14,7 +14,7 @@ import redis
 from flask import Flask
 from rq import Queue
 
-from example_app.services import HOST, RedisServer
+from demo.services import HOST, RedisServer
 from flask_webhooks.app_state import state_of
 from flask_webhooks.wakeup import notifier as notifier_module
 from tests.support.delivering import close

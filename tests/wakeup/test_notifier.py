@@ -24,7 +24,7 @@ import redis
 from rq import Queue, Worker
 from rq.registry import ScheduledJobRegistry
 
-from example_app.services import HOST, RedisServer, free_port
+from demo.services import HOST, RedisServer, free_port
 from flask_webhooks.app_state import state_of
 from flask_webhooks.config import Settings
 from flask_webhooks.wakeup import listener as listener_module

@@ -19,7 +19,7 @@ import rq.defaults
 import trustme
 from rq import Queue
 
-from example_app.services import HOST, RedisServer, free_port, is_free
+from demo.services import HOST, RedisServer, free_port, is_free
 from flask_webhooks.app_state import state_of
 from flask_webhooks.wakeup.redis_keys import Keys, hash_tag
 from flask_webhooks.wakeup.redis_trouble import TroubleKind, explain_error

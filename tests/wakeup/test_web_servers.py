@@ -18,7 +18,7 @@ import redis
 import requests
 from rq import Queue
 
-from example_app.services import HOST, RedisServer, free_port
+from demo.services import HOST, RedisServer, free_port
 from tests.support.delivering import close, webhooks_of
 from tests.support.helpers import URL, make_app
 from tests.support.middlebox import Middlebox

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from example_app import services
-from example_app.services import HOST, PostgresServer, RedisServer, ServiceError, free_port
+from demo import services
+from demo.services import HOST, PostgresServer, RedisServer, ServiceError, free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -258,7 +258,7 @@ def test_a_missing_postgres_says_what_to_install_and_what_was_tried(
 def test_everything_goes_when_the_owner_is_killed() -> None:
     script = """
 import time
-from example_app.services import PostgresServer, RedisServer
+from demo.services import PostgresServer, RedisServer
 
 with RedisServer() as one, RedisServer() as paused, PostgresServer() as three:
     paused.pause()

@@ -17,10 +17,11 @@ from typing import Any
 import redis
 import rq
 
-from . import licensing
-from .app import create_app
-from .extensions import webhooks
-from .models import db
+from example_app import licensing
+from example_app.app import create_app
+from example_app.extensions import webhooks
+from example_app.models import db
+
 from .processes import ROOT, Child, DemoError, Stopped, wait_until
 from .scoreboard import Scoreboard, get_json, post_json
 from .services import HOST, RedisServer, free_port

@@ -1,0 +1,1 @@
+"""``make demo``: the example licensing server with everything around it, and traffic through all of them."""
