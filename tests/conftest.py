@@ -18,14 +18,18 @@ from tests.support.delivering import close, make_app
 from tests.support.receiver import Receiver
 from tests.support.working import Worker
 
+#: Folders with tests of what the kind of database decides; elsewhere the runs on PostgreSQL are slow tests.
+ON_EACH_DATABASE = {"bulk", "db", "delivery", "outbox", "wakeup"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to the slow tests what one database shows as well as the other."""
+    """Leave to the slow tests what SQLite shows as well as PostgreSQL."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if parameters.get("database_url") == "postgresql" and item.get_closest_marker(
-            "slow_on_postgresql"
-        ):
+        if parameters.get("database_url") != "postgresql":
+            continue
+        folders = item.path.relative_to(Path(__file__).parent).parts[:-1]
+        if not ON_EACH_DATABASE & {*folders} or item.get_closest_marker("slow_on_postgresql"):
             item.add_marker(pytest.mark.slow)
 
 

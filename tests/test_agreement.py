@@ -116,6 +116,7 @@ def test_deliveries_are_filtered_by_tenant_alike(app: Flask) -> None:
     assert shown == expected[::-1]
 
 
+@pytest.mark.slow
 def test_notifications_are_the_same_on_the_page_by_the_api_and_by_command(app: Flask) -> None:
     webhooks_of(app).notify(lambda *given: None)
     endpoint = add_endpoint(app, tenant="app_1", contact="ops@shop.example")
@@ -146,6 +147,7 @@ def test_notifications_are_the_same_on_the_page_by_the_api_and_by_command(app: F
     assert "Write one e-mail address, such as ops@example.com" in result.stderr
 
 
+@pytest.mark.slow
 def test_portal_links_are_made_listed_and_revoked_on_each_surface(
     database_url: str, redis_url: str
 ) -> None:

@@ -373,6 +373,7 @@ def run_page(page: Path, stage: Stage, upto: str | None = None) -> None:
 WITH_EXAMPLES = [page for page in PAGES if blocks(page, "python")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
 def test_examples_run(page: Path, stage: Stage) -> None:
     run_page(page, stage)
@@ -391,6 +392,7 @@ def test_every_example_is_run() -> None:
     assert not any("not run" in mark for mark in marks)
 
 
+@pytest.mark.slow
 def test_readme_integration_sends_what_the_readme_promises(stage: Stage) -> None:
     run_page(ROOT / "README.md", stage, upto="request")
     app: Flask = stage.names["app"]
@@ -455,6 +457,7 @@ def test_pages_of_the_admin_are_all_there(stage: Stage) -> None:
     assert {path for path in known if path.rpartition("/")[2] not in by_post} <= documented
 
 
+@pytest.mark.slow
 def test_api_page_lets_in_whom_it_says(stage: Stage) -> None:
     page = DOCS / "reference/api.md"
     run_page(page, stage)
@@ -809,6 +812,7 @@ def commands(example: Block) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_quickstart_works_as_it_is_written(terminal: Terminal) -> None:
     page = DOCS / "quickstart.md"

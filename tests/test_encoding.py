@@ -50,6 +50,7 @@ def refusal(data: Any, max_bytes: int = LIMIT) -> InvalidData:
 # -- unchanged --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.dictionaries(TEXT, JSON_VALUES, max_size=5))
 def test_json_comes_back_as_it_was(data: dict[str, Any]) -> None:
@@ -61,6 +62,7 @@ def test_json_comes_back_as_it_was(data: dict[str, Any]) -> None:
     assert text == json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.dictionaries(TEXT, JSON_VALUES, max_size=5))
 def test_what_was_encoded_is_encoded_the_same_again(data: dict[str, Any]) -> None:

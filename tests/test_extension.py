@@ -103,6 +103,7 @@ def test_two_applications_with_different_settings_in_one_process(make: MakeApp) 
     assert types(two) == ["license.created"]
 
 
+@pytest.mark.slow
 def test_nothing_goes_to_the_customers_of_another_application(redis_url: str) -> None:
     def init(name: str) -> tuple[Flask, Webhooks]:
         app, db = Flask(name), SQLAlchemy()
@@ -126,6 +127,7 @@ def test_nothing_goes_to_the_customers_of_another_application(redis_url: str) ->
     close(games)
 
 
+@pytest.mark.slow
 def test_one_object_may_serve_several_applications(tmp_path: Path, redis_url: str) -> None:
     db = SQLAlchemy()
     webhooks = Webhooks(db)
@@ -224,6 +226,7 @@ def test_host_with_named_databases_only_has_to_choose_one() -> None:
     init(WEBHOOKS_BIND_KEY="hooks")
 
 
+@pytest.mark.slow
 def test_factory_that_runs_twice_reuses_the_models(tmp_path: Path, redis_url: str) -> None:
     db = SQLAlchemy()
 
@@ -445,6 +448,7 @@ def signal() -> blinker.NamedSignal:
     return blinker.Namespace().signal("order-placed")
 
 
+@pytest.mark.slow
 def test_connect_takes_a_lambda_that_nobody_else_keeps(
     app: Flask, signal: blinker.NamedSignal
 ) -> None:
@@ -704,6 +708,7 @@ def layer(top: str) -> int:
     return next((number for number, names in enumerate(LAYERS, 1) if top in names), 0)
 
 
+@pytest.mark.slow
 def test_imports_go_one_way() -> None:
     known = modules()
     graph: dict[str, set[str]] = {name: set() for name in known}
@@ -740,6 +745,7 @@ def test_views_hold_no_sql() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_nobody_imports_the_extension_but_the_package() -> None:
     known = modules()
     importers = {
@@ -769,6 +775,7 @@ def test_receiver_app_does_without_the_sending_side() -> None:
     assert done.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_processes_of_the_host_do_without_the_delivery_side() -> None:
     program = (
         "import sys; from tests.support.hostapp import create_app;"

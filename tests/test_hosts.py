@@ -102,6 +102,7 @@ def sign_in(client: FlaskClient, name: str) -> None:
     assert client.post("/login", data=values).location == f"{PREFIX}/"
 
 
+@pytest.mark.slow
 def test_flask_login(run: Run) -> None:
     host = run("login.py")
     app, user = host.app, host.module.User
@@ -133,6 +134,7 @@ def test_flask_login(run: Run) -> None:
     assert page.heading == "This page is out of date"
 
 
+@pytest.mark.slow
 def test_flask_security(run: Run) -> None:
     host = run("security.py", SECURITY_PASSWORD_SALT="1", SECURITY_PASSWORD_HASH="pbkdf2_sha512")
     app, datastore = host.app, host.module.security.datastore
@@ -163,6 +165,7 @@ def test_flask_security(run: Run) -> None:
     assert contents(app) == before
 
 
+@pytest.mark.slow
 def test_signals_of_flask_security_become_events(run: Run) -> None:
     """It sends them in the middle of its views, and commits at their end."""
     host = run(
@@ -202,6 +205,7 @@ def test_signals_of_flask_security_become_events(run: Run) -> None:
         assert len({row.data["user_id"] for row in found}) == 1
 
 
+@pytest.mark.slow
 def test_session_of_the_hosts_own(run: Run) -> None:
     host = run("own_session.py", PASSWORD=PASSWORD)
     check_nobody_is_let_in(host.app, 302, "/login")
@@ -220,6 +224,7 @@ def test_session_of_the_hosts_own(run: Run) -> None:
     assert browser.client.post(f"{PREFIX}/delete-all", data=values).status_code == 400
 
 
+@pytest.mark.slow
 def test_http_basic_authentication(run: Run) -> None:
     users = {"ann": generate_password_hash(PASSWORD, "pbkdf2:sha256:1000")}
     host = run("basic.py", USERS=users)
@@ -241,6 +246,7 @@ def test_http_basic_authentication(run: Run) -> None:
 HTTPS = "https://localhost"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["talisman.py", "nonces.py"])
 def test_flask_talisman_has_the_last_word(run: Run, name: str) -> None:
     host = run(name)
@@ -261,6 +267,7 @@ def test_flask_talisman_has_the_last_word(run: Run, name: str) -> None:
         assert not any("nonce" in tag.attributes for tag in tags)
 
 
+@pytest.mark.slow
 def test_flask_wtf_finds_the_referrer_that_it_wants_on_https(run: Run) -> None:
     host = run("talisman.py")
     page = Browser(host.app, base_url=HTTPS).get("/endpoints/new")
@@ -365,6 +372,7 @@ def test_script_name_of_a_real_server(run: Run) -> None:
         assert "The delivery was cancelled." in answer.text
 
 
+@pytest.mark.slow
 def test_subdomain(run: Run) -> None:
     host = run("subdomain.py")
     client = host.app.test_client()
@@ -403,6 +411,7 @@ def test_flask_babel(run: Run) -> None:
     assert Browser(host.app).get("/overview").heading == "Overview"
 
 
+@pytest.mark.slow
 def test_flask_babel_that_is_not_initialised(run: Run) -> None:
     host = run("talisman.py")
     browser = Browser(host.app, base_url=HTTPS, headers={"Accept-Language": "de"})
@@ -427,6 +436,7 @@ with running("proxied.py", Path(sys.argv[1]), sys.argv[2]) as host:
 """
 
 
+@pytest.mark.slow
 def test_flask_babel_that_is_not_installed(tmp_path: Path, redis_url: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_BABEL, str(tmp_path), redis_url],

@@ -47,6 +47,7 @@ def definitions(tree: ast.Module) -> Iterator[tuple[str, bool]]:
                 yield name, False
 
 
+@pytest.mark.slow
 def test_no_two_public_things_have_one_name() -> None:
     found: dict[str, list[str]] = defaultdict(list)
     for path in MODULES:

@@ -106,6 +106,7 @@ def test_api_takes_the_filters_of_the_command(name: str) -> None:
     assert set(parameters.__annotations__) - NO_FILTERS - own == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LISTS if "page" in LISTS[name]])
 def test_page_takes_the_filters_of_the_command(app: Flask, name: str) -> None:
     endpoint = add_endpoint(app)
@@ -184,6 +185,7 @@ KINDS = ("resend", "cancel", "replay")
 ALL_OR_NONE = {"since", "until", "text", "actor"}
 
 
+@pytest.mark.slow
 def test_each_filter_narrows_alike_by_command_and_in_the_api(
     app: Flask, values: dict[str, Any]
 ) -> None:
@@ -218,6 +220,7 @@ def test_each_filter_narrows_alike_by_command_and_in_the_api(
             assert sizes & some, (name, option, sizes)
 
 
+@pytest.mark.slow
 def test_tasks_over_many_take_a_tenant(app: Flask, values: dict[str, Any]) -> None:
     for command, number in (("resend-all", 3), ("cancel-all", 1)):
         line = run(app, "deliveries", command, "--tenant", "app_1", "--dry-run").stdout
@@ -265,6 +268,7 @@ def test_misspelt_event_type_is_a_problem_and_a_message(app: Flask, path: str, p
     assert "Did you mean license.activated" in answer.text
 
 
+@pytest.mark.slow
 def test_event_type_of_the_past_is_found(app: Flask) -> None:
     delivery = add_delivery(app, add_endpoint(app), event_type="shop.ordered")
     result = run(app, "deliveries", "list", "--type", "shop.ordered", "--json")

@@ -272,6 +272,7 @@ def test_host_with_any_base_class(
 # -- schema and naming convention -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_schema_of_the_host_is_used(database_url: str, hosts: Hosts, receiver: Receiver) -> None:
     db = SQLAlchemy(metadata=sa.MetaData(schema="licensing"))
@@ -295,6 +296,7 @@ CONVENTION = {
 }
 
 
+@pytest.mark.slow
 def test_naming_convention_of_the_host_is_used(
     database_url: str, hosts: Hosts, receiver: Receiver
 ) -> None:
@@ -353,6 +355,7 @@ def test_tables_in_a_second_database(
         assert count(app, "Event") == 3
 
 
+@pytest.mark.slow
 def test_models_of_two_applications_with_different_databases(hosts: Hosts, tmp_path: Path) -> None:
     db = SQLAlchemy()
     binds = {"SQLALCHEMY_BINDS": {"hooks": f"sqlite:///{tmp_path / 'hooks'}"}}
@@ -444,6 +447,7 @@ def run_migrations(url: str, directory: Path, second: str = "") -> list[set[str]
     return [set(line.split()) for line in done.stdout.splitlines() if "alembic_version" in line]
 
 
+@pytest.mark.slow
 def test_migration_is_generated_and_after_it_nothing_differs(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -452,6 +456,7 @@ def test_migration_is_generated_and_after_it_nothing_differs(
     assert after_downgrade == {"alembic_version"}
 
 
+@pytest.mark.slow
 def test_migration_of_two_databases(tmp_path: Path, postgres_server: PostgresServer) -> None:
     second = postgres_server.create_database(f"test_{uuid.uuid4().hex}")
     after_upgrade, after_downgrade = run_migrations(

@@ -144,6 +144,7 @@ def test_api_offers_these_and_no_others(app: Flask) -> None:
     api.post(path, {}, 202)
 
 
+@pytest.mark.slow
 def test_pages_offer_these_and_no_others(app: Flask) -> None:
     browser = Browser(app)
     endpoint = add_endpoint(app)
@@ -185,6 +186,7 @@ def test_python_and_commands_offer_the_same(app: Flask) -> None:
 # -- what there is all the same -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_endpoint_keeps_what_it_has(app: Flask, earlier: str) -> None:
     access, api, browser = accessing(app), Api(app), Browser(app)
     shown = browser.get(f"/endpoints/{earlier}")
@@ -209,6 +211,7 @@ def test_endpoint_keeps_what_it_has(app: Flask, earlier: str) -> None:
     assert api.patch(f"/endpoints/{earlier}", {"format": "authon"}, 422)["field"] == "format"
 
 
+@pytest.mark.slow
 def test_events_that_are_not_listed_are_sent(app: Flask, earlier: str, receiver: Receiver) -> None:
     everything = add_endpoint(app, receiver.url("/ok"))
     chosen = add_endpoint(app, receiver.url("/ok/chosen"), events=["license.*"])
@@ -231,6 +234,7 @@ def test_events_that_are_not_listed_are_sent(app: Flask, earlier: str, receiver:
         actions.subscribe_and_replay(accessing(app), chosen.id, event_id)
 
 
+@pytest.mark.slow
 def test_real_worker_delivers_what_is_offered_and_what_is_not(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_pages_work_from_the_wheel_alone(wheel: zipfile.Path, tmp_path: Path) ->
     assert_runs(PROGRAM, tmp_path)
 
 
+@pytest.mark.slow
 def test_pages_and_commands_need_no_pydantic() -> None:
     assert_runs(WITHOUT_PYDANTIC, ROOT)
 
@@ -116,6 +117,7 @@ def assert_runs(program: str, path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_everything_that_is_imported_is_required() -> None:
     """Also what comes with something else comes: Flask brings Werkzeug."""
     config = configparser.ConfigParser()

@@ -73,6 +73,7 @@ def numbers(entries: list[Any]) -> list[int]:
     return [entry.sequence for entry in entries]
 
 
+@pytest.mark.slow
 def test_gap_is_found_and_pulled(app: Flask, customer: Customer, ledger: Ledger) -> None:
     event_ids = emit(app, 6)
     drain(app)
@@ -95,6 +96,7 @@ def test_gap_is_found_and_pulled(app: Flask, customer: Customer, ledger: Ledger)
     assert ledger.gaps() == []
 
 
+@pytest.mark.slow
 def test_nothing_is_missing_of_what_is_on_its_way(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ def test_nothing_is_missing_of_what_is_on_its_way(
     assert (found.pending, found.missing, found.removed) == ([], [], [])
 
 
+@pytest.mark.slow
 def test_number_that_fails_or_is_cancelled_is_missing(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -125,6 +128,7 @@ def test_number_that_fails_or_is_cancelled_is_missing(
     assert numbers(ledger.check(customer.get).pending) == [1]
 
 
+@pytest.mark.slow
 def test_gap_that_is_older_than_retention_is_told_apart(
     app: Flask, customer: Customer, ledger: Ledger
 ) -> None:

@@ -116,6 +116,7 @@ def test_what_is_no_tenant_is_the_hosts_mistake(app: Flask, given: Any) -> None:
 # -- lists --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_list_has_what_is_of_both(mine: Access, world: World) -> None:
     def of(kind: str) -> list[str]:
         return sorted(world[tenant][kind] for tenant in MINE)
@@ -141,6 +142,7 @@ def test_every_list_has_what_is_of_both(mine: Access, world: World) -> None:
     assert queries.health(mine).heartbeats == []
 
 
+@pytest.mark.slow
 def test_every_list_is_filtered_by_one(mine: Access, world: World) -> None:
     ids = world["app_3"]
     assert [row.endpoint.id for row in queries.list_endpoints(mine, tenant="app_3")] == [
@@ -158,6 +160,7 @@ def test_every_list_is_filtered_by_one(mine: Access, world: World) -> None:
         assert queries.list_tasks(mine, tenant=other).items == []
 
 
+@pytest.mark.slow
 def test_what_is_of_the_third_does_not_exist(mine: Access, world: World) -> None:
     for tenant in ("app_2", None):
         ids = world[tenant]
@@ -277,6 +280,7 @@ def test_api_asks_whose(app: Flask, world: World) -> None:
 # -- on the pages -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pages_show_both_by_their_names(app: Flask, world: World) -> None:
     browser = Browser(app)
     paths = ("/", "/deliveries", "/events", "/activity", "/tasks", "/health", "/overview")
@@ -291,6 +295,7 @@ def test_pages_show_both_by_their_names(app: Flask, world: World) -> None:
             assert "app_1" not in page.one("main").text.replace("of app_1", ""), path
 
 
+@pytest.mark.slow
 def test_lists_of_pages_are_filtered_by_one(app: Flask, world: World) -> None:
     browser = Browser(app)
     for path, kind in (("/", "endpoint"), ("/deliveries", "delivery"), ("/events", "event")):
@@ -320,6 +325,7 @@ def test_form_asks_whose(app: Flask) -> None:
     assert browser.send(token, "/tokens/new", {"name": "CI"}, 422).one(id="wh-tenant-error").text
 
 
+@pytest.mark.slow
 def test_many_deliveries_at_once_are_of_one_tenant(app: Flask, world: World) -> None:
     browser = Browser(app)
     page = browser.get("/deliveries?state=failed")

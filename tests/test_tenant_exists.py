@@ -125,6 +125,7 @@ def test_nothing_is_made_for_it(app: Flask) -> None:
     assert Api(app).post("/endpoints", {"url": URL, "tenant": "app_9"}, 422)["field"] == "tenant"
 
 
+@pytest.mark.slow
 def test_what_was_a_deleted_tenants_can_be_looked_at(app: Flask) -> None:
     add_delivery(app, add_endpoint(app, tenant="app_2"))
     webhooks_of(app).tenant_exists(lambda tenant: tenant == "app_1")

@@ -108,6 +108,7 @@ def test_token_of_a_tenant_sees_nothing_else(app: Flask) -> None:
     assert call(app, secret, method="POST", json=body)[0] == 403
 
 
+@pytest.mark.slow
 def test_program_of_a_tenant_tests_its_endpoint_by_a_real_worker(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -187,6 +188,7 @@ def test_use_is_noted_once_a_minute(app: Flask) -> None:
     assert queries.get_token(accessing(app), made.token.id).token.last_used_at > before  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_request_goes_on_where_its_use_cannot_be_noted(app: Flask) -> None:
     made = created(app)

@@ -45,7 +45,7 @@ def create_app():
 """
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_spans_lead_from_emit_to_the_attempt(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:

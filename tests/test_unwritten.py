@@ -71,6 +71,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_refusal_after_a_restart_of_the_database_is_written_at_once(
     postgres_app: Flask, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -82,6 +83,7 @@ def test_refusal_after_a_restart_of_the_database_is_written_at_once(
     assert logged(caplog) == []
 
 
+@pytest.mark.slow
 def test_refusals_are_kept_while_the_database_is_away(
     postgres_app: Flask, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,6 +107,7 @@ def test_refusals_are_kept_while_the_database_is_away(
     assert "3" in written
 
 
+@pytest.mark.slow
 def test_more_than_can_be_kept_is_counted_and_logged(
     postgres_app: Flask,
     postgres_server: PostgresServer,
@@ -123,6 +126,7 @@ def test_more_than_can_be_kept_is_counted_and_logged(
     wait_until(lambda: reasons(postgres_app) == ["0", "1", "2"], 20)
 
 
+@pytest.mark.slow
 def test_large_events_are_kept_up_to_a_number_of_bytes(
     postgres_app: Flask, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +179,7 @@ def test_event_whose_commit_was_not_confirmed_is_not_written_twice(app: Flask) -
     assert reasons(app) == ["password"]
 
 
+@pytest.mark.slow
 def test_what_is_left_when_the_process_ends_is_logged(
     postgres_app: Flask, postgres_server: PostgresServer
 ) -> None:

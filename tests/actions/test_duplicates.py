@@ -131,6 +131,7 @@ def test_command_asks_for_force(app: Flask) -> None:
     assert run(args=[*arguments, "--force"]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_form_warns_and_takes_a_yes(app: Flask) -> None:
     webhooks_of(app).authorize(lambda action, endpoint: True)
     first = create(app).endpoint

@@ -387,6 +387,7 @@ def test_command_says_in_which_encoding_a_file_has_to_be(
     assert "save it in that encoding" in refused(run(app, "import", str(file)), 2)
 
 
+@pytest.mark.slow
 def test_command_goes_on_where_the_terminal_lacks_a_sign(app: Flask, tmp_path: Path) -> None:
     """And reads UTF-8 whatever the terminal has."""
     file = tmp_path / "export.json"

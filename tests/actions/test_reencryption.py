@@ -93,7 +93,7 @@ def test_afterwards_the_newest_key_alone_reads_everything(
     )
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_progress_is_a_bar_in_a_terminal(app: Flask) -> None:
     """What others see of it is plain lines."""
     config = {**config_of(app), "WEBHOOKS_ENCRYPTION_KEYS": [NEW, OLD]}
@@ -195,7 +195,7 @@ def test_transactions_are_bounded_and_a_run_can_be_left(
     assert "Encrypted 1 of 2" in run(app, "reencrypt").stdout
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_worker_delivers_before_and_after(app: Flask, tmp_path: Path) -> None:
     with Receiver() as receiver:
         target = add_endpoint(app, receiver.url("/ok"))

@@ -68,6 +68,7 @@ def headers_sent(app: Flask) -> dict[str, str]:
 # -- the journey --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_journey_from_adding_to_deleting(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:
@@ -264,6 +265,7 @@ def test_an_operator_says_whose_webhook_it_is(app: Flask, browser: Browser) -> N
     assert "app_1" in browser.get("/").text
 
 
+@pytest.mark.slow
 def test_a_tenant_is_not_asked_and_cannot_choose(app: Flask, browser: Browser) -> None:
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"
     page = browser.get("/endpoints/new")
@@ -501,6 +503,7 @@ def test_each_outcome_is_explained(app: Flask, browser: Browser, receiver: Recei
             assert word in page.text
 
 
+@pytest.mark.slow
 def test_only_the_latest_attempts_of_many_are_shown(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:
@@ -561,6 +564,7 @@ def test_at_the_limit_adding_is_off_and_says_why(app: Flask, browser: Browser) -
     assert page.one("input", id="wh-name").attributes["value"] == "Kept"
 
 
+@pytest.mark.slow
 def test_a_read_only_person_sees_no_buttons(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:
@@ -708,6 +712,7 @@ def test_a_host_that_asks_its_database_who_it_is_does_not_lock_itself_out(
     close(app)
 
 
+@pytest.mark.slow
 def test_before_all_are_deleted_some_are_named_and_all_are_counted(
     app: Flask, browser: Browser
 ) -> None:
@@ -724,6 +729,7 @@ def test_before_all_are_deleted_some_are_named_and_all_are_counted(
     assert len(page.form("/delete-all").all("li")) == 5
 
 
+@pytest.mark.slow
 def test_a_page_takes_few_statements_however_much_it_lists(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:
@@ -759,6 +765,7 @@ def test_a_page_takes_few_statements_however_much_it_lists(
     assert counts(world) == before
 
 
+@pytest.mark.slow
 def test_pages_need_no_leniency_of_the_host(
     tmp_path: Path, redis_url: str, receiver: Receiver
 ) -> None:

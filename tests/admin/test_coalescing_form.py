@@ -63,6 +63,7 @@ def test_edit_shows_rules_and_leaves_alone_what_is_unchanged(app: Flask, browser
     assert endpoint(app, made.id).coalesce is None
 
 
+@pytest.mark.slow
 def test_rule_of_a_type_that_is_gone_can_stay(app: Flask, browser: Browser) -> None:
     made = add_endpoint(app)
     gone = {"acme.gone": {"by": "data.x", "seconds": 5}}

@@ -68,6 +68,7 @@ def lose_key(app: Flask) -> None:
     state_of(app).vault = Vault.from_config([Fernet.generate_key().decode()], [])
 
 
+@pytest.mark.slow
 def test_no_page_names_a_setting_to_a_customer(app: Flask, world: World) -> None:
     as_customer(app)
     for lost in (False, True):
@@ -101,6 +102,7 @@ def debugged(app: Flask, world: World) -> Page:
     return browser.send(page, "/debugger", {"headers": "webhook-id: x", "body": "{}"}, 409)
 
 
+@pytest.mark.slow
 def test_no_form_names_a_setting_to_a_customer(app: Flask, world: World) -> None:
     as_customer(app)
     for page in refusals_of_forms(Browser(app), world):
@@ -111,6 +113,7 @@ def test_no_form_names_a_setting_to_a_customer(app: Flask, world: World) -> None
     assert SETTINGS.findall(page.response.text) == []
 
 
+@pytest.mark.slow
 def test_operators_read_which_setting_it_is(app: Flask, world: World) -> None:
     as_operator(app)
     found = [
@@ -144,6 +147,7 @@ def refusals_of_the_api(app: Flask, world: World) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_no_answer_of_the_api_names_a_setting_to_a_customer(app: Flask, world: World) -> None:
     as_customer(app)
     api = Api(app)
@@ -179,6 +183,7 @@ def test_the_api_tells_operators_which_setting_it_is(app: Flask, world: World) -
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inside", ["10.66.7.8", "fd00:66::78"])
 def test_address_inside_is_told_to_operators_only(
     app: Flask, inside: str, monkeypatch: pytest.MonkeyPatch

@@ -141,6 +141,7 @@ def test_faulty_row_is_named(row: tuple[str, str, str], part: str, message: str)
     assert (caught.value.row, caught.value.part) == (3, part)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_filter_is_set_by_rows(app: Flask, browser: Browser) -> None:
     values = rows(("amount", "at_least", "100"), ("", "is", ""), ("currency", "is", "eur"))
     add(browser, {"filter_by": "rows", **values})
@@ -226,6 +227,7 @@ def test_faulty_filter_is_told_at_its_field(
     assert endpoint(app, made.id).name == ""
 
 
+@pytest.mark.slow
 def test_filter_is_tried_in_the_form(app: Flask, browser: Browser) -> None:
     add_endpoint(app)
     [event] = emit(app, event_type=PAID, data={"payment_id": "pay_1", "amount": 5})

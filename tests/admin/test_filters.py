@@ -93,6 +93,7 @@ def test_function_for_names_that_fails_spoils_no_page(named: Flask) -> None:
     assert "belongs to a tenant with the id" in Browser(named).get("/?tenant=acme").text
 
 
+@pytest.mark.slow
 def test_slow_function_for_names_is_asked_for_a_bounded_time(app: Flask) -> None:
     asked: list[str] = []
 

@@ -328,6 +328,7 @@ def test_an_endpoint_without_a_secret(app: Flask, browser: Browser) -> None:
     assert secrets_of(app, the_endpoint(app)) == []
 
 
+@pytest.mark.slow
 def test_a_secret_that_is_needed_cannot_be_removed(app: Flask, browser: Browser) -> None:
     endpoint = add_endpoint(app)
     assert "Remove the secret" not in browser.get(f"/endpoints/{endpoint.id}").links()

@@ -160,6 +160,7 @@ def test_a_rotation_is_told_of_overlap_and_secret(app: Flask, browser: Browser) 
     check_summary(page)
 
 
+@pytest.mark.slow
 def test_a_private_key_that_was_brought_is_not_taken_for_a_secret(
     app: Flask, browser: Browser
 ) -> None:

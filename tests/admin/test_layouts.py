@@ -114,6 +114,7 @@ def test_pages_go_into_the_block_of_the_layout(
     assert [record for record in caplog.records if record.name == "flask_webhooks"] == []
 
 
+@pytest.mark.slow
 def test_layout_that_only_a_request_knows_is_not_judged(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

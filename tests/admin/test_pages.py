@@ -50,6 +50,7 @@ def ids(page: Page) -> list[str]:
     return [link.rpartition("/")[2] for link in links if "/deliveries/" in link]
 
 
+@pytest.mark.slow
 def test_counts_that_ended_are_shown_as_such(
     app: Flask, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +228,7 @@ def reasons(page: Page) -> dict[str, str]:
     return {row.all("th")[0].text: row.all("td")[0].text for row in rows}
 
 
+@pytest.mark.slow
 def test_an_event_page_says_why_the_others_did_not_get_it(app: Flask, browser: Browser) -> None:
     access = accessing(app)
     add_endpoint(app, name="has it", tenant="app_1")
@@ -488,6 +490,7 @@ def test_worker_of_ours_that_was_killed_is_not_believed(
     assert ("No worker has sent a heartbeat." in browser.get("/").text) is shown
 
 
+@pytest.mark.slow
 def test_pages_work_without_redis(tmp_path: Path) -> None:
     app = make_app(f"sqlite:///{tmp_path / 'alone.sqlite'}", "redis://127.0.0.1:1025/0")
     browser = Browser(app)
@@ -675,6 +678,7 @@ def test_the_debugger_is_for_those_who_look_after_secrets(app: Flask, browser: B
 LIVE = {"Flask-Webhooks-Fragment": "live"}
 
 
+@pytest.mark.slow
 def test_a_script_is_told_that_nothing_changed(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_read_only_person_is_refused_each_change(app: Flask, world: World) -> 
     assert contents(app) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tenant", ["app_2", "app_1 "])
 def test_ids_of_another_tenant_do_not_exist(app: Flask, receiver: Receiver, tenant: str) -> None:
     world = populate(app, receiver, tenant="app_1")
@@ -209,6 +210,7 @@ def test_endpoints_of_the_whole_server_do_not_exist_for_a_tenant(app: Flask, wor
 # -- forged requests ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_invariant_10_nothing_changes_on_get_and_head(app: Flask, world: World) -> None:
     browser = Browser(app)
     before = contents(app)
@@ -307,6 +309,7 @@ def test_tests_of_a_host_may_switch_protection_off(database_url: str, redis_url:
 # -- secrets ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_secret_is_on_no_page_but_its_own_and_in_no_log(
     app: Flask, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -398,11 +401,13 @@ def pages(app: Flask, world: World) -> list[tuple[str, Page]]:
 URL_ATTRIBUTES = {"href", "src", "action", "formaction", "poster", "data", "srcset", "ping"}
 
 
+@pytest.mark.slow
 def test_pages_hold_nothing_that_a_strict_policy_forbids(pages: list[tuple[str, Page]]) -> None:
     for path, page in pages:
         check_policy(path, page)
 
 
+@pytest.mark.slow
 def test_hostile_text_in_every_column_stays_text(app: Flask, world: World) -> None:
     assert spoil(app) > 30
     browser = Browser(app)
@@ -435,6 +440,7 @@ def check_policy(path: str, page: Page) -> None:
     assert "default-src 'none'" in policy
 
 
+@pytest.mark.slow
 def test_headers_of_every_page(pages: list[tuple[str, Page]]) -> None:
     for path, page in pages:
         headers = page.response.headers
@@ -451,6 +457,7 @@ def test_headers_of_every_page(pages: list[tuple[str, Page]]) -> None:
         )
 
 
+@pytest.mark.slow
 def test_pages_are_put_together_properly(pages: list[tuple[str, Page]]) -> None:
     for path, page in pages:
         ids = [item.attributes["id"] for item in page.walk() if "id" in item.attributes]
@@ -484,6 +491,7 @@ def test_pages_are_put_together_properly(pages: list[tuple[str, Page]]) -> None:
                 ), where
 
 
+@pytest.mark.slow
 def test_charts_need_neither_style_sheet_nor_eyes(pages: list[tuple[str, Page]]) -> None:
     drawn = 0
     for path, page in pages:
@@ -508,6 +516,7 @@ def _check_form(form: Element, where: str) -> None:
     assert form.all("button"), where
 
 
+@pytest.mark.slow
 def test_pages_work_below_a_prefix_of_the_server(
     app: Flask, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

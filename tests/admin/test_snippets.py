@@ -188,6 +188,7 @@ def test_curl_sends_what_a_receiver_takes(app: Flask, receiver: Receiver, format
     assert verify(dict(request.headers), request.body, secret, format=format_name)
 
 
+@pytest.mark.slow
 def test_the_page_with_the_secret_has_those_of_the_format(app: Flask) -> None:
     for format_name in ("aureva", "akuworks", "authon"):
         page = add(Browser(app), 200, format=format_name)

@@ -117,6 +117,7 @@ def test_who_may_only_look_sees_every_page_and_nothing_to_press(
     assert "You are not allowed to" in browser.get("/endpoints/new", 403).text
 
 
+@pytest.mark.slow
 def test_the_browser_tests_open_every_page(app: Flask, receiver: Receiver) -> None:
     """Who adds a page, adds it to `World.paths`: policy, accessibility and width are looked at there."""
     world = populate(app, receiver)

@@ -499,6 +499,7 @@ def test_without_redis_the_task_is_saved_and_the_page_says_so(database_url: str)
 # -- who may ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_read_only_person_sees_tasks_and_no_button(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:
@@ -575,6 +576,7 @@ def test_a_person_with_one_webhook_only_sees_its_tasks(app: Flask, browser: Brow
 # -- statements ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pages_of_tasks_take_few_statements_however_much_there_is(
     app: Flask, browser: Browser, receiver: Receiver
 ) -> None:

@@ -26,6 +26,7 @@ def app(tmp_path: Path, redis_url: str) -> Iterator[Flask]:
     close(app)
 
 
+@pytest.mark.slow
 def test_every_template_gives_way_to_the_hosts(app: Flask, receiver: Receiver) -> None:
     world = populate(app, receiver)
     ours = {

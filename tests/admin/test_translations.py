@@ -48,6 +48,7 @@ def placeholders(value: object) -> list[set[str]]:
     return [set(re.findall(r"%\(\w+\)s|%%|\{\{.*?\}\}", text)) for text in texts(value)]
 
 
+@pytest.mark.slow
 def test_texts_are_marked_so_that_they_are_found() -> None:
     """As a literal of their own, not within an f-string, which the extractor does not read."""
     ids = {text for message in messages() for text in texts(message.id)}
@@ -67,6 +68,7 @@ def test_german_is_shipped() -> None:
     assert languages() == ["de"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", languages())
 def test_no_text_is_missing_or_left_over(language: str) -> None:
     catalog = read(language)
@@ -128,6 +130,7 @@ def test_pages_are_in_the_language_of_the_person(app: Flask, world: World) -> No
     assert "Das sind 7 Webhooks" in page.text
 
 
+@pytest.mark.slow
 def test_no_english_sentence_is_left_on_any_page(app: Flask, world: World) -> None:
     browser = Browser(app, headers={"Accept-Language": "de"})
     sentences = {
@@ -212,6 +215,7 @@ def test_notices_are_in_the_language_of_the_person(app: Flask) -> None:
     assert "wait until" not in notice
 
 
+@pytest.mark.slow
 def test_what_went_wrong_with_a_request_is_in_the_language_of_the_person(
     app: Flask, receiver: Receiver
 ) -> None:

@@ -88,6 +88,7 @@ def test_without_versions_nothing_is_asked_or_said(app: Flask, browser: Browser)
     assert "Versions of the data" not in browser.get(f"/event-types/{NAME}").text
 
 
+@pytest.mark.slow
 def test_removed_version_is_told_and_kept(app: Flask, browser: Browser) -> None:
     made = add_endpoint(app)
     update(app, "Endpoint", made.id, data_version="2025-01-01")

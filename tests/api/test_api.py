@@ -47,6 +47,7 @@ def app(database_url: str, redis_url: str) -> Iterator[Flask]:
 # -- the journey --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_journey_with_a_real_worker(
     app: Flask, api: Api, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -211,6 +212,7 @@ def test_the_format_is_recognised_chosen_and_shown(app: Flask, api: Api) -> None
     assert "'discord'" in problem["detail"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", [item.name for item in builtin_formats()])
 def test_a_list_of_event_types_that_was_read_can_be_sent_back(
     app: Flask, api: Api, format: str
@@ -612,6 +614,7 @@ def test_a_task_is_previewed_started_and_stopped(app: Flask, api: Api) -> None:
     assert api.get("/tasks", tenant="app_2")["items"] == []
 
 
+@pytest.mark.slow
 def test_a_task_is_done_by_a_real_worker(
     app: Flask, api: Api, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def signed_in_by(**options: Any) -> dict[str, Any]:
     return dict(schemes)
 
 
+@pytest.mark.slow
 def test_document_says_how_to_sign_in() -> None:
     key = {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
     tokens = signed_in_by(tokens=True)

@@ -6,6 +6,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from flask_webhooks.api import bodies
 from tests.support.api_calls import Api, make_app
 from tests.support.helpers import URL, add_endpoint, close
@@ -13,6 +15,7 @@ from tests.support.helpers import URL, add_endpoint, close
 LONG = "x" * 100_000
 
 
+@pytest.mark.slow
 def test_refusals_are_short_whatever_was_sent(tmp_path: Path, redis_url: str) -> None:
     app = make_app(f"sqlite:///{tmp_path / 'database.sqlite'}", redis_url)
     api = Api(app)

@@ -145,6 +145,7 @@ def test_wait_ends_with_its_time(api: Api) -> None:
     assert 1 <= time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_request_that_waits_holds_no_connection(app: Flask, api: Api) -> None:
     @app.before_request
     def load_user() -> None:
@@ -171,6 +172,7 @@ def test_nobody_waits_where_the_server_has_one_thread(app: Flask) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_so_many_wait_at_once(app: Flask, api: Api) -> None:
     def wait(tenant: str) -> float:
         began = time.monotonic()

@@ -103,6 +103,7 @@ def test_there_are_routes(app: Flask) -> None:
     assert {method for method, _ in found} == {"GET", "POST", "PATCH", "DELETE"}
 
 
+@pytest.mark.slow
 def test_invariant_10_nobody_is_let_in_until_the_host_says_who(
     app: Flask, api: Api, world: World
 ) -> None:
@@ -133,6 +134,7 @@ def test_one_without_a_tenant_is_refused_everywhere(app: Flask, api: Api, world:
         assert send(api, method, rule, world).status_code == 403, rule
 
 
+@pytest.mark.slow
 def test_a_reader_is_refused_each_change(app: Flask, api: Api, world: World) -> None:
     webhooks_of(app).authorize(lambda action, endpoint: action in ("view", "view_payload"))
     before = contents(app)
@@ -230,6 +232,7 @@ def test_each_change_needs_its_own_action(app: Flask, api: Api, world: World) ->
         assert send(api, method, rule, world).status_code == 403, rule
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tenant", ["app_2", "app_1 "])
 def test_ids_of_another_tenant_do_not_exist(
     app: Flask, api: Api, receiver: Receiver, tenant: str
@@ -405,6 +408,7 @@ def test_a_refused_address_is_shown_to_operators_only(
     assert (attempt["outcome"], attempt["address"]) == ("blocked", None)
 
 
+@pytest.mark.slow
 def test_values_of_headers_go_to_no_other_server(app: Flask, api: Api) -> None:
     added = add_endpoint(app, headers={"X-Key": "one", "X-Team": "two"})
     path = f"/endpoints/{added.id}"
@@ -427,6 +431,7 @@ def test_values_of_headers_go_to_no_other_server(app: Flask, api: Api) -> None:
 # -- forged requests ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_invariant_10_nothing_changes_on_get_and_head(app: Flask, api: Api, world: World) -> None:
     before = contents(app)
     for method, rule in rules(app):
@@ -465,6 +470,7 @@ def test_what_another_site_can_send_is_refused(
     assert contents(app) == before
 
 
+@pytest.mark.slow
 def test_what_a_browser_sends_for_another_site_is_refused(
     app: Flask, api: Api, world: World
 ) -> None:
@@ -799,6 +805,7 @@ def test_a_host_without_the_extension_is_told(app: Flask) -> None:
     assert other.test_client().get(f"{PREFIX}/endpoints").status_code == 500
 
 
+@pytest.mark.slow
 def test_deliveries_of_deleted_endpoints_are_seen_by_their_tenant_only(
     app: Flask, api: Api
 ) -> None:

@@ -108,6 +108,7 @@ def endpoints(app: Flask) -> list[Endpoint]:
 # -- as the pages show them ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_commands_of_the_authon_page_work(app: Flask, tmp_path: Path, receiver: Receiver) -> None:
     create, create_discord, test, list_ = curl_commands(seeds.page("authon"))
     [shown] = [item for item in seeds.json_objects("authon") if "success" in item]
@@ -157,6 +158,7 @@ def test_commands_of_the_authon_page_work(app: Flask, tmp_path: Path, receiver: 
     }
 
 
+@pytest.mark.slow
 def test_commands_of_the_authforge_page_work(
     app: Flask, tmp_path: Path, receiver: Receiver
 ) -> None:

@@ -11,6 +11,7 @@ from tests.support.pages import World
 from .chromium import Watched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["page", "dialog"])
 def test_event_types_are_filtered_and_what_is_chosen_stays(
     watched: Watched, app: Flask, world: World, place: str

@@ -149,6 +149,7 @@ BUSY = """<!doctype html>
 </html>"""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_script_looks_for_nothing_outside_of_the_pages(
     chromium: Browser, tmp_path: Path, redis_url: str

@@ -44,6 +44,7 @@ def test_no_page_is_wider_than_a_phone(watched: Watched, world: World) -> None:
 ROWS = ".wh-table:not(.wh-plain) tbody tr"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_tables_are_cards_on_a_phone(watched: Watched, world: World) -> None:
     page = watched.page
@@ -95,6 +96,7 @@ def test_the_card_of_a_webhook_has_what_is_needed(watched: Watched, app: Flask) 
     assert page.get_by_role("link", name="Delete Shop").is_visible()
 
 
+@pytest.mark.slow
 def test_script_tags_in_what_was_stored_stay_text(watched: Watched, world: World) -> None:
     for path in (
         f"/endpoints/{world.endpoints['good']}",
@@ -120,6 +122,7 @@ def test_pages_look_the_same_without_javascript(
     context.close()
 
 
+@pytest.mark.slow
 def test_the_first_tab_stop_skips_the_navigation(watched: Watched, world: World) -> None:
     page = watched.open("/deliveries")
     page.keyboard.press("Tab")
@@ -144,6 +147,7 @@ def test_a_list_refreshes_itself_and_leaves_the_focus_alone(watched: Watched, wo
     assert page.evaluate("document.activeElement.id") == "wh-filter-id"
 
 
+@pytest.mark.slow
 def test_event_types_can_be_filtered(watched: Watched, world: World) -> None:
     page = watched.open("/event-types")
     page.fill("#wh-find", "banned")
@@ -151,6 +155,7 @@ def test_event_types_can_be_filtered(watched: Watched, world: World) -> None:
     assert not page.is_visible("text=license.created")
 
 
+@pytest.mark.slow
 def test_hostile_text_is_what_it_says(watched: Watched, world: World) -> None:
     page = watched.open(f"/endpoints/{world.endpoints['good']}")
     assert page.inner_text("h1") == f"good {HOSTILE}"

@@ -46,6 +46,7 @@ def system_colour(page: Page, name: str) -> str:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_forced_colours_leave_every_shape_to_see(
     chromium: Browser, origin: str, world: World
@@ -73,6 +74,7 @@ def test_forced_colours_leave_every_shape_to_see(
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nothing_moves_where_motion_is_unwelcome(watched: Watched, world: World) -> None:
     running = "document.getAnimations().filter(item => item.playState === 'running').length"
@@ -90,6 +92,7 @@ def test_nothing_moves_where_motion_is_unwelcome(watched: Watched, world: World)
         assert page.evaluate(moving) == 0, each
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_pages_that_are_read_from_right_to_left_fit_on_a_phone(
     watched: Watched, world: World

@@ -79,6 +79,7 @@ def test_without_script_times_are_in_utc(app: Flask, chromium: Browser, origin: 
     context.close()
 
 
+@pytest.mark.slow
 def test_within_a_sentence_the_exact_time_is_told(
     app: Flask, chromium: Browser, origin: str
 ) -> None:
@@ -94,6 +95,7 @@ def test_within_a_sentence_the_exact_time_is_told(
     context.close()
 
 
+@pytest.mark.slow
 def test_page_that_refreshes_itself_goes_on_telling_how_long_ago(
     app: Flask, watched: Watched
 ) -> None:

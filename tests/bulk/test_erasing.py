@@ -400,6 +400,7 @@ def test_statements_stay_short_however_large_the_data_is(app: Flask) -> None:
     assert search._next_size(5.0) == 1
 
 
+@pytest.mark.slow
 def test_workers_that_deliver_meanwhile_leave_nothing(app: Flask, receiver: Receiver) -> None:
     for path in ("/ok", "/status/500"):
         webhooks_of(app).create_endpoint(receiver.url(path), ["license.*"])
@@ -550,7 +551,7 @@ def _erase_by_api(app: Flask) -> None:
     assert events(app)[0].data == {}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_worker_erases(app: Flask, receiver: Receiver, tmp_path: Path) -> None:
     ann, bob = two_people(app, receiver)
     with WorkerProcess(COMMAND, config_of(app), tmp_path / "worker.log") as worker:

@@ -286,6 +286,7 @@ def test_who_keeps_more_meanwhile_keeps_what_is_left(
 # -- who may ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_takes_everybodys_events_and_the_right_to_delete_all(
     app: Flask, browser: Browser
 ) -> None:

@@ -84,6 +84,7 @@ def tasks_in_queue(client: redis.Redis) -> list[str]:
     return [str(job.func_name) for job in Queue("webhooks", connection=client).get_jobs()]
 
 
+@pytest.mark.slow
 def test_what_failed_is_recovered_by_a_worker_and_arrives_once(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -110,7 +111,7 @@ def test_what_failed_is_recovered_by_a_worker_and_arrives_once(
         assert mine[-1].actor == "tester"
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_what_was_missed_is_replayed_by_a_plain_worker(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -125,7 +126,7 @@ def test_what_was_missed_is_replayed_by_a_plain_worker(
     assert task_of(app, task.id).done == 3
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_five_thousand_are_recovered_and_delivered(
     app: Flask, receiver: Receiver, log: Path
@@ -142,7 +143,7 @@ def test_five_thousand_are_recovered_and_delivered(
     assert set(receiver.ids().values()) == {1}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     app: Flask, client: redis.Redis, log: Path
 ) -> None:
@@ -166,7 +167,7 @@ def test_a_killed_worker_leaves_a_task_that_goes_on_where_it_was(
     assert counts(app, endpoint_id) == {"held": 5000}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_stop_amid_a_task_is_final(app: Flask, log: Path) -> None:
     endpoint_id = add_endpoint(app).id
     actions.pause_endpoint(accessing(app), endpoint_id)
@@ -182,7 +183,7 @@ def test_a_stop_amid_a_task_is_final(app: Flask, log: Path) -> None:
     assert task_of(app, task.id).state == "stopped"
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_cancelling_amid_deliveries_cancels_what_waits_and_nothing_that_was_sent(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -208,7 +209,7 @@ def test_cancelling_amid_deliveries_cancels_what_waits_and_nothing_that_was_sent
     assert set(sent) == succeeded
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_sigterm_gives_the_task_back_at_once(app: Flask, log: Path) -> None:
     endpoint_id = add_endpoint(app).id
     actions.pause_endpoint(accessing(app), endpoint_id)
@@ -223,6 +224,7 @@ def test_sigterm_gives_the_task_back_at_once(app: Flask, log: Path) -> None:
     assert counts(app, endpoint_id) == {"held": left.done, "failed": 5000 - left.done}
 
 
+@pytest.mark.slow
 def test_a_flushed_redis_loses_no_task(app: Flask, client: redis.Redis, log: Path) -> None:
     endpoint_id = add_endpoint(app).id
     delivery_id = add_delivery(app, add_endpoint(app), "held", reason="kept")
@@ -265,6 +267,7 @@ def test_a_job_carries_neither_filter_nor_endpoint(app: Flask, client: redis.Red
     assert job.args == (state_of(app).settings.installation, 0)
 
 
+@pytest.mark.slow
 def test_a_foreign_job_is_passed_on_and_dropped_in_the_end(
     app: Flask, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -294,7 +297,7 @@ def test_a_long_task_lets_a_waiting_delivery_go_first(
     assert tasks_in_queue(client) == ["flask_webhooks.jobs.drain", TASK_JOB]
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
     app: Flask, client: redis.Redis, receiver: Receiver, log: Path
 ) -> None:
@@ -320,7 +323,7 @@ def test_a_lone_worker_that_never_rests_works_on_a_task_beside(
     assert receiver.ids() == Counter(sent)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_drain_that_is_told_to_stop_gives_its_task_back(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:

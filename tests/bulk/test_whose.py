@@ -61,6 +61,7 @@ def test_path_is_not_filled_from_two_places() -> None:
     assert not Whose({"user.id": "42"}).fits({"user": {"name": "x"}, "id": 42})
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text(),

@@ -64,6 +64,7 @@ def refusal(schema: dict[str, Any], data: Any) -> InvalidData | None:
     return None
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     st.fixed_dictionaries({}, optional=dict.fromkeys(SCHEMA["properties"], values))

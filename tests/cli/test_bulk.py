@@ -73,6 +73,7 @@ def test_a_dry_run_starts_nothing(app: Flask) -> None:
     assert queries.list_tasks(accessing(app)).items == []
 
 
+@pytest.mark.slow
 def test_replay_tells_where_the_history_begins(app: Flask) -> None:
     actions.pause_endpoint(accessing(app), add_endpoint(app).id)
     emit(app, 3)
@@ -223,7 +224,7 @@ def test_a_filter_that_makes_no_sense_is_one_line(app: Flask) -> None:
 # -- progress -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_progress_is_shown_until_a_worker_has_finished(app: Flask, tmp_path: Path) -> None:
     endpoint_id = add_endpoint(app, "https://127.0.0.1:1025/in").id
     update(app, "Endpoint", endpoint_id, state="paused")

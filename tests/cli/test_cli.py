@@ -296,6 +296,7 @@ def test_a_test_of_nothing(app: Flask) -> None:
     assert refused(run(app, "test", "ep_x")) == "There is no endpoint 'ep_x'."
 
 
+@pytest.mark.slow
 def test_waiting_without_a_worker_says_how_to_start_one(app: Flask) -> None:
     result = run(app, "test", add_endpoint(app).id, "--wait", "0.2")
     assert result.exit_code == 1
@@ -330,7 +331,7 @@ def flask(
     )
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_worker_delivers_and_a_test_waits_for_it(app: Flask, config: dict[str, Any]) -> None:
     with Receiver() as receiver:
         good, bad = (
@@ -459,6 +460,7 @@ def test_a_test_with_redis_down_is_saved_all_the_same(database_url: str) -> None
     close(app)
 
 
+@pytest.mark.slow
 def test_a_process_ends_without_traceback(config: dict[str, Any]) -> None:
     result = flask(config, "endpoints", "list")
     assert (result.returncode, result.stdout) == (1, "")
@@ -496,6 +498,7 @@ def test_bad_setting_leaves_the_hosts_own_commands_alone(redis_url: str, tmp_pat
     assert "WEBHOOKS_KEEP_UNMATCHED" in result.stderr
 
 
+@pytest.mark.slow
 def test_bad_setting_ends_rq_with_one_line(redis_url: str, tmp_path: Path) -> None:
     config = {
         "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/a.sqlite",

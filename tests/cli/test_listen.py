@@ -72,6 +72,7 @@ def endpoints(app: Flask) -> list[str]:
     return [row.endpoint.url_shown for row in queries.list_endpoints(accessing(app))]
 
 
+@pytest.mark.slow
 def test_what_a_worker_sends_is_verified_printed_and_forwarded(
     host: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_what_a_worker_sends_is_verified_printed_and_forwarded(
     assert endpoints(host) == []
 
 
+@pytest.mark.slow
 def test_answer_of_the_receiver_behind_goes_back_to_the_worker(
     host: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -163,7 +163,7 @@ def tailing(app: Flask) -> Iterator[Any]:
         process.wait(10)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_attempts_of_a_worker_come_as_they_are_made(
     app: Flask, receiver: Receiver, tmp_path: Path, tailing: Any
 ) -> None:

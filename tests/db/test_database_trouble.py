@@ -115,6 +115,7 @@ connection.rollback()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [5.0, 0.1])
 @pytest.mark.parametrize("immediate", [False, True])
 def test_sqlite_locked_by_another_process_in_the_middle(

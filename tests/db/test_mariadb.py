@@ -55,6 +55,7 @@ def events(app: Flask) -> list[Any]:
         return list(connection.execute(sa.select(model.id, model.data)))
 
 
+@pytest.mark.slow
 def test_tables_hold_every_character_whatever_the_database_does(app: Flask) -> None:
     webhooks_of(app).create_endpoint("https://example.com/hook", name=NAME)
     [first] = emit(app, data=DATA, idempotency_key="one")
@@ -127,6 +128,7 @@ def test_commands_read_and_write_here_too(app: Flask, receiver: Receiver) -> Non
     ] == []
 
 
+@pytest.mark.slow
 def test_stored_secrets_are_encrypted_anew_here_too(app: Flask) -> None:
     webhooks_of(app).create_endpoint("https://example.com/hook")
     state = state_of(app)

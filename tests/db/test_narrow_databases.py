@@ -123,6 +123,7 @@ def test_url_of_a_chat_is_masked_with_what_fits(narrow: Flask) -> None:
     assert shown == "https://discord.com/api/webhooks/1/****"
 
 
+@pytest.mark.slow
 def test_operators_hear_of_it(narrow: Flask, tmp_path: Path) -> None:
     result = narrow.test_cli_runner().invoke(args=["webhooks", "init-db"])
     assert "cannot hold every character" in result.stderr

@@ -92,7 +92,7 @@ def worker_before(folder: Path, config: dict[str, Any], log: Path) -> WorkerProc
     return WorkerProcess(OURS, config, log, folder, variables)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_workers_of_two_versions_share_the_work(
     app: Flask, before: Path, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def shape(engine: sa.Engine) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_tables_of_before_become_those_of_now(old: Flask) -> None:
     assert upgraded(old) == NEW
     assert upgraded(old) == [UP_TO_DATE]
@@ -194,6 +195,7 @@ def test_statements_are_printed_and_not_run(old: Flask, option: str) -> None:
     assert (again.exit_code, again.stdout, again.stderr) == (0, "", f"{UP_TO_DATE}\n")
 
 
+@pytest.mark.slow
 def test_history_is_shown_and_goes_on(old: Flask, receiver: Receiver) -> None:
     upgraded(old)
     run_sql(old, f"UPDATE webhooks_endpoint SET url_shown = '{receiver.url('/status/503')}'")
@@ -222,6 +224,7 @@ def test_history_is_shown_and_goes_on(old: Flask, receiver: Receiver) -> None:
         assert first["error"] in page
 
 
+@pytest.mark.slow
 def test_an_old_worker_goes_on_beside_the_new_one(old: Flask, receiver: Receiver) -> None:
     """Its statements, as it ran them: events, claims, settlements, heartbeats, and what it looks at."""
     upgraded(old)
@@ -243,6 +246,7 @@ def test_an_old_worker_goes_on_beside_the_new_one(old: Flask, receiver: Receiver
         assert (attempt.error_code, attempt.error) == ("refused", "The receiver answered 400.")
 
 
+@pytest.mark.slow
 def test_what_was_dropped_comes_back(old: Flask) -> None:
     upgraded(old)
     before = shape(engine_of(old))
@@ -260,6 +264,7 @@ def test_what_was_dropped_comes_back(old: Flask) -> None:
     assert shape(engine_of(old)) == before
 
 
+@pytest.mark.slow
 def test_a_key_that_was_not_unique_becomes_so(empty: Flask) -> None:
     name = "uq_webhooks_event_idempotency"
     make_old_tables(engine_of(empty), without=f"CONSTRAINT {name} UNIQUE (idempotency_digest)")
@@ -279,6 +284,7 @@ def test_a_table_that_is_not_ours_is_left_alone(empty: Flask) -> None:
     assert shape(engine_of(empty)) == before
 
 
+@pytest.mark.slow
 def test_two_upgrades_at_once_do_no_harm(old: Flask) -> None:
     run_sql(old, "DROP INDEX ix_webhooks_delivery_all_type")
     lines: list[str] = []
@@ -324,6 +330,7 @@ def deliveries_of_before(app: Flask) -> str:
 # -- Names and places ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_database_of_the_bind_key_is_upgraded(tmp_path: Path, redis_url: str) -> None:
     app = create_app(
         SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / 'host.sqlite'}",
@@ -439,6 +446,7 @@ def long_transaction(app: Flask) -> Iterator[sa.Connection]:
         yield connection
 
 
+@pytest.mark.slow
 def test_a_long_transaction_ends_the_upgrade_and_stops_no_emit(on_postgresql: Flask) -> None:
     with long_transaction(on_postgresql), emitting(on_postgresql):
         result = upgrade(on_postgresql, "--wait", "2")
@@ -448,6 +456,7 @@ def test_a_long_transaction_ends_the_upgrade_and_stops_no_emit(on_postgresql: Fl
     assert upgraded(on_postgresql) == NEW[BEFORE_EVENTS:]
 
 
+@pytest.mark.slow
 def test_the_upgrade_waits_for_a_long_transaction(on_postgresql: Flask) -> None:
     with long_transaction(on_postgresql) as connection, emitting(on_postgresql):
         timer = threading.Timer(1.5, connection.rollback)
@@ -456,6 +465,7 @@ def test_the_upgrade_waits_for_a_long_transaction(on_postgresql: Flask) -> None:
         timer.join()
 
 
+@pytest.mark.slow
 def test_an_index_that_was_interrupted_is_built_again(on_postgresql: Flask) -> None:
     upgraded(on_postgresql)
     name = "ix_webhooks_delivery_all_type"
@@ -471,6 +481,7 @@ def test_an_index_that_was_interrupted_is_built_again(on_postgresql: Flask) -> N
     assert upgraded(on_postgresql) == [UP_TO_DATE]
 
 
+@pytest.mark.slow
 def test_one_upgrade_waits_for_another(on_postgresql: Flask) -> None:
     with engine_of(on_postgresql).connect() as connection:
         lock = sa.func.pg_advisory_lock(schema_changes._ADVISORY_LOCK)

@@ -181,6 +181,7 @@ def walk(app: Flask, found: list[tuple[Rule, str]], message: str, *tables: str) 
 TOO_LONG: Final = r"within 0\.1 seconds"
 
 
+@pytest.mark.slow
 def test_every_route_answers_while_all_tables_are_locked(postgresql_host: Flask) -> None:
     app = postgresql_host
     found, tables = paths(app), all_tables(app)
@@ -213,6 +214,7 @@ def test_every_route_answers_while_mariadb_has_locked_all_tables(mariadb_host: F
         assert walk(app, found, TOO_LONG, *tables) > 50
 
 
+@pytest.mark.slow
 def test_every_route_answers_while_sqlite_is_locked(sqlite_host: Flask) -> None:
     """Then it is not the time of a statement that counts: the host has said how long it waits for a lock."""
     app = sqlite_host
@@ -251,6 +253,7 @@ ENDLESS: Final = (
 )
 
 
+@pytest.mark.slow
 def test_every_route_answers_whatever_the_data(sqlite_host: Flask) -> None:
     app = sqlite_host
     found, tables = paths(app), all_tables(app)

@@ -296,7 +296,7 @@ def test_nothing_is_said_of_a_body_that_never_was(host: Any) -> None:
     assert attempt.missing == {}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_worker_removes_bodies_and_stores_none(
     host: Any, receiver: Receiver, tmp_path: Path
 ) -> None:

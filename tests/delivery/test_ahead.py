@@ -400,6 +400,7 @@ def test_drain_that_stops_gives_back_what_waits(
     assert all(row.attempt_count == 0 for row in deliveries(app) if row.state == "pending")
 
 
+@pytest.mark.slow
 def test_endpoint_that_dies_in_full_flight_gets_its_cap_and_no_more(
     app: Flask, receiver: Receiver
 ) -> None:
@@ -428,7 +429,7 @@ def test_endpoint_that_dies_in_full_flight_gets_its_cap_and_no_more(
     assert {item.endpoint_id for item in failed} == {dies}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_pause_reaches_what_waits_within_its_longest_wait(app: Flask, receiver: Receiver) -> None:
     endpoint_id = add_endpoint(app, receiver.url("/slow/0.05"))
     for number in range(3):
@@ -461,7 +462,7 @@ def test_drain_with_few_slots_delivers_everything(
     assert states(app) == {"succeeded": 60}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_outcomes_do_not_pile_up_where_they_are_written_slowly(
     app: Flask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def test_old_secret_ends_by_the_clock_of_the_database(
     assert len(queries.public_keys(access, made.id)) == (1 if key_pair else 0)
 
 
+@pytest.mark.slow
 def test_health_page_shows_how_wrong_the_clock_of_a_worker_is(
     behind: Flask, tmp_path: Path
 ) -> None:

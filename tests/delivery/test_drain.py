@@ -77,6 +77,7 @@ def test_no_more_requests_in_flight_than_configured(app: Flask, receiver: Receiv
     assert receiver.most_in_flight.total() <= 8
 
 
+@pytest.mark.slow
 def test_outcomes_that_trickle_in_are_settled_together(app: Flask, receiver: Receiver) -> None:
     """Claims go first: a settlement for each answer would keep the next delivery waiting."""
     webhooks_of(app).create_endpoint(receiver.url())
@@ -160,7 +161,7 @@ def test_a_drain_that_stops_leaves_the_rest_due(app: Flask, receiver: Receiver) 
     assert found["pending"] == 30 - found["succeeded"]
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_full_drain_summons_another_worker(
     app: Flask, receiver: Receiver, redis_url: str
 ) -> None:
@@ -247,7 +248,7 @@ def test_lost_redis_in_the_middle_does_not_matter(
 # -- Redis that hangs ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_deliveries_go_on_at_full_speed_while_redis_hangs(
     app: Flask, receiver: Receiver, redis_server: RedisServer
 ) -> None:
@@ -267,7 +268,7 @@ def test_deliveries_go_on_at_full_speed_while_redis_hangs(
     assert states(app) == {"succeeded": 1200}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_drain_stops_within_its_time_while_redis_hangs(
     app: Flask, receiver: Receiver, redis_server: RedisServer
 ) -> None:
@@ -316,7 +317,7 @@ def test_a_drain_that_lost_redis_looks_by_the_clock_and_listens_again_when_it_is
 # -- who is woken -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_full_drain_leaves_wake_ups_to_one_that_is_idle(
     app: Flask, receiver: Receiver, redis_url: str
 ) -> None:
@@ -354,7 +355,7 @@ def test_a_full_drain_leaves_wake_ups_to_one_that_is_idle(
     assert busy.endpoint.id
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_wake_up_that_meets_only_full_drains_makes_a_job(
     app: Flask, receiver: Receiver, redis_url: str
 ) -> None:
@@ -372,6 +373,7 @@ def test_a_wake_up_that_meets_only_full_drains_makes_a_job(
     thread.join(10)
 
 
+@pytest.mark.slow
 def test_a_worker_finds_the_free_endpoint_behind_many_that_are_at_their_limit(
     app: Flask, receiver: Receiver
 ) -> None:
@@ -403,7 +405,7 @@ def test_a_worker_finds_the_free_endpoint_behind_many_that_are_at_their_limit(
     assert elapsed < 3
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_drain_that_can_take_nothing_looks_once_a_second(app: Flask, receiver: Receiver) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app, 2)
@@ -472,7 +474,7 @@ def test_retry_that_falls_due_later_is_left_to_the_scheduler(
 # -- the host's receivers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_slow_receiver_of_signals_holds_up_no_delivery(app: Flask, receiver: Receiver) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app, 20)

@@ -39,7 +39,7 @@ def jobs(redis_url: str) -> rq.Queue:
     return rq.Queue("webhooks", connection=redis.Redis.from_url(redis_url))
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_drain_goes_on_until_redis_takes_its_hand_over(
     app: Flask, receiver: Receiver, redis_server: RedisServer, redis_url: str
 ) -> None:
@@ -64,7 +64,7 @@ def test_drain_goes_on_until_redis_takes_its_hand_over(
     assert len(queue) == 1, states(app)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_plain_worker_delivers_all_though_redis_hangs_as_a_drain_ends(
     app: Flask, receiver: Receiver, redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -99,7 +99,7 @@ def test_drain_that_does_not_linger_sends_what_it_gave_back(
     assert given_back
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_drain_hands_over_once_though_redis_answers_late(
     app: Flask, receiver: Receiver, redis_server: RedisServer, redis_url: str
 ) -> None:

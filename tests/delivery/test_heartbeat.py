@@ -53,7 +53,7 @@ def test_first_sign_and_later_ones(app: Flask) -> None:
     assert (found.started_at, found.seen_at) == (now, later)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_worker_whose_drain_is_alive_is_alive(
     app: Flask, receiver: Receiver, redis_url: str, tmp_path: Path
 ) -> None:

@@ -65,7 +65,7 @@ def test_a_flask_app_that_cannot_be_imported_is_one_line() -> None:
     assert output == "Error: FLASK_APP cannot be loaded: Could not import 'nonesuch'.\n"
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_redis_and_queue_come_from_the_application(app: Flask, receiver: Receiver) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app)
@@ -77,7 +77,7 @@ def test_redis_and_queue_come_from_the_application(app: Flask, receiver: Receive
     assert states(app) == {"succeeded": 1}, output
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_queue_on_the_command_line_wins(app: Flask) -> None:
     _, output = rq_worker(
         "--burst", "mails", config=config_of(app), FLASK_APP="tests.support.hostapp:create_app"
@@ -122,6 +122,7 @@ def test_a_foreign_job_that_nobody_takes_is_dropped_in_the_end(
     assert "WEBHOOKS_QUEUE" in caplog.text
 
 
+@pytest.mark.slow
 def test_jobs_of_a_test_suite_on_a_shared_redis_do_not_stay(
     app: Flask, receiver: Receiver, client: redis.Redis
 ) -> None:

@@ -70,7 +70,7 @@ def fail_once(app: Flask, receiver: Receiver) -> str:
     return str(created.endpoint.id)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_lines_are_json(app: Flask, receiver: Receiver, tmp_path: Path) -> None:
     id = fail_once(app, receiver)
     with worker_with(app, tmp_path, "log_as_json", "log_as_json()") as worker:
@@ -89,7 +89,7 @@ def test_lines_are_json(app: Flask, receiver: Receiver, tmp_path: Path) -> None:
     assert CANARY not in output
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_lines_tell_the_journal_their_level(app: Flask, receiver: Receiver, tmp_path: Path) -> None:
     fail_once(app, receiver)
     with worker_with(app, tmp_path, "log_to_journal", "log_to_journal()") as worker:
@@ -151,7 +151,7 @@ def sink() -> Iterator[Sink]:
     server.server_close()
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_sentry_gets_the_errors_of_drains_without_their_data(
     app: Flask, receiver: Receiver, tmp_path: Path, sink: Sink
 ) -> None:

@@ -345,8 +345,8 @@ def test_no_secret_payload_or_url_is_logged_at_any_level(
 # -- workers -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [OURS, COMMAND], ids=["rq", "flask"])
-@pytest.mark.slow_on_postgresql
 def test_a_worker_shows_what_it_does(
     command: list[str], app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -374,7 +374,7 @@ def test_a_verbose_worker_shows_attempts(app: Flask, receiver: Receiver, tmp_pat
         wait_until(lambda: "Attempt 1 of delivery" in worker.output(), what=worker.output)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_worker_warns_that_redis_is_away(
     app: Flask, receiver: Receiver, tmp_path: Path, redis_server: Any
 ) -> None:

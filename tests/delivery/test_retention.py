@@ -259,7 +259,7 @@ def test_a_drain_prunes_by_the_way(app: Flask, receiver: Receiver) -> None:
     assert count(app, "Event") == count(app, "Delivery") == count(app, "Attempt") == 0
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_drain_that_lasts_removes_batch_after_batch(
     app: Flask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

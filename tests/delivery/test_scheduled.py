@@ -73,6 +73,7 @@ def let_time_come(app: Flask) -> None:
         )
 
 
+@pytest.mark.slow
 def test_event_is_delivered_when_its_time_has_come(app: Flask, receiver: Receiver) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     made = schedule(app, 0.6, key=KEY)
@@ -242,6 +243,7 @@ def lag(app: Flask) -> float:
     return (attempts(app)[-1].started_at - events(app)[-1].occurred_at).total_seconds()
 
 
+@pytest.mark.slow
 def test_worker_delivers_within_a_second_of_the_time(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -253,6 +255,7 @@ def test_worker_delivers_within_a_second_of_the_time(
     assert 0 <= lag(app) < 1.0
 
 
+@pytest.mark.slow
 def test_worker_delivers_after_a_flush_of_redis(
     app: Flask, receiver: Receiver, redis_url: str, tmp_path: Path
 ) -> None:
@@ -266,6 +269,7 @@ def test_worker_delivers_after_a_flush_of_redis(
         wait_until(lambda: len(attempts(app)) == 1)
 
 
+@pytest.mark.slow
 def test_killed_worker_leaves_it_to_the_next(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -278,6 +282,7 @@ def test_killed_worker_leaves_it_to_the_next(
     assert len(events(app)) == 1
 
 
+@pytest.mark.slow
 def test_plain_worker_with_scheduler_delivers_by_an_alarm(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -290,6 +295,7 @@ def test_plain_worker_with_scheduler_delivers_by_an_alarm(
     assert 0 <= lag(app) < 15.0
 
 
+@pytest.mark.slow
 def test_plain_worker_delivers_at_the_next_sweep(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:

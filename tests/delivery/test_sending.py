@@ -189,6 +189,7 @@ def test_answer_as_long_as_the_limit_is_not_cut(app: Flask, receiver: Receiver) 
     assert (attempt.response_body, attempt.response_cut) == ('{"ok":true}', False)
 
 
+@pytest.mark.slow
 def test_hostile_answers_take_little_memory(app: Flask, receiver: Receiver) -> None:
     for path in ("/big", "/bomb", "/endless-headers", "/large-header"):
         for number in range(10):
@@ -453,6 +454,7 @@ def test_name_that_does_not_exist(app: Flask, names: Names) -> None:
     assert states(app) == {"pending": 1}
 
 
+@pytest.mark.slow
 def test_name_without_an_answer_is_a_failure_while_other_names_have_one(
     app: Flask, receiver: Receiver, names: Names
 ) -> None:
@@ -1027,6 +1029,7 @@ def test_retry_after_of_another_status_is_only_a_failure(app: Flask, receiver: R
     assert health(app, created.endpoint.id).hold_until is None
 
 
+@pytest.mark.slow
 def test_gone_disables_the_endpoint_and_holds_the_rest(app: Flask, receiver: Receiver) -> None:
     created = webhooks_of(app).create_endpoint(receiver.url("/status/410"), ["license.*"])
     emit(app, 3)

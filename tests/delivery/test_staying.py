@@ -35,7 +35,7 @@ def drains(app: Flask) -> dict[str, int]:
         return {row.name: row.pid for row in rows}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_drain_stays_until_another_job_waits(
     app: Flask, receiver: Receiver, redis_url: str, tmp_path: Path
 ) -> None:
@@ -79,6 +79,7 @@ def staying(app: Flask, **settings: object) -> Iterator[Drain]:
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_drain_that_stays_asks_the_database_nothing(app: Flask, receiver: Receiver) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app)
@@ -105,6 +106,7 @@ def processor_seconds(others: Container[int | None]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.slow
 def test_drain_that_stays_ends_with_its_time(app: Flask, receiver: Receiver) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     emit(app)

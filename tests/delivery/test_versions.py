@@ -401,6 +401,7 @@ def test_pull_says_that_a_function_fails(app: Flask, failing: list[bool]) -> Non
     assert pulled(app, endpoint_id=the_old(app).id) == [OLD]
 
 
+@pytest.mark.slow
 def test_versions_are_of_the_extension_and_not_of_the_process(
     redis_url: str, tmp_path: Path
 ) -> None:

@@ -162,6 +162,7 @@ def finishes_what_is_in_flight(
     assert len(receiver.requests) == 3
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_requests_in_flight(
     way: str, app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_sigterm_to_every_process_finishes_requests_in_flight(
     finishes_what_is_in_flight(way, app, receiver, log, WorkerProcess.terminate_all)
 
 
+@pytest.mark.slow
 def test_sigterm_gives_back_what_takes_too_long(
     way: str, app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_sigterm_gives_back_what_takes_too_long(
     assert all(delivery.failure_count == 0 for delivery in deliveries(app))
 
 
+@pytest.mark.slow
 def test_invariant_3_lost_wake_up_is_delivered_without_a_further_event(
     way: str, app: Flask, receiver: Receiver, log: Path, redis_url: str
 ) -> None:
@@ -233,7 +236,7 @@ def test_invariant_3_the_schedulers_next_job_finds_what_nobody_was_woken_for(
     assert receiver.ids() == {first: 2, second: 1}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_invariant_5_worker_killed_in_mid_request_is_sent_again_after_the_lease(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -253,7 +256,7 @@ def test_invariant_5_worker_killed_in_mid_request_is_sent_again_after_the_lease(
     assert created.endpoint.id == second.endpoint_id
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_work_horse_alone_killed(app: Flask, receiver: Receiver, log: Path) -> None:
     webhooks_of(app).create_endpoint(receiver.url("/slow/1.9"))
     with start("ours", app, log, **PATIENT) as worker:
@@ -265,7 +268,7 @@ def test_work_horse_alone_killed(app: Flask, receiver: Receiver, log: Path) -> N
     assert [attempt.outcome for attempt in attempts(app)] == ["interrupted", "succeeded"]
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_work_horse_ends_when_its_worker_is_gone(app: Flask, receiver: Receiver, log: Path) -> None:
     webhooks_of(app).create_endpoint(receiver.url())
     with start("ours", app, log, WEBHOOKS_LINGER=600.0) as worker:
@@ -277,6 +280,7 @@ def test_work_horse_ends_when_its_worker_is_gone(app: Flask, receiver: Receiver,
         wait_until(lambda: not Path(f"/proc/{horses[0]}").exists(), what=worker.output)
 
 
+@pytest.mark.slow
 def test_redis_down_at_emit_is_delivered_once_redis_is_back(
     app: Flask, receiver: Receiver, log: Path, redis_server: Any
 ) -> None:
@@ -291,7 +295,7 @@ def test_redis_down_at_emit_is_delivered_once_redis_is_back(
         wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_redis_restarted_under_a_running_worker(
     app: Flask, receiver: Receiver, log: Path, redis_server: Any
 ) -> None:
@@ -307,7 +311,7 @@ def test_redis_restarted_under_a_running_worker(
         wait_until(lambda: states(app) == {"succeeded": 2}, what=worker.output)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_two_hosts_on_one_redis_do_not_eat_each_others_alarms(
     app: Flask, receiver: Receiver, tmp_path: Path, redis_url: str
 ) -> None:
@@ -332,7 +336,7 @@ def test_two_hosts_on_one_redis_do_not_eat_each_others_alarms(
     close(other)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_many_workers_share_a_backlog(app: Flask, receiver: Receiver, log: Path) -> None:
     for number in range(20):
         webhooks_of(app).create_endpoint(receiver.url(f"/slow/0.05/{number}"))
@@ -346,7 +350,7 @@ def test_many_workers_share_a_backlog(app: Flask, receiver: Receiver, log: Path)
     assert sorted(receiver.ids().values()) == [20] * 30
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_drain_hands_over_before_its_time_is_up(
     app: Flask, receiver: Receiver, log: Path
 ) -> None:
@@ -361,7 +365,7 @@ def test_a_drain_hands_over_before_its_time_is_up(
     assert len(receiver.requests) == 50
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_worker_outlives_a_job_that_is_longer_than_its_heartbeat(
     app: Flask, receiver: Receiver, log: Path, redis_url: str
 ) -> None:
@@ -378,7 +382,7 @@ def test_worker_outlives_a_job_that_is_longer_than_its_heartbeat(
         assert "unhandled exception" not in worker.output()
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_sigterm_ends_the_worker_while_redis_hangs(
     app: Flask, receiver: Receiver, log: Path, redis_server: Any
 ) -> None:
@@ -395,7 +399,7 @@ def test_sigterm_ends_the_worker_while_redis_hangs(
     assert {attempt.outcome for attempt in attempts(app)} == {"interrupted"}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_sigterm_ends_an_idle_worker_while_redis_hangs(
     app: Flask, receiver: Receiver, log: Path, redis_server: Any
 ) -> None:

@@ -65,7 +65,7 @@ def lines(result: Result, level: str) -> list[str]:
     return [line for line in result.stdout.splitlines() if line.startswith(level)]
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_all_is_well_beside_a_worker(database_url: str, redis_url: str, tmp_path: Path) -> None:
     app = make_app(
         database_url,
@@ -166,6 +166,7 @@ def test_database_that_is_away_leaves_the_rest_to_be_looked_at(redis_url: str) -
     close(app)
 
 
+@pytest.mark.slow
 def test_database_that_takes_no_writes_is_told(
     postgres_server: PostgresServer, redis_url: str
 ) -> None:
@@ -210,6 +211,7 @@ def test_clock_of_a_worker_that_is_wrong_is_told(app: Flask) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_hangs_on_an_old_key_is_told(database_url: str, redis_url: str) -> None:
     old = make_app(database_url, redis_url, WEBHOOKS_ENCRYPTION_KEYS=[OLD])
     with old.app_context():
@@ -291,6 +293,7 @@ def test_suspended_queue_is_told(app: Flask, admin: redis.Redis) -> None:
     assert any(item.advice == "Resume with: rq resume" for item in problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [PLAIN, PLAIN_SCHEDULER])
 def test_missing_scheduler_is_told(app: Flask, tmp_path: Path, command: list[str]) -> None:
     with WorkerProcess(command, config_of(app), tmp_path / "worker.log") as worker:
@@ -326,6 +329,7 @@ def test_redis_that_is_too_old_is_told(version: str, told: bool) -> None:
     assert all(version in finding.text for finding in problems)
 
 
+@pytest.mark.slow
 def test_mode_of_redis_is_told(redis_url: str, tmp_path: Path) -> None:
     app = make_app(f"sqlite:///{tmp_path / 'a.sqlite'}", redis_url)
     with app.app_context():

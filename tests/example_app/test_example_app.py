@@ -190,6 +190,7 @@ def test_a_key_is_used_for_the_first_time_only_once(product: Product) -> None:
     assert list(product.new_events()) == ["license.rejected"]
 
 
+@pytest.mark.slow
 def test_login_opens_a_session(product: Product) -> None:
     product.register()
     answer = product.post(

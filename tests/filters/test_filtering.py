@@ -52,7 +52,7 @@ def why(
     return routing
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_worker_delivers_what_the_filter_lets_through(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -129,7 +129,7 @@ def test_test_event_and_resend_pass_the_filter_by(app: Flask, receiver: Receiver
     assert [request.id for request in receiver.requests] == [test.event_id, large, large]
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_replay_sends_what_the_filter_lets_through(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -291,6 +291,7 @@ def test_endpoint_without_secret_where_the_format_allows_it(
     assert "x-webhook-signature" not in receiver.requests[-1].headers
 
 
+@pytest.mark.slow
 def test_secret_cannot_be_left_out_where_the_format_needs_one(app: Flask, access: Access) -> None:
     with pytest.raises(InvalidSecret, match="needs a secret"):
         actions.create_endpoint(access, URL, secret=False)

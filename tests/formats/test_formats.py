@@ -100,6 +100,7 @@ def target_of(style: Format, **values: Any) -> Target:
 # -- every format -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", FORMATS.values(), ids=FORMATS)
 @given(
     content=data, kind=st.sampled_from([kind.name for kind in CATALOG]), tenant=st.none() | texts
@@ -510,6 +511,7 @@ def test_rendering_takes_a_bounded_time_whatever_the_template_names(shape: str) 
     assert taken < 150 * once
 
 
+@pytest.mark.slow
 @given(
     template=st.recursive(texts | st.just("{{ data }}"), lambda inner: st.lists(inner)),
     content=data,

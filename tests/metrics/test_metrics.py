@@ -168,6 +168,7 @@ def test_counters_stay_when_the_history_goes(app: Flask, receiver: Receiver) -> 
     assert endpoint_id not in after.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
 def test_workers_that_count_at_the_same_time_lose_nothing(app: Flask) -> None:
     for number in range(4):
@@ -416,6 +417,7 @@ def test_database_of_an_earlier_version_is_delivered_from(
     assert scrape(app).all("attempts_total") == {("standard", "succeeded"): 1}
 
 
+@pytest.mark.slow
 def test_metrics_without_the_library_say_what_to_install(app: Flask) -> None:
     code = (
         "import sys; sys.modules['prometheus_client'] = None\n"
@@ -465,6 +467,7 @@ def test_scrape_is_fast_beside_a_long_history_and_backlog(app: Flask) -> None:
     assert min(times) < SCRAPE_LIMIT, times
 
 
+@pytest.mark.slow
 def test_scrape_makes_the_same_statements_at_any_size(app: Flask) -> None:
     def made() -> int:
         with statements(app) as found:

@@ -79,6 +79,7 @@ def test_answer_that_is_neither_yes_nor_no_is_an_error(app: Flask) -> None:
         app.test_client().get("/metrics")
 
 
+@pytest.mark.slow
 def test_page_does_not_load_what_only_workers_need() -> None:
     code = (
         "import sys\n"
@@ -106,6 +107,7 @@ def serves(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_worker_serves_metrics_for_as_long_as_it_runs(
     app: Flask, receiver: Receiver, tmp_path: Path, how: signal.Signals
@@ -136,6 +138,7 @@ def test_worker_serves_metrics_for_as_long_as_it_runs(
         assert "Traceback" not in worker.output()
 
 
+@pytest.mark.slow
 def test_port_that_is_taken_ends_the_worker_with_one_line(app: Flask, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -242,6 +242,7 @@ def test_connection_that_breaks_in_a_signal_is_raised_to_the_host(server_app: Fl
     assert (notes(server_app), types(server_app)) == ([0, 0], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server_app", ["strict_mariadb"], indirect=True)
 def test_lock_wait_that_rolls_back_is_raised_to_the_host(
     server_app: Flask, caplog: pytest.LogCaptureFixture

@@ -688,6 +688,7 @@ def test_joined_session_that_is_only_closed_has_dropped_nothing(
     assert complaints(caplog) == []
 
 
+@pytest.mark.slow
 @on_every_database
 @pytest.mark.parametrize("outer", [True, False])
 def test_joined_session_that_is_dropped_unclosed_wakes(app: Flask, outer: bool) -> None:
@@ -1242,6 +1243,7 @@ def test_delivery_is_the_same_row_however_many_there_are(app: Flask) -> None:
         assert all(row["due_at"] is not None for row in rows)
 
 
+@pytest.mark.slow
 @on_every_database
 def test_each_delivery_has_the_tenant_and_the_state_of_its_endpoint(app: Flask) -> None:
     endpoints = {

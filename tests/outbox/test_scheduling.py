@@ -133,6 +133,7 @@ def test_session_of_the_hosts_own_carries_it(app: Flask) -> None:
     assert scheduled(app) == []
 
 
+@pytest.mark.slow
 def test_commit_wakes_a_worker_and_rollback_does_not(app: Flask, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         schedule(app)
@@ -238,6 +239,7 @@ def test_transactions_that_replace_one_key_follow_each_other(busy: Flask) -> Non
     assert len(scheduled(busy)) == 1
 
 
+@pytest.mark.slow
 def test_replacing_what_is_being_recorded_ends_no_transaction(busy: Flask) -> None:
     state = state_of(busy)
     over = threading.Event()

@@ -142,6 +142,7 @@ def test_overdue_scheduled_event_is_a_failure(app: Flask) -> None:
     assert found.overdue == pytest.approx(400, abs=60)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh")
 def test_overdue_deliveries_can_be_left_out(database_url: str, redis_url: str) -> None:
     app = create_app(
@@ -186,6 +187,7 @@ def hanging(config: dict[str, Any]) -> Flask:
     return app
 
 
+@pytest.mark.slow
 def test_database_that_hangs_costs_one_thread_and_a_short_wait(
     postgres_server: PostgresServer, redis_url: str, silence: int
 ) -> None:
@@ -260,8 +262,8 @@ def test_command_says_what_is_wrong_and_fails(app: Flask) -> None:
     assert (result.exit_code, json.loads(result.stdout)["ready"]) == (1, False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.slow_on_postgresql
 def test_a_worker_makes_it_healthy_again(app: Flask, tmp_path: Path) -> None:
     with Receiver() as receiver:
         endpoint = add_endpoint(app, receiver.url("/ok"))

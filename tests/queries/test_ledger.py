@@ -45,6 +45,7 @@ def add_numbered(app: Flask, endpoint_id: str, count: int) -> list[str]:
     return event_ids
 
 
+@pytest.mark.slow
 def test_every_surface_says_the_same(app: Flask, receiver: Receiver) -> None:
     endpoint = add_endpoint(app, receiver.url("/status/400"))
     [first] = emit(app)
@@ -93,6 +94,7 @@ def test_pages_are_bounded_and_go_on(app: Flask, monkeypatch: pytest.MonkeyPatch
     assert "--from 4" in more.stderr
 
 
+@pytest.mark.slow
 def test_number_that_is_older_than_retention_is_removed(app: Flask, receiver: Receiver) -> None:
     endpoint = add_endpoint(app, receiver.url())
     emit(app, 2)

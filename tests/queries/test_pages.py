@@ -222,6 +222,7 @@ def test_why_knows_all_of_many_event_types(app: Flask, access: Access) -> None:
     assert routing.why == Why.REMOVED
 
 
+@pytest.mark.slow
 def test_why_an_endpoint_has_not_got_an_event(app: Flask, access: Access) -> None:
     add_endpoint(app, tenant="app_1", name="has it")
     narrow = add_endpoint(app, tenant="app_1", events=["user.*"])

@@ -91,6 +91,7 @@ def test_transaction_that_commits_late_is_never_skipped(host: Flask) -> None:
     assert pulled(access, after)[0] == [late]
 
 
+@pytest.mark.slow
 def test_transactions_that_overlap_are_each_pulled_once(host: Flask) -> None:
     if state_of(host).engine.dialect.name == "sqlite":
         pytest.skip("writers go one after another")

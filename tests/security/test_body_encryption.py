@@ -177,6 +177,7 @@ def test_body_without_its_key_says_so(host: Any, receiver: Receiver) -> None:
     assert "No key decrypts the bodies of 1 attempts." in found
 
 
+@pytest.mark.slow
 def test_reencrypt_renews_bodies(
     host: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +246,7 @@ def test_index_serves_those_who_look_for_keys(host: Any, receiver: Receiver) -> 
     assert "ix_webhooks_attempt_body_key" in plan
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_worker_encrypts(host: Any, receiver: Receiver, tmp_path: Path) -> None:
     app = host(NEW)
     webhooks_of(app).create_endpoint(receiver.url(), ["license.*"])

@@ -67,7 +67,8 @@ class ConnectProxy:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client:
+        # `__exit__` closes what is open here, and `select` refuses a closed socket with a ValueError.
+        with contextlib.suppress(OSError, ValueError), client:
             head = b""
             while b"\r\n\r\n" not in head:
                 data = client.recv(65536)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import ROOT
 
 CONFTEST = """
@@ -67,6 +69,7 @@ def test_failure(app, captured_webhooks):
 """
 
 
+@pytest.mark.slow
 def test_fixtures_work_and_import_nothing_before_they_are_used(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_host.py").write_text(TESTS)

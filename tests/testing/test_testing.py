@@ -166,6 +166,7 @@ def test_deliveries_say_where_events_would_go(host: Flask) -> None:
             captured.assert_emitted("user.banned", to=mine.id)
 
 
+@pytest.mark.slow
 def test_event_without_subscribers_is_captured(host: Flask) -> None:
     with capture(host) as captured:
         assert webhooks_of(host).emit("license.activated", DATA) is None
@@ -440,6 +441,7 @@ def test_wrong_secret_is_refused_as_by_a_customer(host: Flask, local_receiver: R
     assert "No signature matches" in str(request.error)
 
 
+@pytest.mark.slow
 def test_receiver_without_secret_records_all_the_same(
     host: Flask, local_receiver: Receiver
 ) -> None:
@@ -451,6 +453,7 @@ def test_receiver_without_secret_records_all_the_same(
     assert local_receiver.requests[0].verified is None
 
 
+@pytest.mark.slow
 def test_failed_attempt_waits_for_its_retry(host: Flask, local_receiver: Receiver) -> None:
     local_receiver.subscribe(host)
     local_receiver.answer(503)
@@ -470,6 +473,7 @@ def add_endpoint_here(host: Flask, url: str) -> None:
     state.policy, state.settings = strict
 
 
+@pytest.mark.slow
 def test_open_transaction_is_refused(host: Flask, local_receiver: Receiver) -> None:
     local_receiver.subscribe(host)
     signals.license_activated.send(host, data=DATA)

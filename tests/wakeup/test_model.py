@@ -33,6 +33,7 @@ def first(*stays: bool) -> State:
     return State(tuple(Drain(item) for item in stays), HOSTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", WORKERS)
 def test_no_wake_up_is_lost(workers: str) -> None:
     """Whatever happens, all events can be taken; and where nothing more happens, all were."""
@@ -79,6 +80,7 @@ def test_model_finds_what_would_lose_one(right: Rule, wrong: Rule) -> None:
     assert any(model.lost(model.explore(first(*stays), rules)) for stays in WORKERS.values())
 
 
+@pytest.mark.slow
 def test_model_does_what_the_scripts_do(app: Flask, redis_url: str) -> None:
     """In every state of Redis that it reaches."""
     queue = state_of(app).worker_queue

@@ -392,6 +392,7 @@ def run_python(program: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_wake_after_a_fork(redis_url: str) -> None:
     """Pre-forking web servers and RQ fork a process that has woken workers before."""
     program = """
@@ -639,6 +640,7 @@ def test_wake_up_whose_message_is_lost_on_the_way_makes_the_drain_look(
             assert not client.exists(notifier.queue.keys.channel("d1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [refused, hanging])
 def test_drain_waits_for_redis_once_and_then_for_some_seconds_not_at_all(
     trouble: Callable[[RedisServer], contextlib.AbstractContextManager[str]],
@@ -748,6 +750,7 @@ def _in_turn(thread: RedisThread, *calls: Callable[[], object]) -> None:
         caller.join(30)
 
 
+@pytest.mark.slow
 def test_drain_that_gets_no_answer_stays_while_others_count_on_it(
     redis_server: RedisServer, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -975,6 +978,7 @@ class Workers:
             listener.vanish()
 
 
+@pytest.mark.slow
 def test_wake_up_that_meets_a_leaving_drain_is_not_lost(
     patient: Notifier, client: redis.Redis
 ) -> None:
@@ -1001,6 +1005,7 @@ def test_wake_up_that_meets_a_leaving_drain_is_not_lost(
     assert jobs(patient, client) <= 1
 
 
+@pytest.mark.slow
 def test_single_wake_up_is_never_lost(patient: Notifier) -> None:
     """One commit at a time, each when the drain of the one before is leaving: nothing else repairs a loss."""
     with Workers(patient, 1) as workers, patient.queue.connect() as client:

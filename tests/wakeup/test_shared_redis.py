@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import redis
 from rq import Queue
 
@@ -32,6 +33,7 @@ def run_suite(directory: Path, redis_url: str, receiver: Receiver) -> None:
         close(app)
 
 
+@pytest.mark.slow
 def test_suite_leaves_nothing_that_a_worker_stumbles_over(
     redis_url: str, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def jobs(redis_url: str) -> int:
         return Queue("webhooks", connection=client).count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "first"),
     [
@@ -151,6 +152,7 @@ def test_first_wake_up_in_a_worker_of_gunicorn(
         assert "Could not wake" not in server.output()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -197,6 +199,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_wake_up_after_an_outage_where_threads_run_in_requests_only(
     config: dict[str, Any], redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> None:
@@ -237,6 +240,7 @@ def test_wake_up_after_an_outage_where_threads_run_in_requests_only(
             process.communicate(timeout=10)
 
 
+@pytest.mark.slow
 def test_wake_up_is_made_up_for_after_an_outage_in_uwsgi(
     config: dict[str, Any], redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> None:

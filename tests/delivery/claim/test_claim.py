@@ -301,6 +301,7 @@ def test_room_is_used_although_some_endpoints_are_at_their_cap(app: Flask) -> No
         assert not {target.id for _, target in full} & {target.id for _, target in others}
 
 
+@pytest.mark.slow
 def test_round_reaches_every_endpoint_whatever_order_the_table_has(app: Flask) -> None:
     """More than one claim looks at, in a heap that is not in the order of ids, with statistics."""
     endpoints = [add_endpoint(app, events=["license.created"]) for _ in range(90)]
@@ -406,6 +407,7 @@ def test_retry_of_what_was_noticed_is_found(app: Flask, worker: Worker) -> None:
     assert len(worker.take()) == 20
 
 
+@pytest.mark.slow
 def test_a_claim_does_not_step_over_what_is_not_due_again_and_again(app: Flask) -> None:
     """The number of statements, and of endpoints that they visit, does not grow with the idle ones."""
     idle = [add_endpoint(app, events=["license.created"]) for _ in range(300)]
@@ -470,7 +472,7 @@ def test_endpoint_becomes_slow_by_its_answers_and_quick_again(app: Flask, worker
         assert health(app, endpoint_id).slow == slow
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_group_of_slow_endpoints_does_not_keep_others_waiting(
     app: Flask, receiver: Receiver
 ) -> None:
@@ -598,7 +600,7 @@ def fill(app: Flask, endpoint_id: str) -> None:
             update(app, "Delivery", row.id, state="sending", due_at=None, **lease)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_invariant_7_a_dead_endpoint_with_100_000_due_rows_costs_the_others_nothing(
     app: Flask,
 ) -> None:
@@ -625,6 +627,7 @@ def test_invariant_7_a_dead_endpoint_with_100_000_due_rows_costs_the_others_noth
     assert all(cost < without * 3 + 1 for cost in costs.values()), (without, costs)
 
 
+@pytest.mark.slow
 def test_what_is_claimed_is_found_by_its_id_in_a_database_without_statistics(
     app: Flask, worker: Worker
 ) -> None:
@@ -658,6 +661,7 @@ def test_what_is_claimed_is_found_by_its_id_in_a_database_without_statistics(
         assert "SCAN webhooks_delivery" not in plan, plan
 
 
+@pytest.mark.slow
 def test_invariant_7_holds_for_what_a_person_asked_for(app: Flask) -> None:
     """Somebody resent 50,000 deliveries at once, to an endpoint that hangs."""
     dead = add_endpoint(app, events=["user.*"])

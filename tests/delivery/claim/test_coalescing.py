@@ -78,7 +78,7 @@ def keys_of(app: Flask) -> list[tuple[str, int]]:
         return [(row.endpoint_id, row.skipped) for row in connection.execute(query)]
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_worker_sends_the_first_of_each_key(app: Flask, receiver: Receiver, tmp_path: Path) -> None:
     """The whole way, with a worker's process."""
     webhooks = webhooks_of(app)

@@ -171,6 +171,7 @@ def test_numbers_move_up_when_a_row_is_cancelled_while_it_is_claimed(
     assert is_contiguous(app, second.id, 5)
 
 
+@pytest.mark.slow
 def test_workers_side_by_side_give_out_each_number_once(app: Flask) -> None:
     endpoints = [add_endpoint(app).id for _ in range(3)]
     for endpoint_id in endpoints:
@@ -197,8 +198,9 @@ def _watching(app: Flask, waits: list[str]) -> Iterator[None]:
     """Note which transactions wait for another one's lock, as PostgreSQL tells it, every few milliseconds."""
     over = threading.Event()
     query = sa.text(
+        # `extend`: two backends that add a page to a table at once, whatever they write.
         "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-        "AND datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
+        "AND wait_event <> 'extend' AND datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
     )
 
     def watch() -> None:
@@ -247,14 +249,14 @@ def test_host_transactions_to_one_endpoint_do_not_wait_for_each_other(busy: Flas
                 db_of(app).session.flush()
                 longest = max(longest, time.monotonic() - began)
                 # None could come here if it waited for the lock of one that is.
-                all_open.wait(30)
+                all_open.wait(100)
                 db_of(app).session.commit()
             db_of(app).session.remove()
         return longest
 
     def worker() -> float:
         with closing(Worker(app, endpoint_concurrency=1000)) as claiming:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 110
             while health(app, endpoint.id).last_sequence < hosts * rounds:
                 assert time.monotonic() < until
                 claiming.finish(claiming.claim())

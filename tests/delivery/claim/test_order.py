@@ -183,7 +183,7 @@ def test_workers_at_once_keep_the_order(app: Flask) -> None:
     assert seen == ids
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_order_is_kept_by_several_workers_through_failures(
     app: Flask, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -226,7 +226,7 @@ def test_request_that_misses_its_turn_gives_it_back(app: Flask, worker: Worker) 
     assert (row.state, row.attempt_count) == ("pending", 0)
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_drain_waits_for_turns(app: Flask, receiver: Receiver) -> None:
     add_endpoint(app, receiver.url(), rate_limit=8.0)
     emit(app, 12)
@@ -236,7 +236,7 @@ def test_drain_waits_for_turns(app: Flask, receiver: Receiver) -> None:
     assert states(app) == {"succeeded": 12}
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_rate_limits_hold_over_four_workers_and_a_flush(
     app: Flask, receiver: Receiver, redis_url: str, tmp_path: Path
 ) -> None:

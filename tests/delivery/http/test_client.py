@@ -108,7 +108,7 @@ def post(client: Client, url: str, *, timeout: float = 5.0) -> Exchange:
 
 
 def test_answer_is_told_with_the_time_that_each_part_took(client: Client) -> None:
-    with RawServer(lambda _: [0.05, OK[:-2], 0.05, b"ok"]) as server:
+    with RawServer(lambda _: [0.25, OK[:-2], 0.25, b"ok"]) as server:
         exchange = post(client, server.url("/hook"))
         assert (exchange.status, exchange.body, exchange.error) == (200, b"ok", 0)
         assert exchange.headers == [("Content-Length", "2")]
@@ -245,6 +245,7 @@ def test_extensions_of_chunks_without_end_are_not_read_until_the_deadline(
     assert "extensions" in str(failure.error)
 
 
+@pytest.mark.slow
 def test_body_in_chunks_of_one_byte_is_taken_however_slowly_it_comes(client: Client) -> None:
     pieces: list[bytes | float] = [b"1;a=b\r\nx\r\n" * 500, 0.1] * 20
     with RawServer(lambda _: [CHUNKED[:-3], *pieces, b"0\r\n\r\n"]) as server:
@@ -270,6 +271,7 @@ def test_deadline_holds_whatever_arrives(client: Client, script: list[bytes | fl
         assert 0.4 < time.monotonic() - began < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until_it_arrives", [False, True], ids=["connecting", "waiting"])
 def test_time_that_the_process_lost_is_not_taken_from_requests(
     client: Client, until_it_arrives: bool
@@ -288,6 +290,7 @@ def test_time_that_the_process_lost_is_not_taken_from_requests(
         assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_time_that_was_lost_before_a_request_is_not_given_to_it(client: Client) -> None:
     with RawServer(lambda _: [60.0]) as server:
         client.run(0.0)
@@ -416,6 +419,7 @@ def test_second_address_is_tried_where_the_first_does_not_answer(
     assert (exchange.status, exchange.address) == (200, f"127.0.0.1:{server.port}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a full backlog makes no connection slow")
 @pytest.mark.skipif(
     pycurl.version_info()[2] < 0x081700,

@@ -112,6 +112,7 @@ def test_receiver_that_asks_for_a_certificate_gets_it(
     assert "PRIVATE" in str(state_of(app).vault.decrypt(endpoint.certificate_sealed))
 
 
+@pytest.mark.slow
 def test_endpoints_of_one_server_are_not_mixed(app: Flask, authority: trustme.CA) -> None:
     """Neither by kept connections, nor by handles of libcurl, nor by TLS sessions that are resumed."""
     server = MutualTls(authority, required=False)

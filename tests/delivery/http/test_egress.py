@@ -191,6 +191,7 @@ def test_environment_names_no_way_around_the_proxy(
         assert (states(app), len(proxy.requests)) == ({"succeeded": 1}, 1)
 
 
+@pytest.mark.slow
 def test_name_that_moves_gets_a_connection_to_where_it_leads_now(
     app_with: AppWith,
     names: dict[str, list[str]],
@@ -266,6 +267,7 @@ def test_name_of_the_proxy_that_does_not_resolve_spends_no_attempt(
     _assert_given_back(app, caplog, "It cannot be found: its name does not resolve.")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("names")
 def test_proxy_that_answers_again_lets_everything_through(
     app_with: AppWith, server: RawServer
@@ -299,6 +301,7 @@ def test_receiver_that_the_proxy_cannot_reach_spends_an_attempt(
         assert attempt.error == f"No connection to {PUBLIC}: our proxy answered {status}."
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("names")
 def test_receiver_to_which_the_proxy_gets_no_connection_in_time(app_with: AppWith) -> None:
     with ConnectProxy(silent=True) as proxy:

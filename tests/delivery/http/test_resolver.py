@@ -146,7 +146,7 @@ def asking() -> Iterator[Asking]:
 # -- delivering --------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_a_hundred_names_that_hang_leave_the_others_alone(
     app: Flask, receiver: Receiver, dns: Dns
 ) -> None:
@@ -167,7 +167,7 @@ def test_a_hundred_names_that_hang_leave_the_others_alone(
     assert "no_dns" not in held
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_without_room_no_attempt_is_spent_and_the_endpoint_is_not_held(
     app: Flask, dns: Dns

@@ -255,6 +255,7 @@ def test_endless_answer_takes_neither_time_nor_memory(
     assert sum(by_outcome.values()) == 10
 
 
+@pytest.mark.slow
 def test_some_interim_answers_are_no_harm(app: Flask) -> None:
     interim = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 X\r\nLink: </x>\r\n\r\n"
     attempt = answered(app, interim * 5 + OK)

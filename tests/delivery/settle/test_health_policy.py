@@ -158,7 +158,7 @@ def test_two_workers_send_one_probe(app: Flask) -> None:
 # -- one incident from its beginning to its end ---------------------------------------------------------
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_recovery_releases_the_backlog_to_the_same_drain(app: Flask, receiver: Receiver) -> None:
     created = webhooks_of(app).create_endpoint(receiver.url("/status/500"), ["license.*"]).endpoint
     emit(app, 40)

@@ -162,6 +162,7 @@ def test_every_transition_is_allowed_or_refused(app: Flask, operation: str) -> N
 # -- success and failure -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_success_is_recorded(app: Flask, worker: Worker) -> None:
     created = add_endpoint(app)
     emit(app)
@@ -442,6 +443,7 @@ def endpoints_of(app: Flask) -> dict[str, Any]:
         return {row.id: row for row in connection.execute(sa.select(table))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_invariant_4_every_delivery_is_at_rest_or_due_or_leased(app: Flask, seed: int) -> None:
     with closing(Chaos(app, seed)) as chaos:
@@ -593,6 +595,7 @@ def test_failing_endpoint_is_probed_and_released_by_the_first_success(app: Flask
     assert states(app) == {"succeeded": 30}
 
 
+@pytest.mark.slow
 def test_endpoint_is_disabled_after_five_days_with_two_warnings(app: Flask) -> None:
     created = add_endpoint(app, events=["license.*"])
     emit(app, 400)

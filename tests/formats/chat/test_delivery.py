@@ -77,6 +77,7 @@ def throttled(name: str, seconds: int) -> Reply:
     }[name](seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [OURS, PLAIN], ids=["ours", "plain"])
 def test_rq_worker_delivers_every_event_type_to_every_chat(
     command: list[str], app: Flask, services: dict[str, ChatServer], tmp_path: Path
@@ -97,7 +98,7 @@ def test_rq_worker_delivers_every_event_type_to_every_chat(
         assert {"User logged in", "License created", "HWID reset"} <= titles
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHATS)
 def test_throttled_message_comes_later_and_once(
     name: str, app: Flask, services: dict[str, ChatServer], tmp_path: Path
@@ -137,7 +138,7 @@ def test_discord_says_with_a_success_that_it_was_the_last_for_now(
     assert held.probe_interval is None
 
 
-@pytest.mark.slow_on_postgresql
+@pytest.mark.slow
 def test_discord_gets_a_burst_at_the_pace_that_it_allows(
     app: Flask, services: dict[str, ChatServer], tmp_path: Path
 ) -> None:
@@ -222,6 +223,7 @@ def test_unknown_webhook_is_a_failure(
     assert [attempt.outcome for attempt in attempts(app)] == ["refused"]
 
 
+@pytest.mark.slow
 def test_neither_url_nor_key_is_stored_in_the_clear_or_logged(
     app: Flask, services: dict[str, ChatServer], tmp_path: Path
 ) -> None:

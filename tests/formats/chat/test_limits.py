@@ -224,6 +224,7 @@ def test_429_without_a_usable_wait_is_a_pause_and_no_failure(
     assert {attempt.outcome for attempt in attempts(site)} == {"refused"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", [None, 30.0])
 def test_429_that_goes_on_for_weeks_disables_nothing(
     app: Flask, worker: Worker, wait: float | None
@@ -270,6 +271,7 @@ GLOBAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", GLOBAL, ids=lambda reply: f"{reply.body}{dict(reply.headers)}")
 def test_answer_about_the_whole_host_holds_all_of_the_tenant_there(
     site: Flask, services: list[ChatServer], reply: Reply

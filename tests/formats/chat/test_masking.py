@@ -171,6 +171,7 @@ def test_key_is_nowhere_in_the_request(name: str, data: Any) -> None:
     assert KEY[:-4] not in body
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(
     st.recursive(

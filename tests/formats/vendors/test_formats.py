@@ -709,6 +709,7 @@ def test_default_agent_of_authon_is_a_webhook_of_the_product(
     }
 
 
+@pytest.mark.slow
 def test_secret_of_authon_is_neither_stored_nor_logged(
     app: Flask, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -95,6 +95,7 @@ def scalars(value: Any) -> Iterator[str]:
         yield json.dumps(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VENDORS)
 @given(
     data=DATA,

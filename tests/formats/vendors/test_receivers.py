@@ -164,6 +164,7 @@ def post(receiver: ReceiverProcess, headers: dict[str, str], body: bytes) -> int
         return connection.getresponse().status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VENDORS)
 def test_receiver_written_for_the_service_runs_unmodified(name: str, customer: Customer) -> None:
     customer.add("serve.py", name)
@@ -171,6 +172,7 @@ def test_receiver_written_for_the_service_runs_unmodified(name: str, customer: C
     customer.assert_all_accept_it_and_nothing_else()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({name for name, _ in seeds.WITH_CODE}))
 def test_code_of_the_page_runs_unmodified(name: str, customer: Customer) -> None:
     # The secret that stands in the code of one page.
