@@ -45,16 +45,14 @@ def bench() -> Iterator[Bench]:
         yield bench
 
 
-def is_slow(name: str, database: str) -> bool:
-    return database == "postgresql" and name not in BOTH
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "database"),
     [
-        pytest.param(name, database, marks=[pytest.mark.slow] if is_slow(name, database) else [])
+        (name, database)
         for name in SCENARIOS
         for database in DATABASES
+        if name in BOTH or database == "sqlite"
     ],
 )
 def test_scenario_measures_and_loses_nothing(bench: Bench, name: str, database: str) -> None:

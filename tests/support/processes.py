@@ -84,6 +84,10 @@ class WorkerProcess:
     ) -> None:
         if self.process.poll() is None:
             self.kill()
+        # RQ's scheduler outlives a worker that was killed, and shows in the next test.
+        for pid in _session(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
@@ -115,6 +119,19 @@ class WorkerProcess:
         began = time.monotonic()
         self.process.wait(seconds)
         return time.monotonic() - began
+
+
+def _session(leader: int) -> list[int]:
+    """Processes of the session that a process has begun, whatever became of it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            session = int(path.read_text().rpartition(")")[2].split()[3])
+        except (FileNotFoundError, ProcessLookupError):  # it ended since it was listed
+            continue
+        if session == leader:
+            found.append(int(path.parent.name))
+    return found
 
 
 def children(pid: int) -> list[int]:
