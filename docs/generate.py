@@ -175,11 +175,11 @@ def _event_type(kind: EventType) -> str:
     notes = [
         "Exists only if the transaction commits."
         if kind.transactional
-        else "Written whatever becomes of the transaction.",
+        else "Recorded even if the transaction is rolled back.",
         "High volume: may occur with every client request." if kind.high_volume else "",
-        "Deprecated: it will be sent no more one day." if kind.deprecated else "",
+        "Deprecated: it will be removed in the future." if kind.deprecated else "",
         "Operational: sent by Flask-Webhooks itself." if kind.operational else "",
-        "" if kind.subscribable else "Cannot be subscribed to: it is sent by hand.",
+        "" if kind.subscribable else "Cannot be subscribed to: it is only sent manually.",
     ]
     if kind.operational or not kind.subscribable:
         notes[0] = ""

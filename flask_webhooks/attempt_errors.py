@@ -132,7 +132,7 @@ NO_CONNECTION_TO: Final = _error(
 )
 NO_CONNECTION_BY_PROXY: Final = _error(
     "unreachable_by_proxy",
-    Text("No connection to %(address)s: our proxy answered %(status)s."),
+    Text("No connection to %(address)s: our proxy responded with %(status)s."),
 )
 NO_CONNECTION: Final = _error("unreachable", Text("No connection: %(why)s."))
 CERTIFICATE: Final = _error(
@@ -140,57 +140,61 @@ CERTIFICATE: Final = _error(
 )
 TLS: Final = _error("tls_failed", Text("TLS failed: %(why)s."))
 NO_ANSWER_IN_TIME: Final = _error(
-    "answer_timeout", Text("Connected, but there was no answer within %(seconds)s s.")
+    "answer_timeout", Text("Connected, but there was no response within %(seconds)s s.")
 )
 INCOMPLETE_IN_TIME: Final = _error(
-    "body_timeout", Text("The answer's body was not complete within %(seconds)s s.")
+    "body_timeout", Text("The response body was not complete within %(seconds)s s.")
 )
-NO_HTTP: Final = _error("not_http", Text("The answer could not be read as HTTP: %(why)s."))
+NO_HTTP: Final = _error("not_http", Text("The response could not be read as HTTP: %(why)s."))
 HEAD_TOO_LONG: Final = _error(
-    "head_too_long", Text("The answer's head is too long: reading ended at the header %(header)s.")
+    "head_too_long",
+    Text("The response headers are too long: reading ended at the header %(header)s."),
 )
 HEAD_TOO_LONG_AFTER: Final = _error(
     "head_too_long_after",
-    Text("The answer's head is too long: reading ended after the header %(header)s."),
+    Text("The response headers are too long: reading ended after the header %(header)s."),
 )
 FIRST_HEADER_TOO_LONG: Final = _error(
     "first_header_too_long",
-    Text("The answer's head is too long: reading ended at its first header."),
+    Text("The response headers are too long: reading ended at its first header."),
 )
 BROKEN_BODY: Final = _error(
-    "body_broken", Text("The connection broke in the middle of the answer's body.")
+    "body_broken", Text("The connection broke in the middle of the response body.")
 )
-CLOSED: Final = _error("closed", Text("The connection was closed without an answer."))
+CLOSED: Final = _error("closed", Text("The connection was closed without a response."))
 BROKEN: Final = _error("broken", Text("The connection broke: %(why)s."))
 IMPOSSIBLE: Final = _error(
     "request_impossible", Text("The request could not be made: check URL and headers.")
 )
 UNEXPECTED: Final = _error("unexpected", Text("Unexpected error."))
 REDIRECTED: Final = _error(
-    "redirected", Text("The receiver answered %(status)s; redirects are not followed.")
+    "redirected", Text("The receiver responded with %(status)s; redirects are not followed.")
 )
-REFUSED: Final = _error("refused", Text("The receiver answered %(status)s."))
+REFUSED: Final = _error("refused", Text("The receiver responded with %(status)s."))
 REFUSED_WITH: Final = _error(
-    "refused_explained", Text("The receiver answered %(status)s: %(said)s")
+    "refused_explained", Text("The receiver responded with %(status)s: %(said)s")
 )
 NOT_TAKEN: Final = _error(
-    "not_taken", Text("The receiver answered %(status)s, but not that it has the event.")
+    "not_taken",
+    Text("The receiver responded with %(status)s, but did not confirm that it has the event."),
 )
 NOT_TAKEN_WITH: Final = _error(
     "not_taken_explained",
-    Text("The receiver answered %(status)s, but not that it has the event: %(said)s"),
+    Text(
+        "The receiver responded with %(status)s, but did not confirm that it has the event: %(said)s"
+    ),
 )
 NOT_ECHOED: Final = _error(
     "not_echoed",
-    Text("The receiver answered %(status)s, but did not echo the challenge."),
+    Text("The receiver responded with %(status)s, but did not echo the challenge."),
 )
 STOPPED: Final = _error(
     "worker_stopped",
-    Text("The worker was stopped while it waited for an answer. The request may have arrived."),
+    Text("The worker was stopped while it waited for a response. The request may have arrived."),
 )
 LOST: Final = _error(
     "worker_lost",
-    Text("The worker stopped before it could record an answer. The request may have arrived."),
+    Text("The worker stopped before it could record a response. The request may have arrived."),
 )
 #: Follows another sentence where there is one.
 WITHOUT_BODIES: Final = _error(

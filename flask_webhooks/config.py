@@ -158,7 +158,7 @@ class Settings:
     sweep_interval: float = 5.0
     #: The longest that `emit` waits for Redis, over everything.
     wake_timeout: float = 0.25
-    #: How long wake-ups are skipped after Redis did not answer.
+    #: How long wake-ups are skipped after Redis did not respond.
     wake_pause: float = 5.0
     #: Lost requests in a row (worker killed) after which a delivery fails.
     max_interruptions: int = 5

@@ -342,7 +342,7 @@ class ContactRefused(WebhooksError):
 
 
 class DatabaseError(WebhooksError):
-    """The database does not answer, or refused the statement."""
+    """The database does not respond, or refused the statement."""
 
 
 class VerificationError(WebhooksError):

@@ -93,8 +93,8 @@ def sweep(state: AppState) -> bool:
 
     Where much is older than it is kept, that is work, too: its removal is started as a task.
 
-    :raises sqlalchemy.exc.DBAPIError: the database does not answer.
-    :raises redis.RedisError: Redis does not answer.
+    :raises sqlalchemy.exc.DBAPIError: the database does not respond.
+    :raises redis.RedisError: Redis does not respond.
     """
     with state.own_engine.connect() as connection:
         soonest = _soonest_scheduled(state, connection)

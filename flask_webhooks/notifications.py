@@ -172,7 +172,7 @@ def _paragraphs(incident: Incident, endpoint: Endpoint) -> list[Text]:
                 Text("Requests to %(url)s have failed since %(since)s.", url=url, since=since),
                 *_last_error(incident),
                 Text(
-                    "Events that occur meanwhile are kept and sent once the receiver answers again."
+                    "Events that occur meanwhile are kept and sent once the receiver responds again."
                 ),
                 *_end(incident),
             ]

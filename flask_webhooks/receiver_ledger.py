@@ -189,7 +189,9 @@ class Ledger:
             or page.get("type") != "webhook.ledger"
             or page.get("endpoint_id") != self._endpoint_id
         ):
-            raise VerificationError("The answer is signed, but is not the ledger of this endpoint.")
+            raise VerificationError(
+                "The response is signed, but is not the ledger of this endpoint."
+            )
         entries = [
             Entry(item["sequence"], item["state"], item["event_id"], item["event_type"])
             for item in page["items"]

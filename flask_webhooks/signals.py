@@ -214,7 +214,7 @@ whitelist_removed = _inbound("whitelist.removed")
 #: provider, product, email, user_id, username, license_id, license_key.
 payment_succeeded = _inbound("payment.succeeded")
 
-#: When a payment is declined, cancelled or taken back. `data`: payment_id, amount, currency,
+#: When a payment is declined, cancelled or reversed. `data`: payment_id, amount, currency,
 #: reason; maybe status, provider, product, email, user_id, username, code.
 payment_failed = _inbound("payment.failed")
 
@@ -295,7 +295,7 @@ delivery_failed = _namespace.signal(
     :param tenant: the endpoint's tenant; ``None`` for the whole server.
     :param reason: ``exhausted``, ``gone``, ``blocked``, ``interrupted`` …
     :param attempt_count: attempts that were made.
-    :param status: the HTTP status of the last answer, or ``None`` without one.
+    :param status: the HTTP status of the last response, or ``None`` without one.
     :param error: what went wrong last, for people, or ``None``.
     """,
 )
@@ -336,7 +336,7 @@ endpoint_disabled = _namespace.signal(
     :param endpoint_id: the endpoint.
     :param tenant: its tenant; ``None`` for the whole server.
     :param url: its URL, masked where the URL is a secret.
-    :param reason: ``failing`` (it failed for too long) or ``gone`` (it answered 410 or refused for good).
+    :param reason: ``failing`` (it failed for too long) or ``gone`` (it responded with 410 or refused for good).
     :param failing_since: time of the first failure since the last success, or ``None``.
     """,
 )

@@ -40,7 +40,7 @@ def state_reason_text(code: str, params: Mapping[str, Any] | None) -> str:
         case "failed_for_days":
             text = Text("It failed for more than %(days)s days.", days=values.get("days", ""))
         case "gone":
-            text = Text("The receiver answered 410 Gone.")
+            text = Text("The receiver responded with 410 Gone.")
         case "refused_for_good":
             text = Text("The receiver refuses permanently.")
             error = stored_error(values.pop(_ERROR, None), values, None)

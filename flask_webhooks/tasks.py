@@ -33,7 +33,7 @@ def run(installation: str, hops: int = 0) -> None:
     :param installation: whose tasks these are.
     :param hops: how often it met workers of another installation.
     :raises ConfigurationError: the worker has no application: FLASK_APP is not set.
-    :raises DBAPIError: the database does not answer; the next sweep calls again.
+    :raises DBAPIError: the database does not respond; the next sweep calls again.
     """
     state = state_of(find_app())
     after_fork(state)

@@ -337,7 +337,7 @@ def run(state: AppState, *, burst: bool = False, name: str | None = None) -> Non
     """Run a worker for an application until it is told to stop; what ``flask webhooks worker`` does.
 
     :param burst: end when there is nothing left to do.
-    :raises redis.RedisError: Redis does not answer.
+    :raises redis.RedisError: Redis does not respond.
     """
     jobs.use_app(state.app)
     # RQ waits for jobs over it, and sets the time that it may take.

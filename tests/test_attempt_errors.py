@@ -78,7 +78,7 @@ def test_a_kind_of_address_is_a_word_of_ours() -> None:
 
 def test_a_second_sentence_follows_the_first() -> None:
     error = told(REFUSED, status=503).with_note(WITHOUT_BODIES)
-    assert str(error) == f"The receiver answered 503. {WITHOUT_BODIES}"
+    assert str(error) == f"The receiver responded with 503. {WITHOUT_BODIES}"
     assert stored_error(error.code, error.stored_params(), None) == str(error)
     assert str(UNEXPECTED.with_note(WITHOUT_BODIES)) == f"Unexpected error. {WITHOUT_BODIES}"
 
@@ -120,7 +120,7 @@ def test_secrets_are_masked_before_the_cut() -> None:
         (
             "refused",
             {"status": "503", "note": "of_tomorrow"},
-            "The receiver answered 503. of_tomorrow",
+            "The receiver responded with 503. of_tomorrow",
         ),
     ],
 )

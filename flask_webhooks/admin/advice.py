@@ -19,13 +19,13 @@ def advice(
             return _for_status(status)
         case "redirected":
             return _(
-                "The URL answers with a redirect, and webhooks never follow those. Enter the final "
+                "The URL responds with a redirect, and webhooks never follow those. Enter the final "
                 "address as the endpoint's URL: look for http instead of https, a missing www or a "
                 "missing slash at the end."
             )
         case "timeout":
             return _(
-                "There was no complete answer in time. Answer with 200 as soon as the signature is verified, and do "
+                "There was no complete response in time. Respond with 200 as soon as the signature is verified, and do "
                 "slow work in the background."
             )
         case "dns_failed":
@@ -34,7 +34,7 @@ def advice(
             )
         case "connect_failed":
             return _(
-                "Nothing answered at this address. Check that the server is running, listens on this port, and that "
+                "Nothing responded at this address. Check that the server is running, listens on this port, and that "
                 "its firewall allows connections from outside."
             )
         case "tls_failed":
@@ -49,12 +49,12 @@ def advice(
             )
         case "broken":
             return _(
-                "The connection was closed early, or the answer was not HTTP. Check the logs of the server, and of "
+                "The connection was closed early, or the response was not HTTP. Check the logs of the server, and of "
                 "the proxy in front of it, for this time."
             )
         case "interrupted":
             return _(
-                "Our worker was stopped before the answer arrived; the request may have been received. It is sent "
+                "Our worker was stopped before the response arrived; the request may have been received. It is sent "
                 "again with the same webhook-id, so that you can recognise it."
             )
         case _:
@@ -79,13 +79,13 @@ def _for_status(status: int) -> str:
             return _("The path exists but does not accept POST. Webhooks are always sent by POST.")
         case 408 | 504:
             return _(
-                "The receiver, or the proxy in front of it, took too long. Answer with 200 at once and do slow work "
+                "The receiver, or the proxy in front of it, took too long. Respond with 200 at once and do slow work "
                 "in the background."
             )
         case 410:
             return _(
-                "410 Gone means that no more events are wanted. Unless it answers a test, it disables the webhook; "
-                "resume it if that was a mistake."
+                "410 Gone means that no more events are wanted. Unless it is the response to a test, it disables "
+                "the webhook; resume it if that was a mistake."
             )
         case 413:
             return _("The receiver does not accept bodies of this size. Raise its limit.")
@@ -108,7 +108,7 @@ def _for_status(status: int) -> str:
                 "The receiver failed with an internal error. Check its logs for this time, then resend."
             )
         case _:
-            return _("The receiver did not answer with a 2xx status, so this counts as a failure.")
+            return _("The receiver did not respond with a 2xx status, so this counts as a failure.")
 
 
 def _for_chat(outcome: str, status: int | None, error: str) -> str:
@@ -116,7 +116,7 @@ def _for_chat(outcome: str, status: int | None, error: str) -> str:
     match outcome:
         case "timeout" | "connect_failed" | "tls_failed" | "dns_failed" | "broken":
             return _(
-                "The chat's service could not be reached or did not answer. The message is retried automatically; if "
+                "The chat's service could not be reached or did not respond. The message is retried automatically; if "
                 "this continues, check the host of the URL and the status page of the service."
             )
         case "refused" if "upgraded to a supergroup" in error:
@@ -125,10 +125,10 @@ def _for_chat(outcome: str, status: int | None, error: str) -> str:
                 "activity log shows the change."
             )
         case "refused" if status is not None and 200 <= status < 300:
-            return _("The chat did not accept the message: its answer is shown above.")
+            return _("The chat did not accept the message: its response is shown above.")
         case "refused" if status in (400, 422):
             return _(
-                "The chat did not accept the message: its answer is shown above. Check that the channel, thread or "
+                "The chat did not accept the message: its response is shown above. Check that the channel, thread or "
                 "topic still exists and that the webhook or the bot may write there."
             )
         case "refused" if status in (401, 403, 404, 410):

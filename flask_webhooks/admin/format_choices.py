@@ -129,7 +129,7 @@ def _notes() -> dict[str, str]:
         ),
         "authvaultix": _("Signed by HMAC in the header X-Webhook-Signature."),
         "akuworks": _(
-            "Signed by HMAC in the body and in a header; its receivers must answer within 5 seconds."
+            "Signed by HMAC in the body and in a header; its receivers must respond within 5 seconds."
         ),
         "authforge": _("Signed by HMAC in the header X-AuthForge-Signature."),
     }

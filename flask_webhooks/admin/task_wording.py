@@ -160,7 +160,7 @@ def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | da
         "until": until,
         "state": _("Status"),
         "event_type": _("Event type"),
-        "status": _("Answer"),
+        "status": _("Response"),
         "event_id": _("Event"),
         "tenant": _("Tenant"),
     }
@@ -174,7 +174,7 @@ def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | da
         elif name == "state":
             value = state_words(value)
         elif value == "none":
-            value = _("No answer")
+            value = _("No response")
         found.append((label, value))
     found += _whose(filter.get("where"))
     return found

@@ -241,8 +241,8 @@ def phase_text(phase: str) -> str:
         "connect": _("Connect"),
         "tls": _("TLS handshake"),
         "send": _("Send"),
-        "wait": _("Wait for answer"),
-        "read": _("Read answer"),
+        "wait": _("Wait for response"),
+        "read": _("Read response"),
     }
     return words.get(phase, phase)
 

@@ -325,7 +325,7 @@ class NewTaskBody(TypedDict, total=False):
         Member("Only for `resend` and `cancel`."),
     ]
     event_type: str | None
-    status: Annotated[str | None, Member("Status of the last answer: `503`, `5xx` or `none`.")]
+    status: Annotated[str | None, Member("Status of the last response: `503`, `5xx` or `none`.")]
     event_id: Annotated[str | None, Member("The event (the `webhook-id`) that was sent.")]
     where: SkipValidation[
         Annotated[

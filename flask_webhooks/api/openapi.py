@@ -50,7 +50,7 @@ _REFUSALS: Final = {
     415: "The request lacks Content-Type: application/json.",
     422: "A value is invalid; `errors` lists all of them.",
     429: "The tenant has reached its limit of tests and resends; `Retry-After` says when to try again.",
-    503: "The database does not answer, is busy, or refuses.",
+    503: "The database does not respond, is busy, or refuses.",
 }
 #: Of requests that change nothing, too: a tenant, or an endpoint to filter by, may not be there.
 _REFUSALS_TO_ALL: Final = (401, 403, 404, 422, 503)

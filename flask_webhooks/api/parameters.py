@@ -47,7 +47,7 @@ LedgerQuery = TypedDict(
             SequenceNumber,
             Member(
                 "The last number; by default, and at most, the highest that was given out. "
-                f"{MAX_NUMBERS:,} numbers are in one answer; see `next_from`.",
+                f"{MAX_NUMBERS:,} numbers are in one response; see `next_from`.",
                 minimum=1,
             ),
         ],
@@ -92,7 +92,7 @@ class DeliveryListQuery(ListQuery, total=False):
     status: Annotated[
         str,
         Member(
-            "The last answer: a number (`503`), a class (`5xx`) or `none`.",
+            "Status of the last response: a number (`503`), a class (`5xx`) or `none`.",
             pattern="^([1-5]([0-9][0-9]|xx)|none)$",
         ),
     ]

@@ -76,7 +76,7 @@ def work_on_next(state: AppState, connection: sa.Connection, enough: Callable[[]
         connection.rollback()
         if isinstance(error, DBAPIError) and may_pass(error):
             logger.warning(
-                "The database did not answer (%s); the task %s continues later",
+                "The database did not respond (%s); the task %s continues later",
                 safe_text(error),
                 held.id,
             )

@@ -50,7 +50,7 @@ class TaskFilter(TypedDict, total=False):
     state: str | None
     #: A name, or a prefix such as ``license.*``.
     event_type: str | None
-    #: The last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
+    #: Status of the last response: a number (``503``), a class (``5xx``) or ``none`` for no answer.
     status: str | None
     #: The event (the ``webhook-id``) that was sent.
     event_id: str | None

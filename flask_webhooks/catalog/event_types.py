@@ -118,7 +118,7 @@ EXPIRES_AT = _nullable(
 USER_ID = _id("The user.", "usr_5k1n7c")
 USERNAME = _text("The user's name at the time.", "mira")
 EMAIL = _text("The user's address, where the host shares it.", "mira@example.com", format="email")
-HWID = _text("Hardware id of the device, mostly a hash.", "9f2c4e7ab1d05836")
+HWID = _text("Hardware id of the device, usually a hash.", "9f2c4e7ab1d05836")
 IP = _text("IPv4 or IPv6 address that the request came from.", "203.0.113.24", "2001:db8::24")
 USER_AGENT = _text("User-Agent header of the request.", "AcmeLoader/2.4 (Windows NT 10.0)")
 SESSION_ID = _id("The session.", "ses_7d3f9a")
@@ -135,7 +135,7 @@ def _license(status: str) -> Members:
     """The members of each event about a licence; `status` is what the example shows."""
     words = dict.fromkeys([status, "unused", "active", "suspended", "expired", "revoked"])
     return LICENSE_REF | {
-        "status": _text("State of the licence after this, in the host's words.", *words)
+        "status": _text("State of the licence after the event, in the host's terms.", *words)
     }
 
 
@@ -146,11 +146,11 @@ def _by(what: str, example: str = "staff_3") -> Schema:
 
 
 def _why(example: str) -> Schema:
-    return _text("Why, in words for people.", example)
+    return _text("The reason, as a text for people.", example)
 
 
 def _code(example: str, *others: str) -> Schema:
-    return _text("Why, as a stable word for programs.", example, *others)
+    return _text("The reason, as a stable code for programs.", example, *others)
 
 
 # -- licences --------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ _LICENSES = (
     _type(
         "license.created",
         LICENSES,
-        "A licence key was generated, by hand, through an API or for an order.",
+        "A licence key was generated manually, through an API or for an order.",
         _license("unused")
         | {"level": LEVEL, "duration_type": DURATION_TYPE}
         | {
@@ -193,8 +193,8 @@ _LICENSES = (
         | {
             "level": LEVEL,
             "expires_at": EXPIRES_AT,
-            "file_id": _id("The file, script or build that asked.", "file_31"),
-            "version": _text("Version of the software that asked.", "2.4.1"),
+            "file_id": _id("The file, script or build that made the request.", "file_31"),
+            "version": _text("Version of the software that made the request.", "2.4.1"),
             "session_id": SESSION_ID,
         },
         "license_id license_key status",
@@ -221,7 +221,7 @@ _LICENSES = (
     _type(
         "license.expiring",
         LICENSES,
-        "The end of a licence is near, and it was not renewed.",
+        "A licence will expire soon and has not been renewed.",
         _license("active")
         | {
             "expires_at": _time("When its term ends."),
@@ -234,7 +234,7 @@ _LICENSES = (
     _type(
         "license.expired",
         LICENSES,
-        "A licence expired; servers that only check at the next use send it then.",
+        "A licence expired. Servers that only check this when the licence is next used send the event then.",
         _license("expired")
         | {"expires_at": _time("When its term ended.")}
         | {"level": LEVEL, "duration_type": DURATION_TYPE}
@@ -263,14 +263,16 @@ _LICENSES = (
     _type(
         "license.checked_out",
         LICENSES,
-        "A licence, or a seat of it, was lent to a device for a time, as for use without a connection.",
+        "A licence or one of its seats was checked out to a device for a limited time, for example for offline use.",
         _license("active")
-        | {"checkout_id": _id("The loan.", "chk_19")}
+        | {"checkout_id": _id("The checkout.", "chk_19")}
         | DEVICE
         | {
             "due_at": _nullable(_time("When it must be checked in; null for no set time.")),
-            "checkout_count": _count("How many are lent now.", 3),
-            "checkout_limit": _nullable(_count("How many may be lent; null for any number.", 5)),
+            "checkout_count": _count("How many are checked out now.", 3),
+            "checkout_limit": _nullable(
+                _count("How many may be checked out; null for no limit.", 5)
+            ),
         }
         | HOLDER,
         "license_id license_key status",
@@ -278,14 +280,14 @@ _LICENSES = (
     _type(
         "license.check_in_overdue",
         LICENSES,
-        "A licence was not checked in, or checked again, by the time that it was due.",
+        "A licence was not checked in or validated again by the time it was due.",
         _license("active")
         | {
             "due_at": _time("When it was due."),
             "last_check_in_at": _nullable(
                 _time("When it was last checked in; null for never.", "2026-02-23T09:30:00.000Z")
             ),
-            "checkout_id": _nullable(_id("The loan; null where none was made.", "chk_19")),
+            "checkout_id": _nullable(_id("The checkout; null if there was none.", "chk_19")),
             "hwid": HWID,
         }
         | HOLDER,
@@ -294,17 +296,17 @@ _LICENSES = (
     _type(
         "usage.threshold_reached",
         LICENSES,
-        "The use of a licence has reached a share of what it allows.",
+        "The usage of a licence has reached a threshold of its limit.",
         LICENSE_REF
         | {
             "metric": _text("What is counted.", "api_calls", "seats"),
             "usage": _member("number", "How much was used.", 8000, minimum=0),
             "limit": _member("number", "How much is allowed.", 10_000, minimum=0),
             "threshold_percent": _member(
-                "number", "The share that was reached, in percent of the limit.", 80, minimum=0
+                "number", "The threshold that was reached, in percent of the limit.", 80, minimum=0
             ),
             "period_ends_at": _nullable(
-                _time("When the count starts again; null for never.", "2026-04-01T00:00:00.000Z")
+                _time("When the count is reset; null for never.", "2026-04-01T00:00:00.000Z")
             ),
         }
         | HOLDER,
@@ -341,7 +343,7 @@ _LICENSES = (
     _type(
         "license.revoked",
         LICENSES,
-        "A licence was taken away and no longer works.",
+        "A licence was revoked and no longer works.",
         _license("revoked")
         | {"reason": _why("Chargeback on the order"), "revoked_by": _by("revoked it")}
         | HOLDER,
@@ -378,7 +380,7 @@ _USERS = (
     _type(
         "user.registered",
         USERS,
-        "A user account was created, as a rule with a licence key.",
+        "A user account was created, usually with a licence key.",
         USER | {"email": EMAIL} | LICENSE_REF | DEVICE,
         "user_id username",
     ),
@@ -399,12 +401,14 @@ _USERS = (
             "username": _nullable(_text("The name as it was typed.", "mira")),
             "reason": _why("Wrong password"),
             "code": _code("invalid_credentials", "user_not_found", "user_banned"),
-            "user_id": _nullable(_id("The user, if there is one of that name.", "usr_5k1n7c")),
+            "user_id": _nullable(_id("The user, if one has this name.", "usr_5k1n7c")),
         }
         | DEVICE
         | {
             "user_agent": USER_AGENT,
-            "failed_attempts": _count("Failures in a row from there, this one included.", 3),
+            "failed_attempts": _count(
+                "Consecutive failures from this source, including this one.", 3
+            ),
         },
         "reason",
         transactional=False,
@@ -426,7 +430,7 @@ _USERS = (
     _type(
         "user.unbanned",
         USERS,
-        "A ban of a user was lifted or ran out.",
+        "A user's ban was lifted or expired.",
         USER | {"reason": _why("Appeal granted"), "unbanned_by": _by("lifted the ban")},
         "user_id username",
     ),
@@ -456,7 +460,7 @@ _USERS = (
     _type(
         "session.ended",
         USERS,
-        "A session ended: its user logged out, its time was over, or it was ended by the server.",
+        "A session ended: the user logged out, it expired, or the server ended it.",
         {"session_id": SESSION_ID}
         | USER
         | DEVICE
@@ -477,7 +481,7 @@ _USERS = (
 
 _SLOTS: Members = {
     "hwid_count": _count("Hardware ids that are bound to the licence now.", 1),
-    "hwid_limit": _nullable(_count("How many may be bound; null for any number.", 2)),
+    "hwid_limit": _nullable(_count("How many may be bound; null for no limit.", 2)),
 }
 _OLD_HWID = "41b7d09c6e2f8a53"
 
@@ -539,13 +543,13 @@ _HARDWARE = (
     _type(
         "device.heartbeat_missed",
         HARDWARE,
-        "A device has not reported within the time in which it has to.",
+        "A device has not reported within its interval.",
         LICENSE_REF
         | {
             "hwid": HWID,
             "last_seen_at": _nullable(_time("When it last reported; null for never.")),
             "interval_seconds": _count("How often it has to report, in seconds.", 300),
-            "missed_count": _count("Reports missed in a row, this one included.", 1),
+            "missed_count": _count("Consecutive missed reports, including this one.", 1),
         }
         | USER
         | {"ip": _text("IPv4 or IPv6 address that it last reported from.", "203.0.113.24")},
@@ -608,8 +612,8 @@ _FILES = (
 def _list_types(listed: str, example_kind: str, example_value: str, reason: str) -> list[EventType]:
     entry: Members = {
         "entry_id": _id(f"The entry of the {listed}.", "ent_204"),
-        "kind": _text("What the value is.", example_kind, "ip", "hwid", "user", "country"),
-        "value": _text("What is listed.", example_value),
+        "kind": _text("The kind of value.", example_kind, "ip", "hwid", "user", "country"),
+        "value": _text("The listed value.", example_value),
         "reason": _why(reason),
     }
     added = {
@@ -651,7 +655,7 @@ def _payment(status: str) -> Members:
             pattern=r"^-?[0-9]+(\.[0-9]+)?$",
         ),
         "currency": _text("ISO 4217 code.", "EUR", "USD", pattern="^[A-Z]{3}$"),
-        "status": _text("State of the payment, in the host's words.", status),
+        "status": _text("State of the payment, in the host's terms.", status),
         "provider": _text("Payment service.", "stripe", "paypal"),
         "product": _text("What was bought.", "Pro, 30 days"),
         "email": EMAIL,
@@ -662,14 +666,14 @@ _PAYMENTS = (
     _type(
         "payment.succeeded",
         PAYMENTS,
-        "A payment arrived.",
+        "A payment was received.",
         _payment("paid") | LICENSE_REF,
         "payment_id amount currency",
     ),
     _type(
         "payment.failed",
         PAYMENTS,
-        "A payment was declined, cancelled or taken back.",
+        "A payment was declined, cancelled or reversed.",
         _payment("declined")
         | {"reason": _why("The card was declined"), "code": _code("card_declined")},
         "payment_id amount currency reason",
@@ -705,7 +709,7 @@ _VERIFICATIONS = (
         "A user passed verification.",
         {
             "user": _SUBJECT,
-            "verification": _object("How it went.", _VERIFICATION, "method"),
+            "verification": _object("Details of the verification.", _VERIFICATION, "method"),
         },
         "user verification",
     ),
@@ -715,7 +719,7 @@ _VERIFICATIONS = (
         "A user failed verification or was blocked from it.",
         {
             "user": _MAYBE_SUBJECT,
-            "verification": _object("How it went.", _VERIFICATION),
+            "verification": _object("Details of the verification.", _VERIFICATION),
             "failure": _object(
                 "Why it failed.",
                 {
@@ -735,7 +739,7 @@ _VERIFICATIONS = (
 
 _THREAT: Members = {
     "type": _text("Kind of threat.", "credential_stuffing", "raid", "key_sharing"),
-    "severity": _text("How bad it is.", "high", "low", "medium", "critical"),
+    "severity": _text("How severe it is.", "high", "low", "medium", "critical"),
     "details": _free(
         "What was seen, with figures.", {"failed_logins": 412, "accounts": 96, "minutes": 10}
     ),
@@ -749,8 +753,8 @@ _SECURITY = (
     _type(
         "security.alert",
         SECURITY,
-        "The server noticed an attack or another pattern of high risk.",
-        {"threat": _object("What was noticed.", _THREAT, "type", "severity")},
+        "The server detected an attack or another high-risk pattern.",
+        {"threat": _object("The detected threat.", _THREAT, "type", "severity")},
         "threat",
         transactional=False,
     ),
@@ -774,11 +778,13 @@ _SECURITY = (
     _type(
         "rate_limit.exceeded",
         SECURITY,
-        "A client made more requests than it may.",
+        "A client exceeded its rate limit.",
         {
             "limit": _count("How many requests are allowed.", 60),
-            "window_seconds": _count("In how many seconds.", 60, minimum=1),
-            "count": _count("How many were made.", 61),
+            "window_seconds": _count(
+                "The period to which the limit applies, in seconds.", 60, minimum=1
+            ),
+            "count": _count("How many requests were made.", 61),
             "subject": _text("What is counted.", "ip", "user", "license"),
             "path": _text("Path of the request.", "/api/v1/login"),
             "ip": IP,
@@ -801,9 +807,9 @@ def _acted(who: str, actor: str, name: str, action: str, details: Mapping[str, A
         "actor_id": _id(f"The {who}.", actor),
         "actor_name": _text(f"The name of the {who}.", name),
         "action": _text("What was done.", action),
-        "target_type": _text("Kind of thing that it was done to.", "license", "user", "file"),
-        "target_id": _id("The thing that it was done to.", "lic_8q2m4t"),
-        "details": _free("More about it.", details),
+        "target_type": _text("Type of the object that was acted on.", "license", "user", "file"),
+        "target_id": _id("The object that was acted on.", "lic_8q2m4t"),
+        "details": _free("Further details.", details),
         "reason": _why("Asked for by the customer"),
         "ip": IP,
     }
@@ -813,14 +819,14 @@ _AUDIT = (
     _type(
         "staff.acted",
         AUDIT,
-        "A staff member did something in the administration.",
+        "A staff member performed an administrative action.",
         _acted("staff member", "staff_3", "jo", "license.extend", {"days": 7}),
         "actor_id action",
     ),
     _type(
         "seller.acted",
         AUDIT,
-        "A seller or reseller did something, such as generating keys for a customer.",
+        "A seller or reseller performed an action, such as generating keys for a customer.",
         _acted("seller", "seller_12", "keyshop", "license.create", {"quantity": 5, "balance": 45}),
         "actor_id action",
     ),
@@ -858,8 +864,8 @@ _ENDPOINT: Members = {
 }
 _FAILING_SINCE = _time("The first failure since the last success.", "2026-02-27T21:10:00.000Z")
 _LAST: Members = {
-    "last_status": _nullable(_count("HTTP status of the last answer; null for none.", 503)),
-    "last_error": _nullable(_text("What went wrong last.", "The server answered 503")),
+    "last_status": _nullable(_count("HTTP status of the last response; null for none.", 503)),
+    "last_error": _nullable(_text("What went wrong last.", "The server responded with 503")),
 }
 
 _WEBHOOKS = (
@@ -876,7 +882,7 @@ _WEBHOOKS = (
         | {
             "disable_progress": _member(
                 "integer",
-                "How much of the time until it is disabled has gone, in percent: 0 when it starts "
+                "How much of the time until it is disabled has passed, in percent: 0 when it starts "
                 "to fail, then 50 and 90 as warnings.",
                 0,
                 50,
@@ -905,11 +911,11 @@ _WEBHOOKS = (
     _type(
         "endpoint.disabled",
         WEBHOOKS,
-        "An endpoint was disabled, because it failed for too long or answered that it is gone.",
+        "An endpoint was disabled, because it failed for too long or responded that it is gone.",
         _ENDPOINT
         | {
             "reason": _text(
-                "Why: failing (it failed for too long) or gone (it answered 410 or refused for good).",
+                "Why: failing (it failed for too long) or gone (it responded with 410 or refused for good).",
                 "failing",
                 "gone",
             ),
@@ -950,7 +956,7 @@ _WEBHOOKS = (
 _TEST = _type(
     "test",
     TEST,
-    "Someone asked for a test ping to see whether the endpoint can be reached.",
+    "A test event was requested, to check whether the endpoint can be reached.",
     {
         "message": _text("A greeting.", "This is a test ping from Acme Licensing"),
         "endpoint_id": _text("The endpoint under test.", "ep_06f9x2k8r4v1q7m3t5z0c6w9bd"),
@@ -963,8 +969,12 @@ _TEST = _type(
 _CHALLENGE = _type(
     "webhook.challenge",
     TEST,
-    "A new URL has to echo the token before it gets anything else.",
-    {"challenge": _text("The receiver has to answer with it.", "kLk9J2f0m3Qx7pTz5vWc1bNs8dRg4hYa")},
+    "Sent to a new URL, whose receiver must echo the token before it gets other events.",
+    {
+        "challenge": _text(
+            "The token, which the receiver must echo.", "kLk9J2f0m3Qx7pTz5vWc1bNs8dRg4hYa"
+        )
+    },
     "challenge",
     transactional=False,
     subscribable=False,

@@ -120,7 +120,7 @@ class Versions:
         versions = self._newest_first.get(event_type, ())
         if not any(item.date == given for item in versions):
             raise ConversionFailed(
-                "The data of %(type)s is in the version %(date)s, which the application has no more.%(hint)s",
+                "The data of %(type)s is in the version %(date)s, which the application no longer has.%(hint)s",
                 type=event_type,
                 date=given,
                 hint=OperatorText(" Register its function again with @webhooks.version."),

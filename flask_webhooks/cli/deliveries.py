@@ -160,7 +160,7 @@ def _print_attempt(attempt: Attempt, bodies: bool) -> None:
             ("Why", attempt.trigger if attempt.actor is None else _by(attempt)),
             ("Address", attempt.address),
             ("Error", attempt.error),
-            ("Answer", None if bodies else shortened(answer)),
+            ("Response", None if bodies else shortened(answer)),
         ],
         indent="  ",
     )

@@ -391,7 +391,7 @@ def remove(endpoint_id: str, yes: bool) -> None:
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Wait for the answer; exits with status 1 unless it succeeds.",
+    help="Wait for the response; exits with status 1 unless it succeeds.",
 )
 @reports_errors
 def send_test(
@@ -418,7 +418,7 @@ def _wait_for(access: Access, delivery_id: str, seconds: float) -> None:
             break
         if time.monotonic() >= end:
             raise CommandFailure(
-                f"No answer within {seconds:g} s: the delivery is {detail.delivery.state}. Is a worker "
+                f"No response within {seconds:g} s: the delivery is {detail.delivery.state}. Is a worker "
                 "running? Start one with: flask webhooks worker"
             )
         time.sleep(min(0.1, max(end - time.monotonic(), 0)))

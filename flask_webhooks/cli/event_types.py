@@ -19,7 +19,7 @@ event_types = AppGroup("event-types", help="What endpoints can be told of.")
 
 
 @event_types.command("list")
-@click.option("--deprecated", is_flag=True, help="Only those that will be sent no more one day.")
+@click.option("--deprecated", is_flag=True, help="Only deprecated ones.")
 @JSON
 @reports_errors
 def list_event_types(deprecated: bool, as_json: bool) -> None:

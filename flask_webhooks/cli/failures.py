@@ -79,7 +79,7 @@ def reports_errors(function: F) -> F:
             if trouble.answered:
                 raise CommandFailure(f"{trouble}.") from error
             raise CommandFailure(
-                f"Redis does not answer ({trouble.cause}). Start it, or set WEBHOOKS_REDIS_URL."
+                f"Redis does not respond ({trouble.cause}). Start it, or set WEBHOOKS_REDIS_URL."
             ) from error
 
     return run  # type: ignore[return-value]

@@ -25,7 +25,7 @@ from .parsing import current_access, note_of_tenant
 
 @click.command()
 @click.option(
-    "--forward-to", metavar="URL", help="URL of your receiver; its answer is passed back."
+    "--forward-to", metavar="URL", help="URL of your receiver; its response is passed back."
 )
 @click.option(
     "--event",

@@ -86,7 +86,7 @@ TYPE: Option[Any] = click.option(
 STATUS: Option[Any] = click.option(
     "--status",
     metavar="STATUS",
-    help="Status of the last answer: 503, a class such as 5xx, or none.",
+    help="Status of the last response: 503, a class such as 5xx, or none.",
 )
 SINCE: Option[Any] = click.option(
     "--since",

@@ -82,7 +82,7 @@ def _told(error: DBAPIError | UnicodeEncodeError) -> WebhooksError:
         )
     if may_pass(error):
         return DatabaseError(
-            "The database does not answer, or is busy. Try again in a moment; see the application's log for details."
+            "The database does not respond, or is busy. Try again in a moment; see the application's log for details."
         )
     return DatabaseError("The database refused this. See the application's log for details.")
 

@@ -39,7 +39,7 @@ def time_limited(connection: sa.Connection, seconds: float) -> Iterator[None]:
         if not _is_timeout(error):
             raise
         raise WebhooksError(
-            "The database did not answer within %(seconds)s seconds. Narrow down what you look for, by a time or "
+            "The database did not respond within %(seconds)s seconds. Narrow down what you look for, by a time or "
             "an endpoint, or try again later.",
             seconds=f"{seconds:g}",
         ) from error

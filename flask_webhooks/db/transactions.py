@@ -39,7 +39,7 @@ def reading(state: AppState) -> Iterator[Session]:
     """A session for reading; what it loaded is detached when it ends.
 
     :raises WebhooksError: a statement took longer than ``WEBHOOKS_QUERY_TIMEOUT``.
-    :raises DatabaseError: the database does not answer, or has no tables of ours.
+    :raises DatabaseError: the database does not respond, or has no tables of ours.
     :raises InvalidInput: a text holds a character that the database cannot hold.
     """
     seconds = state.settings.query_timeout
@@ -78,7 +78,7 @@ def writing(
         may be committed to get out of the way (SQLite only).
     :param alone: wait for every other transaction that gives the same name, in any process.
     :raises WebhooksError: SQLite is locked by the caller's own session.
-    :raises DatabaseError: the database does not answer, or SQLite is locked by another session.
+    :raises DatabaseError: the database does not respond, or SQLite is locked by another session.
     :raises InvalidInput: a text holds a character that the database cannot hold.
     """
     make_way(state, owns_request)

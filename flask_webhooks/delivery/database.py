@@ -24,7 +24,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 class Database:
     """Runs calls one after the other, over one connection that is opened when it is needed.
 
-    :param patience: for how many seconds a call is tried again while the database does not answer.
+    :param patience: for how many seconds a call is tried again while the database does not respond.
     :param pause: spends the seconds between two tries.
     :param opened: called with each driver connection that is opened, and what it returns when that is given back.
     """
@@ -63,7 +63,7 @@ class Database:
                 late = time.monotonic() + pause > min(deadline, self._give_up_at)
                 if not patient or late or not may_pass(error):
                     raise
-                logger.warning("The database did not answer (%s); trying again", safe_text(error))
+                logger.warning("The database did not respond (%s); trying again", safe_text(error))
             self._pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -211,7 +211,7 @@ class Drain:
 
     @property
     def cut_off(self) -> bool:
-        """Whether we were told to stop while Redis did not answer."""
+        """Whether we were told to stop while Redis did not respond."""
         return self._stopping_since is not None and self._listener.away
 
     # -- the loop ----------------------------------------------------------------------------------------

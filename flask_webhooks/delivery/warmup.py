@@ -39,7 +39,7 @@ _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 def warm_up(state: AppState) -> None:
     """Go through claim and send with nothing to deliver; writes nothing, and sends only to itself.
 
-    :raises sqlalchemy.exc.DBAPIError: the database does not answer, or has no tables.
+    :raises sqlalchemy.exc.DBAPIError: the database does not respond, or has no tables.
     """
     _warm_up_sending(state)
     with state.own_engine.connect() as connection:

@@ -39,7 +39,7 @@ def examine_configuration(state: AppState) -> Iterator[Finding]:
     if settings.url_prefix is not None and state.hooks.authorize is None:
         yield _AREA.warning(
             "The application has not configured who may see its webhooks.",
-            "Pages and API answer every request with 403.",
+            "Pages and API respond to every request with 403.",
             "Decorate a function (action, endpoint) -> bool with @webhooks.authorize.",
         )
     if settings.url_prefix is not None and not app.config.get("SECRET_KEY"):
@@ -59,7 +59,7 @@ def _reachable(state: AppState) -> Iterator[Finding]:
         if allowed and policy.refusal(address) is None:
             yield _AREA.warning(
                 f"Webhooks may be sent to {text}, {what}.",
-                "Customers choose the URLs of endpoints and see the answers.",
+                "Customers choose the URLs of endpoints and see the responses.",
                 f"Remove {allowed[0]} from WEBHOOKS_ALLOWED_NETWORKS, or add {text} to WEBHOOKS_DENIED_NETWORKS. On a "
                 "development machine it may stay.",
             )

@@ -48,7 +48,7 @@ def examine_database(state: AppState) -> Iterator[Finding]:
     tables = state.models.tables()
     there = [table for table in tables if inspector.has_table(table.name, table.schema)]
     missing = [table.name for table in tables if table not in there]
-    yield _AREA.ok(f"{state.engine.dialect.name} answers.")
+    yield _AREA.ok(f"{state.engine.dialect.name} responds.")
     if missing:
         yield _AREA.problem(
             f"Tables are missing: {', '.join(missing)}.",

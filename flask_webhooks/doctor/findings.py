@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Level(enum.StrEnum):
-    """How bad it is."""
+    """How severe it is."""
 
     OK = "ok"
     #: It works, and will not in some case.

@@ -36,7 +36,7 @@ class _Try:
     host: str
     port: int
     encrypted: bool
-    error: str | None = "no answer in time"
+    error: str | None = "no response in time"
 
 
 def examine_machine(settings: Settings) -> Iterator[Finding]:
@@ -121,7 +121,7 @@ def _try(item: _Try, policy: NetworkPolicy, proxy: EgressProxy | None) -> None:
     except socket.gaierror as error:
         item.error = f"the name does not resolve ({error.strerror})"
     except TimeoutError:
-        item.error = f"no answer within {_TIMEOUT:g} s"
+        item.error = f"no response within {_TIMEOUT:g} s"
     except (OSError, UnicodeError) as error:
         item.error = getattr(error, "strerror", None) or type(error).__name__
 

@@ -61,7 +61,7 @@ class Queue:
         self.engine = ask(self.worker_queue, client)
         info = client.info()
         version, mode = info.get("redis_version", "?"), info.get("redis_mode", "?")
-        yield _REDIS.ok(f"Redis {version} answers ({mode}, {info.get('role', '?')}).")
+        yield _REDIS.ok(f"Redis {version} responds ({mode}, {info.get('role', '?')}).")
         yield from _version(version)
         yield from _rq_versions(client, self.engine.names)
         self._use_as_workers(client)

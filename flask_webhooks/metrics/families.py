@@ -43,7 +43,7 @@ class Families:
         )
         self._duration = HistogramMetricFamily(
             PREFIX + "attempt_duration_seconds",
-            "How long requests took, answer included.",
+            "How long requests took, including the response.",
             labels=["format"],
         )
         self._first_request = HistogramMetricFamily(
@@ -97,7 +97,7 @@ class Families:
         return True
 
     def read_redis(self, state: AppState) -> bool:
-        """Add the values that are in Redis; return False if it does not answer."""
+        """Add the values that are in Redis; return False if it does not respond."""
         report = engine(system_access(state, "metrics"))
         if not report.reachable:
             return False

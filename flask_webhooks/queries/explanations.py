@@ -22,7 +22,7 @@ def reason_text(reason: str | None, trigger: str = "") -> Text:
     words = {
         "exhausted": Text("Every attempt of the retry schedule has failed."),
         "gone": Text(
-            "The receiver wants no more events: it answered 410 Gone, or refuses permanently."
+            "The receiver wants no more events: it responded with 410 Gone, or refuses permanently."
         ),
         "blocked": Text("Webhooks may not be sent to the endpoint's address."),
         "interrupted": Text("Our worker was stopped during the request too many times."),
@@ -58,7 +58,7 @@ def hold_text(reason: str | None) -> Text:
         "version_failed": Text(
             "A function of the application cannot turn data into the version that the webhook gets."
         ),
-        "no_dns": Text("Our name server does not answer, so everything waits."),
+        "no_dns": Text("Our name server does not respond, so everything waits."),
         "no_certificates": Text("We have no CA certificates, so everything waits."),
         "no_descriptors": Text("Our worker can open no more connections, so everything waits."),
         "no_route": Text("Our worker has no network, so everything waits."),

@@ -92,7 +92,7 @@ class _Check:
                 self._start(run)
         if run.ended.wait(max(0.0, run.began + PATIENCE - time.monotonic())):
             return run.found
-        silence = f"no answer within {PATIENCE:g} s"
+        silence = f"no response within {PATIENCE:g} s"
         return Readiness(redis=silence) if run.stage == "redis" else Readiness(database=silence)
 
     def _start(self, run: _Run) -> None:

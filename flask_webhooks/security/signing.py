@@ -106,8 +106,8 @@ def _not_a_secret(encoded: str) -> InvalidSecret:
     odd = next((n for n, character in enumerate(text) if character not in _BASE64), None)
     if odd is None:
         return InvalidSecret(
-            "The secret must be 'whsec_' followed by base 64 text. This text has %(length)s characters there, so some "
-            "are missing or too many.",
+            "The secret must be 'whsec_' followed by base 64 text. This text has %(length)s "
+            "characters there, which is too few or too many.",
             length=len(text),
         )
     return InvalidSecret(

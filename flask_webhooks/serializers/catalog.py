@@ -57,7 +57,7 @@ class EventTypeEntryObject(JsonObject):
     high_volume: bool = member("May occur with every client request.")
     operational: bool = member("Sent by Flask-Webhooks about endpoints.")
     subscribable: bool = member("Endpoints may subscribe to it.")
-    deprecated: bool = member("It will be sent no more one day.")
+    deprecated: bool = member("It will be removed in the future.")
 
 
 class EventTypeObject(EventTypeEntryObject, part="kind"):

@@ -99,7 +99,7 @@ class AttemptObject(JsonObject):
     response_body_missing: BodyMissing = member(
         source=lambda attempt: attempt.missing.get("response_body")
     )
-    response_cut: bool = member("The answer was longer than what was kept.")
+    response_cut: bool = member("The response was longer than what was kept.")
 
 
 class EventObject(JsonObject):
@@ -245,7 +245,7 @@ class LedgerEntryObject(JsonObject):
 
 class LedgerObject(JsonObject):
     type: str = member(
-        "Tells this answer from a webhook, which is signed by the same secret.",
+        "Tells this response from a webhook, which is signed by the same secret.",
         source=lambda page: LEDGER_TYPE,
         const=LEDGER_TYPE,
     )

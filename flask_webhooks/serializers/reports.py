@@ -93,7 +93,7 @@ class HeartbeatObject(JsonObject):
 
 class QueueObject(JsonObject):
     name: str = member(source="queue")
-    reachable: bool = member("Redis answers.")
+    reachable: bool = member("Redis responds.")
     trouble: str | None = member(
         "Why Redis cannot be used.",
         source=lambda engine: None if engine.trouble is None else str(engine.trouble),

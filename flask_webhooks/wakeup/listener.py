@@ -87,7 +87,7 @@ class Listener:
 
     @property
     def away(self) -> bool:
-        """Whether Redis does not answer: no wake-up can reach us."""
+        """Whether Redis does not respond: no wake-up can reach us."""
         return self._redis.away
 
     def start(self) -> None:

@@ -137,7 +137,7 @@ class Notifier:
             with here.lock:
                 if not request.done.is_set():
                     request.outcome = RedisTrouble(
-                        TroubleKind.SILENT, f"no answer within {self._timeout:g} s"
+                        TroubleKind.SILENT, f"no response within {self._timeout:g} s"
                     )
                     self._fail(here, request.outcome)
         return request.outcome
@@ -180,7 +180,7 @@ class Notifier:
             else:
                 if here.trouble is not None:
                     here.trouble = None
-                    logger.info("Redis answers again; webhook workers are woken as usual")
+                    logger.info("Redis responds again; webhook workers are woken as usual")
                 for action in here.owed:
                     here.requests.put(_Request(action, lasting=True))
                 here.owed.clear()

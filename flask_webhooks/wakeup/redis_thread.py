@@ -61,11 +61,11 @@ class RedisThread:
 
     @property
     def away(self) -> bool:
-        """Whether Redis did not answer the last call."""
+        """Whether Redis did not respond the last call."""
         return self._failing
 
     def call(self, call: Call[T], patience: float = PATIENCE) -> T | None:
-        """Make a call; returns its answer, or ``None`` at once or after a second if Redis does not answer.
+        """Make a call; returns its answer, or ``None`` at once or after a second if Redis does not respond.
 
         :param patience: seconds, for a call that asks Redis more than once.
         """
@@ -78,7 +78,7 @@ class RedisThread:
         try:
             return future.result(patience)
         except TimeoutError:
-            self._failed(RedisTrouble(TroubleKind.SILENT, f"no answer within {patience:g} s"))
+            self._failed(RedisTrouble(TroubleKind.SILENT, f"no response within {patience:g} s"))
             return None
 
     def submit(self, name: str, call: Call[Any]) -> None:
@@ -127,7 +127,7 @@ class RedisThread:
         # An answer that came too late changes nothing: we leave Redis alone, and are `away` for as long.
         if self._failing and time.monotonic() >= self._skip_until:
             self._failing = False
-            logger.info("Redis answers again")
+            logger.info("Redis responds again")
         return answer
 
     def _failed(self, trouble: RedisTrouble) -> None:

@@ -18,7 +18,7 @@ class TroubleKind(enum.Enum):
     """The kinds of trouble: what pages and logs say of each, and what to do."""
 
     SILENT = (
-        Text("Redis does not answer."),
+        Text("Redis does not respond."),
         Text(
             "Nothing is lost: events, tests and resends are saved, and are sent when Redis is back. Running workers "
             "only check for work occasionally."
@@ -89,7 +89,7 @@ class RedisTrouble:
     def __str__(self) -> str:
         """A sentence or two for logs and commands."""
         if not self.answered:
-            return f"Redis does not answer: {self.cause}"
+            return f"Redis does not respond: {self.cause}"
         return f"{without_stop(self.kind.title)}: {self.cause}. {without_stop(self.kind.advice)}"
 
 

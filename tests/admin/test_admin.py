@@ -486,7 +486,7 @@ def test_a_delivery_that_failed_says_when_it_is_tried_again(
 
 def test_each_outcome_is_explained(app: Flask, browser: Browser, receiver: Receiver) -> None:
     expected = {
-        "/redirect": "The URL answers with a redirect",
+        "/redirect": "The URL responds with a redirect",
         "/close": "Connection broke",
         "/status/404": "There is nothing at this path.",
         "/status/401": "uses this endpoint's current secret",

@@ -382,7 +382,7 @@ def engine(**values: object) -> EngineReport:
         (5, None, engine(), []),
         (5, None, engine(scheduler=False), []),
         (5, None, engine(suspended=True), ["The queue is suspended."]),
-        (5, None, engine(reachable=False, workers=0, trouble=SILENT), ["Redis does not answer."]),
+        (5, None, engine(reachable=False, workers=0, trouble=SILENT), ["Redis does not respond."]),
         (
             5,
             None,
@@ -404,7 +404,7 @@ def engine(**values: object) -> EngineReport:
             None,
             300,
             engine(reachable=False, workers=0, trouble=SILENT),
-            ["No worker is running.", "Redis does not answer."],
+            ["No worker is running.", "Redis does not respond."],
         ),
     ],
 )
@@ -432,7 +432,7 @@ def test_health_of_an_installation_at_work(app: Flask, browser: Browser, redis_u
     client.lpush("rq:queue:webhooks", "job")
     client.close()
     page = browser.get("/health")
-    assert "Answers" in page.text
+    assert "Responds" in page.text
     assert "Scheduler Running" in page.text
     assert "RQ workers of this queue 1" in page.text
     assert "Waiting jobs 1" in page.text
@@ -495,8 +495,8 @@ def test_pages_work_without_redis(tmp_path: Path) -> None:
     app = make_app(f"sqlite:///{tmp_path / 'alone.sqlite'}", "redis://127.0.0.1:1025/0")
     browser = Browser(app)
     page = browser.get("/")
-    assert "Redis does not answer." in page.text
-    assert "Does not answer" in browser.get("/health").text
+    assert "Redis does not respond." in page.text
+    assert "Does not respond" in browser.get("/health").text
     endpoint = add_endpoint(app)
     page = browser.send(browser.get(f"/endpoints/{endpoint.id}/test"), "/test")
     assert "The test event is queued." in page.text

@@ -190,7 +190,7 @@ def test_the_time_at_which_it_was_disabled_is_known_after_the_resume(
     update(app, "Activity", row.id, at=at)
     page = browser.get("/activity")
     assert "Flask-Webhooks disabled the webhook" in page.text
-    assert "The receiver answered 410 Gone." in page.text
+    assert "The receiver responded with 410 Gone." in page.text
     actions.resume_endpoint(accessing(app), shop.id)
     page = browser.get(f"/endpoints/{shop.id}/recover")
     assert at.strftime("%Y-%m-%dT%H:%M") in presets(page)["Since it was disabled"]
@@ -483,7 +483,7 @@ def test_without_redis_the_task_is_saved_and_the_page_says_so(database_url: str)
     failed(app, endpoint)
     page = browser.get(f"/endpoints/{endpoint.id}/recover?since=2020-01-01T00:00")
     page = browser.send(page, "/recover")
-    assert "Redis does not answer, so no worker could be woken. The task is saved" in page.text
+    assert "Redis does not respond, so no worker could be woken. The task is saved" in page.text
     assert [task.state for task in tasks(app)] == ["waiting"]
     webhooks_of(app).hooks.current_tenant = lambda: "app_1"
     own = add_endpoint(app, tenant="app_1")

@@ -262,7 +262,7 @@ def test_why_an_endpoint_was_disabled_is_whole_in_the_language_of_the_person(app
         with app.app_context():
             emit(app)
         drain(app)
-    reason = "The receiver refuses permanently. The receiver answered 404: channel_not_found"
+    reason = "The receiver refuses permanently. The receiver responded with 404: channel_not_found"
     assert endpoint(app, endpoint_id).state_reason == reason
     german, english = Browser(app, headers={"Accept-Language": "de"}), Browser(app)
     # What the chat says stays as it says it.
@@ -282,7 +282,7 @@ def test_what_workers_wrote_into_the_trail_is_in_the_language_of_the_person(app:
     with app.test_request_context(headers={"Accept-Language": "de"}):
         gone = {
             "state": ["active", "disabled"],
-            "reason": "The receiver answered 410 Gone.",
+            "reason": "The receiver responded with 410 Gone.",
             "reason_code": "gone",
             "reason_params": None,
         }
@@ -325,7 +325,7 @@ def test_a_sentence_of_a_version_without_codes_is_told_as_it_was_stored(
         emit(app)
     drain(app)
     state = state_of(app)
-    table, stored = state.table("Attempt"), "The receiver answered 503."
+    table, stored = state.table("Attempt"), "The receiver responded with 503."
     with state.engine.begin() as connection:
         old = {"error_code": None, "error_params": None, "error": stored}
         connection.execute(sa.update(table).values(old))

@@ -174,7 +174,7 @@ def test_deprecated_type_is_marked_and_tells_who_subscribes(app: Flask, browser:
     add_endpoint(app, name="yours", events=["acme.*"], tenant="app_2")
     add_endpoint(app, name="all of it")
     page = browser.get("/event-types/acme.old")
-    assert "It will be sent no more one day." in page.text
+    assert "It will be removed in the future." in page.text
     assert "2 webhooks still name it." in page.text
     assert {"mine", "yours"} <= set(page.links())
     assert "1 webhook gets it among all event types." in page.text

@@ -142,7 +142,7 @@ def test_the_list_tells_how_each_endpoint_stands(
     assert rows["failing"]["Status"].startswith("Failing since 20")
     assert rows["paused"]["Status"] == "Paused by bob: Moving house 2 held"
     assert rows["disabled"]["Status"].startswith(
-        "Disabled by Flask-Webhooks: The receiver answered 410 Gone."
+        "Disabled by Flask-Webhooks: The receiver responded with 410 Gone."
     )
     assert (rows["active"]["User Agent"], rows["paused"]["User Agent"]) == ("Acme/1.0", "Default")
     assert rows["active"]["Last 24 hours"] == "100 % of 1"

@@ -308,8 +308,8 @@ def _banners_of_redis(watched: Watched, app: Flask, server: RedisServer) -> Iter
         yield "the queue is suspended"
         server.pause()
         try:
-            _open_until(watched, "Redis does not answer.")
-            yield "Redis does not answer"
+            _open_until(watched, "Redis does not respond.")
+            yield "Redis does not respond"
             watched.open("/health")
             yield "the health page without Redis"
         finally:

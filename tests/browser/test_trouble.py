@@ -103,19 +103,19 @@ def test_without_redis_pages_work_and_what_is_asked_for_is_saved(
     try:
         for path in ("/", "/deliveries", f"/endpoints/{endpoint.id}", "/health"):
             page = watched.open(path)
-            assert "Redis does not answer." in banners(page), path
+            assert "Redis does not respond." in banners(page), path
             assert "events, tests and resends are saved" in page.inner_text("#wh-part-banners")
         assert faults_of(watched) == []
         page = watched.open(f"/endpoints/{endpoint.id}/test")
         page.click(".wh form button:has-text('Send test event')")
         expect(page.get_by_text("The test event is queued.")).to_be_visible()
-        assert "Redis does not answer." in banners(page)
+        assert "Redis does not respond." in banners(page)
         test = page.url.rpartition("/")[2]
         page = watched.open(f"/deliveries/{failed}")
         page.click("#wh-resend")
         expect(page.get_by_text("It is queued to be sent again.")).to_be_visible()
         expect(page.locator("#wh-part-state")).to_contain_text("Queued")
-        assert "Redis does not answer." in banners(page)
+        assert "Redis does not respond." in banners(page)
     finally:
         redis_server.start()
     # Both are sent once Redis is back; nobody has to ask again.

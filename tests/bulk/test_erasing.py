@@ -174,8 +174,8 @@ def test_what_receivers_said_of_it_is_gone(app: Flask, receiver: Receiver) -> No
         (item.request_body is None, str(item.error)) for item in attempts(app) if item.status == 500
     }
     assert errors == {
-        (True, "The receiver answered 500."),
-        (False, "The receiver answered 500: unknown: ann@example.com"),
+        (True, "The receiver responded with 500."),
+        (False, "The receiver responded with 500: unknown: ann@example.com"),
     }
 
 

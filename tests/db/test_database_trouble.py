@@ -175,7 +175,7 @@ def test_database_that_is_away_is_a_message_without_its_address(redis_url: str) 
         WEBHOOKS_REDIS_URL=redis_url,
     )
     page = Browser(app).get("/", 503)
-    assert "The database does not answer" in page.text
+    assert "The database does not respond" in page.text
     assert "127.0.0.1" not in page.text
     close(app)
 

@@ -202,8 +202,8 @@ def test_history_is_shown_and_goes_on(old: Flask, receiver: Receiver) -> None:
     told = {item.error for item in attempts(old)}
     assert told == {
         None,
-        "The receiver answered 503.",
-        "The connection was closed without an answer.",
+        "The receiver responded with 503.",
+        "The connection was closed without a response.",
     }
     table = state_of(old).table("Delivery")
     with engine_of(old).begin() as connection:
@@ -219,7 +219,10 @@ def test_history_is_shown_and_goes_on(old: Flask, receiver: Receiver) -> None:
         first, second = detail["attempts"]
         assert first["error"] in told
         assert first["error_code"] is None
-        assert (second["error"], second["error_code"]) == ("The receiver answered 503.", "refused")
+        assert (second["error"], second["error_code"]) == (
+            "The receiver responded with 503.",
+            "refused",
+        )
         page = Browser(old).get(f"/deliveries/{delivery.id}").text
         assert first["error"] in page
 
@@ -243,7 +246,10 @@ def test_an_old_worker_goes_on_beside_the_new_one(old: Flask, receiver: Receiver
     by_delivery = {item.delivery_id: item for item in attempts(old)}
     for delivery in ours + theirs:
         attempt = by_delivery[delivery.id]
-        assert (attempt.error_code, attempt.error) == ("refused", "The receiver answered 400.")
+        assert (attempt.error_code, attempt.error) == (
+            "refused",
+            "The receiver responded with 400.",
+        )
 
 
 @pytest.mark.slow

@@ -219,7 +219,10 @@ def test_operational_events_go_to_whoever_subscribes_and_fit_the_catalogue(app: 
     assert owed == {server.id: 8, sibling.id: 3}
     assert stranger.id not in owed
     [failing] = [data for name, _, data in found if name == "endpoint.failing"]
-    assert (failing["last_status"], failing["last_error"]) == (500, "The receiver answered 500.")
+    assert (failing["last_status"], failing["last_error"]) == (
+        500,
+        "The receiver responded with 500.",
+    )
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", failing["failing_since"])
     failed = [data for name, _, data in found if name == "delivery.failed"]
     assert {data["reason"] for data in failed} == {"gone"}

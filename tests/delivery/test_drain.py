@@ -199,7 +199,7 @@ def test_an_attempt_that_the_database_refuses_stops_no_other(
         connection.execute(sa.text(refuse))
     emit(app, 5)
     began = time.monotonic()
-    # So long would be tried again what the database does not answer.
+    # So long would be tried again what the database does not respond.
     drain(app, lease=60.0)
     assert time.monotonic() - began < 50
     assert states(app) == {"succeeded": 5, "sending": 5}

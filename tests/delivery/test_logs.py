@@ -387,7 +387,7 @@ def test_a_worker_warns_that_redis_is_away(
             wait_until(lambda: "Polling for work instead" in worker.output(), 20, worker.output)
         finally:
             redis_server.start()
-        wait_until(lambda: "Redis answers again" in worker.output(), 20, worker.output)
+        wait_until(lambda: "Redis responds again" in worker.output(), 20, worker.output)
     [line] = [line for line in worker.output().splitlines() if "Polling for work" in line]
     assert "redis://" not in line
 

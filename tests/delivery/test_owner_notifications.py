@@ -185,7 +185,7 @@ def test_function_gets_facts_and_ready_text(app: Flask, told: Told, receiver: Re
     drain(app)
     [(incident, given, context, text)] = told
     assert (incident.stage, incident.count, incident.last_status) == ("failing", 5, 500)
-    assert incident.last_error == "The receiver answered 500."
+    assert incident.last_error == "The receiver responded with 500."
     assert incident.since <= incident.recorded_at
     assert incident.disable_at == incident.since + timedelta(days=5)
     assert (given.id, given.contact) == (endpoint.id, OPS)
@@ -193,7 +193,7 @@ def test_function_gets_facts_and_ready_text(app: Flask, told: Told, receiver: Re
     [row] = notifications(app)
     assert (row.state, row.id, row.attempts, row.contact) == ("sent", context.id, 1, OPS)
     assert text.subject == "Flask-Webhooks: the webhook “Shop <b>” is failing"
-    assert "The last error: The receiver answered 500." in text.text
+    assert "The last error: The receiver responded with 500." in text.text
     assert receiver.url("/status/500") in text.text
     assert "<b>" not in text.html
 
@@ -469,4 +469,4 @@ def test_times_are_told_in_utc(app: Flask, told: Told, receiver: Receiver) -> No
     [(incident, _, _, text)] = told
     assert incident.stage == "disabled"
     assert incident.since.tzinfo == UTC
-    assert "The receiver answered 410 Gone." in text.text
+    assert "The receiver responded with 410 Gone." in text.text

@@ -71,15 +71,15 @@ ANSWERS: dict[str, tuple[str, int | None, str | None]] = {
     "/big": ("succeeded", 200, None),
     "/bomb": ("succeeded", 200, None),
     "/large-headers": ("succeeded", 200, None),
-    "/never": ("timeout", None, r"Connected, but there was no answer within 0\.4 s\."),
+    "/never": ("timeout", None, r"Connected, but there was no response within 0\.4 s\."),
     "/drip": ("succeeded", 200, None),
-    "/early-stuck": ("timeout", None, r"Connected, but there was no answer within 0\.4 s\."),
-    "/close": ("broken", None, r"The connection was closed without an answer\."),
+    "/early-stuck": ("timeout", None, r"Connected, but there was no response within 0\.4 s\."),
+    "/close": ("broken", None, r"The connection was closed without a response\."),
     "/half": ("succeeded", 200, None),
     "/early-reset": (
         "broken",
         None,
-        r"The connection (broke: Connection reset by peer|was closed without an answer)\.",
+        r"The connection (broke: Connection reset by peer|was closed without a response)\.",
     ),
     "/garbage": ("broken", None, r"could not be read as HTTP: no status line\."),
     "/endless-headers": ("succeeded", 200, None),
@@ -87,11 +87,11 @@ ANSWERS: dict[str, tuple[str, int | None, str | None]] = {
     "/both-lengths": ("succeeded", 200, None),
     "/redirect": ("redirected", 302, r"answered 302; redirects are not followed\."),
     "/status/304": ("redirected", 304, r"answered 304; redirects are not followed\."),
-    "/switch": ("refused", 101, r"The receiver answered 101\."),
-    "/early": ("refused", 401, r"The receiver answered 401\."),
-    "/status/404": ("refused", 404, r"The receiver answered 404\."),
-    "/status/500": ("refused", 500, r"The receiver answered 500\."),
-    "/status/599": ("refused", 599, r"The receiver answered 599\."),
+    "/switch": ("refused", 101, r"The receiver responded with 101\."),
+    "/early": ("refused", 401, r"The receiver responded with 401\."),
+    "/status/404": ("refused", 404, r"The receiver responded with 404\."),
+    "/status/500": ("refused", 500, r"The receiver responded with 500\."),
+    "/status/599": ("refused", 599, r"The receiver responded with 599\."),
 }
 
 
@@ -128,8 +128,8 @@ def test_each_bad_receiver_is_told_apart_and_delays_nobody(app: Flask, receiver:
 
 def test_whole_answer_can_be_demanded(app: Flask, receiver: Receiver) -> None:
     expected = {
-        "/drip": ("timeout", r"The answer's body was not complete within 0\.4 s\."),
-        "/half": ("broken", r"The connection broke in the middle of the answer's body\."),
+        "/drip": ("timeout", r"The response body was not complete within 0\.4 s\."),
+        "/half": ("broken", r"The connection broke in the middle of the response body\."),
         "/endless-headers": (
             "broken",
             r"head is too long: reading ended after the header X-Header-\d+\.",
@@ -1035,7 +1035,10 @@ def test_gone_disables_the_endpoint_and_holds_the_rest(app: Flask, receiver: Rec
     emit(app, 3)
     assert drain(app, endpoint_concurrency=1) == 1
     found = endpoint(app, created.endpoint.id)
-    assert (found.state, found.state_reason) == ("disabled", "The receiver answered 410 Gone.")
+    assert (found.state, found.state_reason) == (
+        "disabled",
+        "The receiver responded with 410 Gone.",
+    )
     assert [item.state for item in deliveries(app)] == ["failed", "held", "held"]
     assert deliveries(app)[0].reason == "gone"
     emit(app)

@@ -48,7 +48,7 @@ ROWS = {
         "admin.test_admin.test_the_journey_from_adding_to_deleting "
         "cli.test_cli.test_a_worker_delivers_and_a_test_waits_for_it",
         "Delivery logs": "delivery.test_sending.test_attempt_records_all_that_was_sent_and_came_back",
-        "Answer with 200": "formats.vendors.test_formats.test_success_is_what_the_page_says "
+        "Respond with 200": "formats.vendors.test_formats.test_success_is_what_the_page_says "
         "formats.test_moving.test_numbers_are_the_defaults",
         "Use the data to notice duplicates": "formats.vendors.test_formats."
         "test_every_vendor_format_carries_the_id_of_the_event",

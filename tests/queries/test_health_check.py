@@ -85,7 +85,7 @@ def test_healthz_follows_redis(app: Flask, redis_server: RedisServer) -> None:
     redis_server.stop()
     response = app.test_client().get("/healthz")
     assert (response.status_code, response.text) == (503, "unavailable\n")
-    assert "Redis does not answer" in (readiness(state_of(app)).redis or "")
+    assert "Redis does not respond" in (readiness(state_of(app)).redis or "")
     redis_server.start()
     assert status_of(app) == 200
 
@@ -203,7 +203,7 @@ def test_database_that_hangs_costs_one_thread_and_a_short_wait(
     assert status_of(app) == 503
     assert time.monotonic() - began < module.PATIENCE + 1
     with app.app_context():
-        assert "no answer" in (readiness(state_of(app)).database or "")
+        assert "no response" in (readiness(state_of(app)).database or "")
     began = time.monotonic()
     for _ in range(20):
         assert status_of(app) == 503

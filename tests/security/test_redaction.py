@@ -160,7 +160,9 @@ def test_token_of_a_chat_is_masked_in_location_body_and_error(
         assert form.lower() not in kept
     if status == 400:
         [attempt] = attempts(app)
-        assert attempt.error == f"The receiver answered 400: Bad token None at /400/plain/{MASK}"
+        assert (
+            attempt.error == f"The receiver responded with 400: Bad token None at /400/plain/{MASK}"
+        )
 
 
 def test_start_of_a_secret_at_the_end_of_a_cut_answer_is_masked(app: Flask, echo: str) -> None:

@@ -154,14 +154,14 @@ def test_refusal_is_told_from_absence(
         said = caplog.records[-1].getMessage()
         assert hint in said
         # Nor is anything promised that a refusal prevents.
-        assert "does not answer" not in said
+        assert "does not respond" not in said
         assert "sweep" not in said
         assert "pass-word" not in said
         browser = Browser(app)
         for page in (browser.get("/"), browser.get("/health")):
             assert title in page.text
             assert hint in page.text
-            assert "does not answer" not in page.text.lower()
+            assert "does not respond" not in page.text.lower()
             assert "pass-word" not in page.text
         close(app)
 
@@ -213,7 +213,7 @@ def test_page_says_what_is_refused_before_anything_was_sent(tmp_path: Path) -> N
     """A process that has sent nothing yet finds out by itself, and changes nothing by that."""
     with RedisServer() as server, redis.Redis.from_url(server.url) as client:
         app = make_app(f"sqlite:///{tmp_path / 'db'}", server.url)
-        assert "Answers" in Browser(app).get("/health").text
+        assert "Responds" in Browser(app).get("/health").text
         assert Queue("webhooks", connection=client).count == 0
         close(app)
         app = make_app(

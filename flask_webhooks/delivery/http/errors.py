@@ -158,7 +158,7 @@ def _no_socket(exchange: Exchange, number: int) -> Failure:
 
 
 def _no_connection(exchange: Exchange, number: int) -> Failure:
-    why = without_stop(os.strerror(number)) if number else "no answer"
+    why = without_stop(os.strerror(number)) if number else "no response"
     error = told(errors.NO_CONNECTION, why=why)
     if exchange.address is not None:
         error = told(errors.NO_CONNECTION_TO, address=without_port(exchange.address), why=why)
@@ -222,7 +222,7 @@ def _unresolved(error: OSError, host: str) -> Failure:
     said = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
     return Failure(
         Outcome.DNS_FAILED,
-        told(errors.UNRESOLVED, host=host, why=without_stop(clean(said or "no answer"))),
+        told(errors.UNRESOLVED, host=host, why=without_stop(clean(said or "no response"))),
         unanswered_lookup=unanswered,
         unknown_name=not unanswered,
     )

@@ -74,14 +74,14 @@ def refusal_of_proxy(status: int, error: int, number: int, *, connected: bool) -
     :param connected: there was a connection to the proxy.
     """
     if status == 407:
-        return "answered 407: it requires another user name and password"
+        return "responded with 407: it requires another user name and password"
     if status:
-        return f"answered {status}"
+        return f"responded with {status}"
     if error == pycurl.E_COULDNT_RESOLVE_PROXY:
         return "cannot be found: its name does not resolve"
     if connected:
-        return "closed the connection, or its answer was not HTTP"
-    return f"cannot be reached: {without_stop(os.strerror(number)) if number else 'no answer'}"
+        return "closed the connection, or its response was not HTTP"
+    return f"cannot be reached: {without_stop(os.strerror(number)) if number else 'no response'}"
 
 
 def open_tunnel(proxy: EgressProxy, address: str, port: int, timeout: float) -> socket.socket:

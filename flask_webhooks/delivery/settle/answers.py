@@ -82,7 +82,7 @@ class Answers:
         except Exception as error:
             log_without_locals(
                 logger,
-                "The answer to delivery %s could not be read",
+                "The response to delivery %s could not be read",
                 outgoing.claimed.delivery_id,
                 error=error,
                 redact=redactor.text,
@@ -176,7 +176,7 @@ def _judge(
         # A format of the host's own. The request was made, so it must not be made again for this.
         log_without_locals(
             logger,
-            "The format %s could not judge an answer",
+            "The format %s could not judge a response",
             style.name,
             error=fault,
             redact=redactor.text,

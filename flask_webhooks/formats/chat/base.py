@@ -237,7 +237,7 @@ def check_query(url: str, names: Collection[str]) -> None:
     for name, value in found:
         if name not in names:
             raise InvalidEndpoint(
-                "Write %(name)s in the URL in small letters.", name=name.lower(), field="url"
+                "Write %(name)s in the URL in lower case.", name=name.lower(), field="url"
             )
         if not value:
             raise InvalidEndpoint(

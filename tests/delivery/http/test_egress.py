@@ -213,12 +213,12 @@ def test_name_that_moves_gets_a_connection_to_where_it_leads_now(
 REFUSALS = {
     "asks for a password": (
         b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 3\r\n\r\nno!",
-        "It answered 407: it requires another user name and password.",
+        "It responded with 407: it requires another user name and password.",
     ),
-    "forbids": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "It answered 403."),
-    "fails": (b"HTTP/1.1 500 Oops\r\n\r\n", "It answered 500."),
-    "hangs up": (b"", "It closed the connection, or its answer was not HTTP."),
-    "is no proxy": (b"220 mail ESMTP\r\n", "It closed the connection, or its answer was not"),
+    "forbids": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "It responded with 403."),
+    "fails": (b"HTTP/1.1 500 Oops\r\n\r\n", "It responded with 500."),
+    "hangs up": (b"", "It closed the connection, or its response was not HTTP."),
+    "is no proxy": (b"220 mail ESMTP\r\n", "It closed the connection, or its response was not"),
 }
 
 
@@ -256,7 +256,7 @@ def test_proxy_that_takes_no_connection_spends_no_attempt(
         app = app_with(
             WEBHOOKS_EGRESS_PROXY=f"http://u:{QUOTED}@127.0.0.1:{port}", WEBHOOKS_TIMEOUT=0.5
         )
-        _assert_given_back(app, caplog, "It cannot be reached: no answer.")
+        _assert_given_back(app, caplog, "It cannot be reached: no response.")
 
 
 @pytest.mark.usefixtures("names")
@@ -298,7 +298,7 @@ def test_receiver_that_the_proxy_cannot_reach_spends_an_attempt(
         drain(app)
         [attempt] = attempts(app)
         assert attempt.outcome == "connect_failed"
-        assert attempt.error == f"No connection to {PUBLIC}: our proxy answered {status}."
+        assert attempt.error == f"No connection to {PUBLIC}: our proxy responded with {status}."
 
 
 @pytest.mark.slow
@@ -341,7 +341,7 @@ def test_worker_that_starts_is_told_of_the_proxy() -> None:
     with ConnectProxy(answer=REFUSALS["asks for a password"][0]) as refusing:
         [text] = told(refusing)
         assert text.startswith(
-            f"The proxy of WEBHOOKS_EGRESS_PROXY (127.0.0.1:{refusing.port}) answered 407: it requires another user "
+            f"The proxy of WEBHOOKS_EGRESS_PROXY (127.0.0.1:{refusing.port}) responded with 407: it requires another user "
             "name and password. Check "
         )
         assert "s3cr3t" not in text
@@ -376,7 +376,7 @@ def test_doctor_tries_receivers_through_the_proxy(
         assert proxy.targets == [f"{PUBLIC}:443"]
         proxy._answer = REFUSALS["forbids"][0]
         [finding] = examine_receivers(accessing(app))
-        assert "(the proxy answered 403)" in finding.text
+        assert "(the proxy responded with 403)" in finding.text
         assert f"the proxy 127.0.0.1:{proxy.port}" in (finding.advice or "")
 
 

@@ -164,7 +164,7 @@ def _lose_descriptors(monkeypatch: pytest.MonkeyPatch) -> str:
 TROUBLES: dict[str, tuple[Callable[[pytest.MonkeyPatch], str], str, str]] = {
     "no_dns": (
         _lose_dns,
-        "Our name server does not answer, so everything waits.",
+        "Our name server does not respond, so everything waits.",
         "Check the name servers of the worker's machine. No attempts are used up meanwhile.",
     ),
     "no_route": (

@@ -133,7 +133,7 @@ class Asking:
             return "fine"
         if isinstance(error, NoCapacity):
             return "no room"
-        return "no answer" if Resolver.is_unanswered(error) else "missing"
+        return "no response" if Resolver.is_unanswered(error) else "missing"
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_one_lookup_for_all_who_ask(asking: Asking, dns: Dns) -> None:
     lookups = asking.begin(*["a.one.hang"] * 50)
     assert dns.asked == {"a.one.hang": 1}
     dns.over.set()
-    assert Counter(asking.outcomes(lookups)) == {"no answer": 50}
+    assert Counter(asking.outcomes(lookups)) == {"no response": 50}
 
 
 def test_each_request_that_joins_a_lookup_goes_to_its_own_port(dns: Dns) -> None:
@@ -237,7 +237,7 @@ def test_zone_that_hangs_gets_a_few_threads_and_other_zones_theirs(
     assert asking.outcome("fine.example") == "fine"
     assert asking.outcome("gone.missing") == "missing"
     dns.over.set()
-    assert Counter(asking.outcomes(lookups)) == {"no answer": 50}
+    assert Counter(asking.outcomes(lookups)) == {"no response": 50}
 
 
 @pytest.mark.usefixtures("small")
@@ -294,7 +294,7 @@ def test_names_that_hung_before_leave_room_for_new_ones(asking: Asking, dns: Dns
 def test_name_that_answers_again_is_as_good_as_any(asking: Asking, dns: Dns) -> None:
     lookups = asking.begin("a.zone.hang")
     dns.over.set()
-    assert asking.outcomes(lookups) == ["no answer"]
+    assert asking.outcomes(lookups) == ["no response"]
     dns.hangs = lambda host: host.endswith(".bad")
     assert asking.outcome("a.zone.hang") == "fine"
     dns.over.clear()

@@ -354,9 +354,9 @@ def test_clear_status_is_kept_whatever_follows(app: Flask, trouble: str) -> None
     assert {item.status: item.outcome for item in attempts(app)} == outcomes
     assert {item.status: item.error for item in attempts(app)} == {
         200: None,
-        302: "The receiver answered 302; redirects are not followed.",
-        403: "The receiver answered 403.",
-        410: "The receiver answered 410.",
+        302: "The receiver responded with 302; redirects are not followed.",
+        403: "The receiver responded with 403.",
+        410: "The receiver responded with 410.",
     }
     assert {row.last_status: row.state for row in deliveries(app)} == {
         200: "succeeded",
@@ -396,7 +396,7 @@ def test_host_may_want_the_whole_answer(app: Flask) -> None:
     answer = _head(200, b"Content-Length: 1000") + b"half"
     attempt = answered(app, answer, require_whole_answer=True)
     assert (attempt.outcome, attempt.status, attempt.response_body) == ("broken", 200, "half")
-    assert attempt.error == "The connection broke in the middle of the answer's body."
+    assert attempt.error == "The connection broke in the middle of the response body."
 
 
 #: By what came after the first line of the answer: what the error says of where the head became too long.
@@ -423,7 +423,7 @@ def test_header_that_makes_the_head_too_long_is_named(app: Flask, case: str) -> 
     attempt = answered(app, _head(200, *headers), require_whole_answer=True)
     assert (attempt.outcome, attempt.status) == ("broken", 200)
     header = name if name.startswith("its") else f"the header {name}"
-    expected = f"The answer's head is too long: reading ended {where} {header}\\."
+    expected = f"The response headers are too long: reading ended {where} {header}\\."
     assert re.fullmatch(expected, attempt.error or ""), attempt.error
 
 

@@ -174,7 +174,7 @@ def test_telegram_that_says_no_with_200_is_a_failure(
     [attempt] = attempts(app)
     assert (attempt.outcome, attempt.status) == ("refused", 200)
     assert attempt.error == (
-        "The receiver answered 200, but not that it has the event: Bad Request: message text is empty"
+        "The receiver responded with 200, but did not confirm that it has the event: Bad Request: message text is empty"
     )
     assert states(app) == {"pending": 1}
 

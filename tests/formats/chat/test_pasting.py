@@ -55,7 +55,7 @@ def test_ampersand_out_of_html_is_named(app: Flask, url: str) -> None:
         ("?thread_id=5&thread_id=6", "thread_id in the URL once"),
         ("?thread_id=5&thread_id=", "thread_id in the URL once|a value for thread_id"),
         ("?thread_name=a&wait=true&thread_name=a", "thread_name in the URL once"),
-        ("?Thread_ID=5", "thread_id in the URL in small letters"),
+        ("?Thread_ID=5", "thread_id in the URL in lower case"),
     ],
 )
 def test_thread_of_discord_is_checked(query: str, said: str) -> None:
@@ -71,7 +71,7 @@ def test_thread_of_discord_is_checked(query: str, said: str) -> None:
         ("&message_thread_id", "a value for message_thread_id"),
         ("&message_thread_id=5&message_thread_id=6", "message_thread_id in the URL once"),
         ("&message_thread_id=0", "message_thread_id as a number"),
-        ("&Message_Thread_Id=5", "message_thread_id in the URL in small letters"),
+        ("&Message_Thread_Id=5", "message_thread_id in the URL in lower case"),
         ("&chat_id=5", "chat_id in the URL once"),
     ],
 )
