@@ -41,28 +41,29 @@ class Settings:
     queue: str = "webhooks"
     #: Where the admin pages are mounted. ``None`` mounts nothing.
     url_prefix: str | None = "/webhooks"
-    #: Where the pages are mounted for those who open a portal link. ``None``: there are no such links.
+    #: Where the pages are mounted for people who open a portal link. ``None`` disables portal links.
     portal_prefix: str | None = None
-    #: Origins that may show these pages in a frame, ``https://app.example.com``. Their cookie then is one for frames.
+    #: Origins that may embed these pages in a frame, such as ``https://app.example.com``. The session cookie is
+    #: then set for use in frames.
     portal_frame_ancestors: tuple[str, ...] = ()
-    #: The subdomain that the admin pages are on, as in ``Flask(…, subdomain_matching=True)``. ``None``: any.
+    #: The subdomain that serves the admin pages, with ``Flask(…, subdomain_matching=True)``. ``None``: any.
     subdomain: str | None = None
-    #: The Flask-SQLAlchemy bind that holds the tables. ``None`` is the default database.
+    #: The Flask-SQLAlchemy bind of the tables. ``None`` is the default database.
     bind_key: str | None = None
-    #: Networks (CIDR) that may be reached although they are private.
+    #: Private networks (CIDR) to which requests are allowed.
     allowed_networks: tuple[str, ...] = ()
-    #: Networks (CIDR) that are never reached, such as your own public addresses behind a router.
+    #: Networks (CIDR) to which requests are never sent, such as your own public addresses behind a router.
     denied_networks: tuple[str, ...] = ()
-    #: Ports that may be reached beside 80, 443 and those from 1024 up that belong to no well-known service.
+    #: Allowed ports, in addition to 80, 443 and all ports from 1024 up that do not belong to a well-known service.
     allowed_ports: tuple[int, ...] = ()
-    #: The HTTP proxy through which all requests leave, such as ``http://user:password@proxy:3128``. Names are resolved,
-    #: and addresses checked, before it is asked. ``None``: connections are direct.
+    #: The HTTP proxy for all requests, such as ``http://user:password@proxy:3128``. Names are resolved, and
+    #: addresses checked, before the proxy is used. ``None``: connections are direct.
     egress_proxy: str | None = dataclasses.field(default=None, repr=False)
-    #: Refuse ``http://`` URLs. On, unless the application is in debug or testing mode.
+    #: Refuse ``http://`` URLs. On by default, except in debug and testing mode.
     require_https: bool = True
-    #: Deadline for one whole request: DNS, connect, TLS, headers and body.
+    #: Timeout of a whole request: DNS, connect, TLS, headers and body.
     timeout: float = 10.0
-    #: Delays between one attempt and the next; one more attempt is made than there are delays.
+    #: Delays between attempts. The number of attempts is one more than the number of delays.
     retry_schedule: tuple[float, ...] = (
         5.0,
         5 * MINUTE,
@@ -74,110 +75,114 @@ class Settings:
         20 * HOUR,
         24 * HOUR,
     )
-    #: Each delay is stretched or shortened at random by up to this share.
+    #: Each delay is randomly lengthened or shortened by up to this share.
     retry_jitter: float = 0.2
-    #: The longest ``Retry-After`` that is believed.
+    #: The longest ``Retry-After`` that is honoured.
     max_retry_after: float = DAY
-    #: Endpoints that one tenant may have. The whole server's own endpoints are not limited. ``None``: no limit.
+    #: Maximum number of endpoints per tenant. Endpoints of the whole server are not limited. ``None``: no limit.
     max_endpoints: int | None = 5
-    #: Tokens of the API that one tenant may have, and that there may be for the whole server. ``None``: no limit.
+    #: Maximum number of API tokens per tenant, and of tokens for the whole server. ``None``: no limit.
     max_tokens: int | None = 20
-    #: Tests, resends and bulk tasks that one tenant may ask for in an hour. Who sees every tenant is not limited.
-    #: ``None``: no limit.
+    #: Maximum number of tests, resends and bulk tasks per tenant and hour. People who can see every tenant are not
+    #: limited. ``None``: no limit.
     max_sends_per_hour: int | None = 120
-    #: Data of events that these tests and resends may send, and so store, in a day. ``None``: no limit.
-    max_send_bytes_per_day: int | None = 10 * 1024 * 1024
-    #: Deliveries that the bulk tasks of one tenant send again in a day; then it may begin another one only later.
+    #: Maximum size of the event data that these tests and resends send, and so store, per tenant and day.
     #: ``None``: no limit.
+    max_send_bytes_per_day: int | None = 10 * 1024 * 1024
+    #: Deliveries that bulk tasks of one tenant may resend in 24 hours before new tasks are refused. ``None``: no
+    #: limit.
     max_bulk_sends_per_day: int | None = 100_000
-    #: A new or changed URL gets nothing but signed challenges until its receiver has echoed one. Chats need not.
+    #: Send only signed challenges to a new or changed URL until its receiver has echoed one. Does not apply to
+    #: chats.
     verify_endpoints: bool = False
-    #: Format of a new endpoint whose URL does not tell.
+    #: Format of a new endpoint whose format cannot be detected from its URL.
     default_format: str = "standard"
-    #: Event types that forms, the API and commands offer, by names and patterns such as ``license.*``. Others are sent
-    #: all the same, to endpoints that get all events or have them already. ``None``: all.
+    #: Event types that forms, the API and commands offer, as names and patterns such as ``license.*``. Other types
+    #: are still sent to endpoints that receive all events or are already subscribed to them. ``None``: all.
     event_types: tuple[str, ...] | None = None
-    #: Formats that forms, the API and commands offer, by their names. Endpoints keep another that they have. ``None``:
+    #: Names of the formats that forms, the API and commands offer. Existing endpoints keep their format. ``None``:
     #: all.
     formats: tuple[str, ...] | None = None
-    #: Keep events that no endpoint subscribes to, for the record.
+    #: Store events that no endpoint subscribes to.
     keep_unmatched: bool = False
-    #: What is done about an event whose data does not fit the JSON Schema of its type: ``"raise"``, ``"log"`` once for
-    #: each type and fault, or ``None`` for nothing. ``"raise"`` where the application is in debug or testing mode.
+    #: What to do if the data of an event does not match the JSON Schema of its type: ``"raise"`` an error,
+    #: ``"log"`` it once for each type and error, or ``None`` for nothing. In debug and testing mode the default is
+    #: ``"raise"``.
     validate_data: str | None = "log"
-    #: Largest event data, as compact JSON.
+    #: Maximum size of event data, as compact JSON.
     max_data_bytes: int = 256 * 1024
-    #: How much of a response body is read and kept.
+    #: How much of a response body is read and stored.
     max_response_bytes: int = 16 * 1024
-    #: Take a 2xx whose headers or body break off, or do not come in time, for a failure, and send again. Otherwise
-    #: its status counts: the receiver has the event.
+    #: Treat a 2xx response with incomplete headers or body as a failure, and retry. Otherwise the status alone
+    #: counts.
     require_whole_answer: bool = False
     #: Events, deliveries and attempts are removed after this many days.
     retention_days: int = 30
-    #: The same for events of which no delivery has failed or is held. ``None``: as ``WEBHOOKS_RETENTION_DAYS`` says.
+    #: The same for events without failed or held deliveries. ``None``: the value of ``WEBHOOKS_RETENTION_DAYS``.
     retention_succeeded_days: int | None = None
-    #: The same for events of which a delivery has failed or is held. ``None``: as ``WEBHOOKS_RETENTION_DAYS`` says.
+    #: The same for events with failed or held deliveries. ``None``: the value of ``WEBHOOKS_RETENTION_DAYS``.
     retention_failed_days: int | None = None
-    #: The body of a request is removed this many days after its attempt, which stays. ``None``: with the attempt.
+    #: Request bodies are removed this many days after their attempts, which are kept. ``None``: with the attempt.
     retention_request_body_days: int | None = None
-    #: The body of an answer is removed this many days after its attempt, which stays. ``None``: with the attempt.
+    #: Response bodies are removed this many days after their attempts, which are kept. ``None``: with the attempt.
     retention_response_body_days: int | None = None
-    #: Which attempts are recorded with the bodies of request and answer: ``"all"``, ``"failed"`` or ``"none"``.
+    #: Attempts that are recorded with request and response bodies: ``"all"``, ``"failed"`` or ``"none"``.
     store_bodies: str = "all"
-    #: What the audit log says is removed after this many days.
+    #: Entries of the audit log are removed after this many days.
     audit_retention_days: int = 365
-    #: Webhooks in a row, each of which has led to the next, after which `emit` ends the loop.
+    #: Maximum number of consecutive webhooks, each of which causes the next; then `emit` breaks the loop.
     max_hops: int = 3
-    #: Send receivers the ``traceparent`` of the span in which the event was emitted, so that they join the trace.
+    #: Send the ``traceparent`` of the span that emitted the event, so that receivers can join the trace.
     send_traceparent: bool = False
-    #: Programs that may wait for events by ``GET /events?after=…&wait=30`` in one process of a web server with threads:
-    #: each holds a thread. One tenant has a quarter of them, or two. 0: none waits.
+    #: Maximum number of programs that wait for events with ``GET /events?after=…&wait=30`` in one process of a web
+    #: server with threads: each of them occupies a thread. One tenant may use a quarter of them, but at least two.
+    #: 0: no request waits.
     max_waiting_pulls: int = 2
-    #: Encrypt the bodies of attempts in the database, with the newest key.
+    #: Encrypt the bodies of attempts in the database with the newest key.
     encrypt_bodies: bool = False
     #: Fernet keys, newest first. Empty: derived from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
     encryption_keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
-    #: Named in the User-Agent, in test events and on pages.
+    #: Product name in the User-Agent, in test events and on pages.
     product_name: str = "Flask-Webhooks"
-    #: Template that pages extend, to put them into the host's layout. ``None``: our own layout.
+    #: Template that the pages extend, to show them in the host's layout. ``None``: the built-in layout.
     base_template: str | None = None
     #: The block of that template that the pages fill.
     base_block: str = "content"
     #: Requests that one worker keeps in flight.
     concurrency: int = 256
-    #: Requests in flight to one endpoint, over all workers.
+    #: Requests in flight to one endpoint, across all workers.
     endpoint_concurrency: int = 16
-    #: How long a claimed delivery belongs to its worker. Must exceed the timeout.
+    #: How long a worker owns a delivery that it has claimed. Must exceed the timeout.
     lease: float = 60.0
-    #: How long a drain waits for more after its last delivery, under a plain ``rq worker``. Under our Worker it stays,
-    #: unless another job waits.
+    #: How long a drain waits for more deliveries under a plain ``rq worker``. Under our Worker it waits until
+    #: another job is queued.
     linger: float = 2.0
-    #: How long one drain delivers or stays before it hands over to a fresh one.
+    #: How long one drain runs before a new one takes over.
     drain_time: float = 300.0
     #: How often our Worker looks for work whose wake-up was lost.
     sweep_interval: float = 5.0
-    #: The longest that `emit` waits for Redis, over everything.
+    #: The maximum time that `emit` waits for Redis in total.
     wake_timeout: float = 0.25
-    #: How long wake-ups are skipped after Redis did not respond.
+    #: How long wake-ups are skipped after Redis has failed to respond.
     wake_pause: float = 5.0
-    #: Lost requests in a row (worker killed) after which a delivery fails.
+    #: Consecutive interrupted requests (worker killed) after which a delivery fails.
     max_interruptions: int = 5
-    #: Failures in a row after which an endpoint is failing and gets one probe at a time.
+    #: Consecutive failures after which an endpoint counts as failing and gets one probe at a time.
     failing_after: int = 5
-    #: The first pause between probes; it doubles.
+    #: The first pause between probes; it doubles each time.
     probe_interval: float = MINUTE
     #: The longest pause between probes.
     max_probe_interval: float = HOUR
     #: An endpoint that fails for this long is disabled.
     disable_after: float = 5 * DAY
-    #: ... if it was seen failing at least twice, this far apart.
+    #: Minimum time between two of its failures before a failing endpoint is disabled.
     disable_evidence: float = 12 * HOUR
-    #: The longest that the database may work on one statement for a page, the API or a command.
+    #: Maximum duration of one database statement for a page, the API or a command.
     query_timeout: float = 10.0
-    #: For so long a delivery may be overdue, with nothing sent to its endpoint meanwhile, before ``/healthz`` answers
-    #: 503 and ``flask webhooks health`` fails. ``None``: they do not look at it.
+    #: How long a delivery may be overdue, with nothing sent to its endpoint meanwhile, before ``/healthz``
+    #: responds with 503 and ``flask webhooks health`` fails. ``None``: not checked.
     health_overdue: float | None = 300.0
-    #: Tells apart hosts that share a Redis. Derived from ``SECRET_KEY`` and the database's name.
+    #: Distinguishes hosts that share a Redis. Derived from ``SECRET_KEY`` and the name of the database.
     installation: str = ""
 
     @classmethod
@@ -396,7 +401,7 @@ def _block(key: str, value: Any) -> str:
     return block
 
 
-#: Options in the URL of Redis that we set ourselves: what stands there is for other clients of the host.
+#: Options in the URL of Redis that we set ourselves: those in the URL are for other clients of the host.
 _OWN_REDIS_OPTIONS = {
     "decode_responses",
     "encoding",
