@@ -1,4 +1,4 @@
-"""Answers in JSON."""
+"""JSON responses."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 def answer(body: Any, status: int = 200, *, location: str | None = None) -> Response:
-    """A JSON answer.
+    """Return a JSON response.
 
-    :param location: the URL of what was made.
+    :param location: the URL of the created object.
     """
     response = Response(to_json(body), status, mimetype="application/json")
     if location is not None:
@@ -25,16 +25,16 @@ def answer(body: Any, status: int = 200, *, location: str | None = None) -> Resp
 
 
 def answer_page(page: Page[T], kind: type[JsonObject]) -> Response:
-    """A page of a list, and where the next one begins."""
+    """Return a page of a list with the cursor of the next page."""
     items = [kind.serialize(item) for item in page.items]
     return answer({"items": items, "next_before": page.next_before})
 
 
 def answer_all(items: Iterable[Any], kind: type[JsonObject]) -> Response:
-    """A list that is never long."""
+    """Return a list without pages."""
     return answer({"items": [kind.serialize(item) for item in items]})
 
 
 def location_of(view: str, **values: Any) -> str:
-    """The URL of something of this API."""
+    """Return the URL of an object of this API."""
     return url_for(f".{view}", **values)

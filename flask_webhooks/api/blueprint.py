@@ -1,4 +1,4 @@
-"""The blueprint: its routes, who is let in, headers of every answer."""
+"""The blueprint: routes, authentication and response headers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ def create_blueprint(
     tokens: bool = False,
     security_scheme: SecurityScheme | None = None,
 ) -> Blueprint:
-    """A blueprint for any number of applications. All requests are refused until the host has configured access.
+    """Create a blueprint for any number of applications. All requests are refused until the host has configured
+    access.
 
-    :param authenticate: called before every view; unless it answers `True`, the API answers 401.
-    :param tokens: let programs in with a token of ours; without `authenticate`, no other way.
-    :param security_scheme: how the document describes what `authenticate` asks for.
+    :param authenticate: called before every view; unless it returns `True`, the response is 401.
+    :param tokens: accept API tokens; without `authenticate`, nothing else is accepted.
+    :param security_scheme: the description of `authenticate` in the document.
     """
     signing = Signing(authenticate, tokens, security_scheme)
     blueprint = ApiBlueprint(NAME, __name__)
@@ -65,7 +66,7 @@ def create_blueprint(
 
 
 def _check_place(setup: BlueprintSetupState) -> None:
-    """What is nowhere else would else answer for every path that the host has not."""
+    """Require a prefix or subdomain; without one, unknown paths of the host would get the API's 404."""
     if not setup.url_prefix and not setup.subdomain:
         raise ConfigurationError(
             "Mount the API at its own path: app.register_blueprint(webhooks.api_blueprint(), "
@@ -74,7 +75,7 @@ def _check_place(setup: BlueprintSetupState) -> None:
 
 
 def elsewhere(access: Access, path: str = "") -> Response:
-    """What is nowhere else at and below the prefix: a path that is misspelt, or a method that a path does not have."""
+    """Refuse unknown paths and methods below the prefix."""
     access.require("view")
     adapter = current_app.create_url_adapter(request)
     assert adapter is not None
@@ -94,9 +95,8 @@ def elsewhere(access: Access, path: str = "") -> Response:
 
 
 def _opened(view: View, signing: Signing) -> View:
-    """A view that first finds out who this is; it then asks for what it is about to show or do.
-
-    Not before the request: the host's own function that does that may come after ours.
+    """Wrap a view with authentication. This is not done in `before_request`, because the host's own functions may
+    be called after ours.
     """
 
     def opened(**values: Any) -> Response:
@@ -106,11 +106,11 @@ def _opened(view: View, signing: Signing) -> View:
 
 
 def let_in(signing: Signing, where: str, *, token_says_it: bool = False) -> Access:
-    """Find out what the program may that makes the current request.
+    """Authenticate the current request, and return its access.
 
-    :param where: how the host's function was given to us, for the message.
+    :param where: how the host registered its function, for the message.
     :param token_says_it: see `check_origin`.
-    :raises Unauthorized: it is not known.
+    :raises Unauthorized: the program is unknown.
     """
     token = _token() if signing.tokens else None
     if token is None:
@@ -118,13 +118,13 @@ def let_in(signing: Signing, where: str, *, token_says_it: bool = False) -> Acce
     check_origin(token_says_it=token_says_it)
     state = state_of()
     access = request_access(state) if token is None else token_access(state, token)
-    # For refusals, which say more to operators.
+    # Error messages have more details for operators.
     setattr(g, ACCESS, access)
     return access
 
 
 def _token() -> str | None:
-    """The token of ours in this request; ``None`` where there is none, or something of the host's."""
+    """Return the API token of this request; ``None`` if it has none, or credentials of the host."""
     given = request.authorization
     if given is None or given.type != "bearer" or not (given.token or "").startswith(PREFIX):
         return None
@@ -145,7 +145,7 @@ def _require_known(signing: Signing, where: str) -> None:
 
 
 def set_headers(response: Response) -> Response:
-    """Keep answers out of caches and out of pages of other sites."""
+    """Keep responses out of caches and of pages of other sites."""
     headers = response.headers
     headers.setdefault("Cache-Control", "no-store")
     headers.setdefault("X-Content-Type-Options", "nosniff")

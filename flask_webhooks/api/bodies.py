@@ -1,11 +1,11 @@
-"""What bodies may hold, a type for each. `request_reader` and the OpenAPI document follow.
+"""The types of request bodies, which `request_reader` and the OpenAPI document use.
 
-A member without validation is checked in full by an action, with the message that people get on the pages.
+Members without validation are checked by the action, with the same message as on the pages.
 
 Long, since each member is described.
 """
 
-# Without `from __future__ import annotations`: in text, `Required` is not found.
+# Without `from __future__ import annotations`: as text, `Required` is not recognised.
 
 from typing import Annotated, Any, Required
 
@@ -58,9 +58,9 @@ class _Settings(TypedDict, total=False):
     dialect: Annotated[
         FormatName | None,
         Member(
-            "The format whose event type names `events` uses; names that it lacks are read as ours. Null: ours. If "
-            "left out: ours in a change; in a new endpoint its `format`, where a name that means something else in "
-            "ours is refused."
+            "The format whose event type names `events` uses; names that it lacks are read "
+            "as ours. Null: ours. If left out: ours in a change; for a new endpoint its "
+            "`format`, but names with another meaning in our catalogue are refused."
         ),
     ]
     filter: SkipValidation[
@@ -82,15 +82,15 @@ class _Settings(TypedDict, total=False):
         Annotated[
             str | None,
             Member(
-                "A date of a version of event data, or `initial` for data as it was before the first one; null is the "
-                "newest there is, as for a new endpoint where it is left out."
+                "The date of a version of event data, or `initial` for data before the first "
+                "version; null, and the default of a new endpoint, is the newest version."
             ),
         ]
     ]
     format: SkipValidation[
         Annotated[
             FormatName | None,
-            Member("Null or left out: recognised from the URL, else the default."),
+            Member("Null or left out: detected from the URL, else the default."),
         ]
     ]
     name: SkipValidation[Annotated[str | None, Member("For people.", maxLength=MAX_NAME_LENGTH)]]
@@ -149,7 +149,9 @@ class _Settings(TypedDict, total=False):
     ]
 
 
-GivenUrl = SkipValidation[Annotated[str, Member("Where to send.", maxLength=2048)]]
+GivenUrl = SkipValidation[
+    Annotated[str, Member("The URL that receives the requests.", maxLength=2048)]
+]
 
 
 class EndpointChangesBody(_Settings, total=False):

@@ -33,12 +33,12 @@ def event_type_list(access: Access) -> Response:
 
 
 def event_type(access: Access, name: str) -> Response:
-    """One event type, with schema, example, versions of its data and who subscribes to it."""
+    """One event type, with schema, example, versions of its data and subscribers."""
     return answer(EventTypeDetailObject.serialize(queries.get_event_type(access, name)))
 
 
 def event_type_example(access: Access, name: str, query: dict[str, Any]) -> Response:
-    """The example of an event type, as an endpoint of a format would get it."""
+    """The example of an event type in a format."""
     kind = _known(access.state, name)
     default = access.state.settings.default_format
     style = access.state.offered_formats[query.get("format", default)]

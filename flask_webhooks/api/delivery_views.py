@@ -18,7 +18,7 @@ from .routes import PageOf, Route
 def delivery_list(access: Access, query: dict[str, Any]) -> Response:
     """Deliveries, newest first.
 
-    By `status` and `text` a page looks through 5,000: it may be empty, and not the last.
+    With `status` or `text`, a page searches 5,000 deliveries: it may be empty without being the last.
     """
     page = queries.list_deliveries(access, tenant=wanted_tenant(access, query), **query)
     return answer_page(page, DeliveryRowObject)
@@ -30,12 +30,12 @@ def delivery(access: Access, delivery_id: str) -> Response:
 
 
 def delivery_resend(access: Access, delivery_id: str) -> Response:
-    """Send it again, now, with the same `webhook-id`."""
+    """Resend a delivery now, with the same `webhook-id`."""
     return answer(DeliveryObject.serialize(actions.resend(access, delivery_id)), 202)
 
 
 def delivery_cancel(access: Access, delivery_id: str) -> Response:
-    """Give up one that is pending or held."""
+    """Cancel a pending or held delivery."""
     return answer(DeliveryObject.serialize(actions.cancel(access, delivery_id)))
 
 

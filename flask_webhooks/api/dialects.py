@@ -1,4 +1,4 @@
-"""In whose names a request gives event types. Answers always give ours."""
+"""Names of event types in requests, which may be those of a format. Responses always have our names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from ..errors import InvalidInput, InvalidSubscription
 
 
 def dialect_of_change(state: AppState, body: Mapping[str, Any]) -> str | None:
-    """What the member ``dialect`` says; without it the names are ours, so that a list that was read can be sent back.
+    """Return the value of the member ``dialect``; without it the names are ours, so that a list from a response
+    can be sent back.
 
     :returns: the name of a format; ``None`` is ours.
     :raises InvalidInput: there is no such format.
@@ -26,15 +27,15 @@ def dialect_of_change(state: AppState, body: Mapping[str, Any]) -> str | None:
 
 
 def dialect_of_new(state: AppState, body: Mapping[str, Any]) -> str | None:
-    """The same; without the member, the format that a new endpoint is asked for, where both mean the same by a name.
+    """Return the dialect of a new endpoint: without the member, its format, if names have the same meaning in both.
 
-    :raises InvalidInput: there is no such format, or a name means one thing to the format and another to us.
+    :raises InvalidInput: there is no such format, or a name has different meanings.
     """
     if "dialect" in body:
         return dialect_of_change(state, body)
     dialect = body.get("format") or state.settings.default_format
     if not isinstance(dialect, str) or dialect not in state.formats:
-        # What is wrong with it is for the action to say.
+        # The action reports the error.
         return None
     spoken = state.formats[dialect]
     given = body.get("events")

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and all routes, which it tells of."""
+"""The OpenAPI document, and all routes that it describes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .security_schemes import Signing, signing_of_request
 
 def openapi(access: Access) -> Response:
     """This document."""
-    # What this API takes and answers, with the place where it is mounted.
+    # Includes the URL where this API is mounted.
     here = request.script_root + request.path.removesuffix("/openapi.json")
     signing = signing_of_request()
     return answer(document(access.state, routes_of(signing), signing, server=here))
@@ -47,7 +47,7 @@ _WITHOUT_TOKENS: Final = (
     *health_views.ROUTES,
     *portal_link_views.ROUTES,
 )
-#: All that there may be.
+#: All routes, some of which depend on options.
 ROUTES: Final = (*_WITHOUT_TOKENS, *token_views.ROUTES)
 
 

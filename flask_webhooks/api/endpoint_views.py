@@ -49,7 +49,7 @@ def endpoint_list(access: Access, query: dict[str, Any]) -> Response:
 
 
 def endpoint(access: Access, endpoint_id: str) -> Response:
-    """One endpoint, and how it is doing."""
+    """One endpoint with its health."""
     detail = queries.get_endpoint(access, endpoint_id)
     found = queries.public_keys(access, detail.endpoint)
     keys = [PublicKeyObject.serialize(key) for key in found]
@@ -57,7 +57,7 @@ def endpoint(access: Access, endpoint_id: str) -> Response:
 
 
 def endpoint_create(access: Access, body: dict[str, Any]) -> Response:
-    """Add an endpoint; the answer has its secret, this once."""
+    """Create an endpoint; only this response has its secret."""
     body["dialect"] = dialect_of_new(access.state, body)
     url = body.pop("url")
     created = actions.create_endpoint(
@@ -73,7 +73,7 @@ def endpoint_create(access: Access, body: dict[str, Any]) -> Response:
 
 
 def endpoint_update(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
-    """Change what is named; the rest stays."""
+    """Change the given members of an endpoint."""
     body["dialect"] = dialect_of_change(access.state, body)
     allowed = body.pop("allow_duplicate", False)
     changed = actions.update_endpoint(access, endpoint_id, allow_duplicate=allowed, **body)
@@ -94,7 +94,7 @@ def endpoint_delete_all(access: Access, body: dict[str, Any]) -> Response:
 
 
 def endpoint_test(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
-    """Send an event to this endpoint only, also if it is paused."""
+    """Send a test event to this endpoint, even if it is paused."""
     delivery = actions.send_test(
         access,
         endpoint_id,
@@ -107,21 +107,21 @@ def endpoint_test(access: Access, endpoint_id: str, body: dict[str, Any]) -> Res
 
 
 def endpoint_filter_test(access: Access, body: dict[str, Any]) -> Response:
-    """Say what a filter makes of an example, of a recorded event, or of data."""
+    """Test a filter with an example, a recorded event, or data."""
     filter = body.pop("filter", None)
     return answer(FilterTrialObject.serialize(queries.try_filter(access, filter, **body)))
 
 
 def notification_list(access: Access, endpoint_id: str, query: dict[str, Any]) -> Response:
-    """What the owner of an endpoint was told, and is to be told; newest first."""
+    """Sent and pending notifications to the owner of an endpoint, newest first."""
     return answer_page(queries.list_notifications(access, endpoint_id, **query), NotificationObject)
 
 
 def endpoint_ledger(access: Access, endpoint_id: str, query: dict[str, Any]) -> Response:
-    """Which event each number of an endpoint is, and what became of it; signed as its webhooks are.
+    """The event and state of each number of an endpoint, signed like its webhooks.
 
-    The signature is in `webhook-id`, `webhook-timestamp` and `webhook-signature`, as Standard Webhooks has it; there is
-    none for endpoints whose format signs in another way, or has no secret.
+    The signature is in `webhook-id`, `webhook-timestamp` and `webhook-signature`, as in Standard Webhooks; there
+    is none for endpoints whose format signs in another way, or has no secret.
     """
     page = queries.get_ledger(access, endpoint_id, query.get("from", 1), query.get("to"))
     response = answer(LedgerObject.serialize(page))
@@ -142,7 +142,7 @@ def quota(access: Access, query: dict[str, Any]) -> Response:
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "A key of your choice, so that the request can be repeated if its response was lost.",
+    "description": "A key of your choice, which makes it safe to repeat the request if its response was lost.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 

@@ -1,4 +1,4 @@
-"""Events: the list, one, and why an endpoint did not get it."""
+"""Events: list, show, and explain why an endpoint did not get one."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ from .parameters import EventListQuery, RoutingQuery
 from .request_reader import wanted_tenant
 from .routes import AllOf, PageOf, Route
 
-#: Parameters that make sense of the one or the other only.
+#: Parameters that apply either to the list or to a pull.
 _OF_PULLS: Final = {"wait"}
 _OF_LISTS: Final = {"before", "since", "until", "id"}
 
 
 def event_list(access: Access, query: dict[str, Any]) -> Response:
-    """Events: a list, newest first, or with `after` those that follow a cursor, oldest first.
-
-    The list by `endpoint_id` looks through 5,000 events a page: it may be empty, and not the last.
-
-    Pulling needs `view_payload` as well, since it gives the data. Tests are not pulled. An event that is committed late
-    comes late, and is never passed over.
+    """Events, newest first; or, with `after`, those that follow a cursor, oldest first. With `endpoint_id`, a page
+    of the list searches 5,000 events: it may be empty without being the last. A pull also needs `view_payload`,
+    because it includes the data, and excludes test events. An event that is committed late appears late, and is
+    never skipped.
     """
     tenant = wanted_tenant(access, query)
     if "after" in query:
@@ -46,12 +44,12 @@ def _pulled(access: Access, tenant: str | None, query: dict[str, Any]) -> Respon
 
 
 def event(access: Access, event_id: str) -> Response:
-    """One event, and who it went to."""
+    """One event with its deliveries."""
     return answer(EventDetailObject.serialize(queries.get_event(access, event_id)))
 
 
 def event_routing(access: Access, event_id: str, query: dict[str, Any]) -> Response:
-    """Why endpoints without a delivery of it have none; at most 50."""
+    """Reasons why endpoints have no delivery of an event; at most 50."""
     detail = queries.get_event(access, event_id)
     found = queries.explain_routing(access, detail, query.get("search"))
     return answer_all(found, RoutingObject)

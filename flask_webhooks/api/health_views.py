@@ -1,4 +1,4 @@
-"""How it is doing: backlog and workers, attempts over time, what fails most, who did what."""
+"""Health, statistics and the audit log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .routes import AllOf, PageOf, Route
 
 
 def health(access: Access, query: dict[str, Any]) -> Response:
-    """Backlog, and for operators the workers and the queue."""
+    """The backlog, and for operators the workers and the queue."""
     access = scoped(access, query)
     operates = isinstance(access.tenant, AllTenants)
     report = queries.health(access)
@@ -32,7 +32,7 @@ def health(access: Access, query: dict[str, Any]) -> Response:
 
 
 def statistics(access: Access, query: dict[str, Any]) -> Response:
-    """Attempts over time, of everything in scope or of one endpoint."""
+    """Attempts over time, of all endpoints in scope or of one."""
     series = queries.statistics(scoped(access, query), **query)
     return answer(StatisticsObject.serialize(series))
 
@@ -44,9 +44,8 @@ def most_failures(access: Access, query: dict[str, Any]) -> Response:
 
 
 def activity_list(access: Access, query: dict[str, Any]) -> Response:
-    """Who did what, newest first.
-
-    By `actor` and `action` a page looks through 5,000: it may be empty, and not the last.
+    """The audit log, newest first. With `actor` or `action`, a page searches 5,000 entries: it may be empty
+    without being the last.
     """
     tenant = wanted_tenant(access, query)
     return answer_page(queries.list_activity(access, tenant=tenant, **query), ActivityObject)

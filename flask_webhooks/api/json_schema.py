@@ -1,4 +1,4 @@
-"""The component schemas of the OpenAPI document, which pydantic makes of our types."""
+"""The component schemas of the OpenAPI document, which pydantic generates from our types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REFERENCE = "#/components/schemas/{model}"
 
 
 class _Generator(GenerateJsonSchema):
-    """Without titles, which repeat the names."""
+    """Omit titles, which repeat the names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -33,12 +33,14 @@ class _Generator(GenerateJsonSchema):
 
 
 def component_name(name: str) -> str:
-    """Return how the document calls a type: ``DeliveryRow`` for `DeliveryRowObject`, ``Pause`` for `PauseBody`."""
+    """Return the name of a type in the document: ``DeliveryRow`` for `DeliveryRowObject`, ``Pause`` for
+    `PauseBody`.
+    """
     return name.removesuffix("Object").removesuffix("Body")
 
 
 def components(objects: Iterable[type], bodies: Iterable[type]) -> dict[str, JsonSchema]:
-    """Return the schemas of these types, and of those within them, by their names.
+    """Return the schemas of these types and of nested types by name.
 
     :param objects: kinds of `JsonObject`. :param bodies: types of `bodies`.
     """

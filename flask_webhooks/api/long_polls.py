@@ -1,4 +1,4 @@
-"""Requests that wait for events. Each holds a thread of the server, and no connection to the database."""
+"""Requests that wait for events. Each occupies a thread of the server, but no connection to the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..queries import Pull, Pulled
 
 #: Seconds that one request may wait.
 MAX_WAIT: Final = 30
-#: Seconds between two looks, about: those who began to wait at once must not all look at once for ever.
+#: Approximate seconds between polls: requests that began at the same time must not poll at the same time for ever.
 PAUSE: Final = 1.0
 
 
@@ -31,9 +31,8 @@ def check_wait(seconds: int) -> int:
 
 
 def page_in_time(access: Access, pull: Pull, seconds: int) -> Pulled:
-    """Return the next page, as soon as there is something on it or the time is over.
-
-    At once where the server has no other threads, or too many requests wait already.
+    """Return the next page as soon as it has events or the time is over. Return at once if the server has no other
+    threads, or too many requests are waiting.
     """
     give_up_at = time.monotonic() + seconds
     page = pull.page()
@@ -56,18 +55,18 @@ def _says_something(page: Pulled) -> bool:
 
 
 class _Slots:
-    """How many requests wait in this process, and for which tenants."""
+    """The waiting requests of this process by tenant."""
 
     def __init__(self, state: AppState) -> None:
         self._most = state.settings.max_waiting_pulls
-        # One tenant must not keep all others from waiting.
+        # One tenant must not occupy all slots.
         self._most_of_one = max(self._most // 4, 2)
         self._lock = threading.Lock()
         self._waiting: Counter[str | None] = Counter()
 
     @contextmanager
     def taken(self, tenant: str | None) -> Iterator[bool]:
-        """Take a slot for as long as the block takes; tells whether there was one."""
+        """Occupy a slot during the block; yield whether one was free."""
         with self._lock:
             free = self._waiting.total() < self._most and self._waiting[tenant] < self._most_of_one
             self._waiting[tenant] += free
@@ -76,7 +75,7 @@ class _Slots:
         finally:
             with self._lock:
                 self._waiting[tenant] -= free
-                # Counted up to nothing, it would stay for good.
+                # Remove zero counts, which would otherwise stay for ever.
                 self._waiting += Counter()
 
 

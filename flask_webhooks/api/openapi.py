@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the routes; tests hold it against real answers."""
+"""The OpenAPI 3.1 document, generated from the routes; tests compare it with real responses."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .scalars import FORMAT_NAMES
 from .security_schemes import Signing
 from .webhook_section import webhooks
 
-#: Of the API: the first number grows when something is taken away or means something else.
+#: The version of the API: the first number is increased when something is removed or changes its meaning.
 VERSION: Final = "1.0"
 
 _DESCRIPTION: Final = """\
 Endpoints, deliveries, events and tasks of Flask-Webhooks.
 
 The application that this API is mounted in decides on permissions and tenants.
-Objects of other tenants answer 404.
+Objects of other tenants are 404.
 
 Every request that changes something needs `Content-Type: application/json` and a JSON object, `{}` if there is
 nothing to send. A DELETE needs neither.
@@ -52,7 +52,7 @@ _REFUSALS: Final = {
     429: "The tenant has reached its limit of tests and resends; `Retry-After` says when to try again.",
     503: "The database does not respond, is busy, or refuses.",
 }
-#: Of requests that change nothing, too: a tenant, or an endpoint to filter by, may not be there.
+#: Also of requests that change nothing: a tenant, or an endpoint to filter by, may not exist.
 _REFUSALS_TO_ALL: Final = (401, 403, 404, 422, 503)
 _REFUSALS_TO_CHANGES: Final = (400, 409, 411, 413, 415)
 _DONE: Final = {200: "Done.", 201: "Done.", 202: "Queued.", 204: "Done."}
@@ -63,7 +63,7 @@ def document(
 ) -> dict[str, Any]:
     """Return the document of one application.
 
-    :param signing: who is let in.
+    :param signing: how programs authenticate.
     :param server: the path that the API is mounted at.
     """
     names = json.dumps([item.name for item in state.offered_formats])
@@ -82,7 +82,7 @@ def document(
 
 @cache
 def _described(routes: tuple[Route, ...]) -> str:
-    """Return what all applications have in common, as JSON: it takes a quarter of a second to make."""
+    """Return the part that all applications have in common, as JSON: generating it takes a quarter of a second."""
     paths: dict[str, Any] = {}
     for route in routes:
         path = re.sub("<(.+?)>", r"{\1}", route.path)

@@ -1,4 +1,4 @@
-"""What queries may hold, a type for each. `request_reader` and the OpenAPI document follow."""
+"""The types of queries, which `request_reader` and the OpenAPI document use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NotificationListQuery(PageQuery, total=False):
     pass
 
 
-# By a call, since `from` can be no name in a class.
+# A call, because `from` cannot be a name in a class.
 LedgerQuery = TypedDict(
     "LedgerQuery",
     {
@@ -46,7 +46,7 @@ LedgerQuery = TypedDict(
         "to": Annotated[
             SequenceNumber,
             Member(
-                "The last number; by default, and at most, the highest that was given out. "
+                "The last number; by default, and at most, the highest assigned one. "
                 f"{MAX_NUMBERS:,} numbers are in one response; see `next_from`.",
                 minimum=1,
             ),

@@ -1,4 +1,4 @@
-"""Portal links: the list, create and revoke."""
+"""Portal links: list, create and revoke."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def portal_link_list(access: Access, query: dict[str, Any]) -> Response:
 
 
 def portal_link_create(access: Access, body: dict[str, Any]) -> Response:
-    """Create a link that opens the pages for one tenant; the answer has its URL, this once."""
+    """Create a link that opens the pages for one tenant; only this response has its URL."""
     _require_portal(access)
     created = actions.create_portal_link(access, body.pop("tenant", None), **body)
     return answer(CreatedPortalLinkObject.serialize(created), 201)

@@ -1,4 +1,4 @@
-"""Refusals and faults as problem details (RFC 9457), or in the words of another API."""
+"""Errors as problem details (RFC 9457), or in the form of another API."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class ProblemObject(JsonObject):
-    """Problem details, RFC 9457."""
+    """Problem details (RFC 9457)."""
 
     type: str
     title: str
@@ -51,12 +51,12 @@ class ProblemObject(JsonObject):
 
 
 class ErrorObject(JsonObject):
-    field: str | None = member("The member, parameter or option at fault.")
+    field: str | None = member("The invalid member, parameter or option.")
     detail: str = member("What to write or do instead.", source="message")
 
 
 class RefusalObject(ProblemObject):
-    """Problem details, RFC 9457, of values that cannot be accepted."""
+    """Problem details (RFC 9457) of invalid values."""
 
     status: int = member(minimum=422, maximum=422)
     detail: str = member("What to write or do instead, of the first of `errors`.")
@@ -64,36 +64,36 @@ class RefusalObject(ProblemObject):
     errors: list[ErrorObject] = member("All errors.")
 
 
-#: What else an exception tells a program.
+#: Attributes of exceptions that become members of the response.
 _MEMBERS: Final = ("field", "state", "limit", "retry_after", "endpoint_id")
-#: Headers that belong to the page which the answer replaces.
+#: Headers of the page that the response replaces.
 _OF_PAGES: Final = ("content-type", "content-length")
 
 
-#: Makes the answer, as `problem` does.
+#: Creates the response, as `problem` does.
 Refuse = Callable[..., Response]
 
 
 def register(blueprint: Blueprint, refuse: Refuse | None = None) -> None:
-    """Answer the errors of these routes, and only of these.
+    """Handle the errors of these routes, and only of these.
 
-    :param refuse: makes the answers; by default `problem`.
+    :param refuse: creates the responses; by default `problem`.
     """
     refused = partial(_refused, refuse or problem)
     http_error = partial(_http_error, refuse or problem)
     blueprint.register_error_handler(WebhooksError, refused)
-    # What the host raises for them too: `abort(401)` in its own before_request.
+    # Also what the host raises for them, such as `abort(401)` in its own before_request.
     blueprint.register_error_handler(HTTPException, http_error)
-    # A page of the host's for one status would be chosen before what stands for all of them.
+    # An error page of the host for one status would take precedence over a handler for all of them.
     for status in default_exceptions:
         blueprint.register_error_handler(status, http_error)
     blueprint.register_error_handler(Exception, _fault)
 
 
 def problem(status: int, code: str, detail: str, **members: Any) -> Response:
-    """An answer that says what is wrong.
+    """Return a response that describes an error.
 
-    :param code: a word for programs, which stays the same.
+    :param code: a stable word for programs.
     :param detail: a sentence for people: what to write or do instead.
     """
     body = {
@@ -108,7 +108,7 @@ def problem(status: int, code: str, detail: str, **members: Any) -> Response:
 
 
 def status_of(error: WebhooksError) -> HTTPStatus:
-    """The status that says what kind of refusal it is."""
+    """Return the HTTP status of an error."""
     match error:
         case InvalidToken():
             return HTTPStatus.UNAUTHORIZED
@@ -136,7 +136,7 @@ def status_of(error: WebhooksError) -> HTTPStatus:
 
 
 def code_of(error: WebhooksError) -> str:
-    """The exception's name as a program compares it: ``invalid_url``."""
+    """Return the name of an exception in snake case: ``invalid_url``."""
     name = type(error).__name__
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
@@ -163,14 +163,14 @@ def _refused(refuse: Refuse, error: WebhooksError) -> Response:
 
 
 def _told(error: WebhooksError) -> str:
-    """What an error says to the caller of this request."""
+    """Return the message of an error for the caller of this request."""
     access: Access | None = g.get(ACCESS)
     operates = access is not None and isinstance(access.tenant, AllTenants)
     return error.text if operates else for_customer(error.text)
 
 
 def _fault(error: Exception) -> ResponseReturnValue:
-    """What the host has a handler for by name is its own; a page that it has for all others is not for programs."""
+    """Leave exceptions to handlers that the host has registered by class, but not to its general error pages."""
     for name in (*request.blueprints, None):
         handlers = current_app.error_handler_spec[name][None]
         for kind in type(error).__mro__:
@@ -179,13 +179,13 @@ def _fault(error: Exception) -> ResponseReturnValue:
             if kind in handlers:
                 answer: ResponseReturnValue = current_app.ensure_sync(handlers[kind])(error)
                 return answer
-    # Logged by Flask, which then asks for the answer to status 500.
+    # Flask logs it and calls the handler for status 500.
     raise error
 
 
 def _http_error(refuse: Refuse, error: HTTPException) -> Response | HTTPException:
     if error.code is None or error.response is not None:
-        # The host made the whole answer itself.
+        # The host created the whole response itself.
         return error
     try:
         status = HTTPStatus(error.code)

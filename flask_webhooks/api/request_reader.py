@@ -1,9 +1,9 @@
-"""Read the body and the query of a request, as its type says. What values may be is decided in `actions`.
+"""Read the body and the query of a request by their types. Values are checked in `actions`.
 
-A cross-site form cannot send ``application/json``; a script of another site cannot either without asking first
-(CORS), and nothing here says yes to that. So a body of that type, which is asked for even where there is
-nothing to say, keeps a signed-in person's browser from being used against them. Where the host's own CORS rules say
-yes for all its paths, the browser's ``Sec-Fetch-Site`` still tells.
+A cross-site form cannot send ``application/json``, and a script of another site needs permission by CORS, which
+the API never gives. Requiring a body of this type, even without members, therefore protects signed-in users
+against cross-site requests. If the host's own CORS rules allow all its paths, the browser's ``Sec-Fetch-Site``
+header still protects them.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from ..app_state import AppState
 from ..errors import Faults, Forbidden, InvalidInput
 
 MEDIA_TYPE: Final = "application/json"
-#: Bytes of a body beside the data of an event: a template, headers, a description.
+#: Bytes of a body in addition to the data of an event: a template, headers, a description.
 _ROOM: Final = 128 * 1024
 #: Characters of a query parameter.
 _LONGEST_ARGUMENT: Final = 500
-#: Unknown members that are named in one refusal.
+#: Unknown members that are named in one error.
 _MOST_UNKNOWN: Final = 20
 
-#: What to write instead, by pydantic's name of the error.
+#: What to write instead, by the name of the error in pydantic.
 _MESSAGES: Final[Mapping[str, str]] = {
     "string_type": "Write {name} as text, or leave it out.",
     "bool_type": "Write true or false for {name}, or leave it out.",
@@ -50,12 +50,12 @@ _MESSAGES: Final[Mapping[str, str]] = {
 
 
 def check_origin(*, token_says_it: bool = False) -> None:
-    """Refuse what a browser was made to send by another site.
+    """Refuse cross-site requests of browsers.
 
-    :param token_says_it: take requests without a body that have ``Authorization: Bearer``. No browser sends that to
-        another site without asking first.
+    :param token_says_it: accept requests without a body that have ``Authorization: Bearer``. A browser does not
+    send this header to another site without permission.
     :raises UnsupportedMediaType: the request changes something, and a form of another site could have sent it.
-    :raises Forbidden: the browser says so itself; the host's CORS rules may have allowed it to send JSON.
+    :raises Forbidden: the browser marks it as cross-site; the host's CORS rules may have allowed it to send JSON.
     """
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
@@ -64,7 +64,7 @@ def check_origin(*, token_says_it: bool = False) -> None:
             "Requests that change something are not accepted from pages of other sites."
         )
     if request.method == "DELETE" and not request.content_type:
-        # No browser sends it to another site without asking, and it says nothing.
+        # A browser needs permission to send it to another site, and it has no body.
         return
     if token_says_it and not request.content_type and _has_token():
         return
@@ -80,15 +80,15 @@ def _has_token() -> bool:
 
 
 def largest_body(state: AppState) -> int:
-    """Bytes: the largest data of an event, written with blanks, and all else that a body may hold."""
+    """Return the maximum size of a body: the largest event data, with white space, and all other members."""
     return 2 * state.settings.max_data_bytes + _ROOM
 
 
 def read_body(state: AppState, kind: type) -> dict[str, Any]:
-    """Return the members of the JSON object that was sent; those that were not given are left out.
+    """Return the members of the JSON object in the body; missing ones are left out.
 
-    :param kind: a type of `bodies`. A member that it requires is ``None`` where it was left out.
-    :raises InvalidInput: members are unknown or of the wrong type; `errors` names all of them.
+    :param kind: a type of `bodies`. A required member that is missing is ``None``.
+    :raises InvalidInput: members are unknown or have the wrong type; `errors` names all of them.
     :raises HTTPException: it is not a JSON object, or too large.
     """
     given = _read_object(largest_body(state))
@@ -96,7 +96,7 @@ def read_body(state: AppState, kind: type) -> dict[str, Any]:
 
 
 def read_query(kind: type) -> dict[str, Any]:
-    """Return the parameters of the query; those that were not given are left out.
+    """Return the parameters of the query; missing ones are left out.
 
     :param kind: a type of `parameters`.
     :raises InvalidInput: parameters are unknown, given twice or malformed; `errors` names all of them.
@@ -111,7 +111,7 @@ def read_query(kind: type) -> dict[str, Any]:
 
 @cache
 def adapter(kind: type) -> TypeAdapter[dict[str, Any]]:
-    """Return what pydantic makes of such a type: nothing is converted, and no other members are taken."""
+    """Return the pydantic adapter of such a type: strict, and without other members."""
     return TypeAdapter(with_config(ConfigDict(extra="forbid", strict=True))(kind))
 
 
@@ -140,7 +140,7 @@ def _validated(kind: Any, given: Mapping[str, Any], noun: str, faults: Faults) -
     try:
         members = adapter(kind).validate_python(members)
     except ValidationError as error:
-        # Of a member that may be one of several types there is an error for each.
+        # A member with several possible types has an error for each.
         for name, errors in groupby(error.errors(), lambda each: str(each["loc"][0])):
             first = next(errors)
             message = _MESSAGES.get(first["type"], first["msg"])
@@ -151,10 +151,10 @@ def _validated(kind: Any, given: Mapping[str, Any], noun: str, faults: Faults) -
 
 
 def wanted_tenant(access: Access, given: dict[str, Any]) -> str | None:
-    """The tenant that the request is about: takes ``tenant`` out of what was read.
+    """Remove ``tenant`` from the members, and return the tenant of the request.
 
     :raises NotFound: that tenant is not in scope, or does not exist.
-    :raises InvalidInput: it is longer than any can be.
+    :raises InvalidInput: it is longer than any id can be.
     """
     tenant: str | None = given.pop("tenant", None)
     if tenant is not None:
@@ -167,17 +167,16 @@ def wanted_tenant(access: Access, given: dict[str, Any]) -> str | None:
 
 
 def scoped(access: Access, given: dict[str, Any]) -> Access:
-    """The access as far as the request wants it; as `wanted_tenant`."""
+    """Return the access, narrowed to the tenant of the request; see `wanted_tenant`."""
     tenant = wanted_tenant(access, given)
     return access if tenant is None else access.within(tenant)
 
 
 def tenant_of_many(access: Access, given: dict[str, Any]) -> str | None:
-    """As `wanted_tenant` for what is done to many endpoints at once: takes ``all_tenants`` as well.
+    """Do the same as `wanted_tenant` for an action on many endpoints: also remove ``all_tenants``. A missing
+    tenant must not affect all of them by accident.
 
-    A program that lost the tenant on its way must not do it to everybody.
-
-    :raises InvalidInput: the request could mean all tenants, and does not say so.
+    :raises InvalidInput: the request could mean all tenants without saying so.
     """
     everybody = given.pop("all_tenants", False)
     tenant = given.get("tenant")
@@ -202,7 +201,7 @@ def _read_object(most: int) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(raw.decode(), parse_constant=_refuse_constant)
-        # Halves of surrogate pairs are text to Python only.
+        # Only Python accepts halves of surrogate pairs as text.
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"The body is not JSON in UTF-8 ({str(error)[:200]}).") from None

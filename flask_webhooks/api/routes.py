@@ -1,4 +1,6 @@
-"""What a route of the API is: its view, and what it takes and answers. The OpenAPI document tells of the same."""
+"""Routes of the API: the view, and the types of requests and responses. The OpenAPI document is generated from
+them.
+"""
 
 from __future__ import annotations
 
@@ -17,32 +19,33 @@ from .request_reader import read_body, read_query
 
 @dataclass(frozen=True, slots=True)
 class PageOf:
-    """The answer is one page of a list."""
+    """The response is one page of a list."""
 
     kind: type[JsonObject]
 
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """The answer is a list that is never long."""
+    """The response is a list without pages."""
 
     kind: type[JsonObject]
 
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """A route. Its view gets an `Access`, the values of the path, and `query` or `body` where there is a type of one.
+    """A route. Its view gets an `Access`, the values of the path, and `query` or `body` if the route has a type
+    for it.
 
     :ivar view: its docstring is the summary of the operation, its name the id.
-    :ivar requires: the action that is asked for before the request is read; else the view does so.
-    :ivar answer: ``None`` for one without a body.
-    :ivar located: the answer tells in ``Location`` where it is what was made.
-    :ivar limited: a tenant may do it so often only.
-    :ivar otherwise: what else it may answer, as its parameters say.
-    :ivar expires: a cursor that it takes may be too old.
-    :ivar converts: a GET that turns data into a version, which a function of the application may not be able to.
-    :ivar headers: of the request, as parameters of the document.
-    :ivar repeated: what an answer with status 200 means, where it is another one.
+    :ivar requires: the action that is checked before the request is read; otherwise the view checks it.
+    :ivar answer: the type of the response; ``None`` if it has no body.
+    :ivar located: the response has the URL of the created object in ``Location``.
+    :ivar limited: the number of requests of a tenant is limited.
+    :ivar otherwise: another type of response, which depends on the parameters.
+    :ivar expires: its cursor may be too old.
+    :ivar converts: a GET that converts data to a version, in which a function of the application may fail.
+    :ivar headers: request headers, as parameters of the document.
+    :ivar repeated: the meaning of a response with status 200, if the usual status is another.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""Types of what a request gives: each takes JSON, and the text of a query where that has a form of its own."""
+"""Types of values in requests: each accepts JSON, and the text form in a query if there is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..serializers import Member, one_of
 
 T = TypeVar("T")
 
-#: Stands in schemas for the names of the application's formats.
+#: A placeholder in schemas for the names of the application's formats.
 FORMAT_NAMES: Final = "names of formats"
 
 
@@ -43,18 +43,18 @@ def _as_given(value: T, check: ValidatorFunctionWrapHandler) -> T:
 
 
 def _unless_false(value: T, check: ValidatorFunctionWrapHandler) -> T:
-    # A literal of pydantic takes 0 for false.
+    # A literal of pydantic accepts 0 as false.
     return value if value is False else check(value)
 
 
-# Each leaves as it is what it cannot read; the type then refuses it.
+# Each returns unreadable values unchanged; the type then refuses them.
 Boolean = Annotated[bool, BeforeValidator(_to_boolean)]
 Whole = Annotated[int, BeforeValidator(_to_whole)]
 #: The number of a delivery.
 SequenceNumber = Annotated[int, BeforeValidator(_to_sequence)]
-#: RFC 3339, with a zone.
+#: RFC 3339, with a time zone.
 Moment = Annotated[datetime, BeforeValidator(_to_moment)]
-#: A whole one stays whole.
+#: Whole numbers stay integers.
 Number = Annotated[float, WrapValidator(_as_given)]
 TextOrFalse = Annotated[
     str | None,

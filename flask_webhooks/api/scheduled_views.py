@@ -1,4 +1,4 @@
-"""Events that are scheduled: the list, one, and cancel."""
+"""Scheduled events: list, show and cancel."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .routes import PageOf, Route
 
 
 def scheduled_list(access: Access, query: dict[str, Any]) -> Response:
-    """Scheduled events, that scheduled last first."""
+    """Scheduled events, most recently scheduled first."""
     tenant = wanted_tenant(access, query)
     return answer_page(queries.list_scheduled(access, tenant=tenant, **query), ScheduledObject)
 
 
 def scheduled(access: Access, scheduled_id: str) -> Response:
-    """One scheduled event. It is gone once its time has come."""
+    """One scheduled event. It no longer exists once it is due."""
     return answer(ScheduledDetailObject.serialize(queries.get_scheduled(access, scheduled_id)))
 
 

@@ -1,4 +1,4 @@
-"""The secret: shown once, in the answer to the request that made it; the end of an overlap; going without."""
+"""Secrets: rotate, end an overlap, remove. A secret is shown once, in the response to the request that created it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .routes import Route
 
 
 def endpoint_rotate(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
-    """Replace the secret, with an overlap; the answer has the new one."""
+    """Replace the secret, with an overlap; the response has the new one."""
     rotated = actions.rotate(access, endpoint_id, **body)
     return answer(RotatedObject.serialize(rotated))
 
@@ -26,7 +26,7 @@ def endpoint_end_overlap(access: Access, endpoint_id: str) -> Response:
 
 
 def endpoint_remove_secret(access: Access, endpoint_id: str) -> Response:
-    """Send without a signature, where the format allows it."""
+    """Send requests without a signature, if the format allows it."""
     actions.remove_secret(access, endpoint_id)
     return Response(status=204)
 

@@ -1,4 +1,4 @@
-"""How programs sign in, and how the OpenAPI document tells of it."""
+"""How programs authenticate, and its description in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _UNKNOWN: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """Who is let in to one mounted API."""
+    """The authentication of one mounted API."""
 
     authenticate: Authenticate | None = None
     tokens: bool = False
-    #: How the host describes what `authenticate` asks for.
+    #: The host's description of `authenticate`.
     described: SecurityScheme | None = None
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Signing:
             )
 
     def schemes(self, cookie: str) -> dict[str, dict[str, Any]]:
-        """Return the security schemes of the document: each of them is enough.
+        """Return the security schemes of the document, each of which is sufficient.
 
         :param cookie: the name of the application's session cookie.
         """
@@ -79,13 +79,13 @@ class Signing:
 
 
 class ApiBlueprint(Blueprint):
-    """A blueprint that knows who is let in."""
+    """A blueprint with its authentication."""
 
     signing: Signing
 
 
 def signing_of_request() -> Signing:
-    """Return who is let in to the API that the current request is for."""
+    """Return the authentication of the API of the current request."""
     assert request.blueprint is not None
     blueprint = current_app.blueprints[request.blueprint]
     assert isinstance(blueprint, ApiBlueprint)

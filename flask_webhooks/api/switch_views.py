@@ -21,7 +21,7 @@ def endpoint_pause(access: Access, endpoint_id: str, body: dict[str, Any]) -> Re
 
 
 def endpoint_resume(access: Access, endpoint_id: str, body: dict[str, Any]) -> Response:
-    """Make it active again; what was held is sent, unless the body says otherwise."""
+    """Make an endpoint active again; held deliveries are sent, unless the body says otherwise."""
     endpoint = actions.resume_endpoint(access, endpoint_id, body.get("held", "send"))
     return answer(EndpointObject.serialize(endpoint))
 

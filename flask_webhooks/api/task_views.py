@@ -1,4 +1,4 @@
-"""Tasks over many deliveries: what one would do, start, progress, stop."""
+"""Tasks over many deliveries: preview, start, show and stop."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def task_list(access: Access, query: dict[str, Any]) -> Response:
 
 
 def task(access: Access, task_id: str) -> Response:
-    """One task, and how far it is."""
+    """One task with its progress."""
     return answer(TaskObject.serialize(queries.get_task(access, task_id)))
 
 
 def task_preview(access: Access, body: dict[str, Any]) -> Response:
-    """What a task would do, without starting it."""
+    """Count what a task would affect, without starting it."""
     kind, endpoint_id, filter = _arguments(access, body, wanted_tenant)
     seen = queries.preview_task(access, kind, endpoint_id, **filter)
     return answer(PreviewObject.serialize(seen))
 
 
 def task_start(access: Access, body: dict[str, Any]) -> Response:
-    """Have workers do something to many deliveries."""
+    """Start a task over many deliveries."""
     kind, endpoint_id, filter = _arguments(access, body, tenant_of_many)
     started = actions.start_task(access, kind, endpoint_id, **filter)
     where = location_of("task", task_id=started.id)
@@ -44,7 +44,7 @@ def task_start(access: Access, body: dict[str, Any]) -> Response:
 
 
 def task_stop(access: Access, task_id: str) -> Response:
-    """Stop it; what is done stays done."""
+    """Stop a task; what it has done is not undone."""
     return answer(TaskObject.serialize(queries.TaskRow(actions.stop_task(access, task_id), None)))
 
 
@@ -71,9 +71,9 @@ def _arguments(
     body: dict[str, Any],
     tenant_of_all: Callable[[Access, dict[str, Any]], str | None],
 ) -> tuple[Any, str | None, Any]:
-    """The arguments of `queries.preview_task` and of `actions.start_task`.
+    """Return the arguments of `queries.preview_task` and of `actions.start_task`.
 
-    :param tenant_of_all: says whose it is about where no endpoint is named.
+    :param tenant_of_all: returns the tenant if no endpoint is named.
     """
     endpoint_id = body.pop("endpoint_id", None)
     tenant = (tenant_of_all if endpoint_id is None else wanted_tenant)(access, body)

@@ -1,4 +1,4 @@
-"""Tokens of this API: the list, create and revoke. A token itself does none of it."""
+"""API tokens: list, create and revoke. A token itself cannot do this."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def token_list(access: Access, query: dict[str, Any]) -> Response:
 
 
 def token_create(access: Access, body: dict[str, Any]) -> Response:
-    """Create a token; the answer has it, this once."""
+    """Create a token; only this response has it."""
     created = actions.create_token(access, **body)
     return answer(CreatedTokenObject.serialize(created), 201)
 

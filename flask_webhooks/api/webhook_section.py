@@ -1,4 +1,4 @@
-"""The section of the OpenAPI document that tells what receivers are sent, made of the catalogue."""
+"""The section of the OpenAPI document that describes the requests to receivers, generated from the catalogue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ANSWERS: Final = {
 
 
 def webhooks(catalog: Catalog) -> dict[str, Any]:
-    """Return what endpoints can subscribe to, and ``test``, by event type."""
+    """Return the event types that endpoints can subscribe to, and ``test``."""
     return {kind.name: {"post": _operation(kind)} for kind in catalog}
 
 
@@ -37,7 +37,7 @@ def _operation(kind: EventType) -> dict[str, Any]:
         "summary": kind.description.removesuffix("."),
         "description": _DESCRIPTION,
         "tags": [kind.group],
-        # The receiver's own affair: by the signature.
+        # The receiver authenticates requests by their signature.
         "security": [],
         "parameters": [
             {
@@ -65,7 +65,7 @@ def _schema(kind: EventType) -> dict[str, Any]:
                 "description": "When it happened.",
             },
             "data": _data(kind),
-            "tenant": {"type": "string", "description": "Left out of events of no tenant."},
+            "tenant": {"type": "string", "description": "Left out if the event has no tenant."},
         },
         "required": ["type", "timestamp", "data"],
     }
@@ -74,7 +74,7 @@ def _schema(kind: EventType) -> dict[str, Any]:
 def _data(kind: EventType) -> dict[str, Any]:
     schema = dict(kind.schema)
     if '"$ref"' in json.dumps(schema):
-        # Its references begin at the schema, not at the document.
+        # Its references are relative to the schema, not to the document.
         schema.setdefault("$id", f"urn:flask-webhooks:event-type:{kind.name}")
     return schema
 

@@ -1,12 +1,10 @@
-"""The built-in event types: what a licensing server tells the world.
+"""The built-in event types: the events of a licensing server. They are the union of what five commercial services
+document (each format translates the names and members that its service knows), and some that their pages only
+mention. Members are in snake_case; the first of a member's ``examples`` is used in the example of the event type.
 
-They are the union of what five commercial services document (each format translates the names and
-members that its service has words for), plus what their pages only hint at. Members are in
-snake_case; the first of a member's ``examples`` is what the example of the event type shows.
-
-Ids may be text or numbers, as hosts have both. Optional members are left out when the host does not
-know them; ``null`` says that there is none, where the schema allows it. A type is high-volume
-when any client can cause it with each request, also one that guesses keys or passwords.
+Ids may be text or numbers, as hosts have both. Optional members are left out when the host does not know them;
+``null`` says that there is none, where the schema allows it. A type is high-volume if any client can cause it with
+each request, including clients that guess keys or passwords.
 
 Long, since it is a table, an entry for each event type.
 """
@@ -79,7 +77,7 @@ def _object(description: str, members: Members, *required: str) -> Schema:
 
 
 def _nullable(schema: Schema, *, example: bool = False) -> Schema:
-    """The same, or ``null``; `example`: the example shows ``null``."""
+    """Allow ``null`` as well; with `example`, the example shows ``null``."""
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     examples = [None, *schema["examples"]] if example else [*schema["examples"], None]
     return {**schema, "type": [*types, "null"], "examples": examples}
@@ -624,14 +622,14 @@ def _list_types(listed: str, example_kind: str, example_value: str, reason: str)
         _type(
             f"{listed}.added",
             LISTS,
-            f"An IP address, hardware id, user or the like was put on the {listed}.",
+            f"An IP address, hardware id, user or other value was added to the {listed}.",
             entry | added,
             "kind value",
         ),
         _type(
             f"{listed}.removed",
             LISTS,
-            f"An entry was taken off the {listed}, by hand or because it ended.",
+            f"An entry was removed from the {listed}, manually or because it expired.",
             entry | {"removed_by": _by("removed it")},
             "kind value",
         ),

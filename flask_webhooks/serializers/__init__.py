@@ -1,6 +1,5 @@
-"""What programs are shown of each thing, by the API and by commands with ``--json``: one definition each.
-
-Nothing here is a secret: those are only in answers that make one.
+"""The JSON objects of the API and of commands with ``--json``, one definition for each. None of them contains a
+secret: secrets are only in the response that creates them.
 """
 
 from .base import JsonObject, Member, member, one_of, to_json

@@ -1,8 +1,6 @@
-"""How a JSON object is defined: a class whose annotations are its members.
-
-One line says the name, the type and the description of a member, and where its value comes from.
-`JsonObject.serialize` makes the values of it, and the API lets pydantic make the schema of it. Nothing here needs
-pydantic: commands print the same objects.
+"""Definitions of JSON objects: classes whose annotations are their members. One line defines the name, type and
+description of a member, and the source of its value. `JsonObject.serialize` returns the values, and pydantic
+creates the schema for the API. This module does not need pydantic, because commands print the same objects.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ _SOURCE: Final = "source"
 
 
 class Member:
-    """What an annotation says of a member beside its type, as keywords of JSON Schema."""
+    """The keywords of JSON Schema that an annotation adds to the type of a member."""
 
     def __init__(self, description: str = "", /, **schema: Any) -> None:
         self.schema = {**({"description": description} if description else {}), **schema}
@@ -37,40 +35,40 @@ class Member:
 def member(description: str = "", /, *, source: str | Read | None = None, **schema: Any) -> Any:
     """Describe a member of a `JsonObject`.
 
-    :param source: the attribute that has the value, or a function of the thing that is serialized. Without it the
-        attribute has the name of the member.
+    :param source: the attribute with the value, or a function of the serialized object. By default the attribute
+    has the name of the member.
     :param schema: more keywords of JSON Schema.
     """
     read = attrgetter(source) if isinstance(source, str) else source
-    # Pydantic knows the metadata of that name.
+    # Pydantic recognises metadata of this name.
     extra = Member(description, **schema).schema
     return field(metadata={_SOURCE: read, "json_schema_extra": extra})
 
 
 def one_of(choices: Iterable[str], description: str = "") -> Member:
-    """Text that is one of these."""
+    """Return the type of a text that is one of these values."""
     return Member(description, enum=[str(choice) for choice in choices])
 
 
 @dataclass
 class JsonObject:
-    """The base of all objects. Each member is always there, and later versions may add some."""
+    """The base of all objects. Each member is always present, and later versions may add members."""
 
     _base: ClassVar[type[JsonObject] | None] = None
     _part: ClassVar[str | None] = None
 
     def __init_subclass__(cls, *, part: str | None = None) -> None:
-        """:param part: the attribute of the thing that is serialized which has the inherited members."""
+        """:param part: the attribute of the serialized object that has the inherited members."""
         cls._base = next((base for base in cls.__bases__ if base is not JsonObject), None)
         cls._part = part
-        # None is ever made: pydantic knows the schema of a dataclass.
+        # Never instantiated: pydantic can create the schema of a dataclass.
         dataclass(cls)
 
     @classmethod
     def serialize(cls, thing: Any, /, **given: Any) -> dict[str, Any]:
-        """Return the members of a thing, for `to_json`.
+        """Return the members of an object, for `to_json`.
 
-        :param given: members that the thing does not have, serialized.
+        :param given: serialized members that the object does not have.
         """
         inherited = {}
         if cls._base is not None:
@@ -90,19 +88,19 @@ class JsonObject:
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """Return serialized objects as JSON text, with times as they are in payloads: ``2026-01-31T12:00:00.250Z``."""
-    # Not by the application's JSON provider, which the host may have changed.
+    # Not with the application's JSON provider, which the host may have changed.
     return json.dumps(value, allow_nan=False, default=iso_milliseconds, indent=indent)
 
 
 def _reader(item: Field[Any], hint: Any) -> Read:
-    """Return what makes the value of a member of a thing."""
+    """Return the function that reads the value of a member."""
     read = item.metadata.get(_SOURCE) or attrgetter(item.name)
     convert = _converter(hint)
     return read if convert is None else lambda thing: convert(read(thing))
 
 
 def _converter(hint: Any) -> Read | None:
-    """Return what serializes the objects within a value of this type; ``None`` where there are none."""
+    """Return the function that serializes the objects within a value of this type; ``None`` if there are none."""
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(hint, type) and issubclass(hint, JsonObject):
         return hint.serialize
@@ -123,7 +121,7 @@ Count = Annotated[int, Member(minimum=0)]
 Share = Annotated[float | None, Member("From 0 to 1; null without attempts.", minimum=0, maximum=1)]
 Tenant = Annotated[str | None, Member("The tenant that it belongs to; null is the whole server.")]
 
-#: A member that is there though the person may not see it.
+#: A member that is present even if the person may not see its value.
 IS_VISIBLE: Final = Member(
     "Whether data and bodies are included: the action `view_payload` is allowed."
 )

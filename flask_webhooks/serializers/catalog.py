@@ -1,4 +1,4 @@
-"""Formats, event types, and what a format makes of an event type."""
+"""Formats, event types, and examples of event types in a format."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ class FormatObject(JsonObject):
 class DifferenceObject(JsonObject):
     path: str = member("The member, such as `user.email`.")
     kind: Annotated[str, one_of(DifferenceKind)]
-    before: Any = member("In the example of the version before; null where it was not there.")
-    after: Any = member("In the example of this version; null where it is not there any more.")
+    before: Any = member("In the example of the previous version; null if it did not exist.")
+    after: Any = member("In the example of this version; null if it no longer exists.")
 
 
 class DataVersionObject(JsonObject):
-    version: str = member("A date, or `initial` for what was before all of them.", source="name")
-    changes: list[DifferenceObject] = member("What differs from the version before.")
+    version: str = member(
+        "A date, or `initial` for the data before the first version.", source="name"
+    )
+    changes: list[DifferenceObject] = member("Differences from the previous version.")
     example: dict[str, Any] | None = member(
-        "Null where a function of the application fails with the example."
+        "Null if a function of the application fails with the example."
     )
 
 
@@ -62,7 +64,7 @@ class EventTypeEntryObject(JsonObject):
 
 class EventTypeObject(EventTypeEntryObject, part="kind"):
     data_versions: list[DataVersionObject] = member(
-        "Newest first, which is how `schema` and `example` are; none where the data has only ever been so."
+        "Newest first; `schema` and `example` are of the newest. Empty if the data has never changed."
     )
 
 
@@ -73,7 +75,7 @@ class EventTypeDetailObject(EventTypeObject):
     )
     subscribers_by_name: Count = member("How many those are.", source="subscribers.by_name")
     subscribers_by_everything: Count = member(
-        "How many endpoints get it since they get every event type.",
+        "How many endpoints get it because they get every event type.",
         source="subscribers.by_everything",
     )
 

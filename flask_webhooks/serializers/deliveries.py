@@ -21,7 +21,7 @@ from .base import (
 )
 from .endpoints import EndpointLabelObject, Patterns
 
-#: What the signed ledger has where a webhook has the type of its event.
+#: The value in the signed ledger where a webhook has the type of its event.
 LEDGER_TYPE: Final = "webhook.ledger"
 
 Data = Annotated[dict[str, Any] | None, Member("Null for those who may not `view_payload`.")]
@@ -48,19 +48,22 @@ class DeliveryObject(JsonObject):
     tenant: Tenant
     state: Annotated[str, one_of(DeliveryState)]
     reason: str | None = member("Why it failed, is held or was cancelled.")
-    trigger: Annotated[str, one_of(Trigger, "Why the next attempt is made, at rest the last one.")]
-    actor: str | None = member("Who asked for it.")
+    trigger: Annotated[
+        str,
+        one_of(Trigger, "Why the next attempt is made; after the end, why the last one was made."),
+    ]
+    actor: str | None = member("Who requested it.")
     due_at: datetime | None = member("When the next attempt is due.")
     attempt_count: Count
     coalesced: int | None = member(
         "How many others with its key were coalesced since the previous one; null unless the endpoint coalesces."
     )
     sequence: int | None = member(
-        "Its number among those of the endpoint, from its first claim on; sent as `webhook-sequence`. Null: it was "
-        "never claimed, or is a test."
+        "Its number among the deliveries of the endpoint, assigned before the first "
+        "attempt; sent as `webhook-sequence`. Null before that, and for tests."
     )
     data_version: str | None = member(
-        "The version that its data is sent in, chosen for a test; null is that of the endpoint."
+        "The version of its data that was chosen for a test; null is that of the endpoint."
     )
     last_attempt_at: datetime | None
     last_status: int | None
@@ -81,7 +84,7 @@ class AttemptObject(JsonObject):
     timings: dict[str, float] | None = member("Milliseconds by phase.")
     outcome: Annotated[str, one_of(Outcome)]
     status: int | None
-    error: str | None = member("What went wrong, in words.")
+    error: str | None = member("What went wrong, as a sentence.")
     error_code: str | None = member(
         "The same as a code; null after a success, and if an earlier version made the attempt."
     )
@@ -99,7 +102,7 @@ class AttemptObject(JsonObject):
     response_body_missing: BodyMissing = member(
         source=lambda attempt: attempt.missing.get("response_body")
     )
-    response_cut: bool = member("The response was longer than what was kept.")
+    response_cut: bool = member("The response was longer than what was stored.")
 
 
 class EventObject(JsonObject):
@@ -108,9 +111,9 @@ class EventObject(JsonObject):
     tenant: Tenant
     occurred_at: datetime
     created_at: datetime
-    erased_at: datetime | None = member("When its data was erased; it is empty since.")
+    erased_at: datetime | None = member("When its data was erased; it has been empty since then.")
     data_version: str = member(
-        "The version of its type that its data is in, which was then the newest; `initial`: of before the first one.",
+        "The version of its data, the newest at that time; `initial` is before the first version.",
         source=lambda event: event.data_version or INITIAL,
     )
 
@@ -129,7 +132,7 @@ class PulledEventObject(JsonObject):
     id: Identifier = member("Sent as `webhook-id`, by which receivers recognise it.")
     type: str
     timestamp: datetime = member("When it occurred.")
-    data: dict[str, Any] = member("Empty where it was erased.")
+    data: dict[str, Any] = member("Empty if it was erased.")
     tenant: Tenant
     erased_at: datetime | None
 
@@ -138,7 +141,7 @@ class PulledObject(JsonObject):
     """Events in the order in which they were committed."""
 
     items: list[PulledEventObject]
-    next_after: str = member("Pass it as `after` to get what follows, now or later. Keep it.")
+    next_after: str = member("Store it, and pass it as `after` to get the events that follow.")
     has_more: bool = member(
         "More can be pulled at once. `items` may be empty even so, if matching events are far apart."
     )
@@ -182,10 +185,11 @@ class DeliveryDetailObject(DeliveryRowObject):
 
 class FailedConditionObject(JsonObject):
     path: str = member("Such as `data.amount`; `data.items[].id` of the elements of a list.")
-    operator: str = member("`=` where none was written, `$not` for what it denies.")
-    expected: str = member("JSON, cut where it is long.")
+    operator: str = member("`=` if none was written; `$not` for a negated condition.")
+    expected: str = member("JSON, shortened if it is long.")
     found: str | None = member(
-        "JSON, cut where it is long; null where there is no such member, or without the right to see data."
+        "JSON, shortened if it is long; null if there is no such member, or without "
+        "permission to see data."
     )
     missing: bool = member("There is no such member.")
     alternative: bool = member("It is part of `$or`: one of several would have been enough.")
@@ -193,7 +197,7 @@ class FailedConditionObject(JsonObject):
 
 class FilterTrialObject(JsonObject):
     event_type: str
-    event_id: str | None = member("Null where no recorded event was named.")
+    event_id: str | None = member("Null if no recorded event was named.")
     matches: bool = member("The filter matches the event.")
     failed: list[FailedConditionObject] = member(
         "The conditions that the event does not match, at most 10."
@@ -214,7 +218,7 @@ class RoutingObject(JsonObject):
     ]
     events: Patterns
     changed_at: datetime | None = member(
-        "When a later change of the event types or the filter explains it.",
+        "When the event types or the filter were changed, if that explains it.",
         source=lambda routing: routing.change and routing.change.at,
     )
     changed_by: str | None = member(source=lambda routing: routing.change and routing.change.actor)
@@ -230,8 +234,8 @@ class LedgerEntryObject(JsonObject):
         str,
         one_of(
             [*DeliveryState, REMOVED],
-            "`removed`: its delivery is older than they are kept, or was removed with its event. Nothing else is known "
-            "of it.",
+            "`removed`: its delivery was removed by retention, or with its event. Nothing "
+            "else is known about it.",
         ),
     ]
     reason: str | None = member("Why it failed, is held or was cancelled.")
@@ -245,11 +249,11 @@ class LedgerEntryObject(JsonObject):
 
 class LedgerObject(JsonObject):
     type: str = member(
-        "Tells this response from a webhook, which is signed by the same secret.",
+        "Distinguishes this response from a webhook, which is signed with the same secret.",
         source=lambda page: LEDGER_TYPE,
         const=LEDGER_TYPE,
     )
     endpoint_id: Identifier
-    last_sequence: Count = member("The highest number that was given out.")
-    items: list[LedgerEntryObject] = member("Each number from `from` on, in their order.")
-    next_from: int | None = member("Where to go on; null when all that was asked for is there.")
+    last_sequence: Count = member("The highest assigned number.")
+    items: list[LedgerEntryObject] = member("Each number from `from` on, in ascending order.")
+    next_from: int | None = member("The next `from`; null if all requested numbers are included.")

@@ -24,8 +24,9 @@ from .base import (
 Url = Annotated[
     str,
     Member(
-        "Masked where it holds a secret: always for chats, else what looks random, for those who may not `secret`. "
-        "Lists show the masked form to everyone."
+        "Masked if it contains a secret: always for chats, otherwise parts that look "
+        "random, unless the action `secret` is allowed. Lists always show the masked "
+        "form."
     ),
 ]
 UrlMasked = Annotated[bool, Member("Whether `url` is masked.")]
@@ -41,7 +42,7 @@ class EndpointLabelObject(JsonObject):
     url: str = member(source="url_shown")
     format: str
     deleted: bool = member(
-        "Its history stays until retention removes it.",
+        "Its history is kept until retention removes it.",
         source=lambda endpoint: endpoint.deleted_at is not None,
     )
 
@@ -59,7 +60,7 @@ class EndpointObject(JsonObject):
     description: str
     url: Url = member(source="url_shown")
     url_masked: UrlMasked = member(source=lambda endpoint: endpoint.url_sealed is not None)
-    format: str = member("Chosen, or recognised from the URL when the endpoint was created.")
+    format: str = member("Chosen, or detected from the URL when the endpoint was created.")
     options: dict[str, Any] = member(
         "Options of the format.", source=lambda endpoint: endpoint.options or {}
     )
@@ -68,10 +69,11 @@ class EndpointObject(JsonObject):
         "Conditions that an event must match; null matches everything."
     )
     coalesce: dict[str, Any] | None = member(
-        "By event type, of which member at most one event for each value is sent in so many seconds; null sends all."
+        "By event type: a member and seconds; of events with the same value of it, at "
+        "most one is sent in that time. Null sends all."
     )
     data_version: str = member(
-        "The date up to which it follows the versions of event data; `initial`: data as it was before the first one.",
+        "The version date of the event data that it gets; `initial` is before the first version.",
         source=lambda endpoint: endpoint.data_version or INITIAL,
     )
     user_agent: str | None = member("Null is the server's own.")
@@ -80,14 +82,14 @@ class EndpointObject(JsonObject):
         "For mutual TLS. Its key is never shown."
     )
     timeout: float | None = member("Seconds for a whole request; null is that of the format.")
-    rate_limit: float | None = member("Requests a second; null is as many as it takes.")
+    rate_limit: float | None = member("Requests per second; null is unlimited.")
     ordered: bool = member("Deliveries go one after another, in the order of their events.")
     state: Annotated[str, one_of(EndpointState)]
     verified: bool = member(
         "False: only challenges are sent until its receiver has echoed one.",
         source=lambda endpoint: endpoint.challenge is None,
     )
-    state_reason: str | None = member("Why it is paused or disabled, in words.")
+    state_reason: str | None = member("Why it is paused or disabled, as a sentence.")
     state_actor: str | None = member("Who or what did that.")
     state_since: datetime | None
     created_at: datetime
@@ -96,14 +98,14 @@ class EndpointObject(JsonObject):
 
 class EndpointHealthObject(JsonObject):
     failing: bool = member(
-        "One probe at a time is sent; the rest waits.",
+        "One probe at a time is sent; other deliveries wait.",
         source=lambda health: health.probe_interval is not None,
     )
     failing_since: datetime | None = member("The first failure since the last success.")
     consecutive_failures: Count
     last_success_at: datetime | None
     last_failure_at: datetime | None
-    hold_until: datetime | None = member("Nothing is sent before, except on demand.")
+    hold_until: datetime | None = member("Nothing is sent before this time, except on demand.")
     hold_reason: str | None
 
 
@@ -123,7 +125,7 @@ class EndpointRowObject(EndpointObject, part="endpoint"):
 class SecretObject(JsonObject):
     label: str
     expires_at: datetime | None = member("Null: until it is rotated.")
-    created_at: datetime | None = member("Null: it is older than this field.")
+    created_at: datetime | None = member("Null if it is older than this member.")
     last_four: str | None = member(
         "Its last characters, or those of the public key; null for a short one, and for those who may not change it."
     )
@@ -149,22 +151,23 @@ class EndpointDetailObject(EndpointRowObject):
         source=lambda detail: detail.url is None and detail.endpoint.url_sealed is not None
     )
     header_names: list[str] | None = member(
-        "Of the custom headers; null if they cannot be decrypted."
+        "Names of the custom headers; null if they cannot be decrypted."
     )
     secrets: list[SecretObject] = member(
-        "Those that sign now, newest first. The secrets themselves are never shown.",
+        "The secrets in use, newest first. The secrets themselves are never shown.",
     )
     public_keys: list[PublicKeyObject]
     unreadable: bool = member(
-        "Something was encrypted with a key that is missing: nothing can be sent."
+        "A stored value was encrypted with a key that is missing, so nothing can be sent."
     )
     wait: WaitObject | None = member(
-        "What an otherwise healthy endpoint waits for: its rate limit, or the rate limit or the pause of a "
-        "destination that it shares with other endpoints of its tenant."
+        "Why an otherwise healthy endpoint has to wait: its rate limit, or the rate "
+        "limit or pause of a destination that it shares with other endpoints of its "
+        "tenant."
     )
 
 
-Secret = Annotated[str | None, Member("Only shown once. Null if there is none to show.")]
+Secret = Annotated[str | None, Member("Only shown once. Null if there is none.")]
 PublicKeyMember = Annotated[
     str | None, Member("The public key for the receiver, if it signs with a key pair.")
 ]

@@ -19,13 +19,13 @@ class _StoredTask(JsonObject):
     endpoint_id: str | None = member("Null: all endpoints in scope.")
     tenant: Tenant
     filter: dict[str, Any] = member(
-        "Which deliveries; for a replay, a prune and an erasure, which events. An erasure only shows digests of the "
-        "values that it looks for."
+        "The selected deliveries; for a replay, a prune and an erasure, the selected "
+        "events. An erasure only shows digests of the values that it searches for."
     )
     actor: str
     state: Annotated[str, one_of(TaskState)]
     total: int | None = member("Null until they were counted.")
-    done: Count = member("Of an erasure: events that it has looked at.")
+    done: Count = member("Of an erasure: events that it has examined.")
     changed: int | None = member("Of an erasure: events among those that were erased.")
     error: str | None
     created_at: datetime
@@ -34,7 +34,7 @@ class _StoredTask(JsonObject):
 
 
 class TaskObject(_StoredTask, part="task"):
-    ended: bool = member("Nothing more will change.")
+    ended: bool = member("It has ended.")
     progress: Share
 
 
@@ -43,12 +43,12 @@ class PreviewObject(JsonObject):
     endpoint_id: str | None = member(
         source=lambda preview: preview.endpoint and preview.endpoint.id
     )
-    count: Count = member("Deliveries; of a replay, a prune and an erasure events.")
+    count: Count = member("Number of deliveries; for a replay, a prune and an erasure, of events.")
     more: bool = member("There may be more than were counted.")
     states: dict[str, Count] = member("Deliveries by state; empty of events.")
     oldest: datetime | None
     newest: datetime | None
-    history_since: datetime | None = member("Of a replay: from when the first event is.")
+    history_since: datetime | None = member("Of a replay: the time of the first event.")
 
 
 class BucketObject(JsonObject):
@@ -65,7 +65,7 @@ class BucketObject(JsonObject):
 
 
 def _percentile(bucket: AttemptCounts, share: float) -> float | None:
-    """Return it where it is known: it is infinite beyond what is counted apart."""
+    """Return the percentile if it is known: beyond the largest bucket it is infinite."""
     found = bucket.percentile(share)
     return found if found is not None and math.isfinite(found) else None
 
@@ -84,7 +84,7 @@ class FailingObject(JsonObject):
 
 class HeartbeatObject(JsonObject):
     name: str
-    kind: str = member("worker, drain, or stopped: the last of these that ended.")
+    kind: str = member("`worker`, `drain`, or `stopped`: the last one that ended.")
     host: str
     pid: Count
     started_at: datetime
@@ -110,18 +110,18 @@ class QueueObject(JsonObject):
 class HealthObject(JsonObject):
     now: datetime = member("By the database's clock.")
     last_seen_at: datetime | None = member(
-        "The latest heartbeat of any worker, including those that have stopped."
+        "The latest heartbeat of any worker, including stopped ones."
     )
-    due: Count = member("Deliveries that are due and not held back.")
+    due: Count = member("Deliveries that are due and not delayed for another reason.")
     oldest_due_at: datetime | None
     pending: Count
     sending: Count
     held: Count
-    most_counted: Count = member("Where counting ends.", source=lambda report: MOST_COUNTED)
+    most_counted: Count = member("The maximum that is counted.", source=lambda report: MOST_COUNTED)
     history_since: datetime | None = member(
-        "When the oldest event was recorded that is still there; for operators only."
+        "When the oldest stored event was recorded; for operators only."
     )
-    heartbeats: list[HeartbeatObject] = member("Of workers; for operators only.")
+    heartbeats: list[HeartbeatObject] = member("Processes of workers; for operators only.")
     queue: QueueObject | None = member("For operators only.")
 
 
@@ -141,9 +141,7 @@ class NotificationObject(JsonObject):
     incident: str = member("The same for each stage of one incident.", source="incident.id")
     stage: Annotated[str, one_of(Stage)] = member(source="incident.stage")
     since: datetime = member("Of the incident, or the hour of a digest.", source="incident.since")
-    count: Count = member(
-        "Failures in a row, or deliveries that were given up.", source="incident.count"
-    )
+    count: Count = member("Consecutive failures, or failed deliveries.", source="incident.count")
     state: Annotated[str, one_of(NotificationState)] = member(source="notification.state")
     contact: str | None = member("The address at the last attempt.", source="notification.contact")
     attempts: Count = member(source="notification.attempts")

@@ -1,4 +1,6 @@
-"""The API of a licensing service as its page shows it, over the same actions: for programs that were written for it."""
+"""The APIs of licensing services, as documented by them, on top of our actions: for programs that were written for
+them.
+"""
 
 from .blueprint import create_blueprint
 

@@ -1,4 +1,4 @@
-"""The blueprint of one service: its routes, and who is let in."""
+"""The blueprint of one service: routes and authentication."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 def create_blueprint(
     name: str, authenticate: Authenticate | None = None, *, tokens: bool = False
 ) -> Blueprint:
-    """See `Webhooks.vendor_api_blueprint`. There is nothing but the service's own paths: they may stand beside others.
+    """See `Webhooks.vendor_api_blueprint`. It only has the paths of the service, so it can share a prefix with
+    others.
 
-    :raises ConfigurationError: no such service has an API here.
+    :raises ConfigurationError: there is no API of such a service.
     """
     service = SERVICES.get(name)
     if service is None:
@@ -66,11 +67,11 @@ def create_blueprint(
 
 
 def _opened(service: Service, view: View, signing: Signing) -> View:
-    """A view that first finds out who this is, and what of the application is in scope."""
+    """Wrap a view with authentication, and narrow the access to the application."""
 
     def opened(app_id: str, **values: str) -> Response:
         access = let_in(signing, "vendor_api_blueprint(authenticate=…)", token_says_it=True)
-        # Bytes that are no UTF-8 all become U+FFFD, and so would be one tenant.
+        # All invalid UTF-8 becomes U+FFFD, and would be the same tenant.
         if len(app_id) > checks.MAX_TENANT_LENGTH or "\N{REPLACEMENT CHARACTER}" in app_id:
             raise NotFound("There is no tenant %(tenant)s.", tenant=shown(app_id))
         return view(access.within(app_id), service, **values)
@@ -79,7 +80,7 @@ def _opened(service: Service, view: View, signing: Signing) -> View:
 
 
 def _otherwise(allowed: list[str]) -> View:
-    """The view of methods that a path does not have."""
+    """Refuse methods that a path does not have."""
 
     def otherwise(access: Access, service: Service, **values: str) -> Response:
         access.require("view")
@@ -98,11 +99,11 @@ def webhook_list(access: Access, service: Service) -> Response:
 
 
 def webhook_create(access: Access, service: Service) -> Response:
-    """Add one; the answer has its secret, this once."""
+    """Add a webhook; only this response has its secret."""
     access.require("manage")
     [app_id] = access.tenants
     if tenant_is_known(access.state, app_id) is False:
-        # It stands in the path, and is no member that could be corrected.
+        # It is in the path, and not a member that could be corrected.
         raise NotFound("There is no tenant %(tenant)s.", tenant=shown(app_id))
     body = read_body(access.state, service.new)
     if body["events"] is None:
@@ -125,7 +126,7 @@ def webhook_create(access: Access, service: Service) -> Response:
 
 
 def webhook_delete(access: Access, service: Service, webhook_id: str) -> Response:
-    """Delete one."""
+    """Delete a webhook."""
     found = _endpoint_id(webhook_id)
     read_body(access.state, NothingBody)
     actions.delete_endpoint(access, found)
@@ -133,7 +134,7 @@ def webhook_delete(access: Access, service: Service, webhook_id: str) -> Respons
 
 
 def webhook_test(access: Access, service: Service, webhook_id: str) -> Response:
-    """Send it a test, also if it is paused."""
+    """Send a test, even if the webhook is paused."""
     found = _endpoint_id(webhook_id)
     read_body(access.state, NothingBody)
     delivery = actions.send_test(access, found)
@@ -142,11 +143,11 @@ def webhook_test(access: Access, service: Service, webhook_id: str) -> Response:
 
 
 def _format_of(access: Access, url: Any, service: Service) -> str:
-    """The service's own format, but for the URLs of chats."""
+    """Return the format of the service, except for the URLs of chats."""
     try:
         whole_url = checks.url(access.state, url)
     except InvalidInput:
-        # The action says so, together with all else that is wrong.
+        # The action reports it together with all other errors.
         return service.format
     return access.state.formats.detect(whole_url, service.format).name
 

@@ -1,6 +1,6 @@
-"""What bodies may hold in the words of a service, a type for each; see `api.bodies`."""
+"""The types of bodies in the terms of a service; see `api.bodies`."""
 
-# Without `from __future__ import annotations`: in text, `Required` is not found.
+# Without `from __future__ import annotations`: as text, `Required` is not recognised.
 
 from typing import Any, Required
 
@@ -11,7 +11,9 @@ from ..scalars import Boolean
 
 
 class NewWebhook(TypedDict, total=False):
-    """Of any service. The secret is on no page: for receivers that have theirs already."""
+    """A new webhook of any service. The services do not document the secret: it is for receivers that already have
+    one.
+    """
 
     url: Required[SkipValidation[Any]]
     events: Required[SkipValidation[Any]]

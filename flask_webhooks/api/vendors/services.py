@@ -1,4 +1,4 @@
-"""What the API of each service looks like: paths, members, and what is around an answer."""
+"""The form of the API of each service: paths, members and envelopes of responses."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .bodies import NewAuthForgeWebhook, NewWebhook
 class Service:
     """A service that has an API for webhooks.
 
-    :ivar format: the name of its format; event types are given and told in its words.
-    :ivar path: of the webhooks of an application, below the prefix.
-    :ivar new: what its body holds that creates one.
+    :ivar format: the name of its format, whose names of event types are used.
+    :ivar path: the path of the webhooks of an application, below the prefix.
+    :ivar new: the type of the body that creates a webhook.
     :ivar switch: the member that says whether a webhook is active.
-    :ivar listed: the member that holds a list; ``None``: the answer is the list.
-    :ivar wrapped: answers stand in ``{"success": true, "data": …}``, and refusals have ``"success": false``.
+    :ivar listed: the member with a list; ``None``: the response is the list itself.
+    :ivar wrapped: responses are wrapped in ``{"success": true, "data": …}``, and errors have ``"success": false``.
     """
 
     format: str
@@ -36,15 +36,15 @@ class Service:
     wrapped: bool = False
 
     def answer(self, data: Any, status: int = 200) -> Response:
-        """A success."""
+        """Return a successful response."""
         return answer({"success": True, "data": data} if self.wrapped else data, status)
 
     def answer_list(self, items: list[dict[str, Any]]) -> Response:
-        """A whole list."""
+        """Return a complete list."""
         return self.answer(items if self.listed is None else {self.listed: items})
 
     def refuse(self, status: int, code: str, detail: str, **members: Any) -> Response:
-        """A refusal; see `api.problems.problem`."""
+        """Return an error; see `api.problems.problem`."""
         body: dict[str, Any] = {"success": False} if self.wrapped else {}
         body |= {"error": with_webhook_ids(detail), "code": code}
         if (equal := members.pop("endpoint_id", None)) is not None:
@@ -54,7 +54,7 @@ class Service:
         )
 
     def webhook(self, endpoint: Endpoint, style: Format) -> dict[str, Any]:
-        """An endpoint as a webhook of the service."""
+        """Return an endpoint as a webhook of the service."""
         events = ["*"] if endpoint.events is None else map(style.event_name, endpoint.events)
         return {
             "id": webhook_id(endpoint.id),

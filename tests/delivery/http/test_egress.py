@@ -341,8 +341,8 @@ def test_worker_that_starts_is_told_of_the_proxy() -> None:
     with ConnectProxy(answer=REFUSALS["asks for a password"][0]) as refusing:
         [text] = told(refusing)
         assert text.startswith(
-            f"The proxy of WEBHOOKS_EGRESS_PROXY (127.0.0.1:{refusing.port}) responded with 407: it requires another user "
-            "name and password. Check "
+            f"The proxy of WEBHOOKS_EGRESS_PROXY (127.0.0.1:{refusing.port}) responded with 407: "
+            "it requires another user name and password. Check "
         )
         assert "s3cr3t" not in text
     [text] = told(refusing)
