@@ -1,4 +1,4 @@
-"""What differs between two versions of an event type's data, as their examples show it."""
+"""Differences between two versions of the data of an event type, found in their examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class DifferenceKind(enum.StrEnum):
-    """What became of a member."""
+    """The kind of a difference."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -18,19 +18,21 @@ class DifferenceKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A member that is not the same in both."""
+    """A member that differs."""
 
     #: ``user.email``
     path: str
     kind: DifferenceKind
-    #: Its value in the older version; ``None`` where it was not there.
+    #: Its value in the older version; ``None`` if it did not exist.
     before: Any
-    #: Its value in the newer version; ``None`` where it is not there any more.
+    #: Its value in the newer version; ``None`` if it no longer exists.
     after: Any
 
 
 def compare_data(older: Mapping[str, Any], newer: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """Compare JSON data, member by member, in the order of the newer; objects are looked into, lists are not. Pure."""
+    """Compare JSON data member by member, in the order of the newer version, including nested objects but not
+    lists.
+    """
     return tuple(_differing(older, newer, ""))
 
 

@@ -19,7 +19,7 @@ from .versions import Downgrade, Version, Versions
 
 #: Longest name of an event type, in characters; columns are as wide.
 MAX_NAME_LENGTH = 100
-#: The pattern for every event type, future ones included; ``None`` once it is normalised.
+#: The pattern for all event types, including future ones; normalised to ``None``.
 EVERYTHING = "*"
 
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
@@ -30,16 +30,16 @@ class EventType:
     """An entry of the catalogue.
 
     :param name: lower-case segments joined by dots, ``license.activated``.
-    :param group: the heading that it stands under in forms and docs, ``Licences``.
+    :param group: its heading in forms and docs, ``Licences``.
     :param description: one sentence that says when it is sent.
     :param schema: JSON Schema (draft 2020-12) of an event's ``data``.
     :param example: a realistic ``data``, valid against the schema.
-    :param transactional: its events exist only if the host's transaction commits; ``False`` for
-        what happens just when nothing is committed, such as a failed login.
-    :param high_volume: may be sent with every request of a client; forms show a note beside it.
+    :param transactional: its events exist only if the host's transaction commits; ``False`` for events that happen
+    when nothing is committed, such as a failed login.
+    :param high_volume: may be sent with every request of a client; forms show a note.
     :param operational: sent by Flask-Webhooks about its own endpoints, never by the host.
-    :param subscribable: endpoints may name it; ``False`` for ``test``, which is sent by hand.
-    :param deprecated: it will be sent no more one day; pages and API say so, and who still subscribes.
+    :param subscribable: endpoints may subscribe to it; ``False`` for ``test``, which is sent manually.
+    :param deprecated: it will be removed in the future; pages and API show this, and its subscribers.
     """
 
     name: str
@@ -54,7 +54,7 @@ class EventType:
     deprecated: bool = False
 
     def absent(self, data: Mapping[str, Any]) -> list[str]:
-        """Names of the members that this type always has and this data has not, ``None`` being none."""
+        """Return the required members that are missing from some data; ``None`` counts as missing."""
         members = self.schema.get("properties", {})
         return [
             name
@@ -72,7 +72,7 @@ class Catalog:
     def __init__(self, types: Iterable[EventType] = ()) -> None:
         self._types: dict[str, EventType] = {}
         self._checks: dict[str, SchemaCheck] = {}
-        #: Of the data of these types.
+        #: Versions of the data of these types.
         self.versions = Versions()
         for event_type in types:
             self.add(event_type)
@@ -110,10 +110,10 @@ class Catalog:
     def add_version(self, event_type: str, date: str, downgrade: Downgrade) -> None:
         """Add a dated version of the data of an event type.
 
-        :param downgrade: turns data of this version into that of the one before.
+        :param downgrade: converts data of this version to the previous one.
         :raises UnknownEventType: the catalogue has no such event type.
-        :raises InvalidEventType: the date is none or is there already, the function cannot be called, or the data is
-            not the application's.
+        :raises InvalidEventType: the date is invalid or already used, the function is not callable, or the
+        application does not send this type.
         """
         kind = self[event_type]
         if kind.operational or not kind.subscribable:
@@ -143,7 +143,7 @@ class Catalog:
     def check_data(self, name: str, data: Mapping[str, Any]) -> None:
         """Check plain JSON data against the schema of an event type.
 
-        :raises InvalidData: it does not fit; says where, and what to write there.
+        :raises InvalidData: it does not match; the message says where, and what to write there.
         """
         self._checks[name](data, "data")
 
@@ -157,9 +157,9 @@ class Catalog:
         return len(self._types)
 
     def groups(self, *, subscribable_only: bool = False) -> dict[str, list[EventType]]:
-        """The event types under their headings, both in catalogue order.
+        """Return the event types by heading, both in catalogue order.
 
-        :param subscribable_only: leave out what endpoints cannot subscribe to, as a form must.
+        :param subscribable_only: leave out types that endpoints cannot subscribe to, as in forms.
         """
         groups: dict[str, list[EventType]] = {}
         for event_type in self:
@@ -168,7 +168,9 @@ class Catalog:
         return groups
 
     def only(self, patterns: Sequence[str] | None) -> Catalog:
-        """Return a catalogue of those types that these names and prefixes cover, and of those sent by hand."""
+        """Return a catalogue of the types that these names and prefixes cover, and of types that are sent
+        manually.
+        """
         if patterns is None:
             return self
         found = Catalog()
@@ -184,9 +186,9 @@ class Catalog:
     ) -> list[str] | None:
         """Normalise the event types of an endpoint.
 
-        :param patterns: names (``license.created``) and prefixes (``license.*``); ``None`` or
-            anything with ``*`` among it for every event type, also those added later.
-        :param kept: patterns that an endpoint has already, and so may keep.
+        :param patterns: names (``license.created``) and prefixes (``license.*``); ``None``, or a list with ``*``,
+        for all event types, including future ones.
+        :param kept: patterns that an endpoint already has and may keep.
         :returns: the patterns without duplicates in the order given, or ``None`` for everything.
         :raises InvalidSubscription: for an empty list, an unknown name, a malformed pattern, a
             prefix that no known event type has, and a type that is not subscribable.
@@ -247,7 +249,7 @@ class Catalog:
         return pattern
 
     def explain_unknown(self, pattern: str) -> Text:
-        """Say that no event type has this name or prefix, and which are spelt alike."""
+        """Return an error for an unknown name or prefix, with similar names."""
         if "*" not in pattern:
             return Text(
                 "There is no event type %(name)s.%(hint)s",
@@ -267,7 +269,7 @@ class Catalog:
         )
 
     def _did_you_mean(self, name: str) -> Text | str:
-        """A sentence with up to three close names, after a space; empty if none is close."""
+        """Return a sentence with up to three similar names, after a space; empty if there are none."""
         if len(name) > MAX_NAME_LENGTH:
             return ""
         names = [event_type.name for event_type in self if event_type.subscribable]
@@ -281,10 +283,10 @@ class Catalog:
 
 
 def matches(patterns: Sequence[str] | None, name: str) -> bool:
-    """Whether a subscription covers an event type.
+    """Return whether a subscription covers an event type.
 
-    :param patterns: as :meth:`Catalog.check_patterns` returns them: ``None`` for everything, exact
-        names, and prefixes, of which ``a.*`` covers ``a.b`` and ``a.b.c`` but not ``a``.
+    :param patterns: as :meth:`Catalog.check_patterns` returns them: ``None`` for everything, exact names, and
+    prefixes: ``a.*`` covers ``a.b`` and ``a.b.c`` but not ``a``.
     """
     if patterns is None:
         return True
@@ -295,15 +297,15 @@ def matches(patterns: Sequence[str] | None, name: str) -> bool:
 
 
 def builtin_catalog() -> Catalog:
-    """A new catalogue with every built-in event type, to which an application may add its own."""
-    # In here, because the entries are made of EventType.
+    """Return a new catalogue with all built-in event types, to which an application may add its own."""
+    # Imported here, because its entries are instances of EventType.
     from .event_types import BUILTIN_EVENT_TYPES
 
     return Catalog(BUILTIN_EVENT_TYPES)
 
 
 def _nullable(schema: object) -> bool:
-    """Tell from a member's JSON Schema that ``null`` is one of its values, or may be one."""
+    """Return whether the JSON Schema of a member allows ``null``."""
     types = schema.get("type") if isinstance(schema, Mapping) else None
     return types is None or "null" in ([types] if isinstance(types, str) else types)
 
@@ -315,7 +317,7 @@ def _check_name(event_type: EventType) -> None:
             f"{name!r} is not a name for an event type: write lower-case letters, digits and "
             'underscores in segments joined by dots, such as "license.activated".'
         )
-    # Only a subscription needs the part before the dot, for its prefixes.
+    # The part before the dot is needed for prefixes of subscriptions.
     if event_type.subscribable and "." not in name:
         raise InvalidEventType(
             f"The event type {name!r} needs at least two segments: what it is about and what "

@@ -1,10 +1,9 @@
 """Check an event's data against the JSON Schema of its type.
 
-It runs in the host's request for each event, so a schema is compiled once, and of its keywords those count that
-schemas of events are made of: ``type``, ``enum``, ``const``, ``properties``, ``required``, ``additionalProperties``,
-``items``, ``pattern``, ``minLength``, ``maxLength``, ``minimum``, ``maximum``, ``exclusiveMinimum``,
-``exclusiveMaximum``, ``minItems`` and ``maxItems``. Other keywords refuse nothing. Errors name the path and never a
-value.
+It runs in the host's request for each event, so schemas are compiled once, and only these keywords are checked:
+``type``, ``enum``, ``const``, ``properties``, ``required``, ``additionalProperties``, ``items``, ``pattern``,
+``minLength``, ``maxLength``, ``minimum``, ``maximum``, ``exclusiveMinimum``, ``exclusiveMaximum``, ``minItems``
+and ``maxItems``. Other keywords are ignored. Errors contain the path and never a value.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ SchemaCheck = Callable[[Any, str], None]
 def compile_schema(schema: Any) -> SchemaCheck:
     """Return a function that checks plain JSON values against a schema.
 
-    :raises Exception: of whatever kind, where the schema is malformed.
+    :raises Exception: of any kind, if the schema is malformed.
     """
     if schema is True:
         return _accept
@@ -58,7 +57,7 @@ def _refuse(value: Any, path: str) -> None:
 def _type(types: Any, schema: Mapping[str, Any]) -> SchemaCheck:
     names = (types,) if isinstance(types, str) else tuple(types)
     accepted = frozenset(kind for name in names for kind in _PYTHON_TYPES[name])
-    # JSON has one kind of number: 2.0 is a whole one.
+    # JSON has one kind of number: 2.0 is an integer.
     whole_floats = "integer" in names
 
     def check(value: Any, path: str) -> None:
@@ -136,7 +135,7 @@ def _required(names: Any, schema: Mapping[str, Any]) -> SchemaCheck:
 
 def _items(item: Any, schema: Mapping[str, Any]) -> SchemaCheck:
     check_item = compile_schema(item)
-    # `items` speaks of those that follow `prefixItems`.
+    # `items` applies to those after `prefixItems`.
     first = len(schema.get("prefixItems", ()))
 
     def check(value: Any, path: str) -> None:
@@ -175,7 +174,7 @@ def _fitting(
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Compare as JSON does: true is not 1."""
+    """Compare JSON values: true is not 1."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, Mapping):
@@ -209,7 +208,7 @@ _KEYWORDS: dict[str, Callable[[Any, Mapping[str, Any]], SchemaCheck | None]] = {
     "exclusiveMinimum": _limit(_NUMBERS, "more than %s", lambda value, limit: value > limit),
     "exclusiveMaximum": _limit(_NUMBERS, "less than %s", lambda value, limit: value < limit),
 }
-#: What `encoding` makes of each type of JSON Schema.
+#: The Python types of each type of JSON Schema.
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -219,7 +218,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
 }
-#: Types of JSON Schema, and of values, for people.
+#: Names of types for people.
 _NAMES = {
     "string": "text",
     "integer": "a whole number",

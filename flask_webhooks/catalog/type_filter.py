@@ -1,4 +1,4 @@
-"""Event types as lists and tasks are filtered by them: a name, or a prefix such as ``license.*``."""
+"""Filter lists and tasks by event type: a name, or a prefix such as ``license.*``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .registry import EVERYTHING, Catalog, matches
 
 
 def of_type(column: Any, pattern: str) -> sa.ColumnElement[bool]:
-    """The condition for a column with the name of an event type."""
-    # PostgreSQL refuses text that holds NUL; no event type does.
+    """Return the condition for a column with the name of an event type."""
+    # PostgreSQL refuses text with NUL; no event type contains it.
     if not pattern.isprintable():
         return sa.false()
     if pattern == EVERYTHING:
@@ -23,9 +23,9 @@ def of_type(column: Any, pattern: str) -> sa.ColumnElement[bool]:
 
 
 def subscribed_to(column: Any, catalog: Catalog, pattern: str) -> sa.ColumnElement[bool]:
-    """The condition for a column with the subscriptions of endpoints that cover an event type.
+    """Return the condition for a column with subscriptions that cover an event type.
 
-    :param pattern: a prefix is for endpoints that get any of these event types.
+    :param pattern: a prefix selects endpoints that get any of these event types.
     """
     covering: set[str] = set()
     for event_type in catalog:

@@ -1,7 +1,7 @@
 """Dated versions of the data of event types.
 
-An event is stored with its newest data. The host writes one function for each version, which turns data of that
-version into data of the one before; an endpoint gets what all functions newer than its own version make of it.
+An event is stored with its newest data. The host writes one function for each version, which converts data of that
+version to the previous one. For an endpoint, all functions newer than its version are applied.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..texts import OperatorText, quoted
 #: Data as it was before the first dated version. Columns hold ``None`` for it.
 INITIAL: Final = "initial"
 
-#: Turns data of a version into data of the one before.
+#: Converts data of a version to the previous one.
 Downgrade = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
@@ -34,10 +34,10 @@ class Version:
     downgrade: Downgrade = field(repr=False)
 
     def turn_back(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return data of the version before.
+        """Return data of the previous version.
 
-        :param data: of this version; the function may change it.
-        :raises ConversionFailed: the host's function raises, or returns no mapping.
+        :param data: data of this version; the function may change it.
+        :raises ConversionFailed: the host's function raises, or does not return a mapping.
         """
         try:
             older = self.downgrade(data)
@@ -48,7 +48,7 @@ class Version:
         return dict(older)
 
     def failed(self, why: str) -> ConversionFailed:
-        """Return the error that says what the host's function did, without any data."""
+        """Return the error about the host's function, without any data."""
         return ConversionFailed(
             "The data of %(type)s cannot be turned into what it was before %(date)s.%(hint)s",
             type=self.event_type,
@@ -66,54 +66,56 @@ class Versions:
     def add(self, version: Version) -> None:
         """Add a version of an event type that is in the catalogue.
 
-        :raises InvalidEventType: the date is none or is there already, or the function cannot be called.
+        :raises InvalidEventType: the date is invalid or already used, or the function is not callable.
         """
         name, given = version.event_type, version.date
         if not is_date(given):
             raise InvalidEventType(
-                f"{given!r} is no date for a version of {name!r}: write the day from which it is sent as text, such as "
+                f"{given!r} is not a date for a version of {name!r}: write the day from which it"
+                f" is sent as text, such as "
                 '"2026-12-01".'
             )
         if not callable(version.downgrade):
             raise InvalidEventType(
-                f"The version {given} of {name!r} needs a function that turns its data into that of before: decorate "
-                "one (data) -> data."
+                f"The version {given} of {name!r} needs a function that converts its data to the"
+                f" previous version: decorate one (data) -> data."
             )
         known = self._newest_first.get(name, ())
         if any(given == other.date for other in known):
             raise InvalidEventType(
-                f"The event type {name!r} has a version {given} already: give each change a date of its own."
+                f"The event type {name!r} has a version {given} already: give each change a date"
+                f" of its own."
             )
         newest_first = sorted((*known, version), key=lambda item: item.date, reverse=True)
         self._newest_first[name] = tuple(newest_first)
 
     @property
     def dates(self) -> tuple[str, ...]:
-        """Those of all event types, newest first."""
+        """Return the dates of all event types, newest first."""
         found = {item.date for versions in self._newest_first.values() for item in versions}
         return tuple(sorted(found, reverse=True))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What an endpoint can be moved to, newest first; nothing where there are no versions."""
+        """Return the versions that an endpoint can choose, newest first; empty if there are none."""
         dates = self.dates
         return (*dates, INITIAL) if dates else ()
 
     def of(self, event_type: str) -> tuple[str, ...]:
-        """The dates of one event type, newest first."""
+        """Return the dates of one event type, newest first."""
         return tuple(item.date for item in self._newest_first.get(event_type, ()))
 
     def newest(self, event_type: str) -> str | None:
-        """The version that data of an event type is emitted in; ``None`` where it has none."""
+        """Return the version of newly emitted data; ``None`` if the event type has no versions."""
         versions = self._newest_first.get(event_type)
         return versions[0].date if versions else None
 
     def steps(self, event_type: str, given: str | None, wanted: str | None) -> tuple[Version, ...]:
-        """The versions that have to be turned back, newest first.
+        """Return the versions to undo, newest first.
 
-        :param given: the version that the data is in; ``None`` and `INITIAL` are before all of them.
-        :param wanted: the version that an endpoint is to get.
-        :raises ConversionFailed: the data is in a later version that is registered no more.
+        :param given: the version of the data; ``None`` and `INITIAL` are before the first version.
+        :param wanted: the version of the endpoint.
+        :raises ConversionFailed: the data has a later version that is no longer registered.
         """
         if given is None or given <= _sortable(wanted):
             return ()
@@ -135,11 +137,12 @@ class Versions:
         wanted: str | None,
         max_bytes: int,
     ) -> str:
-        """Return the data of an event as JSON text in a version: as it was given where nothing has changed since.
+        """Return the data of an event as JSON text in a version; unchanged if there is no newer version.
 
-        :param given: the version that it is in.
+        :param given: its version.
         :param max_bytes: the largest allowed size.
-        :raises ConversionFailed: a function of the host's fails, returns what is no JSON or too large, or is gone.
+        :raises ConversionFailed: a function of the host fails, returns data that is too large or not JSON, or is
+        missing.
         """
         steps = self.steps(event_type, given, wanted)
         if not steps:
@@ -153,11 +156,11 @@ class Versions:
             raise steps[-1].failed("returned what is too large or has no JSON form") from error
 
     def check(self, given: Any, kept: str | None = INITIAL) -> str | None:
-        """Return the version of an endpoint as it is stored.
+        """Return the version of an endpoint in its stored form.
 
-        :param given: a date, `INITIAL`, or ``None`` for the newest there is.
-        :param kept: what the endpoint has, which it may keep though it is there no more.
-        :raises InvalidEndpoint: there is no such version; names those that there are.
+        :param given: a date, `INITIAL`, or ``None`` for the newest.
+        :param kept: the current version of the endpoint, which it may keep even if it no longer exists.
+        :raises InvalidEndpoint: there is no such version; the message lists the known ones.
         """
         dates = self.dates
         if given is None:
@@ -175,12 +178,12 @@ class Versions:
 
 
 def _sortable(version: str | None) -> str:
-    """A version as it compares with dates: what is before all of them comes first."""
+    """Return a version that sorts correctly: `INITIAL` comes first."""
     return "" if version is None or version == INITIAL else version
 
 
 def _place(error: BaseException) -> str:
-    """Where the host's function stood when it raised; empty where it was not even called."""
+    """Return the line of the host's function that raised; empty if it was not called."""
     trace = error.__traceback__ and error.__traceback__.tb_next
     if trace is None:
         return ""
@@ -188,7 +191,7 @@ def _place(error: BaseException) -> str:
 
 
 def is_date(text: object) -> bool:
-    """Return whether it is a day as ISO 8601 writes it with dashes."""
+    """Return whether a text is an ISO 8601 date with dashes."""
     try:
         return isinstance(text, str) and date.fromisoformat(text).isoformat() == text
     except ValueError:

@@ -1,4 +1,4 @@
-"""``flask webhooks …``: run workers, create the tables, look after endpoints, events and deliveries."""
+"""``flask webhooks …``: run workers, create the tables, manage endpoints, events and deliveries."""
 
 from . import (
     database,

@@ -14,7 +14,7 @@ from ..app_state import AppState, state_of
 from .output import plain, shortened
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
-#: Characters of what stands beside an id.
+#: Characters of the help next to an id.
 _LONGEST_HELP = 60
 
 
@@ -42,7 +42,7 @@ def data_versions(
 
 
 def _stored(find: Callable[[Access, str], Sequence[tuple[str, str]]]) -> Complete:
-    """Complete what the database has."""
+    """Complete values from the database."""
 
     def complete(
         context: click.Context, parameter: click.Parameter, begun: str
@@ -73,7 +73,7 @@ def _offer(
         with app.app_context():
             found = find(state_of())
     except Exception:
-        # It would be printed into the line that is being typed.
+        # A message would be printed into the line that the user is typing.
         return []
     return [
         CompletionItem(value, help=shortened(help, _LONGEST_HELP) or None)

@@ -1,4 +1,4 @@
-"""Commands that create tables, remove what is old, and erase one person's data."""
+"""Commands that create tables, remove old events, and erase one person's data."""
 
 from __future__ import annotations
 

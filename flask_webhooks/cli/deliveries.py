@@ -1,4 +1,4 @@
-"""Commands for deliveries: list and show them, send one again, give one up."""
+"""Commands for deliveries: list, show, resend and cancel."""
 
 from __future__ import annotations
 
@@ -114,11 +114,11 @@ def list_deliveries(
 
 @deliveries.command("show")
 @click.argument("delivery_id", shell_complete=completion.delivery_ids)
-@click.option("--bodies", is_flag=True, help="Print headers and bodies as they were recorded.")
+@click.option("--bodies", is_flag=True, help="Print recorded headers and bodies.")
 @JSON
 @reports_errors
 def show_delivery(delivery_id: str, bodies: bool, as_json: bool) -> None:
-    """Show a delivery and its attempts, with what went wrong."""
+    """Show a delivery and its attempts with their errors."""
     detail = queries.get_delivery(current_access(), delivery_id)
     if as_json:
         print_json(DeliveryDetailObject.serialize(detail))
@@ -172,7 +172,7 @@ def _print_attempt(attempt: Attempt, bodies: bool) -> None:
 
 
 def _body(attempt: Attempt, name: str) -> str:
-    """A body, or why it is not there."""
+    """Return a body, or the reason why it is missing."""
     missing = attempt.missing.get(name)
     body: str | None = getattr(attempt, name)
     return (body or "") if missing is None else f"({missing_text(missing)})"

@@ -1,4 +1,4 @@
-"""``flask webhooks doctor``: what is wrong, what that means, and what to do."""
+"""``flask webhooks doctor``: problems, their consequences, and how to fix them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
     Checks configuration, tables and indexes, Redis, workers and scheduler, keys, clocks, certificates, and whether
     receivers can be reached, without sending anything. Exits with status 1 if something is wrong.
     """
-    # The workers' side, which other commands do without.
+    # Imports the workers' side, which other commands do not need.
     from ..doctor import Finding, Level, examine
 
     found: list[Finding] = []

@@ -1,4 +1,4 @@
-"""``flask webhooks reencrypt``: what is stored, encrypted with the newest key."""
+"""``flask webhooks reencrypt``: encrypt stored values with the newest key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .failures import CommandFailure, reports_errors
 from .output import say
 from .parsing import current_access
 
-#: Endpoints that are named.
+#: The maximum number of endpoints in a message.
 _NAMED = 20
 
 
@@ -37,7 +37,7 @@ def reencrypt(dry_run: bool) -> None:
     with click.progressbar(length=count, label="Encrypting endpoints") as bar:
         for progress in actions.reencrypt(access):
             bar.update(progress.seen + progress.bodies - bar.pos)
-        # Some have nothing that is encrypted.
+        # Some have no encrypted values.
         bar.update(count - bar.pos)
     say(f"Encrypted {progress.renewed:,} of {progress.seen:,} endpoints with the newest key.")
     if progress.bodies:
@@ -51,9 +51,9 @@ def reencrypt(dry_run: bool) -> None:
 
 
 def _check(unreadable: tuple[str, ...] | list[str], bodies: int) -> None:
-    """:raises Failure: there is something that no key decrypts.
+    """:raises Failure: no key decrypts some of the values.
 
-    :param bodies: attempts whose bodies are so.
+    :param bodies: attempts whose bodies no key decrypts.
     """
     if bodies and not unreadable:
         raise CommandFailure(

@@ -1,7 +1,4 @@
-"""Commands that add an endpoint, and change what is set of one.
-
-Long, since each setting has its option in both.
-"""
+"""Commands that add an endpoint and change its settings. Long, since each setting has an option in both."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from .parsing import (
     read_file,
 )
 
-#: What `edit` sets back to its default, by the name that the action has for it.
+#: Options that `edit` can reset, with their names in the action.
 _DEFAULTS: dict[str, Any] = {
     "events": None,
     "filter": None,
@@ -62,12 +59,12 @@ _coalesce: Option[Any] = click.option(
     "--coalesce",
     "coalesce_text",
     metavar="JSON",
-    help='At most one a key: \'{"license.validated": {"by": "data.license_key", "seconds": 60}}\'.',
+    help='Send at most one event per key: \'{"license.validated": {"by": "data.license_key", "seconds": 60}}\'.',
 )
 _data_version: Option[Any] = click.option(
     "--data-version",
     metavar="DATE",
-    help="Of the event data that it gets, or initial; default: the newest.",
+    help="Version of the event data that it gets, or initial; default: the newest.",
     shell_complete=completion.data_versions,
 )
 _options: Option[Any] = click.option(
@@ -86,15 +83,15 @@ _certificate: Option[Any] = click.option(
     help="Client certificate and private key in PEM, for mutual TLS.",
 )
 _timeout: Option[Any] = click.option(
-    "--timeout", type=float, metavar="SECONDS", help="For a whole request."
+    "--timeout", type=float, metavar="SECONDS", help="Timeout of a whole request."
 )
 _rate_limit: Option[Any] = click.option(
-    "--rate-limit", type=float, metavar="NUMBER", help="Requests a second, at most."
+    "--rate-limit", type=float, metavar="NUMBER", help="Maximum number of requests per second."
 )
 _force: Option[Any] = click.option(
     "--force",
     is_flag=True,
-    help="Add it even if there is an equal one: each event is then sent twice.",
+    help="Add it even if there is an equal endpoint: each event is then sent twice.",
 )
 
 
@@ -109,13 +106,13 @@ def add_to(endpoints: AppGroup) -> None:
 @_events
 @click.option(
     "--tenant",
-    help="The tenant that it belongs to; default: the whole server.",
+    help="The tenant of the endpoint; default: the whole server.",
     shell_complete=completion.tenants,
 )
 @FORMAT
 @click.option("--name", default="", help="For people.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent along.")
-@click.option("--user-agent", help="Instead of ours.")
+@click.option("--user-agent", help="User-Agent to send instead of the default.")
 @click.option("--secret", help="An existing secret; default: a new one, printed once.")
 @click.option("--no-secret", is_flag=True, help="No secret, if the format allows that.")
 @click.option("--key-pair", is_flag=True, help="Sign with a new key pair; prints the public key.")
@@ -196,7 +193,7 @@ def add(
 
 @click.command()
 @ENDPOINT_ARGUMENT
-@click.option("--url", help="Where to send.")
+@click.option("--url", help="The URL that receives the requests.")
 @click.option(
     "--event",
     "events",
@@ -208,7 +205,7 @@ def add(
     "--format",
     "format_",
     metavar="NAME",
-    help="Of its requests.",
+    help="Timeout of a whole request.",
     shell_complete=completion.formats,
 )
 @click.option("--name", help="For people.")
@@ -218,10 +215,10 @@ def add(
     "headers",
     multiple=True,
     metavar="'NAME: VALUE'",
-    help="Add a header to those that it has.",
+    help="Add a header.",
 )
-@click.option("--remove-header", "removed", multiple=True, metavar="NAME", help="No longer sent.")
-@click.option("--user-agent", help="Instead of ours.")
+@click.option("--remove-header", "removed", multiple=True, metavar="NAME", help="Remove a header.")
+@click.option("--user-agent", help="User-Agent to send instead of the default.")
 @_filter
 @_coalesce
 @_data_version
@@ -238,7 +235,7 @@ def add(
     "resets",
     multiple=True,
     type=click.Choice(list(_DEFAULTS)),
-    help="Set it back to its default.",
+    help="Reset a setting to its default.",
 )
 @_force
 @with_appcontext
@@ -279,7 +276,7 @@ def edit(
 
 
 def _plain_changes(given: dict[str, Any], resets: tuple[str, ...]) -> EndpointChanges:
-    """Return the settings that have an option of their own, by the names of the action."""
+    """Return the changed settings by their names in the action."""
     changes: Any = {
         "format" if name == "format_" else name: value
         for name, value in given.items()
@@ -295,7 +292,7 @@ def _plain_changes(given: dict[str, Any], resets: tuple[str, ...]) -> EndpointCh
 def _changed_headers(
     before: EndpointDetail, given: tuple[str, ...], removed: tuple[str, ...]
 ) -> dict[str, str | None]:
-    """All headers that it is to have; ``None`` keeps the value of one."""
+    """Return all headers after the change; ``None`` keeps the value of a header."""
     new = parse_headers(given)
     known = {name.lower(): name for name in before.header_names or ()}
     unknown = [name for name in removed if name.lower() not in known]

@@ -1,4 +1,4 @@
-"""Commands for endpoints: list and show them, pause, resume and remove them, test them, and replace secrets.
+"""Commands for endpoints: list, show, pause, resume, remove and test them, and rotate secrets.
 
 Long, since a command has its options, its help and its output.
 """
@@ -54,7 +54,7 @@ from .output import (
 )
 from .parsing import current_access, parse_json, within_tenant
 
-endpoints = AppGroup("endpoints", help="Where webhooks go.")
+endpoints = AppGroup("endpoints", help="Manage endpoints.")
 
 
 @endpoints.command("list")
@@ -151,7 +151,7 @@ def _certificate(shown: dict[str, Any] | None) -> str | None:
 
 
 def _initial() -> str | None:
-    """The version that stands for none; ``None`` where the application has none at all."""
+    """Return the version of endpoints without one; ``None`` if the application has no versions."""
     return INITIAL if state_of().catalog.versions.dates else None
 
 
@@ -217,7 +217,7 @@ def _print_health(access: Access, detail: queries.EndpointDetail) -> None:
 
 
 def _last_error(access: Access, detail: queries.EndpointDetail) -> str | None:
-    """Return the error of its newest failed attempt; ``None`` while all is well."""
+    """Return the error of the newest failed attempt; ``None`` if the endpoint is healthy."""
     if not detail.health.consecutive_failures:
         return None
     rows = queries.list_deliveries(access, detail.endpoint.id).items

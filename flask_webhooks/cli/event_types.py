@@ -1,4 +1,4 @@
-"""Commands for event types: what there is, how its data has changed, and who subscribes."""
+"""Commands for event types: list them, and show versions and subscribers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .options import JSON
 from .output import print_fields, print_json, print_table, say, shortened
 from .parsing import current_access
 
-event_types = AppGroup("event-types", help="What endpoints can be told of.")
+event_types = AppGroup("event-types", help="Show event types.")
 
 
 @event_types.command("list")
@@ -91,6 +91,6 @@ def _description(row: queries.EventTypeRow) -> str:
 
 
 def _change(change: Difference) -> str:
-    """A member, and its values in the examples where there are two."""
+    """Return a changed member, with its values in the examples."""
     before, after = (shortened(compact_json(value), 60) for value in (change.before, change.after))
     return f"{change.path}: {before} -> {after}" if change.kind == "changed" else change.path

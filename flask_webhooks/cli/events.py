@@ -1,4 +1,4 @@
-"""Commands for events: list, pull, show and explain them, and cancel what is scheduled."""
+"""Commands for events: list, pull, show and explain."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def list_events(
     default=START,
     show_default=True,
     metavar="CURSOR",
-    help="The cursor that the last pull returned; start: from the oldest events.",
+    help="The cursor of the previous pull; start: from the oldest events.",
 )
 @ENDPOINT
 @TYPE
@@ -226,7 +226,7 @@ def why(event_id: str, endpoint_id: str, as_json: bool) -> None:
 
 
 def _print_routing(event: Event, routing: queries.Routing) -> None:
-    """The reason, and the record that it follows from."""
+    """Print the reason, and the record that it is based on."""
     say(routing_text(routing.why, event.type))
     if routing.delivery is not None and routing.health is not None:
         now = datetime.now(event.created_at.tzinfo)

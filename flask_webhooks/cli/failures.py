@@ -1,4 +1,4 @@
-"""What ends a command: one line on standard error that says what to do, and never a traceback."""
+"""Errors of commands: one line on standard error that says what to do, and never a traceback."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from .output import first_line, plain
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: A group without a command; earlier versions of click print the help without an exception.
+#: Raised for a group without a command; earlier versions of click print the help without an exception.
 _ASKED_FOR_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class CommandFailure(click.ClickException):
-    """Ends the command with one line on standard error."""
+    """End the command with one line on standard error."""
 
     def __init__(self, message: str) -> None:
         super().__init__(plain(" ".join(message.split())))
 
 
 class Misuse(CommandFailure):
-    """An option whose value cannot be read."""
+    """An invalid value of an option."""
 
     exit_code = 2
 
 
 class Commands(AppGroup):
-    """A group that says in one line, too, what is wrong with an option or argument of its commands."""
+    """A group that reports invalid options and arguments of its commands in one line."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with _in_one_line():
@@ -61,14 +61,14 @@ def _in_one_line() -> Iterator[None]:
 
 
 def reports_errors(function: F) -> F:
-    """Turn what can go wrong without a fault of ours into one line."""
+    """Report expected errors in one line."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except WebhooksError as error:
-            # The operator may know what the database said.
+            # The operator may see the message of the database.
             cause = error.__cause__ if isinstance(error, DatabaseError) else None
             said = _explain(cause) if isinstance(cause, DBAPIError) else error.whole_message
             raise CommandFailure(said) from error
@@ -86,17 +86,17 @@ def reports_errors(function: F) -> F:
 
 
 def end_our_command(error: WebhooksError) -> None:
-    """End with one line if a ``flask webhooks`` command runs; do nothing in any other case."""
+    """End with one line if a ``flask webhooks`` command is running; otherwise do nothing."""
     context = click.get_current_context(silent=True)
     if context is None or not isinstance(context.find_root().command, FlaskGroup):
         return
-    # Flask has not told click yet which command it is.
+    # Click does not know the command yet.
     if "webhooks" in sys.argv[1:]:
         raise CommandFailure(error.message) from error
 
 
 def _explain(error: DBAPIError) -> str:
-    """What to do about a failure of the database."""
+    """Return what to do about an error of the database."""
     cause = error.orig
     if is_missing_table(error):
         return (

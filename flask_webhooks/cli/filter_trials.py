@@ -1,4 +1,4 @@
-"""The command that tries a filter."""
+"""The command that tests a filter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about formats: show examples, and take over endpoints of another service."""
+"""Commands about formats: show examples, and import endpoints of another service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .parsing import (
     read_text,
 )
 
-#: Members under which services put the list of their endpoints.
+#: Members in which services export the list of endpoints.
 _LISTS = ("webhooks", "endpoints", "data", "items")
 _EXAMPLE = """'[{"url": "https://example.com/webhooks"}]'"""
 
@@ -44,11 +44,13 @@ _EXAMPLE = """'[{"url": "https://example.com/webhooks"}]'"""
     type=click.File("r", encoding="utf-8"),
     help="JSON; default: the example.",
 )
-@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the format.")
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help="Option of the format."
+)
 @click.option(
     "--data-version",
     metavar="DATE",
-    help="Of the data, or initial; default: the newest.",
+    help="Version of the data, or initial; default: the newest.",
     shell_complete=completion.data_versions,
 )
 @click.option("--headers", "with_headers", is_flag=True, help="Print the whole request.")
@@ -61,7 +63,7 @@ def render(
     data_version: str | None,
     with_headers: bool,
 ) -> None:
-    """Print what endpoints of a format get for an event type; without one, for its test event."""
+    """Print the request for an event type in a format; without an event type, for its test event."""
     example = queries.example(
         current_access(),
         format_,
@@ -89,7 +91,7 @@ def render(
 )
 @click.option(
     "--tenant",
-    help="Tenant that they will belong to; default: that of each entry (appId), else the whole server.",
+    help="Tenant of the endpoints; default: that of each entry (appId), else the whole server.",
     shell_complete=completion.tenants,
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be imported.")
@@ -134,10 +136,10 @@ def import_endpoints(file: TextIO, format_: str | None, tenant: str | None, dry_
 
 
 def _shown(endpoint: Endpoint, tenant: str | None) -> str:
-    """What was chosen for an endpoint."""
+    """Return the settings of an imported endpoint."""
     parts = [endpoint.format]
     if tenant is None:
-        # An entry that names no tenant gets the events of all.
+        # An entry without a tenant gets the events of all tenants.
         owner = endpoint.tenant
         parts.append("whole server" if owner is None else f"tenant {plain(owner)}")
     if endpoint.state != EndpointState.ACTIVE:
@@ -152,7 +154,7 @@ def _numbers(numbers: list[int]) -> str:
 
 
 def _guessed(access: Access, items: list[Any]) -> str:
-    """The format that fits the event types of an export; says so where it is not the default one."""
+    """Return the format that fits the event types of an export; print it if it is not the default."""
     possible = actions.possible_formats(access.state, items)
     if not possible:
         raise CommandFailure(
@@ -171,7 +173,7 @@ def _guessed(access: Access, items: list[Any]) -> str:
 
 
 def _check_service(access: Access, name: str | None) -> None:
-    """Refuse a format that there is not, before the file is looked at."""
+    """Refuse an unknown format before the file is read."""
     formats = access.state.formats
     if name is not None and name not in formats:
         close = formats.close_to(name)
@@ -184,20 +186,20 @@ def _check_service(access: Access, name: str | None) -> None:
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry of a file: its place, or its line where each line is one."""
+    """An entry of a file, with its position, or its line in a file with one entry per line."""
 
     number: int
     item: Any
-    #: Why it is no JSON.
+    #: Why it is not JSON.
     problem: str | None = None
 
 
 def _entries(text: str) -> list[_Entry]:
-    """The endpoints of an export: a JSON list, an object that holds one, one object, or one on each line."""
+    """Return the endpoints of an export: a JSON list, an object that contains one, one object, or one per line."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        # Not `splitlines`: JSON may hold what else ends a line of text, such as U+2028, within a string.
+        # Not `splitlines`: strings in JSON may contain other line separators, such as U+2028.
         lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         if len(lines) >= 2 and all(line.lstrip().startswith("{") for _, line in lines):
             return [_line(number, line) for number, line in lines]
@@ -207,7 +209,7 @@ def _entries(text: str) -> list[_Entry]:
         document = next(lists, [document])
     if not isinstance(document, list):
         raise Misuse(
-            f"The file must hold a list of endpoints, as JSON objects, such as {_EXAMPLE}."
+            f"The file must contain a list of endpoints, as JSON objects, such as {_EXAMPLE}."
         )
     return [_Entry(number, item) for number, item in enumerate(document, 1)]
 

@@ -1,4 +1,4 @@
-"""The ledger of an endpoint: which event each of its numbers is."""
+"""The ledger of an endpoint: the event of each of its numbers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ def add_to(endpoints: AppGroup) -> None:
 @click.option(
     "--from", "first", type=int, default=1, show_default=True, metavar="NUMBER", help="The first."
 )
-@click.option("--to", "last", type=int, metavar="NUMBER", help="The last; default: all there are.")
+@click.option(
+    "--to", "last", type=int, metavar="NUMBER", help="The last number; default: the highest."
+)
 @JSON
 @with_appcontext
 @reports_errors
 def show_ledger(endpoint_id: str, first: int, last: int | None, as_json: bool) -> None:
-    """Say which event each number of an endpoint is, and what became of it; 1,000 at once."""
+    """Show the event and the state of each number of an endpoint; up to 1,000 at once."""
     page = queries.get_ledger(current_access(), endpoint_id, first, last)
     if as_json:
         print_json(LedgerObject.serialize(page))
@@ -46,7 +48,7 @@ def show_ledger(endpoint_id: str, first: int, last: int | None, as_json: bool) -
             )
             for item in page.items
         ],
-        f"There are none. The highest number that was given out is {page.last_sequence}.",
+        f"There are none. The highest assigned number is {page.last_sequence}.",
     )
     if page.next_from is not None:
         say(f"There are more, up to {page.last_sequence}: --from {page.next_from}", err=True)

@@ -113,7 +113,7 @@ def _endpoint(
     format: str,
     secret: str | None,
 ) -> Iterator[str]:
-    """An endpoint for the time of the block; gives its secret."""
+    """Add an endpoint for the duration of the block; yield its secret."""
     try:
         created = actions.create_endpoint(
             access,

@@ -18,19 +18,19 @@ from ..receiver import verify
 from .failures import Misuse
 from .output import first_line, plain, say
 
-#: Seconds that the receiver behind may take.
+#: Timeout of the receiver, in seconds.
 _PATIENCE = 60.0
-#: Bytes of its answer that are passed back.
+#: Bytes of its response that are passed back.
 _MOST_ANSWER = 64 * 1024
-#: Headers that are about the connection.
+#: Headers of the connection.
 _OWN = frozenset({"connection", "host", "keep-alive", "transfer-encoding", "upgrade"})
-#: Headers of its answer that mean something to the sender.
+#: Headers of its response that the sender uses.
 _PASSED_BACK = ("content-type", "retry-after")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer to a request."""
+    """A response."""
 
     status: int
     body: bytes = b""
@@ -38,7 +38,7 @@ class Reply:
 
 
 def parse_target(url: str) -> SplitResult:
-    """:raises Misuse: it is not the URL of a receiver."""
+    """Parse the URL of a receiver. :raises Misuse: it is not one."""
     try:
         target = urlsplit(url)
         usable = target.scheme in ("http", "https") and bool(target.hostname)
@@ -53,10 +53,10 @@ def parse_target(url: str) -> SplitResult:
 
 
 class LocalListener:
-    """Takes webhooks while it is used as a context manager.
+    """A server for webhooks, as a context manager.
 
-    :param format: that they are signed in. :param target: where to forward them.
-    :param most: bytes of a body. :param quiet: print a line for each, and not its body.
+    :param format: the format of the webhooks. :param target: the URL to forward them to.
+    :param most: maximum size of a body in bytes. :param quiet: print one line for each, without its body.
     :raises OSError: the address cannot be listened on.
     """
 
@@ -70,7 +70,7 @@ class LocalListener:
         most: int,
         quiet: bool,
     ) -> None:
-        #: Known before anything is sent.
+        #: Set before anything is sent.
         self.secret = ""
         self.most = most
         self._format = format
@@ -112,7 +112,7 @@ class LocalListener:
     def _forward(
         self, target: SplitResult, headers: list[tuple[str, str]], body: bytes
     ) -> tuple[Reply, str]:
-        """Send a request on as it came; returns the answer, and a few words about it."""
+        """Forward a request unchanged; return the response and a short description."""
         encrypted = target.scheme == "https"
         connect = http.client.HTTPSConnection if encrypted else http.client.HTTPConnection
         connection = connect(target.hostname or "", target.port, timeout=_PATIENCE)
@@ -152,7 +152,7 @@ class LocalListener:
 
 
 def _named(event: Any, headers: list[tuple[str, str]]) -> str:
-    """The type and the id of an event, where the format has them there."""
+    """Return the type and the id of an event, as far as the format has them."""
     kind = (event.get("type") or event.get("event")) if isinstance(event, dict) else None
     sent_as = next((value for name, value in headers if name.lower() == "webhook-id"), "")
     return "  ".join(str(part) for part in (kind, sent_as) if part)
@@ -189,4 +189,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Print nothing: each webhook has its line already."""
+        """Print nothing: each webhook already has a line."""

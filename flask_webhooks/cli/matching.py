@@ -1,4 +1,4 @@
-"""Commands over many deliveries or events at once: recover, replay, resend and cancel what fits a filter."""
+"""Commands over many deliveries or events: recover, replay, resend and cancel."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def replay(
 
 
 def _filters(kind: TaskKind) -> Option[Any]:
-    """The options that say which deliveries."""
+    """Return the options that select deliveries."""
     states = sorted(str(state) for state in TAKEN_FROM[kind])
     return options(
         ENDPOINT,

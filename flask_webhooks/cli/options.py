@@ -1,4 +1,4 @@
-"""Options and arguments that commands share: the filters of lists, and what is asked before a task."""
+"""Options and arguments that commands share: filters of lists, and options of tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class MomentOption(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A time, or how long ago that was."""
+    """A time, or how long ago it was."""
 
     name = "time"
 
@@ -117,8 +117,8 @@ FORMAT: Option[Any] = click.option(
     help="Default: detected from the URL.",
     shell_complete=completion.formats,
 )
-DRY_RUN: Option[Any] = click.option("--dry-run", is_flag=True, help="Only show how many there are.")
-YES: Option[Any] = click.option("--yes", is_flag=True, help="Do not ask.")
+DRY_RUN: Option[Any] = click.option("--dry-run", is_flag=True, help="Only show how many match.")
+YES: Option[Any] = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 WAIT: Option[Any] = click.option(
     "--wait",
     is_flag=True,

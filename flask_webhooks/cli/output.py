@@ -1,7 +1,5 @@
-"""Everything that commands print: text, fields, tables and JSON.
-
-What others have written, such as a receiver's answer, may hold escape sequences that steer a terminal. All output
-passes through `say`, which takes them out.
+"""The output of commands: text, fields, tables and JSON. Foreign text, such as the response of a receiver, may
+contain escape sequences that control a terminal. All output passes through `say`, which removes them.
 """
 
 from __future__ import annotations
@@ -17,14 +15,14 @@ from .. import queries
 from ..log import without_stop
 from ..serializers import to_json
 
-#: Characters that are shown of what a receiver answered.
+#: Characters of a response that are shown.
 LONGEST_QUOTE = 300
 #: Characters of an error in a table.
 LONGEST_CELL = 80
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print lines without control characters, with a ``?`` for what the terminal's encoding does not have.
+    """Print lines without control characters, with a ``?`` for characters that the terminal cannot encode.
 
     :param err: on standard error.
     """
@@ -62,29 +60,29 @@ def print_fields(fields: Iterable[tuple[str, object]], indent: str = "") -> None
 
 
 def tell_of_more(page: queries.Page[Any]) -> None:
-    """Say on standard error, beside a table, that there are older ones than it has."""
+    """Print on standard error that there are more rows than the table shows."""
     if page.next_before is not None:
         say(f"There are more: --limit shows up to {queries.MAX_LIMIT}.", err=True)
 
 
 def counted(number: int) -> str:
-    """A number of waiting deliveries: ``12``, or ``10,000+`` where counting ended."""
+    """Format a number of waiting deliveries: ``12``, or ``10,000+`` at the counting limit."""
     more = "+" if number >= queries.MOST_COUNTED else ""
     return f"{number:,}{more}"
 
 
 def shown_time(moment: datetime) -> str:
-    """For people: ``2026-01-31 12:00:00 UTC``."""
+    """Format a time for people: ``2026-01-31 12:00:00 UTC``."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def maybe_time(moment: datetime | None) -> str:
-    """The same; empty where there is none."""
+    """Format a time, or return an empty text for ``None``."""
     return "" if moment is None else shown_time(moment)
 
 
 def shown_duration(seconds: float) -> str:
-    """The largest unit that fits: ``45 s``, ``12 min``, ``3 h``, ``2 d``."""
+    """Format seconds in the largest unit that fits: ``45 s``, ``12 min``, ``3 h``, ``2 d``."""
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -92,16 +90,16 @@ def shown_duration(seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Without control characters, which would steer the terminal."""
+    """Remove control characters, which could control the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def shortened(text: str, most: int = LONGEST_QUOTE) -> str:
-    """The beginning of a text that others wrote."""
+    """Return the beginning of a foreign text."""
     return plain(text if len(text) <= most else f"{text[:most]}…")
 
 
 def first_line(error: BaseException | None) -> str:
-    """What an exception says, in one line, without a full stop."""
+    """Return the message of an exception in one line, without a full stop."""
     lines = str(error).strip().splitlines()
     return plain(without_stop(lines[0])) if lines else type(error).__name__

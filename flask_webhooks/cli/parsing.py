@@ -1,4 +1,4 @@
-"""What commands read from options and files, and who they act as."""
+"""Parse options and files, and determine the access of commands."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .output import first_line, plain, say
 
 
 def current_access() -> Access:
-    """Access to everything, in the name of the user who runs the command."""
-    # There may be no user of this number, as in some containers.
+    """Return access to everything, in the name of the user who runs the command."""
+    # There may be no user with this number, as in some containers.
     user = "unknown"
     with contextlib.suppress(OSError, KeyError):
         user = getpass.getuser()
@@ -29,7 +29,7 @@ _EXAMPLE = """'{"license_id": "lic_1"}'"""
 
 
 def note_of_tenant(access: Access, tenant: str | None) -> None:
-    """Say on standard error that a tenant's name stands where its id belongs; call it before a change."""
+    """Print a note on standard error if a tenant's name was given instead of its id; call it before a change."""
     unknown = queries.unknown_tenant(access, tenant)
     if unknown is not None and unknown.meant:
         say(
@@ -40,7 +40,7 @@ def note_of_tenant(access: Access, tenant: str | None) -> None:
 
 
 def within_tenant(access: Access, tenant: str | None) -> Access:
-    """The access to what belongs to one tenant; the same where none is given.
+    """Narrow the access to one tenant, if one is given.
 
     :raises NotFound: it cannot be the id of a tenant.
     """
@@ -49,9 +49,9 @@ def within_tenant(access: Access, tenant: str | None) -> Access:
 
 
 def wanted_tenant(access: Access, tenant: str | None) -> str | None:
-    """The tenant that a list is filtered by.
+    """Return the tenant that a list is filtered by.
 
-    :raises NotFound: it cannot be the id of a tenant, or the application says that there is none.
+    :raises NotFound: it cannot be the id of a tenant, or the application does not have it.
     """
     if tenant is not None:
         note_of_tenant(access, tenant)
@@ -60,7 +60,7 @@ def wanted_tenant(access: Access, tenant: str | None) -> str | None:
 
 
 def wanted_event(access: Access, event_id: str | None) -> str | None:
-    """The event that a list is filtered by.
+    """Return the event that a list is filtered by.
 
     :raises NotFound: there is none in scope.
     """
@@ -70,7 +70,7 @@ def wanted_event(access: Access, event_id: str | None) -> str | None:
 
 
 def parse_headers(lines: Sequence[str]) -> dict[str, str]:
-    """Headers, each written as ``Name: value``."""
+    """Parse headers, each written as ``Name: value``."""
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
@@ -83,7 +83,7 @@ def parse_headers(lines: Sequence[str]) -> dict[str, str]:
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """``NAME=VALUE``; ``NAME=@FILE`` reads the value from a file."""
+    """Parse ``NAME=VALUE``; ``NAME=@FILE`` reads the value from a file."""
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -96,7 +96,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def read_file(path: str) -> str:
-    """:raises Misuse: it is not there, or no text in UTF-8."""
+    """Read a text file. :raises Misuse: it does not exist, or is not UTF-8."""
     try:
         with open(path, encoding="utf-8") as file:
             return read_text(file)
@@ -105,7 +105,7 @@ def read_file(path: str) -> str:
 
 
 def read_text(file: TextIO) -> str:
-    """The text of a file, without the mark that some programs put before it.
+    """Decode a file, without a byte order mark.
 
     :raises Misuse: it is not text in UTF-8.
     """
@@ -116,7 +116,7 @@ def read_text(file: TextIO) -> str:
 
 
 def parse_json(text: str, what: str, example: str = _EXAMPLE) -> Any:
-    """:param example: what is written instead. :raises Misuse: it is not JSON."""
+    """:param example: an example for the message. :raises Misuse: it is not JSON."""
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"JSON has no {constant}")
@@ -130,7 +130,7 @@ def parse_json(text: str, what: str, example: str = _EXAMPLE) -> Any:
 
 
 def parse_object(text: str, what: str) -> dict[str, Any]:
-    """:raises Misuse: it is not a JSON object."""
+    """Parse a JSON object. :raises Misuse: it is not one."""
     value = parse_json(text, what)
     if not isinstance(value, dict):
         raise Misuse(f"{what} must be a JSON object, such as {_EXAMPLE}.")

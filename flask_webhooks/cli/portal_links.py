@@ -1,4 +1,4 @@
-"""Commands for portal links: list, create and revoke them."""
+"""Commands for portal links: list, create and revoke."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands for events that are scheduled: list them, and cancel one."""
+"""Commands for scheduled events: list and cancel."""
 
 from __future__ import annotations
 

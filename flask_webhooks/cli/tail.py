@@ -1,4 +1,4 @@
-"""``flask webhooks tail``: attempts as they are made."""
+"""``flask webhooks tail``: show attempts as they are recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .options import ENDPOINT, EVENT, JSON, TENANT, TYPE, MomentOption
 from .output import plain, say
 from .parsing import current_access, wanted_event, within_tenant
 
-#: Seconds between two looks.
+#: Seconds between polls.
 _PAUSE = 0.5
 
 

@@ -1,4 +1,4 @@
-"""Tasks, which are long jobs over many deliveries or events: start, list, watch and stop them."""
+"""Tasks, which are long jobs over many deliveries or events: start, list, watch and stop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .output import (
 )
 from .parsing import current_access, wanted_event, wanted_tenant, within_tenant
 
-#: Seconds between two looks at a task.
+#: Seconds between polls of a task.
 _PAUSE = 0.5
 
 tasks = AppGroup("tasks", help="Show, watch and stop long-running tasks.")
@@ -41,14 +41,14 @@ def start(
     yes: bool,
     wait: bool,
 ) -> None:
-    """Say how many there are, ask, and start the task.
+    """Show how many matches there are, ask for confirmation, and start the task.
 
-    :param wait: show its progress until it is over.
+    :param wait: show its progress until it ends.
     :raises NotFound: there is no such tenant, or no such endpoint.
     """
     access = current_access()
     if "" in wanted.values():
-        # Of a variable of the shell that is not set; it must not mean everything.
+        # From an unset shell variable: it must not mean everything.
         raise Misuse("An option is empty: write a value after it, or leave it out.")
     wanted_tenant(access, wanted.get("tenant"))
     wanted_event(access, wanted.get("event_id"))
@@ -76,7 +76,7 @@ def start(
 
 
 def show_progress(access: Access, task_id: str) -> None:
-    """Show a bar until a task is over.
+    """Show a progress bar until a task ends.
 
     :raises Failure: it was stopped, or has failed.
     """
@@ -102,12 +102,15 @@ def show_progress(access: Access, task_id: str) -> None:
 @ENDPOINT
 @TENANT
 @click.option(
-    "--kind", "--type", type=click.Choice([str(kind) for kind in TaskKind]), help="What they do."
+    "--kind",
+    "--type",
+    type=click.Choice([str(kind) for kind in TaskKind]),
+    help="Only tasks of this kind.",
 )
 @click.option("--state", type=click.Choice([str(state) for state in TaskState]))
 @SINCE
 @UNTIL
-@click.option("--unfinished", is_flag=True, help="Only those that have not ended.")
+@click.option("--unfinished", is_flag=True, help="Only tasks that have not ended.")
 @LIMIT
 @JSON
 @reports_errors
@@ -181,5 +184,5 @@ def stop_task(task_id: str) -> None:
 
 
 def noun_of(kind: str) -> str:
-    """The noun for what a task of this kind works on."""
+    """Return the noun for the objects of such a task."""
     return "events" if kind in OF_EVENTS else "deliveries"

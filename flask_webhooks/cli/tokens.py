@@ -1,4 +1,4 @@
-"""Commands for tokens of the API: list, create and revoke them."""
+"""Commands for API tokens: list, create and revoke."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that run workers, or do what a worker does."""
+"""Commands that run or wake workers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def worker(
     state = state_of()
     with ExitStack() as stack:
         if metrics_port is not None:
-            # Not above: prometheus-client is an extra.
+            # Imported here, because prometheus-client is an extra.
             from ..metrics.serving import beside
 
             stack.enter_context(beside(state, metrics_host, metrics_port, metrics_labels))

@@ -1,4 +1,4 @@
-"""``flask webhooks doctor``: everything that webhooks need, looked at from this machine."""
+"""``flask webhooks doctor``: check everything that webhooks need, from this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = get_logger("flask_webhooks")
 
 
 def examine(access: Access) -> Iterator[Finding]:
-    """Look at everything, one after another; what cannot be looked at is a finding, too."""
+    """Run all checks; a check that fails to run is a finding, too."""
     state = access.state
     yield from _guarded("configuration", lambda: examine_configuration(state))
     silent = answers(state)

@@ -1,4 +1,4 @@
-"""Settings that are valid, and yet not what an operator wants."""
+"""Settings that are valid but probably not intended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..app_state import AppState
 from .findings import Area, Finding
 
 _AREA = Area("configuration")
-#: Addresses that customers should not reach, and what is there.
+#: Addresses that customers should not reach, with a description.
 _DANGEROUS = {
     "127.0.0.1": "this machine itself",
     "::1": "this machine itself",
@@ -19,7 +19,7 @@ _DANGEROUS = {
 
 
 def examine_configuration(state: AppState) -> Iterator[Finding]:
-    """Look at the settings, which `init_app` has checked one by one."""
+    """Check the combination of settings, each of which `init_app` has checked."""
     settings, app = state.settings, state.app
     yield _AREA.ok(
         f"The settings are valid. Queue {settings.queue!r}, installation {settings.installation!r}."

@@ -1,4 +1,4 @@
-"""The database: whether it answers, has what our statements rely on, and takes writes; and clocks and keys in it."""
+"""The database: connection, tables, indexes and permissions; clocks and encryption keys."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _AREA = Area("database")
 _CLOCK = Area("clock")
 _KEYS = Area("keys")
 _MIGRATE = "Run your migrations (flask db migrate, flask db upgrade), or: flask webhooks init-db"
-#: Seconds by which clocks may differ without a word, and from which receivers may refuse signatures.
+#: Seconds by which clocks may differ, and from which receivers may refuse signatures.
 _APART, _FAR_APART = 5.0, 60.0
-#: Endpoints that are named.
+#: The maximum number of endpoints in a finding.
 _NAMED = 5
 
 
 def answers(state: AppState) -> Finding | None:
-    """The finding that the database cannot be used at all; ``None`` where it can."""
+    """Return a finding if the database cannot be used at all, else ``None``."""
     try:
         with state.own_engine.connect() as connection:
             connection.execute(sa.select(1))
@@ -43,7 +43,7 @@ def answers(state: AppState) -> Finding | None:
 
 
 def examine_database(state: AppState) -> Iterator[Finding]:
-    """Look at tables, columns and indexes, at rights and characters."""
+    """Check tables, columns and indexes, permissions and the encoding."""
     inspector = sa.inspect(state.own_engine)
     tables = state.models.tables()
     there = [table for table in tables if inspector.has_table(table.name, table.schema)]
@@ -94,7 +94,7 @@ def _missing_indexes(inspector: Inspector, table: sa.Table) -> list[str]:
     indexes = inspector.get_indexes(table.name, table.schema)
     constraints = inspector.get_unique_constraints(table.name, table.schema)
     names = {index["name"] for index in indexes} | {item["name"] for item in constraints}
-    # A migration may have given them other names.
+    # A migration may have named them differently.
     covered = {tuple(index["column_names"]) for index in indexes if not _is_partial(index)}
     unique = {tuple(index["column_names"]) for index in indexes if index["unique"]}
     unique |= {tuple(item["column_names"]) for item in constraints}
@@ -122,7 +122,7 @@ def _is_partial(index: object) -> bool:
 
 
 def _writes(state: AppState, tables: list[sa.Table]) -> Iterator[Finding]:
-    """Delete nothing from each table, and take that back: so the rights are asked for."""
+    """Check the permissions with a DELETE that matches nothing, in a transaction that is rolled back."""
     try:
         with state.own_engine.connect() as connection, connection.begin() as transaction:
             for table in tables:
@@ -135,7 +135,7 @@ def _writes(state: AppState, tables: list[sa.Table]) -> Iterator[Finding]:
             "Grant SELECT, INSERT, UPDATE and DELETE on our tables, and name the primary, not a replica.",
         )
     else:
-        yield _AREA.ok("It takes writes.")
+        yield _AREA.ok("It accepts writes.")
 
 
 def _of_sqlite(state: AppState) -> Iterator[Finding]:
@@ -155,7 +155,7 @@ def _of_sqlite(state: AppState) -> Iterator[Finding]:
 
 
 def examine_clocks(access: Access, redis_time: datetime | None) -> Iterator[Finding]:
-    """Compare the clocks of this machine, of the database, of Redis and of workers."""
+    """Compare the clocks of this machine, the database, Redis and workers."""
     with access.read() as session:
         at_database = session.execute(sa.select(utc_now())).scalar_one()
     here = datetime.now(UTC)
@@ -184,7 +184,7 @@ def examine_clocks(access: Access, redis_time: datetime | None) -> Iterator[Find
 
 
 def examine_keys(access: Access) -> Iterator[Finding]:
-    """Find out what needs which encryption key."""
+    """Check which encryption keys are needed."""
     state = access.state
     use = queries.key_use(access)
     if use.unreadable:

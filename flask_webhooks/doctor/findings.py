@@ -10,7 +10,7 @@ class Level(enum.StrEnum):
     """How severe it is."""
 
     OK = "ok"
-    #: It works, and will not in some case.
+    #: It works, but not in all cases.
     WARNING = "warning"
     #: Something does not work.
     PROBLEM = "problem"
@@ -18,21 +18,21 @@ class Level(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
-    #: Where: ``database``, ``redis`` …
+    #: The area: ``database``, ``redis`` …
     area: str
     level: Level
-    #: What was found, in a sentence.
+    #: The result, in a sentence.
     text: str
-    #: What follows from it, and what to do; empty where all is well.
+    #: The consequence, and what to do; empty if all is well.
     meaning: str = ""
     advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Makes findings about one area."""
+    """Creates findings of one area."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""This machine, and the way from it to receivers."""
+"""This machine, and its connections to receivers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .findings import Area, Finding
 
 _MACHINE = Area("machine")
 _RECEIVERS = Area("receivers")
-#: Endpoints among which destinations are looked for, and destinations that are tried.
+#: Endpoints that are searched for destinations, and destinations that are tried.
 _LOOKED_AT, _TRIED = 200, 10
-#: Seconds for a connection with its TLS handshake, and for all of them.
+#: Timeout of a connection with its TLS handshake, and of all of them, in seconds.
 _TIMEOUT, _PATIENCE = 5.0, 12.0
 
 
 @dataclass(slots=True)
 class _Try:
-    """A destination, and why it cannot be reached; ``None`` where it can."""
+    """A destination, and the reason why it cannot be reached, or ``None``."""
 
     host: str
     port: int
@@ -40,17 +40,19 @@ class _Try:
 
 
 def examine_machine(settings: Settings) -> Iterator[Finding]:
-    """Look at certificates, the proxy or routes, name servers and file descriptors, as a worker does at its start."""
+    """Check certificates, the proxy or routes, name servers and file descriptors, as a worker does when it starts."""
     proxy = settings.proxy()
     troubles, doubts = machine.troubles(settings.concurrency, proxy), machine.doubts(proxy)
     for trouble in troubles:
         text, _, advice = trouble.partition(". ")
         yield _MACHINE.problem(
-            f"{text}.", "A worker on this machine delivers nothing, or only a part.", advice
+            f"{text}.",
+            "A worker on this machine delivers nothing, or only some deliveries.",
+            advice,
         )
     for doubt in doubts:
         text, _, advice = doubt.partition(". ")
-        yield _MACHINE.warning(f"{text}.", "Deliveries to the internet wait.", advice)
+        yield _MACHINE.warning(f"{text}.", "Deliveries to the internet are delayed.", advice)
     if not troubles and not doubts:
         way = "a route" if proxy is None else f"the proxy {proxy.location}"
         yield _MACHINE.ok(
@@ -59,7 +61,7 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_receivers(access: Access) -> Iterator[Finding]:
-    """Connect to where the newest active endpoints are, from this machine; nothing is sent."""
+    """Connect to the servers of the newest active endpoints, without sending anything."""
     tries = _destinations(access)
     if not tries:
         yield _RECEIVERS.ok("There is no active endpoint whose server could be checked.")
@@ -71,7 +73,7 @@ def examine_receivers(access: Access) -> Iterator[Finding]:
     ]
     for thread in threads:
         thread.start()
-    # A resolver that hangs is not waited for.
+    # Do not wait for a resolver that hangs.
     end = time.monotonic() + _PATIENCE
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
@@ -127,7 +129,7 @@ def _try(item: _Try, policy: NetworkPolicy, proxy: EgressProxy | None) -> None:
 
 
 def _connect(item: _Try, policy: NetworkPolicy, proxy: EgressProxy | None) -> str | None:
-    """Connect to the first address that webhooks may be sent to; returns why there is none."""
+    """Connect to the first allowed address; return the error, if any."""
     refused = policy.port_refusal(item.port)
     if refused is not None:
         return refused
@@ -141,7 +143,7 @@ def _connect(item: _Try, policy: NetworkPolicy, proxy: EgressProxy | None) -> st
     if allowed:
         with _opened(allowed, item.port, proxy) as connection:
             if item.encrypted:
-                # Those that workers trust.
+                # The certificates that workers trust.
                 file, directory = authorities()
                 context = ssl.create_default_context(cafile=file, capath=directory)
                 context.wrap_socket(connection, server_hostname=item.host).close()

@@ -1,4 +1,4 @@
-"""Redis, and who works there: rights and mode, workers and scheduler, and what is late."""
+"""Redis and the queue: permissions and mode, workers and scheduler, overdue deliveries."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from .findings import Area, Finding
 
 _REDIS = Area("redis")
 _WORKERS = Area("workers")
-#: The oldest that has all that our scripts call (LPOS).
+#: The oldest version with all commands of our scripts (LPOS).
 _OLDEST = (6, 0, 6)
-#: Old events that are kept for longer than this are not removed any more.
+#: Retention is not working if events are older than their retention time by more than this.
 _GRACE = timedelta(days=2)
 
 
 class Queue:
-    """What Redis says."""
+    """The state of Redis."""
 
     def __init__(self, worker_queue: WorkerQueue) -> None:
         self.worker_queue = worker_queue
-        #: The time by its clock, and what RQ knows; ``None`` where Redis cannot be used.
+        #: The time of its clock, and the data of RQ; ``None`` if Redis cannot be used.
         self.time: datetime | None = None
         self.engine: EngineReport | None = None
 
     def examine(self) -> Iterator[Finding]:
-        """Look at Redis as web processes and workers use it."""
+        """Check Redis in the same way as web processes and workers use it."""
         with contextlib.closing(self.worker_queue.connect()) as client:
             try:
                 yield from self._examine(client)
@@ -75,9 +75,9 @@ class Queue:
             )
 
     def _use_as_workers(self, client: redis.Redis) -> None:
-        """Wait for a key, and listen on a channel, as RQ's workers do.
+        """Wait for a key, and listen on a channel, as workers of RQ do.
 
-        :raises redis.RedisError: that is refused.
+        :raises redis.RedisError: Redis refuses it.
         """
         client.blpop([self.worker_queue.keys.check + ":doctor"], timeout=0.01)
         with contextlib.closing(client.pubsub()) as channel:  # type: ignore[no-untyped-call]
@@ -109,7 +109,7 @@ def _rq_versions(client: redis.Redis, names: Iterable[str]) -> Iterator[Finding]
     if others:
         yield _WORKERS.warning(
             f"A worker runs RQ {', '.join(others)}, and this process RQ {VERSION}.",
-            "They may not understand each other's jobs, so wake-ups fail.",
+            "They may not be able to read each other's jobs, so wake-ups fail.",
             "Install the same version for web processes and workers, and restart them.",
         )
     else:
@@ -117,7 +117,7 @@ def _rq_versions(client: redis.Redis, names: Iterable[str]) -> Iterator[Finding]
 
 
 def examine_workers(access: Access, engine: EngineReport | None) -> Iterator[Finding]:
-    """Look for who delivers, and for what is late."""
+    """Check workers, the scheduler and overdue deliveries."""
     report = queries.health(access)
     settings = access.state.settings
     limit = timedelta(seconds=silence(settings.sweep_interval))
@@ -132,7 +132,7 @@ def examine_workers(access: Access, engine: EngineReport | None) -> Iterator[Fin
         number = "" if engine is None else f" RQ knows {engine.workers} for this queue."
         yield _WORKERS.ok(f"A worker is running.{number}")
     elif engine is not None or report.alive_at is None:
-        # One that waits for Redis gives no sign.
+        # A worker that waits for Redis sends no heartbeat.
         last = (
             "no worker has run yet"
             if report.last_seen_at is None
@@ -174,7 +174,7 @@ def _late(access: Access, report: queries.HealthReport) -> Iterator[Finding]:
     if report.trouble == Hold.VERSION_FAILED:
         yield _WORKERS.problem(
             str(hold_text(report.trouble)),
-            "Endpoints wait for it. No attempt is spent meanwhile.",
+            "Deliveries to some endpoints wait. No attempts are used up meanwhile.",
             "Correct the function given to @webhooks.version that the log of the workers names, and start them again.",
         )
     elif report.trouble is not None:

@@ -1,4 +1,4 @@
-"""Versions of event data: whether the application's functions work, and has what endpoints are pinned to."""
+"""Versions of event data: the application's functions, and the versions of endpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AREA = Area("versions")
 
 
 def examine_versions(access: Access) -> Iterator[Finding]:
-    """Turn the example of each type into every version, and look for endpoints whose version is gone."""
+    """Convert the example of each type to every version, and look for endpoints whose version no longer exists."""
     state = access.state
     versions = state.catalog.versions
     whole = True
@@ -30,7 +30,8 @@ def examine_versions(access: Access) -> Iterator[Finding]:
             whole = False
             yield _AREA.warning(
                 f"{error} This was tried with the example of the event type.",
-                "Endpoints that get an earlier version of it would wait. No attempt is spent meanwhile.",
+                "Deliveries to endpoints with an earlier version would wait. No attempts would "
+                "be used up meanwhile.",
                 "Correct the function, or the example of the type if that is not what is sent.",
             )
     known = versions.dates
@@ -40,7 +41,7 @@ def examine_versions(access: Access) -> Iterator[Finding]:
         if date not in known:
             yield _AREA.warning(
                 f"Endpoints are pinned to the version {date} of event data, which is not registered: {count}.",
-                "They get data as it was on that day, as far as the versions that are left tell.",
+                "They get data of that day as far as the remaining versions allow.",
                 "Register it again with @webhooks.version, or choose another version for them: flask webhooks "
                 "endpoints edit --data-version",
             )

@@ -91,7 +91,7 @@ def test_all_is_well_beside_a_worker(database_url: str, redis_url: str, tmp_path
         assert not [
             item for item in warnings if "configuration:" not in item and "machine:" not in item
         ]
-        for words in ("A worker is running.", "takes writes", "18 tables", "clocks agree"):
+        for words in ("A worker is running.", "accepts writes", "18 tables", "clocks agree"):
             assert words in result.stdout
         worker.terminate()
         worker.wait(20)
