@@ -1,4 +1,4 @@
-"""What an attempt's outcome means and what to do about it, in a sentence or two for the receiver's owner."""
+"""The meaning of an attempt's outcome and what to do about it, in a sentence or two for the receiver's owner."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .i18n import gettext as _
 def advice(
     outcome: str, status: int | None = None, *, chat: bool = False, error: str | None = None
 ) -> str:
-    """Plain-language advice for one attempt; empty where nothing has to be done.
+    """Return advice for one attempt; empty if nothing has to be done.
 
     :param chat: the endpoint is a channel of a chat, whose service the reader cannot change.
     """
@@ -112,7 +112,7 @@ def _for_status(status: int) -> str:
 
 
 def _for_chat(outcome: str, status: int | None, error: str) -> str:
-    """Advice for the owner of a channel; empty where that for a receiver holds as well."""
+    """Return advice for the owner of a channel; empty if that for a receiver applies."""
     match outcome:
         case "timeout" | "connect_failed" | "tls_failed" | "dns_failed" | "broken":
             return _(

@@ -1,4 +1,4 @@
-"""A page that asks before it does something: a form, what it does, and the notice afterwards."""
+"""A form that performs an action, with a notice afterwards."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .page import notify, redirect_to, render
 
 
 def ask(template: str, form: WebhooksForm, act: Callable[[], Response], **values: Any) -> Response:
-    """Show the form; once it is sent, do what it asks for, or show again why that was refused.
+    """Show the form; on submit, perform the action, or show the form again with the errors.
 
-    :param act: does it, and says where to go then; see `done`.
-    :param values: for the template, besides `form`.
+    :param act: performs the action, and returns the response; see `done`.
+    :param values: values for the template, in addition to `form`.
     :raises CSRFError: the token is missing, stale or that of another session.
     """
     if request.method == "POST":
@@ -29,6 +29,6 @@ def ask(template: str, form: WebhooksForm, act: Callable[[], Response], **values
 
 
 def done(notice: str, view: str, *, tone: str = "ok", **values: Any) -> Response:
-    """Say on the next page that it is done, and go there."""
+    """Redirect to a page that shows a notice."""
     notify(notice, tone)
     return redirect_to(view, **values)

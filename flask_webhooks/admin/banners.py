@@ -25,7 +25,7 @@ from .i18n import gettext as _
 from .i18n import ngettext, translated
 from .wording import hold_text
 
-#: Seconds that a delivery may be late before anybody needs to know, without and with a live worker.
+#: Seconds that a delivery may be late before a banner appears, without and with a live worker.
 LATE_WITHOUT_WORKER = 5.0
 LATE = 60.0
 
@@ -41,7 +41,7 @@ class Banner:
 
 
 def current(access: Access) -> list[Banner]:
-    """The banners for this person; none for those who may not see everything in their scope."""
+    """Return the banners for this person; none without access to everything in scope."""
     try:
         report = backlog(access)
     except Forbidden:
@@ -56,7 +56,7 @@ def current(access: Access) -> list[Banner]:
 
 
 def _without_the_dead(access: Access, report: Backlog, limit: float) -> EngineReport | None:
-    """What RQ says, less our own workers that have fallen silent: RQ lists a killed one for minutes."""
+    """Remove our own silent workers from the data of RQ, which lists a killed worker for minutes."""
     known = engine_of(access)
     if known is None or not known.names or _seen(report, limit):
         return known
@@ -65,7 +65,7 @@ def _without_the_dead(access: Access, report: Backlog, limit: float) -> EngineRe
 
 
 def engine_of(access: Access) -> EngineReport | None:
-    """What RQ says, for those who may know."""
+    """Return the data of RQ, for operators."""
     return engine(access) if isinstance(access.tenant, AllTenants) else None
 
 
@@ -76,11 +76,7 @@ def from_report(
     silence: float = SILENCE,
     engine: EngineReport | None = None,
 ) -> list[Banner]:
-    """Decide from what is known. Pure.
-
-    :param operator: may know of workers, and can do something about them.
-    :param engine: what RQ says, for an operator.
-    """
+    """Choose the banners."""
     banners = _of_workers(report, operator, silence, engine)
     if operator and report.trouble is not None:
         banners.append(_trouble(report.trouble))
@@ -90,14 +86,14 @@ def from_report(
         banners.append(_of_redis(engine.trouble))
     if engine.suspended:
         banners.append(_suspended(engine.queue))
-    # A worker of ours looks for due retries itself, and starts a scheduler as soon as RQ lets it.
+    # Our worker looks for due retries itself, and starts a scheduler as soon as RQ allows it.
     if engine.workers and not engine.scheduler and not _seen(report, silence):
         banners.append(_no_scheduler())
     return banners
 
 
 def _seen(report: Backlog, silence: float) -> bool:
-    """Whether anybody who delivers gave a sign of life lately."""
+    """Return whether a worker has sent a heartbeat recently."""
     seen = report.alive_at
     return seen is not None and report.now - seen <= timedelta(seconds=silence)
 
@@ -109,10 +105,10 @@ def _refused(engine: EngineReport | None) -> bool:
 def _of_workers(
     report: Backlog, operator: bool, silence: float, engine: EngineReport | None
 ) -> list[Banner]:
-    # A plain rq worker gives a sign only while it delivers, but RQ knows of it.
+    # A plain rq worker sends heartbeats only while it delivers, but RQ lists it.
     alive = _seen(report, silence) or (engine is not None and engine.workers > 0)
     if operator and not alive and _refused(engine):
-        # One more worker would be refused, too.
+        # Another worker would be refused, too.
         return []
     late = 0.0
     if report.oldest_due_at is not None:

@@ -1,4 +1,4 @@
-"""The blueprint: its routes, who is let in, headers of every answer."""
+"""The blueprint: routes, access and response headers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .page import FRAGMENT_HEADER, Toolbox, is_fragment
 
 NAME: Final = "flask_webhooks"
 
-#: For our own layout. In the host's the policy is the host's: its scripts and styles are not ours.
+#: For the built-in layout. In the host's layout, the host sets the policy for its own scripts and styles.
 _CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -54,9 +54,9 @@ _CONTENT_SECURITY_POLICY: Final = "; ".join(
 
 
 def create_blueprint(state: AppState, *, for_portal: bool = False) -> Blueprint:
-    """A blueprint for one application. No one is let in until the host has said who may.
+    """Create a blueprint for one application. All access is refused until the host has configured it.
 
-    :param for_portal: only for those who open a portal link.
+    :param for_portal: for people who open a portal link.
     """
     blueprint = Blueprint(
         PORTAL if for_portal else NAME,
@@ -68,7 +68,7 @@ def create_blueprint(state: AppState, *, for_portal: bool = False) -> Blueprint:
     if for_portal:
         portal.register(blueprint)
     else:
-        # Of the application, not only of these pages: so that the log of its start tells.
+        # A hook of the application, so that its log shows a problem at its first request.
         blueprint.before_app_request(_look_at_layout)
     blueprint.before_request(_open_access)
     blueprint.after_request(_set_headers)
@@ -110,7 +110,7 @@ def _look_at_layout() -> None:
 
 
 def _open_access() -> None:
-    """Find out who this is. Each view then asks for what it is about to show or do."""
+    """Determine the access of the request. Each view then checks its own action."""
     if _is_public():
         return
     if portal.is_portal():
@@ -120,12 +120,12 @@ def _open_access() -> None:
 
 
 def _context() -> dict[str, Any]:
-    # Named so that they hide nothing of the host's layout, which pages may extend.
+    # Named so that they do not shadow names in the host's layout, which pages may extend.
     return {"wh": Toolbox(state_of()), "_w": gettext, "_wn": ngettext}
 
 
 def _answer_unchanged(response: Response) -> None:
-    """Say 304 to our script while what it asks for again and again stays the same."""
+    """Respond with 304 to the polls of our script while the page has not changed."""
     if response.status_code != 200 or response.is_streamed:
         return
     response.set_etag(hashlib.sha256(_without_token(response.data)).hexdigest()[:32], weak=True)
@@ -133,7 +133,7 @@ def _answer_unchanged(response: Response) -> None:
 
 
 def _without_token(page: bytes) -> bytes:
-    """Tokens of forms are new each time, and mean the same."""
+    """Remove the tokens of forms, which are different each time."""
     token = re.escape(str(current_app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")).encode())
     return re.sub(rb'(name="' + token + rb'" value=")[^"]*', rb"\1", page)
 
@@ -147,7 +147,7 @@ def _set_headers(response: Response) -> Response:
     response.vary.add(FRAGMENT_HEADER)
     if is_fragment():
         _answer_unchanged(response)
-    # Not no-referrer: Flask-WTF's protection wants a referrer on HTTPS.
+    # Not no-referrer: Flask-WTF's protection requires a referrer on HTTPS.
     headers.setdefault("Referrer-Policy", "same-origin")
     settings = state_of().settings
     ancestors = settings.portal_frame_ancestors if portal.is_portal() else ()

@@ -1,4 +1,4 @@
-"""The event types: what is sent when, with which data, and how each format writes it."""
+"""The event types: descriptions, schemas, and examples in each format."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MASK = "••••••••"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How a format sends the example of an event type."""
+    """The example of an event type in a format."""
 
     format: Format
-    #: The name that the event type has there.
+    #: The name of the event type in the format.
     name: str
     headers: list[list[str]]
-    #: ``None`` where the format cannot show it without an endpoint.
+    #: ``None`` if the format cannot show it without an endpoint.
     body: str | None
 
 
@@ -68,7 +68,7 @@ class Field:
 
 
 def fields(kind: EventType) -> list[Field]:
-    """The members that the schema names, those of objects within too. Pure."""
+    """Return the members in the schema, including those of nested objects."""
     found: list[Field] = []
 
     def walk(schema: object, prefix: str) -> None:
@@ -93,12 +93,12 @@ def fields(kind: EventType) -> list[Field]:
 
 
 def sample(access: Access, item: Format, kind: EventType) -> Sample:
-    """The example of an event type as a format would send it, with secrets masked."""
+    """Return the example of an event type in a format, with secrets masked."""
     name = item.event_name(kind.name)
     try:
         example = queries.example(access, item.name, kind.name)
     except Exception:
-        # A format of the host's own, or one that needs a real address: the rest of the page still helps.
+        # A custom format of the host may fail; the rest of the page is still useful.
         return Sample(item, name, [], None)
     headers = [
         [key, _MASK if _is_secret(key, example.secret_headers) else value]

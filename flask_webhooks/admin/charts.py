@@ -1,6 +1,5 @@
-"""Charts as geometry: what the templates draw as SVG. Pure.
-
-Coordinates are in a box of `STEP` by the number of steps, and `HEIGHT`; the drawing is stretched to its place.
+"""The geometry of charts, which templates draw as SVG. Coordinates are in a box of `STEP` by the number of steps,
+and `HEIGHT`; the drawing is stretched to fit.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _LABELS = 5
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One step: what succeeded, with what failed on top of it."""
+    """One step: successes with failures on top."""
 
     x: float
     width: float
@@ -29,21 +28,21 @@ class Bar:
     succeeded_height: float
     failed_y: float
     failed_height: float
-    #: What a pointer over it tells.
+    #: The tooltip.
     title: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What both kinds of chart have: the box, and the texts at its axes."""
+    """The common part of charts: the box and the labels of its axes."""
 
     width: int
     height: int
-    #: At the left, from above to below.
+    #: On the left, from top to bottom.
     scale: list[str]
     #: Below, from left to right.
     labels: list[str]
-    #: In a sentence, for those who do not see it.
+    #: A description for people who cannot see it.
     summary: str
 
 
@@ -108,7 +107,7 @@ def response_times(series: Series) -> TimeChart:
 
 
 def spark(hours: Sequence[tuple[int, int]]) -> list[Bar]:
-    """The bars of a sparkline; none without attempts."""
+    """Return the bars of a sparkline; none without attempts."""
     top = max((succeeded + failed for succeeded, failed in hours), default=0)
     if not top:
         return []
@@ -132,7 +131,9 @@ def ceiling(value: float) -> float:
 
 
 def count_ceiling(most: int) -> int:
-    """The same for what is counted: even, since half of it stands at the axis too, and there are no half attempts."""
+    """Return an even number of at least the value, because half of it is also a label, and there are no half
+    attempts.
+    """
     top = int(ceiling(most))
     if top == 5:
         return 4 if most <= 4 else 6
@@ -140,7 +141,7 @@ def count_ceiling(most: int) -> int:
 
 
 def split(timings: dict[str, float] | None) -> list[tuple[str, float, float, float]]:
-    """The parts of an attempt's time: phase, milliseconds, and where it begins and how long it is in percent."""
+    """Return the phases of an attempt: name, milliseconds, and start and length in percent."""
     parts = {phase: max(float(value), 0.0) for phase, value in (timings or {}).items()}
     whole = sum(parts.values())
     if not whole:
@@ -154,7 +155,7 @@ def split(timings: dict[str, float] | None) -> list[tuple[str, float, float, flo
 
 
 def _bar(number: int, bucket: AttemptCounts, scale: float, title: str | None = None) -> Bar:
-    # What is there at all is seen, however little it is.
+    # Every part is visible, however small.
     failed = max(bucket.failed * scale, 2.0) if bucket.failed else 0.0
     succeeded = max(bucket.succeeded * scale, 2.0) if bucket.succeeded else 0.0
     succeeded = min(succeeded, HEIGHT - failed)
@@ -187,7 +188,7 @@ def _runs(values: Sequence[float | None], top: float) -> list[str]:
     drawn = []
     for run in runs:
         if len(run) == 1:
-            # One point has no length: a short line stands for it.
+            # A single point has no length, so it is drawn as a short line.
             [(x, y)] = run
             run = [(x - 3, y), (x + 3, y)]
         if run:

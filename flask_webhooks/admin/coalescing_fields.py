@@ -1,4 +1,4 @@
-"""The part of an endpoint's form that is about coalescing: an event type a row."""
+"""The coalescing part of an endpoint's form, with one event type per row."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from ..filters.coalescing import MAX_RULES, check_member, check_seconds, check_t
 
 #: Empty rows for more event types.
 _SPARE_ROWS = 2
-#: What stands before the path of a member, but not in the form.
+#: The prefix of the path of a member, which the form omits.
 _DATA = "data."
 
 
 class FaultyRule(InvalidEndpoint):
-    """A row cannot be understood.
-
-    :ivar row: its number, from 0.
-    :ivar part: ``type``, ``by`` or ``seconds``.
-    """
+    """A row is invalid. :ivar row: its number, from 0. :ivar part: ``type``, ``by`` or ``seconds``."""
 
     default_field = "coalesce"
 
@@ -34,7 +30,7 @@ class FaultyRule(InvalidEndpoint):
 
     @classmethod
     def within(cls, error: InvalidEndpoint, row: int, part: str) -> FaultyRule:
-        """Return what is wrong with one row."""
+        """Return the error of one row."""
         return cls(error.text, row=row, part=part)
 
 
@@ -47,13 +43,13 @@ class CoalescingRowForm(Form):
 
 
 class CoalescingFields:
-    """What a form says about coalescing."""
+    """The fields of a form for coalescing."""
 
     coalescing = FieldList(FormField(CoalescingRowForm), max_entries=MAX_RULES + 2 * _SPARE_ROWS)
     more_rules = BooleanField()
 
     def add_rule_rows(self) -> None:
-        """Empty rows at the end."""
+        """Add empty rows at the end."""
         for _row in range(_SPARE_ROWS):
             if len(self.coalescing) < MAX_RULES + _SPARE_ROWS:
                 self.coalescing.append_entry()
@@ -67,10 +63,10 @@ class CoalescingFields:
     def chosen_coalescing(
         self, catalog: Catalog, stored: dict[str, Any] | None = None
     ) -> dict[str, Any] | None:
-        """The rules that the form says; ``None`` for none.
+        """Return the rules in the form; ``None`` if there are none.
 
-        :param stored: what the endpoint has: it may keep the rule of an event type that is gone.
-        :raises InvalidEndpoint: a row cannot be understood.
+        :param stored: the rules of the endpoint, which may keep rules of removed event types.
+        :raises InvalidEndpoint: a row is invalid.
         """
         rules: dict[str, Any] = {}
         faults = Faults()
@@ -94,12 +90,12 @@ class CoalescingFields:
         return rules or None
 
     def place_in_coalescing(self, error: FaultyRule) -> str:
-        """The name of the field at fault."""
+        """Return the name of the invalid field."""
         return str(self.coalescing[error.row].form[error.part].name)
 
 
 def _in_row(number: int, part: str, check: Any, *given: Any) -> Any:
-    """:raises FaultyRule: the check refuses."""
+    """:raises FaultyRule: the check fails."""
     try:
         return check(*given)
     except InvalidEndpoint as error:
@@ -107,5 +103,5 @@ def _in_row(number: int, part: str, check: Any, *given: Any) -> Any:
 
 
 def _whole(text: str) -> int | str:
-    # Python takes no number of thousands of digits.
+    # Python refuses numbers with thousands of digits.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text

@@ -1,4 +1,4 @@
-"""The signature debugger: paste a request, and learn why its signature does not fit."""
+"""The signature debugger: explains why the signature of a pasted request does not match."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def debugger(endpoint_id: str) -> Response:
-    """A form; and the verdict on what was pasted into it, which is not kept."""
+    """Show a form, and the verdict on the pasted request, which is not stored."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("secret", detail.endpoint)

@@ -28,7 +28,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def delivery_list() -> Response:
-    """Deliveries of everybody in scope, or of one endpoint; filters stand in the URL."""
+    """List all deliveries in scope, or of one endpoint; filters are in the URL."""
     access = current_access()
     filters = Filters(request.args, *OF_LIST)
     wanted = filters.get("webhook")
@@ -93,7 +93,7 @@ def _show_list(
 
 
 def delivery(delivery_id: str) -> Response:
-    """One delivery and every attempt that was made for it."""
+    """Show one delivery with its attempts."""
     detail = queries.get_delivery(current_access(), delivery_id, attempts=SHOWN_ATTEMPTS)
     state = DeliveryState(detail.delivery.state)
     return render(
@@ -110,7 +110,7 @@ def delivery(delivery_id: str) -> Response:
 
 
 def delivery_resend(delivery_id: str) -> Response:
-    """Send it again, now."""
+    """Resend a delivery now."""
     access = current_access()
     access.require("send", find_delivery(access, delivery_id)[1])
     ConfirmForm().check_csrf()
@@ -120,7 +120,7 @@ def delivery_resend(delivery_id: str) -> Response:
 
 
 def delivery_cancel(delivery_id: str) -> Response:
-    """Give it up."""
+    """Cancel a delivery."""
     access = current_access()
     access.require("send", find_delivery(access, delivery_id)[1])
     ConfirmForm().check_csrf()

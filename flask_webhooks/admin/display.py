@@ -1,4 +1,4 @@
-"""Values as pages show them, in the page's language; templates reach these through ``wh``."""
+"""Formatting of values in the language of the page; templates use these functions through ``wh``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..models import BUCKETS
 from .i18n import decimal
 from .i18n import gettext as _
 
-#: Characters of one body that a page shows; what is stored may be longer.
+#: Characters of one body that a page shows; the stored body may be longer.
 SHOWN_CHARACTERS = 20_000
 #: Header lines that a page shows of one request or response.
 SHOWN_HEADERS = 60
-#: Attempts that a delivery's page shows; the latest ones.
+#: The number of latest attempts on the page of a delivery.
 SHOWN_ATTEMPTS = 20
 
 
-#: Characters that change the order or the look of others around them, and what is no text at all.
+#: Characters that change the order or appearance of others, and non-characters.
 _UNSEEN = {
     code: f"\\u{code:04x}"
     for code in (
@@ -39,22 +39,22 @@ _UNSEEN = {
 
 
 def iso(moment: datetime) -> str:
-    """For the ``datetime`` attribute: ``2026-01-31T12:00:00.250Z``."""
+    """Format a time for the ``datetime`` attribute: ``2026-01-31T12:00:00.250Z``."""
     return iso_milliseconds(moment)
 
 
 def date_text(moment: datetime) -> str:
-    """For people, in lists: ``2026-01-31``."""
+    """Format a date for lists: ``2026-01-31``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d")
 
 
 def utc_text(moment: datetime) -> str:
-    """For people: ``2026-01-31 12:00:00 UTC``."""
+    """Format a time for people: ``2026-01-31 12:00:00 UTC``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def milliseconds(value: float) -> str:
-    """``0.4 ms``, ``38 ms``, ``1.25 s``; what is infinite is slower than we tell apart."""
+    """``0.4 ms``, ``38 ms``, ``1.25 s``; an infinite value is beyond the largest bucket."""
     if value == math.inf:
         return f"> {seconds(BUCKETS[-1] / 1000)}"
     if value >= 1000:
@@ -68,7 +68,7 @@ def seconds(value: float, places: int | None = None) -> str:
 
 
 def duration(value: float) -> str:
-    """The largest unit of so many seconds that fits: ``45 s``, ``12 min``, ``3 h``, ``2 d``."""
+    """Format seconds in the largest unit that fits: ``45 s``, ``12 min``, ``3 h``, ``2 d``."""
     if value >= 86_400:
         return _("%(number)s d", number=decimal(value / 86_400, 0))
     if value >= 3600:
@@ -79,18 +79,18 @@ def duration(value: float) -> str:
 
 
 def count(value: int, most: int | None = None) -> str:
-    """``12,345``; with a plus where counting ended."""
+    """Format a number, with a plus at the counting limit: ``12,345``, ``10,000+``."""
     shown = decimal(value, 0)
     return f"{shown}+" if most is not None and value >= most else shown
 
 
 def pretty(value: Any) -> str:
-    """JSON to read. Never what was signed: that is shown as it was sent."""
+    """Indent JSON for reading. Signed bodies are never changed: they are shown as they were sent."""
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def visible(text: str) -> str:
-    """A text from outside with its invisible characters written as in JSON, ``\\u202e``.
+    """Escape invisible characters of foreign text as in JSON, ``\\u202e``.
 
     They could show a request as another one than it was.
     """
@@ -98,12 +98,12 @@ def visible(text: str) -> str:
 
 
 def cut(text: str, most: int = SHOWN_CHARACTERS) -> tuple[str, int]:
-    """The beginning of a text, made visible, and how many characters are left out."""
+    """Return the beginning of a text, with invisible characters escaped, and the number of omitted characters."""
     return visible(text[:most]), max(len(text) - most, 0)
 
 
 def short(text: str, most: int = 80) -> str:
-    """A text for a list, cut in its middle: both ends of a URL tell something."""
+    """Shorten a text in its middle, because both ends of a URL are informative."""
     text = visible(text)
     if len(text) <= most:
         return text
@@ -112,7 +112,7 @@ def short(text: str, most: int = 80) -> str:
 
 
 def percent(share: float) -> str:
-    """``98.4 %``; never rounded to a perfect 100, nor to nothing."""
+    """Format a share as ``98.4 %``; never rounded up to 100, or down to 0."""
     value = share * 100
     if value not in (0, 100):
         value = min(max(value, 0.1), 99.9)

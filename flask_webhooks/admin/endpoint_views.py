@@ -42,7 +42,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def endpoint_list() -> Response:
-    """Every endpoint in scope."""
+    """List all endpoints in scope."""
     access = current_access()
     filters = Filters(request.args, "q", "state", "health", "type", "since", "until")
     tenant = _tenant(access)
@@ -78,12 +78,12 @@ def endpoint_list() -> Response:
 
 
 def endpoint(endpoint_id: str) -> Response:
-    """One endpoint: what it is, how it is doing, what it got last."""
+    """Show one endpoint: settings, health and recent deliveries."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     return render(
         "endpoint.html",
-        # A whole URL may be a secret.
+        # A complete URL may be a secret.
         no_store=detail.url is not None,
         detail=detail,
         now=datetime.now(UTC),
@@ -98,7 +98,7 @@ def endpoint(endpoint_id: str) -> Response:
 
 
 def endpoint_test(endpoint_id: str) -> Response:
-    """Choose an event type, edit its sample, send it, and go to its delivery."""
+    """Send an edited example of an event type, and redirect to its delivery."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("send", detail.endpoint)
@@ -124,7 +124,7 @@ def endpoint_test(endpoint_id: str) -> Response:
         form.add_problem("data_version" if form.data_version.data else "", translated(error.text))
         return _show_test(access, detail, form, 409)
     except SendLimitReached as error:
-        # What was typed stays.
+        # Keep the user's input.
         form.refuse(error)
         return _show_test(access, detail, form, 429)
     notify(_("The test event is queued."))
@@ -157,7 +157,7 @@ def _usual_type(access: Access, detail: queries.EndpointDetail) -> str:
 
 
 def _tenant(access: Access) -> str | None:
-    """Whose endpoints are listed: the only tenant in scope, or the selected one of several."""
+    """Return the tenant of the list: the only one in scope, or the selected one."""
     if isinstance(access.tenant, str):
         return access.tenant
     given = request.args.get("tenant", "").strip()[:MAX_TENANT_LENGTH] or None

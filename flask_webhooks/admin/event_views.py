@@ -1,4 +1,4 @@
-"""Events: the list, one with everybody it went to, and why the others did not get it."""
+"""Events: list, show with recipients, and explain why others did not get an event."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def event_list() -> Response:
-    """Events in scope, newest first; filters stand in the URL."""
+    """List events in scope, newest first; filters are in the URL."""
     filters = Filters(request.args, "type", "id", "webhook", "tenant", "since", "until")
     access = current_access()
     wanted = filters.get("webhook")
@@ -58,7 +58,7 @@ def event_list() -> Response:
 
 
 def event(event_id: str) -> Response:
-    """One event: its data, its deliveries, and why an endpoint has none."""
+    """Show one event: data, deliveries, and reasons for missing ones."""
     access = current_access()
     search = Filters(request.args, "webhook").get("webhook")
     detail = queries.get_event(access, event_id)

@@ -1,4 +1,4 @@
-"""Refusals and faults as pages inside the layout."""
+"""Errors as pages inside the layout."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def register(blueprint: Blueprint) -> None:
 
 def _show(error: WebhooksError) -> Response:
     if isinstance(error, ConfigurationError):
-        # For the developer: an error page of the host's, and a traceback in the log.
+        # For the developer: the host's error page, and a traceback in the log.
         raise error
     if isinstance(error, DatabaseError):
         log_cause(error)

@@ -1,4 +1,4 @@
-"""The part of an endpoint's form that is about its filter: rows, JSON, and a try."""
+"""The filter part of an endpoint's form: rows, JSON, and a test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FilterRowForm(Form):
 
 
 class FilterFields:
-    """What a form says about a filter."""
+    """The fields of a form for a filter."""
 
     #: ``none``, ``rows`` or ``json``.
     filter_by = StringField(default="none")
@@ -34,22 +34,21 @@ class FilterFields:
     filter_rows = FieldList(FormField(FilterRowForm), max_entries=MAX_CONDITIONS + 2 * _SPARE_ROWS)
     more_conditions = BooleanField()
     filter_json = TextAreaField()
-    #: Show what the filter makes of an event instead of saving.
+    #: Test the filter with an event instead of saving.
     try_filter = BooleanField()
-    #: An event type, whose example it is tried with, and the id of an event to take instead.
+    #: The event type whose example is used, or the id of an event to use instead.
     try_type = StringField(default="license.created")
     try_event = StringField()
 
     def add_condition_rows(self) -> None:
-        """Empty rows at the end."""
+        """Add empty rows at the end."""
         for _row in range(_SPARE_ROWS):
             if len(self.filter_rows) < MAX_CONDITIONS + _SPARE_ROWS:
                 self.filter_rows.append_entry()
 
     def chosen_filter(self) -> dict[str, Any] | None:
-        """The filter that the form says; ``None`` for none.
-
-        :raises InvalidFilter: it cannot be understood, or lets everything through though one was asked for.
+        """Return the filter in the form; ``None`` for none. :raises InvalidFilter: it is invalid, or matches
+        everything.
         """
         if self.filter_by.data == "rows":
             given = [(number, _written(row)) for number, row in enumerate(self.filter_rows)]
@@ -64,16 +63,16 @@ class FilterFields:
         return chosen
 
     def changed_filter(self, stored: dict[str, Any] | None) -> tuple[dict[str, Any] | None, bool]:
-        """The filter that the form says, and whether that is another one than what is stored.
+        """Return the filter in the form, and whether it differs from the stored one.
 
         :raises InvalidFilter: as `chosen_filter`.
         """
         chosen = self.chosen_filter()
-        # What is shown as rows may have been written otherwise, and then stays so.
+        # A filter that rows can show may have been written differently; unchanged rows keep it.
         return chosen, chosen not in (stored, _as_rows_say(stored))
 
     def show_filter(self, stored: dict[str, Any] | None) -> None:
-        """Put a stored filter into the form: as rows where rows can say it."""
+        """Put a stored filter into the form: as rows if possible, else as JSON."""
         if stored is None:
             return
         self.filter_json.data = json.dumps(stored, ensure_ascii=False, indent=2)
@@ -85,7 +84,7 @@ class FilterFields:
                 self.filter_rows.append_entry(asdict(row))
 
     def place_in_filter(self, error: InvalidFilter) -> str:
-        """The name of the field at fault."""
+        """Return the name of the invalid field."""
         if self.filter_by.data == "json":
             return "filter_json"
         if not isinstance(error, FaultyRow):
@@ -99,7 +98,7 @@ def _written(row: Any) -> FilterRow:
 
 
 def _as_rows_say(stored: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What a stored filter is in the rows of the form, as they are sent unchanged."""
+    """Return a stored filter in the form that unchanged rows have."""
     found = rows_from_filter(stored)
     if stored is None or found is None:
         return stored

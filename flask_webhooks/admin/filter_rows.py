@@ -1,4 +1,4 @@
-"""A filter as the rows of a form, a condition a line, as far as it can be told so."""
+"""Filters as rows of a form, one condition per row, as far as possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .i18n import gettext as _
 #: How to combine the rows.
 ALL, ANY = "all", "any"
 
-#: What a row's choice stands for in the notation.
+#: The operator in the notation for each choice of a row.
 _OPERATORS = {
     "is": Operator.IS,
     "is_not": Operator.NOT_EQUAL,
@@ -50,11 +50,7 @@ class FilterRow:
 
 
 class FaultyRow(InvalidFilter):
-    """A row cannot be understood.
-
-    :ivar row: its number, from 0.
-    :ivar part: ``path`` or ``value``.
-    """
+    """A row is invalid. :ivar row: its number, from 0. :ivar part: ``path`` or ``value``."""
 
     def __init__(
         self, message: str | None = None, *, row: int = 0, part: str = "value", **values: Any
@@ -65,7 +61,7 @@ class FaultyRow(InvalidFilter):
 
 
 def operator_choices() -> list[tuple[str, str]]:
-    """Return what a row may choose, in words."""
+    """Return the choices of a row with their labels."""
     return [
         ("is", _("is")),
         ("is_not", _("is not")),
@@ -85,10 +81,10 @@ def operator_choices() -> list[tuple[str, str]]:
 
 
 def filter_from_rows(combine: str, rows: Sequence[tuple[int, FilterRow]]) -> dict[str, Any] | None:
-    """Return the filter that rows stand for; ``None`` without rows.
+    """Return the filter of rows; ``None`` without rows.
 
     :param rows: with their numbers in the form.
-    :raises InvalidFilter: a row says nothing that can be understood.
+    :raises InvalidFilter: a row is invalid.
     """
     parts = [(number, row, _written(number, row)) for number, row in rows]
     for number, _row, (path, value) in parts:
@@ -103,7 +99,7 @@ def filter_from_rows(combine: str, rows: Sequence[tuple[int, FilterRow]]) -> dic
 
 
 def rows_from_filter(filter: Any) -> tuple[str, list[FilterRow]] | None:
-    """Return how to combine which rows, of a filter that was stored; ``None`` where rows cannot say it."""
+    """Return the rows of a stored filter, and how to combine them; ``None`` if rows cannot express it."""
     try:
         clause = parse_filter(filter)
     except InvalidFilter:
@@ -146,7 +142,7 @@ def _written(number: int, row: FilterRow) -> tuple[list[str], Any]:
 
 
 def _scalar_from(text: str) -> Any:
-    """Return the value that a text stands for: ``100``, ``true`` and ``null`` are no texts, ``"100"`` is one."""
+    """Return the value of a text: ``100``, ``true`` and ``null`` are not texts, ``"100"`` is one."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -173,7 +169,7 @@ def _nested(path: Sequence[str], value: Any) -> Any:
 
 
 def _merged(parts: Sequence[tuple[list[str], Any]]) -> dict[str, Any]:
-    """Return one object with all conditions, as far as no two are about one member."""
+    """Merge conditions into one object, unless two of them are about the same member."""
     together: dict[str, Any] = {}
     apart: list[dict[str, Any]] = []
     for path, value in parts:
@@ -185,12 +181,12 @@ def _merged(parts: Sequence[tuple[list[str], Any]]) -> dict[str, Any]:
 
 
 def _rows_of(clause: Clause, path: tuple[str, ...]) -> list[FilterRow] | None:
-    """Return rows that must all be met; ``None`` where there are no such."""
+    """Return rows that must all match; ``None`` if there are none."""
     match clause:
         case Comparison():
             row = _row_of(clause, path)
             return None if row is None else [row]
-        # Deeper, one element of a list has to meet all of them, which rows do not say.
+        # In nested objects, one element of a list has to meet all conditions, which rows cannot express.
         case MemberClauses() if len(clause.members) == 1 or len(path) < 2:
             inner = [_rows_of(value, (*path, name)) for name, value in clause.members]
         case Conjunction():
@@ -225,7 +221,7 @@ def _row_of(condition: Comparison, path: tuple[str, ...]) -> FilterRow | None:
 
 
 def _shown(value: Any) -> str:
-    """Return what `_scalar_from` reads as this value."""
+    """Return the text that `_scalar_from` reads as this value."""
     plain = isinstance(value, str) and value == value.strip() and _scalar_from(value) == value
     return value if plain and value else json.dumps(value, ensure_ascii=False)
 

@@ -12,7 +12,7 @@ MAX_LENGTH = 200
 
 
 class Filters:
-    """Values by name, with only those that say something."""
+    """The values by name, without empty ones."""
 
     def __init__(self, arguments: Mapping[str, str], *names: str) -> None:
         given = {name: arguments.get(name, "").strip()[:MAX_LENGTH] for name in names}
@@ -20,16 +20,15 @@ class Filters:
         self.before = arguments.get("before", "").strip()[:MAX_LENGTH] or None
 
     def __getitem__(self, name: str) -> str:
-        """The value for a form; empty where there is none."""
+        """Return the value for a form; empty if there is none."""
         return self.given.get(name, "")
 
     def get(self, name: str) -> str | None:
         return self.given.get(name)
 
     def moment(self, name: str) -> datetime | None:
-        """A time in UTC, as a form's ``datetime-local`` field or an ISO 8601 text says it.
-
-        :raises InvalidInput: it is no time.
+        """Parse a time in UTC, from a ``datetime-local`` field or an ISO 8601 text. :raises InvalidInput: it is
+        not a time.
         """
         text = self.given.get(name)
         if text is None:
@@ -41,7 +40,7 @@ class Filters:
             raise InvalidInput("Write the time as 2026-01-31T12:00 (in UTC).", field=name) from None
 
     def local(self, name: str) -> str:
-        """The time for a ``datetime-local`` field; empty where there is none."""
+        """Format the time for a ``datetime-local`` field; empty if there is none."""
         try:
             moment = self.moment(name)
         except InvalidInput:
@@ -53,7 +52,7 @@ class Filters:
         )
 
     def without(self, *names: str) -> dict[str, str]:
-        """What stays when some filters are taken off."""
+        """Return the filters without some of them."""
         return {name: value for name, value in self.given.items() if name not in names}
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the signature debugger found, in the words that people read."""
+"""Texts for the findings of the signature debugger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .wording import Status
 
 
 def finding_status(verdict: Verdict) -> Status:
-    """The verdict in a few words."""
+    """Return the verdict in a few words."""
     match verdict.finding:
         case SignatureFinding.FITS:
             return Status(_("The signature matches"), "ok", "check")
@@ -38,7 +38,7 @@ def finding_status(verdict: Verdict) -> Status:
 
 
 def finding_text(verdict: Verdict) -> str:
-    """What that means."""
+    """Return the meaning of the verdict."""
     header = verdict.header or ""
     match verdict.finding:
         case SignatureFinding.FITS:
@@ -100,7 +100,7 @@ def finding_text(verdict: Verdict) -> str:
 
 
 def finding_advice(verdict: Verdict) -> list[str]:
-    """What to do about it, one sentence or two each."""
+    """Return what to do about it."""
     found = []
     match verdict.finding:
         case SignatureFinding.REWRITTEN_BODY | SignatureFinding.FITS_BUT_FOR_LINE_BREAKS:

@@ -1,4 +1,4 @@
-"""The formats as a form offers them: what each one sends and needs, and the options that it has."""
+"""The choices of formats in a form, with descriptions and options."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..models import Endpoint
 from .i18n import gettext as _
 
 CUSTOM = Custom.name
-#: Options of the chats, whose format may be told by the URL only.
+#: Options of chats, whose format may be detected from the URL.
 _CHAT_OPTIONS = ("chat_id", "message_thread_id", "show_keys")
-#: All that the form can set.
+#: All options that the form can set.
 OPTIONS = ("template", "source", *_CHAT_OPTIONS)
 
 
@@ -25,17 +25,17 @@ OPTIONS = ("template", "source", *_CHAT_OPTIONS)
 class FormatChoice:
     """One option of the select."""
 
-    #: Empty: as the URL tells.
+    #: Empty: detected from the URL.
     name: str
     label: str
-    #: What it sends and needs, in a sentence or two; empty for a format of the host's own.
+    #: A description; empty for a custom format of the host.
     note: str
-    #: What of the form concerns it: names of options, ``secret``, ``key_pair`` and ``none``.
+    #: The fields of the form that apply to it: names of options, ``secret``, ``key_pair`` and ``none``.
     parts: tuple[str, ...]
 
 
 def option_names(item: Format) -> tuple[str, ...]:
-    """The options of a format that the form can set."""
+    """Return the options of a format that the form can set."""
     match item:
         case Custom():
             return ("template",)
@@ -50,23 +50,22 @@ def option_names(item: Format) -> tuple[str, ...]:
 
 
 def sent_options(formats: Formats, name: str, default: str) -> tuple[str, ...]:
-    """The options that count where a format was chosen; an empty name leaves it to the URL."""
+    """Return the options that apply to the chosen format; an empty name means detection from the URL."""
     if name:
         return option_names(formats[name]) if name in formats else ()
     return (*option_names(formats[default]), *_CHAT_OPTIONS)
 
 
 def has_key_pairs(item: Format) -> bool:
-    """Whether it can sign by a key pair."""
+    """Return whether it can sign with a key pair."""
     return type(item).generate_key_pair is not Format.generate_key_pair
 
 
 def format_choices(
     formats: Formats, offered: Formats, default: str, endpoint: Endpoint | None
 ) -> list[FormatChoice]:
-    """Those that are offered, and the one that the endpoint has.
-
-    For a new endpoint the choice of the URL comes first, where there is a chat whose URL tells.
+    """Return the offered formats, and that of the endpoint. For a new endpoint, detection from the URL comes first
+    if a chat is offered.
     """
     notes = _notes()
     choices = [
@@ -91,7 +90,7 @@ def format_choices(
 
 
 def shown_options(endpoint: Endpoint) -> list[tuple[str, str]]:
-    """Labels and values of what an endpoint sets of its format, but for a template."""
+    """Return labels and values of an endpoint's format options, without a template."""
     options: Mapping[str, Any] = endpoint.options or {}
     labels = {
         "source": _("Source"),

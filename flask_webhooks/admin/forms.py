@@ -1,4 +1,4 @@
-"""The forms. They read what was sent; what it may be is decided in `actions`, for API and commands too.
+"""The forms. They read the input; `actions` validates it, as for the API and commands.
 
 Long, since each form has its fields.
 """
@@ -45,18 +45,20 @@ _SPARE_ROWS = 2
 
 
 def csrf_is_checked() -> bool:
-    """Always, but in a host's tests that switch it off: a setting for the host's forms must not open ours."""
+    """Return whether tokens are checked: always, except in tests of a host that disable it. A setting for the
+    host's forms must not affect ours.
+    """
     return not current_app.testing or bool(current_app.config.get("WTF_CSRF_ENABLED", True))
 
 
 def csrf_field() -> Markup:
-    """A hidden field with the token."""
+    """Return a hidden field with the token."""
     name = current_app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")
     return Markup('<input type="hidden" name="{}" value="{}">').format(name, generate_csrf())
 
 
 class WebhooksForm(FlaskForm):  # type: ignore[misc]
-    """Base of our forms: protected, whatever the host does about its own."""
+    """Base of our forms, which are always protected against CSRF."""
 
     class Meta(FlaskForm.Meta):  # type: ignore[misc]
         @cached_property
@@ -64,12 +66,12 @@ class WebhooksForm(FlaskForm):  # type: ignore[misc]
             return csrf_is_checked()
 
         def wrap_formdata(self, form: Any, formdata: Any) -> Any:
-            # Without Flask-WTF's excursion into JSON bodies and files.
+            # Without Flask-WTF's handling of JSON bodies and files.
             return request.form if request.method == "POST" else None
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        #: Messages by field name, ``""`` for those of no single field; in the order in which to show them.
+        #: Messages by field name, in display order; ``""`` for messages without a single field.
         self.problems: dict[str, str] = {}
 
     def check_csrf(self) -> None:
@@ -79,12 +81,12 @@ class WebhooksForm(FlaskForm):  # type: ignore[misc]
                 raise CSRFError(str(message))
 
     def refuse(self, error: WebhooksError) -> None:
-        """Show all that it was refused for, each beside the field at fault."""
+        """Show all errors, each next to its field."""
         for each in error.errors if isinstance(error, InvalidInput) else (error,):
             self.add_problem(self.place_of(each), translated(each.text))
 
     def place_of(self, error: WebhooksError) -> str:
-        """The name of the field at fault; empty where it is none of this form."""
+        """Return the name of the invalid field; empty if this form does not have it."""
         name = error.field if isinstance(error, InvalidInput) else None
         return name if name is not None and name in self else ""
 
@@ -111,7 +113,7 @@ class ResumeForm(WebhooksForm):
 
 
 class SecretForm(WebhooksForm):
-    """What a form says about the secret."""
+    """The fields of a form for the secret."""
 
     #: ``secret``, ``key_pair`` or ``none``.
     signing = StringField(default="secret")
@@ -123,9 +125,8 @@ class SecretForm(WebhooksForm):
         return bool(self.signing.data == "key_pair")
 
     def chosen_secret(self) -> str | Literal[False] | None:
-        """The person's own; ``None`` for a new one, ``False`` for none at all.
-
-        :raises InvalidSecret: it is there, and there is to be none.
+        """Return the entered secret; ``None`` for a new one, ``False`` for none. :raises InvalidSecret: a secret
+        was entered, but no secret was chosen.
         """
         own: str | None = self.secret.data or None
         if self.signing.data != "none":
@@ -137,7 +138,7 @@ class SecretForm(WebhooksForm):
     def refuse(self, error: WebhooksError) -> None:
         super().refuse(error)
         if self.secret.data and "secret" not in self.problems:
-            # It would be lost unnoticed, and another one be made.
+            # It would silently be replaced by a generated one.
             self.add_problem("secret", _("Enter the secret again: pages never repeat it."))
 
 
@@ -148,7 +149,7 @@ class RotateForm(SecretForm):
     label = StringField()
 
     def overlap(self) -> Any:
-        """A number, or as text what is none, for `actions` to refuse."""
+        """Return a number, or an invalid text unchanged, which `actions` refuses."""
         return _number(self.overlap_seconds.data or "")
 
 
@@ -172,7 +173,7 @@ class SampleForm(WebhooksForm):
         return "sample" if isinstance(error, InvalidData) else super().place_of(error)
 
     def sample_data(self) -> dict[str, Any] | None:
-        """The data to send; ``None`` for the example of the event type.
+        """Return the data to send; ``None`` for the example of the event type.
 
         :raises InvalidData: it is not a JSON object.
         """
@@ -192,7 +193,7 @@ class HeaderForm(Form):
     """One custom header, a row of `EndpointForm`."""
 
     name = StringField()
-    #: Never filled in: stored values are secrets.
+    #: Never pre-filled: stored values are secrets.
     value = StringField()
     remove = BooleanField()
 
@@ -205,13 +206,13 @@ class EndpointForm(FilterFields, CoalescingFields, SecretForm):
     description = TextAreaField()
     tenant = StringField()
     format = StringField()
-    # Options of formats, under the names that `Format.check_options` gives them.
+    # Options of formats, named as in `Format.check_options`.
     template = TextAreaField()
     source = StringField()
     chat_id = StringField()
     message_thread_id = StringField()
     show_keys = BooleanField()
-    #: Show what the template makes of this event type instead of saving.
+    #: Preview the template with this event type instead of saving.
     preview = BooleanField()
     preview_type = StringField()
     data_version = StringField()
@@ -223,7 +224,7 @@ class EndpointForm(FilterFields, CoalescingFields, SecretForm):
     rate_limit = StringField()
     ordered = BooleanField()
     paused = BooleanField()
-    #: Shown once it was refused for being equal to another.
+    #: Shown after the endpoint was refused because it equals another.
     allow_duplicate = BooleanField()
     #: ``all`` or ``chosen``.
     scope = StringField(default="all")
@@ -240,17 +241,17 @@ class EndpointForm(FilterFields, CoalescingFields, SecretForm):
             )
 
     def add_header_rows(self) -> None:
-        """Empty rows at the end."""
+        """Add empty rows at the end."""
         for _row in range(_SPARE_ROWS):
             if len(self.headers) < MAX_HEADERS + _SPARE_ROWS:
                 self.headers.append_entry()
 
     def subscription(self) -> list[str] | None:
-        """The chosen event types; ``None`` for all."""
+        """Return the chosen event types; ``None`` for all."""
         return None if self.scope.data == "all" else list(self.events.data or ())
 
     def options(self, names: Iterable[str]) -> dict[str, Any]:
-        """What was set of a format; what was left empty is not there."""
+        """Return the options of a format that are not empty."""
         found: dict[str, Any] = {}
         for name in names:
             value = self[name].data
@@ -262,13 +263,13 @@ class EndpointForm(FilterFields, CoalescingFields, SecretForm):
         return found
 
     def number(self, name: str) -> Any:
-        """A number; ``None`` where nothing was written, and as text what is none, for `actions` to refuse."""
+        """Return a number; ``None`` for an empty field, and an invalid text unchanged, which `actions` refuses."""
         text = (self[name].data or "").strip()
         return _number(text) if text else None
 
     def place_of(self, error: WebhooksError) -> str:
         if isinstance(error, InvalidHeader) and error.header is not None:
-            # Of two headers of one name the second is at fault.
+            # If a name occurs twice, the second one is invalid.
             for row in reversed(list(self.headers)):
                 if (row.form.name.data or "").strip() == error.header and not _is_empty(row):
                     return str(row.form[error.part].name)
@@ -283,9 +284,8 @@ class EndpointForm(FilterFields, CoalescingFields, SecretForm):
         return super().place_of(error)
 
     def custom_headers(self, stored: tuple[str, ...] = ()) -> list[tuple[str, str | None]]:
-        """Names and values; ``None`` keeps the value that is stored under a name.
-
-        :param stored: names of the headers that the endpoint has.
+        """Return names and values; ``None`` keeps the stored value. :param stored: names of the headers that the
+        endpoint has.
         """
         known = {name.lower() for name in stored}
         headers: list[tuple[str, str | None]] = []

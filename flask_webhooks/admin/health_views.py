@@ -1,4 +1,4 @@
-"""How the whole is doing: workers, scheduler, queue, backlog and what is kept; and who did what."""
+"""The health page: workers, scheduler, queue, backlog and retention; and the audit log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .page import current_access, is_fragment, render, tenant_filter
 from .task_views import start
 from .webhook_choices import webhook_choices
 
-#: Tasks on the health page: of those that are not over, and of the latest ones.
+#: Tasks on the health page: unfinished ones, and the latest ones.
 _UNFINISHED, _LATEST = 20, 10
 
 
@@ -34,7 +34,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def health() -> Response:
-    """Workers, scheduler, queue and backlog for operators; the backlog for everybody."""
+    """Show workers, scheduler and queue to operators, and the backlog to everyone."""
     access = current_access()
     report = queries.health(access)
     settings = access.state.settings
@@ -45,7 +45,7 @@ def health() -> Response:
         engine=banners.engine_of(access),
         troubles=[translated(text) for text in queries.database_troubles(access)],
         silent_before=report.now - silence,
-        # The charts are no part of what refreshes.
+        # The charts are not refreshed.
         series=None if is_fragment() else queries.statistics(access),
         settings=settings,
         kept_days=kept_days(settings),
@@ -56,7 +56,7 @@ def health() -> Response:
 
 
 def prune() -> Response:
-    """Remove now what is older than it is kept, after the number was shown."""
+    """Remove old events now, after showing their number."""
     access = current_access()
     access.require("delete_all")
     if request.method == "POST":
@@ -75,14 +75,14 @@ def prune() -> Response:
 
 
 class ErasureForm(WebhooksForm):
-    """Whose data to erase. It goes into no URL, which logs and browsers would keep."""
+    """The form for an erasure. Its values are never in a URL, which logs and browsers would store."""
 
     where = TextAreaField()
     tenant = StringField()
 
 
 def erase() -> Response:
-    """Ask whose data to erase; show how many events have it; then start."""
+    """Ask whose data to erase, show the number of events, then start."""
     access = current_access()
     access.require("delete_all")
     form = ErasureForm()
@@ -99,7 +99,7 @@ def erase() -> Response:
             form.refuse(error)
         else:
             filters = Filters({})
-            # As it is, however long.
+            # Unchanged, however long.
             filters.given = {**given, "confirmed": "y"}
             shown = {"where": Whose(wanted["where"] or {}), "tenant": wanted["tenant"]}
             return render(
@@ -117,14 +117,14 @@ def erase() -> Response:
 
 
 def _tasks(access: Access) -> list[queries.TaskRow]:
-    """Those that are not over, and then those of the latest that are."""
+    """Return unfinished tasks, then the latest finished ones."""
     running = queries.list_tasks(access, unfinished=True, limit=_UNFINISHED).items
     latest = queries.list_tasks(access, limit=_LATEST).items
     return [*running, *(row for row in latest if row.ended)]
 
 
 def activity() -> Response:
-    """The audit log of everything in scope, or of one endpoint."""
+    """Show the audit log of everything in scope, or of one endpoint."""
     access = current_access()
     filters = Filters(request.args, "webhook", "actor", "action", "tenant", "since", "until")
     wanted = filters.get("webhook")

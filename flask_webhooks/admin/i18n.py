@@ -1,6 +1,5 @@
-"""Strings of the admin, through the gettext domain ``flask_webhooks`` where the host has Flask-Babel.
-
-Without Flask-Babel, or where the application did not initialise it, texts and numbers stay English. Templates call
+"""Translations of the admin, through the gettext domain ``flask_webhooks`` if the host has Flask-Babel. Without
+Flask-Babel, or if the application did not initialise it, texts and numbers are in English. Templates call
 `gettext` as ``_w`` and `ngettext` as ``_wn``: ``_`` belongs to the host, whose layout our pages may extend.
 """
 
@@ -32,12 +31,12 @@ def _domain() -> Any | None:
 
 
 def _active() -> Any | None:
-    """The domain, where the current application can translate."""
+    """Return the domain, if the current application can translate."""
     return _domain() if has_app_context() and "babel" in current_app.extensions else None
 
 
 def gettext(text: str, /, **values: Any) -> str:
-    """Translate, and put the values into ``%(name)s``. A text without values may hold a bare ``%``."""
+    """Translate, and insert the values for ``%(name)s``. A text without values may contain a bare ``%``."""
     domain = _active()
     if domain is not None:
         return str(domain.gettext(text, **values))
@@ -45,9 +44,8 @@ def gettext(text: str, /, **values: Any) -> str:
 
 
 def ngettext(singular: str, plural: str, count: int, /, **values: Any) -> str:
-    """Translate with a number; the text says ``%(num)s`` where it stands, and it is written as `decimal` does.
-
-    :param values: `num` too, where it is to be written otherwise: ``10,000+``.
+    """Translate with a number, which replaces ``%(num)s`` and is formatted by `decimal`. :param values: may
+    contain a differently formatted `num`: ``10,000+``.
     """
     domain = _active()
     if domain is not None:
@@ -59,9 +57,8 @@ def ngettext(singular: str, plural: str, count: int, /, **values: Any) -> str:
 
 
 def decimal(value: float, places: int | None = None) -> str:
-    """``1,234.5``, in the way of the page's language.
-
-    :param places: decimals, also where they are zeros; by default those that there are, up to six.
+    """Format a number in the language of the page: ``1,234.5``. :param places: the number of decimals; by default
+    as many as needed, up to six.
     """
     locale = _locale()
     if locale is None:
@@ -77,7 +74,7 @@ def _plain(value: float) -> str:
 
 
 def translated(text: Text) -> str:
-    """A message of `errors`, with those of its values that are translated by themselves."""
+    """Translate a message of `errors`, with those of its values that have translations."""
     if isinstance(text, OperatorText) and not _for_operator():
         return ""
     values = {
@@ -88,15 +85,14 @@ def translated(text: Text) -> str:
 
 
 def _for_operator() -> bool:
-    """Whether the user sees all tenants."""
+    """Return whether the user sees all tenants."""
     access: Access | None = g.get(ACCESS)
     return access is not None and isinstance(access.tenant, AllTenants)
 
 
 def translated_into(texts: Sequence[Text], locale: str | None) -> list[str]:
-    """Translate texts for a person other than the one who makes the request, if there is one.
-
-    :param locale: such as ``de``; ``None`` is the application's own.
+    """Translate texts for a person other than the current user. :param locale: such as ``de``; ``None`` is the
+    default of the application.
     """
     if _active() is None:
         return [translated(text) for text in texts]
@@ -107,7 +103,7 @@ def translated_into(texts: Sequence[Text], locale: str | None) -> list[str]:
 
 
 def catalog_text(text: str) -> str:
-    """A description or a heading of the catalogue; one of the host's own stays as it is."""
+    """Translate a description or a heading of the catalogue; texts of the host are not changed."""
     return gettext(text) if text else ""
 
 

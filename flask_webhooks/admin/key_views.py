@@ -1,4 +1,6 @@
-"""The key document: the public keys of an endpoint, for anybody, as a JSON Web Key Set (RFC 7517, RFC 8037)."""
+"""The key document: the public keys of an endpoint as a JSON Web Key Set (RFC 7517, RFC 8037), without
+authentication.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from ..app_state import state_of
 from ..errors import NotFound
 from ..security.signing import PUBLIC_KEY_PREFIX
 
-#: Seconds for which receivers may keep it.
+#: Seconds for which receivers may cache it.
 _MAX_AGE = 300
 
 
@@ -22,13 +24,13 @@ def register(blueprint: Blueprint) -> None:
 
 
 def key_document(endpoint_id: str) -> Response:
-    """Without asking who wants it: public keys are no secret, and nothing else is told."""
+    """Return the public keys without authentication, because they are not secret."""
     try:
         keys = queries.public_keys(system_access(state_of(), "public"), endpoint_id)
     except NotFound:
         keys = ()
     if not keys:
-        # The same, whether there is such an endpoint or not.
+        # The same response whether the endpoint exists or not.
         answer = jsonify(error="There are no public keys of such an endpoint.")
         answer.status_code = 404
         return answer

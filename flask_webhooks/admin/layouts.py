@@ -1,4 +1,4 @@
-"""The layout around the pages: a template of the host's, and the block of it that takes them in."""
+"""The layout of the pages: a template of the host, and its block for the pages."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from ..app_state import AppState, logger, prepared
 from ..errors import ConfigurationError
 
 _OURS = "flask_webhooks/layout.html"
-#: What a page would miss if the block that it fills replaced it.
+#: Names that a page would lose if it replaced the block that contains them.
 _SURROUNDINGS = re.compile(r"<(header|nav|aside|footer|main)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What page.html extends: a template between page and layout, for a block's name cannot be a variable."""
+    """The template between page and layout that page.html extends, because the name of a block cannot be a
+    variable.
+    """
 
     template: Template
-    #: Of the layout.
+    #: Name of the layout template.
     name: str
     block: str
-    #: It has a place for pages.
+    #: Whether it has a block for pages.
     fits: bool
 
 
 @prepared
 def layout_of(state: AppState) -> Layout:
-    """The layout of an application, looked at once; what is wrong with it is logged."""
+    """Return the layout of an application. It is checked once, and problems are logged."""
     name, block = _OURS, "content"
     fits = True
     environment = state.app.jinja_env
@@ -41,23 +43,21 @@ def layout_of(state: AppState) -> Layout:
             logger.error("%s", error)
             fits = False
         except TemplateError:
-            # A page of ours will say it; the host's other pages may do without this template.
+            # Our pages report it; the host's other pages may not need this template.
             pass
     template = environment.from_string(_layout_source(name, block))
     return Layout(template, name, block, fits)
 
 
 def template_of(state: AppState, *, for_portal: bool = False) -> Template:
-    """The template that pages extend.
-
-    :param for_portal: always ours: the menu of the host is for those who have signed in there.
-    :raises ConfigurationError: there is no such template, or it has no place for them.
+    """Return the template that pages extend. :param for_portal: use the built-in layout, because the host's menu
+    is for signed-in users. :raises ConfigurationError: there is no such template, or it has no block for pages.
     """
     if for_portal:
         return state.app.jinja_env.from_string(_layout_source(_OURS, "content"))
     layout = layout_of(state)
     if not layout.fits:
-        # Looked at again: templates can be mended while the application runs.
+        # Checked again: templates can be corrected while the application runs.
         _check(state.app.jinja_env, layout.name, layout.block)
     return layout.template
 
@@ -72,7 +72,7 @@ def _layout_source(name: str, block: str) -> str:
 def _check(environment: Environment, name: str, block: str) -> None:
     blocks = _blocks(environment, name)
     if blocks is None:
-        # It extends what only a request can tell.
+        # Its parent is only known during a request.
         return
     if block not in blocks:
         known = ", ".join(sorted(blocks)) or "none; write {% block content %}{% endblock %} into it"
@@ -92,7 +92,7 @@ def _check(environment: Environment, name: str, block: str) -> None:
 
 
 def _blocks(environment: Environment, name: str) -> dict[str, nodes.Block] | None:
-    """The blocks that a template shows, its ancestors' among them; ``None`` if those are not known before."""
+    """Return the blocks of a template and its ancestors; ``None`` if the ancestors are not known in advance."""
     tree = _parsed(environment, name)
     extends = tree.find(nodes.Extends)
     if extends is None:
@@ -103,7 +103,7 @@ def _blocks(environment: Environment, name: str) -> dict[str, nodes.Block] | Non
     if shown is None:
         return None
     for block in tree.body:
-        # Outside of its ancestor's blocks, a template shows nothing.
+        # Outside of its ancestors' blocks, a template renders nothing.
         if isinstance(block, nodes.Block) and block.name in shown:
             if not _calls_super(block):
                 for lost in shown[block.name].find_all(nodes.Block):

@@ -1,4 +1,4 @@
-"""Every delivery that a filtered list shows: send again or give up, after the number was shown."""
+"""Resend or cancel all deliveries of a filtered list, after showing their number."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def register(blueprint: Blueprint) -> None:
 
 
 def resend_all() -> Response:
-    """Send everything again that a list of deliveries shows with the same filters."""
+    """Resend all deliveries that match the filters of the list."""
     return _all(TaskKind.RESEND)
 
 
 def cancel_all() -> Response:
-    """Give up everything that waits, of what a list of deliveries shows with the same filters."""
+    """Cancel all waiting deliveries that match the filters of the list."""
     return _all(TaskKind.CANCEL)
 
 
@@ -61,7 +61,7 @@ def _all(kind: TaskKind) -> Response:
     if posted:
         return start(access, kind, endpoint_id, wanted)
     shown = wanted.copy()
-    # It stands beside the webhooks.
+    # It is shown next to the webhooks.
     shown.pop("tenant", None)
     return render(
         "task_confirm.html",
@@ -76,7 +76,7 @@ def _all(kind: TaskKind) -> Response:
 
 
 def not_selectable(filters: Filters, *, several: bool = False) -> str | None:
-    """Why a list with these filters cannot be taken as a whole; ``None`` if it can. Pure.
+    """Return why a list with these filters cannot be selected as a whole; ``None`` if it can.
 
     :param several: the user manages several tenants, but not all.
     """
@@ -93,7 +93,7 @@ def not_selectable(filters: Filters, *, several: bool = False) -> str | None:
 
 
 def choices(filters: Filters, *, several: bool = False) -> list[str]:
-    """The views that a list with these filters may lead to. Pure."""
+    """Return the bulk actions that are available for a list with these filters."""
     if not filters or not_selectable(filters, several=several) is not None:
         return []
     state = filters.get("state")

@@ -1,4 +1,4 @@
-"""After an outage: recover what has failed of an endpoint, replay what it was never sent. The number comes first."""
+"""After an outage: resend failed deliveries of an endpoint, or replay missed events, after showing their number."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .task_views import start
 
 
 class WindowForm(WebhooksForm):
-    """Since when to recover or replay."""
+    """The start time of a recovery or replay."""
 
     since = StringField()
     until = StringField()
@@ -44,7 +44,7 @@ class Preset:
 
     @property
     def value(self) -> str:
-        """For the URL and the field: the minute in which it lies, from its beginning."""
+        """Return the start of its minute, for the URL and the field."""
         return self.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M")
 
 
@@ -55,12 +55,12 @@ def register(blueprint: Blueprint) -> None:
 
 
 def endpoint_recover(endpoint_id: str) -> Response:
-    """Send again what has failed since a time."""
+    """Resend deliveries that have failed since a time."""
     return _since(TaskKind.RECOVER, endpoint_id, _recover_presets)
 
 
 def endpoint_replay(endpoint_id: str) -> Response:
-    """Send events that were recorded since a time, and that it never got."""
+    """Send events since a time that the endpoint never got."""
     return _since(TaskKind.REPLAY, endpoint_id, _replay_presets)
 
 
@@ -68,7 +68,7 @@ _Presets = Callable[[Access, queries.EndpointDetail, datetime], list[Preset]]
 
 
 def _since(kind: TaskKind, endpoint_id: str, presets: _Presets) -> Response:
-    """Ask since when; then show how many there are; then start."""
+    """Ask for the start time, show the number of matches, then start."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("send", detail.endpoint)
@@ -116,7 +116,7 @@ def _window(filters: Filters) -> TaskFilter:
 
 
 def _recover_presets(access: Access, detail: queries.EndpointDetail, now: datetime) -> list[Preset]:
-    """The likeliest one first."""
+    """Return suggested times, the most likely one first."""
     found = []
     if detail.health.failing_since is not None:
         found.append(Preset(_("Since it began to fail"), detail.health.failing_since))
@@ -141,7 +141,7 @@ def _replay_presets(access: Access, detail: queries.EndpointDetail, now: datetim
 
 
 def _disabled_at(access: Access, detail: queries.EndpointDetail) -> datetime | None:
-    """When it was last disabled, also if it has been resumed since."""
+    """Return when the endpoint was last disabled, even if it has been resumed since then."""
     if detail.endpoint.state == EndpointState.DISABLED:
         return detail.endpoint.state_since
     activity = queries.list_activity(access, detail.endpoint.id)

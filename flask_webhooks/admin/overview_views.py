@@ -1,4 +1,4 @@
-"""The overview: how deliveries are going, and where to look first."""
+"""The overview: statistics of deliveries, and endpoints with problems."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ..errors import InvalidInput
 from ..models import DeliveryState
 from .page import current_access, render
 
-#: A month of hours of every endpoint there is would take too long; the page of each shows its own.
+#: A month by hours for all endpoints would take too long; the page of each endpoint shows it.
 _PERIODS = ("24h", "7d")
-#: Failed deliveries, and failing endpoints, that it shows.
+#: The number of failed deliveries, and of failing endpoints, on the page.
 _SHOWN = 6
 
 
@@ -20,7 +20,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def overview() -> Response:
-    """Outcomes and response times of everything in scope."""
+    """Show outcomes and response times of everything in scope."""
     access = current_access()
     period = request.args.get("period", _PERIODS[0])
     if period not in _PERIODS:

@@ -1,4 +1,4 @@
-"""What every page needs: who is asking, rendering, messages that survive a redirect, and `Toolbox`."""
+"""Common parts of all pages: access, rendering, messages that survive a redirect, and `Toolbox`."""
 
 from __future__ import annotations
 
@@ -43,26 +43,23 @@ from . import (
 from .filters import Filters
 from .layouts import template_of
 
-#: Our messages do not go through `flask.flash`: the host's layout may show those a second time.
+#: Our messages do not use `flask.flash`, because the host's layout may show them a second time.
 NOTICES_KEY = "flask_webhooks_notices"
 _MAX_NOTICES = 5
 _STATIC = Path(__file__).with_name("static")
-#: The header by which our script asks for the part of a page that can still change, and its value.
+#: The header with which our script requests only the part of a page that can change, and its value.
 FRAGMENT_HEADER = "Flask-Webhooks-Fragment"
 _LIVE = "live"
 
 
 def current_access() -> Access:
-    """The access of the current request."""
+    """Return the access of the current request."""
     access: Access = g.get(ACCESS)
     return access
 
 
 def tenant_filter(access: Access, given: str | None) -> str | None:
-    """The tenant that a list is filtered by.
-
-    :raises NotFound: it is none of those in scope.
-    """
+    """Return the tenant that a list is filtered by. :raises NotFound: it is not in scope."""
     if given is not None and len(access.tenants) > 1:
         access.within(given)
     return given
@@ -71,14 +68,14 @@ def tenant_filter(access: Access, given: str | None) -> str | None:
 def unknown_in_filter(
     access: Access, filters: Filters, page: queries.Page[Any]
 ) -> queries.UnknownTenant | None:
-    """What is known of the tenant that an empty list is filtered by; nothing for those who may not ``view``."""
+    """Return a hint about the tenant that an empty list is filtered by; ``None`` without the permission ``view``."""
     if page.items or not access.may("view", None):
         return None
     return queries.unknown_tenant(access, filters.get("tenant"))
 
 
 def render(template: str, status: int = 200, *, no_store: bool = False, **values: Any) -> Response:
-    """A page from ``templates/flask_webhooks/``, or the host's template of the same name.
+    """Render a page from ``templates/flask_webhooks/``, or the host's template of the same name.
 
     :param no_store: it shows event data or a secret.
     """
@@ -89,12 +86,12 @@ def render(template: str, status: int = 200, *, no_store: bool = False, **values
 
 
 def is_fragment() -> bool:
-    """Whether our script asks for no more of a page than what can still change on it."""
+    """Return whether our script requests only the part of a page that can change."""
     return request.method == "GET" and request.headers.get(FRAGMENT_HEADER) == _LIVE
 
 
 def redirect_to(view: str, **values: Any) -> Response:
-    """After a POST: the browser gets a page that it may reload."""
+    """Redirect after a POST, so that the page can be reloaded."""
     response: Any = redirect(url_for(f".{view}", **values), 303)
     return make_response(response)
 
@@ -106,7 +103,7 @@ def notify(text: str, tone: str = "ok") -> None:
 
 
 class Toolbox:
-    """What templates reach as ``wh``."""
+    """The functions and values of templates, as ``wh``."""
 
     iso = staticmethod(display.iso)
     utc_text = staticmethod(display.utc_text)
@@ -183,12 +180,12 @@ class Toolbox:
         #: The host's layout, or ``None``.
         self._portal = request.blueprint == PORTAL
         self.host_layout = None if self._portal else state.settings.base_template
-        #: Only the part that can still change is asked for.
+        #: Whether only the part that can change is requested.
         self.fragment = is_fragment()
 
     @property
     def base_template(self) -> Template | str:
-        """What page.html extends."""
+        """The template that page.html extends."""
         return (
             "flask_webhooks/_fragment.html"
             if self.fragment
@@ -205,7 +202,7 @@ class Toolbox:
 
     @property
     def admitted(self) -> bool:
-        """Whether this person was let in at all; else pages show no navigation."""
+        """Whether this person has access at all; without it, pages have no navigation."""
         return ACCESS in g
 
     @property
@@ -214,16 +211,16 @@ class Toolbox:
 
     @property
     def several_tenants(self) -> bool:
-        """Whether pages have to say whose something is."""
+        """Whether pages have to show tenants."""
         return self.admitted and not isinstance(current_access().tenant, str)
 
     @property
     def tenant_options(self) -> list[tuple[str, str]]:
-        """The tenants to choose from, ids with names; none where all are in scope."""
+        """The tenants to choose from, ids with names; empty if all are in scope."""
         return [(tenant, self.tenant_name(tenant)) for tenant in current_access().tenants]
 
     def tenant_name(self, tenant: str) -> str:
-        """How the application calls a tenant; its id where it does not say."""
+        """Return the application's name of a tenant, or its id."""
         return self._tenant_names.name(tenant)
 
     @property
@@ -237,39 +234,39 @@ class Toolbox:
         return self._state.settings.portal_prefix is not None and self.may("tokens")
 
     def may(self, action: str, endpoint: Endpoint | None = None) -> bool:
-        """Whether to show a button; what it leads to checks again."""
+        """Return whether to show a button; the action checks the permission again."""
         return self.admitted and current_access().may(action, endpoint)
 
     def banners(self) -> list[banners.Banner]:
         return banners.current(current_access()) if self.admitted else []
 
     def notices(self) -> list[tuple[str, str]]:
-        """The messages for this page; they are gone afterwards."""
+        """Return the messages for this page, and remove them."""
         if NOTICES_KEY not in session:
-            # Not popped in vain: that would send the cookie anew with every page.
+            # Pop only if there are any: it sends the cookie again.
             return []
         return [(tone, text) for tone, text in session.pop(NOTICES_KEY)]
 
     def csrf_field(self) -> Markup:
-        """The hidden field of every form; without an id, since a page has several."""
+        """Return the hidden field of a form, without an id, because a page has several."""
         return forms.csrf_field()
 
     def asset(self, name: str) -> str:
-        """URL of a static file, which changes when the file does."""
+        """Return the URL of a static file, which changes with its content."""
         return url_for(".static", filename=name, v=_fingerprint(name))
 
     def advice(self, attempt: Attempt, format_name: str) -> str:
-        """What to do about an attempt, by the format of its endpoint."""
+        """Return advice about an attempt, depending on the format of its endpoint."""
         formats = self._state.formats
         chat = format_name in formats and isinstance(formats[format_name], ChatFormat)
         return advice.advice(attempt.outcome, attempt.status, chat=chat, error=attempt.error)
 
     def format_label(self, name: str) -> str:
-        """A format's name for people; its key where the format is gone."""
+        """Return the label of a format, or its name if the format no longer exists."""
         return self._state.formats[name].label if name in self._state.formats else name
 
     def is_unverified(self, endpoint: Endpoint) -> bool:
-        """Whether it gets nothing but challenges."""
+        """Return whether an endpoint only gets challenges."""
         return self.admitted and actions.is_unverified(current_access().state, endpoint)
 
     def is_signed(self, name: str) -> bool:
@@ -279,11 +276,11 @@ class Toolbox:
         return name in self._state.formats and self._state.formats[name].secret_optional
 
     def offers(self, event_type: str) -> bool:
-        """Whether webhooks may be subscribed to an event type anew."""
+        """Return whether webhooks may newly subscribe to an event type."""
         return event_type in self._state.offered_types
 
     def event_groups(self) -> dict[str, list[str]]:
-        """Names of the event types that are offered, under their headings."""
+        """Return the names of the offered event types by heading."""
         groups = self._state.offered_types.groups()
         return {
             i18n.catalog_text(title): [kind.name for kind in kinds]

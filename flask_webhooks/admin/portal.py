@@ -1,7 +1,6 @@
-"""The pages for people who have a portal link: the same ones, at a prefix of their own, with a session of their own.
-
-A request for them does not see the session of the host, nor does what the host runs in it: `flask.session` is ours
-until the answer is made, and is kept in a cookie for the prefix alone. So forms are protected as elsewhere.
+"""The portal: the same pages for people with a portal link, at a separate prefix and with a separate session.
+During such a request, `flask.session` is the session of the portal, also for functions of the host. It is stored
+in a cookie for the prefix only. Forms are protected in the same way as elsewhere.
 """
 
 from __future__ import annotations
@@ -25,28 +24,25 @@ _COOKIE: Final = "flask_webhooks_portal"
 _SALT: Final = "flask_webhooks portal session"
 #: The id of the link, in the session.
 _LINK: Final = "link"
-#: The host's own session, meanwhile, and when ours ends.
+#: The host's session during the request, and the end of ours.
 _HOSTS, _EXPIRES = "flask_webhooks_host_session", "flask_webhooks_portal_expires"
 
 
 def register(blueprint: Blueprint) -> None:
-    """Give a blueprint its session and the view that a link leads to."""
-    # Before any function that the host runs before a request.
+    """Add the session and the view for links to a blueprint."""
+    # Before all `before_request` functions of the host.
     blueprint.url_value_preprocessor(_begin_session)
     blueprint.after_request(_end_session)
     blueprint.add_url_rule("/open", view_func=portal_open)
 
 
 def is_portal() -> bool:
-    """Whether the request is for the portal."""
+    """Return whether the request is for the portal."""
     return request.blueprint == PORTAL
 
 
 def open_access() -> None:
-    """Find out what the person who opened a link may do.
-
-    :raises Forbidden: no link was opened, or it has ended.
-    """
+    """Return the access of the person who opened a link. :raises Forbidden: no link was opened, or it has ended."""
     if request.endpoint == f"{PORTAL}.portal_open":
         return
     access, link = portal_access(state_of(), session.get(_LINK))
@@ -55,7 +51,7 @@ def open_access() -> None:
 
 
 def portal_open() -> Response:
-    """Exchange a link for a session, at once, so that the link does not stay in the address."""
+    """Exchange a link for a session and redirect, so that the link does not stay in the address bar."""
     state = state_of()
     link_id = read_link(state, request.args.get("link", ""))
     _, link = portal_access(state, link_id)
@@ -81,7 +77,7 @@ def _end_session(response: Response) -> Response:
     hosts = g.pop(_HOSTS, None)
     if hosts is None:
         return response
-    # What follows is the host's, and saves its own session.
+    # The following functions belong to the host, and save its session.
     ours = _replace_session(hosts)
     response.vary.add("Cookie")
     expires = g.get(_EXPIRES)
@@ -89,7 +85,7 @@ def _end_session(response: Response) -> Response:
         return response
     config = state_of().app.config
     names = (_LINK, NOTICES_KEY, once.KEY, config.get("WTF_CSRF_FIELD_NAME", "csrf_token"))
-    # Nothing that the host puts into what it takes for its own.
+    # Ignore values that the host has added.
     kept = {name: ours[name] for name in names if name in ours}
     framed = bool(state_of().settings.portal_frame_ancestors)
     response.set_cookie(
@@ -106,9 +102,9 @@ def _end_session(response: Response) -> Response:
 
 
 def _replace_session(session: SessionMixin) -> SessionMixin:
-    """Make this the session of the request; returns the one before."""
+    """Set the session of the request; return the previous one."""
     context: Any = request_ctx
-    # Since Flask 3.1.3 the public attribute only reads.
+    # Since Flask 3.1.3 the public attribute is read-only.
     name = "_session" if hasattr(context, "_session") else "session"
     before: SessionMixin = getattr(context, name)
     setattr(context, name, session)

@@ -1,4 +1,4 @@
-"""Portal links: the list, create, and revoke. The answer to the POST that makes one is all that ever shows its URL."""
+"""Portal links: list, create and revoke. Only the response to the POST that creates a link shows its URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .forms import ConfirmForm, WebhooksForm
 from .i18n import gettext as _
 from .page import current_access, notify, redirect_to, render, tenant_filter, unknown_in_filter
 
-#: Minutes until a link expires, of which the form offers one.
+#: The choices of the lifetime of a link, in minutes.
 MINUTES: Final = ("15", "60", "1440", "10080")
 
 
@@ -34,7 +34,7 @@ class PortalLinkForm(WebhooksForm):
     def seconds(self) -> float:
         """The chosen time.
 
-        :raises InvalidInput: it is none of those that are offered.
+        :raises InvalidInput: it is not one of the choices.
         """
         minutes = (self.expires_in.data or "").strip()
         if minutes not in MINUTES:
@@ -52,7 +52,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def portal_link_list() -> Response:
-    """The portal links of everybody in scope."""
+    """List the portal links in scope."""
     access = _access()
     filters = Filters(request.args, "tenant")
     tenant = tenant_filter(access, filters.get("tenant"))
@@ -66,7 +66,7 @@ def portal_link_list() -> Response:
 
 
 def portal_link_new() -> Response:
-    """Create a portal link. The answer shows its URL."""
+    """Create a portal link. The response shows its URL."""
     access = _access()
     form = PortalLinkForm()
     if request.method != "POST":
@@ -93,7 +93,7 @@ def portal_link_new() -> Response:
 
 
 def portal_link_revoke(link_id: str) -> Response:
-    """End a portal link."""
+    """Revoke a portal link."""
     access = _access()
     row = queries.get_portal_link(access, link_id)
 
@@ -105,7 +105,7 @@ def portal_link_revoke(link_id: str) -> Response:
 
 
 def _access() -> Access:
-    """Who is asking, where there is a portal."""
+    """Return the access, if the application has a portal."""
     access = current_access()
     access.require("tokens")
     if access.state.settings.portal_prefix is None:

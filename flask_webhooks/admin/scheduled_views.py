@@ -1,4 +1,4 @@
-"""Events that are scheduled: the list, one, and cancel."""
+"""Scheduled events: list, show and cancel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def scheduled_list() -> Response:
-    """Scheduled events in scope, that scheduled last first; filters stand in the URL."""
+    """List scheduled events in scope, most recently scheduled first; filters are in the URL."""
     filters = Filters(request.args, "type", "key", "tenant", "since", "until")
     access = current_access()
     page = queries.list_scheduled(
@@ -42,7 +42,7 @@ def scheduled_list() -> Response:
 
 
 def scheduled(scheduled_id: str) -> Response:
-    """One scheduled event with its data."""
+    """Show one scheduled event with its data."""
     detail = queries.get_scheduled(current_access(), scheduled_id)
     return render("scheduled.html", no_store=True, detail=detail)
 

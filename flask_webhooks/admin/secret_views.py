@@ -1,4 +1,4 @@
-"""The secret: shown once, in the answer to the POST that made it; the end of an overlap; going without."""
+"""Secrets: rotate, end an overlap, remove. A secret is shown once, in the response to the POST that created it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def endpoint_rotate(endpoint_id: str) -> Response:
-    """Replace the secret, with an overlap. The answer shows the new one."""
+    """Replace the secret, with an overlap. The response shows the new one."""
     access = current_access()
     endpoint = queries.get_endpoint(access, endpoint_id).endpoint
     access.require("secret", endpoint)
@@ -68,8 +68,8 @@ def show_secret(
 ) -> Response:
     """The only page that ever shows a secret.
 
-    :param secret: what the receiver needs; of a key pair that is the public key, which is none.
-    :param given: what the person brought; of a private key the page tells why it shows another text.
+    :param secret: what the receiver needs: the secret, or the public key of a key pair.
+    :param given: the value that was entered; for a private key, the page explains why it shows another value.
     """
     is_public = secret.startswith(PUBLIC_KEY_PREFIX) and secret != given
     return render(
@@ -102,7 +102,7 @@ def endpoint_end_overlap(endpoint_id: str) -> Response:
 
 
 def endpoint_remove_secret(endpoint_id: str) -> Response:
-    """Send without a signature, where the format allows it."""
+    """Send requests without a signature, if the format allows it."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("secret", detail.endpoint)

@@ -1,4 +1,4 @@
-"""What the form of an endpoint says of its settings, and what it shows of them."""
+"""Conversion between the form of an endpoint and its settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .forms import EndpointForm
 def changes_of(
     access: Access, form: EndpointForm, detail: EndpointDetail
 ) -> actions.EndpointChanges:
-    """What differs. The rest is left alone: what was allowed once may not be any more."""
+    """Return the changed settings only: unchanged values might no longer be valid."""
     endpoint = detail.endpoint
     changes = actions.EndpointChanges(
         name=form.name.data or "",
@@ -30,7 +30,7 @@ def changes_of(
     if form.number("rate_limit") != endpoint.rate_limit:
         changes["rate_limit"] = form.number("rate_limit")
     url = (form.url.data or "").strip()
-    # A URL that is a secret is not filled in; left empty, it stays.
+    # A secret URL is not pre-filled; an empty field keeps it.
     if url != ("" if endpoint.url_sealed is not None else endpoint.url_shown):
         changes["url"] = url
     if form.format.data and form.format.data != endpoint.format:
@@ -48,15 +48,15 @@ def changes_of(
     coalesce = form.chosen_coalescing(access.state.catalog, endpoint.coalesce)
     if coalesce != endpoint.coalesce:
         changes["coalesce"] = coalesce
-    # Without versions there is no such field.
+    # Without versions, the form does not have this field.
     version = form.data_version.data
     if version and version != (endpoint.data_version or INITIAL):
         changes["data_version"] = version
-    # The stored one is not filled in; left empty, it stays.
+    # The stored one is not pre-filled; an empty field keeps it.
     if form.client_certificate.data or form.remove_certificate.data:
         changes["client_certificate"] = form.client_certificate.data or None
     headers = form.custom_headers(detail.header_names or ())
-    # Names that cannot be decrypted are not shown; left out of the form, they are kept.
+    # Names that cannot be decrypted are not shown; they are kept if the form does not contain them.
     if headers or detail.header_names is not None:
         changes["headers"] = headers
     return changes
@@ -65,7 +65,7 @@ def changes_of(
 def _changed_options(
     access: Access, form: EndpointForm, before: dict[str, Any], *, reformatted: bool
 ) -> dict[str, Any] | None:
-    """The options of the chosen format; ``None`` where they stay as they are."""
+    """Return the options of the chosen format; ``None`` if they are unchanged."""
     names = sent_options(
         access.state.formats, form.format.data or "", access.state.settings.default_format
     )
@@ -77,12 +77,12 @@ def _changed_options(
         name: str(value) for name, value in given.items()
     }:
         return None
-    # Options that the form does not know stay.
+    # Options that the form does not have are kept.
     return {**{name: value for name, value in before.items() if name not in names}, **given}
 
 
 def shown_values(detail: EndpointDetail) -> dict[str, Any]:
-    """What the form shows of an endpoint; neither its secret nor values of headers."""
+    """Return the values of the form for an endpoint, without its secret and values of headers."""
     endpoint = detail.endpoint
     return {
         "name": endpoint.name,

@@ -1,4 +1,4 @@
-"""The settings of an endpoint: a new one, and changes."""
+"""Create and edit endpoints."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def endpoint_new() -> Response:
-    """Add an endpoint. Where its format signs, the answer shows the secret."""
+    """Add an endpoint. If its format signs, the response shows the secret."""
     access = current_access()
     access.require("manage")
     form = EndpointForm()
@@ -116,7 +116,7 @@ def endpoint_edit(endpoint_id: str) -> Response:
 def _show_again(
     access: Access, form: EndpointForm, detail: EndpointDetail | None = None
 ) -> Response | None:
-    """The form, where a button of it was pressed that saves nothing."""
+    """Show the form again after a button that does not save."""
     if form.more_headers.data:
         form.add_header_rows()
     elif form.more_conditions.data:
@@ -137,7 +137,7 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
     names = sent_options(state.formats, form.format.data or "", state.settings.default_format)
     values: dict[str, Any] = {
         "events": form.subscription(),
-        # A user of one tenant adds endpoints to that tenant and is not asked.
+        # A user of one tenant always adds endpoints to that tenant.
         "tenant": None
         if isinstance(access.tenant, str)
         else (form.tenant.data or "").strip() or None,
@@ -162,7 +162,7 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
     values["filter"] = faults.check(form.chosen_filter)
     values["coalesce"] = faults.check(form.chosen_coalescing, state.catalog)
     if faults.found:
-        # What else is wrong is told along with it.
+        # Other errors are shown together with it.
         faults.check(actions.draft_endpoint, access, url, **values)
     faults.finish()
     allowed = bool(form.allow_duplicate.data)
@@ -170,7 +170,7 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
 
 
 def _show_preview(access: Access, form: EndpointForm, detail: EndpointDetail | None) -> Response:
-    """The form again, with what the template makes of an event type."""
+    """Show the form again with a preview of the template."""
     try:
         example = queries.example(
             access, CUSTOM, form.preview_type.data or None, options=form.options(["template"])
@@ -182,7 +182,7 @@ def _show_preview(access: Access, form: EndpointForm, detail: EndpointDetail | N
 
 
 def _show_trial(access: Access, form: EndpointForm, detail: EndpointDetail | None) -> Response:
-    """The form again, with what the filter makes of an event."""
+    """Show the form again with the result of the filter."""
     event_id = (form.try_event.data or "").strip() or None
     try:
         trial = queries.try_filter(
@@ -219,7 +219,7 @@ def _show_form(
     return render(
         "endpoint_form.html",
         status,
-        # What was typed comes back with an error, and values of headers often are secrets.
+        # The input is shown again with an error, and values of headers are often secrets.
         no_store=True,
         form=form,
         detail=detail,

@@ -1,4 +1,4 @@
-"""The event types as a form offers them: under headings, with prefixes that take in future types too."""
+"""The choices of event types in a form: under headings, with prefixes that include future types."""
 
 from __future__ import annotations
 
@@ -34,10 +34,8 @@ class ChoiceGroup:
 
 
 def choice_groups(catalog: Catalog, chosen: Iterable[str] = ()) -> list[ChoiceGroup]:
-    """All that can be subscribed to.
-
-    :param chosen: what an endpoint has; what of it the catalogue does not offer stands in a last group, so
-        that saving the form does not lose it.
+    """Return all choices. :param chosen: the subscriptions of an endpoint; those that the catalogue does not offer
+    are in a last group, so that saving the form keeps them.
     """
     groups: list[ChoiceGroup] = []
     offered: set[str] = set()

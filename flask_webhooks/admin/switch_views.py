@@ -1,4 +1,4 @@
-"""Pause, resume, challenge and delete: each asks on a page of its own first."""
+"""Pause, resume, challenge and delete endpoints, each with a confirmation page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .i18n import gettext as _
 from .i18n import ngettext
 from .page import current_access
 
-#: Endpoints that are named before all are deleted.
+#: The number of endpoints that are listed before all are deleted.
 _NAMED = 20
 
 
@@ -43,7 +43,7 @@ def endpoint_pause(endpoint_id: str) -> Response:
 
 
 def endpoint_resume(endpoint_id: str) -> Response:
-    """Make it active again, and say what becomes of the deliveries that were held."""
+    """Make an endpoint active again, and choose what to do with held deliveries."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("manage", detail.endpoint)
@@ -57,7 +57,7 @@ def endpoint_resume(endpoint_id: str) -> Response:
 
 
 def endpoint_challenge(endpoint_id: str) -> Response:
-    """Send it another challenge."""
+    """Send an endpoint another challenge."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("send", detail.endpoint)
@@ -70,7 +70,7 @@ def endpoint_challenge(endpoint_id: str) -> Response:
 
 
 def endpoint_delete(endpoint_id: str) -> Response:
-    """Delete one."""
+    """Delete an endpoint."""
     access = current_access()
     detail = queries.get_endpoint(access, endpoint_id)
     access.require("manage", detail.endpoint)

@@ -1,4 +1,4 @@
-"""Tasks over many deliveries or events: start one, see how far it is, stop it."""
+"""Tasks over many deliveries or events: start, show progress and stop."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ def start(
     endpoint_id: str | None,
     wanted: TaskFilter,
 ) -> Response:
-    """Start a task and go to its page, or to that of the one which is in the way.
-
-    :raises InvalidInput: the filter makes no sense.
+    """Start a task and redirect to its page, or to that of a conflicting task. :raises InvalidInput: the filter is
+    invalid.
     """
     try:
         started = actions.start_task(access, kind, endpoint_id, **wanted)
@@ -50,20 +49,20 @@ def start(
 def _running(
     access: Access, kind: TaskKind, endpoint_id: str | None, tenant: str | None
 ) -> str | None:
-    """The task of this kind that is in the way."""
+    """Return the conflicting task of this kind."""
     rows = queries.list_tasks(access, endpoint_id, unfinished=True, limit=queries.MAX_LIMIT).items
     whose = access.tenant if isinstance(access.tenant, str) else tenant
     for row in rows:
         task = row.task
         alike = task.kind == kind and task.endpoint_id == endpoint_id
-        # An operator sees those that tenants have started over all of theirs, too.
+        # An operator also sees tasks that tenants have started for all of their endpoints.
         if alike and (endpoint_id is not None or task.tenant == whose):
             return task.id
     return None
 
 
 def task_list() -> Response:
-    """Every task in scope, or of one endpoint, newest first."""
+    """List all tasks in scope, or of one endpoint, newest first."""
     access = current_access()
     filters = Filters(request.args, "webhook", "kind", "state", "tenant", "since", "until")
     wanted = filters.get("webhook")
@@ -91,17 +90,17 @@ def task_list() -> Response:
 
 
 def task(task_id: str) -> Response:
-    """One task: what it is about, and how far it is."""
+    """Show one task with its progress."""
     access = current_access()
     row = queries.get_task(access, task_id)
     waits = row.task.state == TaskState.WAITING
-    # Tenants are told nothing of Redis, nor is who may see single endpoints only.
+    # Tenants, and people with access to single endpoints only, do not see the state of Redis.
     engine = banners.engine_of(access) if waits and access.may("view", None) else None
     return render("task.html", row=row, trouble=engine and engine.trouble)
 
 
 def task_stop(task_id: str) -> Response:
-    """Stop it; what is done stays done."""
+    """Stop a task; what it has done is not undone."""
     access = current_access()
     row = queries.get_task(access, task_id)
     access.require(right_of(row.task.kind), row.endpoint)
@@ -109,7 +108,7 @@ def task_stop(task_id: str) -> Response:
     try:
         actions.stop_task(access, task_id)
     except InvalidTransition as error:
-        # It has ended between the page and the button.
+        # It has ended since the page was shown.
         notify(translated(error.text), "warn")
     else:
         notify(_("The task was stopped. What it has done is not undone."))

@@ -1,4 +1,4 @@
-"""Tasks over many deliveries in the words and icons that people see."""
+"""Texts and icons for tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .wording import Status, state_words
 
 
 def task_status(state: str) -> Status:
-    """Where a task stands."""
+    """Return the status of a task."""
     match state:
         case "waiting":
             return Status(_("Waiting"), "wait", "clock")
@@ -33,17 +33,17 @@ def task_status(state: str) -> Status:
 
 
 def task_states(states: Iterable[str]) -> list[tuple[str, str]]:
-    """States of tasks with their words, for a filter."""
+    """Return the states of tasks with labels, for a filter."""
     return [(state, task_status(state).word) for state in states]
 
 
 def task_kinds(kinds: Iterable[str]) -> list[tuple[str, str]]:
-    """Kinds of tasks with what they do, for a filter."""
+    """Return the kinds of tasks with labels, for a filter."""
     return [(kind, task_title(kind)) for kind in kinds]
 
 
 def task_title(kind: str) -> str:
-    """What a task does, as a heading."""
+    """Return the heading of a task."""
     words = {
         "recover": _("Recover failed deliveries"),
         "replay": _("Replay missed events"),
@@ -58,7 +58,7 @@ def task_title(kind: str) -> str:
 
 
 def task_question(kind: str) -> str:
-    """What happens to what was counted, before it does."""
+    """Return what a task will do to the matches."""
     words = {
         "recover": _(
             "They are sent again with the same webhook-id. They keep their attempts, and the retry schedule starts "
@@ -89,7 +89,7 @@ def task_question(kind: str) -> str:
 
 
 def task_outcome(kind: str) -> str:
-    """What became of everything that a finished task has done."""
+    """Return what a finished task has done."""
     if kind in ("cancel", "discard"):
         return _("They are cancelled, and stay in the list.")
     if kind == TaskKind.ERASE:
@@ -104,9 +104,8 @@ def task_outcome(kind: str) -> str:
 
 
 def task_counted(kind: str, number: int, text: str | None = None) -> str:
-    """So many deliveries, or events.
-
-    :param text: the number for people, where counting ended: ``10,000+``.
+    """Return a number of deliveries or events with its noun. :param text: the formatted number at the counting
+    limit: ``10,000+``.
     """
     shown = count(number) if text is None else text
     if kind in OF_EVENTS:
@@ -115,7 +114,7 @@ def task_counted(kind: str, number: int, text: str | None = None) -> str:
 
 
 def task_progress(kind: str, done: int, total: int | None) -> str:
-    """How far a task is, in numbers."""
+    """Return the progress of a task in numbers."""
     if total is None:
         return _("%(done)s so far", done=count(done))
     everything = task_counted(kind, total)
@@ -125,14 +124,14 @@ def task_progress(kind: str, done: int, total: int | None) -> str:
 
 
 def task_changed(changed: int) -> str:
-    """How many events an erasure has erased so far."""
+    """Return how many events an erasure has erased so far."""
     return ngettext(
         "%(number)s event erased", "%(number)s events erased", changed, number=count(changed)
     )
 
 
 def task_stopped(kind: str) -> str:
-    """What a stop means for what is left."""
+    """Return what stopping a task means for the rest."""
     if kind == TaskKind.ERASE:
         return _("Some of the data was erased. The rest is still there: start the task again.")
     if kind == TaskKind.PRUNE:
@@ -145,7 +144,7 @@ def task_stopped(kind: str) -> str:
 
 
 def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | datetime]]:
-    """What a task selects: labels and values. Times may be given as ISO 8601 texts."""
+    """Return the selection of a task as labels and values. Times may be ISO 8601 texts."""
     match kind:
         case "recover":
             since, until = _("Failed since"), _("Failed before")
@@ -181,7 +180,7 @@ def task_scope(kind: str, filter: Mapping[str, Any]) -> list[tuple[str, str | da
 
 
 def _whose(where: object) -> list[tuple[str, str | datetime]]:
-    """Whose data is erased: members, of whose values no more than digests were kept."""
+    """Return the members of an erasure, whose values are only stored as digests."""
     match where:
         case Mapping():
             names = ", ".join(

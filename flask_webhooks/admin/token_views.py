@@ -1,4 +1,4 @@
-"""Tokens of the API: the list, create, and revoke. The answer to the POST that makes one is all that ever shows it."""
+"""API tokens: list, create and revoke. Only the response to the POST that creates a token shows it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .forms import ConfirmForm, WebhooksForm
 from .i18n import gettext as _
 from .page import current_access, notify, redirect_to, render, tenant_filter, unknown_in_filter
 
-#: Days until a token expires, of which the form offers one; empty is never.
+#: The choices of the lifetime of a token, in days; empty is unlimited.
 DAYS: Final = ("30", "90", "365", "")
 
 
@@ -38,9 +38,9 @@ class TokenForm(WebhooksForm):
         return super().place_of(error)
 
     def expires_at(self) -> datetime | None:
-        """The end of the chosen time.
+        """Return the chosen time of expiry.
 
-        :raises InvalidInput: it is none of those that are offered.
+        :raises InvalidInput: it is not one of the choices.
         """
         days = (self.days.data or "").strip()
         if days not in DAYS:
@@ -56,7 +56,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def token_list() -> Response:
-    """The tokens of everybody in scope."""
+    """List the tokens in scope."""
     access = _access()
     filters = Filters(request.args, "state", "tenant", "since", "until")
     page = queries.list_tokens(
@@ -77,7 +77,7 @@ def token_list() -> Response:
 
 
 def token_new() -> Response:
-    """Create a token. The answer shows it."""
+    """Create a token. The response shows it."""
     access = _access()
     form = TokenForm()
     if request.method != "POST":
@@ -106,7 +106,7 @@ def token_new() -> Response:
 
 
 def token_revoke(token_id: str) -> Response:
-    """End a token."""
+    """Revoke a token."""
     access = _access()
     row = queries.get_token(access, token_id)
 
@@ -118,7 +118,7 @@ def token_revoke(token_id: str) -> Response:
 
 
 def _access() -> Access:
-    """Who is asking, where there is an API that takes tokens."""
+    """Return the access, if the application has an API that accepts tokens."""
     access = current_access()
     access.require("tokens")
     if not access.state.hooks.tokens:

@@ -1,4 +1,4 @@
-"""The versions of event data as forms and pages show them."""
+"""Labels of versions of event data."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from .i18n import gettext as _
 
 
 def version_choices(endpoint: Endpoint | None) -> list[tuple[str, str]]:
-    """What a form offers, with its words; nothing where the application has no versions.
-
-    :param endpoint: what it has is offered too, though it may be there no more.
+    """Return the choices with labels; empty if the application has no versions. :param endpoint: its version is
+    included, even if it no longer exists.
     """
     names = [*state_of().catalog.versions.names]
     stored = None if endpoint is None else endpoint.data_version
@@ -22,9 +21,8 @@ def version_choices(endpoint: Endpoint | None) -> list[tuple[str, str]]:
 
 
 def version_text(name: str | None) -> str:
-    """A version for people; empty where the application has none, and there is nothing to say.
-
-    :param name: ``None`` is what an endpoint stores for data as it was before the first one.
+    """Return the label of a version; empty if the application has no versions. :param name: ``None`` is stored for
+    data before the first version.
     """
     names = state_of().catalog.versions.names
     if name is None or name == INITIAL:

@@ -10,12 +10,12 @@ from ..models import Endpoint
 from .display import short
 from .i18n import gettext as _
 
-#: Webhooks that a filter offers as a list; where there are more, it is a field for text.
+#: The maximum number of webhooks in a select; with more, the filter is a text field.
 MOST: Final = 50
 
 
 def webhook_choices(access: Access, chosen: Endpoint | None) -> list[tuple[str, str]]:
-    """Webhooks for the filter, ids with names; none where there are too many for a list."""
+    """Return webhooks for the filter, ids with names; empty if there are too many."""
     if not access.may("view", None):
         return []
     endpoints = queries.find_endpoints(access, limit=MOST + 1)

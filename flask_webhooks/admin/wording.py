@@ -1,8 +1,5 @@
-"""States, triggers and outcomes in the words and icons that people see.
-
-Every status is a word *and* an icon; `tone` only chooses the colour.
-
-Long, since it has the words for every state and reason.
+"""Texts and icons for states, triggers and outcomes. Every status has a word *and* an icon; `tone` only chooses
+the colour. Long, since it has the texts of every state and reason.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ from .i18n import translated
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a state is shown. `tone` is ``ok``, ``bad``, ``warn``, ``wait`` or ``off``."""
+    """The display of a state. `tone` is ``ok``, ``bad``, ``warn``, ``wait`` or ``off``."""
 
     word: str
     tone: str
@@ -37,10 +34,8 @@ class Status:
 
 
 def delivery_status(state: str, attempts: int = 0, trigger: str = Trigger.RETRY) -> Status:
-    """A delivery's state. One that was asked for is *queued* until an attempt has ended.
-
-    :param attempts: how many were made.
-    :param trigger: why the next one is made.
+    """Return the status of a delivery. A requested one is *queued* until an attempt has ended. :param attempts:
+    number of attempts. :param trigger: the reason for the next one.
     """
     match state:
         case "pending" if attempts and trigger == Trigger.RETRY:
@@ -62,12 +57,12 @@ def delivery_status(state: str, attempts: int = 0, trigger: str = Trigger.RETRY)
 
 
 def state_words(state: str) -> str:
-    """Return the words that rows have for deliveries in a state, for filters."""
+    """Return the labels of deliveries in a state, for filters."""
     return _("Queued or retrying") if state == "pending" else delivery_status(state).word
 
 
 def endpoint_status(state: str, *, failing: bool = False) -> Status:
-    """An endpoint's state, or that it is failing while it is active."""
+    """Return the status of an endpoint: its state, or *failing* for an active one."""
     match state:
         case "active" if failing:
             return Status(_("Failing"), "bad", "alert")
@@ -84,7 +79,7 @@ def endpoint_status(state: str, *, failing: bool = False) -> Status:
 
 
 def token_status(condition: str) -> Status:
-    """What an API token is by now."""
+    """Return the status of an API token."""
     match condition:
         case "active":
             return Status(_("Active"), "ok", "check")
@@ -95,17 +90,17 @@ def token_status(condition: str) -> Status:
 
 
 def endpoint_states(states: Iterable[str]) -> list[tuple[str, str]]:
-    """States of endpoints with their words, for a filter."""
+    """Return the states of endpoints with labels, for a filter."""
     return [(state, endpoint_status(state).word) for state in states]
 
 
 def token_states(conditions: Iterable[str]) -> list[tuple[str, str]]:
-    """What tokens are by now with the words for it, for a filter."""
+    """Return the states of tokens with labels, for a filter."""
     return [(condition, token_status(condition).word) for condition in conditions]
 
 
 def notification_status(state: str) -> Status:
-    """What became of a notification."""
+    """Return the status of a notification."""
     match state:
         case "pending":
             return Status(_("Waiting"), "wait", "clock")
@@ -118,17 +113,17 @@ def notification_status(state: str) -> Status:
 
 
 def stage_text(stage: Stage) -> str:
-    """What a notification tells of."""
+    """Return the subject of a notification."""
     return translated(stage_words()[stage])
 
 
 def right_text(action: str) -> str:
-    """What an action allows, for the end of a sentence."""
+    """Return what an action allows, for the end of a sentence."""
     return translated(MEANINGS[action])
 
 
 def outcome_status(outcome: str) -> Status:
-    """How one attempt ended."""
+    """Return the status of an attempt."""
     match outcome:
         case "succeeded":
             return Status(_("Succeeded"), "ok", "check")
@@ -155,7 +150,7 @@ def outcome_status(outcome: str) -> Status:
 
 
 def state_reason(endpoint: Endpoint) -> str:
-    """Why an endpoint is not active: in our worker's words, which are translated, or in a person's."""
+    """Return why an endpoint is not active: a text of ours, which is translated, or one of a person."""
     code, params = endpoint.state_reason_code, endpoint.state_reason_params
     return _state_reason(code, params, endpoint.state_reason or "")
 
@@ -166,15 +161,14 @@ def _state_reason(code: Any, params: Any, sentence: str) -> str:
 
 
 def error_text(error: str) -> str:
-    """What went wrong with a request, in the language of the page.
-
-    A sentence that was stored by a version without codes stays English.
+    """Return the error of a request in the language of the page. Sentences that were stored by a version without
+    codes stay in English.
     """
     return translated(error) if isinstance(error, Text) else error
 
 
 def trigger_text(trigger: str) -> str:
-    """Why an attempt was made."""
+    """Return why an attempt was made."""
     words = {
         "event": _("First attempt"),
         "retry": _("Automatic retry"),
@@ -186,42 +180,42 @@ def trigger_text(trigger: str) -> str:
 
 
 def reason_text(reason: str | None, trigger: str = "") -> str:
-    """Why a delivery is at rest without success; see `explanations`."""
+    """Return why a delivery has ended without success; see `explanations`."""
     return translated(explanations.reason_text(reason, trigger))
 
 
 def missing_text(missing: str) -> str:
-    """Why a body is not there."""
+    """Return why a body is missing."""
     return translated(explanations.missing_text(missing))
 
 
 def hold_text(reason: str | None) -> str:
-    """Why nothing is sent to an endpoint for a while."""
+    """Return why nothing is sent to an endpoint for a while."""
     return translated(explanations.hold_text(reason))
 
 
 def held_text(state: str) -> str:
-    """Why a delivery is held, and what releases it."""
+    """Return why a delivery is held, and how to release it."""
     return translated(explanations.held_text(state))
 
 
 def owed_text(delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime) -> str:
-    """Where the delivery of an event to an endpoint stands, and what it waits for."""
+    """Return the state of a delivery, and what it is waiting for."""
     return " ".join(map(translated, explanations.owed_text(delivery, endpoint, health, now)))
 
 
 def routing_text(why: str, event_type: str) -> str:
-    """Why an endpoint has not got an event, and what to do about it."""
+    """Return why an endpoint did not get an event, and what to do about it."""
     return translated(explanations.routing_text(why, event_type))
 
 
 def failed_text(failed: FailedCondition) -> str:
-    """Which condition of a filter an event did not meet."""
+    """Return a condition of a filter that an event did not meet."""
     return translated(explanations.failed_text(failed))
 
 
 def limit_text(limit: str) -> str:
-    """Which limit lets nothing through to an endpoint."""
+    """Return the limit that delays deliveries to an endpoint."""
     words = {
         "rate_limit": _("Its rate limit has been reached."),
         "shared_rate_limit": _(
@@ -235,7 +229,7 @@ def limit_text(limit: str) -> str:
 
 
 def phase_text(phase: str) -> str:
-    """A part of an attempt's time."""
+    """Return the name of a phase of an attempt."""
     words = {
         "dns": _("Name lookup"),
         "connect": _("Connect"),
@@ -248,12 +242,12 @@ def phase_text(phase: str) -> str:
 
 
 def action_text(action: str) -> str:
-    """An action, as the audit log names it."""
+    """Return the text of an action in the audit log."""
     return action_texts().get(action, action)
 
 
 def action_texts() -> dict[str, str]:
-    """Every action, by the name that the audit log has for it."""
+    """Return the texts of all actions by name."""
     return {
         "endpoint.created": _("added the webhook"),
         "endpoint.updated": _("changed the webhook"),
@@ -284,7 +278,7 @@ def action_texts() -> dict[str, str]:
 
 
 def changes(recorded: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What changed: name, before (empty where there was nothing) and after. What says nothing is left out.
+    """Return changes as name, value before (may be empty) and value after, without uninformative ones.
 
     :param recorded: of an `Activity`: ``{"name": ["old", "new"]}``, and single values.
     """
@@ -297,7 +291,7 @@ def changes(recorded: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         pair = isinstance(change, list) and len(change) == 2
         was, now = change if pair else (None, change)
         if name == "events":
-            # Both have a meaning, but for an endpoint that did not exist before.
+            # Both have a meaning, except for a new endpoint.
             everything = _("all events")
             before = "" if was is None and "url" in recorded else _joined(was) or everything
             after = _joined(now) or everything
@@ -342,7 +336,7 @@ def _joined(value: Any) -> str:
 
 
 def _change_text(name: str) -> str:
-    """What was changed, as the audit log has it."""
+    """Return the text of a change in the audit log."""
     words = {
         "url": _("URL"),
         "name": _("Name"),
@@ -383,7 +377,7 @@ def _change_text(name: str) -> str:
 
 
 def routing_status(why: str) -> Status:
-    """Whether an endpoint has an event, in a word or two."""
+    """Return the status of an event for an endpoint."""
     match why:
         case "owed":
             return Status(_("Delivered"), "ok", "check")
