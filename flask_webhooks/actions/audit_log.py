@@ -21,7 +21,7 @@ def record(
     delivery_id: str | None = None,
     changes: dict[str, Any] | None = None,
 ) -> None:
-    """Write who did what into the same transaction.
+    """Add an entry to the audit log in the same transaction.
 
     :param action: a noun and a past participle, ``endpoint.created``.
     :param changes: ``{"name": ["old", "new"]}``, never with a secret.
@@ -39,7 +39,7 @@ def record(
 
 
 def locked(session: Session, access: Access, endpoint_id: str) -> Endpoint:
-    """An endpoint, locked against changes by workers and users until the transaction ends.
+    """Return an endpoint, locked against changes by workers and users until the transaction ends.
 
     Workers lock in the same order: the health row, then deliveries.
 

@@ -27,18 +27,18 @@ def start_task(
     endpoint_id: str | None = None,
     **filter: Unpack[TaskFilter],
 ) -> Task:
-    """Do something to many deliveries or events: workers do it in the background, a batch at a time.
+    """Start a task over many deliveries or events, which workers process in batches in the background.
 
-    Events keep their ``webhook-id``, deliveries their history. What is to be sent to an endpoint that is
-    not active is held until it is resumed.
+    Events keep their ``webhook-id``, deliveries their history. Deliveries to an endpoint that is not active are
+    held until it is resumed.
 
-    :param kind: of `models.TaskKind`. ``recover`` and ``replay`` need `since`; ``prune`` takes nothing else, ``erase``
-        `where` and `tenant`, and both need the right to ``delete_all``.
+    :param kind: a `models.TaskKind`. ``recover`` and ``replay`` need `since`; ``prune`` takes no filter, ``erase``
+    only `where` and `tenant`, and both require ``delete_all``.
     :param endpoint_id: ``None``: all endpoints in scope; a replay needs one.
-    :param filter: which deliveries, of a replay which events; see `bulk.selection.TaskFilter`.
-    :raises InvalidInput: a value makes no sense; `field` names it.
-    :raises SendLimitReached: the tenant has had as much sent as it may.
-    :raises InvalidTransition: such a task is not over yet, or the state of the endpoint does not allow it.
+    :param filter: selects deliveries, or events for a replay; see `bulk.selection.TaskFilter`.
+    :raises InvalidInput: a value is invalid; `field` names it.
+    :raises SendLimitReached: the tenant has reached its limit.
+    :raises InvalidTransition: such a task has not ended yet, or the state of the endpoint does not allow it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -50,7 +50,7 @@ def start_task(
     vault = access.state.vault
     stored = planned.selection.as_json()
     if where is not None:
-        # What is to be forgotten is not to be read here, either.
+        # Personal data that is to be erased must not be logged, either.
         stored["where"] = {name: vault.mac(value) for name, value in where.members.items()}
     task = access.state.models.Task(
         id=ids.new_id("task"),
@@ -62,7 +62,7 @@ def start_task(
         actor=access.actor,
         total=None if seen.more or where is not None else seen.count,
         cursor="",
-        # What is made from now on is not meant.
+        # Rows that are created from now on are excluded.
         bound=ids.new_id("evt" if planned.kind in OF_EVENTS else "dlv"),
     )
     with access.write(alone=f"task {planned.kind} {endpoint_id} {planned.tenant}") as session:
@@ -81,11 +81,11 @@ def start_task(
 
 
 def stop_task(access: Access, task_id: str) -> Task:
-    """Stop a task: nothing further is changed once this returns. What is done stays done.
+    """Stop a task: nothing further is changed once this returns. What it has done is not undone.
 
     After a prune nothing is removed for a day, `delivery.retention.REST_AFTER_STOP`, unless another one is started.
 
-    :raises InvalidTransition: it is over already.
+    :raises InvalidTransition: it has already ended.
     :raises NotFound: there is no such task in scope.
     :raises Forbidden: not allowed.
     """
@@ -94,7 +94,7 @@ def stop_task(access: Access, task_id: str) -> Task:
     model = access.state.models.Task
     table = access.state.table("Task")
     with access.write() as session:
-        # Waits for the batch that is under way, whose transaction has locked the row.
+        # Waits for the current batch, whose transaction has locked the row.
         stopped = session.connection().execute(
             sa.update(table)
             .where(table.c.id == task_id, table.c.state.in_([str(item) for item in UNFINISHED]))
@@ -155,7 +155,7 @@ def _check_alone(session: Session, access: Access, planned: Plan) -> None:
 
 
 def record_task(session: Session, access: Access, action: str, task: Task, **changes: Any) -> None:
-    """Write into the audit log what is done with a task."""
+    """Add an entry about a task to the audit log."""
     session.add(
         access.state.models.Activity(
             actor=access.actor,

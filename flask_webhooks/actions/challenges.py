@@ -1,4 +1,4 @@
-"""Challenges: a URL gets nothing else until its receiver has echoed a random token."""
+"""Challenges: a URL gets no other requests until its receiver has echoed a random token."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from . import limits
 from .audit_log import locked, record
 from .sends import insert_test
 
-#: Stands for the digest of a token until one is made.
+#: A placeholder for the digest of a token until one is generated.
 TO_COME = "to come"
 
 
 def must_echo(state: AppState, style: Format, url: str) -> bool:
-    """Tell whether a new URL has to echo a challenge: all but those of chats, which cannot."""
+    """Return whether a new URL has to echo a challenge. Chats cannot do this."""
     return state.settings.verify_endpoints and (style.can_echo or not style.matches(url))
 
 
 def is_unverified(state: AppState, endpoint: Endpoint) -> bool:
-    """Tell whether an endpoint gets nothing but challenges."""
+    """Return whether an endpoint only gets challenges."""
     return state.settings.verify_endpoints and endpoint.challenge is not None
 
 
 def check_verified(state: AppState, endpoint: Endpoint) -> None:
-    """Refuse what would send something else.
+    """Check that an endpoint is verified.
 
     :raises InvalidTransition: it has to echo a challenge first.
     """
@@ -48,10 +48,10 @@ def check_verified(state: AppState, endpoint: Endpoint) -> None:
 
 
 def send_challenge(access: Access, endpoint_id: str) -> Delivery:
-    """Send an unverified endpoint another challenge, which alone counts from now on.
+    """Send an unverified endpoint another challenge; earlier ones no longer count.
 
-    :raises InvalidTransition: it need not echo any.
-    :raises SendLimitReached: the tenant has had as much sent as it may.
+    :raises InvalidTransition: it does not need to echo one.
+    :raises SendLimitReached: the tenant has reached its limit.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -71,9 +71,9 @@ def send_challenge(access: Access, endpoint_id: str) -> Delivery:
 
 
 def issue(session: Session, access: Access, endpoint: Endpoint) -> str:
-    """Write a challenge for an endpoint, within the transaction that makes it unverified; returns the delivery's id.
+    """Create a challenge in the transaction that makes an endpoint unverified; return the id of the delivery.
 
-    :raises SendLimitReached: the tenant has had as much sent as it may.
+    :raises SendLimitReached: the tenant has reached its limit.
     """
     limits.check_sends(session, access, endpoint.tenant)
     token = secrets.token_urlsafe(24)
@@ -86,7 +86,7 @@ def issue(session: Session, access: Access, endpoint: Endpoint) -> str:
 
 
 def hold_everything(session: Session, state: AppState, endpoint_id: str) -> None:
-    """Hold all that waits for an endpoint whose URL has changed, also what people asked for."""
+    """Hold all waiting deliveries of an endpoint whose URL has changed, including requested ones."""
     delivery = state.table("Delivery")
     held: dict[str, Any] = {"state": DeliveryState.HELD, "due_at": None, "noticed": None}
     session.connection().execute(
@@ -97,7 +97,7 @@ def hold_everything(session: Session, state: AppState, endpoint_id: str) -> None
 
 
 def make_unverified(endpoint: Endpoint) -> None:
-    """Stop an active endpoint until it has echoed the challenge that is to come."""
+    """Make an active endpoint unverified until it has echoed a challenge."""
     endpoint.challenge = TO_COME
     if endpoint.state == EndpointState.ACTIVE:
         endpoint.state = EndpointState.UNVERIFIED

@@ -1,4 +1,4 @@
-"""What people may write into an endpoint. Every refusal names its field and says what to write instead.
+"""Validation of the settings of endpoints. Every error names its field and says what to write instead.
 
 Long, since it has the check of each field of an endpoint.
 """
@@ -36,9 +36,9 @@ MAX_USER_AGENT_LENGTH = 256
 MAX_CONTACT_LENGTH = 254
 MAX_REASON_LENGTH = 500
 MAX_TENANT_LENGTH = 255
-#: Tenants that a refusal names.
+#: The maximum number of tenants in an error.
 _NAMED = 20
-#: An address as people have them: RFC 5321 also allows quotes and comments, which mail programs read differently.
+#: Common e-mail addresses: RFC 5321 also allows quotes and comments, which mail programs interpret differently.
 _ADDRESS = re.compile(
     r"(?=.{1,64}@)[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*"
     r"@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
@@ -46,13 +46,13 @@ _ADDRESS = re.compile(
 )
 #: Seconds.
 MIN_TIMEOUT = 0.1
-#: Requests a second.
+#: Requests per second.
 MIN_RATE_LIMIT = 0.001
 MAX_RATE_LIMIT = 10_000.0
 
 
 def one_line(value: Any, field: str, label: Text, longest: int) -> str:
-    """Printable text in one line, without outer spaces; ``None`` is the empty text."""
+    """Check printable text in one line, and strip it; ``None`` is the empty text."""
     if value is None:
         return ""
     if not isinstance(value, str) or not value.strip().isprintable():
@@ -65,7 +65,7 @@ def one_line(value: Any, field: str, label: Text, longest: int) -> str:
 
 
 def text(value: Any, field: str, label: Text, longest: int) -> str:
-    """Text that may have several lines; ``None`` is the empty text."""
+    """Check text that may have several lines; ``None`` is the empty text."""
     if value is None:
         return ""
     if (
@@ -91,7 +91,7 @@ def _not_longer(value: str, field: str, label: Text, longest: int) -> str:
 
 
 def user_agent(value: Any) -> str | None:
-    """``None`` (or an empty text) is our own."""
+    """Check a User-Agent; ``None`` (or an empty text) is the default."""
     line = one_line(value, "user_agent", Text("user agent"), MAX_USER_AGENT_LENGTH)
     if not line.isascii():
         raise InvalidEndpoint(
@@ -101,7 +101,7 @@ def user_agent(value: Any) -> str | None:
 
 
 def contact(value: Any) -> str | None:
-    """One e-mail address; ``None`` (or an empty text) is none."""
+    """Check an e-mail address; ``None`` (or an empty text) is none."""
     line = one_line(value, "contact", Text("contact"), MAX_CONTACT_LENGTH)
     if line and not _ADDRESS.fullmatch(line):
         raise InvalidEndpoint(
@@ -111,9 +111,9 @@ def contact(value: Any) -> str | None:
 
 
 def owner(given: Any, access: Access) -> str | None:
-    """The tenant of something new.
+    """Return the tenant of a new object.
 
-    :raises Forbidden: it is none of the tenants in scope.
+    :raises Forbidden: the tenant is not in scope.
     """
     everything = isinstance(access.tenant, AllTenants)
     if given is None:
@@ -150,14 +150,14 @@ def owner(given: Any, access: Access) -> str | None:
 
 
 def url(state: AppState, value: Any) -> str:
-    """One that this application may send webhooks to, in its normal spelling."""
+    """Check a URL, and return it in its normal form."""
     return check_url(value, policy=state.policy, require_https=state.settings.require_https)
 
 
 def wire_format(state: AppState, name: Any, endpoint_url: str, kept: str | None = None) -> Format:
-    """The named format, or the one that the URL asks for.
+    """Return the named format, or the one that is detected from the URL.
 
-    :param kept: the one that the endpoint has, which it may keep though it is not offered.
+    :param kept: the current format, which the endpoint may keep even if it is not offered.
     """
     if name is None or name == "":
         found = state.formats.detect(endpoint_url, state.settings.default_format)
@@ -177,7 +177,7 @@ def wire_format(state: AppState, name: Any, endpoint_url: str, kept: str | None 
 
 
 def sealed_url(state: AppState, wire: Format, endpoint_url: str) -> tuple[str, Sealed | None]:
-    """The URL as it may be shown, and the whole one encrypted where it holds a secret."""
+    """Return the URL for display, and the encrypted complete URL if it contains a secret."""
     shown = wire.mask_url(endpoint_url)
     if shown == endpoint_url and not wire.secret_url:
         return endpoint_url, None
@@ -185,9 +185,9 @@ def sealed_url(state: AppState, wire: Format, endpoint_url: str) -> tuple[str, S
 
 
 def whole_url(state: AppState, endpoint: Endpoint) -> str:
-    """The URL that requests go to.
+    """Return the complete URL.
 
-    :raises UnreadableSecret: it is encrypted with a key that is gone.
+    :raises UnreadableSecret: it was encrypted with a key that no longer exists.
     """
     if endpoint.url_sealed is None:
         return endpoint.url_shown
@@ -196,10 +196,10 @@ def whole_url(state: AppState, endpoint: Endpoint) -> str:
 
 
 def secret(wire: Format, given: Any, *, key_pair: bool = False) -> str | None:
-    """The secret of a new endpoint: the given one, or a fresh one; ``None`` where there is to be none.
+    """Return the secret of a new endpoint: the given one, or a new one; ``None`` for none.
 
-    :param given: ``None`` is a fresh one, ``False`` is none at all.
-    :param key_pair: the fresh one is a private key.
+    :param given: ``None`` generates one, ``False`` means none.
+    :param key_pair: generate a private key.
     """
     if given is False:
         if wire.signed and not wire.secret_optional:
@@ -225,10 +225,10 @@ def secret(wire: Format, given: Any, *, key_pair: bool = False) -> str | None:
 def events(
     state: AppState, given: Any, dialect: str | None, kept: Iterable[str] | None = ()
 ) -> list[str] | None:
-    """Subscribed names and patterns of ours.
+    """Return the subscriptions in our names.
 
-    :param kept: what the endpoint has, which it may keep though it is not offered.
-    :param dialect: the format in whose names they are given; what it has no name for is read as ours.
+    :param kept: the current ones, which the endpoint may keep even if they are not offered.
+    :param dialect: the format whose names are used; names that it does not have are read as ours.
     """
     offered, known = state.offered_types, frozenset(kept or ())
     if dialect is None or given is None or isinstance(given, str | Mapping):
@@ -243,14 +243,14 @@ def events(
 
 
 def _translated(state: AppState, spoken: Format, name: str) -> list[str]:
-    """What a name, or a prefix that we do not have, stands for; empty where it is none of the format's."""
+    """Return our names for a name or an unknown prefix of the format; empty if the format does not have it."""
     if name.endswith(".*") and not any(matches([name], kind.name) for kind in state.catalog):
         return [ours for ours, theirs in spoken.event_names.items() if theirs.startswith(name[:-1])]
     return list(spoken.event_types(name))
 
 
 def options(wire: Format, given: Any, endpoint_url: str) -> dict[str, Any] | None:
-    """What is set of the format; ``None`` is nothing."""
+    """Check the options of the format; ``None`` is no options."""
     if given is not None and not (
         isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
     ):
@@ -261,7 +261,7 @@ def options(wire: Format, given: Any, endpoint_url: str) -> dict[str, Any] | Non
 
 
 def bucket(wire: Format, endpoint_url: str, tenant: str | None) -> str | None:
-    """The id of the limit that the endpoint shares with others of its tenant at the same server."""
+    """Return the id of the limit that the endpoint shares with others of its tenant at the same server."""
     shared = wire.bucket(endpoint_url)
     return bucket_id(tenant, wire.name, endpoint_url, shared) if shared else None
 
@@ -303,7 +303,7 @@ def _number(
 
 
 def ordered(value: Any) -> bool:
-    """Whether deliveries go one after another."""
+    """Check the flag for ordered delivery."""
     if not isinstance(value, bool):
         raise InvalidEndpoint(
             "Write true or false: whether deliveries go one after another.", field="ordered"
@@ -312,11 +312,10 @@ def ordered(value: Any) -> bool:
 
 
 def headers(state: AppState, given: Any, stored: Sealed | None = None) -> dict[str, str]:
-    """Checked custom headers.
+    """Check custom headers.
 
-    :param given: name to value, or pairs of them; the value ``None`` keeps the one that is stored under
-        that name.
-    :param stored: the headers as they are.
+    :param given: names and values as a mapping or pairs; the value ``None`` keeps the stored one.
+    :param stored: the current headers.
     """
     if given is None:
         return {}
@@ -338,7 +337,7 @@ def headers(state: AppState, given: Any, stored: Sealed | None = None) -> dict[s
 
 
 def stored_headers(state: AppState, stored: Sealed | None) -> dict[str, str] | None:
-    """Decrypted headers; ``None`` if no configured key fits."""
+    """Return the decrypted headers; ``None`` if no configured key can decrypt them."""
     if stored is None:
         return {}
     try:
@@ -349,7 +348,7 @@ def stored_headers(state: AppState, stored: Sealed | None) -> dict[str, str] | N
 
 
 def check_choice(value: Any, field: str, choices: tuple[str, ...]) -> str:
-    """One word of a few."""
+    """Check that a value is one of the choices."""
     if value not in choices:
         raise InvalidInput("Choose one of %(choices)s.", choices=", ".join(choices), field=field)
     return str(value)

@@ -1,4 +1,4 @@
-"""What tokens and portal links have in common: what they may do, how they are revoked, and the audit log."""
+"""The common part of tokens and portal links: permissions, revocation and the audit log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Credential = TypeVar("Credential", Token, PortalLink)
 def checked_actions(given: Any) -> list[str]:
     """Return actions in the order of `GRANTABLE`.
 
-    :raises InvalidInput: one is unknown, or cannot be given, or there is none.
+    :raises InvalidInput: an action is unknown or cannot be granted, or there is none.
     """
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
         raise InvalidInput(
@@ -46,10 +46,10 @@ def revoke_credential(
     record: Callable[[Session, Access, str, Credential], None],
     action: str,
 ) -> Credential:
-    """Note that a token or a portal link lets no one in from now on. One that has ended already stays so.
+    """Revoke a token or a portal link. Ended ones are not changed.
 
-    :param missing: makes the refusal for one that is not there.
-    :param record: writes the row of the audit log, about this `action`.
+    :param missing: creates the error for a missing one.
+    :param record: writes the entry of the audit log for the `action`.
     :raises NotFound: there is none in scope.
     :raises Forbidden: not allowed.
     """
@@ -80,9 +80,9 @@ def record_credential(
     credential: Token | PortalLink,
     named: Mapping[str, str],
 ) -> None:
-    """Write into the audit log what was done to a token or a portal link.
+    """Add an entry about a token or a portal link to the audit log.
 
-    :param named: what tells it apart.
+    :param named: identifies it.
     """
     values: dict[str, Any] = {**named, "actions": credential.actions}
     if credential.expires_at is not None:

@@ -1,4 +1,4 @@
-"""Send tests, send again, cancel."""
+"""Send tests, resend and cancel deliveries."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def send_test(
     *,
     data_version: str | None = None,
 ) -> Delivery:
-    """Send an event to one endpoint only, also if it is paused or disabled.
+    """Send a test event to one endpoint, even if it is paused or disabled.
 
-    :param event_type: any of the catalogue; ``None`` is what the format of the endpoint is tested with.
-    :param data: of the newest version, as the application sends it; ``None`` is the example of the type.
+    :param event_type: a type of the catalogue; ``None`` is the test event of the endpoint's format.
+    :param data: data of the newest version; ``None`` is the example of the type.
     :param data_version: the version to send it in, a date or ``initial``; ``None`` is that of the endpoint.
-    :raises UnknownEventType: the catalogue has none of this name.
+    :raises UnknownEventType: the catalogue does not have it.
     :raises InvalidData: the data is too large or not JSON.
     :raises InvalidEndpoint: there is no such version.
-    :raises ConversionFailed: the application cannot turn the data into that version.
+    :raises ConversionFailed: the application cannot convert the data to that version.
     :raises InvalidTransition: it has to echo a challenge first.
-    :raises SendLimitReached: the tenant has had as much sent as it may.
+    :raises SendLimitReached: the tenant has reached its limit.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -54,14 +54,14 @@ def send_test(
     if event_type is None and target.format in state.formats:
         event_type = state.formats[target.format].test_event
     elif isinstance(event_type, str) and event_type not in (target.events or ()):
-        # Raises for what is not offered, unless the endpoint has it.
+        # Raises if it is not offered, unless the endpoint already has it.
         _ = state.offered_types[event_type]
     kind, text = _sample(state, event_type, data)
     versions = state.catalog.versions
     version = None
     if data_version is not None:
         version = versions.check(data_version, target.data_version) or INITIAL
-    # What cannot be sent is refused while a person looks.
+    # Refuse what cannot be sent while the user is present.
     wanted, most = version or target.data_version, state.settings.max_data_bytes
     versions.convert(kind, text, versions.newest(kind), wanted, most)
     size = limits.sent_size(target, len(text.encode()))
@@ -88,10 +88,10 @@ def send_test(
 
 
 def resend(access: Access, delivery_id: str) -> Delivery:
-    """Send a delivery again, now: the same event and ``webhook-id``, the schedule from its start.
+    """Resend a delivery now: the same event and ``webhook-id``, with a new retry schedule.
 
     :raises InvalidTransition: it is being sent, its endpoint was deleted, or the data of the event erased.
-    :raises SendLimitReached: the tenant has had as much sent as it may.
+    :raises SendLimitReached: the tenant has reached its limit.
     :raises NotFound: there is no such delivery in scope.
     :raises Forbidden: not allowed.
     """
@@ -102,7 +102,7 @@ def resend(access: Access, delivery_id: str) -> Delivery:
             "The endpoint of this delivery was deleted, so it cannot be sent again.",
             state=delivery.state,
         )
-    # A test stays one: it must neither be retried nor count against the endpoint.
+    # A test remains a test: it must neither be retried nor count against the endpoint.
     trigger = Trigger.TEST if delivery.trigger == Trigger.TEST else Trigger.MANUAL
     with access.write(alone=limits.lock_name(access, endpoint.tenant)) as session:
         state = access.state
@@ -170,7 +170,7 @@ def cancel(access: Access, delivery_id: str) -> Delivery:
 
 
 def check_not_erased(event: Event | None) -> None:
-    """Refuse to send an event whose data is gone.
+    """Check that the data of an event still exists.
 
     :raises InvalidTransition: it was erased.
     """
@@ -195,7 +195,7 @@ def _move(
     allowed: set[DeliveryState],
     values: dict[str, Any],
 ) -> bool:
-    """Change a delivery only if it is in one of these states, in one statement; returns whether it was.
+    """Change a delivery if it is in one of these states, in one statement; return whether it was.
 
     :raises NotFound: it was removed in the meantime.
     """
@@ -213,7 +213,7 @@ def _move(
 def _sample(
     state: AppState, event_type: str | None, data: Mapping[str, Any] | None
 ) -> tuple[str, str]:
-    """The name of the type and the data as JSON text."""
+    """Return the name of the type and the data as JSON text."""
     name = TEST if event_type is None else event_type
     if not isinstance(name, str):
         raise UnknownEventType('Name the event type by its text, such as "license.created".')

@@ -1,4 +1,4 @@
-"""Endpoints that are equal in all that decides what arrives where: each event would arrive once for each of them."""
+"""Equal endpoints, through each of which an event would arrive once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import checks
 def find_equal(
     session: Session, state: AppState, endpoint: Endpoint, whole_url: str
 ) -> Endpoint | None:
-    """The first other endpoint of the tenant with the same URL, format, options and event types."""
+    """Return the first other endpoint of the tenant with the same URL, format, options and event types."""
     table = state.models.Endpoint
     others = session.scalars(
         sa.select(table)
@@ -32,7 +32,10 @@ def find_equal(
 
 
 def refuse_equal(session: Session, state: AppState, endpoint: Endpoint, whole_url: str) -> None:
-    """:raises DuplicateEndpoint: there is an equal one."""
+    """Check that there is no equal endpoint.
+
+    :raises DuplicateEndpoint: there is one.
+    """
     other = find_equal(session, state, endpoint, whole_url)
     if other is not None:
         raise DuplicateEndpoint(
@@ -44,7 +47,7 @@ def refuse_equal(session: Session, state: AppState, endpoint: Endpoint, whole_ur
 
 
 def gets_the_same(other: Endpoint, endpoint: Endpoint) -> bool:
-    """Whether two endpoints of one format have the same event types, filter and options."""
+    """Return whether two endpoints of one format have the same event types, filter and options."""
     return (
         same_events(other, endpoint)
         and other.filter == endpoint.filter
@@ -53,7 +56,7 @@ def gets_the_same(other: Endpoint, endpoint: Endpoint) -> bool:
 
 
 def same_events(other: Endpoint, endpoint: Endpoint) -> bool:
-    """Whether two endpoints have the same event types."""
+    """Return whether two endpoints have the same event types."""
     return _events(other) == _events(endpoint)
 
 

@@ -44,14 +44,14 @@ logger = get_logger("flask_webhooks")
 
 @dataclass(frozen=True, slots=True)
 class CreatedEndpoint:
-    """A new endpoint, and its secret, which is shown this once."""
+    """A new endpoint with its secret, which is shown only once."""
 
     endpoint: Endpoint
-    #: ``None`` where there is none, or none to be shown: see `public_key`.
+    #: ``None`` if there is none, or if it is not shown: see `public_key`.
     secret: str | None = field(repr=False)
-    #: What the receiver verifies by, where the endpoint signs by a key pair. It is no secret.
+    #: The key with which the receiver verifies, if the endpoint signs with a key pair. It is not secret.
     public_key: str | None = None
-    #: The idempotency key was there already: this is the endpoint that was created then, as it is now.
+    #: The idempotency key was already used: this is the endpoint that was created then, in its current state.
     repeated: bool = False
 
 
@@ -65,13 +65,12 @@ def create_endpoint(
 ) -> CreatedEndpoint:
     """Add an endpoint.
 
-    :param idempotency_key: repeat it with the same URL, format and event types, and nothing is made: the
-        endpoint of the first time is returned, without its secret.
-    :param allow_duplicate: with one that is equal to another, go on, with a warning in the log.
+    :param idempotency_key: a repetition with the same key, URL, format and event types returns the first endpoint,
+    without its secret.
+    :param allow_duplicate: allow an endpoint that is equal to another, with a warning in the log.
     :param settings: see `NewEndpoint`; each has a default.
-    :raises InvalidInput: one of its children, whose `field` is the parameter at fault; its `errors` tell of
-        all that are.
-    :raises EndpointLimitReached: the tenant has ``WEBHOOKS_MAX_ENDPOINTS`` already.
+    :raises InvalidInput: a subclass, whose `field` is the invalid parameter; `errors` has all errors.
+    :raises EndpointLimitReached: the tenant already has ``WEBHOOKS_MAX_ENDPOINTS``.
     :raises DuplicateEndpoint: there is an equal one, and that is not allowed.
     :raises Forbidden: not allowed, or not for this tenant.
     """
@@ -81,7 +80,7 @@ def create_endpoint(
     endpoint, owner = drafted.endpoint, drafted.endpoint.tenant
     repeats.mark(endpoint, idempotency_key, drafted.whole_url)
     limit = state.endpoint_limit(owner)
-    # One after another for each tenant: two at once would both find room for one, and neither the other.
+    # Serialised per tenant: two concurrent requests would both find a free slot, and not see each other.
     with access.write(alone=f"endpoints of {owner}") as session:
         first = repeats.find_created(session, state, endpoint)
         if first is not None:
@@ -115,7 +114,7 @@ def create_endpoint(
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An endpoint that could be created: everything about it was checked, nothing is written."""
+    """A validated endpoint that has not been written."""
 
     endpoint: Endpoint
     secret: str | None = field(repr=False)
@@ -125,23 +124,23 @@ class Draft:
     whole_url: str = field(repr=False)
 
     def created(self) -> CreatedEndpoint:
-        """The endpoint, with what its receiver needs."""
+        """Return the endpoint with the values for its receiver."""
         public_key = None if self.secret is None else self.wire.public_key(self.secret)
         secret = self.secret if public_key is None else None
         return CreatedEndpoint(self.endpoint, secret, public_key)
 
 
 def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) -> Draft:
-    """Check everything that `create_endpoint` takes, and write nothing.
+    """Check the parameters of `create_endpoint` without writing anything.
 
-    :raises InvalidInput: with all that is wrong in its `errors`.
+    :raises InvalidInput: `errors` has all errors.
     """
     access.require("manage")
     check_names(settings, NewEndpoint)
     given: Mapping[str, Any] = settings
     state = access.state
     faults = Faults()
-    # In the order of the form, in which a person goes through what was refused.
+    # In the order of the form, in which users correct the errors.
     whole_url = faults.check(checks.url, state, url)
     checked_name = faults.check(
         checks.one_line, given.get("name", ""), "name", Text("name"), checks.MAX_NAME_LENGTH
@@ -246,13 +245,13 @@ def update_endpoint(
     allow_duplicate: bool = True,
     **changes: Unpack[EndpointChanges],
 ) -> Endpoint:
-    """Change some settings of an endpoint; what is not named stays.
+    """Change some settings of an endpoint.
 
-    A new URL or format starts with a clean record: it is tried at once. What is secret goes to another URL only
-    if ``secret`` is allowed; without, the values of custom headers have to be written again.
+    A new URL or format resets the health: the endpoint is tried at once. Stored secrets are sent to another URL
+    only if ``secret`` is allowed; otherwise the values of custom headers must be given again.
 
     :param allow_duplicate: whether it may become equal to another one.
-    :raises InvalidInput: as for `create_endpoint`; nothing was changed then.
+    :raises InvalidInput: as for `create_endpoint`; nothing is changed in this case.
     :raises DuplicateEndpoint: it would be equal to another one, and that is not allowed.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
@@ -260,7 +259,7 @@ def update_endpoint(
     check_names(changes, EndpointChanges)
     known = find_endpoint(access, endpoint_id)
     access.require("manage", known)
-    # Asked before the transaction: it is the host's own function.
+    # Called before the transaction, because it is a function of the host.
     knows_secrets = bool(changes.keys() & {"url", "format"}) and access.may("secret", known)
     state = access.state
     with access.write() as session:
@@ -296,7 +295,7 @@ def update_endpoint(
 
 
 def storable_url(session: Session, state: AppState, shown: str) -> str:
-    """A URL as it is shown, with a mask that this database can hold."""
+    """Return a URL for display, with a mask that this database can store."""
     if not shown.isascii() and unicode_trouble(state, session.connection()) is not None:
         return with_plain_signs(shown)
     return shown
@@ -314,7 +313,7 @@ def delete_endpoint(access: Access, endpoint_id: str) -> None:
 
 
 def delete_all_endpoints(access: Access) -> int:
-    """Delete every endpoint in scope; returns how many.
+    """Delete all endpoints in scope; return their number.
 
     :raises Forbidden: not allowed.
     """
@@ -363,7 +362,10 @@ def _delete(session: Session, access: Access, endpoints: Sequence[Endpoint]) -> 
 def check_quota(
     session: Session, state: AppState, tenant: str | None, limit: int | None, more: int = 0
 ) -> None:
-    """:raises EndpointLimitReached: one endpoint after `more` others would be too many."""
+    """Check the limit of endpoints.
+
+    :raises EndpointLimitReached: one endpoint after `more` others would exceed it.
+    """
     if limit is None:
         return
     table = state.models.Endpoint

@@ -1,4 +1,4 @@
-"""Erase one person's data: by workers as a task, or right here where a function of the host's says what is meant."""
+"""Erase one person's data: as a task for workers, or in this process if a function of the host selects it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .bulk import record_task, start_task
 def erase(
     access: Access, unwanted: Mapping[str, Any] | Predicate, *, tenant: str | None = None
 ) -> Task:
-    """Erase the data of events, and what was sent of them; cancel what still waits to be sent.
+    """Erase the data of events and attempts, and cancel waiting deliveries.
 
-    :param unwanted: members of the data and their values, for workers; or a function of an event, which is called here
-        for every event there is.
-    :param tenant: only events of this one.
-    :return: the task: one that workers will do, or one that has ended.
-    :raises InvalidInput: it cannot be told whose data is meant.
-    :raises Forbidden: not allowed to ``delete_all``, or not everybody's.
+    :param unwanted: members of the data and their values, for workers; or a function that is called here with
+        every event.
+    :param tenant: only events of this tenant.
+    :return: the task, which workers will process or which has ended.
+    :raises InvalidInput: the values do not identify the data.
+    :raises Forbidden: ``delete_all`` is not allowed, or not for all tenants.
     """
     if isinstance(unwanted, Mapping):
         return start_task(access, TaskKind.ERASE, where=unwanted, tenant=tenant)

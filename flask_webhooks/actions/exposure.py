@@ -1,6 +1,6 @@
-"""What a change would reveal to a user who may write an endpoint, but not read its secrets.
+"""Protection of stored secrets against users who may change an endpoint, but not read its secrets.
 
-Secrets and values of custom headers are shown by no page. They are sent, though: to wherever the URL says.
+No page shows secrets and values of custom headers, but they are sent to the URL.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from ..formats.examples import EXAMPLE_SECRET, render_example
 
 
 def shows_secret(state: AppState, wire: Format, options: Mapping[str, Any], url: str) -> bool:
-    """Whether a request of this format carries the secret itself, readable by its receiver."""
+    """Return whether requests of this format contain the secret itself."""
     if not wire.signed:
         return False
-    # Asked by trying, which holds for the host's own formats too.
+    # Determined by rendering an example, which also works for custom formats.
     example = render_example(
         wire,
         state.catalog[wire.test_event],
@@ -30,9 +30,9 @@ def shows_secret(state: AppState, wire: Format, options: Mapping[str, Any], url:
 
 
 def kept_headers(given: Any, stored: Mapping[str, str]) -> list[str]:
-    """Names of the stored headers whose values a change keeps.
+    """Return the names of the stored headers whose values a change keeps.
 
-    :param given: the headers of the change, not checked yet.
+    :param given: the unchecked headers of the change.
     """
     pairs = list(given.items()) if isinstance(given, Mapping) else given
     if not isinstance(pairs, list):

@@ -1,4 +1,4 @@
-"""Find out which service an export comes from, by the names of its events and of the member for the URL."""
+"""Detect the service of an export by the names of its events and of the member with the URL."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..formats import Format
 
 
 def possible_formats(state: AppState, items: Iterable[Any]) -> list[Format]:
-    """The formats of which all entries of an export may be; the default one is among them where names are ours.
+    """Return the formats that all entries of an export fit, including the default if the names are ours.
 
-    A name that only one format has decides. One that several have, such as the ``license.activated`` of AuthForge and
-    ours, may mean something else to each.
+    A name that only one format has is decisive. A name of several formats, such as ``license.activated`` of
+    AuthForge and ours, may have different meanings.
     """
     entries = list(_entries(items))
     default = state.formats[state.settings.default_format]
@@ -42,7 +42,7 @@ def possible_formats(state: AppState, items: Iterable[Any]) -> list[Format]:
 
 
 def only_format(state: AppState, items: Iterable[Any]) -> Format:
-    """The one format that an export can be of.
+    """Return the only format that an export fits.
 
     :raises InvalidEndpoint: there are several, or none.
     """
@@ -63,7 +63,7 @@ def only_format(state: AppState, items: Iterable[Any]) -> Format:
 
 
 def url_of(style: Format, item: Mapping[str, Any]) -> str | None:
-    """What an entry of a service has where its URL stands."""
+    """Return the value of the URL member of an entry."""
     answer = item.get("data")
     for place in (item, answer if isinstance(answer, Mapping) else {}):
         for name in style.url_members:
@@ -77,12 +77,12 @@ def _entries(items: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _events(entry: Mapping[str, Any]) -> Iterator[str]:
-    """Names of the events of an entry, as far as they are some."""
+    """Return the names of the events of an entry, as far as they are valid."""
     answer = entry.get("data")
     for place in (entry, answer if isinstance(answer, Mapping) else {}):
         events = place.get("events")
         if isinstance(events, str):
-            # A column that holds a JSON array.
+            # A column that contains a JSON array.
             try:
                 events = json.loads(events)
             except (ValueError, RecursionError):
@@ -92,7 +92,7 @@ def _events(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_known(state: AppState, name: str) -> bool:
-    """Whether it tells anything: unknown names are reported with their entry."""
+    """Return whether a name is known: unknown names are reported with their entry."""
     return name != EVERYTHING and (
         _is_ours(state, name) or any(style.event_types(name) for style in state.formats)
     )

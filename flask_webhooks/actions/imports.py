@@ -1,4 +1,4 @@
-"""Take over endpoints from an export of another service, or of another installation."""
+"""Import endpoints from an export of another service, or of another installation."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from .import_formats import only_format, url_of
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of one entry of an export."""
+    """The result of one entry of an export."""
 
-    #: Its place, from 1.
+    #: Its position, from 1.
     number: int
-    #: The URL as it may be shown, else the name that it has in the export; may be empty.
+    #: The URL for display, else its name in the export; may be empty.
     label: str
-    #: The new endpoint; of a dry run one that is not stored. ``None`` where none was made.
+    #: The new endpoint, which a dry run does not store. ``None`` if none was created.
     endpoint: Endpoint | None = None
-    #: A new secret, because the export had none: the receiver does not know it yet.
+    #: A generated secret, because the export had none: the receiver does not know it yet.
     new_secret: str | None = field(default=None, repr=False)
-    #: The endpoint that is equal to the entry, and stays as it is: nothing had to be made.
+    #: The existing endpoint that is equal to the entry, and is not changed.
     unchanged: Endpoint | None = None
-    #: The entry that it was made of, if that is one of this import.
+    #: The entry from which it was created, if it is part of this import.
     same_as: int | None = None
-    #: It does not sign by the secret of the entry.
+    #: It does not sign with the secret of the entry.
     other_secret: bool = False
-    #: Why it was not taken.
+    #: Why it was not imported.
     problem: str | None = None
 
 
@@ -56,18 +56,18 @@ def import_endpoints(
     tenant: str | None = None,
     dry_run: bool = False,
 ) -> Iterator[Imported]:
-    """Create an endpoint for each entry, each in a transaction of its own, and say what became of it.
+    """Create an endpoint for each entry, each in a separate transaction, and return the results.
 
-    Chat URLs get their own format. Entries that were inactive are paused. An entry to which an endpoint of its
-    tenant is equal (URL, format, event types) leaves that as it is, so that an import can be repeated.
+    Chat URLs get their own format. Entries that were inactive are paused. If the tenant already has an equal
+    endpoint (URL, format, event types), it is not changed, so that an import can be repeated.
 
     :param items: JSON objects; see `Format.read_export`.
-    :param format: the service that they come from; ``None`` finds out by the names of their events, which are ours
-        in an export for ``WEBHOOKS_DEFAULT_FORMAT``. It decides how they and those names are read, and what the
-        endpoints are sent.
-    :param tenant: whose they become; ``None``: that of each entry, else the whole server.
-    :param dry_run: check everything, and write nothing.
-    :raises InvalidInput: there is no such format, or more than one that they can be of.
+    :param format: the service of the export; ``None`` detects it by the names of the events, which are ours in an
+    export for ``WEBHOOKS_DEFAULT_FORMAT``. It determines how entries and names are read, and the format of the
+    endpoints.
+    :param tenant: the tenant of the endpoints; ``None``: that of each entry, else the whole server.
+    :param dry_run: check everything without writing.
+    :raises InvalidInput: there is no such format, or the entries fit several.
     :raises Forbidden: not allowed, or not for this tenant.
     """
     access.require("manage")
@@ -115,7 +115,7 @@ def _import(
                 with access.read() as session:
                     check_quota(session, access.state, owner, limit, taken[owner])
             else:
-                # Another process may have made one meanwhile, such as the same command.
+                # Another process, such as the same command, may have created one meanwhile.
                 created = create_endpoint(access, **values, allow_duplicate=False)
                 endpoint, made = created.endpoint, created.secret
             taken[owner] += 1
@@ -129,9 +129,9 @@ def _import(
 
 
 def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The arguments of `create_endpoint`.
+    """Return the arguments of `create_endpoint`.
 
-    :raises InvalidInput: the entry cannot be read.
+    :raises InvalidInput: the entry is invalid.
     """
     state = access.state
     exported = _read(state, item, source)
@@ -141,7 +141,7 @@ def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, A
     if not wire.signed:
         secret = None
     elif secret is None and wire.secret_optional and "secret" in item:
-        # The service tells secrets, and there was none.
+        # The service exports secrets, and there was none.
         secret = False
     return {
         "url": url,
@@ -158,7 +158,10 @@ def _values(access: Access, item: Mapping[str, Any], source: str) -> dict[str, A
 
 
 def _check_scope(access: Access, tenant: object) -> None:
-    """:raises InvalidEndpoint: the entry is of a tenant that is not in scope."""
+    """Check the tenant of an entry.
+
+    :raises InvalidEndpoint: it is not in scope.
+    """
     if tenant is not None and not access.sees(host_id(tenant)):
         raise InvalidEndpoint(
             "It belongs to the tenant %(tenant)s, and you may only create endpoints for your own.",
@@ -170,7 +173,7 @@ def _check_scope(access: Access, tenant: object) -> None:
 def _has_other_secret(
     access: Access, endpoint: Endpoint, draft: Draft, values: Mapping[str, Any]
 ) -> bool:
-    """Whether an endpoint signs only by other secrets than the given one, as far as this person may know."""
+    """Return whether an endpoint signs only with other secrets than the given one, as far as this person may know."""
     if not isinstance(values["secret"], str) or not access.may("secret", endpoint):
         return False
     try:
@@ -184,7 +187,7 @@ def _has_other_secret(
 def _read(state: AppState, item: Mapping[str, Any], source: str) -> ExportedEndpoint:
     """Return the members of an entry.
 
-    :raises InvalidInput: it cannot be read; names the service that it looks to be from, if that is another one.
+    :raises InvalidInput: it is invalid; the message names another service from which it seems to be.
     """
     style = state.formats[source]
     try:
@@ -203,7 +206,7 @@ def _read(state: AppState, item: Mapping[str, Any], source: str) -> ExportedEndp
 
 
 def _shown_url(state: AppState, item: Mapping[str, Any], source: str) -> str:
-    """Return the URL of an entry as it may be shown; nothing where it is none."""
+    """Return the URL of an entry for display; empty if it is invalid."""
     try:
         url = checks.url(state, url_of(state.formats[source], item))
         return state.formats.detect(url, source).mask_url(url)
@@ -212,22 +215,22 @@ def _shown_url(state: AppState, item: Mapping[str, Any], source: str) -> str:
 
 
 class _Known:
-    """The endpoints that tenants have, with those that the import adds to them."""
+    """The existing endpoints of tenants, and those that the import adds."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        #: By tenant, and then by format and whole URL; each with its entry, if it is of this import.
+        #: By tenant, then by format and complete URL; with the entry, if it is part of this import.
         self._found: dict[str | None, dict[tuple[str, str], list[tuple[Endpoint, int | None]]]] = {}
 
     def find(self, draft: Draft) -> tuple[Endpoint, int | None] | None:
-        """An endpoint to which a new one would be equal, and the entry that it was made of.
+        """Return an endpoint that equals a new one, and its entry.
 
-        :raises InvalidEndpoint: there is one that differs in what it gets.
+        :raises InvalidEndpoint: there is one with other event types.
         """
         endpoint = draft.endpoint
         there = self._of(endpoint.tenant).get((endpoint.format, draft.whole_url), [])
         for other, number in there:
-            # No export has options of a format: those that it has were set here.
+            # Exports have no options of formats: existing ones were set here.
             if duplicates.same_events(other, endpoint):
                 return other, number
         if there:
@@ -247,7 +250,7 @@ class _Known:
         return None
 
     def add(self, endpoint: Endpoint, whole_url: str, number: int) -> None:
-        """Note an endpoint that was made of an entry."""
+        """Add an endpoint that was created from an entry."""
         of_tenant = self._of(endpoint.tenant)
         of_tenant.setdefault((endpoint.format, whole_url), []).append((endpoint, number))
 

@@ -1,7 +1,7 @@
-"""How much one tenant may have sent on demand: tests and resends, each of which reaches a third party at once.
+"""Limits of requests on demand of one tenant: tests and resends, each of which reaches a third party at once.
 
-They are counted in the audit log, which has a row for each, and bulk tasks by what they have done, so that the limits
-hold over all processes. People who see every tenant are not limited.
+They are counted in the audit log, which has a row for each, and bulk tasks by their progress, so that the limits
+apply across all processes. People who see all tenants are not limited.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..errors import SendLimitReached
 from ..formats.custom import MAX_BODY_BYTES
 from ..models import UNFINISHED, Endpoint, TaskKind
 
-#: What is counted, by its name in the audit log.
+#: The counted actions of the audit log.
 COUNTED = (
     "endpoint.tested",
     "endpoint.challenged",
@@ -29,9 +29,9 @@ COUNTED = (
     "event.replayed",
     "task.started",
 )
-#: Tasks that send what was sent before, or that the endpoint was never owed. Others only end or release what is owed.
+#: Tasks that resend or create deliveries. Others only end or release existing deliveries.
 SENDING = (TaskKind.RECOVER, TaskKind.REPLAY, TaskKind.RESEND)
-#: The member of its `changes` that says how much data was sent.
+#: The member of its `changes` with the size of the data.
 BYTES = "bytes"
 
 HOUR = timedelta(hours=1)
@@ -40,23 +40,23 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """One that was asked for."""
+    """A request that was counted."""
 
     at: datetime
     size: int
 
 
 def lock_name(access: Access, tenant: str | None) -> str | None:
-    """What two requests of one tenant must not do at once: both would find that there is room for one."""
+    """Return the name of the lock of a tenant, because two concurrent requests would both find room for one."""
     return f"sends of {tenant}" if _is_limited(access, tenant) else None
 
 
 def check_sends(session: Session, access: Access, tenant: str | None, size: int = 0) -> None:
-    """Refuse one that would be too many, within the transaction that does it.
+    """Check the limits within the transaction of the request.
 
-    :param tenant: of the endpoint.
-    :param size: how much data it sends.
-    :raises SendLimitReached: says when there is room again.
+    :param tenant: the tenant of the endpoint.
+    :param size: the size of the data.
+    :raises SendLimitReached: a limit is reached; the error says when to try again.
     """
     if not _is_limited(access, tenant):
         return
@@ -89,12 +89,12 @@ def check_sends(session: Session, access: Access, tenant: str | None, size: int 
 
 
 def check_task(session: Session, access: Access, tenant: str | None, kind: TaskKind) -> None:
-    """Refuse a task that would send too much, within the transaction that starts it.
+    """Check the limit within the transaction that starts a task.
 
-    A task may go beyond the limit of a day, since it may be the only way to send what was missed; then the next one
-    waits.
+    One task may exceed the limit, because it may be the only way to send missed events; the next one then has to
+    wait.
 
-    :raises SendLimitReached: says when there is room again.
+    :raises SendLimitReached: the limit is reached; the error says when to try again.
     """
     if kind not in SENDING:
         return
@@ -119,14 +119,14 @@ def check_task(session: Session, access: Access, tenant: str | None, kind: TaskK
 
 
 def sent_size(endpoint: Endpoint, size: int) -> int:
-    """How much is sent to an endpoint of an event with so much data, at most: a template may repeat it."""
+    """Return the maximum size of a request for event data of a size: a template may repeat it."""
     template = str((endpoint.options or {}).get("template") or "")
     repeated = size * max(template.count("{{"), 1) + len(template)
     return max(size, min(repeated, MAX_BODY_BYTES))
 
 
 def data_size(session: Session, state: AppState, event_id: str) -> int:
-    """How much data an event has, about, in bytes."""
+    """Return the approximate size of an event's data in bytes."""
     event = state.table("Event").c
     data = sa.type_coerce(event.data, sa.Text())
     return session.scalar(sa.select(sa.func.length(data)).where(event.id == event_id)) or 0
@@ -139,7 +139,10 @@ def _is_limited(access: Access, tenant: str | None) -> bool:
 def _sent_since(
     session: Session, access: Access, tenant: str | None, since: datetime
 ) -> list[_Sent]:
-    """The oldest first. Ids sort by time, so the index of the tenant's rows finds them."""
+    """Return the requests since a time, oldest first.
+
+    Ids sort by time, so the index of the tenant's rows finds them.
+    """
     row = access.state.table("Activity").c
     found = session.execute(
         sa.select(row.at, row.changes)
@@ -160,7 +163,7 @@ def _sent_since(
 def _tasks_since(
     session: Session, access: Access, tenant: str | None, since: datetime
 ) -> list[_Sent]:
-    """What sending tasks have done, or are going to do, the oldest first."""
+    """Return the numbers that sending tasks have done or will do, oldest first."""
     row = access.state.table("Task").c
     found = session.execute(
         sa.select(row.created_at, row.state, row.done, row.total)
@@ -178,7 +181,7 @@ def _tasks_since(
 
 
 def _until_room(sent: Sequence[_Sent], room: int, now: datetime) -> timedelta:
-    """How long until those of the last day leave so much room."""
+    """Return the time until the requests of the last day leave enough room."""
     used = sum(item.size for item in sent)
     for item in sent:
         used -= item.size

@@ -23,7 +23,7 @@ from .credentials import checked_actions, record_credential, revoke_credential
 MAX_ACTOR_LENGTH: Final = 200
 SHORTEST: Final = timedelta(minutes=1)
 LONGEST: Final = timedelta(days=30)
-#: How long a link that has ended stays in the list.
+#: How long an ended link stays in the list.
 _SHOWN_FOR: Final = timedelta(days=7)
 #: The blueprint of the portal.
 PORTAL: Final = "flask_webhooks_portal"
@@ -31,7 +31,7 @@ PORTAL: Final = "flask_webhooks_portal"
 
 @dataclass(frozen=True, slots=True)
 class CreatedPortalLink:
-    """A new portal link, whose URL is shown this once."""
+    """A new portal link, whose URL is shown only once."""
 
     row: PortalLinkRow
     url: str = field(repr=False)
@@ -51,11 +51,11 @@ def create_portal_link(
 ) -> CreatedPortalLink:
     """Create a link that opens the pages for one tenant without a login of the host.
 
-    :param actor: who opens it, for the audit log.
-    :param expires_in: a `timedelta`, or seconds, after which the link and its session end.
-    :param actions: what they may do, of `token_access.GRANTABLE`; each has to be allowed to the caller.
-    :raises InvalidInput: a value is not usable; `errors` tell of all that are.
-    :raises ConfigurationError: the application has no portal, or its URL cannot be told outside of a request.
+    :param actor: the user who opens it, for the audit log.
+    :param expires_in: a `timedelta`, or seconds, after which the link and its session expire.
+    :param actions: permissions, from `token_access.GRANTABLE`; the caller must have each of them.
+    :raises InvalidInput: a value is invalid; `errors` has all errors.
+    :raises ConfigurationError: the application has no portal, or its URL is unknown outside of a request.
     :raises Forbidden: not allowed, not for this tenant, or more than the caller may do.
     """
     access.require("tokens")
@@ -93,7 +93,7 @@ def create_portal_link(
 
 
 def revoke_portal_link(access: Access, link_id: str) -> PortalLink:
-    """End a portal link and the session that it opened. One that has ended already stays so.
+    """Revoke a portal link and the session that it opened. Ended ones are not changed.
 
     :raises NotFound: there is no such link in scope.
     :raises Forbidden: not allowed.
@@ -144,7 +144,7 @@ def _url(link: str) -> str:
 
 
 def _forget_old(session: Session, access: Access, now: datetime) -> None:
-    """Remove what ended a while ago; the audit log tells of it for longer."""
+    """Remove links that ended a while ago; the audit log keeps their entries for longer."""
     table = access.state.models.PortalLink
     session.execute(sa.delete(table).where(table.expires_at < now.astimezone(UTC) - _SHOWN_FOR))
 

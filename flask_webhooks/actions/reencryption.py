@@ -19,32 +19,32 @@ from ..stored_secrets import (
     old_body_keys,
 )
 
-#: Endpoints of one transaction, which on SQLite keeps all other writers waiting.
+#: Endpoints of one transaction, during which all other writers on SQLite wait.
 BATCH = 100
 
 
 @dataclass(slots=True)
 class Reencryption:
-    """How far it is."""
+    """The progress of a re-encryption."""
 
-    #: Endpoints that were looked at, and those of which something was encrypted anew.
+    #: Numbers of endpoints that were checked, and that were re-encrypted.
     seen: int = 0
     renewed: int = 0
-    #: Ids of endpoints of which something cannot be decrypted by any key: it was left as it is.
+    #: Ids of endpoints with values that no key decrypts, which were not changed.
     unreadable: list[str] = field(default_factory=list)
-    #: Endpoints that were changed by others at the same moment.
+    #: Endpoints that were changed concurrently.
     missed: int = 0
-    #: Attempts whose bodies were encrypted anew, and those whose bodies cannot be decrypted.
+    #: Numbers of attempts whose bodies were re-encrypted, and whose bodies cannot be decrypted.
     bodies: int = 0
     unreadable_bodies: int = 0
 
 
 def reencrypt(access: Access) -> Iterator[Reencryption]:
-    """Encrypt secrets, headers and URLs of all endpoints in scope with the newest key; where that is everybody's, the
-    bodies of attempts as well that are encrypted with another one.
+    """Encrypt secrets, headers and URLs of all endpoints in scope with the newest key; with access to all tenants,
+    also encrypted bodies of attempts.
 
-    Each step is a transaction of its own, after which it may be left and begun again. Workers and requests go on
-    meanwhile: what a value says does not change.
+    Each step is a separate transaction, so it can be interrupted and repeated. Workers and requests continue
+    meanwhile, because the decrypted values do not change.
 
     :return: the progress after each step, in one object.
     :raises Forbidden: not allowed.
@@ -84,7 +84,7 @@ def _renew(session: Session, access: Access, item: EncryptedValues, progress: Re
     table = state.table("Endpoint")
     done = session.execute(
         sa.update(table)
-        # Only what is still as it was read: a secret that was rotated meanwhile stays.
+        # Only unchanged values: a secret that was rotated meanwhile is kept.
         .where(table.c.id == item.endpoint_id)
         .where(*(table.c[name] == outdated[name] for name in renewed))
         .values(renewed)
@@ -133,7 +133,7 @@ def _renew_batch(
         changed = sa.update(table).where(
             table.c.delivery_id == row.delivery_id,
             table.c.number == row.number,
-            # What was removed meanwhile stays so.
+            # Values that were removed meanwhile stay removed.
             *(table.c[name].is_not(None) for name in values if name != "body_key"),
         )
         progress.bodies += session.connection().execute(changed.values(values)).rowcount

@@ -1,4 +1,4 @@
-"""Requests for an endpoint that come twice, because the answer to the first was lost on its way."""
+"""Repeated requests for a new endpoint, after the response to the first was lost."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..outbox.idempotency import MAX_KEY_LENGTH, is_key, key_digest
 
 
 def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:
-    """Note in a new endpoint which request it is for.
+    """Store the idempotency key in a new endpoint.
 
-    :param key: what the caller calls the request; ``None`` is nothing.
-    :raises InvalidInput: the key cannot be used.
+    :param key: the key of the caller, or ``None``.
+    :raises InvalidInput: the key is invalid.
     """
     if key is None:
         return
@@ -29,17 +29,17 @@ def mark(endpoint: Endpoint, key: str | None, whole_url: str) -> None:
             field="idempotency_key",
         )
     endpoint.idempotency_digest = key_digest(endpoint.tenant, key)
-    # Neither secrets nor headers: a digest would let others try what they might be.
+    # Without secrets and headers: a digest would allow guessing them.
     parts: list[object] = [whole_url, endpoint.format, endpoint.events]
-    # Not always: requests of before endpoints had filters are to be known again.
+    # Only if set, so that requests from before endpoints had filters are still recognised.
     request = json.dumps(parts if endpoint.filter is None else [*parts, endpoint.filter])
     endpoint.idempotency_request = hashlib.sha256(request.encode()).hexdigest()
 
 
 def find_created(session: Session, state: AppState, endpoint: Endpoint) -> Endpoint | None:
-    """The endpoint that was created by the first request with this key, if this is not the first.
+    """Return the endpoint that was created by an earlier request with this key, if any.
 
-    :raises InvalidInput: the first one asked for something else, or its endpoint was deleted.
+    :raises InvalidInput: that request was different, or its endpoint was deleted.
     """
     if endpoint.idempotency_digest is None:
         return None

@@ -1,4 +1,4 @@
-"""What a change makes of an endpoint, worked out before anything is written."""
+"""The result of a change of an endpoint, computed before anything is written."""
 
 from __future__ import annotations
 
@@ -26,28 +26,29 @@ from .settings import ChangedHeaders, EndpointChanges
 
 
 class Revision:
-    """What a change makes of an endpoint, before it is written.
+    """The result of a change of an endpoint.
 
-    :param knows_secrets: the caller may change the secret, and so may send what is secret elsewhere.
+    :param knows_secrets: the caller may change the secret, and so may send secret values to another URL.
     """
 
     def __init__(self, state: AppState, endpoint: Endpoint, *, knows_secrets: bool) -> None:
         self.state = state
         self.endpoint = endpoint
         self.knows_secrets = knows_secrets
-        #: Requests will go to another URL. Its path counts, too: on a shared host another path is another customer's.
+        #: Requests will go to another URL, including another path: on a shared host it may belong to another
+        #: customer.
         self.moved = False
         #: New values by column.
         self.values: dict[str, Any] = {}
         #: For the audit log: ``{"name": ["old", "new"]}``.
         self.differences: dict[str, Any] = {}
-        #: Requests will differ so much that the failures so far say nothing about them.
+        #: Requests will differ so much that earlier failures are irrelevant.
         self.fresh_start = False
 
     def apply(self, changes: EndpointChanges) -> None:
         """Check every change.
 
-        :raises InvalidInput: what cannot be made; its `errors` tell of all of them.
+        :raises InvalidInput: a change is invalid; `errors` has all errors.
         """
         state = self.state
         faults = Faults()
@@ -170,7 +171,7 @@ class Revision:
             self._check_url_stays(changes)
             self._check_secrets_fit(wire)
             self._set("format", wire.name)
-        # Those of another format mean nothing to this one.
+        # Options of another format have no meaning for this one.
         kept = None if reformatted else self.endpoint.options
         options = checks.options(wire, changes.get("options", kept), url)
         self._set("options", options)
@@ -180,7 +181,7 @@ class Revision:
         if url == before and not reformatted:
             return
         self.fresh_start = True
-        # Without an entry in the audit log: the URL has one, and a digest means nothing to a reader.
+        # Not in the audit log: the URL already is, and a digest is meaningless to readers.
         self.values["bucket"] = checks.bucket(wire, url, self.endpoint.tenant)
         if must_echo(self.state, wire, url):
             self.values["challenge"] = TO_COME
@@ -192,7 +193,7 @@ class Revision:
             self.differences["url"] = [self.endpoint.url_shown, shown]
 
     def _check_url_stays(self, changes: EndpointChanges) -> None:
-        # Each format hides other parts of a URL, and some hide nothing.
+        # Formats mask different parts of a URL, and some mask nothing.
         if self.endpoint.url_sealed is not None and "url" not in changes and not self.knows_secrets:
             raise InvalidURL(
                 "Enter the URL again: the new format may show parts of it that this one masks."
@@ -238,14 +239,15 @@ class Revision:
 
 
 def stored_secret(secret: str, now: float, label: str | None = None) -> dict[str, Any]:
-    """Return a new secret as it is encrypted.
+    """Return the stored form of a new secret.
 
-    :param now: Unix seconds. :param label: for people; none or empty is left out.
+    :param now: Unix seconds.
+    :param label: for people; omitted if empty.
     """
     named = {"label": label} if label else {}
     return {"secret": secret, "expires_at": None, "created_at": now, **named}
 
 
 def seal(state: AppState, value: Any) -> Sealed | None:
-    """Encrypt; what is empty needs no encryption."""
+    """Encrypt a value, unless it is empty."""
     return state.vault.encrypt(value) if value else None

@@ -1,4 +1,4 @@
-"""Cancel an event that is scheduled."""
+"""Cancel scheduled events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..models import ScheduledEvent
 def cancel_scheduled(access: Access, scheduled_id: str) -> ScheduledEvent:
     """Cancel a scheduled event: it is never recorded or sent.
 
-    :return: what it was.
+    :return: the cancelled event.
     :raises NotFound: there is none in scope; it may have been recorded, replaced or cancelled.
     :raises Forbidden: not allowed to ``send``.
     """

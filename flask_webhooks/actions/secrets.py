@@ -29,20 +29,20 @@ from .revision import stored_secret
 from .switches import forget_failures
 
 DAY = 86_400
-#: The longest time for which an old secret goes on signing.
+#: The maximum time for which an old secret is still used for signing.
 MAX_OVERLAP_SECONDS = 7 * DAY
 MAX_LABEL_LENGTH = 60
-#: Each live secret adds a signature to the header of every request.
+#: Each active secret adds a signature to the header of every request.
 MAX_LIVE_SECRETS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """What the receiver needs from now on; one of the two is ``None``."""
+    """The new secret or public key for the receiver; the other one is ``None``."""
 
-    #: Shown this once.
+    #: Shown only once.
     secret: str | None = field(repr=False)
-    #: Of a key pair, which is no secret.
+    #: The public key of a key pair, which is not secret.
     public_key: str | None = None
 
 
@@ -55,7 +55,7 @@ def rotate_secret(
     key_pair: bool = False,
     label: str | None = None,
 ) -> str:
-    """As `rotate`; returns the one that the receiver needs."""
+    """Rotate the secret; return the value for the receiver."""
     rotated = rotate(
         access,
         endpoint_id,
@@ -78,15 +78,15 @@ def rotate(
     key_pair: bool = False,
     label: str | None = None,
 ) -> Rotated:
-    """Give an endpoint a new secret and return it, this once.
+    """Give an endpoint a new secret and return it, only this once.
 
-    Formats with room for one signature go on signing with the old one until the overlap ends.
+    Formats with a single signature use the old secret until the overlap ends.
 
-    :param overlap_seconds: for how long the old secret goes on signing; 0 ends it now.
-    :param secret: the customer's own; ``None`` generates one.
-    :param key_pair: make a new ed25519 key pair.
-    :param label: tells it from the others, for people.
-    :raises InvalidInput: one of its children: the overlap, the secret or the label is not usable.
+    :param overlap_seconds: how long the old secret is still used; 0 ends it now.
+    :param secret: an existing secret; ``None`` generates one.
+    :param key_pair: generate an ed25519 key pair.
+    :param label: distinguishes it from others, for people.
+    :raises InvalidInput: a subclass: the overlap, the secret or the label is invalid.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -133,7 +133,7 @@ def rotate(
 def end_overlap(access: Access, endpoint_id: str) -> int:
     """Sign with the newest secret only, once the receiver has it.
 
-    :return: how many older ones have ended; 0 where there was no overlap.
+    :return: the number of older secrets that have ended.
     :raises UnreadableSecret: they cannot be decrypted.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
@@ -163,7 +163,7 @@ def end_overlap(access: Access, endpoint_id: str) -> int:
 
 
 def remove_secret(access: Access, endpoint_id: str) -> None:
-    """Go on without a secret: requests carry no signature any more, at once.
+    """Remove the secret: from now on, requests have no signature.
 
     :raises InvalidSecret: the format needs one.
     :raises NotFound: there is no such endpoint in scope.
@@ -193,15 +193,15 @@ def remove_secret(access: Access, endpoint_id: str) -> None:
 def _tell_of_end(
     session: Session, state: AppState, endpoint_id: str, kept: list[dict[str, Any]]
 ) -> bool:
-    """Have the owner told once the older secrets sign no more; returns whether the host wants to.
+    """Schedule a notification for the end of the overlap; return whether the host sends notifications.
 
-    :param kept: those that go on signing for now.
+    :param kept: the secrets that are used until then.
     """
     if state.hooks.notify is None:
         return False
     connection = session.connection()
     if kept:
-        # Of several overlaps the last end counts.
+        # With several overlaps, the last end counts.
         forget_overlaps(state, connection, endpoint_id)
         ends_at = max(item["expires_at"] for item in kept)
         moment = datetime.fromtimestamp(ends_at, UTC)
@@ -223,9 +223,9 @@ def _check_overlap(seconds: float) -> float:
 
 
 def _live_secrets(state: AppState, endpoint: Endpoint, now: float) -> list[dict[str, Any]] | None:
-    """Secrets that still sign, newest first; ``None`` if they cannot be decrypted.
+    """Return the active secrets, newest first; ``None`` if they cannot be decrypted.
 
-    :param now: Unix seconds by the database's clock, which decides for the workers.
+    :param now: Unix seconds of the database's clock, which workers use.
     """
     if endpoint.secrets_sealed is None:
         return []

@@ -1,4 +1,4 @@
-"""Events that are made for one endpoint, because a person asked for them."""
+"""Events that are created for one endpoint on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def insert_test(
     data: str,
     data_version: str | None = None,
 ) -> str:
-    """Write an event that counts as a test, for no other endpoint; returns the id of its delivery.
+    """Create a test event for one endpoint; return the id of its delivery.
 
     :param data: compact JSON text.
     :param data_version: the version to send it in; ``None`` is that of the endpoint.

@@ -1,4 +1,4 @@
-"""Give an endpoint an event that it was not subscribed to, and those of this type from now on."""
+"""Subscribe an endpoint to an event type, and send it a past event."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .deliveries import check_not_erased
 
 
 def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Delivery:
-    """Subscribe an endpoint to the type of an event, unless it is, and send it this one.
+    """Subscribe an endpoint to the type of an event, if necessary, and send it this event.
 
-    The delivery waits for a paused endpoint, as those of new events do.
+    If the endpoint is paused, the delivery is held.
 
-    :raises InvalidTransition: the endpoint has the event already, or cannot be subscribed to it, or its data was
+    :raises InvalidTransition: the endpoint already has the event or cannot subscribe to its type, or the data was
         erased.
-    :raises SendLimitReached: the tenant has had as much sent as it may.
+    :raises SendLimitReached: the tenant has reached its limit.
     :raises NotFound: there is no such endpoint or event in scope.
     :raises Forbidden: not allowed to ``manage`` the endpoint and to ``send``.
     """
@@ -38,7 +38,7 @@ def subscribe_and_replay(access: Access, endpoint_id: str, event_id: str) -> Del
             event = session.scalars(
                 sa.select(events)
                 .where(events.id == event_id, access.scope(events.tenant))
-                # An erasure of it waits, and sees the delivery.
+                # A concurrent erasure waits, and sees the delivery.
                 .with_for_update(read=True)
             ).one_or_none()
         if event is None:

@@ -22,17 +22,17 @@ from .challenges import check_verified
 
 logger = get_logger("flask_webhooks")
 
-#: What to do with the deliveries that were held back: send, cancel, or go on holding.
+#: What to do with held deliveries: send, cancel, or keep holding.
 HELD_CHOICES = ("send", "discard", "keep")
-#: The reason of deliveries that were to stay held at a resume.
+#: The reason of deliveries that stay held after a resume.
 KEPT = "kept"
 
 
 def pause_endpoint(access: Access, endpoint_id: str, reason: str = "") -> Endpoint:
-    """Send nothing until it is resumed; what is due and what comes is held.
+    """Pause an endpoint: nothing is sent until it is resumed, and deliveries are held.
 
-    :param reason: for people, shown beside the state.
-    :raises InvalidTransition: it is paused or disabled already.
+    :param reason: for people, shown next to the state.
+    :raises InvalidTransition: it is already paused or disabled.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -56,10 +56,10 @@ def pause_endpoint(access: Access, endpoint_id: str, reason: str = "") -> Endpoi
 
 
 def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> Endpoint:
-    """Make a paused or disabled endpoint active again, with a clean record.
+    """Make a paused or disabled endpoint active again, and reset its health.
 
-    :param held: of `HELD_CHOICES`.
-    :raises InvalidTransition: it is active already, or has to echo a challenge first.
+    :param held: one of `HELD_CHOICES`.
+    :raises InvalidTransition: it is already active, or has to echo a challenge first.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed.
     """
@@ -72,7 +72,7 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
         if before == EndpointState.ACTIVE:
             raise InvalidTransition("The endpoint is already active.", state=before)
         check_verified(state, endpoint)
-        # An event that was being written while the endpoint was paused may have missed that.
+        # An event that was written concurrently may have missed the pause.
         hold_pending(state, session.connection(), [endpoint.id])
         count = _release(session, state, endpoint.id, choice)
         forget_failures(session, state, endpoint.id)
@@ -87,13 +87,13 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
 
 
 def go_live(session: Session, state: AppState, endpoint: Endpoint, actor: str) -> None:
-    """Send an endpoint what is held for it: it need not echo a challenge any more."""
+    """Release the held deliveries of an endpoint that no longer needs to echo a challenge."""
     _release(session, state, endpoint.id, "send")
     _switch(endpoint, EndpointState.ACTIVE, actor, "")
 
 
 def forget_failures(session: Session, state: AppState, endpoint_id: str) -> None:
-    """Start with a clean record: nothing is waited for, no failure counts."""
+    """Reset the health: no delay, and no failures."""
     health = state.table("EndpointHealth")
     session.execute(
         sa.update(health)
@@ -121,7 +121,7 @@ def _release(session: Session, state: AppState, endpoint_id: str, choice: str) -
                 "completed_at": utc_now(),
             }
         case _:
-            # Without it they would be taken for some that missed the resume, and sent.
+            # Without it, they would be treated as deliveries that missed the resume, and be sent.
             values = {"reason": KEPT}
     delivery = state.table("Delivery")
     return (

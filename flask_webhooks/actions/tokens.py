@@ -1,4 +1,4 @@
-"""Create and revoke tokens of the API."""
+"""Create and revoke API tokens."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from . import checks
 from .credentials import checked_actions, record_credential, revoke_credential
 
 MAX_NAME_LENGTH: Final = 100
-#: How long a token that has ended stays in the list.
+#: How long an ended token stays in the list.
 _SHOWN_FOR: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class CreatedToken:
-    """A new token, which is shown this once."""
+    """A new token, which is shown only once."""
 
     row: TokenRow
     secret: str = field(repr=False)
@@ -44,15 +44,15 @@ def create_token(
     tenant: object = None,
     expires_at: datetime | None = None,
 ) -> CreatedToken:
-    """Create a token that a program signs in to the API with.
+    """Create a token with which a program uses the API.
 
     :param name: for people.
-    :param actions: what it may do, of `token_access.GRANTABLE`; each has to be allowed to the caller.
-    :param tenant: whose endpoints it sees; ``None`` is every tenant's, or those of the only tenant in scope.
+    :param actions: permissions, from `token_access.GRANTABLE`; the caller must have each of them.
+    :param tenant: the tenant whose endpoints it sees; ``None`` is all tenants, or the only tenant in scope.
     :param expires_at: an aware time; ``None`` is never.
-    :raises InvalidInput: a value is not usable; `errors` tell of all that are.
-    :raises TokenLimitReached: the tenant has ``WEBHOOKS_MAX_TOKENS`` already.
-    :raises ConfigurationError: the application has no API that takes tokens.
+    :raises InvalidInput: a value is invalid; `errors` has all errors.
+    :raises TokenLimitReached: the tenant already has ``WEBHOOKS_MAX_TOKENS``.
+    :raises ConfigurationError: the application has no API that accepts tokens.
     :raises Forbidden: not allowed, not for this tenant, or more than the caller may do.
     """
     access.require("tokens")
@@ -95,7 +95,7 @@ def create_token(
 
 
 def revoke_token(access: Access, token_id: str) -> Token:
-    """End a token: the next request with it is refused. One that has ended already stays so.
+    """Revoke a token: the next request with it is refused. Ended ones are not changed.
 
     :raises NotFound: there is no such token in scope.
     :raises Forbidden: not allowed.
@@ -125,7 +125,7 @@ def _expiry(value: Any) -> datetime | None:
 
 
 def _forget_old(session: Session, access: Access, tenant: str | None) -> None:
-    """Remove what ended long ago; the audit log tells of it for longer."""
+    """Remove tokens that ended long ago; the audit log keeps their entries for longer."""
     table = access.state.models.Token
     before = datetime.now(UTC) - _SHOWN_FOR
     session.execute(

@@ -17,7 +17,11 @@ _DATA = "data."
 
 
 class FaultyRule(InvalidEndpoint):
-    """A row is invalid. :ivar row: its number, from 0. :ivar part: ``type``, ``by`` or ``seconds``."""
+    """A row is invalid.
+
+    :ivar row: its number, from 0.
+    :ivar part: ``type``, ``by`` or ``seconds``.
+    """
 
     default_field = "coalesce"
 

@@ -47,8 +47,9 @@ class FilterFields:
                 self.filter_rows.append_entry()
 
     def chosen_filter(self) -> dict[str, Any] | None:
-        """Return the filter in the form; ``None`` for none. :raises InvalidFilter: it is invalid, or matches
-        everything.
+        """Return the filter in the form; ``None`` for none.
+
+        :raises InvalidFilter: it is invalid, or matches everything.
         """
         if self.filter_by.data == "rows":
             given = [(number, _written(row)) for number, row in enumerate(self.filter_rows)]

@@ -50,7 +50,11 @@ class FilterRow:
 
 
 class FaultyRow(InvalidFilter):
-    """A row is invalid. :ivar row: its number, from 0. :ivar part: ``path`` or ``value``."""
+    """A row is invalid.
+
+    :ivar row: its number, from 0.
+    :ivar part: ``path`` or ``value``.
+    """
 
     def __init__(
         self, message: str | None = None, *, row: int = 0, part: str = "value", **values: Any

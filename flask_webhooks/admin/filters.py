@@ -27,8 +27,9 @@ class Filters:
         return self.given.get(name)
 
     def moment(self, name: str) -> datetime | None:
-        """Parse a time in UTC, from a ``datetime-local`` field or an ISO 8601 text. :raises InvalidInput: it is
-        not a time.
+        """Parse a time in UTC, from a ``datetime-local`` field or an ISO 8601 text.
+
+        :raises InvalidInput: it is not a time.
         """
         text = self.given.get(name)
         if text is None:

@@ -64,8 +64,9 @@ def has_key_pairs(item: Format) -> bool:
 def format_choices(
     formats: Formats, offered: Formats, default: str, endpoint: Endpoint | None
 ) -> list[FormatChoice]:
-    """Return the offered formats, and that of the endpoint. For a new endpoint, detection from the URL comes first
-    if a chat is offered.
+    """Return the offered formats, and that of the endpoint.
+
+    For a new endpoint, detection from the URL comes first if a chat is offered.
     """
     notes = _notes()
     choices = [

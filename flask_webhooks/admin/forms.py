@@ -45,8 +45,9 @@ _SPARE_ROWS = 2
 
 
 def csrf_is_checked() -> bool:
-    """Return whether tokens are checked: always, except in tests of a host that disable it. A setting for the
-    host's forms must not affect ours.
+    """Return whether tokens are checked: always, except in tests of a host that disable it.
+
+    A setting for the host's forms must not affect ours.
     """
     return not current_app.testing or bool(current_app.config.get("WTF_CSRF_ENABLED", True))
 
@@ -125,8 +126,9 @@ class SecretForm(WebhooksForm):
         return bool(self.signing.data == "key_pair")
 
     def chosen_secret(self) -> str | Literal[False] | None:
-        """Return the entered secret; ``None`` for a new one, ``False`` for none. :raises InvalidSecret: a secret
-        was entered, but no secret was chosen.
+        """Return the entered secret; ``None`` for a new one, ``False`` for none.
+
+        :raises InvalidSecret: a secret was entered, but no secret was chosen.
         """
         own: str | None = self.secret.data or None
         if self.signing.data != "none":
@@ -284,8 +286,9 @@ class EndpointForm(FilterFields, CoalescingFields, SecretForm):
         return super().place_of(error)
 
     def custom_headers(self, stored: tuple[str, ...] = ()) -> list[tuple[str, str | None]]:
-        """Return names and values; ``None`` keeps the stored value. :param stored: names of the headers that the
-        endpoint has.
+        """Return names and values; ``None`` keeps the stored value.
+
+        :param stored: names of the headers that the endpoint has.
         """
         known = {name.lower() for name in stored}
         headers: list[tuple[str, str | None]] = []

@@ -1,5 +1,6 @@
-"""Translations of the admin, through the gettext domain ``flask_webhooks`` if the host has Flask-Babel. Without
-Flask-Babel, or if the application did not initialise it, texts and numbers are in English. Templates call
+"""Translations of the admin, through the gettext domain ``flask_webhooks`` if the host has Flask-Babel.
+
+Without Flask-Babel, or if the application did not initialise it, texts and numbers are in English. Templates call
 `gettext` as ``_w`` and `ngettext` as ``_wn``: ``_`` belongs to the host, whose layout our pages may extend.
 """
 
@@ -44,8 +45,9 @@ def gettext(text: str, /, **values: Any) -> str:
 
 
 def ngettext(singular: str, plural: str, count: int, /, **values: Any) -> str:
-    """Translate with a number, which replaces ``%(num)s`` and is formatted by `decimal`. :param values: may
-    contain a differently formatted `num`: ``10,000+``.
+    """Translate with a number, which replaces ``%(num)s`` and is formatted by `decimal`.
+
+    :param values: may contain a differently formatted `num`: ``10,000+``.
     """
     domain = _active()
     if domain is not None:
@@ -57,8 +59,9 @@ def ngettext(singular: str, plural: str, count: int, /, **values: Any) -> str:
 
 
 def decimal(value: float, places: int | None = None) -> str:
-    """Format a number in the language of the page: ``1,234.5``. :param places: the number of decimals; by default
-    as many as needed, up to six.
+    """Format a number in the language of the page: ``1,234.5``.
+
+    :param places: the number of decimals; by default as many as needed, up to six.
     """
     locale = _locale()
     if locale is None:
@@ -91,8 +94,9 @@ def _for_operator() -> bool:
 
 
 def translated_into(texts: Sequence[Text], locale: str | None) -> list[str]:
-    """Translate texts for a person other than the current user. :param locale: such as ``de``; ``None`` is the
-    default of the application.
+    """Translate texts for a person other than the current user.
+
+    :param locale: such as ``de``; ``None`` is the default of the application.
     """
     if _active() is None:
         return [translated(text) for text in texts]

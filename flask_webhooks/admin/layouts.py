@@ -50,8 +50,10 @@ def layout_of(state: AppState) -> Layout:
 
 
 def template_of(state: AppState, *, for_portal: bool = False) -> Template:
-    """Return the template that pages extend. :param for_portal: use the built-in layout, because the host's menu
-    is for signed-in users. :raises ConfigurationError: there is no such template, or it has no block for pages.
+    """Return the template that pages extend.
+
+    :param for_portal: use the built-in layout, because the host's menu is for signed-in users.
+    :raises ConfigurationError: there is no such template, or it has no block for pages.
     """
     if for_portal:
         return state.app.jinja_env.from_string(_layout_source(_OURS, "content"))

@@ -1,6 +1,8 @@
-"""Protection of forms whose response shows a secret from being submitted twice. Such a response is not a redirect,
-so reloading it submits the form again. Each form carries a random token; the session stores the last ones that
-were used. The token is not secret: it only protects users from their own mistakes.
+"""Protection of forms whose response shows a secret from being submitted twice.
+
+Such a response is not a redirect, so reloading it submits the form again. Each form carries a random token; the
+session stores the last ones that were used. The token is not secret: it only protects users from their own
+mistakes.
 """
 
 from __future__ import annotations

@@ -59,7 +59,10 @@ def current_access() -> Access:
 
 
 def tenant_filter(access: Access, given: str | None) -> str | None:
-    """Return the tenant that a list is filtered by. :raises NotFound: it is not in scope."""
+    """Return the tenant that a list is filtered by.
+
+    :raises NotFound: it is not in scope.
+    """
     if given is not None and len(access.tenants) > 1:
         access.within(given)
     return given

@@ -1,4 +1,5 @@
 """The portal: the same pages for people with a portal link, at a separate prefix and with a separate session.
+
 During such a request, `flask.session` is the session of the portal, also for functions of the host. It is stored
 in a cookie for the prefix only. Forms are protected in the same way as elsewhere.
 """
@@ -42,7 +43,10 @@ def is_portal() -> bool:
 
 
 def open_access() -> None:
-    """Return the access of the person who opened a link. :raises Forbidden: no link was opened, or it has ended."""
+    """Return the access of the person who opened a link.
+
+    :raises Forbidden: no link was opened, or it has ended.
+    """
     if request.endpoint == f"{PORTAL}.portal_open":
         return
     access, link = portal_access(state_of(), session.get(_LINK))

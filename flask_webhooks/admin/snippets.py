@@ -54,8 +54,9 @@ def snippets(format_name: str) -> tuple[Snippet, ...]:
 
 @cache
 def key_snippets(format_name: str) -> tuple[Snippet, ...]:
-    """Return the snippets for an endpoint with a key pair. None of them sends a request, because only the server
-    can sign.
+    """Return the snippets for an endpoint with a key pair.
+
+    None of them sends a request, because only the server can sign.
     """
     values: dict[str, object] = {"any_shape": format_name == "custom"}
     return tuple(_render("key_pair", language, values) for language in ("py", "js"))

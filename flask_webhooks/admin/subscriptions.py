@@ -34,8 +34,10 @@ class ChoiceGroup:
 
 
 def choice_groups(catalog: Catalog, chosen: Iterable[str] = ()) -> list[ChoiceGroup]:
-    """Return all choices. :param chosen: the subscriptions of an endpoint; those that the catalogue does not offer
-    are in a last group, so that saving the form keeps them.
+    """Return all choices.
+
+    :param chosen: the subscriptions of an endpoint; those that the catalogue does not offer are in a last group,
+        so that saving the form keeps them.
     """
     groups: list[ChoiceGroup] = []
     offered: set[str] = set()

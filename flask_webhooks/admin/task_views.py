@@ -31,8 +31,9 @@ def start(
     endpoint_id: str | None,
     wanted: TaskFilter,
 ) -> Response:
-    """Start a task and redirect to its page, or to that of a conflicting task. :raises InvalidInput: the filter is
-    invalid.
+    """Start a task and redirect to its page, or to that of a conflicting task.
+
+    :raises InvalidInput: the filter is invalid.
     """
     try:
         started = actions.start_task(access, kind, endpoint_id, **wanted)

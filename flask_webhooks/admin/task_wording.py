@@ -104,8 +104,9 @@ def task_outcome(kind: str) -> str:
 
 
 def task_counted(kind: str, number: int, text: str | None = None) -> str:
-    """Return a number of deliveries or events with its noun. :param text: the formatted number at the counting
-    limit: ``10,000+``.
+    """Return a number of deliveries or events with its noun.
+
+    :param text: the formatted number at the counting limit: ``10,000+``.
     """
     shown = count(number) if text is None else text
     if kind in OF_EVENTS:

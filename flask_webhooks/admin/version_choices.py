@@ -10,8 +10,9 @@ from .i18n import gettext as _
 
 
 def version_choices(endpoint: Endpoint | None) -> list[tuple[str, str]]:
-    """Return the choices with labels; empty if the application has no versions. :param endpoint: its version is
-    included, even if it no longer exists.
+    """Return the choices with labels; empty if the application has no versions.
+
+    :param endpoint: its version is included, even if it no longer exists.
     """
     names = [*state_of().catalog.versions.names]
     stored = None if endpoint is None else endpoint.data_version
@@ -21,8 +22,9 @@ def version_choices(endpoint: Endpoint | None) -> list[tuple[str, str]]:
 
 
 def version_text(name: str | None) -> str:
-    """Return the label of a version; empty if the application has no versions. :param name: ``None`` is stored for
-    data before the first version.
+    """Return the label of a version; empty if the application has no versions.
+
+    :param name: ``None`` is stored for data before the first version.
     """
     names = state_of().catalog.versions.names
     if name is None or name == INITIAL:

@@ -1,5 +1,7 @@
-"""Texts and icons for states, triggers and outcomes. Every status has a word *and* an icon; `tone` only chooses
-the colour. Long, since it has the texts of every state and reason.
+"""Texts and icons for states, triggers and outcomes.
+
+Every status has a word *and* an icon; `tone` only chooses the colour. Long, since it has the texts of every state
+and reason.
 """
 
 from __future__ import annotations
@@ -34,8 +36,10 @@ class Status:
 
 
 def delivery_status(state: str, attempts: int = 0, trigger: str = Trigger.RETRY) -> Status:
-    """Return the status of a delivery. A requested one is *queued* until an attempt has ended. :param attempts:
-    number of attempts. :param trigger: the reason for the next one.
+    """Return the status of a delivery. A requested one is *queued* until an attempt has ended.
+
+    :param attempts: number of attempts.
+    :param trigger: the reason for the next one.
     """
     match state:
         case "pending" if attempts and trigger == Trigger.RETRY:
@@ -161,8 +165,9 @@ def _state_reason(code: Any, params: Any, sentence: str) -> str:
 
 
 def error_text(error: str) -> str:
-    """Return the error of a request in the language of the page. Sentences that were stored by a version without
-    codes stay in English.
+    """Return the error of a request in the language of the page.
+
+    Sentences that were stored by a version without codes stay in English.
     """
     return translated(error) if isinstance(error, Text) else error
 

@@ -33,8 +33,9 @@ def create_blueprint(
     tokens: bool = False,
     security_scheme: SecurityScheme | None = None,
 ) -> Blueprint:
-    """Create a blueprint for any number of applications. All requests are refused until the host has configured
-    access.
+    """Create a blueprint for any number of applications.
+
+    All requests are refused until the host has configured access.
 
     :param authenticate: called before every view; unless it returns `True`, the response is 401.
     :param tokens: accept API tokens; without `authenticate`, nothing else is accepted.
@@ -95,8 +96,9 @@ def elsewhere(access: Access, path: str = "") -> Response:
 
 
 def _opened(view: View, signing: Signing) -> View:
-    """Wrap a view with authentication. This is not done in `before_request`, because the host's own functions may
-    be called after ours.
+    """Wrap a view with authentication.
+
+    This is not done in `before_request`, because the host's own functions may be called after ours.
     """
 
     def opened(**values: Any) -> Response:

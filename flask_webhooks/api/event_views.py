@@ -22,10 +22,11 @@ _OF_LISTS: Final = {"before", "since", "until", "id"}
 
 
 def event_list(access: Access, query: dict[str, Any]) -> Response:
-    """Events, newest first; or, with `after`, those that follow a cursor, oldest first. With `endpoint_id`, a page
-    of the list searches 5,000 events: it may be empty without being the last. A pull also needs `view_payload`,
-    because it includes the data, and excludes test events. An event that is committed late appears late, and is
-    never skipped.
+    """Events, newest first; or, with `after`, those that follow a cursor, oldest first.
+
+    With `endpoint_id`, a page of the list searches 5,000 events: it may be empty without being the last. A pull
+    also needs `view_payload`, because it includes the data, and excludes test events. An event that is committed
+    late appears late, and is never skipped.
     """
     tenant = wanted_tenant(access, query)
     if "after" in query:

@@ -44,8 +44,9 @@ def most_failures(access: Access, query: dict[str, Any]) -> Response:
 
 
 def activity_list(access: Access, query: dict[str, Any]) -> Response:
-    """The audit log, newest first. With `actor` or `action`, a page searches 5,000 entries: it may be empty
-    without being the last.
+    """The audit log, newest first.
+
+    With `actor` or `action`, a page searches 5,000 entries: it may be empty without being the last.
     """
     tenant = wanted_tenant(access, query)
     return answer_page(queries.list_activity(access, tenant=tenant, **query), ActivityObject)

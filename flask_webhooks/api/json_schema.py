@@ -42,7 +42,8 @@ def component_name(name: str) -> str:
 def components(objects: Iterable[type], bodies: Iterable[type]) -> dict[str, JsonSchema]:
     """Return the schemas of these types and of nested types by name.
 
-    :param objects: kinds of `JsonObject`. :param bodies: types of `bodies`.
+    :param objects: kinds of `JsonObject`.
+    :param bodies: types of `bodies`.
     """
     inputs: list[tuple[type, JsonSchemaMode, TypeAdapter[Any]]] = [
         *((kind, "serialization", TypeAdapter(kind)) for kind in objects),

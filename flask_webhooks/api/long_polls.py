@@ -31,8 +31,9 @@ def check_wait(seconds: int) -> int:
 
 
 def page_in_time(access: Access, pull: Pull, seconds: int) -> Pulled:
-    """Return the next page as soon as it has events or the time is over. Return at once if the server has no other
-    threads, or too many requests are waiting.
+    """Return the next page as soon as it has events or the time is over.
+
+    Return at once if the server has no other threads, or too many requests are waiting.
     """
     give_up_at = time.monotonic() + seconds
     page = pull.page()

@@ -173,8 +173,9 @@ def scoped(access: Access, given: dict[str, Any]) -> Access:
 
 
 def tenant_of_many(access: Access, given: dict[str, Any]) -> str | None:
-    """Do the same as `wanted_tenant` for an action on many endpoints: also remove ``all_tenants``. A missing
-    tenant must not affect all of them by accident.
+    """Do the same as `wanted_tenant` for an action on many endpoints: also remove ``all_tenants``.
+
+    A missing tenant must not affect all of them by accident.
 
     :raises InvalidInput: the request could mean all tenants without saying so.
     """

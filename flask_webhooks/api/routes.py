@@ -1,5 +1,6 @@
-"""Routes of the API: the view, and the types of requests and responses. The OpenAPI document is generated from
-them.
+"""Routes of the API: the view, and the types of requests and responses.
+
+The OpenAPI document is generated from them.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ class AllOf:
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """A route. Its view gets an `Access`, the values of the path, and `query` or `body` if the route has a type
-    for it.
+    """A route.
+
+    Its view gets an `Access`, the values of the path, and `query` or `body` if the route has a type for it.
 
     :ivar view: its docstring is the summary of the operation, its name the id.
     :ivar requires: the action that is checked before the request is read; otherwise the view checks it.

@@ -89,7 +89,9 @@ class EventSearch:
     ) -> Looked:
         """Look at the next ones, until a batch is found.
 
-        :param after: behind this one. :param bound: before this one. :param newest: in the other direction.
+        :param after: behind this one.
+        :param bound: before this one.
+        :param newest: in the other direction.
         """
         began = time.monotonic()
         event = self._event.c

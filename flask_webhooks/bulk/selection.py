@@ -214,7 +214,9 @@ class Conditions:
     ) -> sa.Select[Any]:
         """The first rows by their ids that are cheap to find, with ``fits``: whether the rest holds, too.
 
-        :param columns: beside the id. :param more: further conditions. :param newest: begin at the end.
+        :param columns: beside the id.
+        :param more: further conditions.
+        :param newest: begin at the end.
         """
         key = self.table.c.id
         fits = sa.and_(sa.true(), *self.dear).label("fits")

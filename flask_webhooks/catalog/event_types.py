@@ -1,6 +1,8 @@
-"""The built-in event types: the events of a licensing server. They are the union of what five commercial services
-document (each format translates the names and members that its service knows), and some that their pages only
-mention. Members are in snake_case; the first of a member's ``examples`` is used in the example of the event type.
+"""The built-in event types: the events of a licensing server.
+
+They are the union of what five commercial services document (each format translates the names and members that its
+service knows), and some that their pages only mention. Members are in snake_case; the first of a member's
+``examples`` is used in the example of the event type.
 
 Ids may be text or numbers, as hosts have both. Optional members are left out when the host does not know them;
 ``null`` says that there is none, where the schema allows it. A type is high-volume if any client can cause it with

@@ -38,7 +38,10 @@ class Reply:
 
 
 def parse_target(url: str) -> SplitResult:
-    """Parse the URL of a receiver. :raises Misuse: it is not one."""
+    """Parse the URL of a receiver.
+
+    :raises Misuse: it is not one.
+    """
     try:
         target = urlsplit(url)
         usable = target.scheme in ("http", "https") and bool(target.hostname)
@@ -55,8 +58,10 @@ def parse_target(url: str) -> SplitResult:
 class LocalListener:
     """A server for webhooks, as a context manager.
 
-    :param format: the format of the webhooks. :param target: the URL to forward them to.
-    :param most: maximum size of a body in bytes. :param quiet: print one line for each, without its body.
+    :param format: the format of the webhooks.
+    :param target: the URL to forward them to.
+    :param most: maximum size of a body in bytes.
+    :param quiet: print one line for each, without its body.
     :raises OSError: the address cannot be listened on.
     """
 

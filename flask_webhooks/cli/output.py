@@ -1,5 +1,7 @@
 """The output of commands: text, fields, tables and JSON. Foreign text, such as the response of a receiver, may
-contain escape sequences that control a terminal. All output passes through `say`, which removes them.
+contain escape sequences that control a terminal.
+
+All output passes through `say`, which removes them.
 """
 
 from __future__ import annotations

@@ -96,7 +96,10 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def read_file(path: str) -> str:
-    """Read a text file. :raises Misuse: it does not exist, or is not UTF-8."""
+    """Read a text file.
+
+    :raises Misuse: it does not exist, or is not UTF-8.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             return read_text(file)
@@ -116,7 +119,9 @@ def read_text(file: TextIO) -> str:
 
 
 def parse_json(text: str, what: str, example: str = _EXAMPLE) -> Any:
-    """:param example: an example for the message. :raises Misuse: it is not JSON."""
+    """:param example: an example for the message.
+    :raises Misuse: it is not JSON.
+    """
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"JSON has no {constant}")
@@ -130,7 +135,10 @@ def parse_json(text: str, what: str, example: str = _EXAMPLE) -> Any:
 
 
 def parse_object(text: str, what: str) -> dict[str, Any]:
-    """Parse a JSON object. :raises Misuse: it is not one."""
+    """Parse a JSON object.
+
+    :raises Misuse: it is not one.
+    """
     value = parse_json(text, what)
     if not isinstance(value, dict):
         raise Misuse(f"{what} must be a JSON object, such as {_EXAMPLE}.")

@@ -32,7 +32,8 @@ def readable(
 ) -> str | None:
     """A body as it was sent or received.
 
-    :param key: the attempt's `body_key`. :param name: of the column.
+    :param key: the attempt's `body_key`.
+    :param name: of the column.
     :raises UnreadableSecret: it cannot be decrypted.
     """
     if body is None or key is None:

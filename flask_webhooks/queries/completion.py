@@ -99,9 +99,10 @@ def _begun(
     more: Sequence[sa.ColumnElement[bool]] = (),
     action: str = "view",
 ) -> list[tuple[str, str]]:
-    """
-    :param prefix: of these ids. :param shown: columns of which the help is made.
-    :param more: further conditions. :param action: what the caller has to be allowed to.
+    """:param prefix: of these ids.
+    :param shown: columns of which the help is made.
+    :param more: further conditions.
+    :param action: what the caller has to be allowed to.
     """
     access.require(action)
     start = f"{prefix}_"

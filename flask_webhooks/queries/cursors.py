@@ -40,7 +40,8 @@ class Cursor:
 def scope_digest(tenant: str | None, endpoint_id: str | None) -> str:
     """Return the digest of whose events a cursor is for.
 
-    :param tenant: ``None`` for all tenants. :param endpoint_id: of those with a delivery to one endpoint.
+    :param tenant: ``None`` for all tenants.
+    :param endpoint_id: of those with a delivery to one endpoint.
     """
     named = ("endpoint", endpoint_id) if endpoint_id is not None else ("tenant", tenant)
     return hashlib.sha256(repr(named).encode()).hexdigest()[:16]

@@ -77,7 +77,8 @@ def list_deliveries(
     :param before: only those older than this id.
     :param tenant: only those to this one's endpoints; ``None`` for all that are in scope.
     :param status: the last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
-    :param since: only those that were created at this time or later. :param until: only those from before it.
+    :param since: only those that were created at this time or later.
+    :param until: only those from before it.
     :param id: of a delivery, or of an event (the ``webhook-id``).
     :param text: a part of the event's data as JSON text.
     :raises InvalidInput: a filter makes no sense; `field` names it.

@@ -160,8 +160,10 @@ def list_endpoints(
     :param state: only those that are ``active``, ``paused`` or ``disabled``.
     :param health: only those that are ``failing`` while they are active, or ``healthy``: active, and not failing.
     :param event_type: only those that are subscribed to it: a name, or a prefix such as ``license.*``.
-    :param since: only those that were added at this time or later. :param until: only those from before it.
-    :param before: only those older than this id. :param limit: at most so many; ``None`` for all.
+    :param since: only those that were added at this time or later.
+    :param until: only those from before it.
+    :param before: only those older than this id.
+    :param limit: at most so many; ``None`` for all.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises Forbidden: not allowed to ``view``.
     """
@@ -311,7 +313,8 @@ def name_endpoints(access: Access, endpoint_ids: Iterable[str]) -> dict[str, End
 def find_endpoints(access: Access, search: str | None = None, *, limit: int) -> list[Endpoint]:
     """The endpoints in scope that were not deleted, newest first, to choose from. One statement.
 
-    :param search: as in `list_endpoints`. :param limit: at most so many.
+    :param search: as in `list_endpoints`.
+    :param limit: at most so many.
     :raises Forbidden: not allowed to ``view``.
     """
     access.require("view")
@@ -453,7 +456,8 @@ def _secret_rows(
 ) -> tuple[SecretRow, ...]:
     """What may be told of secrets.
 
-    :param stored: those that still sign, newest first. :param used_at: when a request to the endpoint last ended.
+    :param stored: those that still sign, newest first.
+    :param used_at: when a request to the endpoint last ended.
     """
     formats = access.state.formats
     known = endpoint.format in formats

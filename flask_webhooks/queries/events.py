@@ -61,14 +61,15 @@ def list_events(
 ) -> Page[EventRow]:
     """Events of the tenants in scope, newest first.
 
-    Those of one endpoint are looked for among the newest `SEARCHED` events that fit the rest; the page then has a
-    `next_before` from which to look on, even if it has no items.
+    Those of one endpoint are looked for among the newest `SEARCHED` events that fit the rest; the page then has
+    a `next_before` from which to look on, even if it has no items.
 
     :param event_type: a name, or a prefix such as ``license.*``.
     :param endpoint_id: only those with a delivery to this one.
     :param tenant: only this one's; ``None`` for all that are in scope.
     :param before: only those older than this id.
-    :param since: only those that were recorded at this time or later. :param until: only those from before it.
+    :param since: only those that were recorded at this time or later.
+    :param until: only those from before it.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``.

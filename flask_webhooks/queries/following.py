@@ -41,7 +41,8 @@ class NewAttempt:
 class Follower:
     """Follows the attempts in scope, from the time when it is made or from an earlier one.
 
-    :param endpoint_id: only those of this endpoint. :param event_type: only those of this type.
+    :param endpoint_id: only those of this endpoint.
+    :param event_type: only those of this type.
     :param event_id: only those of this event.
     :param since: from this time on, as far as the newest `NEWEST` deliveries go; ``None`` is from now on.
     :raises InvalidInput: there is no such event type.

@@ -39,7 +39,8 @@ def list_scheduled(
 ) -> Page[ScheduledEvent]:
     """What is scheduled for the tenants in scope, that scheduled last first, without its data. One statement.
 
-    :param since: only what is due at this time or later. :param until: only what is due before it.
+    :param since: only what is due at this time or later.
+    :param until: only what is due before it.
     :param key: only that of this key, of any tenant in scope.
     :param tenant: only this one's; ``None`` for all that are in scope.
     :param before: only those older than this id.

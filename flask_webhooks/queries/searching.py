@@ -116,7 +116,8 @@ def holding(
 ) -> Found:
     """Look for deliveries whose event's data holds a text, in a few statements, each of bounded work.
 
-    :param status: the last answer, too. :param most: at most so many.
+    :param status: the last answer, too.
+    :param most: at most so many.
     """
     table, event = models.Delivery, models.Event
     ids: list[str] = []

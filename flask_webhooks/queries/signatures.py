@@ -25,7 +25,8 @@ def check_signature(
 ) -> Verdict:
     """Say whether a request's signature fits an endpoint's secrets, and if not, why. Changes nothing.
 
-    :param headers: the request's, as pasted: a line each. :param body: its body.
+    :param headers: the request's, as pasted: a line each.
+    :param body: its body.
     :raises UnreadableSecret: no configured key decrypts the secrets.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to work with its ``secret``.

@@ -81,7 +81,8 @@ class Series:
 def percentile(counts: Sequence[int], share: float) -> float | None:
     """Read a percentile off counts by bucket, evenly spread within each.
 
-    :param counts: as in `Bucket.counts`. :param share: 0.95 for the 95th.
+    :param counts: as in `Bucket.counts`.
+    :param share: 0.95 for the 95th.
     :return: milliseconds; infinite where it lies beyond the last bound; ``None`` without counts.
     """
     wanted = sum(counts) * share

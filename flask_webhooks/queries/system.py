@@ -155,8 +155,10 @@ def list_activity(
     rest; the page then has a `next_before` from which to look on, even if it has no items.
 
     :param before: only those older than this id.
-    :param actor: a part of who did it. :param action: what was done, ``endpoint.paused``.
-    :param tenant: only this one's. :param since: only what was done at this time or later.
+    :param actor: a part of who did it.
+    :param action: what was done, ``endpoint.paused``.
+    :param tenant: only this one's.
+    :param since: only what was done at this time or later.
     :param until: only what was done before it.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises NotFound: there is no such endpoint in scope.

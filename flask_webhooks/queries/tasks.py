@@ -103,8 +103,10 @@ def list_tasks(
     """Tasks in scope, newest first.
 
     :param tenant: only this one's; ``None`` for all that are in scope.
-    :param kind: only those that do this. :param state: only those that stand so.
-    :param since: only those that were started at this time or later. :param until: only those from before it.
+    :param kind: only those that do this.
+    :param state: only those that stand so.
+    :param since: only those that were started at this time or later.
+    :param until: only those from before it.
     :param unfinished: only those that are not over.
     :param before: only those older than this id.
     :raises InvalidInput: a filter makes no sense; `field` names it.

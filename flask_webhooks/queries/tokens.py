@@ -25,7 +25,8 @@ def list_tokens(
 
     :param tenant: only this one's; ``None`` for all that are in scope.
     :param state: only those that are ``active``, ``expired`` or ``revoked``.
-    :param since: only those that were created at this time or later. :param until: only those from before it.
+    :param since: only those that were created at this time or later.
+    :param until: only those from before it.
     :param before: only those older than this id.
     :raises InvalidInput: a filter makes no sense; `field` names it.
     :raises Forbidden: not allowed the action ``tokens``.

@@ -41,7 +41,8 @@ class BodyKeys:
     def encrypt(self, body: str, delivery_id: str, number: int, name: str) -> str:
         """Encrypt a body with the newest key.
 
-        :param number: of the attempt. :param name: of the column.
+        :param number: of the attempt.
+        :param name: of the column.
         """
         nonce = os.urandom(_NONCE)
         cipher = _cipher(self._keys[self.newest], _day(delivery_id))

@@ -129,7 +129,8 @@ def check(
 ) -> Verdict:
     """Find out what is the matter with a request.
 
-    :param headers: with names in lower case. :param body: as pasted.
+    :param headers: with names in lower case.
+    :param body: as pasted.
     :param secrets: of the endpoint, newest first.
     :param sent: what was recorded of attempts under the same ``webhook-id``, or ``[]``.
     """

@@ -1,5 +1,6 @@
-"""The JSON objects of the API and of commands with ``--json``, one definition for each. None of them contains a
-secret: secrets are only in the response that creates them.
+"""The JSON objects of the API and of commands with ``--json``, one definition for each.
+
+None of them contains a secret: secrets are only in the response that creates them.
 """
 
 from .base import JsonObject, Member, member, one_of, to_json

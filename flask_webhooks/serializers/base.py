@@ -1,6 +1,8 @@
-"""Definitions of JSON objects: classes whose annotations are their members. One line defines the name, type and
-description of a member, and the source of its value. `JsonObject.serialize` returns the values, and pydantic
-creates the schema for the API. This module does not need pydantic, because commands print the same objects.
+"""Definitions of JSON objects: classes whose annotations are their members.
+
+One line defines the name, type and description of a member, and the source of its value. `JsonObject.serialize`
+returns the values, and pydantic creates the schema for the API. This module does not need pydantic, because
+commands print the same objects.
 """
 
 from __future__ import annotations

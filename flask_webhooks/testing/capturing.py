@@ -89,7 +89,8 @@ class Capture:
     ) -> CapturedEvent:
         """Check that an event was scheduled; returns the first that fits.
 
-        :param key: that it must have. :param deliver_at: the time that it must be for.
+        :param key: that it must have.
+        :param deliver_at: the time that it must be for.
         :raises AssertionError: there is none; says what was scheduled instead.
         :raises InvalidSubscription: there is no such event type.
         """

@@ -36,8 +36,9 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 def create_blueprint(
     name: str, authenticate: Authenticate | None = None, *, tokens: bool = False
 ) -> Blueprint:
-    """See `Webhooks.vendor_api_blueprint`. It only has the paths of the service, so it can share a prefix with
-    others.
+    """See `Webhooks.vendor_api_blueprint`.
+
+    It only has the paths of the service, so it can share a prefix with others.
 
     :raises ConfigurationError: there is no API of such a service.
     """

@@ -11,8 +11,9 @@ from ..scalars import Boolean
 
 
 class NewWebhook(TypedDict, total=False):
-    """A new webhook of any service. The services do not document the secret: it is for receivers that already have
-    one.
+    """A new webhook of any service.
+
+    The services do not document the secret: it is for receivers that already have one.
     """
 
     url: Required[SkipValidation[Any]]
