@@ -1,5 +1,5 @@
-"""Many deliveries at once: what is selected, what is done to it, and the worker that does it in small batches.
+"""Bulk tasks: the selection, the changes, and the worker that applies them in small batches.
 
-A *task* is a row. Its batches are transactions of their own that move its cursor along with the deliveries,
-so a worker that takes it over after a crash continues where it was, and nothing is done twice.
+A *task* is a row. Each batch is a transaction that also moves the cursor of the task, so a worker that takes it
+over after a crash continues at the same point, and nothing is done twice.
 """

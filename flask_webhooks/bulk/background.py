@@ -1,6 +1,6 @@
-"""Bulk tasks that no worker has taken, since all workers deliver: a drain works on them in the background.
+"""Bulk tasks in the background of a drain, for times when all workers deliver and none takes a task.
 
-So it is with the removal of old events, which no other process might start: a worker that delivers does not sweep.
+A drain also starts the removal of old events, because a worker that delivers does not sweep.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from . import pruning
 from .lease import waiting
 from .runner import work_on_next
 
-#: How long a task waits for a worker of its own first.
+#: How long a task waits for a free worker first.
 OWN_WORKER_FIRST = timedelta(seconds=2)
 
 
 def anything_waiting(state: AppState, connection: sa.Connection) -> bool:
-    """Return whether there is a task that no worker works on. Only reads."""
+    """Return whether there is a task that no worker has taken. Only reads."""
     task = state.table("Task").c
     query = sa.select(task.id).where(waiting(task, utc_now())).limit(1)
     return connection.execute(query).first() is not None
 
 
 class BackgroundTasks:
-    """The work of `delivery.background` for a drain."""
+    """The implementation of `delivery.background` for a drain."""
 
     def __init__(self, state: AppState) -> None:
         self._state = state
@@ -38,7 +38,7 @@ class BackgroundTasks:
         self._old = False
 
     def waits(self, connection: sa.Connection) -> bool:
-        """Whether there is such a task, or there ought to be one. Only reads."""
+        """Return whether there is such a task, or one is due. Only reads."""
         task = self._state.table("Task").c
         with read_only(connection):
             now = connection.execute(sa.select(utc_now())).scalar_one()
@@ -53,9 +53,9 @@ class BackgroundTasks:
             return self._old
 
     def work(self, connection: sa.Connection, enough: Callable[[], bool]) -> None:
-        """Work on a task, one that is begun for it if need be, until `enough` says so.
+        """Process a task, after starting one if it is due, until `enough` returns true.
 
-        :raises DBAPIError: the database is away; the task goes on once the lease has run out.
+        :raises DBAPIError: the database is unavailable; the task continues after the lease has expired.
         """
         if self._old:
             self._old = False

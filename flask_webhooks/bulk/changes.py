@@ -1,4 +1,4 @@
-"""What one batch of a task does to its rows, within a transaction that holds the locks of their endpoints."""
+"""The changes of one batch of a task, within a transaction that holds the locks of the endpoints."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .selection import TAKEN_FROM, not_erased, unsent
 CANCELLED = "cancelled"
 DISCARDED = "discarded"
 
-#: A delivery that begins its schedule again; its attempts go on counting.
+#: A delivery that restarts its retry schedule and keeps its count of attempts.
 REOPENED: dict[str, Any] = {
     "state": DeliveryState.PENDING,
     "reason": None,
     "due_at": utc_now(),
-    # Rows that have waited already may have left the index that claims look into.
+    # Rows that were deferred are not in the index that claims use.
     "noticed": None,
     "failure_count": 0,
     "interruption_count": 0,
@@ -39,9 +39,9 @@ def change_deliveries(
     endpoints: Mapping[str, str],
     actor: str,
 ) -> int:
-    """Do to deliveries what a task of this kind does, those whose state still allows it; returns how many.
+    """Apply a task to deliveries whose state still allows it; return their number.
 
-    :param endpoints: the states of the endpoints that are there, by id; their health rows are locked.
+    :param endpoints: the states of the existing endpoints by id; their health rows are locked.
     """
     match kind:
         case TaskKind.CANCEL:
@@ -61,9 +61,9 @@ def create_deliveries(
     endpoint: Any,
     actor: str,
 ) -> int:
-    """Create deliveries of events that an endpoint never got, if its filter matches; returns how many.
+    """Create deliveries of events that an endpoint never got, if its filter matches; return their number.
 
-    :param endpoint: its row with its filter as text, whose health row is locked; no other worker replays to it.
+    :param endpoint: its row with its filter as text; its health row is locked, and no other worker replays to it.
     """
     event, table = state.table("Event").c, state.table("Delivery")
     data = sa.type_coerce(event.data if endpoint.filter is not None else sa.null(), sa.Text())
@@ -75,7 +75,7 @@ def create_deliveries(
             unsent(state, event.id, endpoint.id),
         )
         .order_by(event.id)
-        # Or it might be removed, being old, before its delivery stands there.
+        # Otherwise retention might remove the old event before its delivery exists.
         .with_for_update(read=True)
     ).all()
     rows = [
@@ -113,7 +113,7 @@ def _reopen(
     actor: str,
 ) -> int:
     table = state.table("Delivery")
-    # A test stays one: it must neither be retried nor count against the endpoint.
+    # A test remains a test: it must neither be retried nor count against the endpoint.
     test = table.c.trigger == Trigger.TEST
     common = {
         **REOPENED,

@@ -1,4 +1,4 @@
-"""Erase the data of one person: from events, from the attempts that sent it, and from what still waits to be sent."""
+"""Erase the data of one person from events, attempts and waiting deliveries."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .whose import Predicate, Whose
 
 #: Events that are erased in one transaction.
 BATCH = 100
-#: Events that one statement looks at, at first and at most, and the seconds that it is to take.
+#: The initial and maximum number of events of one statement, and its target duration in seconds.
 FIRST, MOST, GOAL = 100, 5000, 0.1
-#: Seconds that a preview looks for.
+#: Maximum duration of a preview in seconds.
 PREVIEW_TIME = 1.0
 
-#: The reason of deliveries that are cancelled since the data is gone.
+#: The reason of deliveries that are cancelled because the data was erased.
 ERASED = "erased"
 
-#: Errors that repeat what a receiver said, and the same without.
+#: Errors that quote a receiver, and the corresponding ones without the quote.
 _WITHOUT_WORDS = {
     attempt_errors.REFUSED_WITH.code: attempt_errors.REFUSED,
     attempt_errors.NOT_TAKEN_WITH.code: attempt_errors.NOT_TAKEN,
@@ -40,23 +40,23 @@ _WITHOUT_WORDS = {
 
 @dataclass(slots=True)
 class Looked:
-    """A stretch of events."""
+    """The result of searching a range of events."""
 
-    #: Those that are meant.
+    #: The matching events.
     ids: list[str] = field(default_factory=list)
     #: When they were recorded.
     times: list[datetime] = field(default_factory=list)
-    #: How many were looked at, and the last one; ``None`` where there are no more.
+    #: The number of examined events, and the last one; ``None`` if there are no more.
     count: int = 0
     last: str | None = None
 
 
 class EventSearch:
-    """Looks for the events that are meant, a stretch at a time: as many as take a statement no long time.
+    """Searches for matching events in ranges that keep each statement short.
 
-    :param whose: members and their values, or what decides.
-    :param tenant: only this one's events.
-    :param scheduled: look among those that are scheduled.
+    :param whose: members and their values, or a function.
+    :param tenant: only events of this tenant.
+    :param scheduled: search scheduled events.
     """
 
     def __init__(
@@ -76,22 +76,22 @@ class EventSearch:
 
     @cached_property
     def scheduled(self) -> EventSearch:
-        """The same among scheduled events."""
+        """Return the same search among scheduled events."""
         return EventSearch(self._state, self._whose, self._tenant, scheduled=True)
 
     def count(self, connection: sa.Connection, bound: str) -> int:
-        """How many there are to look at."""
+        """Return the number of events to examine."""
         query = sa.select(sa.func.count()).select_from(self._event).where(*self._scope())
         return connection.execute(query.where(self._event.c.id < bound)).scalar_one()
 
     def look(
         self, connection: sa.Connection, after: str, bound: str, *, newest: bool = False
     ) -> Looked:
-        """Look at the next ones, until a batch is found.
+        """Examine the next events until a batch of matches is found.
 
-        :param after: behind this one.
-        :param bound: before this one.
-        :param newest: in the other direction.
+        :param after: start after this one.
+        :param bound: stop before this one.
+        :param newest: search in the opposite direction.
         """
         began = time.monotonic()
         event = self._event.c
@@ -119,7 +119,7 @@ class EventSearch:
                     break
         self._size = self._next_size(time.monotonic() - began)
         if len(looked.ids) == BATCH:
-            # What lies behind is looked at once more.
+            # Events after it are examined again.
             self._size = min(self._size, 2 * looked.count)
         return looked
 
@@ -140,13 +140,13 @@ class EventSearch:
 
 
 def erase_events(state: AppState, connection: sa.Connection, event_ids: Sequence[str]) -> int:
-    """Erase events with what was sent of them; returns how many there were still to erase.
+    """Erase events and their attempts; return how many were not erased yet.
 
-    Within a transaction, which has the write lock of SQLite. A request that is under way ends, and what comes of it is
-    not recorded.
+    Runs within a transaction that has the write lock of SQLite. A request in flight is not interrupted, but its
+    result is not recorded.
     """
     event, delivery, attempt = (state.table(name) for name in ("Event", "Delivery", "Attempt"))
-    # Everybody locks endpoints first.
+    # All code locks endpoints first.
     concerned = sa.select(delivery.c.endpoint_id).where(delivery.c.event_id.in_(event_ids))
     lock_endpoints(state, connection, connection.execute(concerned.distinct()).scalars().all())
     found = (
@@ -191,16 +191,16 @@ def erase_events(state: AppState, connection: sa.Connection, event_ids: Sequence
     connection.execute(
         sa.update(event)
         .where(event.c.id.in_(found))
-        # The digest of the key stays: a repeat of it is still one.
+        # Keep the digest of the key, so that a repetition is still recognised.
         .values(data={}, idempotency_key=None, erased_at=utc_now())
     )
     return len(found)
 
 
 def cancel_erased(state: AppState, connection: sa.Connection, scheduled_ids: Sequence[str]) -> int:
-    """Cancel scheduled events whose data is to be erased; returns how many there were.
+    """Cancel scheduled events whose data is to be erased; return their number.
 
-    Within a transaction, which has the write lock of SQLite.
+    Runs within a transaction that has the write lock of SQLite.
     """
     scheduled = state.table("ScheduledEvent")
     return connection.execute(
@@ -209,7 +209,7 @@ def cancel_erased(state: AppState, connection: sa.Connection, scheduled_ids: Seq
 
 
 def _erase_words(connection: sa.Connection, attempt: sa.Table, deliveries: Any) -> None:
-    """Leave out of errors what the receiver said, which may be what it was sent."""
+    """Remove quotes of the receiver from errors, which may contain the data."""
     rows = connection.execute(
         sa.select(attempt.c.delivery_id, attempt.c.number, attempt.c.error_code, attempt.c.status)
         .where(attempt.c.delivery_id.in_(deliveries))
@@ -240,7 +240,7 @@ def _erase_words(connection: sa.Connection, attempt: sa.Table, deliveries: Any) 
 
 
 def forget_unwritten(state: AppState, whose: Whose | Predicate, tenant: str | None) -> int:
-    """Drop the events that this process keeps in memory since the database has not taken them; returns how many."""
+    """Drop events that this process keeps in memory because the database has not stored them; return their number."""
 
     def unwanted(kept: Any) -> bool:
         if tenant is not None and kept.event.tenant != tenant:
@@ -255,7 +255,9 @@ def forget_unwritten(state: AppState, whose: Whose | Predicate, tenant: str | No
 def preview_newest(
     search: EventSearch, connection: sa.Connection, bound: str
 ) -> tuple[Looked, bool]:
-    """What a task would erase among the newest events, within `PREVIEW_TIME`; and whether there may be more."""
+    """Return how many of the newest events a task would erase, found within `PREVIEW_TIME`, and whether there may
+    be more.
+    """
     seen = Looked()
     until = time.monotonic() + PREVIEW_TIME
     while time.monotonic() < until:

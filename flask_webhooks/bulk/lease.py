@@ -1,4 +1,4 @@
-"""Take a task under a lease: one worker has it, until it is over or the lease has run out."""
+"""Take a task under a lease: one worker owns it until it ends or the lease expires."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..security.vault import Sealed
 from .selection import Selection
 from .whose import Predicate
 
-#: Seconds after which a silent worker is taken for dead, and another one goes on.
+#: Seconds after which a silent worker counts as dead, and another one continues.
 LEASE = 60.0
 
 
@@ -27,7 +27,7 @@ class Lost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A task that is ours for now."""
+    """A task that this worker owns."""
 
     id: str
     token: str
@@ -37,13 +37,13 @@ class Held:
     selection: Selection
     actor: str
     bound: str
-    #: Of an erasure: what it is given, or in this process what decides.
+    #: For an erasure: its members and values, or a function of this process.
     sealed: Sealed | None = None
     predicate: Predicate | None = None
 
 
 def waiting(task: Any, now: Any) -> sa.ColumnElement[bool]:
-    """The condition for tasks that no worker has, of the kinds that this version knows."""
+    """Return the condition for tasks without a worker, of the kinds that this version knows."""
     return sa.and_(
         sa.or_(
             task.state == TaskState.WAITING,
@@ -54,7 +54,7 @@ def waiting(task: Any, now: Any) -> sa.ColumnElement[bool]:
 
 
 def claim(state: AppState, connection: sa.Connection) -> Held | None:
-    """Take the task that has waited longest, if there is any."""
+    """Take the task that has waited longest, if any."""
     table = state.table("Task")
     task = table.c
     with read_only(connection):
@@ -94,5 +94,5 @@ def claim(state: AppState, connection: sa.Connection) -> Held | None:
 
 
 def lease_end(now: datetime) -> datetime:
-    """Until when a claim holds, from now on."""
+    """Return the end of a lease that starts now."""
     return now + timedelta(seconds=LEASE)

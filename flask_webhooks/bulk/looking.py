@@ -1,4 +1,4 @@
-"""What a task would do, before it is started, and tasks in scope."""
+"""Previews of tasks, and the tasks in scope."""
 
 from __future__ import annotations
 
@@ -27,45 +27,45 @@ from .selection import (
 )
 from .whose import Whose
 
-#: Rows that a preview looks at: it must not take long, however many there are.
+#: Rows that a preview examines, so that it is fast with any number of rows.
 LOOKED_AT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a task would be about, if it was started now."""
+    """What a task would affect if it were started now."""
 
     kind: TaskKind
-    #: Deliveries, of a replay and a prune events, among the newest `LOOKED_AT` that an index finds.
+    #: Number of deliveries (events for a replay and a prune) among the newest `LOOKED_AT` that an index finds.
     count: int
-    #: There may be more of them, older ones.
+    #: There may be more, older ones.
     more: bool
-    #: When the first and the last of those that were counted were made; ``None`` without any.
+    #: When the first and the last counted rows were created; ``None`` without any.
     oldest: datetime | None
     newest: datetime | None
-    #: Number by state of those that were counted; empty of events.
+    #: Counted deliveries by state; empty for events.
     states: dict[str, int]
-    #: Of a replay: when the oldest event was recorded that is still there; ``None`` if there is none.
+    #: For a replay: when the oldest stored event was recorded; ``None`` if there is none.
     history_since: datetime | None
-    #: ``None``: all endpoints in scope. What is sent to one that is not active is held until it is resumed.
+    #: ``None``: all endpoints in scope. Deliveries to an inactive endpoint are held until it is resumed.
     endpoint: Endpoint | None
-    #: Of a prune: what is older is removed.
+    #: For a prune: older events are removed.
     until: datetime | None = None
 
     @property
     def text(self) -> str:
-        """The count for people: ``1,234``, or ``10,000+`` if there may be more."""
+        """Return the formatted count: ``1,234``, or ``10,000+`` if there may be more."""
         return f"{self.count:,}{'+' if self.more else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a task is to do, checked."""
+    """The checked parameters of a task."""
 
     kind: TaskKind
     selection: Selection
     endpoint: Endpoint | None
-    #: The endpoint's, else the scope; ``None`` without an endpoint is every tenant.
+    #: The endpoint's tenant, else the scope; ``None`` without an endpoint is all tenants.
     tenant: str | None
 
 
@@ -75,10 +75,10 @@ def plan(
     endpoint_id: str | None,
     given: TaskFilter,
 ) -> Plan:
-    """Check what the caller requests.
+    """Check the parameters of a task.
 
 
-    :raises InvalidInput: it makes no sense; `field` names what.
+    :raises InvalidInput: a value is invalid; `field` names it.
     :raises InvalidTransition: the state of the endpoint does not allow it.
     :raises NotFound: there is no such endpoint in scope.
     """
@@ -115,7 +115,7 @@ def plan(
 
 
 def _only_tenant(access: Access) -> str | None:
-    """Whose deliveries a task is about that names no endpoint; ``None`` is everybody's."""
+    """Return the tenant of a task without an endpoint; ``None`` is all tenants."""
     if isinstance(access.tenant, AllTenants):
         return None
     if len(access.tenants) > 1:
@@ -127,7 +127,9 @@ def _only_tenant(access: Access) -> str | None:
 
 
 def _prune(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
-    """An event may have gone to endpoints of several tenants, so it is removed for all of them or for none."""
+    """Check a prune: an event may have gone to endpoints of several tenants, so it is removed for all of them or
+    for none.
+    """
     if not isinstance(access.tenant, AllTenants):
         raise Forbidden("Only users who can see every tenant may remove old events.")
     if endpoint_id is not None:
@@ -142,7 +144,7 @@ def _prune(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
 
 
 def _erase(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
-    """What was sent of an event to any endpoint is erased with it, and so for all tenants."""
+    """Check an erasure: attempts of all endpoints are erased with the event, and so for all tenants."""
     if not isinstance(access.tenant, AllTenants):
         raise Forbidden("Only users who can see every tenant may erase data.")
     if endpoint_id is not None:
@@ -153,12 +155,12 @@ def _erase(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
 
 
 def right_of(kind: str) -> str:
-    """The action that is needed to start or stop a task."""
+    """Return the permission that is needed to start or stop a task."""
     return "delete_all" if kind in (TaskKind.PRUNE, TaskKind.ERASE) else "send"
 
 
 def preview(access: Access, planned: Plan) -> Preview:
-    """Count what a task would be about. One statement, two of events."""
+    """Count what a task would affect, in one statement, or two for events."""
     state = access.state
     if planned.selection.where is not None:
         return _preview_of_erasure(access, planned, planned.selection.where)
@@ -218,9 +220,9 @@ def _first_event(access: Access, planned: Plan) -> sa.Select[Any]:
 
 
 def find_task(access: Access, task_id: str) -> tuple[Task, Endpoint | None]:
-    """A task in scope, and its endpoint if it has one that is still known; both detached.
+    """Return a task in scope, and its endpoint if it still exists; both detached.
 
-    :raises NotFound: there is none.
+    :raises NotFound: there is no such task.
     """
     models = access.state.models
     found = None

@@ -1,7 +1,8 @@
-"""When the removal of old events is a task of its own: many are old at once.
+"""The removal of many old events as a task, which is needed after ``WEBHOOKS_RETENTION_DAYS`` was lowered, after
+days without a worker, and if more events are recorded than a drain can remove while it delivers
+(`delivery.retention`).
 
-So it is after ``WEBHOOKS_RETENTION_DAYS`` was lowered, after days without a worker, and where more is recorded than
-goes beside deliveries (`delivery.retention`). Workers look for it as they sweep.
+Workers check for it when they sweep.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from .selection import Conditions, Selection, conditions
 
 logger = get_logger("flask_webhooks.tasks")
 
-#: Old events that make it a task, among twice as many of the oldest.
+#: The number of old events from which on it is a task, among twice as many of the oldest.
 MANY = 10_000
-#: Between two that were begun by themselves: people should find others in the list, too.
+#: Time between two automatic tasks, so that they do not fill the list.
 PAUSE = timedelta(hours=1)
 
 
 def is_due(state: AppState, connection: sa.Connection, now: datetime) -> bool:
-    """Whether so much is old that a task should be begun. Only reads, within the caller's transaction.
+    """Return whether so many events are old that a task should start. Only reads, within the caller's transaction.
 
-    :param now: the database's time.
+    :param now: the time of the database.
     """
     if stands_aside(state, connection, now):
         return False
@@ -50,7 +51,7 @@ def is_due(state: AppState, connection: sa.Connection, now: datetime) -> bool:
     )
     starts = [""]
     if ages_at(state.settings, now).differ:
-        # What stays of an age at which others go would hide those: begin behind it, too.
+        # Events that are kept longer would hide the removable ones behind them: also search there.
         starts += connection.scalars(
             sa.select(state.table("Mark").c.front).where(state.table("Mark").c.name == EVENTS)
         )
@@ -62,23 +63,23 @@ def _many_from(connection: sa.Connection, found: Conditions, start: str) -> bool
     enough = sa.select(key).where(key > start, *found.cheap).order_by(key).offset(MANY - 1).limit(1)
     if connection.execute(enough).first() is None:
         return False
-    # A long backlog may be as old, and is looked at every few seconds.
+    # A long backlog may be as old, and is examined every few seconds.
     oldest = found.window([], 2 * MANY, key > start).subquery()
     query = sa.select(sa.func.count()).select_from(oldest).where(oldest.c.fits)
     return connection.execute(query).scalar_one() >= MANY
 
 
 def start_if_due(state: AppState, connection: sa.Connection, now: datetime) -> str | None:
-    """Begin the task if one is due; returns its id. Someone has to be called to it.
+    """Start the task if one is due; return its id. The caller has to wake a worker.
 
-    :param connection: in no transaction.
-    :param now: the database's time.
+    :param connection: a connection without a transaction.
+    :param now: the time of the database.
     """
     with read_only(connection):
         if not is_due(state, connection, now):
             return None
     try:
-        # The name that people's own wait for: see `actions.start_task`.
+        # The same lock as for tasks of users: see `actions.start_task`.
         with writing(state, alone=f"task {TaskKind.PRUNE} None None") as session:
             return _start(state, session.connection(), now)
     except WebhooksError as error:
@@ -87,7 +88,7 @@ def start_if_due(state: AppState, connection: sa.Connection, now: datetime) -> s
 
 
 def _start(state: AppState, connection: sa.Connection, now: datetime) -> str | None:
-    # Checked again: another process may have started it.
+    # Check again: another process may have started it.
     if not is_due(state, connection, now):
         return None
     forget_old(connection, state)
@@ -113,7 +114,7 @@ def _start(state: AppState, connection: sa.Connection, now: datetime) -> str | N
 
 
 def forget_old(connection: sa.Connection, state: AppState) -> None:
-    """Remove old tasks that are over. They stay as long as events do; the audit log stays longer."""
+    """Remove old finished tasks. They are kept as long as events; the audit log is kept longer."""
     table = state.table("Task")
     now = connection.execute(sa.select(utc_now())).scalar_one()
     kept = ages_at(state.settings, now).oldest

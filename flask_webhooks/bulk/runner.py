@@ -1,6 +1,6 @@
-"""Works on tasks: takes one under a lease, and does a batch at a time until it must let others go first.
+"""Processes tasks: takes one under a lease, and applies batches until it has to yield.
 
-Long, since a batch is one transaction, whatever the task does.
+Long, since each kind of batch is one transaction.
 """
 
 from __future__ import annotations
@@ -34,31 +34,32 @@ from .whose import Predicate, Whose
 
 logger = get_logger("flask_webhooks.tasks")
 
-#: Rows that one transaction changes: it holds locks for some tens of milliseconds only.
+#: Rows that one transaction changes, so that it holds locks only for tens of milliseconds.
 BATCH = 200
-#: Rows that are looked at to find them, at first and at most: no statement takes long, even if few fit.
+#: The initial and maximum number of rows that are examined to find them, so that statements stay short even if few
+#: match.
 NARROW, WIDE = 400, 5000
-#: The share of the time that a task leaves to others between two batches, and its bounds in seconds.
+#: The share of time that a task pauses between two batches, and its bounds in seconds.
 REST, SHORTEST_REST, LONGEST_REST = 0.5, 0.005, 0.25
 
-#: How far the clocks of two machines may be apart.
+#: How far the clocks of two machines may differ.
 CLOCKS_DIFFER = timedelta(minutes=1)
-#: Where the cursor of an erasure is: among scheduled events, behind them, and before the first event.
+#: Positions of the cursor of an erasure: among scheduled events, after them, and before the first event.
 _SCHEDULED, _BEHIND_SCHEDULED, _FIRST_EVENT = "sch_", "sci", "evt_"
 
 
 def run_next(state: AppState, enough: Callable[[], bool]) -> bool:
-    """Work on one task, the one that has waited longest, until it is done or `enough` says so.
+    """Process the task that has waited longest, until it ends or `enough` returns true.
 
-    :return: whether there was any.
-    :raises DBAPIError: the database is away; the task goes on once the lease has run out.
+    :return: whether there was one.
+    :raises DBAPIError: the database is unavailable; the task continues after the lease has expired.
     """
     with state.own_engine.connect() as connection:
         return work_on_next(state, connection, enough)
 
 
 def work_on_next(state: AppState, connection: sa.Connection, enough: Callable[[], bool]) -> bool:
-    """As `run_next`, over a connection that is there."""
+    """Do the same as `run_next` with an existing connection."""
     held = claim(state, connection)
     if held is None:
         return False
@@ -101,9 +102,9 @@ class Runner:
         self._searching: EventSearch | None = None
 
     def count(self) -> None:
-        """Say how many there are to do, where that was too much to find out when the task was started.
+        """Count the rows of a task for which this took too long when it was started.
 
-        :raises Lost: the task is not ours any more.
+        :raises Lost: this worker no longer owns the task.
         """
         table = self.state.table("Task")
         with read_only(self._connection):
@@ -133,9 +134,9 @@ class Runner:
         )
 
     def step(self) -> bool:
-        """Do one batch; returns whether there may be more.
+        """Apply one batch; return whether there may be more.
 
-        :raises Lost: the task is not ours any more; nothing was changed then.
+        :raises Lost: this worker no longer owns the task; nothing was changed.
         """
         if self.held.kind == TaskKind.ERASE:
             return self._erase()
@@ -173,7 +174,7 @@ class Runner:
         )
 
     def _erase(self) -> bool:
-        """Do one batch of an erasure."""
+        """Apply one batch of an erasure."""
         began = time.monotonic()
         search = self._search()
         if search is None:
@@ -181,7 +182,7 @@ class Runner:
             return False
         with read_only(self._connection):
             row = self._row()
-            # What is scheduled comes first: what falls due meanwhile is found among the events.
+            # Scheduled events come first: those that fall due meanwhile are found among the events.
             scheduled = not row.cursor or row.cursor.startswith(_SCHEDULED)
             if scheduled:
                 looked = search.scheduled.look(self._connection, row.cursor, _BEHIND_SCHEDULED)
@@ -203,7 +204,7 @@ class Runner:
         return True
 
     def _cancel_erased(self, looked: Looked) -> None:
-        """Cancel what was found among the scheduled events, and go on to the events behind the last of these."""
+        """Cancel matching scheduled events, and continue with events after the last one."""
         with self._connection.begin():
             take_write_lock(self.state, self._connection)
             now = self._lock()
@@ -212,12 +213,12 @@ class Runner:
                 "changed": sa.func.coalesce(self.state.table("Task").c.changed, 0) + erased
             }
             if looked.last is None:
-                # Also those that workers whose clocks are ahead have recorded by now.
+                # Include events that were recorded by workers with fast clocks.
                 values["bound"] = ids.lowest_id("evt", now + CLOCKS_DIFFER)
             self._advance(now, looked.last or _FIRST_EVENT, 0, **values)
 
     def _search(self) -> EventSearch | None:
-        """What looks for the data to erase; ``None`` where that is lost, with a key or a process."""
+        """Return the search for the data to erase; ``None`` if its values were lost with a key or a process."""
         held = self.held
         if self._searching is None:
             whose: Whose | Predicate | None = held.predicate
@@ -229,15 +230,15 @@ class Runner:
         return self._searching
 
     def rest(self) -> None:
-        """Leave the database to others for a moment."""
+        """Pause, so that others can use the database."""
         time.sleep(min(max(self._busy * REST, SHORTEST_REST), LONGEST_REST))
 
     def give_back(self) -> None:
-        """Release it, so that another worker can continue now."""
+        """Release the task, so that another worker can continue now."""
         self._leave({"state": TaskState.WAITING})
 
     def end(self, outcome: TaskState, error: str | None = None) -> None:
-        """Write how it ended, here and in the audit log."""
+        """Record how the task ended, in its row and in the audit log."""
         values = {"state": outcome, "finished_at": utc_now(), "error": error, "input_sealed": None}
         self._leave(values, ended=True)
 
@@ -285,7 +286,7 @@ class Runner:
         return row
 
     def _lock(self) -> datetime:
-        """Keep everybody else off the task; returns the database's time.
+        """Keep everybody else off the task; returns the time of the database.
 
         :raises Lost: it is not ours any more.
         """
@@ -299,7 +300,7 @@ class Runner:
         return now
 
     def _conditions(self) -> Conditions | None:
-        """What is to do, by the endpoint as it is now; ``None`` if that was deleted."""
+        """Return the conditions for the current endpoint; ``None`` if it was deleted."""
         held = self.held
         endpoint = None
         if held.endpoint_id is not None:
@@ -313,7 +314,9 @@ class Runner:
         return conditions(self.state, held.kind, selection, endpoint=endpoint, tenant=held.tenant)
 
     def _old(self, now: datetime) -> datetime:
-        """Of a prune: what is newer stays. Who sets that more is kept saves what it has not come to yet."""
+        """Return the age limit of a prune, so that raising the retention time protects events that were not
+        removed yet.
+        """
         until = self.held.selection.until
         assert until is not None
         return min(until, kept_since(self.state, now))
@@ -332,12 +335,12 @@ class Runner:
         return None if row is None or row.deleted_at is not None else row
 
     def _look(self, found: Conditions, cursor: str) -> list[sa.Row[Any]]:
-        """The next rows after the cursor: ids, of deliveries also the endpoints, and whether they fit."""
+        """Return the next rows after the cursor: ids, endpoints of deliveries, and whether they match."""
         row = found.table.c
         columns = [] if self.held.kind in OF_EVENTS else [row.endpoint_id]
         bounds = (row.id > cursor, row.id < self.held.bound)
         window = found.window(columns, self._window, *bounds).cte("looked_at")
-        # The last one tells how far this was, also where nothing fits.
+        # The last one is the new cursor, even if nothing matches.
         last = sa.select(sa.func.max(window.c.id)).scalar_subquery()
         query = (
             sa.select(window)
@@ -348,7 +351,7 @@ class Runner:
         return list(self._connection.execute(query))
 
     def _change(self, picked: list[sa.Row[Any]], now: datetime) -> tuple[int, bool]:
-        """Do it; returns how many were changed, and whether something may be due now."""
+        """Apply the changes; return how many rows were changed, and whether deliveries may be due now."""
         state, connection, held = self.state, self._connection, self.held
         if held.kind == TaskKind.REPLAY:
             assert held.endpoint_id is not None

@@ -1,6 +1,6 @@
-"""What a task is about: deliveries, or events to replay or remove, as conditions for a statement.
+"""The selection of a task: deliveries, or events to replay or remove, as conditions of a statement.
 
-Long, since what a task selects is one condition, however it is said.
+Long, since all kinds of selections become one condition.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..models import DeliveryState, EndpointState, TaskKind, Trigger
 from ..texts import Text, word
 from .whose import Whose, check_members
 
-#: The states that each kind takes deliveries from; `sending` ends by itself.
+#: The states of deliveries that each kind selects; `sending` ends by itself.
 TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
     TaskKind.RECOVER: frozenset({DeliveryState.FAILED}),
     TaskKind.RESEND: frozenset(DeliveryState) - {DeliveryState.SENDING},
@@ -32,32 +32,32 @@ TAKEN_FROM: dict[TaskKind, frozenset[DeliveryState]] = {
     TaskKind.DISCARD: frozenset({DeliveryState.HELD}),
 }
 
-#: Kinds that are about events, not about deliveries.
+#: Kinds that select events, not deliveries.
 OF_EVENTS = frozenset({TaskKind.REPLAY, TaskKind.PRUNE, TaskKind.ERASE})
 
-#: No index holds these states only.
+#: States without a partial index.
 _NOT_INDEXED = (DeliveryState.SUCCEEDED, DeliveryState.CANCELLED)
 
 
 class TaskFilter(TypedDict, total=False):
-    """What may be said to select deliveries; all of it together."""
+    """The criteria that select deliveries, all of which must match."""
 
-    #: Recover: those that failed at this time or later. Else: those that were created then, of a replay events.
+    #: Recover: failed at this time or later. Otherwise: created at this time or later (events for a replay).
     since: datetime | None
-    #: Only those from before it.
+    #: Only earlier ones.
     until: datetime | None
-    #: Of a delivery. Only resend and cancel leave a choice.
+    #: State of the delivery. Only for resend and cancel.
     state: str | None
     #: A name, or a prefix such as ``license.*``.
     event_type: str | None
-    #: Status of the last response: a number (``503``), a class (``5xx``) or ``none`` for no answer.
+    #: Status of the last response: a number (``503``), a class (``5xx``) or ``none`` for no response.
     status: str | None
     #: The event (the ``webhook-id``) that was sent.
     event_id: str | None
-    #: Erase: whose data, as members of it and their values; see `bulk.whose`. It needs nothing else.
+    #: Erase: members of the data and their values; see `bulk.whose`. It takes no other criteria.
     where: Mapping[str, Any] | None
-    #: Only this tenant's deliveries; of an erasure only its events. Who sees several has to name one, unless there is
-    #: an endpoint.
+    #: Only deliveries of this tenant; events for an erasure. Callers that see several tenants must name one,
+    #: unless they name an endpoint.
     tenant: str | None
 
 
@@ -72,11 +72,11 @@ class Selection:
     status: str | None = None
     event_id: str | None = None
     tenant: str | None = None
-    #: Whose data is to be erased. It is no part of what is stored, or goes into the audit log.
+    #: The values of an erasure, which are neither stored nor written to the audit log.
     where: Whose | None = field(default=None, repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        """What is set of it, for a row or the audit log."""
+        """Return the set criteria, for a row or the audit log."""
         values = {
             item.name: value
             for item in fields(self)
@@ -99,7 +99,10 @@ class Selection:
 
 
 def check_kind(kind: Any) -> TaskKind:
-    """:raises InvalidInput: there is no such kind of task."""
+    """Check the kind of a task.
+
+    :raises InvalidInput: there is no such kind.
+    """
     try:
         return TaskKind(kind)
     except ValueError:
@@ -109,8 +112,10 @@ def check_kind(kind: Any) -> TaskKind:
 
 
 def check_filter(kind: TaskKind, given: TaskFilter) -> Selection:
-    """:raises InvalidInput: a part of the filter makes no sense; `field` names it.
-    :raises TypeError: it has a part that no filter has.
+    """Check the criteria.
+
+    :raises InvalidInput: one is invalid; `field` names it.
+    :raises TypeError: one is unknown.
     """
     unknown = given.keys() - {field.name for field in fields(Selection)}
     if unknown:
@@ -198,11 +203,11 @@ class Conditions:
     """A selection in SQL, over one table."""
 
     table: sa.Table
-    #: Found by an index, or few.
+    #: Conditions that an index answers, or that match few rows.
     cheap: list[sa.ColumnElement[bool]]
-    #: What each row must be read for.
+    #: Conditions that require reading each row.
     dear: list[sa.ColumnElement[bool]]
-    #: One of these holds, too; each is found by an index of its own, which both at once are not.
+    #: Alternatives, one of which must match; each uses a separate index, which one statement with both would not.
     either: list[sa.ColumnElement[bool]] = field(default_factory=list)
 
     @property
@@ -212,11 +217,12 @@ class Conditions:
     def window(
         self, columns: Sequence[Any], limit: int, *more: Any, newest: bool = False
     ) -> sa.Select[Any]:
-        """The first rows by their ids that are cheap to find, with ``fits``: whether the rest holds, too.
+        """Return the first rows by id that are cheap to find, with ``fits``: whether the other conditions match,
+        too.
 
-        :param columns: beside the id.
+        :param columns: columns in addition to the id.
         :param more: further conditions.
-        :param newest: begin at the end.
+        :param newest: start at the end.
         """
         key = self.table.c.id
         fits = sa.and_(sa.true(), *self.dear).label("fits")
@@ -224,7 +230,7 @@ class Conditions:
         query = query.order_by(key.desc() if newest else key)
         if not self.either:
             return query
-        # The first of all are among the first of each.
+        # The first rows in total are among the first of each.
         parts = [sa.select(query.where(one).subquery()) for one in self.either]
         merged = sa.union_all(*parts).subquery()
         order = merged.c.id.desc() if newest else merged.c.id
@@ -239,10 +245,10 @@ def conditions(
     endpoint: Any | None,
     tenant: str | None,
 ) -> Conditions:
-    """Which rows a task is about.
+    """Return the conditions for the rows of a task.
 
-    :param endpoint: the row as it is now; ``None``: all endpoints in scope.
-    :param tenant: the scope where there is no endpoint; ``None`` is every tenant.
+    :param endpoint: the current row; ``None``: all endpoints in scope.
+    :param tenant: the scope without an endpoint; ``None`` is all tenants.
     """
     if kind == TaskKind.REPLAY:
         assert endpoint is not None
@@ -254,9 +260,9 @@ def conditions(
     cheap: list[sa.ColumnElement[bool]] = []
     dear: list[sa.ColumnElement[bool]] = []
     names = [selection.state] if selection.state else sorted(TAKEN_FROM[kind])
-    # As literals: only then are the indexes used that hold one state only.
+    # As literals, because partial indexes of one state are only used with them.
     states = [sa.literal_column(f"'{DeliveryState(name)}'", sa.String()) for name in names]
-    # Both of them are found by an index of some rows only, but not by one statement.
+    # Each of them uses a partial index, but not both in one statement.
     apart = kind == TaskKind.CANCEL and len(states) > 1
     either = [delivery.state == one for one in states] if apart else []
     if not apart:
@@ -265,8 +271,8 @@ def conditions(
     if endpoint is not None:
         cheap.append(delivery.endpoint_id == endpoint.id)
         if names == [DeliveryState.FAILED]:
-            # Says nothing new, but to PostgreSQL: it takes the index of what of the endpoint has failed, not
-            # that of everything which has, of which it would read all.
+            # Redundant, but with it PostgreSQL uses the index of failed deliveries by endpoint, and not that of
+            # all failed deliveries, which it would read completely.
             last = sa.tuple_(sa.literal(endpoint.id), sa.literal(ids.lowest_id("dlv", LAST)))
             cheap.append(sa.tuple_(delivery.endpoint_id, delivery.id) < last)
     else:
@@ -274,7 +280,7 @@ def conditions(
             cheap.append(delivery.tenant == tenant)
         cheap.append(delivery.endpoint_id.in_(_takers(state, kind)))
     if kind == TaskKind.RECOVER:
-        # A failed test is nothing that anybody is owed.
+        # Failed tests do not need to be sent again.
         dear.append(delivery.trigger != Trigger.TEST)
         if selection.since is not None:
             dear.append(delivery.completed_at >= selection.since)
@@ -294,7 +300,7 @@ def conditions(
 
 
 def _takers(state: AppState, kind: TaskKind) -> sa.Select[Any]:
-    """Endpoints whose deliveries can be taken."""
+    """Return the endpoints whose deliveries can be selected."""
     endpoint = state.table("Endpoint").c
     query = sa.select(endpoint.id).where(endpoint.deleted_at.is_(None))
     if kind == TaskKind.RELEASE:
@@ -308,7 +314,7 @@ def _missed_events(state: AppState, selection: Selection, endpoint: Any) -> Cond
     cheap = created_between(event.id, "evt", selection.since, selection.until)
     dear: list[sa.ColumnElement[bool]] = [event.erased_at.is_(None)]
     if endpoint.tenant is not None:
-        # The whole server's endpoints get everybody's events, see `outbox.store`.
+        # Endpoints of the whole server get events of all tenants, see `outbox.store`.
         cheap.append(event.tenant == endpoint.tenant)
     dear += _subscribed(event.type, endpoint.events)
     if selection.event_type is not None:
@@ -317,7 +323,7 @@ def _missed_events(state: AppState, selection: Selection, endpoint: Any) -> Cond
         unsent(state, event.id, endpoint.id),
         event.type.not_in(_not_subscribable(state)),
     ]
-    # An endpoint hears nothing of itself, see `delivery.announce`.
+    # An endpoint gets no events about itself, see `delivery.announce`.
     dear.append(
         sa.or_(
             event.type.not_in(_operational(state)),
@@ -328,7 +334,7 @@ def _missed_events(state: AppState, selection: Selection, endpoint: Any) -> Cond
 
 
 def _old_events(state: AppState, selection: Selection) -> Conditions:
-    """Events from before a time, except those with undelivered deliveries."""
+    """Return the condition for events before a time without undelivered deliveries."""
     assert selection.until is not None
     table = state.table("Event")
     removable = ages_until(state.settings, selection.until).removable(state, table.c.id)
@@ -336,7 +342,7 @@ def _old_events(state: AppState, selection: Selection) -> Conditions:
 
 
 def not_erased(state: AppState, event_id: Any) -> sa.ColumnElement[bool]:
-    """Whether the event of a delivery still has its data."""
+    """Return the condition that the event of a delivery still has its data."""
     event = state.table("Event").c
     erased: sa.ScalarSelect[Any] = (
         sa.select(event.erased_at).where(event.id == event_id).scalar_subquery()
@@ -345,13 +351,13 @@ def not_erased(state: AppState, event_id: Any) -> sa.ColumnElement[bool]:
 
 
 def unsent(state: AppState, event_id: Any, endpoint_id: str) -> sa.ColumnElement[bool]:
-    """Whether the event of a row is still to be owed to an endpoint: it has no delivery for it, and the event
-    was not sent by hand, which is for that endpoint only.
+    """Return the condition that an endpoint has no delivery of the event, and that the event was not sent manually
+    to one endpoint only.
     """
     delivery = state.table("Delivery").c
     in_the_way = sa.or_(delivery.endpoint_id == endpoint_id, delivery.trigger == Trigger.TEST)
-    # Counted, since databases may answer EXISTS out of all deliveries there are, or out of all that the
-    # endpoint has got by now. An event has few.
+    # Counted, because databases may evaluate EXISTS by reading all deliveries, or all of the endpoint. An event
+    # has few.
     count: sa.ScalarSelect[int] = (
         sa.select(sa.func.count(delivery.id))
         .where(delivery.event_id == event_id, in_the_way)
@@ -361,7 +367,7 @@ def unsent(state: AppState, event_id: Any, endpoint_id: str) -> sa.ColumnElement
 
 
 def _subscribed(column: Any, patterns: list[str] | None) -> list[sa.ColumnElement[bool]]:
-    """What `catalog.matches` decides, in SQL."""
+    """Return the condition of `catalog.matches` in SQL."""
     if patterns is None or EVERYTHING in patterns:
         return []
     return [

@@ -1,4 +1,4 @@
-"""Whose data is meant: members of event data and their values, such as ``user_id`` and 42."""
+"""The identification of a person's data: members of event data and their values, such as ``user_id`` and 42."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from ..db.conditions import holds
 from ..errors import InvalidInput
 from ..models import Event
 
-#: Members that are named at once, and characters of a name and of a value.
+#: The maximum number of members, and lengths of a name and of a value.
 MOST_MEMBERS, MOST_NAME, MOST_VALUE = 10, 200, 500
 
-#: Says of an event of the host's whether it is meant.
+#: A function of the host that returns whether to erase an event.
 Predicate = Callable[[Event], bool]
 
 
 class Whose:
-    """Events whose data has all of some members with the given values.
+    """Selects events whose data has all of the members with the given values.
 
-    A member is a name, which may stand anywhere in the data, or names from the outer to the inner one with a dot
-    between them. A number fits the text that it is written with, and the other way round.
+    A member is a name, which may be anywhere in the data, or a path of names separated by dots. A number equals
+    its text form.
     """
 
     def __init__(self, members: Mapping[str, str]) -> None:
         self.members = dict(members)
-        # A name may have a dot in it, too.
+        # A name may also contain a dot.
         self._paths = [
             ({tuple(name.split(".")), (name,)}, value) for name, value in self.members.items()
         ]
 
     def fits(self, data: Any) -> bool:
-        """Return whether an event with this data is meant."""
+        """Return whether an event with this data matches."""
         return all(
             any(_leads(item, path, value) for item in _objects(data) for path in paths)
             for paths, value in self._paths
         )
 
     def may_fit(self, column: Any) -> sa.ColumnElement[bool]:
-        """The condition for data, as JSON text, in which all of the values stand, wherever that is."""
+        """Return the condition for data, as JSON text, that contains all of the values anywhere."""
         return sa.and_(
             *(
                 sa.or_(*(holds(column, text) for text in _as_written(value)))
@@ -53,9 +53,9 @@ class Whose:
 
 
 def check_members(given: Any) -> dict[str, str]:
-    """Check members and values that a person gave; returns the values as text.
+    """Check members and values; return the values as text.
 
-    :raises InvalidInput: says what to write.
+    :raises InvalidInput: one is invalid.
     """
     if not isinstance(given, Mapping) or not given:
         raise InvalidInput(
@@ -85,9 +85,9 @@ def check_members(given: Any) -> dict[str, str]:
 
 
 def read_members(lines: Iterable[str]) -> dict[str, str]:
-    """Read members and values as people write them, ``user_id=42`` each.
+    """Parse lines of members and values, ``user_id=42``.
 
-    :raises InvalidInput: a line is something else.
+    :raises InvalidInput: a line is invalid.
     """
     members: dict[str, str] = {}
     for line in lines:
@@ -104,7 +104,7 @@ def read_members(lines: Iterable[str]) -> dict[str, str]:
 
 
 def _objects(data: Any) -> Iterator[Mapping[str, Any]]:
-    """All objects in the data, however deep."""
+    """Yield all objects in the data at any depth."""
     left = [data]
     while left:
         item = left.pop()
@@ -133,12 +133,12 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def _text(value: Any) -> str | None:
-    """A single value as it is written; ``None`` for what is none."""
+    """Return the text of a single value; ``None`` for others."""
     if isinstance(value, str):
         return value
     return compact_json(value) if isinstance(value, bool | int | float) else None
 
 
 def _as_written(value: str) -> set[str]:
-    """The text as it may stand within JSON."""
+    """Return a text as it may appear within JSON."""
     return {json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True)}
