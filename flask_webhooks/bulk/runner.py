@@ -288,7 +288,7 @@ class Runner:
     def _lock(self) -> datetime:
         """Keep everybody else off the task; returns the time of the database.
 
-        :raises Lost: it is not ours any more.
+        :raises Lost: this worker no longer owns it.
         """
         task = self.state.table("Task").c
         row = self._connection.execute(

@@ -1,1 +1,1 @@
-"""From due rows to answered requests: claim (lease), send, settle, again and again."""
+"""Delivery of due rows: a loop of claim (lease), send and settle."""

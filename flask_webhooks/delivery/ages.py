@@ -1,4 +1,4 @@
-"""How old events may become, by the settings: the one rule for all that removes them."""
+"""The retention times of events: the common rule for all code that removes them."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ..app_state import AppState
 from ..config import Settings
 from ..models import AT_REST, DeliveryState
 
-#: What makes an event a failed one, if one of its deliveries is in such a state.
+#: An event counts as failed if one of its deliveries is in one of these states.
 FAILED = frozenset({DeliveryState.FAILED, DeliveryState.HELD})
 
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """Events from before these times are removed, but for those that are still owed."""
+    """Events from before these times are removed, except those with undelivered deliveries."""
 
-    #: Of events without a delivery that has failed or is held.
+    #: For events without failed or held deliveries.
     succeeded: datetime
-    #: Of the others.
+    #: For other events.
     failed: datetime
 
     @property
     def newest(self) -> datetime:
-        """The later one: what is newer is kept, whatever became of it."""
+        """The later time: all newer events are kept."""
         return max(self.succeeded, self.failed)
 
     @property
     def oldest(self) -> datetime:
-        """The earlier one: what is older is removed, whatever became of it."""
+        """The earlier time: all older events without undelivered deliveries are removed."""
         return min(self.succeeded, self.failed)
 
     @property
@@ -41,9 +41,9 @@ class Ages:
         return self.succeeded != self.failed
 
     def removable(self, state: AppState, event_id: Any) -> sa.ColumnElement[bool]:
-        """The condition for the event of a row that is old enough, with no delivery still owed."""
+        """Return the condition for an old enough event without undelivered deliveries."""
         delivery = state.table("Delivery").c
-        # 0, 1 or 2: settled, with a failure, still owed. Databases may answer EXISTS out of all deliveries there are.
+        # 0, 1 or 2: settled, with a failure, undelivered. Databases may evaluate EXISTS by reading all deliveries.
         rank = sa.case(
             (delivery.state.in_(sorted(FAILED)), 1),
             (delivery.state.in_(sorted(AT_REST)), 0),
@@ -59,7 +59,7 @@ class Ages:
         return condition
 
     def passed(self, event_id: str, *, failed: bool) -> bool:
-        """Whether an event with no delivery still owed is old enough.
+        """Return whether an event without undelivered deliveries is old enough.
 
         :param failed: one of its deliveries is in a state of `FAILED`.
         """
@@ -70,22 +70,22 @@ class Ages:
 
 
 def ages_at(settings: Settings, now: datetime) -> Ages:
-    """What is old now."""
+    """Return the current ages."""
     succeeded, failed = kept_days(settings)
     return Ages(now - timedelta(days=succeeded), now - timedelta(days=failed))
 
 
 def ages_until(settings: Settings, newest: datetime) -> Ages:
-    """What was old at the time when nothing newer than this was."""
+    """Return the ages of the time at which nothing newer than this was old."""
     return ages_at(settings, newest + timedelta(days=min(kept_days(settings))))
 
 
 def kept_days(settings: Settings) -> tuple[int, int]:
-    """For how many days events are kept that have succeeded, and those that have failed."""
+    """Return the retention times of successful and of failed events in days."""
     days = settings.retention_days
     return settings.retention_succeeded_days or days, settings.retention_failed_days or days
 
 
 def longest_kept(settings: Settings) -> timedelta:
-    """For how long events are kept that are kept longest."""
+    """Return the longer of the two retention times."""
     return timedelta(days=max(kept_days(settings)))

@@ -1,4 +1,4 @@
-"""Tell others what deliveries came to: operational events to endpoints, blinker signals to the host."""
+"""Announce results of deliveries: operational events to endpoints, blinker signals to the host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .settle.health import Change, Health
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: A signal and what it is sent with.
+#: A signal and its keywords.
 SignalMessage = tuple[blinker.NamedSignal, dict[str, Any]]
 
 #: Event type and signal of each change.
@@ -44,7 +44,7 @@ class _Endpoint:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The members that every operational event has."""
+        """The common members of operational events."""
         return {"endpoint_id": self.id, "endpoint_name": self.name, "url": self.url}
 
 
@@ -58,7 +58,7 @@ class _Notice:
 
 
 class Announcer:
-    """Collects what to say while a batch is settled, and says it once that is committed."""
+    """Collects announcements while a batch is settled, and sends them after the commit."""
 
     def __init__(self, state: AppState) -> None:
         self.state = state
@@ -124,11 +124,11 @@ class Announcer:
             self.send(messages)
 
     def messages(self, settled: Settled) -> list[SignalMessage]:
-        """The signals to send that have receivers."""
+        """Return the signals that have receivers."""
         return [(signal, values) for signal, values in self._messages(settled) if signal.receivers]
 
     def send(self, messages: Iterable[SignalMessage]) -> None:
-        """Send signals. What a receiver raises is logged, and does not affect the others."""
+        """Send signals. Exceptions of a receiver are logged, and do not affect others."""
         app = self.state.app
         with app.app_context():
             for signal, values in messages:
@@ -150,7 +150,7 @@ class Announcer:
         yield from settled.messages
 
     def _facts(self, change: Change, health: Health, last: Decision | None) -> dict[str, Any]:
-        """What is new about an endpoint, as its signal tells it."""
+        """Return the keywords of a signal about an endpoint."""
         match change:
             case Change.RECOVERED:
                 return {"failing_since": health.failing_since}
@@ -181,7 +181,7 @@ class Announcer:
         return {row.id: _Endpoint(*row) for row in rows}
 
     def _operational(self, event_type: str) -> bool:
-        """Whether it is about webhooks itself, or a test: nothing is told about these."""
+        """Return whether an event is operational or a test, which are not announced."""
         if event_type not in self.state.catalog:
             return False
         known = self.state.catalog[event_type]
@@ -202,7 +202,8 @@ class Announcer:
             targets = [
                 (endpoint_id, tenant, endpoint_state)
                 for endpoint_id, tenant, endpoint_state, events, filter in subscriptions
-                # What fails cannot tell of it; and who was not told of a failure needs no end of it.
+                # An endpoint that fails cannot receive this; and if its failure was not announced, its recovery
+                # need not be.
                 if endpoint_id != item.about.id
                 and tenant in (None, item.about.tenant)
                 and store.covers(events, item.event_type)

@@ -1,4 +1,4 @@
-"""What our own workers write into the audit log."""
+"""Entries of workers in the audit log."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .. import ids
 from ..app_state import AppState
 from ..audit import cut_values
 
-#: The actor of what Flask-Webhooks does by itself, as shown in the audit log and beside states.
+#: The actor of automatic actions, as shown in the audit log and next to states.
 ACTOR = "Flask-Webhooks"
 
 
 def add_entry(
     state: AppState, connection: sa.Connection, action: str, *, actor: str = ACTOR, **values: Any
 ) -> None:
-    """Add an entry, within the transaction of what it tells.
+    """Add an entry within the transaction of the change.
 
     :param values: further columns.
     """

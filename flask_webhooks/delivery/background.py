@@ -1,7 +1,7 @@
-"""Work other than deliveries that a drain does when no worker has come for it.
+"""Work other than deliveries that a drain does if no other worker takes it.
 
-A lone worker that delivers without a pause takes no other job of its queue before its drain ends. Ending the
-drain for it would keep deliveries waiting for the slowest request in flight; so they go on, beside it.
+A single worker that delivers without a pause takes no other job before its drain ends. Ending the drain for this
+would delay deliveries until the slowest request in flight has ended, so they continue in parallel.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from .database import Database
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: Seconds between two looks. With the slice it is the share of the time that deliveries have to themselves.
+#: Seconds between checks. Together with the slice, this determines the share of time for deliveries alone.
 PAUSE = 2.0
-#: Seconds after which the drain has its processor for itself again.
+#: Seconds after which the work pauses for the drain.
 SLICE = 1.0
-#: Seconds that a drain waits at its end for the batch under way.
+#: Seconds that a drain waits at its end for the current batch.
 GRACE = 1.0
 
 
 class OtherWork(Protocol):
-    """What there may be to do."""
+    """The interface of such work."""
 
     def waits(self, connection: sa.Connection) -> bool: ...
 
@@ -38,9 +38,9 @@ class OtherWork(Protocol):
 
 
 class BackgroundRunner:
-    """Runs the other work of one drain in a thread, over a connection of its own.
+    """Runs the other work of one drain in a thread with a separate connection.
 
-    :param active: whether the drain delivers. One that does not leaves the work to the job that was enqueued for it.
+    :param active: whether the drain delivers. An idle drain leaves the work to the job that was enqueued for it.
     """
 
     def __init__(self, state: AppState, other: OtherWork, active: Callable[[], bool]) -> None:
@@ -56,11 +56,11 @@ class BackgroundRunner:
         self._thread.start()
 
     def end(self) -> None:
-        """End the work after the batch under way, and begin no more."""
+        """Stop after the current batch."""
         self._closing.set()
 
     def close(self) -> None:
-        """Wait for that end; a statement that takes long is left to itself."""
+        """Wait for the end, but not for a slow statement."""
         self.end()
         self._thread.join(GRACE)
 
@@ -72,7 +72,7 @@ class BackgroundRunner:
                 if self._database.run(self._other.waits, patient=False):
                     self._database.run(self._work, patient=False)
             except Exception as error:
-                # That the database is away, deliveries say themselves.
+                # Deliveries report that the database is unavailable.
                 if not (isinstance(error, DBAPIError) and may_pass(error)):
                     log_failure(logger, "A bulk task could not run", error=error)
             finally:

@@ -1,4 +1,4 @@
-"""Remove the bodies of old attempts, which themselves are kept longer: ``WEBHOOKS_RETENTION_REQUEST_BODY_DAYS``."""
+"""Remove bodies of old attempts that are themselves kept longer: ``WEBHOOKS_RETENTION_REQUEST_BODY_DAYS``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..app_state import AppState
 from ..config import Settings
 from .walks import Walk
 
-#: Deliveries of which the bodies are removed in one transaction.
+#: Deliveries whose bodies are removed in one transaction.
 WINDOW = 300
 
 
 def body_days(settings: Settings) -> dict[str, int | None]:
-    """For how many days bodies are kept, by the column of an attempt; ``None``: for as long as the attempt."""
+    """Return the retention times of bodies in days, by column; ``None``: as long as the attempt."""
     return {
         "request_body": settings.retention_request_body_days,
         "response_body": settings.retention_response_body_days,
@@ -25,7 +25,7 @@ def body_days(settings: Settings) -> dict[str, int | None]:
 
 
 class BodyAges:
-    """One pass over bodies that are old."""
+    """One pass over old bodies."""
 
     def __init__(self, state: AppState, now: datetime) -> None:
         self._state = state
@@ -39,7 +39,7 @@ class BodyAges:
         self._rounds = dict(self._walks)
 
     def step(self, connection: sa.Connection) -> bool:
-        """Remove those of some deliveries, in transactions of their own; returns whether there may be more."""
+        """Remove the bodies of some deliveries in separate transactions; return whether there may be more."""
         more = False
         for name, (walk, cutoff) in self._walks.items():
             more |= walk.forward(connection, partial(self._clear, connection, name, cutoff))
@@ -67,7 +67,7 @@ class BodyAges:
                 .where(
                     table.c.delivery_id > after,
                     table.c.delivery_id <= end,
-                    # A delivery may have been sent again since.
+                    # A delivery may have been resent since then.
                     table.c.started_at < cutoff,
                     body.is_not(None),
                 )
@@ -76,6 +76,6 @@ class BodyAges:
         return end
 
     def _key_of_other(self, table: sa.Table, name: str) -> sa.ColumnElement[str | None]:
-        """The key where the other body goes on needing it."""
+        """Return the key if the other body still needs it."""
         [other] = set(body_days(self._state.settings)) - {name}
         return sa.case((table.c[other].is_not(None), table.c.body_key))

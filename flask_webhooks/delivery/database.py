@@ -1,4 +1,4 @@
-"""A drain's connection to the database, and its patience with it."""
+"""The database connection of a drain, with retries."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ logger = get_logger("flask_webhooks.delivery")
 
 T = TypeVar("T")
 
-#: Seconds between tries while the database is away; the pause doubles.
+#: Seconds between retries while the database is unavailable; the pause doubles.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 
 class Database:
-    """Runs calls one after the other, over one connection that is opened when it is needed.
+    """Runs calls sequentially over one connection, which is opened on demand.
 
-    :param patience: for how many seconds a call is tried again while the database does not respond.
-    :param pause: spends the seconds between two tries.
-    :param opened: called with each driver connection that is opened, and what it returns when that is given back.
+    :param patience: seconds for which a call is retried while the database does not respond.
+    :param pause: waits between retries.
+    :param opened: called with each opened driver connection; it returns a function that is called when the
+        connection is given back.
     """
 
     def __init__(
@@ -45,14 +46,14 @@ class Database:
         self._connection: sa.Connection | None = None
 
     def hurry(self, seconds: float) -> None:
-        """Try nothing again after so many seconds from now."""
+        """Stop retrying after this many seconds."""
         self._give_up_at = min(self._give_up_at, time.monotonic() + seconds)
 
     def run(self, call: Callable[[sa.Connection], T], *, patient: bool = True) -> T:
-        """Run a call that opens and ends its own transaction, from the start again if the database fails.
+        """Run a call that opens and ends its own transaction; repeat it from the start if the database fails.
 
         :param patient: ``False`` to try only once.
-        :raises DBAPIError: the database stayed away, or refuses this call in particular.
+        :raises DBAPIError: the database remained unavailable, or refuses this call.
         """
         deadline = time.monotonic() + self._patience
         pause = FIRST_PAUSE

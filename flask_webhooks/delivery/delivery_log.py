@@ -1,6 +1,6 @@
-"""The log of a drain: attempts, what became of deliveries, the state of endpoints, overdue work.
+"""The log of a drain: attempts, results of deliveries, states of endpoints, overdue work.
 
-Lines hold ids, statuses and times. No URL, no payload, no header, and nothing that a receiver said.
+Lines contain ids, statuses and times, but no URLs, payloads, headers or texts of receivers.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class DeliveryLog:
             self._limited.write_due()
 
     def write_overdue(self, seconds: float) -> None:
-        """Log for how long the oldest delivery is overdue."""
+        """Log how long the oldest delivery has been overdue."""
         with contextlib.suppress(Exception):
             self._limited.write(
                 "overdue",
@@ -66,12 +66,12 @@ class DeliveryLog:
             )
 
     def write_due(self) -> None:
-        """Log what was held back for a minute."""
+        """Log lines that were collected for a minute."""
         with contextlib.suppress(Exception):
             self._limited.write_due()
 
     def close(self) -> None:
-        """Log what was held back, and what the drain has done."""
+        """Log collected lines, and a summary of the drain."""
         with contextlib.suppress(Exception):
             self._limited.close()
             if logger.isEnabledFor(logging.INFO) and self._attempts:
@@ -121,13 +121,13 @@ def _write_attempt(fields: dict[str, Any]) -> None:
 
 
 def _said(fields: dict[str, Any]) -> str:
-    """How an attempt ended: ``refused with 503``."""
+    """Return the outcome of an attempt: ``refused with 503``."""
     outcome, status = str(fields["outcome"]), fields["status"]
     return outcome if status is None else f"{outcome} with {status}"
 
 
 def _fields(attempt: AttemptRecord) -> dict[str, Any]:
-    """The attributes of the log record of an attempt."""
+    """Return the attributes of the log record of an attempt."""
     claimed = attempt.claimed
     return {
         "event_id": claimed.event.id,
@@ -143,7 +143,7 @@ def _fields(attempt: AttemptRecord) -> dict[str, Any]:
 
 
 def _last_of(settled: Settled, endpoint_id: str, change: Change) -> dict[str, Any]:
-    """The attempt that changed an endpoint's state, if it is one of this batch."""
+    """Return the attempt that changed an endpoint's state, if it is in this batch."""
     for decision in reversed(settled.decisions):
         attempt = decision.attempt
         succeeded = attempt.outcome == Outcome.SUCCEEDED

@@ -107,7 +107,7 @@ class OwnerDispatch:
                 while not self._closing.is_set() and self._tell_one():
                     asked = True
             except Exception as error:
-                # That the database is away, deliveries say themselves.
+                # Deliveries report that the database is unavailable.
                 if not (isinstance(error, DBAPIError) and may_pass(error)):
                     log_failure(logger, "Owners of endpoints could not be notified", error=error)
             finally:

@@ -1,1 +1,1 @@
-"""Take due deliveries: find, lock, plan, lease."""
+"""Claim due deliveries: find, lock, plan, lease."""

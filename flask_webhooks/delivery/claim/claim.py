@@ -1,9 +1,9 @@
-"""Take due deliveries under a lease, fairly over endpoints, safely among workers.
+"""Claim due deliveries under a lease, with fairness among endpoints and safe concurrency of workers.
 
-A claim first looks, without any lock, which endpoints have something due. It then locks the *health rows*
-of some of them, skipping what other workers hold: the holder of that lock alone decides how many more
-requests the endpoint may have in flight, and what comes next. Then it locks the buckets of rate limits.
-`plan` decides what is taken. Rows are marked ``sending`` under a random token, which fences off an earlier holder.
+A claim first finds endpoints with due deliveries, without locks. It then locks the *health rows* of some of them,
+skipping those that other workers have locked: only the holder of this lock decides how many more requests the
+endpoint may have in flight, and which come next. Then it locks the buckets of rate limits. `plan` decides which
+deliveries to take. Rows are marked ``sending`` with a random token, which fences off an earlier holder.
 
 Long, since a claim is one transaction, step by step.
 """
@@ -33,43 +33,44 @@ from .rate_limit import Reservations, lock_buckets, save_reservations, shared_li
 from .snapshot import DeliverySettings, HealthSnapshot, count_in_flight, lock_health, read_settings
 from .targets import Targets, TenantNames
 
-#: Endpoints looked at in one claim.
+#: Endpoints that one claim examines.
 MAX_ENDPOINTS = 64
-#: How often one claim looks on where endpoints had something due and no capacity was left for it.
+#: How often one claim continues its search if endpoints had due deliveries but no capacity was left.
 MAX_LOOKS = 8
-#: Seconds after which an endpoint is tried again that could not be decrypted.
+#: Seconds after which an endpoint that could not be decrypted is tried again.
 UNREADABLE_DELAY = 60.0
-#: The share of a drain's slots that is left to endpoints with nothing in flight, and to those that are
-#: not slow. A group of slow endpoints could take all slots otherwise, each with no more than its cap.
+#: The shares of a drain's slots that are reserved for endpoints with nothing in flight, and for those that are not
+#: slow. Otherwise a group of slow endpoints could occupy all slots, each within its own limit.
 RESERVE, SLOW_RESERVE = 1 / 16, 1 / 4
 
 
 @dataclass(slots=True)
 class Claim:
-    """What one claim brought."""
+    """The result of one claim."""
 
     claimed: list[tuple[Claimed, Target]] = field(default_factory=list)
-    #: To be sent as soon as there is a slot.
+    #: Deliveries to send as soon as a slot is free.
     ahead: list[tuple[Claimed, Target]] = field(default_factory=list)
     released: list[Released] = field(default_factory=list)
-    #: Something was left for want of capacity, or all of it was used: there may be more for other workers.
+    #: Deliveries were left because of missing capacity, or all capacity was used: there may be more for other
+    #: workers.
     full: bool = False
-    #: An endpoint gave as much as it may have in flight, or its share: look again after settling.
+    #: An endpoint reached its limit in flight, or its share: claim again after settling.
     limited: bool = False
-    #: The round of endpoints is not over: look again at once, even if this brought nothing.
+    #: The round of endpoints is not complete: claim again at once, even if this claim found nothing.
     more: bool = False
-    #: Another worker holds an endpoint that has something due: look again in a moment.
+    #: Another worker has locked an endpoint with due deliveries: claim again in a moment.
     contended: bool = False
-    #: A rate limit let no more through, or there is more behind what was removed: look again at this time.
+    #: A rate limit was reached, or there is more behind removed rows: claim again at this time.
     again: datetime | None = None
 
 
 class Claimer:
-    """Claims for one drain; remembers where it was in the round of endpoints, and their secrets."""
+    """Claims for one drain. It keeps its position in the round of endpoints, and decrypted secrets."""
 
     def __init__(self, state: AppState) -> None:
         self.state = state
-        #: Slots that are left to endpoints with nothing in flight, and to those that are not slow.
+        #: Slots that are reserved for endpoints with nothing in flight, and for those that are not slow.
         self.reserve = int(state.settings.concurrency * RESERVE)
         self.slow_reserve = int(state.settings.concurrency * SLOW_RESERVE)
         self._cursor = ""
@@ -79,18 +80,18 @@ class Claimer:
         self._names = TenantNames(state)
 
     def forget(self) -> None:
-        """Decrypt endpoints anew at the next claim: a secret may have expired."""
+        """Decrypt endpoints again at the next claim, because a secret may have expired."""
         self._targets.forget()
 
     def anything_due(self, connection: sa.Connection, now: datetime) -> bool:
-        """Whether a claim could find something, or a lease has run out. Only reads."""
+        """Return whether a claim could find something, or a lease has expired. Only reads."""
         if self._due.look(connection, now, "", 1).ready:
             return True
         lease = self._due.first_lease(connection)
         return lease is not None and lease < now
 
     def next_due(self, connection: sa.Connection, now: datetime) -> datetime | None:
-        """When there will be something to do: a retry falls due, a hold ends, a lease runs out."""
+        """Return when there will be something to do: a retry is due, a hold ends, or a lease expires."""
         times = [self._due.soonest(connection, now), self._due.first_lease(connection)]
         return min((moment for moment in times if moment is not None), default=None)
 
@@ -101,10 +102,10 @@ class Claimer:
         capacity: Capacity,
         unsettled: Unsettled | None = None,
     ) -> Claim:
-        """Take as many due deliveries as there is capacity for; no transaction is open when this returns.
+        """Claim as many due deliveries as the capacity allows; no transaction is open when this returns.
 
         :param now: the database's time.
-        :param unsettled: what this drain has not settled yet. None of it may be settled while this runs.
+        :param unsettled: attempts that this drain has not settled yet. None may be settled while this runs.
         """
         claim = Claim()
         unsettled = unsettled or Unsettled()
@@ -118,7 +119,7 @@ class Claimer:
                 try:
                     defer(self.state, connection, found.idle)
                 except DBAPIError:
-                    # What was taken is ours by now; the others are deferred another time.
+                    # The claim is complete; other deliveries are deferred next time.
                     if not taken:
                         raise
             if taken or found.end is None:
@@ -126,7 +127,7 @@ class Claimer:
         claim.limited |= found.passed or found.end is not None
         claim.more = found.end is not None and found.end > start
         if self.state.hooks.tenant_name is not None:
-            # After the transactions: the host may ask its database.
+            # After the transactions, because the host may query its database.
             for rows in (claim.claimed, claim.ahead):
                 rows[:] = [
                     (replace(claimed, event=self._names.give(claimed.event)), target)
@@ -137,7 +138,7 @@ class Claimer:
     def warm_up(self, connection: sa.Connection, now: datetime) -> None:
         """Run every statement of a claim for rows that do not exist.
 
-        Making SQL out of them takes a while the first time; a process that forks does it beforehand.
+        Compiling them takes a while the first time, so a process that forks does it beforehand.
         """
         missing = "none"
         with connection.begin():
@@ -155,19 +156,19 @@ class Claimer:
             self._targets.load(connection, {missing: 1}, now=0.0)
 
     def _look(self, connection: sa.Connection, now: datetime, capacity: Capacity) -> Round:
-        """Find the endpoints that come next."""
-        # The reserve is for few of those that have something due: look at many to find them.
+        """Find the next endpoints."""
+        # The reserve is for few of the endpoints with due deliveries: examine many to find them.
         most = MAX_ENDPOINTS
         if capacity.slots > self.reserve:
             most = min(capacity.total, MAX_ENDPOINTS)
         with read_only(connection):
-            # Apart from what follows: MySQL would go on showing the other rows as they are now.
+            # In a separate transaction: MySQL would keep showing the current state of other rows.
             found = self._due.look(
                 connection, now, self._cursor, most, slow=capacity.slots > self.slow_reserve
             )
         self._cursor = found.end or ""
         if found.end is None and found.ready:
-            # The whole round fits into one claim: another endpoint begins it each time.
+            # The whole round fits into one claim: start with another endpoint each time.
             self._rotation += 1
             first = self._rotation % len(found.ready)
             found.ready = found.ready[first:] + found.ready[:first]
@@ -182,7 +183,7 @@ class Claimer:
         unsettled: Unsettled,
         claim: Claim,
     ) -> None:
-        """Lock endpoints, plan, and put what was chosen under a lease."""
+        """Lock endpoints, plan, and lease the chosen deliveries."""
         with connection.begin():
             take_write_lock(self.state, connection)
             health = lock_health(self.state, connection, candidates)
@@ -211,7 +212,7 @@ class Claimer:
         settings: Mapping[str, DeliverySettings],
         claim: Claim,
     ) -> list[str]:
-        """Coalesce what is due for endpoints that want that; returns the endpoints of which all was decided."""
+        """Coalesce due deliveries of endpoints with rules; return the endpoints that are completely decided."""
         undecided: set[str] = set()
         for endpoint_id in endpoint_ids:
             rules, active = settings[endpoint_id].coalesce, settings[endpoint_id].active
@@ -253,7 +254,7 @@ class Claimer:
         settings: Mapping[str, DeliverySettings],
         claim: Claim,
     ) -> None:
-        """Write what a plan decided, and add what it brings to the claim."""
+        """Write the decisions of a plan, and add its deliveries to the claim."""
         claim.full |= plan.full
         claim.limited |= plan.limited
         claim.contended |= plan.contended
@@ -269,7 +270,7 @@ class Claimer:
     def _wait_for_slots(
         self, connection: sa.Connection, rate_limited: Mapping[str, datetime]
     ) -> None:
-        """Pass over the endpoints whose rate limit lets nothing through, until it does."""
+        """Skip endpoints that have reached their rate limit until the next slot."""
         table = self.state.table("EndpointHealth")
         connection.execute(
             sa.update(table)
@@ -309,7 +310,7 @@ class Claimer:
         events = read_events(self.state, connection, (row.event_id for row in rows))
         if orphans := [row.id for row in rows if row.event_id not in events]:
             remove_orphans(self.state, connection, orphans)
-            # What comes after them can be taken now.
+            # Deliveries after them can be taken now.
             claim.again = now
             rows = [row for row in rows if row.event_id in events]
         versions = {row.endpoint_id: settings[row.endpoint_id].version for row in rows}

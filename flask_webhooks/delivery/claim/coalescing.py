@@ -1,7 +1,7 @@
 """Decide which of an endpoint's due deliveries are sent, and which are coalesced.
 
-Decided by the claim, which holds the lock of the endpoint's health row: the host's transaction neither reads nor locks
-anything for it, and no two workers decide about one key at a time.
+The claim decides, because it holds the lock of the endpoint's health row: the host's transaction needs no reads or
+locks for it, and no two workers decide about one key at the same time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ...filters.coalescing import LONGEST, Rule, event_key, stored_rules
 from ...models import DeliveryState, Trigger
 from ..outcome import Reason
 
-#: Due deliveries of an endpoint, the oldest first, that are looked at in one claim.
+#: Due deliveries of an endpoint, oldest first, that one claim examines.
 WINDOW = 200
 
 
 @dataclass(slots=True)
 class Passed:
-    """When the last delivery of a key was let through, and how many were coalesced since."""
+    """When the last delivery of a key was sent, and how many were coalesced since then."""
 
     at: datetime
     skipped: int = 0
@@ -34,9 +34,9 @@ class Passed:
 
 @dataclass(slots=True)
 class KeyDecisions:
-    """What became of the deliveries that were looked at."""
+    """The decisions about the examined deliveries."""
 
-    #: By the id of a delivery that is sent, how many others it stands for.
+    #: The number of coalesced others by the id of the delivery that is sent.
     sent: dict[str, int] = field(default_factory=dict)
     coalesced: list[str] = field(default_factory=list)
 
@@ -44,10 +44,10 @@ class KeyDecisions:
 def decide_by_key(
     keys: Iterable[tuple[str, str, int]], passed: dict[str, Passed], now: datetime
 ) -> KeyDecisions:
-    """Say which deliveries are sent. Pure, but for `passed`, which is brought up to date.
+    """Decide which deliveries are sent. Updates `passed`.
 
-    :param keys: deliveries, the oldest first, each with the digest of its key and the seconds of the interval.
-    :param passed: what is known of these keys, by digest.
+    :param keys: deliveries, oldest first, each with the digest of its key and the interval in seconds.
+    :param passed: the state of these keys by digest.
     """
     decision = KeyDecisions()
     for delivery_id, digest, seconds in keys:
@@ -66,8 +66,8 @@ def coalesce_due(
 ) -> bool:
     """Decide about the oldest due deliveries of one endpoint, whose health row is locked.
 
-    :param rules_text: its rules as they are stored.
-    :return: ``False`` where what is behind them may come next and was not looked at yet.
+    :param rules_text: its stored rules.
+    :return: ``False`` if later deliveries may be next that were not examined yet.
     """
     rules = stored_rules(rules_text)
     statements = _statements(state)
@@ -104,9 +104,9 @@ def coalesce_due(
 
 
 def old_keys(state: AppState, now: datetime, cutoff: datetime, most: int) -> sa.Select[Any]:
-    """Return the query for keys whose interval is over.
+    """Return the query for keys whose interval has ended.
 
-    :param cutoff: a count that was not sent is kept as long as events are, which is since this time.
+    :param cutoff: the retention time of events, for which counts that were not sent are kept.
     """
     key = state.table("CoalescingKey").c
     return (
@@ -121,7 +121,7 @@ def old_keys(state: AppState, now: datetime, cutoff: datetime, most: int) -> sa.
 
 
 def remove_keys(state: AppState, connection: sa.Connection, old: sa.Select[Any]) -> None:
-    """Forget keys; what a claim has locked is left, for it is in use."""
+    """Remove keys that no claim has locked."""
     table = state.table("CoalescingKey")
     rows = connection.execute(old.with_for_update(skip_locked=True)).all()
     key = sa.tuple_(table.c.endpoint_id, table.c.digest)
@@ -186,7 +186,7 @@ class _Statements:
         self.passed = sa.select(key.c.digest, key.c.passed_at, key.c.skipped).where(
             key.c.endpoint_id == sa.bindparam("b_endpoint"), among(state, key.c.digest)
         )
-        # A person may have asked for one of them in the meantime.
+        # A user may have requested one of them meanwhile.
         still = (pending, delivery.c.trigger == str(Trigger.EVENT), delivery.c.coalesced.is_(None))
         self.let_through = (
             sa.update(delivery)

@@ -1,9 +1,9 @@
-"""Keep the look into the queue short: take out of it what is not due, and remember when it is.
+"""Keep the queue query fast: defer deliveries that are not due, and store when they are.
 
 A pending delivery is *new* until it is deferred (column `noticed`). Claims find new ones endpoint by endpoint, and
-the deferred ones by their endpoint's `look_at`, which is never later than the first of them is due. Only the
-holder of the health row's lock defers deliveries or moves `look_at`, so neither can be missed. What leaves
-``pending`` is new again when it comes back.
+deferred ones by their endpoint's `look_at`, which is never later than the due time of the first of them. Only the
+holder of the health row's lock defers deliveries or changes `look_at`, so none can be missed. A delivery that
+leaves ``pending`` is new again when it returns.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ...app_state import AppState
 from ...db.locks import in_state, take_write_lock
 from ...models import DeliveryState
 
-#: Endpoints that a look may step over for nothing, before their deliveries are deferred.
+#: Endpoints that the query may skip before their deliveries are deferred.
 FEW = 16
-#: Endpoints and deliveries that one claim defers: it must not keep others waiting.
+#: Maximum numbers of endpoints and deliveries that one claim defers, so that it stays short.
 MAX_ENDPOINTS, MAX_ROWS = 256, 1000
 
 
 def defer(state: AppState, connection: sa.Connection, idle: Sequence[str]) -> None:
-    """Defer new deliveries of endpoints that can get nothing now, some at a time."""
+    """Defer new deliveries of endpoints that cannot be served now, some at a time."""
     delivery, endpoint = state.table("Delivery"), state.table("Endpoint").c
     health = state.table("EndpointHealth").c
     endpoint_ids = list(dict.fromkeys(idle))[:MAX_ENDPOINTS]
@@ -59,7 +59,7 @@ def defer(state: AppState, connection: sa.Connection, idle: Sequence[str]) -> No
 def update_next_due(
     state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]
 ) -> None:
-    """Set the time at which the next delivery of endpoints is due."""
+    """Set when the next delivery of endpoints is due."""
     if not endpoint_ids:
         return
     delivery, health = state.table("Delivery"), state.table("EndpointHealth")

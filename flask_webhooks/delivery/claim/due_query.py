@@ -1,13 +1,11 @@
-"""Which endpoints have something due, and when something will be.
+"""Find endpoints with due deliveries, and the time of the next one.
 
-Endpoints come from three sources. Those with *new* deliveries are found by skipping from one to the next
-over an index, so that 200,000 rows of one endpoint cost no more than one; so are those with deliveries that
-a person asked for. But each endpoint that can get nothing now, because it is held back or its retries lie
-hours ahead, is a step for nothing. So claims *defer* the deliveries of such endpoints: those leave the
-index, and the endpoint's `look_at` is the time at which the next one is due. That is the third source.
-
-Written as text: states must be literals, or databases would not use the indexes that hold the rows of one
-state only.
+Endpoints come from three sources. Those with *new* deliveries are found by a skip scan over an index, so that
+200,000 rows of one endpoint cost no more than one; so are those with manually requested deliveries. An endpoint
+that cannot be served now, because it is held back or its retries are due later, would be a wasted step. Therefore
+claims *defer* the deliveries of such endpoints: these leave the index, and the endpoint's `look_at` is the time at
+which the next one is due. This is the third source. The statements are text, because states must be literals for
+databases to use partial indexes.
 
 Long, since it has the statements for each kind of database.
 """
@@ -25,9 +23,9 @@ import sqlalchemy as sa
 from ...app_state import AppState, prepared
 from ...columns import UtcDateTime
 
-#: Endpoints that one statement steps over.
+#: Endpoints that one statement scans.
 STEPS = 128
-#: Statements after which a look ends that has found something.
+#: Statements after which a search ends if it has found something.
 PAGES = 4
 
 _SKIP = """{name}(endpoint_id, step) AS (
@@ -41,7 +39,7 @@ _SKIP = """{name}(endpoint_id, step) AS (
     FROM {name} s WHERE s.endpoint_id IS NOT NULL AND s.step < :steps
 )"""
 
-# MySQL and MariaDB would read all pending rows anew at each step.
+# MySQL and MariaDB would read all pending rows again at each step.
 _DISTINCT = """{name}(endpoint_id, step) AS (
     SELECT f.endpoint_id, 1 FROM (
         SELECT DISTINCT d.endpoint_id FROM {delivery} d
@@ -59,7 +57,7 @@ FROM {name} s
 JOIN {endpoint} e ON e.id = s.endpoint_id
 JOIN {health} h ON h.endpoint_id = s.endpoint_id"""
 
-# The rows of an ordered endpoint are never deferred. The first of them holds up the others.
+# Rows of an ordered endpoint are never deferred. The first one blocks the others.
 _NEW_DUE = """CASE
     WHEN e.deleted_at IS NOT NULL OR e.state <> 'active' THEN NULL
     WHEN {ordered} = 1 THEN (SELECT d.due_at FROM {delivery} d
@@ -68,7 +66,7 @@ _NEW_DUE = """CASE
     ELSE (SELECT d.due_at FROM {delivery} d WHERE d.state = 'pending'
         AND d.endpoint_id = s.endpoint_id ORDER BY d.due_at LIMIT 1) END"""
 
-# What a person wants now goes out even while the endpoint is paused or held.
+# Manual requests are sent even while the endpoint is paused or held.
 _ON_DEMAND_DUE = """CASE WHEN e.deleted_at IS NULL THEN
     (SELECT d.due_at FROM {delivery} d WHERE d.state = 'pending'
         AND d.{trigger} IN ('manual', 'test') AND d.endpoint_id = s.endpoint_id
@@ -76,7 +74,7 @@ _ON_DEMAND_DUE = """CASE WHEN e.deleted_at IS NULL THEN
 
 _ORDERED = "CASE WHEN e.ordered THEN 1 ELSE 0 END"
 
-# NULLIF keeps the database from walking the primary key in search of the few that are due.
+# NULLIF keeps the database from scanning the primary key for the few due rows.
 _DEFERRED = """SELECT * FROM (SELECT 'deferred' AS source, h.endpoint_id, 0 AS ordered,
     h.slow, h.hold_until, h.wait_until, h.look_at AS due_at
 FROM {health} h
@@ -117,21 +115,21 @@ _PICK_FIRST = """SELECT * FROM (SELECT d.id, d.endpoint_id, d.due_at, {unnumbere
 
 
 # PostgreSQL takes all requests of a kind as two parameters. The statement is then the same for any number of them,
-# and is planned once; to plan a union of 20 takes longer than all else that a claim asks of it.
+# and is planned once; planning a union of 20 takes longer than the rest of a claim.
 _PICK_EACH = """SELECT q{n}.* FROM unnest(CAST(:ids{n} AS text[]), CAST(:counts{n} AS integer[]))
     AS w{n} (endpoint_id, wanted) CROSS JOIN LATERAL ({pick}) AS q{n}"""
 
 
 @dataclass(frozen=True, slots=True)
 class PickRequest:
-    """Which deliveries of one endpoint to pick."""
+    """A request for due deliveries of one endpoint."""
 
     endpoint_id: str
-    #: At most so many.
+    #: The maximum number.
     count: int
-    #: Only what a person asked for.
+    #: Only manually requested ones.
     on_demand: bool = False
-    #: Only the first of all, if that is due.
+    #: Only the very first, if it is due.
     ordered: bool = False
 
     @property
@@ -143,20 +141,20 @@ class PickRequest:
 
 @dataclass(slots=True)
 class Round:
-    """What a look at the queue found."""
+    """The result of a search of the queue."""
 
-    #: Endpoints that may be sent to and have something due.
+    #: Available endpoints with due deliveries.
     ready: list[str] = field(default_factory=list)
-    #: Endpoints with new deliveries that can get nothing now, and whose order does not matter.
+    #: Unordered endpoints with new deliveries that cannot be served now.
     idle: list[str] = field(default_factory=list)
-    #: Some were ready and passed over, because they are slow.
+    #: Some available ones were skipped because they are slow.
     passed: bool = False
-    #: Where to go on; ``None`` when all have been looked at.
+    #: Where to continue; ``None`` if all have been examined.
     end: str | None = None
 
 
 class DueRows:
-    """Looks into the queue; changes nothing, and remembers nothing."""
+    """Queries of the queue, without side effects."""
 
     def __init__(self, state: AppState) -> None:
         fill = _filler(state)
@@ -199,9 +197,9 @@ class DueRows:
         *,
         slow: bool = True,
     ) -> Round:
-        """Find endpoints with something due, in a round over all that starts after `cursor`.
+        """Find endpoints with due deliveries, in a round over all endpoints that starts after `cursor`.
 
-        :param slow: ``False`` to pass over those that are slow.
+        :param slow: ``False`` skips slow endpoints.
         """
         found = Round()
         position, wrapped = cursor, not cursor
@@ -210,7 +208,7 @@ class DueRows:
             end = self._look_on(connection, now, position, limit, slow, found)
             pages += 1
             if wrapped and cursor and (end is None or end >= cursor):
-                # Round: what lies behind the start was seen in the beginning.
+                # A complete round: endpoints after the start were examined first.
                 return found
             if end is None and wrapped:
                 return found
@@ -229,7 +227,7 @@ class DueRows:
         slow: bool,
         found: Round,
     ) -> str | None:
-        """Add what comes next; returns how far that reached, ``None`` for the end of the round."""
+        """Add the next endpoints; return the new position, ``None`` at the end of the round."""
         parameters = {"cursor": cursor, "steps": STEPS, "limit": limit, "now": now}
         rows = connection.execute(self._page, parameters).all()
         reached: list[str] = []
@@ -258,14 +256,14 @@ class DueRows:
         return end
 
     def first_lease(self, connection: sa.Connection) -> datetime | None:
-        """When the first of the leases runs out."""
+        """Return when the first lease expires."""
         lease: datetime | None = connection.execute(self._first_lease).scalar()
         return lease
 
     def soonest(self, connection: sa.Connection, now: datetime) -> datetime | None:
-        """When the next delivery can be sent: it is due, and its endpoint is not held any more.
+        """Return when the next delivery can be sent: it is due, and its endpoint is no longer held.
 
-        What lies before `now` is not searched for the first.
+        Times before `now` are not exact.
         """
         first: datetime | None = connection.execute(self._soonest_deferred).scalar()
         cursor: str | None = ""
@@ -287,7 +285,7 @@ class DueRows:
     def pick(
         self, connection: sa.Connection, now: datetime, requests: Sequence[PickRequest]
     ) -> list[Any]:
-        """The first due rows of some endpoints, oldest first for each."""
+        """Return the first due rows of some endpoints, oldest first for each."""
         if connection.dialect.name == "postgresql":
             parts, parameters = self._by_kind(requests)
         else:
@@ -312,18 +310,18 @@ class DueRows:
         return [self._picks_each[kind] for kind in kinds], parameters
 
 
-#: The one of an application.
+#: One instance per application.
 due_rows = prepared(DueRows)
 
 
 @functools.lru_cache(maxsize=256)
 def _union(parts: tuple[str, ...]) -> sa.TextClause:
-    """The statement for so many requests; with 64 of them it takes half a millisecond to make."""
+    """Return the statement for a number of requests; for 64 it takes half a millisecond to build."""
     return _timed(" UNION ALL ".join(part.format(n=n) for n, part in enumerate(parts)))
 
 
 def _filler(state: AppState) -> Callable[[str], str]:
-    """Puts our table names as they are written in this host's SQL, with its schema and quoting."""
+    """Return a function that inserts our table names with the schema and quoting of this host."""
     preparer = state.engine.dialect.identifier_preparer
     names = {
         "delivery": preparer.format_table(state.table("Delivery")),

@@ -1,4 +1,4 @@
-"""Put deliveries under a lease."""
+"""Leases of deliveries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lease_rows(
     lease_until: datetime,
     numbers: Mapping[str, int],
 ) -> Sequence[Any]:
-    """Put deliveries under a lease; returns those that were still pending.
+    """Lease deliveries; return those that were still pending.
 
     :param numbers: see `numbering`.
     """
@@ -44,7 +44,7 @@ def lease_rows(
 def read_events(
     state: AppState, connection: sa.Connection, event_ids: Iterable[str]
 ) -> dict[str, OutgoingEvent]:
-    """Events as formats see them. One that many endpoints get is read but once."""
+    """Return events for rendering. An event for several endpoints is read only once."""
     rows = connection.execute(_events(state), ids_parameter(state, sorted(set(event_ids))))
     return {
         id_: OutgoingEvent(id_, name, tenant, at, data_json, tenant, hops, trace_context, version)
@@ -53,9 +53,9 @@ def read_events(
 
 
 def remove_orphans(state: AppState, connection: sa.Connection, delivery_ids: Sequence[str]) -> None:
-    """Remove deliveries whose event is gone, as foreign keys do; SQLite enforces them only where it is told to.
+    """Remove deliveries whose event no longer exists, as foreign keys do; SQLite only enforces them if enabled.
 
-    Events were removed manually. One such row must not keep all others from being sent.
+    Such events were removed manually. One such row must not block all others.
     """
     delivery, attempt = state.table("Delivery"), state.table("Attempt")
     ids = ids_parameter(state, delivery_ids)
@@ -72,7 +72,7 @@ def remove_orphans(state: AppState, connection: sa.Connection, delivery_ids: Seq
 @dataclass(frozen=True)
 class _Leasing:
     mark: Any
-    #: What reads the rows that were marked, where the database does not return them.
+    #: Reads the marked rows, if the database does not return them.
     read: sa.Select[Any] | None
 
 
@@ -81,7 +81,7 @@ def _leasing(state: AppState) -> _Leasing:
     table = state.table("Delivery")
     delivery = table.c
     ours = among(state, delivery.id)
-    # Found by their ids: in a young database, PostgreSQL would read all that is pending instead.
+    # By their ids: in a new database, PostgreSQL would read all pending rows instead.
     pending = sa.func.nullif(delivery.state, "") == DeliveryState.PENDING
     token = sa.bindparam("b_token", type_=delivery.lease_token.type)
     mark = (

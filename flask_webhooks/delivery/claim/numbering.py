@@ -1,8 +1,8 @@
 """Number the deliveries of an endpoint: 1, 2, 3 … in the order in which they are first claimed, without a gap.
 
-A claim holds the lock of the endpoint's health row, which has the last number, and writes numbers, leases and that row
-in one transaction: no two workers give out the same number, what is rolled back gives out none, and no transaction of
-the host waits for one. Tests and challenges get none: they are no events that a receiver could miss.
+A claim holds the lock of the endpoint's health row, which has the last number, and writes numbers, leases and that
+row in one transaction: no two workers assign the same number, a rollback assigns none, and no transaction of the
+host has to wait. Tests and challenges have no number, because they are not events that a receiver could miss.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NUMBERS = "b_numbers"
 
 
 def plan_numbers(plan: ClaimPlan, health: Mapping[str, HealthSnapshot]) -> dict[str, int]:
-    """Return the numbers that deliveries get if all that was chosen can be taken, by their ids."""
+    """Return the numbers of deliveries by id, provided that all of them can be leased."""
     chosen = [item for item in plan.chosen if item in plan.unnumbered]
     return _counted(chosen, plan.unnumbered, health)
 
@@ -36,10 +36,10 @@ def save_numbers(
     rows: Sequence[Any],
     health: Mapping[str, HealthSnapshot],
 ) -> dict[str, int]:
-    """Write down how far endpoints have come; returns the numbers of the deliveries that were taken.
+    """Store the last numbers of endpoints; return the numbers of the leased deliveries.
 
-    :param planned: what `plan_numbers` gave, and `lease_rows` wrote.
-    :param rows: what that took. A person may have cancelled some meanwhile: later ones then move up.
+    :param planned: the result of `plan_numbers`, which `lease_rows` has written.
+    :param rows: the leased rows. A user may have cancelled some meanwhile: later ones then move up.
     """
     taken = {row.id: row.endpoint_id for row in rows}
     numbers = _counted([item for item in planned if item in taken], taken, health)
@@ -56,19 +56,18 @@ def save_numbers(
 
 
 def save_last(state: AppState, connection: sa.Connection, last: Mapping[str, int]) -> None:
-    """Write the last numbers of endpoints, by their ids."""
+    """Store the last numbers of endpoints by id."""
     values = {**ids_parameter(state, sorted(last)), **numbers_parameter(last)}
     connection.execute(_statements(state).count, values)
 
 
 def number_of(state: AppState, column: sa.Column[Any]) -> sa.ColumnElement[int]:
-    """Return the number that the parameter of `numbers_parameter` has for an id; NULL where it has none.
-
-    One JSON object, so that the statement is the same for any number of rows.
+    """Return the number of an id in the parameter of `numbers_parameter`, or NULL. It is one JSON object, so that
+    the statement is the same for any number of rows.
     """
     given = sa.bindparam(_NUMBERS, type_=sa.String())
     if state.engine.dialect.name == "postgresql":
-        # In a query of its own, which is read once and not for each row.
+        # In a subquery, which is read once and not for each row.
         read = sa.select(sa.cast(given, postgresql.JSONB())).scalar_subquery()
         found: sa.ColumnElement[Any] = read.op("->>")(column)
     else:
@@ -84,7 +83,7 @@ def numbers_parameter(numbers: Mapping[str, int]) -> dict[str, str]:
 def _counted(
     deliveries: Iterable[str], endpoints: Mapping[str, str], health: Mapping[str, HealthSnapshot]
 ) -> dict[str, int]:
-    """Count on from the last number of each delivery's endpoint."""
+    """Continue counting from the last number of each delivery's endpoint."""
     last: dict[str, int] = {}
     numbers: dict[str, int] = {}
     for delivery_id in deliveries:

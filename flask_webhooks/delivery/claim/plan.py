@@ -1,4 +1,4 @@
-"""Decide what a claim takes. Pure: rows were locked and read before, and are written after."""
+"""Decide which deliveries a claim takes. Pure: rows are locked and read before, and written after."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .due_query import PickRequest
 from .rate_limit import Reservations
 from .snapshot import DeliverySettings, HealthSnapshot
 
-#: Seconds after which an endpoint whose limit lets nothing through is looked at again, for it may have
-#: been changed in the meantime.
+#: Seconds after which an endpoint that has reached its limit is examined again, because the limit may have been
+#: changed.
 LONGEST_WAIT = 60.0
 
 
@@ -24,27 +24,27 @@ class Capacity:
 
     #: Requests that it may start now.
     slots: int
-    #: Deliveries that may wait beside them, for the next slots that become free.
+    #: Deliveries that may wait for the next free slots.
     ahead: int = 0
-    #: The most that one claim is to bring; ``None`` is all that there is capacity for.
+    #: The maximum size of one claim; ``None`` is the whole capacity.
     most: int | None = None
 
     @property
     def total(self) -> int:
-        """The most that a claim may bring."""
+        """The maximum number of deliveries of a claim."""
         capacity = self.slots + self.ahead
         return capacity if self.most is None else min(capacity, self.most)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits that a drain keeps, whatever is due."""
+    """The limits of a drain."""
 
-    #: Requests that an endpoint may have in flight, over all workers.
+    #: Requests that an endpoint may have in flight, across all workers.
     per_endpoint: int
-    #: Slots that are left to endpoints with nothing in flight.
+    #: Slots that are reserved for endpoints with nothing in flight.
     reserve: int
-    #: Slots that are left to endpoints that are not slow.
+    #: Slots that are reserved for endpoints that are not slow.
     slow_reserve: int
 
 
@@ -61,9 +61,9 @@ class DueRow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The endpoints of a claim, whose health rows it has locked."""
+    """The endpoints of a claim, which has locked their health rows."""
 
-    #: Ids of those that may get something, in the order in which they are served.
+    #: Ids of endpoints that may be served, in order.
     endpoint_ids: Sequence[str]
     health: Mapping[str, HealthSnapshot]
     settings: Mapping[str, DeliverySettings]
@@ -72,10 +72,7 @@ class Snapshot:
     unsettled: Unsettled = field(default_factory=Unsettled)
 
     def may_wait(self, endpoint_id: str, now: datetime) -> bool:
-        """Return whether deliveries of an endpoint may wait for a slot.
-
-        Only where each request is like the others, and soon over.
-        """
+        """Return whether deliveries of an endpoint may wait for a slot: only if its requests are similar and short."""
         health, settings = self.health[endpoint_id], self.settings[endpoint_id]
         usual = settings.active and not settings.ordered and settings.bucket is None
         return usual and not health.failing and not health.slow and not health.held(now)
@@ -83,36 +80,36 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class PickPlan:
-    """The deliveries that a claim asks the database for."""
+    """The deliveries that a claim requests from the database."""
 
     requests: Sequence[PickRequest]
-    #: By endpoint, the most that the limit in force lets it have; behind that there may be more.
+    #: The maximum by the limit in force, by endpoint; there may be more deliveries.
     limits: Mapping[str, int]
-    #: By endpoint, how many due deliveries are asked for.
+    #: The number of requested deliveries by endpoint.
     wanted: Mapping[str, int]
 
 
 @dataclass(slots=True)
 class ClaimPlan:
-    """The deliveries that a claim takes, and what it learned of the others."""
+    """The deliveries that a claim takes, and what it has found out about the others."""
 
-    #: Rate limits with what is reserved of them.
+    #: Rate limits with their reservations.
     reservations: Reservations
     #: Delivery ids in order, each with its slot under a rate limit; ``None`` is at once.
     chosen: dict[str, datetime | None] = field(default_factory=dict)
-    #: Those of them that wait for a slot of the drain.
+    #: The deliveries that wait for a slot of the drain.
     ahead: set[str] = field(default_factory=set)
-    #: Rows that have no number yet, and their endpoints.
+    #: Rows without a number, and their endpoints.
     unnumbered: dict[str, str] = field(default_factory=dict)
-    #: Endpoints with deferred deliveries, of which all that is due was taken.
+    #: Endpoints with deferred deliveries whose due deliveries were all taken.
     exhausted: list[str] = field(default_factory=list)
-    #: Endpoints whose rate limit lets nothing through, and until when.
+    #: Endpoints that have reached their rate limit, and until when.
     rate_limited: dict[str, datetime] = field(default_factory=dict)
-    #: Something was left for want of capacity.
+    #: Deliveries were left because of missing capacity.
     full: bool = False
-    #: An endpoint gave as much as it may have in flight, or its share.
+    #: An endpoint has reached its limit in flight, or its share.
     limited: bool = False
-    #: Another worker holds a rate limit that something waits for.
+    #: Another worker has locked a required rate limit.
     contended: bool = False
 
 
@@ -120,11 +117,11 @@ def plan_picks(snapshot: Snapshot, capacity: Capacity, limits: Limits, now: date
     """Share the capacity among endpoints, within the limits of each."""
     free: dict[str, int] = {}
     for endpoint_id in snapshot.endpoint_ids:
-        # Ours that were answered are no requests in flight any more. Those of other workers may be.
+        # Our completed requests are no longer in flight. Those of other workers may be.
         answered = snapshot.unsettled.answered[endpoint_id]
         in_flight = snapshot.in_flight.get(endpoint_id, 0) - answered
         free[endpoint_id] = limits.per_endpoint - in_flight
-    # Those that have all they may leave their share to the others.
+    # Endpoints that have reached their limit leave their share to others.
     sharing = sum(slots > 0 for slots in free.values())
     share = -(-capacity.total // max(sharing, 1))
     requests: list[PickRequest] = []
@@ -158,10 +155,10 @@ def plan_claim(
     limits: Limits,
     now: datetime,
 ) -> ClaimPlan:
-    """Choose those of the due rows that there is a slot and a rate limit for, or that may wait for a slot.
+    """Choose due rows for which there is a slot and a rate limit, or which may wait for a slot.
 
-    :param rows: what the database gave for `picks`, the oldest first; a row may be there twice.
-    :param reservations: the rate limits that the claim has locked. They stay as they are.
+    :param rows: the rows for `picks`, oldest first; a row may occur twice.
+    :param reservations: the rate limits that the claim has locked, which are not changed.
     """
     plan = ClaimPlan(reservations.copy())
     plan.unnumbered = {row.id: row.endpoint_id for row in rows if row.unnumbered}
@@ -219,7 +216,7 @@ def _choose(
 
 
 def _pass_over(plan: ClaimPlan, endpoint_id: str, bucket: str, now: datetime) -> None:
-    """Leave an endpoint alone until its rate limit lets something through."""
+    """Skip an endpoint until its rate limit has a free slot."""
     opens = plan.reservations.opens_at(bucket)
     if opens is None:
         plan.contended = True
@@ -228,7 +225,7 @@ def _pass_over(plan: ClaimPlan, endpoint_id: str, bucket: str, now: datetime) ->
 
 
 def _in_rounds(rows: Sequence[DueRow], endpoint_ids: Sequence[str]) -> list[DueRow]:
-    """The first row of each endpoint, then the second ones, and so on."""
+    """Yield the first row of each endpoint, then the second ones, and so on."""
     positions = {endpoint_id: position for position, endpoint_id in enumerate(endpoint_ids)}
     seen: Counter[str] = Counter()
     order: dict[str, tuple[int, int]] = {}

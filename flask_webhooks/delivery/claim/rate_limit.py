@@ -1,8 +1,8 @@
-"""Rate limits that all workers keep together: each request reserves its slot in a row of the database (GCRA).
+"""Rate limits across all workers: each request reserves a slot in a row of the database (GCRA).
 
-A bucket is the limit of one endpoint, or of all endpoints that share a destination. Its row holds the time
-at which the next slot begins. Claims lock the row, reserve slots one interval apart, and move the time on;
-a receiver's ``Retry-After`` moves it on as well. Redis has no part in it.
+A bucket is the limit of one endpoint, or of all endpoints that share a destination. Its row has the start of the
+next slot. Claims lock the row, reserve slots one interval apart, and advance the time; so does the ``Retry-After``
+of a receiver. Redis is not involved.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ...app_state import AppState
 from ...db.upsert import insert_missing
 from ..outcome import Decision
 
-#: Slots are reserved so far ahead. Until then the delivery takes a slot of the worker.
+#: Slots are reserved this far ahead. Until then the delivery occupies a slot of the worker.
 HORIZON = timedelta(seconds=1)
-#: Seconds by which a request may miss its slot; what is later gives it back.
+#: Seconds by which a request may miss its slot; a later one gives it back.
 TOLERANCE = 0.1
 #: Hexadecimal digits of each half of a shared bucket's id.
 HALF = 32
-#: Seconds that are left for the way to the receiver, which is not always as long.
+#: Seconds reserved for variations in the network latency.
 MARGIN = 0.05
 
 
 def bucket_id(tenant: str | None, format: str, url: str, shared: str) -> str:
     """Return the id of a bucket that endpoints share.
 
-    The first half is of the tenant, the format and the server, so that no tenant can spend the limit of another
-    and no server that of another. The second half is of what the format says is shared.
+    The first half depends on the tenant, the format and the server, so that no tenant or server can use up the
+    limit of another. The second half depends on what the format says is shared.
     """
     parts = urlsplit(url)
     return _digest(tenant, format, f"{parts.scheme}://{parts.netloc}") + _digest(shared)
@@ -46,11 +46,11 @@ def _digest(*values: str | None) -> str:
 
 
 def interval(rate: float | None) -> timedelta:
-    """From one slot to the next, so that no second sees more than `rate` requests arrive.
+    """Return the time between two slots, so that no more than `rate` requests arrive in any second.
 
-    Between the first of them and the one that would be too many lie as many intervals as there may be
-    requests: a second, and what the first may be late. A fraction is held in the time in which it is a whole
-    number: 7.5 is 15 in two seconds. Below one request a second it is one in the time that one request has.
+    From the first request to the first excess one there are as many intervals as allowed requests: they take one
+    second, and the possible delay of the first. A fractional rate applies to the time in which it is a whole
+    number: 7.5 is 15 in two seconds. Below one request per second, it is one in the corresponding time.
     """
     if rate is None:
         return timedelta(0)
@@ -59,7 +59,7 @@ def interval(rate: float | None) -> timedelta:
 
 @dataclass(slots=True)
 class Reservations:
-    """What a claim reserves of the buckets that it has locked."""
+    """The reservations of a claim in the buckets that it has locked."""
 
     now: datetime
     #: Bucket id, and when its next slot begins.
@@ -68,11 +68,11 @@ class Reservations:
     used: set[str] = field(default_factory=set)
 
     def copy(self) -> Reservations:
-        """Return one that can be reserved of while this stays as it is."""
+        """Return a copy with independent reservations."""
         return replace(self, next_slot=dict(self.next_slot), used=set(self.used))
 
     def reserve(self, bucket: str) -> datetime | None:
-        """Reserve the next slot; ``None`` where it is too far ahead, or the bucket is not locked."""
+        """Reserve the next slot; return ``None`` if it is too far ahead, or the bucket is not locked."""
         if bucket not in self.next_slot:
             return None
         slot = max(self.next_slot[bucket], self.now)
@@ -83,20 +83,20 @@ class Reservations:
         return slot
 
     def binding(self, bucket: str, slot: datetime) -> datetime | None:
-        """Return the slot where a request must keep to it: without a limit, one that has begun never ends."""
+        """Return the slot if the request must wait for it; buckets without a limit do not require this."""
         return slot if self.intervals[bucket] or slot > self.now else None
 
     def opens_at(self, bucket: str) -> datetime | None:
-        """Return when a claim gets a slot again; ``None`` where another worker has locked the bucket."""
+        """Return when a slot is available again; ``None`` if another worker has locked the bucket."""
         return self.next_slot[bucket] - HORIZON if bucket in self.next_slot else None
 
 
 def lock_buckets(
     state: AppState, connection: sa.Connection, now: datetime, limits: dict[str, float | None]
 ) -> Reservations:
-    """Lock buckets, but for those that another worker has locked; make those that are not there.
+    """Lock buckets that no other worker has locked, and create missing ones.
 
-    :param limits: bucket ids, and the requests a second that their endpoints ask for.
+    :param limits: bucket ids, and the requests per second of their endpoints.
     """
     if not limits:
         return Reservations(now, {}, {})
@@ -104,7 +104,7 @@ def lock_buckets(
     known = set(connection.scalars(sa.select(table.c.id).where(table.c.id.in_(limits))))
     missing = sorted(limits.keys() - known)
     if missing:
-        # A moment ago: the first slot is now.
+        # In the past: the first slot is now.
         values = [{"id": bucket, "free_at": now} for bucket in missing]
         connection.execute(insert_missing(table, connection.dialect.name, ["id"]), values)
     rows = connection.execute(
@@ -123,7 +123,7 @@ def lock_buckets(
 def save_reservations(
     state: AppState, connection: sa.Connection, reservations: Reservations
 ) -> None:
-    """Write down what was reserved."""
+    """Store the reservations."""
     if reservations.used:
         _move(
             state,
@@ -138,7 +138,7 @@ def save_reservations(
 def shared_limits(
     state: AppState, connection: sa.Connection, buckets: Collection[str]
 ) -> dict[str, float | None]:
-    """The strictest limit among the endpoints that share each bucket."""
+    """Return the strictest limit among the endpoints that share each bucket."""
     if not buckets:
         return {}
     endpoint = state.table("Endpoint").c
@@ -153,9 +153,9 @@ def shared_limits(
 def hold_buckets(
     state: AppState, connection: sa.Connection, decisions: Sequence[Decision], now: datetime
 ) -> None:
-    """Hold all endpoints of a bucket back for as long as the receiver asked of one of them.
+    """Delay all endpoints of a bucket for the time that the receiver has requested for one of them.
 
-    Where it asked that for everything at its server, all buckets of the tenant there are held.
+    If this applies to the whole server, all buckets of the tenant there are delayed.
     """
     until: dict[str, datetime] = {}
     servers: dict[str, datetime] = {}
@@ -165,7 +165,7 @@ def hold_buckets(
         if bucket is not None and decision.pause:
             moment = now + timedelta(seconds=decision.pause)
             until[bucket] = max(until.get(bucket, moment), moment)
-            # An endpoint with a limit of its own alone has its own id there.
+            # An endpoint with only a limit of its own has its own id there.
             if attempt.refusal.whole_server and bucket != attempt.endpoint_id:
                 server = bucket[:HALF]
                 servers[server] = max(servers.get(server, moment), moment)
@@ -173,7 +173,7 @@ def hold_buckets(
         for bucket in _buckets_at(state, connection, server):
             until[bucket] = max(until.get(bucket, moment), moment)
     if servers:
-        # Those that nothing was sent to yet have no row.
+        # Buckets of endpoints without requests have no row yet.
         table = state.table("Bucket")
         values = [{"id": bucket, "free_at": now} for bucket in sorted(until)]
         connection.execute(insert_missing(table, connection.dialect.name, ["id"]), values)
@@ -186,7 +186,7 @@ def hold_buckets(
 
 
 def _buckets_at(state: AppState, connection: sa.Connection, server: str) -> Sequence[str]:
-    """The buckets of live endpoints whose id begins with the half that is of a tenant's server."""
+    """Return the buckets of existing endpoints whose id begins with the half of a tenant's server."""
     endpoint = state.table("Endpoint").c
     return connection.scalars(
         sa.select(endpoint.bucket)
@@ -199,7 +199,7 @@ def _buckets_at(state: AppState, connection: sa.Connection, server: str) -> Sequ
 
 
 def _move(state: AppState, connection: sa.Connection, values: list[dict[str, Any]]) -> None:
-    """Move the times on, never back."""
+    """Advance the times; never move them back."""
     table = state.table("Bucket")
     connection.execute(
         sa.update(table)

@@ -1,4 +1,4 @@
-"""The health of endpoints and their delivery settings, as a claim reads them."""
+"""The health and delivery settings of endpoints for a claim."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ...models import DeliveryState, EndpointState
 
 @dataclass(frozen=True, slots=True)
 class HealthSnapshot:
-    """The part of an endpoint's health that says whether and what to send."""
+    """The part of an endpoint's health that a claim needs."""
 
     hold_until: datetime | None
     failing: bool
     look_at: datetime | None
     slow: bool
-    #: The highest number that its deliveries have.
+    #: The highest number of its deliveries.
     last_sequence: int = 0
 
     def held(self, now: datetime) -> bool:
@@ -32,24 +32,24 @@ class HealthSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
-    """The settings of an endpoint that say whether and how fast to send."""
+    """The settings of an endpoint that a claim needs."""
 
     active: bool
     ordered: bool
     rate_limit: float | None
     #: The bucket that it shares with others.
     shared: str | None
-    #: The one that limits it: that, or its own.
+    #: The bucket that limits it: the shared one, or its own.
     bucket: str | None
     version: int
-    #: Its rules for coalescing as they are stored; see `filters.coalescing`.
+    #: Its stored rules for coalescing; see `filters.coalescing`.
     coalesce: str | None = None
 
 
 def lock_health(
     state: AppState, connection: sa.Connection, endpoint_ids: Sequence[str]
 ) -> dict[str, HealthSnapshot]:
-    """Lock the health rows that no other worker holds, and read them."""
+    """Lock and read the health rows that no other worker has locked."""
     rows = connection.execute(_health(state), {"endpoint_ids": endpoint_ids})
     return {
         row.endpoint_id: HealthSnapshot(

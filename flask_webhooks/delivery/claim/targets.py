@@ -1,4 +1,4 @@
-"""What formats need beside the event: endpoints with everything decrypted, and names of tenants."""
+"""Decrypted endpoints, and names of tenants, for formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...security.signing import live_secrets
 
 
 class Targets:
-    """The endpoints that one drain has sent to. Decrypting costs more than the rest of a claim."""
+    """A cache of decrypted endpoints of one drain. Decrypting costs more than the rest of a claim."""
 
     def __init__(self, state: AppState) -> None:
         self.state = state
@@ -24,11 +24,11 @@ class Targets:
         return self._known[endpoint_id]
 
     def forget(self) -> None:
-        """Decrypt all anew when they are next needed: a secret may have expired."""
+        """Clear the cache, because a secret may have expired."""
         self._known.clear()
 
     def load(self, connection: sa.Connection, versions: dict[str, int], now: float) -> set[str]:
-        """Decrypt what is not known, or not in this version; returns those that cannot be decrypted.
+        """Decrypt endpoints that are missing or outdated; return those that cannot be decrypted.
 
         :param versions: endpoint ids and their versions in the database.
         :param now: Unix seconds; secrets that have expired by then are left out.
@@ -55,18 +55,21 @@ def _endpoints(state: AppState) -> sa.Select[Any]:
 
 
 class TenantNames:
-    """The names of tenants for people, by the host's hook, asked for once in a while."""
+    """A cache of names of tenants, from the host's function."""
 
     def __init__(self, state: AppState) -> None:
         self.state = state
         self._known: dict[str, str] = {}
 
     def forget(self) -> None:
-        """Ask anew when they are next needed."""
+        """Clear the cache."""
         self._known.clear()
 
     def give(self, event: OutgoingEvent) -> OutgoingEvent:
-        """The event with its tenant's name. No transaction may be open: the host may ask its database."""
+        """Return the event with its tenant's name.
+
+        No transaction may be open, because the host may query its database.
+        """
         if event.tenant is None:
             return event
         if event.tenant not in self._known:
@@ -84,7 +87,7 @@ def as_target(state: AppState, row: Any, now: float) -> Target:
     """Decrypt an endpoint row.
 
     :param now: Unix seconds; secrets that have expired by then are left out.
-    :raises UnreadableSecret: no configured key fits.
+    :raises UnreadableSecret: no configured key can decrypt it.
     """
 
     def opened(sealed: Any, empty: Any) -> Any:
