@@ -17,11 +17,11 @@ from demo.services import PostgresServer
 from flask_webhooks import actions
 from flask_webhooks.app_state import state_of
 from flask_webhooks.queries.cursors import Cursor, scope_digest
+from tests.hosts.test_web_servers import GUNICORN, serve
 from tests.support.api_calls import PREFIX, Api, make_app
 from tests.support.delivering import db_of, emit
 from tests.support.helpers import accessing, add_endpoint, close
 from tests.support.processes import config_of
-from tests.wakeup.test_web_servers import GUNICORN, serve
 
 #: Connections to the database that do something, or hold a transaction open.
 IN_TRANSACTION = (

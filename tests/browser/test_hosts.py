@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.hosts.test_applications import waitress
 from tests.support.helpers import add_delivery, add_endpoint, update
 from tests.support.hosts import Host, running
 from tests.support.pages import World, populate
 from tests.support.receiver import Receiver
-from tests.test_hosts import waitress
 
 from .chromium import Watched, served, violations
 from .conftest import apart
