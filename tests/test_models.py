@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +13,6 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm
 from sqlalchemy.exc import IntegrityError
 
-from demo.services import PostgresServer
 from flask_webhooks import Webhooks
 from flask_webhooks import models as definitions
 from flask_webhooks.app_state import state_of
@@ -27,7 +21,6 @@ from flask_webhooks.errors import ConfigurationError
 from flask_webhooks.models import Models, Row, build_models
 from tests.support.delivering import close, count, drain, make_app
 from tests.support.hostapp import DEFAULTS
-from tests.support.processes import ROOT
 from tests.support.receiver import Receiver
 
 TABLES = {
@@ -272,7 +265,6 @@ def test_host_with_any_base_class(
 # -- schema and naming convention -----------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_schema_of_the_host_is_used(database_url: str, hosts: Hosts, receiver: Receiver) -> None:
     db = SQLAlchemy(metadata=sa.MetaData(schema="licensing"))
@@ -296,7 +288,6 @@ CONVENTION = {
 }
 
 
-@pytest.mark.slow
 def test_naming_convention_of_the_host_is_used(
     database_url: str, hosts: Hosts, receiver: Receiver
 ) -> None:
@@ -355,7 +346,6 @@ def test_tables_in_a_second_database(
         assert count(app, "Event") == 3
 
 
-@pytest.mark.slow
 def test_models_of_two_applications_with_different_databases(hosts: Hosts, tmp_path: Path) -> None:
     db = SQLAlchemy()
     binds = {"SQLALCHEMY_BINDS": {"hooks": f"sqlite:///{tmp_path / 'hooks'}"}}
@@ -376,95 +366,7 @@ def test_models_of_two_applications_with_different_databases(hosts: Hosts, tmp_p
         _ = webhooks_of(one).models
 
 
-# -- migrations -----------------------------------------------------------------------------------------------
-
-MIGRATE = """
-    import logging, os, sys
-    from pathlib import Path
-
-    import sqlalchemy as sa
-    from flask import Flask
-    from flask_migrate import Migrate, downgrade, init, migrate, upgrade
-    from flask_sqlalchemy import SQLAlchemy
-
-    from flask_webhooks import Webhooks
-
-    url, directory, second = sys.argv[1], sys.argv[2], sys.argv[3]
-    app, db = Flask("host"), SQLAlchemy()
-    app.config.update(SECRET_KEY="s", SQLALCHEMY_DATABASE_URI=url)
-    if second:
-        app.config.update(SQLALCHEMY_BINDS={"hooks": second}, WEBHOOKS_BIND_KEY="hooks")
-
-    class User(db.Model):
-        id = sa.Column(sa.Integer, primary_key=True)
-
-    db.init_app(app)
-    webhooks = Webhooks(db, app)
-    Migrate(app, db, directory)
-
-    def files():
-        return sorted(Path(directory, "versions").glob("*.py"))
-
-    with app.app_context():
-        engine = db.engines["hooks" if second else None]
-        init(multidb=bool(second))
-        migrate(message="webhooks")
-        text = files()[0].read_text()
-        assert text.count("import flask_webhooks.columns") == 1, text
-        upgrade()
-        print(" ".join(sorted(sa.inspect(engine).get_table_names())))
-        migrate(message="nothing")
-        assert len(files()) == 1, files()[1].read_text()
-
-        webhooks.create_endpoint("https://hooks.example.com/")
-        assert webhooks.emit("license.created", {}) is not None
-        db.session.commit()
-
-        # A migration that has nothing of ours needs no import of ours.
-        db.metadata.tables["user"].append_column(sa.Column("name", sa.String(10)))
-        migrate(message="name")
-        newest = max(files(), key=lambda path: path.stat().st_mtime_ns)
-        text = newest.read_text()
-        assert "name" in text and "flask_webhooks" not in text, text
-        db.session.remove()
-        downgrade(revision="base")
-        print(" ".join(sorted(sa.inspect(engine).get_table_names())))
-"""
-
-
-def run_migrations(url: str, directory: Path, second: str = "") -> list[set[str]]:
-    # In a process of its own: the `env.py` of Flask-Migrate sets up logging anew.
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(MIGRATE), url, str(directory), second],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONWARNINGS": "default"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [set(line.split()) for line in done.stdout.splitlines() if "alembic_version" in line]
-
-
-@pytest.mark.slow
-def test_migration_is_generated_and_after_it_nothing_differs(
-    database_url: str, tmp_path: Path
-) -> None:
-    after_upgrade, after_downgrade = run_migrations(database_url, tmp_path / "migrations")
-    assert after_upgrade == {*TABLES, "user", "alembic_version"}
-    assert after_downgrade == {"alembic_version"}
-
-
-@pytest.mark.slow
-def test_migration_of_two_databases(tmp_path: Path, postgres_server: PostgresServer) -> None:
-    second = postgres_server.create_database(f"test_{uuid.uuid4().hex}")
-    after_upgrade, after_downgrade = run_migrations(
-        f"sqlite:///{tmp_path / 'main'}", tmp_path / "migrations", second
-    )
-    assert after_upgrade == {*TABLES, "alembic_version"}
-    assert after_downgrade == {"alembic_version"}
-
+# -- indexes -------------------------------------------------------------------------------------------------
 
 ON_DEMAND = "state = 'pending' AND \"trigger\" IN ('manual', 'test')"
 
