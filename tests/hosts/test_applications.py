@@ -22,10 +22,12 @@ from werkzeug.security import generate_password_hash
 
 from flask_webhooks import Webhooks, errors
 from tests.admin.test_security import token
+from tests.support.delivering import drain
 from tests.support.helpers import activity, add_delivery, add_endpoint
 from tests.support.hosts import FILES, SETTINGS, Host, running
 from tests.support.pages import PREFIX, Browser, Page, contents, parse
 from tests.support.processes import ROOT
+from tests.support.receiver import Receiver
 
 Run = Callable[..., Host]
 
@@ -52,13 +54,22 @@ def token_of(client: FlaskClient, path: str) -> str:
     return found[1]
 
 
-def work(browser: Browser) -> str:
-    """Add a webhook, send a test event and cancel it; returns the endpoint's id."""
+def work(host: Host, browser: Browser, tenant: str | None = None) -> str:
+    """Add a webhook, get an event there, send a test event and cancel it; returns the endpoint's id."""
     form = browser.get("/endpoints/new")
-    page = browser.send(form, "/endpoints/new", {"url": "https://hooks.example.com/x"}, 200)
-    assert page.one("code", id="wh-secret").text.startswith("whsec_")
-    page = browser.get(page.link("I have saved it"))
-    endpoint_id: str = page.response.request.path.rpartition("/")[2]
+    with Receiver() as receiver:
+        page = browser.send(form, "/endpoints/new", {"url": receiver.url()}, 200)
+        assert page.one("code", id="wh-secret").text.startswith("whsec_")
+        page = browser.get(page.link("I have saved it"))
+        endpoint_id: str = page.response.request.path.rpartition("/")[2]
+        with host.app.app_context():
+            host.module.webhooks.emit("license.created", {"license_id": "lic_1"}, tenant=tenant)
+            host.module.db.session.commit()
+            assert drain(host.app) == 1
+        receiver.wait_for(1)
+    page = browser.get(f"/endpoints/{endpoint_id}")
+    assert "license.created" in page.text
+    assert "Succeeded" in page.text
     page = browser.send(browser.get(page.link("Send test event")), "/test")
     assert "The test event is queued." in page.text
     page = browser.send(page, "/cancel")
@@ -75,7 +86,7 @@ def check_nobody_is_let_in(app: Flask, status: int, location: str | None) -> Non
 
     :param location: where to, with ``{path}`` or ``{quoted}`` for the page that was wanted.
     """
-    endpoint = add_endpoint(app)
+    endpoint = add_endpoint(app, events=["user.banned"])
     client, before = app.test_client(), contents(app)
     for path in ("/", "/deliveries", f"/endpoints/{endpoint.id}"):
         response = client.get(PREFIX + path)
@@ -118,12 +129,12 @@ def test_flask_login(run: Run) -> None:
     for name, browser in people.items():
         sign_in(browser.client, name)
 
-    mine = work(people["bob"])
+    mine = work(host, people["bob"], "app_1")
     people["eve"].get(f"/endpoints/{mine}", 404)
     assert mine not in people["eve"].get("/").response.text
     people["nil"].get("/", 403)
     assert mine in people["ann"].get("/").response.text
-    work(people["ann"])
+    work(host, people["ann"])
     assert actors(app) == {"tester", "ann", "bob"}
 
     people["bob"].get("/delete-all", 403)
@@ -155,7 +166,7 @@ def test_flask_security(run: Run) -> None:
         response = browser.client.post("/login", data=values)
         assert response.status_code == 302, response.text
 
-    mine = work(people["admin"])
+    mine = work(host, people["admin"])
     assert "admin@example.com" in actors(app)
     page = people["support"].get(f"/endpoints/{mine}")
     assert "Send test event" not in page.links()
@@ -213,7 +224,7 @@ def test_session_of_the_hosts_own(run: Run) -> None:
     assert browser.client.post("/login", data={"password": "wrong"}).status_code == 200
     assert browser.client.get(f"{PREFIX}/").status_code == 302
     browser.client.post("/login", data={"password": PASSWORD})
-    work(browser)
+    work(host, browser)
     assert "operator" in actors(host.app)
     form = browser.get("/delete-all")
     browser.client.post("/logout")
@@ -234,7 +245,7 @@ def test_http_basic_authentication(run: Run) -> None:
     for name, password in (("ann", "wrong"), ("bob", PASSWORD), ("ann", "")):
         assert host.app.test_client().get(f"{PREFIX}/", auth=(name, password)).status_code == 401
     browser = Browser(host.app, auth=("ann", PASSWORD))
-    work(browser)
+    work(host, browser)
     assert "ann" in actors(host.app)
     # A browser that knows the password sends it with forged requests, too.
     page = browser.post("/delete-all", {}, 400)
@@ -253,6 +264,7 @@ def test_flask_talisman_has_the_last_word(run: Run, name: str) -> None:
     insecure = host.app.test_client().get(f"{PREFIX}/")
     assert (insecure.status_code, insecure.location) == (302, f"{HTTPS}{PREFIX}/")
     browser = Browser(host.app, base_url=HTTPS)
+    work(host, browser)
     page = browser.get("/")
     [policy] = page.response.headers.getlist("Content-Security-Policy")
     assert "default-src 'none'" in policy
@@ -290,7 +302,9 @@ def test_link_in_the_menu_of_flask_admin(run: Run) -> None:
     with client.session_transaction() as session:
         session["user"] = "operator"
     assert link in client.get("/admin/").text
-    assert client.get(f"{PREFIX}/").status_code == 200
+    browser = Browser(host.app)
+    browser.client = client
+    work(host, browser)
 
 
 def test_template_of_the_hosts_replaces_ours_by_its_name(run: Run) -> None:
@@ -315,6 +329,7 @@ def test_prefix_that_a_proxy_takes_off(run: Run) -> None:
         True
     }
     assert page.link("Add webhook") == f"/shop{PREFIX}/endpoints/new"
+    work(host, Browser(host.app))
 
 
 @contextmanager
@@ -383,7 +398,7 @@ def test_subdomain(run: Run) -> None:
     client.post("/login", base_url=main)
     browser = Browser(host.app, base_url=hooks)
     browser.client = client
-    work(browser)
+    work(host, browser)
 
 
 def test_subdomain_that_the_host_does_not_look_at_is_refused() -> None:
