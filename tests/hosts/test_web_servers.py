@@ -1,4 +1,4 @@
-"""The host's side of Redis under the servers that hosts run: patched, forked, and without threads."""
+"""The servers that hosts run: patched, forked, and without threads."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 import redis
 import requests
+from flask import Flask
 from rq import Queue
 
 from demo.services import HOST, RedisServer, free_port
-from tests.support.delivering import close, webhooks_of
-from tests.support.helpers import URL, make_app
+from tests.support.delivering import close, drain, webhooks_of
 from tests.support.middlebox import Middlebox
+from tests.support.pages import make_app
 from tests.support.processes import ROOT, config_of, wait_until
+from tests.support.receiver import Receiver
 
 PROGRAM = """
 {first}
@@ -114,13 +116,29 @@ def serve(
 
 
 @pytest.fixture
-def config(tmp_path: Path, redis_url: str) -> Iterator[dict[str, Any]]:
-    """The settings of a host with one endpoint, for which each event is a wake-up."""
+def host(tmp_path: Path, redis_url: str, receiver: Receiver) -> Iterator[Flask]:
+    """The host with one endpoint, for which each event is a wake-up."""
     app = make_app(f"sqlite:///{tmp_path / 'db.sqlite'}", redis_url, WEBHOOKS_WAKE_TIMEOUT=1.0)
     with app.app_context():
-        webhooks_of(app).create_endpoint(URL)
-    yield config_of(app)
+        webhooks_of(app).create_endpoint(receiver.url())
+    yield app
     close(app)
+
+
+@pytest.fixture
+def config(host: Flask) -> dict[str, Any]:
+    """Its settings in another process."""
+    return config_of(host)
+
+
+def check_arrival(host: Flask, server: Server, receiver: Receiver, count: int) -> None:
+    """What the server emitted is delivered, and its pages show it."""
+    with host.app_context():
+        assert drain(host) == count
+    receiver.wait_for(count)
+    answer = requests.get(f"{server.url}/webhooks/deliveries", timeout=10)
+    assert answer.text.count("license.created") >= count
+    assert answer.text.count("Succeeded") >= count
 
 
 def jobs(redis_url: str) -> int:
@@ -142,7 +160,13 @@ def jobs(redis_url: str) -> int:
     ids=["gevent-preload", "gevent", "gevent-first", "threads-preload", "patched-preload"],
 )
 def test_first_wake_up_in_a_worker_of_gunicorn(
-    options: list[str], first: str, config: dict[str, Any], redis_url: str, tmp_path: Path
+    options: list[str],
+    first: str,
+    host: Flask,
+    config: dict[str, Any],
+    redis_url: str,
+    receiver: Receiver,
+    tmp_path: Path,
 ) -> None:
     command = [*GUNICORN, "--workers", "2", *options, "host_to_serve:app"]
     with serve(command, config, tmp_path, first) as server:
@@ -150,6 +174,7 @@ def test_first_wake_up_in_a_worker_of_gunicorn(
             assert server.emit() < 5
         assert jobs(redis_url) == 1
         assert "Could not wake" not in server.output()
+        check_arrival(host, server, receiver, 6)
 
 
 @pytest.mark.slow
@@ -163,13 +188,19 @@ def test_first_wake_up_in_a_worker_of_gunicorn(
     ids=["lazy", "forked"],
 )
 def test_first_wake_up_in_a_worker_of_uwsgi(
-    options: list[str], config: dict[str, Any], redis_url: str, tmp_path: Path
+    options: list[str],
+    host: Flask,
+    config: dict[str, Any],
+    redis_url: str,
+    receiver: Receiver,
+    tmp_path: Path,
 ) -> None:
     with serve([*UWSGI, *options], config, tmp_path, "") as server:
         for _ in range(6):
             assert server.emit() < 5
         assert jobs(redis_url) == 1
         assert "Could not wake" not in server.output()
+        check_arrival(host, server, receiver, 6)
 
 
 #: Emits at each line that it reads. While it waits for the next one it holds Python's lock, and so keeps other
