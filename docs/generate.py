@@ -89,7 +89,6 @@ def _part(kind: str, *arguments: str) -> str:
         "signals-out": signals_out,
         "command": command,
         "format": format_,
-        "examples": examples,
         "colours": colours,
         "attempt-errors": attempt_errors,
         "metrics": metrics,
@@ -316,18 +315,6 @@ def _success(style: Format) -> str:
     if not style.succeeded(Answer(taken[0], {}, b"")):
         said += ', and `"ok": true` in the body'
     return f"{said}."
-
-
-def examples(name: str) -> str:
-    """The body of every event type in a format, as it is sent."""
-    style = builtin_formats()[name]
-    parts = []
-    for title, kinds in builtin_catalog().groups().items():
-        parts.append(f"## {title}")
-        for kind in kinds:
-            body = render_example(style, kind, product_name=PRODUCT).body.decode()
-            parts.append(f"### {kind.name}\n\n```json\n{body}\n```")
-    return "\n\n".join(parts)
 
 
 # -- commands --------------------------------------------------------------------------------------
