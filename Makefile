@@ -17,10 +17,11 @@ DEMO_INSTALLED := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable
 UV_COMPILE = $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --python-version 3.11 setup.cfg
+VERSION = $(shell sed -n 's/^version = //p' setup.cfg)
 SOURCES = $(wildcard flask_webhooks example_app demo tests benchmarks chaos)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow test-all bench chaos screenshots lint format lock clean
+.PHONY: help .venv demo test test-slow test-all docs bench chaos screenshots lint format lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -36,7 +37,7 @@ $(DEMO_INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 
 $(INSTALLED): $(DEMO_INSTALLED)
 	@echo "Installing what the tests need, this once ..."
-	$(PIP_INSTALL) '.[demo,test,dev]'
+	$(PIP_INSTALL) '.[demo,docs,test,dev]'
 	@touch $@
 
 demo: $(DEMO_INSTALLED) ## The whole thing running (DEMO_SECONDS=20 to stop by itself)
@@ -50,6 +51,11 @@ test-slow: .venv ## Only the slow tests, one after the other (PYTEST_SLOW_ARGS)
 	$(BIN)/python -m pytest -m slow $(PYTEST_SLOW_ARGS) || [ $$? -eq 5 ]
 
 test-all: test test-slow ## Both
+
+docs: .venv ## The documentation as a site, in docs/_build; warnings are errors
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --doctree-dir docs/_build/.doctrees \
+		--conf-dir docs . docs/_build/$(VERSION)
+	@echo "Open docs/_build/index.html"
 
 screenshots: .venv ## Every page and state of the admin as pictures, in five minutes (SCREENSHOTS_ARGS=--docs: those of the docs)
 	$(BIN)/python -m tests.screenshots $(SCREENSHOTS_ARGS)
@@ -76,5 +82,5 @@ lock: .venv ## Choose the versions that demo and tests install anew: the newest,
 	rm requirements/runtime.in
 
 clean: ## Remove what was built or cached, the virtual environment too
-	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist docs/_build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

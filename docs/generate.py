@@ -296,7 +296,7 @@ def format_(name: str) -> str:
     return "\n\n".join(
         [
             _table(("Of the format", f"`{name}`"), rows),
-            f"```http\nPOST {example.url}\n{head}\n\n{example.pretty_body}\n```",
+            f"```http\nPOST {example.url} HTTP/1.1\n{head}\n\n{example.pretty_body}\n```",
         ]
     )
 
