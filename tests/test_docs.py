@@ -5,9 +5,7 @@ says otherwise:
 
 - ``<!-- scenario: before -->`` starts a fresh namespace with other names in it; see `SCENARIOS`. A page starts
   with ``host``.
-- ``<!-- not run: why -->`` leaves out a command of the quickstart.
-- ``<!-- file: app.py -->`` belongs to the quickstart, whose files and commands a test of its own runs.
-- ``<!-- background -->`` before commands of the quickstart: they go on running.
+- ``<!-- file: app.py -->`` belongs to a page whose files and commands `tests.test_docs_walkthroughs` runs.
 
 In examples ``https://shop.example/webhooks`` stands for a receiver; here it is a real one. Functions named
 ``test_…`` are called, with the fixtures of `flask_webhooks.testing.plugin`.
@@ -28,7 +26,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
@@ -742,66 +739,7 @@ def test_demo_line_has_the_members_of_a_real_one() -> None:
     assert list(shown) == [item.name for item in dataclasses.fields(Summary)]
 
 
-# -- the quickstart, for real ----------------------------------------------------------------------
-
-
-@dataclass
-class Terminal:
-    """Runs the commands of the quickstart in a folder, as somebody at a shell would."""
-
-    folder: Path
-    environment: dict[str, str]
-    #: What to write instead of what the page says: ports, ids, the secret.
-    replaced: dict[str, str]
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def fill(self, text: str) -> str:
-        for old, new in self.replaced.items():
-            text = text.replace(old, new)
-        return text
-
-    def run(self, command: str) -> str:
-        result = subprocess.run(
-            ["sh", "-ec", self.fill(command)],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert result.returncode == 0, (command, result.stdout, result.stderr)
-        return result.stdout
-
-    def start(self, command: str, log: str) -> None:
-        with (self.folder / log).open("wb") as output:
-            process = subprocess.Popen(
-                ["sh", "-c", f"exec env {self.fill(command).strip()}"],
-                cwd=self.folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.processes.append(process)
-
-    def close(self) -> None:
-        for process in self.processes:
-            process.send_signal(signal.SIGTERM)
-        for process in self.processes:
-            process.wait(20)
-
-
-@pytest.fixture
-def terminal(tmp_path: Path, redis_url: str) -> Iterator[Terminal]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    kept = {key: value for key, value in os.environ.items() if "REDIS" not in key}
-    environment = {**kept, "PATH": path, "FLASK_WEBHOOKS_REDIS_URL": redis_url, "no_proxy": "*"}
-    ports = {number: str(free_port()) for number in ("8000", "8001")}
-    terminal = Terminal(tmp_path, environment, ports)
-    yield terminal
-    terminal.close()
+# -- commands --------------------------------------------------------------------------------------
 
 
 def commands(example: Block) -> list[str]:
@@ -812,6 +750,7 @@ def commands(example: Block) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
+<<<<<<< HEAD
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_quickstart_works_as_it_is_written(terminal: Terminal) -> None:
@@ -859,6 +798,8 @@ def wait_for_line(terminal: Terminal, text: str, seconds: float = 20) -> None:
 # -- commands --------------------------------------------------------------------------------------
 
 
+=======
+>>>>>>> f0dfdf3 (Teach the factory pattern in a tutorial that a test follows)
 def all_commands() -> list[tuple[str, str]]:
     """Every command of ours, of RQ's and of make's in blocks and in running text, with its page."""
     found = []
