@@ -17,10 +17,9 @@ from typing import Any
 import redis
 import rq
 
-from example_app import licensing
+from example_app import applications
 from example_app.app import create_app
-from example_app.extensions import webhooks
-from example_app.models import db
+from example_app.extensions import db, webhooks
 
 from .processes import ROOT, Child, DemoError, Stopped, wait_until
 from .scoreboard import Scoreboard, get_json, post_json
@@ -94,7 +93,7 @@ class Stage:
         environment = _environment(settings)
         module = [sys.executable, "-m"]
 
-        receiver = [*module, "example_app.receiver", "--port", str(self._receiver_port)]
+        receiver = [*module, "demo.receiver", "--port", str(self._receiver_port)]
         log = str(self._directory / "received.jsonl")
         options = ["--fail-every", str(FAIL_EVERY), "--log", log]
         self._start("receiver", [*receiver, *options], environment)
@@ -159,12 +158,11 @@ class Stage:
         app = create_app(settings)
         with app.app_context():
             db.create_all()
-            applications = [licensing.create_application(name) for name in APPLICATIONS]
-            ids, api_keys = zip(*applications, strict=True)
-            self.api_keys = list(api_keys)
+            products = [applications.create(name) for name in APPLICATIONS]
+            self.api_keys = [product.api_key for product in products]
             hooks: dict[str, str] = {}
             for wanted in SUBSCRIPTIONS:
-                tenant = None if wanted.application is None else ids[wanted.application]
+                tenant = None if wanted.application is None else products[wanted.application].id
                 url = f"{self.receiver_url}/hooks/{wanted.hook}"
                 created = webhooks.create_endpoint(
                     url, events=wanted.events, tenant=tenant, name=wanted.hook

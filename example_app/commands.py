@@ -1,4 +1,4 @@
-"""``flask init``, ``flask create-application`` and ``flask expire``."""
+"""The commands ``flask init``, ``flask create-application`` and ``flask expire``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import click
 from flask import Flask
 from flask.cli import with_appcontext
 
-from . import licensing
-from .models import db, utc_now
+from . import applications, selling
+from .extensions import db
+from .models import utc_now
 from .problems import Refused
 
 
@@ -20,26 +21,27 @@ def init_app(app: Flask) -> None:
 @click.command
 @with_appcontext
 def init() -> None:
-    """Create the tables, those of the webhooks included."""
+    """Create the tables, including those of Flask-Webhooks."""
     db.create_all()
-    click.echo("The tables are there.")
+    click.echo("The tables exist.")
 
 
 @click.command
 @click.argument("name")
 @with_appcontext
 def create_application(name: str) -> None:
-    """Register the application NAME and show its API key."""
+    """Register the application NAME, and show its API key and its owner's password."""
     try:
-        application_id, api_key = licensing.create_application(name)
+        application = applications.create(name)
     except Refused as error:
         raise click.ClickException(error.detail) from error
-    click.echo(f"Application: {application_id}")
-    click.echo(f"API key:     {api_key}  (shown only now)")
+    click.echo(f"Application:       {application.id}")
+    click.echo(f"API key:           {application.api_key}  (not shown again)")
+    click.echo(f"Owner's password:  {application.owner_password}  (not shown again)")
 
 
 @click.command
 @with_appcontext
 def expire() -> None:
-    """Mark licences whose term is over; for cron, every few minutes."""
-    click.echo(f"{licensing.expire_due(utc_now())} licences expired.")
+    """Mark licences whose term is over. Run it every few minutes."""
+    click.echo(f"Licences that expired: {selling.expire_due(utc_now())}")

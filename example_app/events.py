@@ -1,4 +1,4 @@
-"""Telling Flask-Webhooks what happened: the data that events share, and how they are sent."""
+"""What this server tells Flask-Webhooks: signals, and the data that events have in common."""
 
 from __future__ import annotations
 
@@ -16,67 +16,52 @@ from .terms import NOTICE, notice_at
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The device and the connection that a request speaks for."""
+    """The device and the connection that a request is about."""
 
     hwid: str
     ip: str
-    user_agent: str | None = None
-
-
-@webhooks.version("license.activated", "2026-12-01")
-def activation_before(data: dict[str, Any]) -> dict[str, Any]:
-    """Turn the data of an activation into that of until November, when it did not name the user."""
-    return {name: value for name, value in data.items() if name not in ("activated_by", "username")}
+    user_agent: str = ""
 
 
 def send(signal: NamedSignal, application_id: str, data: dict[str, Any]) -> None:
-    """Send a signal for the endpoints of one application, and for the whole server's.
+    """Send a signal, for the endpoints of one application and those of the whole server.
 
-    Within a transaction, before its commit: the event exists if and only if that commits.
+    Call it within a transaction: the event exists if and only if that commits. Events that describe a
+    refusal, such as ``user.login_failed``, exist even if it does not.
     """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     signal.send(app, data=data, tenant=application_id)
 
 
 def schedule_notice(license: License, now: datetime) -> None:
-    """Have `license.expiring` sent before the end of a licence that is in use; of any other take it back.
+    """Schedule `license.expiring` for a licence in use, and cancel it for any other.
 
-    Within the transaction that changes it, as `send`. What was scheduled for it before is replaced.
+    Call it within the transaction that changes the licence. The key replaces what was scheduled before.
     """
     key = f"expiring:{license.id}"
-    moment = None
-    if license.status == LicenseStatus.ACTIVE:
-        moment = notice_at(license.expires_at, now)
+    moment = notice_at(license.expires_at, now) if license.status == LicenseStatus.ACTIVE else None
     if moment is None:
         webhooks.cancel(key, tenant=license.application_id)
         return
-    data = about_license(license) | about_term(license) | about_user(license.user)
+    data = about_license(license) | about_term(license) | {"days_left": NOTICE.days}
     webhooks.emit(
-        "license.expiring",
-        data | {"days_left": NOTICE.days},
-        tenant=license.application_id,
-        deliver_at=moment,
-        key=key,
+        "license.expiring", data, tenant=license.application_id, deliver_at=moment, key=key
     )
 
 
-def about_client(client: Client) -> dict[str, Any]:
-    return {"hwid": client.hwid, "ip": client.ip}
+@webhooks.version("license.activated", "2026-12-01")
+def activation_before(data: dict[str, Any]) -> dict[str, Any]:
+    """Turn the data of an activation into that of before December, without the user."""
+    return {name: value for name, value in data.items() if name not in ("activated_by", "username")}
 
 
-def about_request(client: Client) -> dict[str, Any]:
-    """The client with its program, for events about access."""
-    agent = {} if client.user_agent is None else {"user_agent": client.user_agent}
-    return about_client(client) | agent
-
-
-def about_user(user: User | None) -> dict[str, Any]:
-    """Empty for a licence that nobody holds."""
-    return {} if user is None else {"user_id": user.id, "username": user.username}
+# -- data ------------------------------------------------------------------------------------------
 
 
 def about_license(license: License) -> dict[str, Any]:
-    return {"license_id": license.id, "license_key": license.key, "status": str(license.status)}
+    """The licence, and its user if there is one."""
+    data = {"license_id": license.id, "license_key": license.key, "status": str(license.status)}
+    return data | about_user(license.user)
 
 
 def about_term(license: License) -> dict[str, Any]:
@@ -85,3 +70,11 @@ def about_term(license: License) -> dict[str, Any]:
         "duration_type": license.duration,
         "expires_at": license.expires_at,
     }
+
+
+def about_user(user: User | None) -> dict[str, Any]:
+    return {} if user is None else {"user_id": user.id, "username": user.username}
+
+
+def about_client(client: Client) -> dict[str, Any]:
+    return {"hwid": client.hwid, "ip": client.ip, "user_agent": client.user_agent}

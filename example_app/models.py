@@ -7,30 +7,14 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-
-class Base(DeclarativeBase):
-    """Carries the metadata of this server; Flask-SQLAlchemy builds its model class from it."""
-
-
-# What a transaction returns stays readable after it, without another one.
-db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
-
-if TYPE_CHECKING:
-
-    class Model(DeclarativeBase):
-        """What type checkers see of ``db.Model``, which is made at run time."""
-
-else:
-    Model = db.Model
+from .extensions import db
 
 
 @contextmanager
@@ -46,7 +30,7 @@ def transaction() -> Iterator[Session]:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time. SQLite would give it back without its zone."""
+    """A time in UTC. SQLite alone would return it without its time zone."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -61,7 +45,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def new_id(prefix: str) -> str:
-    """An identifier such as ``lic_5f0c…``, which says what it identifies."""
+    """Make an id such as ``lic_5f0c…``, whose prefix says what it is of."""
     return f"{prefix}_{secrets.token_hex(8)}"
 
 
@@ -70,7 +54,7 @@ def utc_now() -> datetime:
 
 
 class LicenseStatus(enum.StrEnum):
-    """What a licence key is good for."""
+    """State of a licence."""
 
     CREATED = "created"
     ACTIVE = "active"
@@ -79,20 +63,22 @@ class LicenseStatus(enum.StrEnum):
     REVOKED = "revoked"
 
 
-class Application(Model):
-    """A product whose licences are kept here. Its id is the tenant of its webhooks."""
+class Application(db.Model):  # type: ignore[misc,name-defined]
+    """A product that is licensed here. Its id is the tenant of its webhooks."""
 
     __tablename__ = "applications"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: new_id("app"))
     name: Mapped[str] = mapped_column(String(100), unique=True)
-    #: SHA-256 of the API key: a random key needs no slow hash, and is looked up by this.
+    #: SHA-256 of the API key, by which it is found: a random key needs no slow hash.
     api_key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    #: The owner signs in to the pages with the name of the application and this password.
+    owner_password_hash: Mapped[str] = mapped_column(String(255))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
-class User(Model):
-    """An account within one application."""
+class User(db.Model):  # type: ignore[misc,name-defined]
+    """An account of one application."""
 
     __tablename__ = "users"
     __table_args__ = (UniqueConstraint("application_id", "username"),)
@@ -106,8 +92,8 @@ class User(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
-class License(Model):
-    """A key that was sold. Its term starts with its first use."""
+class License(db.Model):  # type: ignore[misc,name-defined]
+    """A licence key. Its term begins at its first use."""
 
     __tablename__ = "licenses"
     __table_args__ = (
@@ -122,9 +108,9 @@ class License(Model):
     #: ``30d``, ``12h``, ``1y`` or ``lifetime``; see `terms`.
     duration: Mapped[str] = mapped_column(String(16))
     status: Mapped[str] = mapped_column(String(16), default=LicenseStatus.CREATED)
-    #: ``None`` before the first use, and for ever where the duration is ``lifetime``.
+    #: ``None`` before the first use, and for ``lifetime``.
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: How many devices may be bound at a time.
+    #: The number of devices that can be bound at once.
     device_limit: Mapped[int] = mapped_column(default=1)
     user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -136,26 +122,11 @@ class License(Model):
     )
 
 
-class Device(Model):
-    """A hardware id that is bound to a licence."""
+class Device(db.Model):  # type: ignore[misc,name-defined]
+    """A device, by its hardware id, that is bound to a licence."""
 
     __tablename__ = "devices"
 
     license_id: Mapped[str] = mapped_column(ForeignKey("licenses.id"), primary_key=True)
     hwid: Mapped[str] = mapped_column(String(128), primary_key=True)
     bound_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-
-
-class UserSession(Model):
-    """A login that lasts until it runs out or its user is banned."""
-
-    __tablename__ = "sessions"
-
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: new_id("ses"))
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
-    #: SHA-256 of the token that the client holds.
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    hwid: Mapped[str | None] = mapped_column(String(128))
-    ip: Mapped[str] = mapped_column(String(45))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,8 +1,8 @@
-"""Why a request is refused, and what clients get to read then: problem details (RFC 9457)."""
+"""The errors of the licensing server, and how the API answers them: problem details (RFC 9457)."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -11,14 +11,12 @@ from werkzeug.exceptions import HTTPException
 
 API_PREFIX = "/api/"
 
-logger = logging.getLogger("example_app")
-
 
 class Refused(Exception):
-    """The licensing server does not do what it was asked.
+    """The request is refused.
 
-    :ivar code: a stable word for programs.
-    :ivar detail: a sentence for people.
+    :ivar code: for programs; it does not change.
+    :ivar detail: for people.
     """
 
     status = HTTPStatus.FORBIDDEN
@@ -31,7 +29,7 @@ class Refused(Exception):
 
 
 class Malformed(Refused):
-    """A member of the request is missing or of the wrong shape."""
+    """A member of the request is missing or malformed."""
 
     status = HTTPStatus.BAD_REQUEST
 
@@ -43,45 +41,44 @@ class Unauthenticated(Refused):
 
 
 class NotFound(Refused):
-    """There is no such thing in this application."""
+    """The application has nothing of this name."""
 
     status = HTTPStatus.NOT_FOUND
 
 
 class Conflict(Refused):
-    """The current state does not allow it."""
+    """The current state does not allow the request."""
 
     status = HTTPStatus.CONFLICT
 
 
-def problem(status: HTTPStatus, code: str, detail: str, **members: Any) -> Response:
-    """An answer of the media type ``application/problem+json``."""
-    body = {"title": status.phrase, "status": status.value, "code": code, "detail": detail}
-    response = jsonify(body | members)
-    response.status_code = status
-    response.mimetype = "application/problem+json"
-    if status is HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="licensing"'
-    return response
-
-
 def init_app(app: Flask) -> None:
-    """Answer every error of the API in JSON; pages keep Flask's own."""
+    """Answer every error of the API in JSON. Errors of pages stay as Flask has them."""
     app.register_error_handler(Refused, _refused)
     app.register_error_handler(HTTPException, _http_error)
 
 
 def _refused(error: Refused) -> Response:
-    return problem(error.status, error.code, error.detail, **error.members)
+    headers = {}
+    if error.status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="licensing"'
+    return _problem(error.status, error.code, error.detail, headers, **error.members)
 
 
 def _http_error(error: HTTPException) -> Response | HTTPException:
     if not request.path.startswith(API_PREFIX) or error.code is None:
         return error
     status = HTTPStatus(error.code)
-    code = status.name.lower()
-    answer = problem(status, code, error.description or status.description)
-    for name, value in error.get_headers():
-        if name.lower() == "allow":
-            answer.headers[name] = value
-    return answer
+    headers = {name: value for name, value in error.get_headers() if name != "Content-Type"}
+    return _problem(status, status.name.lower(), error.description or status.description, headers)
+
+
+def _problem(
+    status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str], **members: Any
+) -> Response:
+    body = {"title": status.phrase, "status": status.value, "code": code, "detail": detail}
+    response = jsonify(body | members)
+    response.status_code = status
+    response.mimetype = "application/problem+json"
+    response.headers.update(headers)
+    return response

@@ -1,54 +1,106 @@
-"""A customer's server: takes webhooks, checks them, and remembers what it got.
+"""A customer's server, which verifies webhooks and acts on them.
 
-It stands alone, as a customer would write it from the Standard Webhooks specification: nothing here is
-imported from Flask-Webhooks. Each hook ``/hooks/<name>`` has a secret of its own, given on the command line
-or later to ``POST /secrets``.
+It is complete in itself: a customer writes it from the Standard Webhooks specification, and needs
+nothing of Flask-Webhooks. It keeps its state in SQLite:
 
-    python -m example_app.receiver --port 8081 --secret desk=whsec_... --log received.jsonl
+* five failed logins within ten minutes block an address for an hour,
+* a payment starts a subscription of 30 days,
+* a revoked licence goes onto the list that offline software downloads.
 
-It fails on purpose, to show retries: for about one in `fail_every` events the first request is answered
-with 500 or 503. Which ones follows from the event's id, so that two runs do the same.
+    WEBHOOK_SECRET=whsec_... flask --app example_app.receiver run --port 8001
+
+Webhooks arrive at least once and in any order. Therefore the id of each event is stored in the same
+transaction as its effect, and times are those at which the events occurred.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 import hmac
-import ipaddress
-import json
-import threading
+import os
+import sqlite3
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import waitress
 from flask import Flask, Response, jsonify, request
 from werkzeug.datastructures import Headers
 
-#: Seconds that a request's time may differ from ours: older ones may be recorded and sent again.
+#: Seconds that the time of a request may differ from ours. An older one may be a recorded one.
 TOLERANCE = 300
-#: Events that are remembered; the oldest are forgotten first.
-MEMORY = 200_000
-#: Recent latencies that the statistics look at.
-RECENT = 1_000
-PAGE = 5_000
-THREADS = 16
+#: So many failed logins of an address within so many seconds block it for so long.
+FAILED_LOGINS, WINDOW, BLOCK = 5, 600, 3600
+SUBSCRIPTION = 30 * 24 * 3600
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (id TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS failed_logins (ip TEXT, at REAL);
+CREATE TABLE IF NOT EXISTS blocked (ip TEXT PRIMARY KEY, until REAL);
+CREATE TABLE IF NOT EXISTS subscriptions (payment_id TEXT PRIMARY KEY, username TEXT, ends_at REAL);
+CREATE TABLE IF NOT EXISTS licenses (key TEXT PRIMARY KEY, revoked INTEGER, changed_at REAL);
+"""
+
+Data = Mapping[str, Any]
+
+
+def create_app(secret: str | None = None, database: str | None = None) -> Flask:
+    """Make the receiver.
+
+    :param secret: the endpoint's secret; by default the environment's ``WEBHOOK_SECRET``.
+    :param database: path of the SQLite file; by default ``RECEIVER_DATABASE`` or ``receiver.sqlite``.
+    """
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
+    key = secret or os.environ["WEBHOOK_SECRET"]
+    path = database or os.environ.get("RECEIVER_DATABASE", "receiver.sqlite")
+    with closing(sqlite3.connect(path)) as setup:
+        setup.executescript(SCHEMA)
+
+    @app.post("/webhooks")
+    def receive() -> tuple[str, int]:
+        # The signature covers the bytes as they came, so it is checked before anything is parsed.
+        try:
+            verify(key, request.headers, request.get_data(), time.time())
+        except BadSignature as error:
+            return str(error), 401
+        message = request.get_json()
+        with transaction(path) as db:
+            if is_new(db, request.headers["webhook-id"]):
+                act(db, message)
+        # An unexpected error above is answered with 500, and the sender tries again later.
+        return "", 204
+
+    @app.get("/state")
+    def state() -> Response:
+        """What the customer's own software asks for."""
+        with transaction(path) as db:
+            return jsonify(
+                blocked=column(db, "SELECT ip FROM blocked WHERE until > ?", time.time()),
+                subscribers=column(
+                    db,
+                    "SELECT DISTINCT username FROM subscriptions WHERE ends_at > ?",
+                    time.time(),
+                ),
+                revoked=column(db, "SELECT key FROM licenses WHERE revoked"),
+            )
+
+    return app
+
+
+# -- verifying -------------------------------------------------------------------------------------
 
 
 class BadSignature(Exception):
-    """This request does not come from where it says, or was changed, or is too old."""
+    """The request does not come from the sender, was changed, or is too old."""
 
 
 def verify(secret: str, headers: Headers, body: bytes, now: float) -> None:
     """Check the signature of a request by the rules of Standard Webhooks.
 
-    :raises BadSignature: it must not be trusted.
+    :raises BadSignature: the request must not be trusted.
     """
     try:
         message_id = headers["webhook-id"]
@@ -61,196 +113,88 @@ def verify(secret: str, headers: Headers, body: bytes, now: float) -> None:
         raise BadSignature(f"The request is {age:.0f} s old.")
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = message_id.encode() + b"." + timestamp.encode() + b"." + body
-    expected = b"v1," + base64.b64encode(hmac.digest(key, signed, "sha256"))
-    # One for each live secret of the sender, who may be changing from one to the next.
+    digest = hmac.new(key, signed, hashlib.sha256).digest()
+    expected = b"v1," + base64.b64encode(digest)
+    # While the sender rotates its secret, there is a signature for each secret.
     if not any(hmac.compare_digest(expected, given.encode()) for given in signatures.split()):
-        raise BadSignature("No signature fits.")
+        raise BadSignature("No signature matches.")
 
 
-@dataclass(slots=True)
-class Received:
-    """What a hook knows of one event. Times are Unix seconds by our clock."""
-
-    hook: str
-    id: str
-    type: str
-    #: When the sender says that it happened.
-    occurred_at: float
-    #: When its first request came, whatever we answered.
-    arrived_at: float
-    #: How many requests came for it, all with a good signature.
-    requests: int = 0
-    #: When we took it in; ``None`` until then.
-    verified_at: float | None = None
+# -- acting ----------------------------------------------------------------------------------------
 
 
-class Inbox:
-    """What came, in memory, and each event that was taken in as a line of a file.
-
-    The file is read again at the start, so that a restart forgets no id and takes in nothing twice.
-    """
-
-    def __init__(self, log: Path | None = None, fail_every: int = 0) -> None:
-        self._lock = threading.Lock()
-        self._events: OrderedDict[tuple[str, str], Received] = OrderedDict()
-        self._forgotten = 0
-        self._latencies: deque[float] = deque(maxlen=RECENT)
-        self._fail_every = fail_every
-        self.counts: Counter[str] = Counter()
-        if log is not None and log.exists():
-            for line in log.read_text().splitlines():
-                self._remember(Received(**json.loads(line)))
-        self._log = None if log is None else log.open("a", buffering=1)
-
-    def count(self, what: str) -> None:
-        with self._lock:
-            self.counts[what] += 1
-
-    def take_in(self, hook: str, message_id: str, message: Mapping[str, Any], now: float) -> int:
-        """Take in an event whose signature is good; returns the status to answer with."""
-        with self._lock:
-            event = self._events.get((hook, message_id))
-            if event is None:
-                occurred_at = datetime.fromisoformat(message["timestamp"]).timestamp()
-                event = Received(hook, message_id, message["type"], occurred_at, now)
-                self._remember(event)
-                self._latencies.append(now - occurred_at)
-            event.requests += 1
-            if event.verified_at is not None:
-                self.counts["duplicates"] += 1
-                return 204
-            if event.requests == 1 and (status := failure(message_id, self._fail_every)):
-                self.counts["failed_on_purpose"] += 1
-                return status
-            event.verified_at = now
-            self.counts["verified"] += 1
-            if self._log is not None:
-                self._log.write(json.dumps(asdict(event)) + "\n")
-            return 204
-
-    def page(self, after: int, limit: int) -> tuple[list[Received], int]:
-        """Events in the order of their arrival, and where the next page starts."""
-        with self._lock:
-            start = max(after - self._forgotten, 0)
-            # Copies: the originals change under the hands of whoever serialises them.
-            found = [
-                Received(**asdict(event)) for event in [*self._events.values()][start:][:limit]
-            ]
-            return found, self._forgotten + start + len(found)
-
-    def statistics(self) -> dict[str, Any]:
-        with self._lock:
-            latencies = sorted(self._latencies)
-            names = ("received", "verified", "rejected", "duplicates", "failed_on_purpose")
-            return {name: self.counts[name] for name in names} | {
-                "ids": len({message_id for _, message_id in self._events}),
-                # The sender's event time to the first arrival, in ms, of the latest events.
-                "latency_ms": {
-                    "p50": _percentile(latencies, 50),
-                    "p95": _percentile(latencies, 95),
-                },
-            }
-
-    def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
-
-    def _remember(self, event: Received) -> None:
-        self._events[event.hook, event.id] = event
-        if len(self._events) > MEMORY:
-            self._events.popitem(last=False)
-            self._forgotten += 1
+def act(db: sqlite3.Connection, message: Data) -> None:
+    """Do what the type of an event asks for. Other types are accepted and ignored."""
+    action = ACTIONS.get(message["type"])
+    if action is not None:
+        action(db, message["data"], datetime.fromisoformat(message["timestamp"]).timestamp())
 
 
-def failure(message_id: str, fail_every: int) -> int | None:
-    """The status with which the first request for an event fails on purpose, if it is to fail."""
-    number = int.from_bytes(hashlib.sha256(message_id.encode()).digest()[:8])
-    if not fail_every or number % fail_every:
-        return None
-    return 500 if number // fail_every % 2 else 503
+def count_failed_login(db: sqlite3.Connection, data: Data, at: float) -> None:
+    """Block an address after repeated failed logins."""
+    ip = data.get("ip")
+    if ip is None:
+        return
+    now = time.time()
+    db.execute("INSERT INTO failed_logins VALUES (?, ?)", (ip, at))
+    db.execute("DELETE FROM failed_logins WHERE at < ?", (now - WINDOW,))
+    [count] = column(db, "SELECT count(*) FROM failed_logins WHERE ip = ?", ip)
+    if count >= FAILED_LOGINS:
+        db.execute("REPLACE INTO blocked VALUES (?, ?)", (ip, now + BLOCK))
 
 
-def create_receiver(
-    secrets: Mapping[str, str] | None = None, *, log: Path | None = None, fail_every: int = 0
-) -> Flask:
-    """Make the receiver.
-
-    :param secrets: secrets by the name of their hook.
-    :param log: file that gets a line of JSON for each event that is taken in.
-    :param fail_every: fail the first request for about one event in this many; 0 for none.
-    """
-    app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
-    inbox = Inbox(log, fail_every)
-    known = dict(secrets or {})
-    app.extensions["inbox"] = inbox
-
-    @app.post("/hooks/<name>")
-    def hook(name: str) -> tuple[str, int]:
-        inbox.count("received")
-        # The bytes as they came: a signature covers them, not what they mean.
-        body = request.get_data()
-        secret = known.get(name)
-        if secret is None:
-            return "There is no such hook.", 404
-        now = time.time()
-        try:
-            verify(secret, request.headers, body, now)
-        except BadSignature as error:
-            inbox.count("rejected")
-            return str(error), 401
-        status = inbox.take_in(name, request.headers["webhook-id"], json.loads(body), now)
-        return "" if status == 204 else "Failing on purpose, to see a retry.", status
-
-    @app.post("/try")
-    @app.post("/try/<int:status>")
-    def attempt(status: int = 200) -> tuple[str, int]:
-        """For whoever adds a webhook by hand: answers as the path says, whatever comes."""
-        if not 200 <= status <= 599:
-            return "Write a status from 200 to 599.", 404
-        return f"The path asks for {status}.", status
-
-    @app.post("/secrets")
-    def add_secret() -> tuple[str, int]:
-        if not ipaddress.ip_address(request.remote_addr or "0.0.0.0").is_loopback:
-            return "Only from this machine.", 403
-        given = request.get_json()
-        known[str(given["hook"])] = str(given["secret"])
-        return "", 204
-
-    @app.get("/stats")
-    def stats() -> Response:
-        return jsonify(inbox.statistics())
-
-    @app.get("/events")
-    def events() -> Response:
-        after = request.args.get("after", 0, type=int)
-        limit = min(request.args.get("limit", PAGE, type=int), PAGE)
-        found, following = inbox.page(after, limit)
-        return jsonify(events=[asdict(event) for event in found], next=following)
-
-    return app
+def start_subscription(db: sqlite3.Connection, data: Data, at: float) -> None:
+    """Start the subscription that a payment is for."""
+    row = (data["payment_id"], data.get("username"), at + SUBSCRIPTION)
+    db.execute("INSERT OR IGNORE INTO subscriptions VALUES (?, ?, ?)", row)
 
 
-def _percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """Nearest rank, from seconds to milliseconds."""
-    if not ordered:
-        return None
-    return round(ordered[-(-len(ordered) * percent // 100) - 1] * 1000, 1)
+def revoke_offline(db: sqlite3.Connection, data: Data, at: float) -> None:
+    """Put a licence on the list that offline software downloads."""
+    set_revoked(db, data["license_key"], True, at)
 
 
-def main() -> None:
-    """Serve until stopped."""
-    parser = argparse.ArgumentParser(description="Receive webhooks on this machine.")
-    parser.add_argument("--port", type=int, default=8081)
-    parser.add_argument("--secret", action="append", default=[], metavar="HOOK=SECRET")
-    parser.add_argument("--log", type=Path, help="append each event to this file")
-    parser.add_argument("--fail-every", type=int, default=0, metavar="N")
-    options = parser.parse_args()
-    secrets = dict(pair.split("=", 1) for pair in options.secret)
-    app = create_receiver(secrets, log=options.log, fail_every=options.fail_every)
-    waitress.serve(app, host="127.0.0.1", port=options.port, threads=THREADS)
+def allow_offline(db: sqlite3.Connection, data: Data, at: float) -> None:
+    """Take a reinstated licence off that list."""
+    set_revoked(db, data["license_key"], False, at)
 
 
-if __name__ == "__main__":
-    main()
+def set_revoked(db: sqlite3.Connection, key: str, revoked: bool, at: float) -> None:
+    """Store the state of a licence, unless a later change of it has arrived before."""
+    db.execute(
+        "INSERT INTO licenses VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE"
+        " SET revoked = excluded.revoked, changed_at = excluded.changed_at"
+        " WHERE excluded.changed_at > licenses.changed_at",
+        (key, revoked, at),
+    )
+
+
+ACTIONS: dict[str, Callable[[sqlite3.Connection, Data, float], None]] = {
+    "user.login_failed": count_failed_login,
+    "payment.succeeded": start_subscription,
+    "license.revoked": revoke_offline,
+    "license.reinstated": allow_offline,
+}
+
+
+# -- the database ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def transaction(path: str) -> Iterator[sqlite3.Connection]:
+    """Open a connection, and commit at the end of the block. Closing it without a commit rolls back."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        # Locks at once, so that two requests for one event do not both take it for new.
+        db.execute("BEGIN IMMEDIATE")
+        yield db
+        db.execute("COMMIT")
+
+
+def is_new(db: sqlite3.Connection, message_id: str) -> bool:
+    """Store the id of an event, and tell whether it was unknown."""
+    return db.execute("INSERT OR IGNORE INTO events VALUES (?)", (message_id,)).rowcount == 1
+
+
+def column(db: sqlite3.Connection, query: str, *parameters: object) -> list[Any]:
+    """The values of a query with one column."""
+    return [row[0] for row in db.execute(query, parameters)]

@@ -1,4 +1,4 @@
-"""What a licence key looks like and how long it runs: decisions without a database."""
+"""Licence keys and their terms: pure functions without a database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 LIFETIME = "lifetime"
 DURATION_HINT = "Write hours, days, weeks or years such as 12h, 30d, 4w, 1y, or lifetime."
 
-#: How long before the end of a term its holder is told, and how far ahead that can be scheduled.
+#: How long before the end of a term `license.expiring` is sent, and how far ahead it can be scheduled.
 NOTICE = timedelta(days=7)
 _FARTHEST_NOTICE = timedelta(days=10 * 365)
 
@@ -20,12 +20,12 @@ _LONGEST = timedelta(days=100 * 365)
 
 
 def new_license_key() -> str:
-    """A key such as ``K7QF-29XM-4TRD-PL3B``, with 80 random bits."""
+    """Make a key such as ``K7QF-29XM-4TRD-PL3B``, with 80 random bits."""
     return "-".join("".join(secrets.choice(KEY_ALPHABET) for _ in range(4)) for _ in range(4))
 
 
 def tidy_license_key(text: str) -> str:
-    """The key that somebody meant who typed it in lower case or without dashes."""
+    """Return a key in its usual form, when it was typed in lower case or without dashes."""
     letters = re.sub(r"[\s-]", "", text).upper()
     if len(letters) != 16:
         return text.strip()
@@ -33,9 +33,9 @@ def tidy_license_key(text: str) -> str:
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """How long ``30d`` is; ``None`` for ``lifetime``.
+    """Return how long ``30d`` is; ``None`` for ``lifetime``.
 
-    :raises ValueError: this is not a duration, or one of more than a hundred years.
+    :raises ValueError: this is not a duration, or it is longer than a hundred years.
     """
     if text == LIFETIME:
         return None
@@ -49,7 +49,7 @@ def parse_duration(text: str) -> timedelta | None:
 
 
 def ends_at(duration: str, start: datetime) -> datetime | None:
-    """When a licence ends whose term starts then; ``None`` for never.
+    """Return the end of a term that begins at `start`; ``None`` for never.
 
     :raises ValueError: as `parse_duration` does.
     """
@@ -58,12 +58,12 @@ def ends_at(duration: str, start: datetime) -> datetime | None:
 
 
 def notice_at(expires_at: datetime | None, now: datetime) -> datetime | None:
-    """When to tell of the end of a term; ``None`` where it is too near, too far or never."""
+    """Return when to send `license.expiring`; ``None`` if the end is too near, too far or never."""
     if expires_at is None or not NOTICE < expires_at - now < _FARTHEST_NOTICE:
         return None
     return expires_at - NOTICE
 
 
 def has_ended(expires_at: datetime | None, now: datetime) -> bool:
-    """Whether a term is over."""
+    """Tell whether a term is over."""
     return expires_at is not None and expires_at <= now

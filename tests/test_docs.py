@@ -1056,7 +1056,7 @@ def test_every_module_has_its_place() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_path_that_is_named_exists(page: Path) -> None:
-    folders = "benchmarks|docs|example_app|flask_webhooks|tests"
+    folders = "benchmarks|demo|docs|example_app|flask_webhooks|tests"
     for path in re.findall(rf"`((?:{folders})/[\w./-]*)`", prose(page)):
         assert (ROOT / path).exists(), path
 
