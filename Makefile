@@ -21,7 +21,7 @@ VERSION = $(shell sed -n 's/^version = //p' setup.cfg)
 SOURCES = $(wildcard flask_webhooks example_app demo tests benchmarks chaos)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow test-all docs bench chaos screenshots lint format lock clean
+.PHONY: help .venv demo test test-slow test-all docs bench chaos screenshots lint format lock dist clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +80,14 @@ lock: .venv ## Choose the versions that demo and tests install anew: the newest,
 	$(UV_COMPILE) --resolution lowest-direct --extra api --extra prometheus --output-file requirements/runtime.in >/dev/null
 	$(UV_COMPILE) --universal --all-extras --constraint requirements/runtime.in --output-file requirements/lowest.txt
 	rm requirements/runtime.in
+
+# From what is committed; the wheel is built from the sdist.
+dist: .venv ## The sdist and the wheel in dist/, checked and tried in a clean environment
+	rm -rf build/dist dist && mkdir -p build/dist
+	git archive HEAD | tar -x -C build/dist
+	$(BIN)/uv build --quiet --out-dir dist build/dist
+	$(BIN)/uv tool run --quiet twine check --strict dist/*.whl dist/*.tar.gz
+	DISTRIBUTIONS=$(CURDIR)/dist $(BIN)/python -m pytest --quiet -n 0 -m slow tests/test_package.py
 
 clean: ## Remove what was built or cached, the virtual environment too
 	rm -rf .venv .venv-* build dist docs/_build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

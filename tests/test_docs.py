@@ -31,7 +31,6 @@ import sys
 import textwrap
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -1143,27 +1142,6 @@ def test_pictures_are_small_and_all_are_shown() -> None:
     for file in files:
         head = file.read_bytes()[:12]
         assert (head[:4], head[8:]) == (b"RIFF", b"WEBP"), file.name
-
-
-@pytest.mark.slow
-def test_wheel_holds_the_package_and_no_pictures(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for folder in ("flask_webhooks", "example_app", "docs", "tests"):
-        shutil.copytree(
-            ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", tmp_path, source], check=True)
-    [wheel] = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "flask_webhooks/admin/static/webhooks.css" in names
-    assert "flask_webhooks/py.typed" in names
-    folders = {name.partition("/")[0] for name in names}
-    assert len(folders) == 2, folders
-    assert [name for name in names if name.endswith((".webp", ".png", ".svg"))] == []
 
 
 def test_architecture_names_functions_that_exist() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ast
 import configparser
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from dataclasses import dataclass
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.metadata import Metadata
 
 from tests.support.processes import ROOT
 
@@ -59,28 +63,87 @@ else:
 """
 )
 
+#: What the example in the README takes for given.
+BEFORE_README = """
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+app = Flask("host")
+app.config.update(SECRET_KEY="s", SQLALCHEMY_DATABASE_URI="sqlite:///host.sqlite", TESTING=True)
+app.instance_path = "."
+db = SQLAlchemy(app)
+
+
+class License(db.Model):
+    key = db.Column(db.String(40), primary_key=True)
+    id = application_id = "app_1"
+    status = "active"
+
+    @classmethod
+    def activate(cls, key):
+        db.session.add(made := cls(key=key))
+        return made
+"""
+
+#: A licence is activated, its webhook arrives, and the page shows the delivery.
+AFTER_README = """
+from flask_webhooks.receiver import verify
+from flask_webhooks.testing import Receiver, deliver_now
+
+browser = app.test_client()
+with browser.session_transaction() as saved:
+    saved["is_staff"] = True
+with Receiver() as receiver, app.app_context():
+    db.create_all()
+    receiver.subscribe(webhooks, ["license.*"], tenant="app_1")
+    assert browser.post("/licenses/K7QF-29XM/activate").status_code == 200
+    [attempt] = deliver_now(webhooks)
+    assert attempt.status == 200, attempt
+    [request] = receiver.requests
+    assert b"K7QF-29XM" in request.body
+    page = browser.get("/webhooks/deliveries").text
+    assert "license.activated" in page and "Succeeded" in page, page
+"""
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """What is uploaded for a release."""
+
+    sdist: Path
+    wheel: Path
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Distributions:
+        [sdist], [wheel] = folder.glob("*.tar.gz"), folder.glob("*.whl")
+        return cls(sdist, wheel)
+
+    def names(self) -> set[str]:
+        """The files in the wheel."""
+        with zipfile.ZipFile(self.wheel) as archive:
+            return {name for name in archive.namelist() if not name.endswith("/")}
+
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
-    """Built from a copy: setuptools leaves files beside what it builds from."""
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "flask_webhooks", source / "flask_webhooks", ignore=ignored)
-    options = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", built, source],
-        check=True,
-        timeout=120,
-    )
-    [path] = built.glob("*.whl")
-    return zipfile.Path(path)
+def built(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+    """Those of `make dist`, or built from a copy: setuptools leaves files beside what it builds from."""
+    if folder := os.environ.get("DISTRIBUTIONS"):
+        return Distributions.in_folder(Path(folder))
+    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    # The wheel is built from the sdist.
+    build = ["build", "--quiet", "--no-build-isolation", "--python", sys.executable]
+    _run("uv", *build, "--out-dir", output, cwd=source)
+    return Distributions.in_folder(output)
 
 
 @pytest.mark.slow
-def test_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: zipfile.Path) -> None:
-    names = {name for name in wheel.root.namelist() if not name.endswith("/")}
+def test_wheel_holds_every_file_of_the_package_and_nothing_else(built: Distributions) -> None:
+    names = built.names()
     info = {name for name in names if ".dist-info/" in name}
     files = {
         str(path.relative_to(ROOT))
@@ -89,26 +152,68 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: zipfile.P
     }
     assert names - info == files
     assert "flask_webhooks/py.typed" in files
+    assert {Path(name).suffix for name in files} >= {".css", ".html", ".jinja", ".js", ".mo"}
     assert any(name.endswith("/licenses/LICENSE") for name in info)
 
 
 @pytest.mark.slow
-def test_pages_work_from_the_wheel_alone(wheel: zipfile.Path, tmp_path: Path) -> None:
-    wheel.root.extractall(tmp_path)
-    assert_runs(PROGRAM, tmp_path)
+def test_sdist_holds_what_a_distributor_needs_and_no_tests(built: Distributions) -> None:
+    with tarfile.open(built.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names >= {"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "pyproject.toml"}
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    assert {name for name in folders if not name.endswith(".egg-info")} == {"flask_webhooks"}
+
+
+@pytest.mark.slow
+def test_metadata_is_valid(built: Distributions) -> None:
+    with zipfile.ZipFile(built.wheel) as archive:
+        [name] = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        found = Metadata.from_email(archive.read(name), validate=True)
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert str(found.version) == config["metadata"]["version"]
+    assert str(found.requires_python) == config["options"]["python_requires"]
+    assert found.license_expression == "MIT"
+    assert found.description_content_type == "text/markdown"
+    assert str(found.description).startswith("# Flask-Webhooks")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_host_of_the_readme_works_in_a_clean_environment(
+    built: Distributions, tmp_path: Path
+) -> None:
+    environment = tmp_path / "venv"
+    _run("uv", "venv", "--quiet", "--python", sys.executable, environment, cwd=tmp_path)
+    python = environment / "bin" / "python"
+    _run("uv", "pip", "install", "--quiet", "--python", python, built.wheel, cwd=tmp_path)
+    section = (ROOT / "README.md").read_text().partition("## Put it into your app")[2]
+    example = section.partition("```python\n")[2].partition("```")[0]
+    assert "webhooks.init_app(app)" in example
+    assert_runs(PROGRAM, tmp_path, python=python)
+    assert_runs(BEFORE_README + example + AFTER_README, tmp_path, python=python)
 
 
 @pytest.mark.slow
 def test_pages_and_commands_need_no_pydantic() -> None:
-    assert_runs(WITHOUT_PYDANTIC, ROOT)
+    assert_runs(WITHOUT_PYDANTIC, ROOT, PYTHONPATH=str(ROOT))
 
 
-def assert_runs(program: str, path: Path) -> None:
+def _run(name: str, *arguments: str | Path, cwd: Path) -> None:
+    """Run a program of this environment."""
+    program = Path(sys.executable).parent / name
+    subprocess.run([program, *arguments], cwd=cwd, check=True, timeout=120)
+
+
+def assert_runs(
+    program: str, path: Path, *, python: str | Path = sys.executable, **environment: str
+) -> None:
     """A program ends well with the package at a path."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, path],
+        [python, "-W", "ignore", "-c", program, path],
         cwd=path,
-        env={"PYTHONPATH": str(path)},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=60,
