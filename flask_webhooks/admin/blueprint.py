@@ -20,6 +20,7 @@ from . import (
     failures,
     health_views,
     key_views,
+    ledger_views,
     matching_views,
     outage_views,
     overview_views,
@@ -90,6 +91,7 @@ def create_blueprint(state: AppState, *, for_portal: bool = False) -> Blueprint:
         outage_views,
         matching_views,
         key_views,
+        ledger_views,
         token_views,
         portal_link_views,
     ):

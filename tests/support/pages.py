@@ -273,6 +273,8 @@ class World:
             "/delete-all",
             *(f"/endpoints/{id_}" for id_ in one),
             *(f"/endpoints/{id_}/{page}" for id_ in one for page in ENDPOINT_PAGES),
+            f"/endpoints/{one[0]}/ledger",
+            f"/endpoints/{self.endpoints['paused']}/ledger",
             "/deliveries",
             "/deliveries?state=failed",
             "/deliveries?state=held&type=file.updated",

@@ -1,0 +1,49 @@
+"""The ledger of an endpoint: which event each of its numbers is, and what became of it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from .. import queries
+from ..errors import InvalidInput
+from .filters import Filters
+from .page import current_access, render
+
+#: Numbers on a page.
+_LISTED = 100
+
+
+def register(blueprint: Blueprint) -> None:
+    blueprint.add_url_rule("/endpoints/<endpoint_id>/ledger", view_func=endpoint_ledger)
+
+
+def endpoint_ledger(endpoint_id: str) -> Response:
+    """The numbers up to one, the highest first."""
+    access = current_access()
+    detail = queries.get_endpoint(access, endpoint_id)
+    filters = Filters(request.args, "to")
+    newest = detail.health.last_sequence or 0
+    highest = _number(filters["to"]) if filters else newest
+    highest = min(highest, newest)
+    first = max(highest - _LISTED + 1, 1)
+    items = queries.get_ledger(access, endpoint_id, first, highest).items if highest else []
+    return render(
+        "ledger.html",
+        detail=detail,
+        filters=filters,
+        items=items[::-1],
+        newest=newest,
+        older=first - 1,
+        newer=highest < newest,
+    )
+
+
+def _number(text: str) -> int:
+    """:raises InvalidInput: it is none."""
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise InvalidInput(
+            "%(name)s must be the number of a delivery: a whole number from 1 on.",
+            name="to",
+            field="to",
+        )
+    return int(text)
