@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from flask import Flask, Response, request
-from werkzeug.serving import make_server
 
 from flask_webhooks import actions
 from flask_webhooks.errors import InvalidTransition, SendLimitReached
@@ -30,6 +27,7 @@ from tests.support.delivering import (
 from tests.support.helpers import accessing, activity, add_endpoint, as_tenant
 from tests.support.pages import Browser
 from tests.support.receiver import Receiver
+from tests.support.serving import serving
 
 DISCORD = "https://discord.com/api/webhooks/1234567890/abcDEF-token_very_secret"
 
@@ -40,18 +38,6 @@ def app(database_url: str, redis_url: str) -> Iterator[Flask]:
     with app.app_context():
         yield app
         close(app)
-
-
-@contextmanager
-def serving(receiver: Flask) -> Iterator[str]:
-    """Run a receiver; gives its URL."""
-    server = make_server("127.0.0.1", 0, receiver, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 class Echo:

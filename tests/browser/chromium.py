@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +22,18 @@ MISSING = "needs Chromium: apt-get install chromium, or name one in CHROMIUM"
 
 #: Desktop, and a phone as small as they come.
 SIZES = {"desktop": (1280, 900), "phone": (375, 740)}
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 #: WCAG 2.2 AA, and what axe calls best practice.
 AXE_OPTIONS: dict[str, Any] = {
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+#: What colours can break: the rest is the same in light and dark.
+AXE_OF_COLOURS = {
+    "runOnly": ["color-contrast", "link-in-text-block"],
+    "resultTypes": ["violations"],
 }
 
 
@@ -41,6 +49,7 @@ def is_missing() -> bool:
     return find_chromium() is None and not os.environ.get("REQUIRE_CHROMIUM")
 
 
+@cache
 def axe_source() -> str:
     """The text of axe-core, from the package that brings it along."""
     spec = find_spec("axe_playwright_python")
@@ -120,7 +129,8 @@ def violations(
     watched: Watched, within: str = "html", options: dict[str, Any] = AXE_OPTIONS
 ) -> list[str]:
     """What axe finds on the page, in words."""
-    watched.page.evaluate(axe_source())
+    if not watched.page.evaluate("'axe' in window"):
+        watched.page.evaluate(axe_source())
     found: dict[str, Any] = watched.page.evaluate(
         "([within, options]) => axe.run(within, options)", [within, options]
     )
@@ -134,9 +144,13 @@ def violations(
 def faults_of(watched: Watched) -> list[str]:
     """What is wrong with the page as it stands, in light and dark and on a phone."""
     found = []
-    for scheme in SCHEMES:
+    runs: tuple[tuple[Scheme, dict[str, Any]], ...] = (
+        ("dark", AXE_OF_COLOURS),
+        ("light", AXE_OPTIONS),
+    )
+    for scheme, options in runs:
         watched.page.emulate_media(color_scheme=scheme)
-        found += violations(watched)
+        found += violations(watched, options=options)
     size = watched.page.viewport_size
     assert size is not None
     watched.page.set_viewport_size({"width": 375, "height": 740})
