@@ -436,6 +436,7 @@ class Webhooks:
         filter: Mapping[str, Any] | None = None,
         coalesce: Mapping[str, Any] | None = None,
         data_version: str | None = None,
+        test_first: bool = False,
     ) -> actions.CreatedEndpoint:
         """Create an endpoint, in a transaction of its own.
 
@@ -458,6 +459,7 @@ class Webhooks:
             ``{"license.validated": {"by": "data.license_key", "seconds": 60}}``.
         :param data_version: the version of event data that it gets until it is moved: a date of `version`, or
             ``"initial"`` for data as it was before the first one; by default the newest there is.
+        :param test_first: send a test at once, and hold everything else until a test is answered with 2xx.
         :return: the endpoint, and its secret, which is shown only here.
         :raises InvalidInput: a value is not usable; ``field`` names it.
         :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
@@ -485,6 +487,7 @@ class Webhooks:
             filter=filter,
             coalesce=coalesce,
             data_version=data_version,
+            test_first=test_first,
         )
 
     def add_event_type(

@@ -1,4 +1,4 @@
-"""Challenges: a URL gets no other requests until its receiver has echoed a random token."""
+"""Challenges and first tests: a URL gets no other requests until its receiver has responded as it should."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from ..access import Access, find_endpoint
 from ..app_state import AppState
 from ..columns import compact_json
-from ..delivery.echo import CHALLENGE, MEMBER, challenge_digest
+from ..delivery.echo import ANY_TEST, CHALLENGE, MEMBER, challenge_digest
 from ..errors import InvalidTransition
 from ..formats import Format
 from ..models import Delivery, DeliveryState, Endpoint, EndpointState
@@ -31,7 +31,7 @@ def must_echo(state: AppState, style: Format, url: str) -> bool:
 
 def is_unverified(state: AppState, endpoint: Endpoint) -> bool:
     """Return whether an endpoint only gets challenges."""
-    return state.settings.verify_endpoints and endpoint.challenge is not None
+    return state.settings.verify_endpoints and endpoint.challenge not in (None, ANY_TEST)
 
 
 def check_verified(state: AppState, endpoint: Endpoint) -> None:
@@ -96,9 +96,12 @@ def hold_everything(session: Session, state: AppState, endpoint_id: str) -> None
     )
 
 
-def make_unverified(endpoint: Endpoint) -> None:
-    """Make an active endpoint unverified until it has echoed a challenge."""
-    endpoint.challenge = TO_COME
+def make_unverified(endpoint: Endpoint, awaited: str = TO_COME) -> None:
+    """Make an active endpoint unverified until it has echoed the challenge that is to come.
+
+    :param awaited: `ANY_TEST`, if a test with a 2xx response is enough.
+    """
+    endpoint.challenge = awaited
     if endpoint.state == EndpointState.ACTIVE:
         endpoint.state = EndpointState.UNVERIFIED
         endpoint.state_since = datetime.now(UTC)

@@ -311,6 +311,16 @@ def ordered(value: Any) -> bool:
     return value
 
 
+def test_first(value: Any) -> bool:
+    """Whether a new endpoint gets nothing but tests until one of them succeeds."""
+    if not isinstance(value, bool):
+        raise InvalidEndpoint(
+            "Write true or false: whether a test must succeed before anything else is sent.",
+            field="test_first",
+        )
+    return value
+
+
 def headers(state: AppState, given: Any, stored: Sealed | None = None) -> dict[str, str]:
     """Check custom headers.
 

@@ -16,7 +16,7 @@ from ..columns import utc_now
 from ..encoding import encode_data
 from ..errors import InvalidTransition, UnknownEventType
 from ..formats.examples import sample_data
-from ..models import AT_REST, Delivery, DeliveryState, Event, Trigger
+from ..models import AT_REST, Delivery, DeliveryState, Endpoint, Event, Trigger
 from ..texts import word
 from . import limits
 from .audit_log import locked, record
@@ -69,22 +69,39 @@ def send_test(
         limits.check_sends(session, access, target.tenant, size)
         endpoint = locked(session, access, endpoint_id)
         check_verified(state, endpoint)
-        delivery_id = insert_test(session, access, endpoint, kind, text, version)
-        record(
-            session,
-            access,
-            "endpoint.tested",
-            endpoint,
-            delivery_id=delivery_id,
-            changes={
-                "event_type": kind,
-                limits.BYTES: size,
-                **({} if version is None else {"data_version": version}),
-            },
-        )
+        delivery_id = _insert_test(session, access, endpoint, kind, text, size, version)
         delivery = session.get_one(state.models.Delivery, delivery_id)
     state.notifier.notify()
     return delivery
+
+
+def insert_first_test(session: Session, access: Access, endpoint: Endpoint) -> None:
+    """Write the test that a new endpoint is to answer, within the transaction that creates it.
+
+    :raises SendLimitReached: the tenant has had as much sent as it may.
+    """
+    state = access.state
+    kind, text = _sample(state, state.formats[endpoint.format].test_event, None)
+    size = limits.sent_size(endpoint, len(text.encode()))
+    limits.check_sends(session, access, endpoint.tenant, size)
+    _insert_test(session, access, endpoint, kind, text, size, None)
+
+
+def _insert_test(
+    session: Session,
+    access: Access,
+    endpoint: Endpoint,
+    kind: str,
+    text: str,
+    size: int,
+    version: str | None,
+) -> str:
+    """Write a test and who sent it; returns the delivery's id."""
+    delivery_id = insert_test(session, access, endpoint, kind, text, version)
+    chosen = {} if version is None else {"data_version": version}
+    changes = {"event_type": kind, limits.BYTES: size, **chosen}
+    record(session, access, "endpoint.tested", endpoint, delivery_id=delivery_id, changes=changes)
+    return delivery_id
 
 
 def resend(access: Access, delivery_id: str) -> Delivery:

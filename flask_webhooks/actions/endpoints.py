@@ -18,6 +18,7 @@ from ..access import Access, find_endpoint
 from ..app_state import AppState
 from ..columns import utc_now
 from ..db.narrow import unicode_trouble, with_plain_signs
+from ..delivery.echo import ANY_TEST
 from ..delivery.holding import cancel_waiting
 from ..errors import EndpointLimitReached, Faults
 from ..filters.coalescing import check_coalescing
@@ -30,6 +31,7 @@ from ..texts import OperatorText, Text
 from . import checks, duplicates, repeats
 from .audit_log import locked, record
 from .challenges import hold_everything, issue, make_unverified, must_echo
+from .deliveries import insert_first_test
 from .revision import Revision, seal, stored_secret
 from .settings import EndpointChanges, NewEndpoint, check_names
 from .switches import forget_failures, go_live
@@ -71,12 +73,15 @@ def create_endpoint(
     :param settings: see `NewEndpoint`; each has a default.
     :raises InvalidInput: a subclass, whose `field` is the invalid parameter; `errors` has all errors.
     :raises EndpointLimitReached: the tenant already has ``WEBHOOKS_MAX_ENDPOINTS``.
+    :raises SendLimitReached: no test or challenge can be sent now; nothing was created.
     :raises DuplicateEndpoint: there is an equal one, and that is not allowed.
     :raises Forbidden: not allowed, or not for this tenant.
     """
     access.require("manage")
     state = access.state
     drafted = draft_endpoint(access, url, **settings)
+    if drafted.endpoint.challenge == ANY_TEST:
+        access.require("send")
     endpoint, owner = drafted.endpoint, drafted.endpoint.tenant
     repeats.mark(endpoint, idempotency_key, drafted.whole_url)
     limit = state.endpoint_limit(owner)
@@ -97,7 +102,9 @@ def create_endpoint(
         session.flush()
         session.add(state.models.EndpointHealth(endpoint_id=endpoint.id))
         record(session, access, "endpoint.created", endpoint, changes=drafted.changes)
-        if endpoint.challenge is not None:
+        if endpoint.challenge == ANY_TEST:
+            insert_first_test(session, access, endpoint)
+        elif endpoint.challenge is not None:
             issue(session, access, endpoint)
             session.flush()
         session.refresh(endpoint)
@@ -177,6 +184,7 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
     seconds = faults.check(checks.timeout, state, given.get("timeout"))
     in_order = faults.check(checks.ordered, given.get("ordered", False))
     active = given.get("active", True)
+    test_first = faults.check(checks.test_first, given.get("test_first", False))
     faults.finish()
     assert whole_url is not None
     assert wire is not None
@@ -211,6 +219,8 @@ def draft_endpoint(access: Access, url: str, **settings: Unpack[NewEndpoint]) ->
     )
     if must_echo(state, wire, whole_url):
         make_unverified(endpoint)
+    elif test_first:
+        make_unverified(endpoint, ANY_TEST)
     if not active:
         endpoint.state_actor = access.actor
         endpoint.state_since = datetime.now(UTC)

@@ -56,6 +56,8 @@ class NewEndpoint(EndpointSettings, total=False):
     headers: GivenHeaders | None
     #: ``False`` pauses it from the start.
     active: bool
+    #: Send a test at once, and nothing else until a test is answered with 2xx.
+    test_first: bool
 
 
 class EndpointChanges(EndpointSettings, total=False):

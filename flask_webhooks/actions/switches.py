@@ -76,6 +76,8 @@ def resume_endpoint(access: Access, endpoint_id: str, held: str = "send") -> End
         hold_pending(state, session.connection(), [endpoint.id])
         count = _release(session, state, endpoint.id, choice)
         forget_failures(session, state, endpoint.id)
+        # A challenge or a test that was waited for is not any more.
+        endpoint.challenge = None
         _switch(endpoint, EndpointState.ACTIVE, access.actor, "")
         changes = {"state": [before, EndpointState.ACTIVE], "held": choice, "deliveries": count}
         record(session, access, "endpoint.resumed", endpoint, changes=changes)

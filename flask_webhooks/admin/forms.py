@@ -226,6 +226,8 @@ class EndpointForm(FilterFields, CoalescingFields, SecretForm):
     rate_limit = StringField()
     ordered = BooleanField()
     paused = BooleanField()
+    #: Send a test, and nothing else until one has succeeded.
+    test_first = BooleanField()
     #: Shown after the endpoint was refused because it equals another.
     allow_duplicate = BooleanField()
     #: ``all`` or ``chosen``.

@@ -16,6 +16,7 @@ from ..errors import (
     Forbidden,
     InvalidInput,
     NotFound,
+    SendLimitReached,
 )
 from ..formats.custom import Custom
 from ..formats.examples import Example
@@ -70,6 +71,9 @@ def endpoint_new() -> Response:
     except (EndpointLimitReached, DuplicateEndpoint) as error:
         form.refuse(error)
         return _show_form(access, form, 409)
+    except SendLimitReached as error:
+        form.refuse(error)
+        return _show_form(access, form, 429)
     once.remember(form.once.data, created.endpoint.id)
     secret = created.secret or created.public_key
     if secret is None:
@@ -109,6 +113,9 @@ def endpoint_edit(endpoint_id: str) -> Response:
     except DuplicateEndpoint as error:
         form.refuse(error)
         return _show_form(access, form, 409, detail=detail)
+    except SendLimitReached as error:
+        form.refuse(error)
+        return _show_form(access, form, 429, detail=detail)
     notify(_("The changes were saved."))
     return redirect_to("endpoint", endpoint_id=endpoint_id)
 
@@ -155,6 +162,7 @@ def _create(access: Access, form: EndpointForm) -> actions.CreatedEndpoint:
         "rate_limit": form.number("rate_limit"),
         "ordered": bool(form.ordered.data),
         "active": not form.paused.data,
+        "test_first": bool(form.test_first.data),
     }
     url = form.url.data or ""
     faults = Faults()
@@ -230,6 +238,9 @@ def _show_form(
         groups=choice_groups(state.offered_types, chosen),
         formats=formats,
         parts={part for item in formats for part in item.parts},
+        offers_test=detail is None
+        and not state.settings.verify_endpoints
+        and access.may("send", None),
         operates=isinstance(access.tenant, AllTenants),
         kept_headers={name.lower() for name in (detail.header_names or ())} if detail else set(),
         max_headers=MAX_HEADERS,

@@ -175,6 +175,10 @@ class NewEndpointBody(_Settings, total=False):
         Boolean, Member("Sign with a new ed25519 key pair, if the format supports it.")
     ]
     active: Annotated[Boolean, Member("False: it starts paused.")]
+    test_first: Annotated[
+        Boolean,
+        Member("Send a test at once, and hold everything else until a test is answered with 2xx."),
+    ]
 
 
 class PauseBody(TypedDict, total=False):

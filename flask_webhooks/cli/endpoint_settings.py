@@ -12,6 +12,7 @@ from ..access import Access
 from ..actions.settings import EndpointChanges
 from ..app_state import state_of
 from ..errors import DuplicateEndpoint
+from ..models import EndpointState
 from ..queries import EndpointDetail
 from ..serializers import EndpointObject
 from . import completion
@@ -125,6 +126,11 @@ def add_to(endpoints: AppGroup) -> None:
 @_timeout
 @_rate_limit
 @click.option("--ordered", is_flag=True, help="Send one at a time, in the order of the events.")
+@click.option(
+    "--test-first",
+    is_flag=True,
+    help="Send a test; hold everything else until one is answered with 2xx.",
+)
 @_force
 @with_appcontext
 @reports_errors
@@ -148,6 +154,7 @@ def add(
     filter_text: str | None,
     coalesce_text: str | None,
     data_version: str | None,
+    test_first: bool,
     force: bool,
 ) -> None:
     """Add an endpoint and print its secret once."""
@@ -179,6 +186,7 @@ def add(
             filter=None if filter_text is None else parse_json(filter_text, "--filter"),
             coalesce=None if coalesce_text is None else parse_json(coalesce_text, "--coalesce"),
             data_version=data_version,
+            test_first=test_first,
             allow_duplicate=force,
         )
     except DuplicateEndpoint as error:
@@ -189,6 +197,8 @@ def add(
         say(f"Secret, only shown once: {created.secret}")
     if created.public_key is not None:
         say(f"Public key, for the receiver: {created.public_key}")
+    if endpoint.state == EndpointState.UNVERIFIED:
+        say("It is not live yet: everything else is held until its receiver has answered the test.")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Whether an answer echoes the challenge that was sent, and what becomes of the endpoint then."""
+"""Whether an answer lets an unverified endpoint go live: it echoes a challenge, or is 2xx to the first test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from ..app_state import AppState
 from ..columns import utc_now
 from ..formats import OutgoingEvent
-from ..models import DeliveryState, EndpointState
+from ..models import DeliveryState, EndpointState, Trigger
 from . import audit_log
 from .outcome import AttemptRecord, Outcome
 
@@ -23,6 +23,8 @@ CHALLENGE: Final = "webhook.challenge"
 MEMBER: Final = "challenge"
 #: A header that holds the token too: a body may be a template that leaves it out.
 CHALLENGE_HEADER: Final = "webhook-challenge"
+#: In place of a token's digest: a test that is answered with 2xx is enough.
+ANY_TEST: Final = "any test"
 
 
 def challenge_digest(token: str) -> str:
@@ -54,20 +56,17 @@ def echoes(body: bytes, token: str) -> bool:
 def verify_endpoints(
     state: AppState, connection: sa.Connection, attempts: Iterable[AttemptRecord], now: datetime
 ) -> None:
-    """Let endpoints go live whose receivers have echoed their challenges.
+    """Let endpoints go live whose receivers have echoed their challenges, or answered the test that they wait for.
 
-    Within the settlement of these attempts. One that echoes an older challenge, or was sent to another URL, does not.
+    Within the settlement of these attempts. An older challenge, or another URL, does not count.
     """
     table, delivery = state.table("Endpoint"), state.table("Delivery")
     for attempt in attempts:
-        token = token_of(attempt.claimed.event)
-        if token is None or attempt.outcome != Outcome.SUCCEEDED:
+        if attempt.outcome != Outcome.SUCCEEDED or attempt.claimed.trigger != Trigger.TEST:
             continue
         mine = (table.c.id == attempt.endpoint_id, table.c.deleted_at.is_(None))
         before = connection.execute(
-            sa.select(table.c.state, table.c.tenant).where(
-                *mine, table.c.challenge == challenge_digest(token)
-            )
+            sa.select(table.c.state, table.c.tenant).where(*mine, _awaited(table, attempt))
         ).first()
         if before is None:
             continue
@@ -104,3 +103,12 @@ def verify_endpoints(
             delivery_id=attempt.claimed.delivery_id,
             changes=changes,
         )
+
+
+def _awaited(table: sa.Table, attempt: AttemptRecord) -> sa.ColumnElement[bool]:
+    """Whether an endpoint waits for just this answer."""
+    token = token_of(attempt.claimed.event)
+    if token is not None:
+        return table.c.challenge == challenge_digest(token)
+    # After a change of the endpoint, the answer may be that of another URL.
+    return sa.and_(table.c.challenge == ANY_TEST, table.c.version == attempt.target.version)

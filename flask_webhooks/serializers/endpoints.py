@@ -86,7 +86,8 @@ class EndpointObject(JsonObject):
     ordered: bool = member("Deliveries go one after another, in the order of their events.")
     state: Annotated[str, one_of(EndpointState)]
     verified: bool = member(
-        "False: only challenges are sent until its receiver has echoed one.",
+        "False: only challenges are sent until its receiver has echoed one, or only tests until one is answered "
+        "with 2xx.",
         source=lambda endpoint: endpoint.challenge is None,
     )
     state_reason: str | None = member("Why it is paused or disabled, as a sentence.")
