@@ -31,6 +31,7 @@ import sys
 import textwrap
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -749,56 +750,6 @@ def commands(example: Block) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
-<<<<<<< HEAD
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_quickstart_works_as_it_is_written(terminal: Terminal) -> None:
-    page = DOCS / "quickstart.md"
-    output = ""
-    for number, example in enumerate(blocks(page, "python", "sh", "console")):
-        if "not run" in example.marks or "pip install" in example.code:
-            continue
-        if "file" in example.marks:
-            (terminal.folder / example.marks["file"]).write_text(terminal.fill(example.code))
-        elif "background" in example.marks:
-            terminal.start(example.code, f"{number}.log")
-            if port := re.search(r"--port (\d+)", terminal.fill(example.code)):
-                wait_for_port(int(port[1]))
-        else:
-            for command in commands(example):
-                if command.startswith("export "):
-                    name, _, value = command.removeprefix("export ").partition("=")
-                    terminal.environment[name] = value
-                    continue
-                printed = terminal.run(command)
-                output += printed
-                if added := re.search(r"Added (ep_\w+)", printed):
-                    terminal.replaced["ep_…"] = added[1]
-                if secret := re.search(r"whsec_\S+", printed):
-                    terminal.replaced["whsec_…"] = secret[0]
-                if "curl" in command:
-                    wait_for_line(terminal, "received license.activated")
-    assert "All 18 tables exist already." in output
-    assert "Delivered: status 204" in output
-    assert re.search(r"dlv_\w+ +license\.activated +succeeded", output)
-    pages = terminal.run("curl -s http://127.0.0.1:8000/webhooks/")
-    assert terminal.replaced["ep_…"] in pages
-
-
-def wait_for_line(terminal: Terminal, text: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not any(text in log.read_text() for log in terminal.folder.glob("*.log")):
-        assert time.monotonic() < deadline, text
-        time.sleep(0.05)
-    # The row is settled some milliseconds after the receiver has answered.
-    time.sleep(0.5)
-
-
-# -- commands --------------------------------------------------------------------------------------
-
-
-=======
->>>>>>> f0dfdf3 (Teach the factory pattern in a tutorial that a test follows)
 def all_commands() -> list[tuple[str, str]]:
     """Every command of ours, of RQ's and of make's in blocks and in running text, with its page."""
     found = []
@@ -1055,7 +1006,7 @@ def test_every_module_has_its_place() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_path_that_is_named_exists(page: Path) -> None:
-    folders = "benchmarks|demo|docs|example_app|flask_webhooks|tests"
+    folders = "benchmarks|docs|example_app|flask_webhooks|tests"
     for path in re.findall(rf"`((?:{folders})/[\w./-]*)`", prose(page)):
         assert (ROOT / path).exists(), path
 
@@ -1142,6 +1093,27 @@ def test_pictures_are_small_and_all_are_shown() -> None:
     for file in files:
         head = file.read_bytes()[:12]
         assert (head[:4], head[8:]) == (b"RIFF", b"WEBP"), file.name
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_package_and_no_pictures(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for folder in ("flask_webhooks", "example_app", "docs", "tests"):
+        shutil.copytree(
+            ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", tmp_path, source], check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "flask_webhooks/admin/static/webhooks.css" in names
+    assert "flask_webhooks/py.typed" in names
+    folders = {name.partition("/")[0] for name in names}
+    assert len(folders) == 2, folders
+    assert [name for name in names if name.endswith((".webp", ".png", ".svg"))] == []
 
 
 def test_architecture_names_functions_that_exist() -> None:

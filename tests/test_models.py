@@ -265,6 +265,7 @@ def test_host_with_any_base_class(
 # -- schema and naming convention -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_schema_of_the_host_is_used(database_url: str, hosts: Hosts, receiver: Receiver) -> None:
     db = SQLAlchemy(metadata=sa.MetaData(schema="licensing"))
@@ -288,6 +289,7 @@ CONVENTION = {
 }
 
 
+@pytest.mark.slow
 def test_naming_convention_of_the_host_is_used(
     database_url: str, hosts: Hosts, receiver: Receiver
 ) -> None:
@@ -346,6 +348,7 @@ def test_tables_in_a_second_database(
         assert count(app, "Event") == 3
 
 
+@pytest.mark.slow
 def test_models_of_two_applications_with_different_databases(hosts: Hosts, tmp_path: Path) -> None:
     db = SQLAlchemy()
     binds = {"SQLALCHEMY_BINDS": {"hooks": f"sqlite:///{tmp_path / 'hooks'}"}}

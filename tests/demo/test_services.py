@@ -255,6 +255,7 @@ def test_a_missing_postgres_says_what_to_install_and_what_was_tried(
         PostgresServer().__enter__()
 
 
+@pytest.mark.slow
 def test_everything_goes_when_the_owner_is_killed() -> None:
     script = """
 import time
