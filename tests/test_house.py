@@ -106,3 +106,11 @@ def test_changes_of_the_layout_test_begin_in_files_that_exist() -> None:
     files = re.findall(r"^\| .+ \| `(.+)` \|$", section, re.MULTILINE)
     assert len(files) == 25
     assert [name for name in files if not (PACKAGE / name).is_file()] == []
+
+
+def test_first_change_of_a_newcomer_can_be_made() -> None:
+    """CONTRIBUTING tells what to replace in the last line of a module."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    [name] = re.findall(r"one small module, `(.+)`", page)
+    [old] = re.findall(r"replace `(.+)` with `delay`", page)
+    assert old in (ROOT / name).read_text().splitlines()[-1]
