@@ -19,7 +19,7 @@ from .activation import check_activated, check_device, find_usable, start_term
 from .applications import hash_password
 from .events import Client, about_client, about_license, about_user, send
 from .models import License, User, transaction, utc_now
-from .problems import Conflict, NotFound, Refused, Unauthenticated
+from .problems import Refused
 
 
 def register(
@@ -27,8 +27,7 @@ def register(
 ) -> User:
     """Create an account with a new licence key, which is activated.
 
-    :raises Conflict: the name is taken.
-    :raises Refused: the key is unknown, cannot be used, or was used before.
+    :raises Refused: the name is taken, or the key is unknown, cannot be used, or was used before.
     """
     user = User(
         application_id=application_id, username=username, password_hash=hash_password(password)
@@ -39,7 +38,8 @@ def register(
         try:
             session.flush()
         except IntegrityError as error:
-            raise Conflict("username_taken", "This name is taken; choose another one.") from error
+            detail = "This name is taken; choose another one."
+            raise Refused("username_taken", detail, 409) from error
         start_term(license, client, user)
         send(signals.user_registered, application_id, about_license(license) | about_client(client))
     return user
@@ -48,8 +48,8 @@ def register(
 def login(application_id: str, username: str, password: str, client: Client) -> User:
     """Check name, password, licence and device.
 
-    :raises Unauthenticated: the name or the password is wrong.
-    :raises Refused: the user is banned, has no usable licence, or uses another device.
+    :raises Refused: the name or the password is wrong, the user is banned, has no usable licence, or
+        uses another device.
     """
     with transaction() as session:
         user = _find(session, application_id, username)
@@ -59,7 +59,7 @@ def login(application_id: str, username: str, password: str, client: Client) -> 
         code = "user_not_found" if user is None else "invalid_credentials"
         reason = "The name or the password is wrong."
         _send_login_failed(application_id, username, user, client, code, reason)
-        raise Unauthenticated("invalid_credentials", reason)
+        raise Refused("invalid_credentials", reason, 401)
     try:
         with transaction() as session:
             license = _check_access(session, user, client)
@@ -71,16 +71,16 @@ def login(application_id: str, username: str, password: str, client: Client) -> 
     return user
 
 
-def ban(application_id: str, username: str, *, reason: str, banned_by: str | None) -> User:
+def ban(application_id: str, username: str, reason: str, actor: str | None) -> User:
     """Ban a user."""
     with transaction() as session:
         user = _find(session, application_id, username)
         if user is None:
-            raise NotFound("user_not_found", "There is no user of this name.")
+            raise Refused("user_not_found", "There is no user of this name.", 404)
         if user.banned_at is not None:
-            raise Conflict("user_banned", "This user is banned already.")
+            raise Refused("user_banned", "This user is banned already.", 409)
         user.banned_at = utc_now()
-        data = about_user(user) | {"reason": reason, "banned_by": banned_by}
+        data = about_user(user) | {"reason": reason, "banned_by": actor}
         send(signals.user_banned, application_id, data)
     return user
 

@@ -13,7 +13,7 @@ from flask_webhooks import signals
 from . import terms
 from .events import Client, about_client, about_license, about_term, schedule_notice, send
 from .models import Device, License, LicenseStatus, User, transaction, utc_now
-from .problems import NotFound, Refused
+from .problems import Refused
 from .selling import expire, find_license
 
 
@@ -53,7 +53,7 @@ def find_usable(session: Session, application_id: str, key: str, client: Client)
     """
     try:
         license = find_license(session, application_id, key)
-    except NotFound as error:
+    except Refused as error:
         data = {"license_key": key[:64], "reason": error.detail, "code": error.code}
         send(signals.license_rejected, application_id, data | about_client(client))
         raise

@@ -6,13 +6,13 @@ details with a ``code``.
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, g, jsonify, request, url_for
+from flask import Blueprint, Flask, Response, g, jsonify, request
 
 from . import accounts, activation, applications, selling
-from .api_body import Body, license_as_json, malformed, moment
+from .api_body import Body, license_as_json, moment
 from .extensions import webhooks
-from .models import License, LicenseStatus
-from .problems import API_PREFIX, Unauthenticated
+from .models import License
+from .problems import API_PREFIX, Refused
 
 bp = Blueprint("api", __name__, url_prefix=API_PREFIX + "v1")
 
@@ -39,14 +39,13 @@ def _authenticate() -> None:
 def authenticate() -> bool:
     """Find the application whose API key came with the request.
 
-    :raises Unauthenticated: there is none.
+    :raises Refused: there is none.
     """
     key = "" if request.authorization is None else request.authorization.token or ""
     application_id = applications.find_by_key(key)
     if application_id is None:
-        raise Unauthenticated(
-            "invalid_api_key", "Send the header 'Authorization: Bearer <API key>'."
-        )
+        detail = "Send the header 'Authorization: Bearer <API key>'."
+        raise Refused("invalid_api_key", detail, 401)
     g.application_id = application_id
     return True
 
@@ -99,26 +98,9 @@ def create_licenses() -> tuple[Response, int]:
         duration=body.duration(),
         device_limit=body.whole("device_limit", 1, 100, default=1),
         count=body.whole("count", 1, MOST_AT_ONCE, default=1),
-        created_by=body.actor(),
+        actor=body.actor(),
     )
     return jsonify(licenses=[license_as_json(license) for license in licenses]), 201
-
-
-@bp.get("/licenses")
-def list_licenses() -> Response:
-    limit = request.args.get("limit", 50, type=int)
-    if not 1 <= limit <= MOST_AT_ONCE:
-        raise malformed("limit", f"must be a whole number from 1 to {MOST_AT_ONCE}")
-    status = request.args.get("status")
-    if status is not None and status not in set(LicenseStatus):
-        raise malformed("status", f"must be one of {', '.join(LicenseStatus)}")
-    licenses = selling.list_licenses(
-        g.application_id, status=status, after=request.args.get("after", ""), limit=limit
-    )
-    next_page = None
-    if len(licenses) == limit:
-        next_page = url_for(".list_licenses", status=status, limit=limit, after=licenses[-1].id)
-    return jsonify(licenses=[license_as_json(license) for license in licenses], next=next_page)
 
 
 @bp.get("/licenses/<key>")
@@ -129,49 +111,37 @@ def show_license(key: str) -> Response:
 @bp.post("/licenses/<key>/revoke")
 def revoke(key: str) -> Response:
     body = Body()
-    return _shown(
-        selling.revoke(g.application_id, key, reason=body.reason(), revoked_by=body.actor())
-    )
+    return _shown(selling.revoke(g.application_id, key, body.reason(), body.actor()))
 
 
 @bp.post("/licenses/<key>/suspend")
 def suspend(key: str) -> Response:
     body = Body()
-    return _shown(
-        selling.suspend(g.application_id, key, reason=body.reason(), suspended_by=body.actor())
-    )
+    return _shown(selling.suspend(g.application_id, key, body.reason(), body.actor()))
 
 
 @bp.post("/licenses/<key>/reinstate")
 def reinstate(key: str) -> Response:
     body = Body()
-    return _shown(
-        selling.reinstate(g.application_id, key, reason=body.reason(), reinstated_by=body.actor())
-    )
-
-
-@bp.post("/licenses/<key>/renew")
-def renew(key: str) -> Response:
-    body = Body()
-    return _shown(
-        selling.renew(g.application_id, key, duration=body.duration(), renewed_by=body.actor())
-    )
+    return _shown(selling.reinstate(g.application_id, key, body.reason(), body.actor()))
 
 
 @bp.post("/licenses/<key>/reset-hwid")
 def reset_hwid(key: str) -> Response:
     body = Body()
-    return _shown(
-        selling.reset_hwid(g.application_id, key, reason=body.reason(), reset_by=body.actor())
-    )
+    return _shown(selling.reset_hwid(g.application_id, key, body.reason(), body.actor()))
+
+
+@bp.post("/licenses/<key>/renew")
+def renew(key: str) -> Response:
+    body = Body()
+    return _shown(selling.renew(g.application_id, key, body.duration(), body.actor()))
 
 
 @bp.post("/ban")
 def ban() -> Response:
     body = Body()
-    user = accounts.ban(
-        g.application_id, body.username(), reason=body.reason(), banned_by=body.actor()
-    )
+    user = accounts.ban(g.application_id, body.username(), body.reason(), body.actor())
     return jsonify(user_id=user.id, username=user.username, banned_at=moment(user.banned_at))
 
 

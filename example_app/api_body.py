@@ -10,19 +10,19 @@ from flask import request
 
 from .events import Client
 from .models import License
-from .problems import Malformed
+from .problems import Refused
 
 
 class Body:
     """The members of the request's JSON object. Each method checks one.
 
-    :raises Malformed: a member is missing or malformed.
+    :raises Refused: a member is missing or malformed.
     """
 
     def __init__(self) -> None:
         members = request.get_json(silent=True)
         if not isinstance(members, dict):
-            raise Malformed("invalid_json", "Send a JSON object as application/json.")
+            raise Refused("invalid_json", "Send a JSON object as application/json.", 400)
         self._members: dict[str, Any] = members
 
     def text(
@@ -32,15 +32,15 @@ class Body:
         if value is None and default is not None:
             return default
         if not isinstance(value, str) or not shortest <= len(value) <= longest:
-            raise malformed(name, f"must be a text of {shortest} to {longest} characters")
+            raise _malformed(name, f"must be a text of {shortest} to {longest} characters")
         if not value.isprintable():
-            raise malformed(name, "must not contain control characters")
+            raise _malformed(name, "must not contain control characters")
         return value
 
     def whole(self, name: str, least: int, most: int, *, default: int) -> int:
         value = self._members.get(name, default)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise malformed(name, f"must be a whole number from {least} to {most}")
+            raise _malformed(name, f"must be a whole number from {least} to {most}")
         return value
 
     def username(self) -> str:
@@ -68,14 +68,9 @@ class Body:
         try:
             ip = str(ipaddress.ip_address(ip))
         except ValueError:
-            raise malformed("ip", "must be an IPv4 or IPv6 address") from None
+            raise _malformed("ip", "must be an IPv4 or IPv6 address") from None
         agent = self.text("user_agent", 255, default=request.headers.get("User-Agent", "")[:255])
         return Client(hwid=self.text("hwid", 128), ip=ip, user_agent=agent)
-
-
-def malformed(name: str, rule: str) -> Malformed:
-    """Make the error for a member or a parameter."""
-    return Malformed("invalid_member", f"{name} {rule}.", member=name)
 
 
 def license_as_json(license: License) -> dict[str, Any]:
@@ -96,3 +91,7 @@ def license_as_json(license: License) -> dict[str, Any]:
 def moment(value: datetime | None) -> str | None:
     """Write a time in ISO 8601."""
     return None if value is None else value.isoformat(timespec="milliseconds")
+
+
+def _malformed(name: str, rule: str) -> Refused:
+    return Refused("invalid_member", f"{name} {rule}.", 400, member=name)

@@ -11,7 +11,7 @@ from flask import current_app
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from .models import Application, transaction
-from .problems import Conflict
+from .problems import Refused
 
 
 class NewApplication(NamedTuple):
@@ -25,7 +25,7 @@ class NewApplication(NamedTuple):
 def create(name: str) -> NewApplication:
     """Register an application.
 
-    :raises Conflict: the name is taken.
+    :raises Refused: the name is taken.
     """
     api_key = f"key_{secrets.token_urlsafe(32)}"
     owner_password = secrets.token_urlsafe(12)
@@ -36,7 +36,8 @@ def create(name: str) -> NewApplication:
     )
     with transaction() as session:
         if session.scalar(sa.select(Application.id).where(Application.name == name)):
-            raise Conflict("application_exists", f"There is an application named {name!r} already.")
+            detail = f"There is an application named {name!r} already."
+            raise Refused("application_exists", detail, 409)
         session.add(application)
     return NewApplication(application.id, api_key, owner_password)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -15,41 +14,17 @@ API_PREFIX = "/api/"
 class Refused(Exception):
     """The request is refused.
 
-    :ivar code: for programs; it does not change.
-    :ivar detail: for people.
+    :param code: for programs; it does not change.
+    :param detail: for people.
+    :param members: further members of the answer.
     """
 
-    status = HTTPStatus.FORBIDDEN
-
-    def __init__(self, code: str, detail: str, **members: Any) -> None:
+    def __init__(self, code: str, detail: str, status: int = 403, **members: str) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.status = HTTPStatus(status)
         self.members = members
-
-
-class Malformed(Refused):
-    """A member of the request is missing or malformed."""
-
-    status = HTTPStatus.BAD_REQUEST
-
-
-class Unauthenticated(Refused):
-    """The credentials are wrong."""
-
-    status = HTTPStatus.UNAUTHORIZED
-
-
-class NotFound(Refused):
-    """The application has nothing of this name."""
-
-    status = HTTPStatus.NOT_FOUND
-
-
-class Conflict(Refused):
-    """The current state does not allow the request."""
-
-    status = HTTPStatus.CONFLICT
 
 
 def init_app(app: Flask) -> None:
@@ -74,7 +49,7 @@ def _http_error(error: HTTPException) -> Response | HTTPException:
 
 
 def _problem(
-    status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str], **members: Any
+    status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str], **members: str
 ) -> Response:
     body = {"title": status.phrase, "status": status.value, "code": code, "detail": detail}
     response = jsonify(body | members)

@@ -1,4 +1,4 @@
-"""What sellers do with licences: create, list, revoke, suspend, reinstate, renew.
+"""What sellers do with licences: create, revoke, suspend, reinstate, renew.
 
 Each function is one transaction. It sends the signals of its changes before the commit, so that an event
 exists if and only if its change does.
@@ -16,7 +16,7 @@ from flask_webhooks import signals
 from . import terms
 from .events import about_license, about_term, schedule_notice, send
 from .models import License, LicenseStatus, transaction, utc_now
-from .problems import Conflict, Malformed, NotFound
+from .problems import Refused
 
 #: The licences that `expire_due` changes in one transaction.
 EXPIRY_BATCH = 200
@@ -31,7 +31,7 @@ def create_licenses(
     duration: str = "30d",
     device_limit: int = 1,
     count: int = 1,
-    created_by: str | None = None,
+    actor: str | None = None,
 ) -> list[License]:
     """Make licence keys. Their term begins at their first use."""
     _check_duration(duration)
@@ -49,67 +49,58 @@ def create_licenses(
         session.add_all(licenses)
         session.flush()  # gives them their ids
         for license in licenses:
-            data = about_license(license) | about_term(license) | {"created_by": created_by}
+            data = about_license(license) | about_term(license) | {"created_by": actor}
             send(signals.license_created, application_id, data)
     return licenses
 
 
-def list_licenses(
-    application_id: str, *, status: str | None = None, after: str = "", limit: int = 50
-) -> list[License]:
-    """Return licences in the order of their ids, beginning after the id `after`."""
-    query = sa.select(License).where(License.application_id == application_id, License.id > after)
-    if status is not None:
-        query = query.where(License.status == status)
-    with transaction() as session:
-        return list(session.scalars(query.order_by(License.id).limit(limit).options(*WHOLE)))
-
-
 def get_license(application_id: str, key: str) -> License:
-    """:raises NotFound: the application has no such licence."""
+    """:raises Refused: the application has no such licence."""
     with transaction() as session:
         return find_license(session, application_id, key)
 
 
-def revoke(application_id: str, key: str, *, reason: str, revoked_by: str | None) -> License:
+def revoke(application_id: str, key: str, reason: str, actor: str | None) -> License:
     """Take a licence away."""
     with transaction() as session:
         license = find_license(session, application_id, key)
         if license.status == LicenseStatus.REVOKED:
-            raise Conflict("license_revoked", "This licence is revoked already.")
+            raise Refused("license_revoked", "This licence is revoked already.", 409)
         license.status = LicenseStatus.REVOKED
-        data = about_license(license) | {"reason": reason, "revoked_by": revoked_by}
+        data = about_license(license) | {"reason": reason, "revoked_by": actor}
         send(signals.license_revoked, application_id, data)
         schedule_notice(license, utc_now())
     return license
 
 
-def suspend(application_id: str, key: str, *, reason: str, suspended_by: str | None) -> License:
+def suspend(application_id: str, key: str, reason: str, actor: str | None) -> License:
     """Disable a licence until it is reinstated. Its term continues."""
     with transaction() as session:
         license = find_license(session, application_id, key)
         if license.status not in (LicenseStatus.CREATED, LicenseStatus.ACTIVE):
-            raise Conflict(f"license_{license.status}", f"This licence is {license.status}.")
+            raise Refused(f"license_{license.status}", f"This licence is {license.status}.", 409)
         license.status = LicenseStatus.SUSPENDED
-        data = about_license(license) | {"reason": reason, "suspended_by": suspended_by}
+        data = about_license(license) | {"reason": reason, "suspended_by": actor}
         send(signals.license_suspended, application_id, data)
         schedule_notice(license, utc_now())
     return license
 
 
-def reinstate(application_id: str, key: str, *, reason: str, reinstated_by: str | None) -> License:
+def reinstate(application_id: str, key: str, reason: str, actor: str | None) -> License:
     """Enable a revoked or suspended licence again."""
     with transaction() as session:
         license = find_license(session, application_id, key)
         previous = license.status
         if previous not in (LicenseStatus.SUSPENDED, LicenseStatus.REVOKED):
-            raise Conflict("license_usable", "Only a revoked or suspended licence is reinstated.")
+            raise Refused(
+                "license_usable", "Only a revoked or suspended licence is reinstated.", 409
+            )
         used = license.activated_at is not None
         license.status = LicenseStatus.ACTIVE if used else LicenseStatus.CREATED
         data = about_license(license) | {
             "previous_status": str(previous),
             "reason": reason,
-            "reinstated_by": reinstated_by,
+            "reinstated_by": actor,
             "expires_at": license.expires_at,
         }
         send(signals.license_reinstated, application_id, data)
@@ -117,13 +108,13 @@ def reinstate(application_id: str, key: str, *, reason: str, reinstated_by: str 
     return license
 
 
-def renew(application_id: str, key: str, *, duration: str, renewed_by: str | None) -> License:
+def renew(application_id: str, key: str, duration: str, actor: str | None) -> License:
     """Extend the term of a licence in use. The new term of an expired one begins now."""
     added = _check_duration(duration)
     with transaction() as session:
         license = find_license(session, application_id, key)
         if license.status not in (LicenseStatus.ACTIVE, LicenseStatus.EXPIRED):
-            raise Conflict("license_not_running", f"This licence is {license.status}.")
+            raise Refused("license_not_running", f"This licence is {license.status}.", 409)
         now, previous = utc_now(), license.expires_at
         license.expires_at = None if added is None else max(previous or now, now) + added
         license.status = LicenseStatus.ACTIVE
@@ -131,14 +122,14 @@ def renew(application_id: str, key: str, *, duration: str, renewed_by: str | Non
             "duration_type": duration,
             "expires_at": license.expires_at,
             "previous_expires_at": previous,
-            "renewed_by": renewed_by,
+            "renewed_by": actor,
         }
         send(signals.license_renewed, application_id, data)
         schedule_notice(license, now)
     return license
 
 
-def reset_hwid(application_id: str, key: str, *, reason: str, reset_by: str | None) -> License:
+def reset_hwid(application_id: str, key: str, reason: str, actor: str | None) -> License:
     """Unbind all devices, so that the licence can be used on another one."""
     with transaction() as session:
         license = find_license(session, application_id, key)
@@ -147,7 +138,7 @@ def reset_hwid(application_id: str, key: str, *, reason: str, reset_by: str | No
         data = about_license(license) | {
             "hwid": previous[0] if len(previous) == 1 else None,
             "previous_hwids": previous,
-            "reset_by": reset_by,
+            "reset_by": actor,
             "reason": reason,
         }
         send(signals.hwid_reset, application_id, data)
@@ -177,14 +168,14 @@ def expire_due(now: datetime) -> int:
 def find_license(session: Session, application_id: str, key: str) -> License:
     """Return a licence, locked until the transaction ends.
 
-    :raises NotFound: the application has no such licence.
+    :raises Refused: the application has no such licence.
     """
     query = sa.select(License).where(
         License.application_id == application_id, License.key == terms.tidy_license_key(key)
     )
     license: License | None = session.scalar(query.options(*WHOLE).with_for_update())
     if license is None:
-        raise NotFound("license_not_found", "There is no licence with this key.")
+        raise Refused("license_not_found", "There is no licence with this key.", 404)
     return license
 
 
@@ -202,4 +193,4 @@ def _check_duration(duration: str) -> timedelta | None:
     try:
         return terms.parse_duration(duration)
     except ValueError as error:
-        raise Malformed("invalid_member", str(error), member="duration") from error
+        raise Refused("invalid_member", str(error), 400, member="duration") from error
