@@ -102,7 +102,7 @@ class Inbox:
         """Events in the order of their arrival, and where the next page starts."""
         with self._lock:
             start = max(after - self._forgotten, 0)
-            # Copies: the originals change under the hands of whoever serialises them.
+            # Copies, because other threads change the originals while these are serialised.
             found = [
                 Received(**asdict(event)) for event in [*self._events.values()][start:][:limit]
             ]
@@ -175,7 +175,7 @@ def create_receiver(
     @app.post("/try")
     @app.post("/try/<int:status>")
     def attempt(status: int = 200) -> tuple[str, int]:
-        """For whoever adds a webhook by hand: answers as the path says, whatever comes."""
+        """Answer with the status in the path, for webhooks that are added by hand."""
         if not 200 <= status <= 599:
             return "Write a status from 200 to 599.", 404
         return f"The path asks for {status}.", status
