@@ -56,7 +56,6 @@ from werkzeug.test import TestResponse
 
 import flask_webhooks
 from demo.scoreboard import Summary
-from demo.services import free_port
 from flask_webhooks import Webhooks, actions, errors, signals
 from flask_webhooks.catalog.registry import builtin_catalog, matches
 from flask_webhooks.cli import webhooks as webhooks_command
@@ -71,7 +70,6 @@ from flask_webhooks.testing import plugin
 from tests.support.delivering import attempts, close, db_of, deliveries, drain
 from tests.support.helpers import accessing
 from tests.support.hostapp import DEFAULTS
-from tests.support.node import node
 from tests.support.processes import ROOT
 from tests.support.receiver import Receiver
 
@@ -306,10 +304,8 @@ class Stage:
         return nullcontext()
 
     def customer(self) -> AbstractContextManager[Any]:
-        """A receiver that calls `handle` for what is new."""
+        """A receiver, which knows its secret."""
         os.environ["WEBHOOK_SECRET"] = SECRET
-        self.names["handled"] = []
-        self.names["handle"] = lambda event, database: self.names["handled"].append(event)
         return nullcontext()
 
 
@@ -325,7 +321,7 @@ SCENARIOS: dict[str, Callable[[Stage], AbstractContextManager[Any]]] = {
     "empty": Stage.empty,
     # `body` and `headers` of a request.
     "request": Stage.request,
-    # A customer's side: WEBHOOK_SECRET, and `handle`.
+    # A customer's side: WEBHOOK_SECRET in the environment.
     "receiver": Stage.customer,
 }
 
@@ -345,8 +341,6 @@ def stage(
     stage = Stage(tmp_path, redis_url, receiver)
     yield stage
     stage.leave()
-    if "database" in stage.names:
-        stage.names["database"].close()
 
 
 def run_page(page: Path, stage: Stage, upto: str | None = None) -> None:
@@ -547,12 +541,11 @@ def example_request(page: Path) -> Example:
     return Example(dict(line.split(": ", 1) for line in lines), body.strip().encode())
 
 
-def signed(secret: str, body: bytes, **changed: str) -> dict[str, str]:
+def signed(secret: str, body: bytes) -> dict[str, str]:
     """Headers of a request that was made just now."""
     now = int(time.time())
     signature = signing.sign_standard("evt_1", now, body, [signing.standard_key(secret)])
-    headers = {"webhook-id": "evt_1", "webhook-timestamp": str(now), "webhook-signature": signature}
-    return headers | changed
+    return {"webhook-id": "evt_1", "webhook-timestamp": str(now), "webhook-signature": signature}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/receiving.md"])
@@ -566,80 +559,6 @@ def test_request_that_is_shown_is_genuine(page: str) -> None:
     event = json.loads(shown.body)
     known = builtin_catalog()[event["type"]]
     assert set(known.schema["required"]) <= set(event["data"]) <= set(known.schema["properties"])
-
-
-def test_receiver_in_python_verifies_and_deduplicates(stage: Stage) -> None:
-    run_page(DOCS / "receiving.md", stage)
-    client = stage.names["app"].test_client()
-    body = b'{"type":"test","data":{}}'
-    good = signed(SECRET, body)
-    bad = signed(signing.generate_secret(), body)
-    for headers, status in ((good, 204), (good, 204), (bad, 401)):
-        for path in ("/webhooks", "/verified-webhooks"):
-            assert client.post(path, data=body, headers=headers).status_code == status
-    assert stage.names["event"] == {"test": 2432232314}
-    assert stage.names["handled"] == [{"type": "test", "data": {}}]
-    verify = stage.names["verify"]
-    assert verify(SECRET, good, body)
-    several = {**good, "webhook-signature": "v1,eA== " + good["webhook-signature"]}
-    assert verify(SECRET, several, body)
-    assert not verify(SECRET, good, body + b" ")
-    assert not verify(SECRET, bad, body)
-    old = {**good, "webhook-timestamp": str(int(time.time()) - 301)}
-    assert not verify(SECRET, old, body)
-
-
-def test_receiver_in_node_verifies(tmp_path: Path) -> None:
-    (tmp_path / "receiver.js").write_text(block("docs/receiving.md", "js").code)
-    port = free_port()
-    environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "PORT": str(port)}
-    body = b'{"type":"test","data":{"name":"Zo\xc3\xab"}}'
-    good = signed(SECRET, body)
-    both = {**good, "webhook-signature": "v1,b3RoZXI= " + good["webhook-signature"]}
-    old = signed(SECRET, body, **{"webhook-timestamp": "1"})
-    foreign = signed(signing.generate_secret(), body)
-    with subprocess.Popen(
-        [node(), "receiver.js"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
-    ) as process:
-        try:
-            wait_for_port(port)
-            assert post(port, body, good) == 204
-            assert post(port, body, both) == 204
-            for headers in (old, foreign, {}):
-                assert post(port, body, headers) == 401
-            assert post(port, body + b" ", good) == 401
-        finally:
-            process.kill()
-
-
-@pytest.mark.skipif(
-    not all(map(shutil.which, ("sh", "curl", "openssl"))), reason="needs curl, openssl"
-)
-def test_shell_sends_a_signed_request(receiver: Receiver, tmp_path: Path) -> None:
-    source = block("docs/receiving.md", "sh", 0).code
-    source = source.replace("http://localhost:3000/webhooks", receiver.url())
-    environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "no_proxy": "*"}
-    subprocess.run(["sh", "-euc", source], env=environment, check=True, capture_output=True)
-    [request] = receiver.requests
-    event = Webhook(SECRET).verify(request.body, request.headers)
-    assert event["type"] == "test"
-
-
-@pytest.mark.skipif(not all(map(shutil.which, ("sh", "openssl"))), reason="needs openssl")
-def test_shell_says_which_signature_is_right(tmp_path: Path) -> None:
-    shown = example_request(DOCS / "receiving.md")
-    (tmp_path / "body.json").write_bytes(shown.body)
-    environment = {
-        **os.environ,
-        "WEBHOOK_SECRET": SECRET,
-        "id": shown.headers["webhook-id"],
-        "timestamp": shown.headers["webhook-timestamp"],
-    }
-    source = block("docs/receiving.md", "sh", 1).code
-    result = subprocess.run(
-        ["sh", "-euc", source], cwd=tmp_path, env=environment, check=True, capture_output=True
-    )
-    assert f"v1,{result.stdout.decode().strip()}" == shown.headers["webhook-signature"]
 
 
 def post(port: int, body: bytes, headers: dict[str, str]) -> int:

@@ -155,6 +155,7 @@ def test_quickstart_works_as_it_is_written(terminal: Terminal) -> None:
     assert terminal.replaced["ep_…"] in pages
 
 
+@pytest.mark.slow
 def test_tutorial_works_as_it_is_written(terminal: Terminal) -> None:
     walk(terminal, DOCS / "tutorial.md")
     list_of_deliveries = "http://127.0.0.1:8000/webhooks/deliveries"
