@@ -13,6 +13,7 @@ In examples ``https://shop.example/webhooks`` stands for a receiver; here it is 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import hmac
@@ -625,6 +626,7 @@ def test_numbers_that_are_told_are_the_defaults() -> None:
         ],
         "docs/how-to/workers.md": [f"{settings.concurrency} by default"],
         "docs/how-to/send-events.md": [f"At most {settings.max_data_bytes // 1024} KB"],
+        "docs/how-to/logs.md": [f"after attempt {len(settings.retry_schedule) + 1} (exhausted)"],
         "docs/concepts/delivery.md": [
             f"{settings.retention_days} by default",
             f"({settings.disable_evidence / 3600:g} hours)",
@@ -640,6 +642,24 @@ def test_numbers_that_are_told_are_the_defaults() -> None:
     assert settings.max_interruptions == 5
 
 
+#: What the code lists, so that a number of them on a page would go stale. History keeps its numbers.
+COUNTED = (
+    r"\b(?:three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|\d+)"
+    r" (?:[a-z-]+ )?(?:actions|commands|event types|formats|invariants|kinds|languages|outcomes|pages"
+    r"|permissions|reasons|routes|services|settings|signals|states|tables)\b"
+)
+HISTORY = {"CHANGELOG.md", "docs/benchmarks.md", "docs/comparison.md", "docs/concepts/decisions.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_page_counts_what_the_code_lists(page: Path) -> None:
+    if name_of(page) in HISTORY or page.parent.name == "reports":
+        return
+    assert re.findall(COUNTED, prose(page), re.IGNORECASE) == []
+    tables = len(flask_webhooks.models._MIXINS)
+    assert set(re.findall(r"All (\d+) tables", page.read_text())) <= {str(tables)}
+
+
 def test_every_outcome_reason_and_state_is_explained() -> None:
     receiving = (DOCS / "receiving.md").read_text()
     delivery = (DOCS / "concepts/delivery.md").read_text()
@@ -648,9 +668,25 @@ def test_every_outcome_reason_and_state_is_explained() -> None:
         assert f"| `{outcome}` |" in delivery
     for reason in Reason:
         assert f"| `{reason}` |" in delivery
+    trouble = (DOCS / "troubleshooting.md").read_text()
+    assert {reason for reason in Reason if f"`{reason}`" not in trouble} == set()
     diagram = delivery.partition("```text")[2].partition("```")[0]
     for state in DeliveryState:
         assert re.search(rf"\b{state}\b", diagram)
+
+
+def test_log_messages_of_the_troubleshooting_page_exist() -> None:
+    page = (DOCS / "troubleshooting.md").read_text()
+    table = page.partition("### A message in the log\n")[2].partition("\n### ")[0]
+    messages = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+    assert messages
+    texts = {
+        node.value
+        for module in (ROOT / "flask_webhooks").rglob("*.py")
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert [said for said in messages if not any(said in text for text in texts)] == []
 
 
 def test_demo_line_has_the_members_of_a_real_one() -> None:
@@ -791,6 +827,11 @@ def test_every_event_type_is_in_the_reference() -> None:
 
 def test_every_format_is_in_the_reference() -> None:
     assert sorted(generated("format")) == sorted(style.name for style in builtin_formats())
+    [row] = re.findall(
+        r"^\| `format` \| (The endpoint's format: .+) \|$", PYTHON_PAGE.read_text(), re.MULTILINE
+    )
+    signed_formats = {style.name for style in builtin_formats() if style.signed}
+    assert set(re.findall(r"`(\w+)`", row)) == signed_formats
 
 
 def test_signature_that_the_reference_shows_is_genuine() -> None:
