@@ -64,7 +64,7 @@ from flask_webhooks.config import Settings
 from flask_webhooks.delivery.outcome import Outcome, Reason
 from flask_webhooks.formats import Format, builtin_formats
 from flask_webhooks.formats.examples import EXAMPLE_SECRET
-from flask_webhooks.models import DeliveryState
+from flask_webhooks.models import DeliveryState, EndpointState, Trigger
 from flask_webhooks.receiver import verify
 from flask_webhooks.security import signing
 from flask_webhooks.testing import plugin
@@ -939,6 +939,15 @@ def test_every_decision_is_a_whole_record() -> None:
     assert [record.partition("\n")[0] for record in records if not whole.fullmatch(record)] == []
     titles = [record.partition("\n")[0] for record in records]
     assert len(set(titles)) == len(titles)
+
+
+def test_glossary_is_sorted_and_names_every_state_and_trigger() -> None:
+    page = (DOCS / "glossary.md").read_text()
+    entries = dict(re.findall(r"^\*\*(.+?)\.\*\* (.+?)(?=\n\n|\Z)", page, re.DOTALL | re.MULTILINE))
+    assert list(entries) == sorted(entries, key=str.lower)
+    assert set(re.findall(r"`(\w+)`", entries["Attempt"])) == {str(trigger) for trigger in Trigger}
+    states = {str(state).capitalize() for state in EndpointState} - {"Active"}
+    assert states <= set(entries)
 
 
 def test_every_table_is_named() -> None:
