@@ -24,6 +24,7 @@ from playwright.sync_api import Page
 
 from demo.services import RedisServer
 from tests.browser.chromium import SCHEMES, SIZES, Watched, find_chromium, launched, served
+from tests.browser.customer_states import PORTAL
 from tests.browser.shots import every_shot
 from tests.browser.states import every_state
 from tests.support import pages, showcase
@@ -76,7 +77,7 @@ def draw_all(target: Path, only: str = "") -> int:
     for old in target.glob("*.png"):
         if only in old.name:
             old.unlink()
-    with _host(WEBHOOKS_MAX_ENDPOINTS=20) as (app, redis, receiver):
+    with _host(WEBHOOKS_MAX_ENDPOINTS=20, WEBHOOKS_PORTAL_PREFIX=PORTAL) as (app, redis, receiver):
         world = pages.populate(app, receiver, hostile="Acme")
         for number, id_ in enumerate(list(world.endpoints.values())[:3]):
             showcase.add_history(app, id_, rate=120, failing=0.03 * number)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from ..attempt_errors import NOT_ECHOED
 from .i18n import gettext as _
 
 
 def advice(
-    outcome: str, status: int | None = None, *, chat: bool = False, error: str | None = None
+    outcome: str,
+    status: int | None = None,
+    *,
+    chat: bool = False,
+    error: str | None = None,
+    code: str | None = None,
 ) -> str:
     """Return advice for one attempt; empty if nothing has to be done.
 
     :param chat: the endpoint is a channel of a chat, whose service the reader cannot change.
+    :param error: what was wrong, in words. :param code: the same as a code of `attempt_errors`.
     """
+    if code == NOT_ECHOED.code:
+        return _(
+            "Have the receiver answer the challenge with its token, as the whole body or as the member challenge of a "
+            "JSON object. Then send another challenge: only the newest counts."
+        )
     if chat and (words := _for_chat(outcome, status, error or "")):
         return words
     match outcome:

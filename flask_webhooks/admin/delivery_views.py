@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 
 from .. import actions, queries
 from ..access import Access, find_delivery, find_endpoint
+from ..delivery.echo import CHALLENGE
 from ..models import AT_REST, DeliveryState, Endpoint
 from .display import SHOWN_ATTEMPTS
 from .filters import Filters
@@ -104,7 +105,9 @@ def delivery(delivery_id: str) -> Response:
         at_rest=state in AT_REST,
         can_resend=state != DeliveryState.SENDING
         and detail.endpoint.deleted_at is None
-        and detail.event.erased_at is None,
+        and detail.event.erased_at is None
+        # An old one proves nothing: another is sent instead.
+        and detail.event.type != CHALLENGE,
         can_cancel=state in {DeliveryState.PENDING, DeliveryState.HELD},
     )
 

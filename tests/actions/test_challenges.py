@@ -269,7 +269,9 @@ def test_challenge_is_sent_again_by_page_api_and_command(
     assert "Resume" not in page.text
     path = f"/endpoints/{made.id}/challenge"
     assert program.post(path, None, 202)["event_type"] == "webhook.challenge"
-    browser.send(browser.get(path), path)
+    sent = browser.send(browser.get(path), path)
+    assert "Cancel delivery" in sent.buttons()
+    assert not {"Resend", "Send now"} & set(sent.buttons())
     result = app.test_cli_runner().invoke(args=["webhooks", "endpoints", "challenge", made.id])
     assert result.exit_code == 0, result.output
     problem = program.post(f"/endpoints/{made.id}/test", {}, 409)

@@ -91,6 +91,8 @@ def test_every_failure_comes_with_advice(app: Flask) -> None:
         found = {status: advice.advice("refused", status) for status in range(100, 600)}
     assert all(found.values())
     assert len(set(found.values())) == 12
+    with app.app_context():
+        assert "challenge" in advice.advice("refused", 200, code="not_echoed")
     assert found[500] == found[599] != found[503] == found[502]
 
 

@@ -30,6 +30,7 @@ from tests.support.pages import World
 
 from .chromium import Watched
 from .conftest import apart
+from .customer_states import customer_states
 
 
 def every_state(watched: Watched, app: Flask, world: World, server: RedisServer) -> Iterator[str]:
@@ -45,6 +46,7 @@ def every_state(watched: Watched, app: Flask, world: World, server: RedisServer)
     yield from _pages_of_lists(watched, app, world)
     yield from _old_events(watched, app)
     yield from _filtered(watched, app, world)
+    yield from customer_states(watched, app, world)
     yield from _erased(watched, app, world)
 
 

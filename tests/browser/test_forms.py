@@ -6,9 +6,12 @@ import pytest
 from flask import Flask
 from playwright.sync_api import expect
 
+from tests.support.delivering import drain
 from tests.support.pages import World
+from tests.support.receiver import Receiver
 
 from .chromium import Watched
+from .conftest import apart
 
 
 @pytest.mark.slow
@@ -36,3 +39,18 @@ def test_event_types_are_filtered_and_what_is_chosen_stays(
     field.fill("")
     expect(form.get_by_label("license.created")).to_be_visible()
     expect(form.get_by_text("Payments", exact=True)).to_be_visible()
+
+
+def test_webhook_goes_live_once_its_test_was_answered(
+    watched: Watched, app: Flask, receiver: Receiver
+) -> None:
+    page = watched.open("/endpoints/new")
+    page.fill("#wh-url", receiver.url("/ok"))
+    page.get_by_label("Send a test before it goes live").check()
+    page.get_by_role("button", name="Add webhook").click()
+    page.get_by_role("link", name="I have saved it").click()
+    expect(page.get_by_text("Not live yet")).to_be_visible()
+    assert apart(drain, app) == 1
+    page.reload()
+    expect(page.get_by_text("Not live yet")).to_be_hidden()
+    expect(page.get_by_text("Active", exact=True)).to_be_visible()

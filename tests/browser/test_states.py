@@ -9,11 +9,13 @@ from demo.services import RedisServer
 from tests.support.pages import World
 
 from .chromium import Watched, faults_of
+from .customer_states import PORTAL
 from .states import every_state
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("settings", [{"WEBHOOKS_PORTAL_PREFIX": PORTAL}], ids=["portal"])
 def test_every_state_keeps_the_rules(
     watched: Watched, app: Flask, world: World, redis_server: RedisServer
 ) -> None:
@@ -29,5 +31,5 @@ def test_every_state_keeps_the_rules(
         assert len(scripts) == 1, name
         assert "/static/webhooks.js" in scripts[0], name
         assert page.query_selector("img") is None, name
-    assert len(names) == len(set(names)) > 70
+    assert len(names) == len(set(names)) > 110
     assert found == []

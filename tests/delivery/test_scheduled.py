@@ -39,6 +39,7 @@ from tests.support.processes import (
     wait_until,
 )
 from tests.support.receiver import Receiver
+from tests.support.serving import serving
 
 DATA = {"license_id": "lic_1", "license_key": "AAAA-BBBB"}
 KEY = "expiring:lic_1"
@@ -125,6 +126,29 @@ def test_replaced_after_it_was_recorded_both_are_delivered(app: Flask, receiver:
     let_time_come(app)
     assert drain(app) == 1
     assert len(events(app)) == 2
+
+
+def test_replaced_while_it_is_being_delivered_both_are_delivered(app: Flask) -> None:
+    receiver, replaced = Flask("receiver"), []
+
+    @receiver.post("/")
+    def receive() -> str:
+        if not replaced:
+            with app.app_context():
+                replaced.append(webhooks_of(app).cancel(KEY))
+                schedule(app, key=KEY)
+        return ""
+
+    with serving(receiver) as url:
+        webhooks_of(app).create_endpoint(url)
+        schedule(app, key=KEY)
+        let_time_come(app)
+        assert drain(app) == 1
+        assert replaced == [False]
+        assert (states(app), len(scheduled(app))) == ({"succeeded": 1}, 1)
+        let_time_come(app)
+        assert drain(app) == 1
+    assert states(app) == {"succeeded": 2}
 
 
 def test_open_replacement_of_a_due_event_is_waited_for(app: Flask, receiver: Receiver) -> None:
