@@ -261,7 +261,7 @@ def action_texts() -> dict[str, str]:
         "endpoint.resumed": _("resumed the webhook"),
         "endpoint.tested": _("sent a test event"),
         "endpoint.challenged": _("sent a challenge"),
-        "endpoint.verified": _("verified the webhook by its challenge"),
+        "endpoint.verified": _("verified the webhook by its answer"),
         "endpoint.secret_rotated": _("rotated the secret"),
         "endpoint.overlap_ended": _("switched to the new secret"),
         "endpoint.secret_removed": _("removed the secret"),

@@ -129,7 +129,8 @@ def test_replaced_after_it_was_recorded_both_are_delivered(app: Flask, receiver:
 
 
 def test_replaced_while_it_is_being_delivered_both_are_delivered(app: Flask) -> None:
-    receiver, replaced = Flask("receiver"), []
+    receiver = Flask("receiver")
+    replaced: list[bool] = []
 
     @receiver.post("/")
     def receive() -> str:
