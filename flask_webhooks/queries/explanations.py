@@ -73,6 +73,11 @@ def held_text(state: str) -> Text:
     :param state: the endpoint's.
     """
     match state:
+        case "unverified":
+            return Text(
+                "It is held, because the webhook is not verified yet. It is sent as soon as the receiver has answered "
+                "a challenge, or a test."
+            )
         case "paused":
             return Text("It is held, because the webhook is paused. Resume the webhook to send it.")
         case "disabled":

@@ -255,3 +255,14 @@ def test_form_offers_it_only_where_it_is_of_use(tmp_path: Path, redis_url: str) 
         offered = "Send a test before it goes live" in Browser(app).get("/endpoints/new").text
         assert offered is not setting
         close(app)
+
+
+def test_held_delivery_says_what_it_waits_for(tmp_path: Path, redis_url: str) -> None:
+    app = make_app(f"sqlite:///{tmp_path}/x.sqlite", redis_url, WEBHOOKS_URL_PREFIX="/webhooks")
+    with app.app_context():
+        add_endpoint(app, test_first=True)
+        emit(app)
+        [held] = [item for item in deliveries(app) if item.state == "held"]
+    page = Browser(app).get(f"/deliveries/{held.id}")
+    assert "because the webhook is not verified yet" in page.text
+    close(app)
