@@ -42,7 +42,7 @@ DEFAULTS = {
 }
 #: What values there are, where the check does not say it in a few words.
 KINDS = {
-    "redis_url": "`redis://`, `rediss://` or `unix://` URL",
+    "redis_url": "`redis://`, `rediss://`, `unix://` or `redis+sentinel://` URL",
     "url_prefix": "path, or `None`",
     "subdomain": "text, or `None`",
     "bind_key": "text, or `None`",

@@ -21,6 +21,7 @@ from .errors import ConfigurationError
 from .security.addresses import NetworkPolicy
 from .security.egress import EgressProxy
 from .security.vault import Vault
+from .wakeup.redis_client import SENTINEL_OPTIONS, names_sentinels, without_sentinels
 
 #: Seconds that a lease is longer than any request under it.
 LEASE_RESERVE = 5.0
@@ -422,16 +423,20 @@ _REDIS_OPTIONS = {"client_name", "db", "password", "protocol", "socket_keepalive
 def _redis_url(key: str, value: Any) -> str:
     instead = " If REDIS_URL has to stay, set WEBHOOKS_REDIS_URL." if key == "REDIS_URL" else ""
     try:
-        redis.ConnectionPool.from_url(value)
+        redis.ConnectionPool.from_url(without_sentinels(value))
         options = parse_qsl(urlsplit(value).query)
     except (ValueError, TypeError, AttributeError):
         # The value may hold a password, and so may what was raised.
         raise ConfigurationError(
-            f"{key} must be a URL such as 'redis://localhost:6379/0' (or rediss://, unix://), with the "
-            f"special characters of a password percent-encoded.{instead}"
+            f"{key} must be a URL such as 'redis://localhost:6379/0' (or rediss://, unix://, "
+            "redis+sentinel://host:port,host:port/service/0), with the special characters of a password "
+            f"percent-encoded.{instead}"
         ) from None
+    known = _OWN_REDIS_OPTIONS | _REDIS_OPTIONS
+    if names_sentinels(value):
+        known |= SENTINEL_OPTIONS
     for name, _ in options:
-        if name not in _OWN_REDIS_OPTIONS | _REDIS_OPTIONS and not name.startswith("ssl_"):
+        if name not in known and not name.startswith("ssl_"):
             raise ConfigurationError(
                 f"{key} has the option {name!r}, which cannot be set there: remove it. Options are "
                 f"{', '.join(sorted(_REDIS_OPTIONS))} and those that begin with ssl_.{instead}"
@@ -447,7 +452,7 @@ def _redis_url(key: str, value: Any) -> str:
 def _make_connection(key: str, url: str, options: list[str], instead: str) -> None:
     """Make a connection, without connecting: only then redis-py looks at most of the options."""
     try:
-        redis.ConnectionPool.from_url(url).make_connection()
+        redis.ConnectionPool.from_url(without_sentinels(url)).make_connection()
     except Exception as error:
         named = [name for name in options if name in str(error)] or [
             name for name in options if name != "password"

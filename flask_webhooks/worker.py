@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-import redis
 import rq
 import rq.worker_registration
 from redis import RedisError
@@ -40,6 +39,7 @@ from .delivery.retention import prune
 from .delivery.warmup import freeze, warm_up
 from .errors import WebhooksError
 from .log import get_logger, safe_text
+from .wakeup.redis_client import connect, names_sentinels, present_url
 from .wakeup.redis_trouble import explain_error
 
 logger = get_logger("flask_webhooks.worker")
@@ -57,6 +57,9 @@ SCHEDULER_TRIES = 3
 
 #: Environment variables with which the command line names a Redis.
 _REDIS_VARIABLES = ("RQ_REDIS_URL", "RQ_CONFIG", "REDIS_URL", "REDIS_HOST")
+
+#: Whether RQ's command uses the application's Redis.
+_adopted = False
 
 
 class Worker(rq.Worker):
@@ -79,8 +82,12 @@ class Worker(rq.Worker):
         self._clock = DatabaseClock()
         jobs.use_app(self._webhooks.app, self._clock)
         self._sweep_interval = self._webhooks.settings.sweep_interval
+        connection = kwargs.get("connection") or (queues[0].connection if queues else None)
+        redis_url = self._webhooks.settings.redis_url
+        if _adopted and connection is not None and names_sentinels(redis_url):
+            # RQ's command connected to the server that is the primary now; another one may be it later.
+            connection.connection_pool = connect(redis_url).connection_pool
         if not _named("queues"):
-            connection = kwargs.get("connection") or (queues[0].connection if queues else None)
             queues = [rq.Queue(self._webhooks.settings.queue, connection=connection)]
         with _refusal_in_one_line():
             super().__init__(queues, *args, **kwargs)
@@ -341,7 +348,7 @@ def run(state: AppState, *, burst: bool = False, name: str | None = None) -> Non
     """
     jobs.use_app(state.app)
     # RQ waits for jobs over it, and sets the time that it may take.
-    client = redis.Redis.from_url(state.settings.redis_url)
+    client = connect(state.settings.redis_url)
     Worker([state.worker_queue.queue(client)], name=name, connection=client).work(burst=burst)
 
 
@@ -352,6 +359,7 @@ def adopt_redis() -> None:
 
     :raises click.ClickException: there is no application, or Redis refuses what a worker needs.
     """
+    global _adopted
     context = _rq_command()
     if context is None or _named("url") or _named("config"):
         return
@@ -361,7 +369,11 @@ def adopt_redis() -> None:
         queue = state_of(jobs.find_app()).worker_queue
     except WebhooksError as error:
         raise click.ClickException(error.message) from error
-    os.environ["REDIS_URL"] = queue.settings.redis_url
+    try:
+        os.environ["REDIS_URL"] = present_url(queue.settings.redis_url)
+    except RedisError as error:
+        raise click.ClickException(f"{explain_error(error)}.") from error
+    _adopted = True
     with contextlib.closing(queue.connect()) as client:
         try:
             # Before RQ's command asks for the first time, which would end in a traceback.

@@ -26,6 +26,7 @@ from rq.registry import ScheduledJobRegistry
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from ..config import Settings
+from .redis_client import connect
 from .redis_keys import Keys, hash_tag
 from .scripts import FORGET_PAST, NOTIFY, REQUEST_WORKER, SCHEDULE
 
@@ -67,7 +68,7 @@ class WorkerQueue:
 
         :param patience: seconds for connecting, and then for each answer.
         """
-        return redis.Redis.from_url(
+        return connect(
             self.settings.redis_url,
             socket_timeout=patience,
             socket_connect_timeout=patience,
