@@ -87,6 +87,8 @@ class PickPlan:
     limits: Mapping[str, int]
     #: The number of requested deliveries by endpoint.
     wanted: Mapping[str, int]
+    #: By endpoint, the most that it may have of all that is brought.
+    slots: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -127,9 +129,10 @@ def plan_picks(snapshot: Snapshot, capacity: Capacity, limits: Limits, now: date
     requests: list[PickRequest] = []
     wanted: dict[str, int] = {}
     in_force: dict[str, int] = {}
+    most: dict[str, int] = {}
     for endpoint_id in snapshot.endpoint_ids:
         health, settings = snapshot.health[endpoint_id], snapshot.settings[endpoint_id]
-        slots = in_force[endpoint_id] = min(free[endpoint_id], share)
+        slots = in_force[endpoint_id] = most[endpoint_id] = min(free[endpoint_id], share)
         if slots <= 0:
             continue
         due = slots
@@ -141,9 +144,11 @@ def plan_picks(snapshot: Snapshot, capacity: Capacity, limits: Limits, now: date
         if due > 0:
             requests.append(PickRequest(endpoint_id, due, ordered=settings.ordered))
             wanted[endpoint_id] = due
-        if due < slots:
-            requests.append(PickRequest(endpoint_id, slots - due, on_demand=True))
-    return PickPlan(requests, in_force, wanted)
+        # The pick of the first in order passes over what a person asked for.
+        asked = slots if settings.ordered else slots - due
+        if asked > 0:
+            requests.append(PickRequest(endpoint_id, asked, on_demand=True))
+    return PickPlan(requests, in_force, wanted, most)
 
 
 def plan_claim(
@@ -171,7 +176,7 @@ def plan_claim(
         for endpoint_id, number in picks.wanted.items()
         if brought[endpoint_id] < number and snapshot.health[endpoint_id].look_at is not None
     ]
-    _choose(plan, _in_rounds(rows, snapshot.endpoint_ids), snapshot, capacity, limits, now)
+    _choose(plan, _in_rounds(rows, snapshot.endpoint_ids, picks), snapshot, capacity, limits, now)
     plan.full |= len(plan.chosen) >= capacity.total
     return plan
 
@@ -224,13 +229,16 @@ def _pass_over(plan: ClaimPlan, endpoint_id: str, bucket: str, now: datetime) ->
         plan.rate_limited[endpoint_id] = min(opens, now + timedelta(seconds=LONGEST_WAIT))
 
 
-def _in_rounds(rows: Sequence[DueRow], endpoint_ids: Sequence[str]) -> list[DueRow]:
-    """Yield the first row of each endpoint, then the second ones, and so on."""
+def _in_rounds(
+    rows: Sequence[DueRow], endpoint_ids: Sequence[str], picks: PickPlan
+) -> list[DueRow]:
+    """Return the first row of each endpoint, then the second ones, and so on, as far as each has slots."""
     positions = {endpoint_id: position for position, endpoint_id in enumerate(endpoint_ids)}
     seen: Counter[str] = Counter()
     order: dict[str, tuple[int, int]] = {}
     distinct = {row.id: row for row in rows}
     for row in distinct.values():
-        order[row.id] = (seen[row.endpoint_id], positions[row.endpoint_id])
-        seen[row.endpoint_id] += 1
-    return sorted(distinct.values(), key=lambda row: order[row.id])
+        if seen[row.endpoint_id] < picks.slots[row.endpoint_id]:
+            order[row.id] = (seen[row.endpoint_id], positions[row.endpoint_id])
+            seen[row.endpoint_id] += 1
+    return sorted((distinct[item] for item in order), key=lambda row: order[row.id])

@@ -166,6 +166,29 @@ def test_what_a_person_asked_for_passes_by(app: Flask, worker: Worker, trigger: 
     assert flying[0].event.id == third
 
 
+@pytest.mark.parametrize("behind", [0, 1])
+def test_what_a_person_asked_for_gets_the_only_slot_too(
+    app: Flask, worker: Worker, behind: int
+) -> None:
+    add_ordered(app)
+    ids = emit(app, behind + 1)
+    update(app, "Delivery", deliveries(app)[-1].id, trigger="test")
+    order = []
+    while taken := worker.take(room=1):
+        order += [claimed.event.id for claimed, _ in taken]
+        worker.settle(*map(ended, taken))
+    assert order == ids
+
+
+def test_cap_holds_where_a_person_asks_for_something(app: Flask) -> None:
+    add_ordered(app)
+    emit(app, 3)
+    update(app, "Delivery", deliveries(app)[2].id, trigger="manual")
+    with closing(Worker(app, endpoint_concurrency=1)) as worker:
+        assert len(worker.take()) == 1
+        assert worker.take() == []
+
+
 def test_workers_at_once_keep_the_order(app: Flask) -> None:
     add_ordered(app)
     ids = emit(app, 25)
