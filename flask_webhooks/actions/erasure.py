@@ -10,15 +10,15 @@ import sqlalchemy as sa
 
 from .. import ids
 from ..access import Access
-from ..app_state import AllTenants
 from ..bulk.erasing import forget_unwritten
 from ..bulk.lease import Held, Lost, lease_end
+from ..bulk.looking import require_all_tenants_to_erase
 from ..bulk.pruning import forget_old
 from ..bulk.runner import Runner
 from ..bulk.selection import Selection, TaskFilter, check_filter
 from ..bulk.whose import Predicate
 from ..columns import utc_now
-from ..errors import Forbidden, InvalidInput
+from ..errors import InvalidInput
 from ..models import Task, TaskKind, TaskState
 from .bulk import record_task, start_task
 
@@ -43,8 +43,7 @@ def erase(
             field="where",
         )
     access.require("delete_all")
-    if not isinstance(access.tenant, AllTenants):
-        raise Forbidden("Only users who can see every tenant may erase data.")
+    require_all_tenants_to_erase(access)
     return _erase_here(access, unwanted, tenant)
 
 

@@ -9,6 +9,7 @@ from wtforms import StringField, TextAreaField
 
 from .. import queries
 from ..access import Access, find_endpoint
+from ..bulk.looking import require_all_tenants_to_erase
 from ..bulk.selection import TaskFilter
 from ..bulk.whose import Whose, read_members
 from ..delivery.ages import kept_days, longest_kept
@@ -85,6 +86,7 @@ def erase() -> Response:
     """Ask whose data to erase, show the number of events, then start."""
     access = current_access()
     access.require("delete_all")
+    require_all_tenants_to_erase(access)
     form = ErasureForm()
     if request.method == "POST":
         form.check_csrf()

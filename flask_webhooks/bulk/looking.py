@@ -143,10 +143,17 @@ def _prune(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
     return Plan(TaskKind.PRUNE, Selection(until=kept_since(access.state, now)), None, None)
 
 
-def _erase(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
-    """Check an erasure: attempts of all endpoints are erased with the event, and so for all tenants."""
+def require_all_tenants_to_erase(access: Access) -> None:
+    """Refuse an erasure for some tenants: what was sent of an event to any endpoint is erased with it.
+
+    :raises Forbidden: not every tenant is in scope.
+    """
     if not isinstance(access.tenant, AllTenants):
         raise Forbidden("Only users who can see every tenant may erase data.")
+
+
+def _erase(access: Access, endpoint_id: str | None, given: TaskFilter) -> Plan:
+    require_all_tenants_to_erase(access)
     if endpoint_id is not None:
         raise InvalidInput(
             "Data is erased everywhere it occurs: leave this out.", field="endpoint_id"

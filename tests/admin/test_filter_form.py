@@ -39,7 +39,7 @@ def rows(*given: tuple[str, str, str]) -> dict[str, str]:
 
 def fields(page: Page) -> dict[str, str]:
     """What a browser would send of the filter."""
-    sent = Browser._fields(page.form("/edit"))
+    sent = Browser.fields(page.form("/edit"))
     return {name: value for name, value in sent.items() if name.startswith(("filter", "combine"))}
 
 

@@ -77,7 +77,7 @@ def test_form_offers_what_the_person_may(app: Flask, browser: Browser) -> None:
     assert offered == ["view", "send"]
     assert page.all(name="tenant") == []
     browser.send(page, "/tokens/new", {"name": "CI", "actions": "manage"}, 403)
-    fields = Browser._fields(page.form("/tokens/new"))
+    fields = Browser.fields(page.form("/tokens/new"))
     for name, value in (("name", "CI"), ("tenant", "app_2")):
         fields[name] = value
     browser.post("/tokens/new", fields, 403)

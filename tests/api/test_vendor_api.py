@@ -300,27 +300,6 @@ def test_nobody_is_let_in_until_the_host_says_who(app: Flask, program: Program) 
     assert program.create(403)["code"] == "forbidden"
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "needed"),
-    [
-        ("GET", "", "view"),
-        ("POST", "", "manage"),
-        ("DELETE", "/{}", "manage"),
-        ("POST", "/{}/test", "send"),
-        ("PATCH", "/{}", "view"),
-    ],
-)
-def test_each_request_needs_its_action(
-    app: Flask, program: Program, method: str, path: str, needed: str
-) -> None:
-    made = program.create()
-    webhooks_of(app).authorize(lambda action, endpoint: action != needed)
-    before = contents(app)
-    body = {"json": {"url": SHOP}} if (method, path) == ("POST", "") else {}
-    program.call(403, method, path.format(made["id"]), **body)
-    assert contents(app) == before
-
-
 @pytest.mark.parametrize("tenant", ["app_2", "app_1 ", "a\0", "x" * 300])
 def test_application_out_of_scope_is_unknown(app: Flask, program: Program, tenant: str) -> None:
     before = contents(app)

@@ -197,7 +197,7 @@ class Browser:
         :param button: name of the button that is pressed.
         """
         form = page.form(action)
-        fields = self._fields(form)
+        fields = self.fields(form)
         for name, value in (values or {}).items():
             if form.attributes.get("method") == "post":
                 assert any(item.attributes.get("name") == name for item in form.walk()), name
@@ -216,7 +216,7 @@ class Browser:
         return Page(response)
 
     @staticmethod
-    def _fields(form: Element) -> MultiDict[str, str]:
+    def fields(form: Element) -> MultiDict[str, str]:
         """What a browser sends of a form that nobody has touched."""
         fields: MultiDict[str, str] = MultiDict()
         for item in form.walk():
