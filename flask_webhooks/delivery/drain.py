@@ -1,11 +1,9 @@
 """The loop inside one RQ job: claim, send, settle, until nothing is due.
 
-One thread does all of it: statements, rendering, signing, and the network through libcurl, which gets by without a
-task for each request. Redis, bulk tasks and the host's signal receivers have threads of their own, and are never
-waited for. Batches form by themselves: while one is settled, outcomes of the next gather. No transaction is open
-while a request is started.
-
-Long, since the loop reads as one, with what it decides by.
+One thread does all of it: statements, rendering, signing, and the network through libcurl, which needs no task per
+request. Redis, bulk tasks and the host's signal receivers have separate threads, for which the loop never waits.
+Batches form naturally: while one is settled, outcomes of the next accumulate. No transaction is open while a
+request is started. Long, since the loop and its decisions belong together.
 """
 
 from __future__ import annotations
@@ -49,42 +47,42 @@ from .stopping import on_sigterm
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: Outcomes that are written at once.
+#: The maximum number of outcomes in one settlement.
 SETTLE_BATCH = 500
-#: Seconds in which outcomes gather while more than this share of the slots is taken. A claim and a
-#: settlement take the same few milliseconds of Python however little they bring.
+#: Seconds in which outcomes accumulate while more than this share of the slots is occupied. A claim and a
+#: settlement take the same few milliseconds of Python for any number of rows.
 GATHER, GATHER_SHARE = 0.01, 0.5
-#: Seconds between two settlements while few outcomes come. Claims, which deliveries wait for, go first.
+#: Seconds between two settlements while there are few outcomes. Claims, for which deliveries wait, have priority.
 SETTLE_PAUSE = 0.025
-#: Seconds that requests in flight get when the worker must stop; with the rest it stays under 8 s.
+#: Seconds for requests in flight when the worker must stop; the whole stop takes less than 8 s.
 STOP_GRACE = 4.0
-#: Seconds that the last settling may take after that.
+#: Seconds for the last settlement after that.
 STOP_SETTLE = 2.0
-#: Seconds after which a claim is repeated that met another worker's.
+#: Seconds after which a claim that conflicted with another worker is repeated.
 CONTENTION_PAUSE = 0.02
-#: Seconds without work after which a lingering drain asks what falls due next.
+#: Seconds without work after which a lingering drain queries the next due time.
 SETTLED_DOWN = 0.1
-#: Seconds for which a drain waits for what falls due, also where it does not linger: clocks run apart.
+#: Seconds for which every drain waits for deliveries that will be due, because clocks differ.
 SOON = 0.02
 #: Seconds for which a drain counts as active after its last delivery.
 ACTIVE = 5.0
-#: Seconds that a drain stays for slow receivers of the host's signals, and when it must go.
+#: Seconds that a drain waits for slow signal receivers of the host: normally, and when it must stop.
 DISPATCH_LINGER, DISPATCH_GRACE = 30.0, 0.5
-#: Seconds that the longest wait takes.
+#: The longest wait in seconds.
 LONGEST_PAUSE = 60.0
-#: Seconds for which a drain goes on, beyond twice its time, that cannot hand over. RQ ends its job some time later,
-#: see `WorkerQueue`.
+#: Seconds beyond twice its time for which a drain that cannot hand over continues. RQ ends its job some time
+#: later, see `WorkerQueue`.
 UNRELIEVED = 30.0
 
 
 class Drain:
     """One drain.
 
-    :param worker_name: the RQ worker that runs the job, asked in Redis whether it was told to stop.
-    :param parent: the process id of that worker, where it forked us; without it we stop.
-    :param other: work of another kind, which the drain does beside if no worker comes for it.
-    :param clock: that of the worker.
-    :param queues: keys of the RQ queues of a worker that lets its drain stay while no job waits in one of them.
+    :param worker_name: the RQ worker that runs the job, whose stop request is read from Redis.
+    :param parent: the process id of that worker if it forked this process, which stops when the worker is gone.
+    :param other: other work, which the drain does in the background if no worker takes it.
+    :param clock: the clock of the worker.
+    :param queues: keys of the RQ queues of a worker that lets its drain linger while no job is waiting in them.
     """
 
     def __init__(
@@ -133,28 +131,29 @@ class Drain:
         )
         self._scheduled = ScheduledEvents(state, self._database, self._clock)
         self._look = True
-        #: When to look again at the latest, by `time.monotonic`.
+        #: When to claim again at the latest, by `time.monotonic`.
         self._look_at = float("inf")
         self._limited = False
-        #: The database did a settling last; claims and settlements take turns.
+        #: The last transaction was a settlement; claims and settlements alternate.
         self._settled = False
         #: Requests that had ended at the last claim.
         self._ended = 0
-        #: The database's time of the last claim.
+        #: The time of the last claim by the database's clock.
         self._looked_at = datetime.min.replace(tzinfo=UTC)
         self._must_stop = False
         self._stopping_since: float | None = None
         self._jobs_wait = False
         self._settled_at = float("-inf")
         self._started = self._active_at = time.monotonic()
-        #: When its time is up, by `time.monotonic`.
+        #: When the drain ends, by `time.monotonic`.
         self._until = self._started + settings.drain_time
         self.delivered = 0
 
     def run(self) -> int:
-        """Deliver until there is nothing left to do; returns how many attempts were made.
+        """Deliver until there is nothing left to do; return the number of attempts.
 
-        :raises WebhooksError: the database stayed away. What was claimed is sent again after its lease.
+        :raises WebhooksError: the database remained unavailable. Claimed deliveries are sent again after their
+            lease.
         """
         self._started = self._active_at = time.monotonic()
         self._until = self._started + self.settings.drain_time
@@ -171,53 +170,53 @@ class Drain:
                 finally:
                     self._close()
         except DBAPIError as error:
-            # RQ logs and keeps what a job raises; SQLAlchemy's error would show it event data.
+            # RQ logs and stores exceptions of a job; SQLAlchemy's error would contain event data.
             raise WebhooksError(f"The database failed: {safe_text(error)}") from None
         return self.delivered
 
     def discard(self) -> None:
-        """Free what a drain holds that will not run."""
+        """Free the resources of a drain that will not run."""
         self._client.close()
 
     # -- from other threads and from a signal handler ----------------------------------------------------
 
     def stop(self) -> None:
-        """Claim nothing more; end within 8 seconds."""
+        """Stop claiming, and end within 8 seconds."""
         self._must_stop = True
         self._client.wake()
 
     def look(self) -> None:
-        """Look for work: there may be some."""
+        """Claim again, because there may be work."""
         self._look = True
         self._client.wake()
 
     def make_way(self, jobs_wait: bool) -> None:
-        """Stay no longer than there is something to deliver, while other jobs wait for the worker."""
+        """Do not linger while other jobs wait for the worker."""
         if jobs_wait and not self._jobs_wait:
             self._client.wake()
         self._jobs_wait = jobs_wait
 
     def has_capacity(self) -> bool:
-        """Whether there is any use in waking us."""
+        """Return whether the drain could claim more."""
         return self._capacity().slots > 0
 
     def busy(self) -> bool:
-        """Whether requests are under way."""
+        """Whether requests are in flight."""
         return len(self._in_flight) > 0
 
     def active(self) -> bool:
-        """Whether requests are under way, or were a moment ago."""
+        """Whether requests are in flight, or were a moment ago."""
         return self.busy() or time.monotonic() - self._active_at < ACTIVE
 
     @property
     def cut_off(self) -> bool:
-        """Whether we were told to stop while Redis did not respond."""
+        """Whether the drain was told to stop while Redis did not respond."""
         return self._stopping_since is not None and self._listener.away
 
     # -- the loop ----------------------------------------------------------------------------------------
 
     def _step(self) -> bool:
-        """Do what is most urgent; returns whether that was the end."""
+        """Do the most urgent step; return whether the drain has ended."""
         flight = self._in_flight
         if self._must_stop and self._stopping_since is None:
             self._begin_to_stop()
@@ -229,7 +228,7 @@ class Drain:
         if not self._over() and (self._maintenance.run_due() or self._scheduled.run_due()):
             self._look = True
         claims = self._look and self._claim_in() <= 0
-        # They take turns, unless outcomes come faster than they are settled.
+        # They alternate, unless outcomes accumulate faster than they are settled.
         claims_next = self._settled and flight.outcomes < SETTLE_BATCH
         settle_in = self._settle_in()
         if flight.outcomes and settle_in <= 0 and not (claims and claims_next):
@@ -272,7 +271,7 @@ class Drain:
                 self._clock.read(connection)
 
     def _dispatch(self, settled: Settled) -> None:
-        """Tell log, traces and the host's signal receivers of a committed batch."""
+        """Pass a committed batch to the log, traces and the host's signal receivers."""
         self._log.write(settled)
         if self._traces:
             attempt_spans.record_spans(settled)
@@ -298,12 +297,12 @@ class Drain:
         if self._must_stop or self._over():
             return Capacity(0)
         concurrency = self.settings.concurrency
-        # As many as ended since the last claim will probably do so until the next one.
+        # Probably as many will end until the next claim as since the last one.
         ahead = min(self._in_flight.ended - self._ended, concurrency) - self._in_flight.waiting
         return Capacity(concurrency - len(self._in_flight), max(ahead, 0))
 
     def _claim_in(self) -> float:
-        """Seconds until a claim is worth its while."""
+        """Return the seconds until a claim is worthwhile."""
         capacity = self._capacity()
         return self._batch_size.claim_in(capacity.slots) if capacity.total > 0 else LONGEST_PAUSE
 
@@ -321,7 +320,7 @@ class Drain:
 
         claim = self._database.run(take)
         self._limited = claim.limited
-        # What has ended meanwhile may be the last that its endpoint gets for now.
+        # A response that arrived meanwhile may stop further requests to its endpoint.
         self._in_flight.advance()
         self._in_flight.release(claim.released)
         self._begin(claim)
@@ -342,7 +341,7 @@ class Drain:
             self._listener.request_worker()
 
     def _begin(self, claim: Claim) -> None:
-        """Send what was claimed, but for what became unwelcome while the database was at it."""
+        """Send claimed deliveries, except to endpoints that have stopped accepting them meanwhile."""
         troubled = self._in_flight.unsettled().troubled
         for taken, start in (
             (claim.claimed, self._in_flight.launch),
@@ -362,19 +361,19 @@ class Drain:
     # -- settlements -------------------------------------------------------------------------------------
 
     def _settle_in(self) -> float:
-        """Seconds until outcomes are to be settled, unless there is a claim to make before."""
+        """Return the seconds until the next settlement, unless a claim comes first."""
         if self._over() or self._limited or self._in_flight.outcomes >= SETTLE_BATCH:
             return 0.0
         return self._settled_at + SETTLE_PAUSE - time.monotonic()
 
     def _gathers(self) -> bool:
-        """Whether it pays to wait for a moment before settling: plenty is under way, and has to come yet."""
+        """Return whether to wait a moment before settling, because many requests are still in flight."""
         under_way = len(self._in_flight) + self._in_flight.waiting
         return not self._over() and under_way > self.settings.concurrency * GATHER_SHARE
 
     def _settle(self) -> None:
         if not self._maintenance.done:
-            # A reader of an attempt should find the drain that made it on the list.
+            # The drain must be in the list before its attempts are visible.
             self._maintenance.run()
         self._settled = True
         began = time.monotonic()
@@ -383,7 +382,7 @@ class Drain:
         self.delivered += len(attempts)
         self._active_at = self._settled_at = time.monotonic()
         self._batch_size.settled(began, attempts)
-        # What was given back is due again.
+        # Released deliveries are due again.
         if self._limited or changed or released:
             self._look = True
 
@@ -398,9 +397,9 @@ class Drain:
             self._in_flight.interrupt()
 
     def _idle(self) -> bool:
-        """Wait for work; returns True when it is time to go and nothing came up at the last moment."""
+        """Wait for work; return True if it is time to end and there was no wake-up at the last moment."""
         if not self._maintenance.done:
-            # What others left behind may be due at once.
+            # Recovered deliveries may be due at once.
             self._maintenance.run()
             self._look = True
             return False
@@ -417,8 +416,8 @@ class Drain:
                 self._look = True
                 return False
             if due_in <= 0:
-                # We saw it and could not have it: its endpoint is at its limit with other workers. Or it
-                # fell due this moment, and we do not linger: it is for the next job.
+                # Due deliveries were found but not available: their endpoint is at its limit with other workers.
+                # Or they have just become due, and this drain does not linger: the next job takes them.
                 due_in = STEP
         due_in = min(due_in, self._scheduled.next_in)
         self._look_in(due_in)
@@ -436,35 +435,35 @@ class Drain:
         return False
 
     def _hand_over(self) -> bool:
-        """Have another drain go on; returns whether we are gone."""
+        """Hand over to another drain; return whether this one has left."""
         stopping = self._stopping_since is not None
-        # Our own worker takes the job, unless it was told to stop.
+        # Our worker takes the job, unless it was told to stop.
         if self._listener.hand_over(to_others=stopping) or stopping:
             return True
         now = time.monotonic()
         last = self._started + 2 * self.settings.drain_time + UNRELIEVED
         if now >= last:
             return True
-        # Where a plain worker runs, no other drain would deliver what is left.
+        # With a plain worker, no other drain would deliver the rest.
         self._until = min(now + self.settings.wake_pause, last)
         self._look = True
         return False
 
     def _leave(self, due_in: float) -> bool:
-        """Go, unless there was a wake-up; returns whether we are gone."""
+        """Leave, unless there was a wake-up; return whether this drain has left."""
         if self._look or not self._listener.leave():
             if self._listener.away:
-                # Others may still count on us, and we would not hear of it.
+                # Other processes may still rely on this drain, which would not receive their wake-ups.
                 self._pause(STEP)
             self._look = True
             return False
         if due_in < float("inf"):
-            # RQ's scheduler goes by the local clock.
+            # RQ's scheduler uses the local clock.
             self._listener.schedule(datetime.now(UTC) + timedelta(seconds=due_in))
         return True
 
     def _lingering(self) -> float:
-        """Seconds for which we stay although there is nothing to do."""
+        """Return the seconds to linger without work."""
         now = time.monotonic()
         if self._stays:
             if self._jobs_wait:
@@ -485,7 +484,7 @@ class Drain:
         return min((moment for moment in due if moment is not None), default=None)
 
     def _pause(self, seconds: float) -> bool:
-        """Wait until something happens; returns whether there is something to look for."""
+        """Wait until something happens; return whether there may be work."""
         if self.has_capacity():
             self._listener.capacity_again()
         now = time.monotonic()
@@ -500,7 +499,7 @@ class Drain:
         return self._look or self._must_stop
 
     def _run_network(self, seconds: float) -> None:
-        """Let requests go on for a time."""
+        """Let requests continue for a time."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._client.run(left)

@@ -1,4 +1,4 @@
-"""Whether an answer lets an unverified endpoint go live: it echoes a challenge, or is 2xx to the first test."""
+"""Checks whether a response verifies an unverified endpoint: by an echoed challenge, or as 2xx to its first test."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ..models import DeliveryState, EndpointState, Trigger
 from . import audit_log
 from .outcome import AttemptRecord, Outcome
 
-#: The event type of a challenge, and the member of its data and of the answer that holds the token.
+#: The event type of a challenge, and the member of its data and of the response with the token.
 CHALLENGE: Final = "webhook.challenge"
 MEMBER: Final = "challenge"
-#: A header that holds the token too: a body may be a template that leaves it out.
+#: A header that also contains the token, because a template may omit it from the body.
 CHALLENGE_HEADER: Final = "webhook-challenge"
 #: In place of a token's digest: a test that is answered with 2xx is enough.
 ANY_TEST: Final = "any test"
 
 
 def challenge_digest(token: str) -> str:
-    """Return what is stored of a token."""
+    """Return the stored digest of a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def token_of(event: OutgoingEvent) -> str | None:
-    """Return the token of a challenge; ``None`` of any other event."""
+    """Return the token of a challenge; ``None`` for any other event."""
     if event.type != CHALLENGE:
         return None
     token = event.data.get(MEMBER) if isinstance(event.data, dict) else None
@@ -41,7 +41,7 @@ def token_of(event: OutgoingEvent) -> str | None:
 
 
 def echoes(body: bytes, token: str) -> bool:
-    """Tell whether an answer's body is the token, or a JSON object that has it as ``challenge``."""
+    """Return whether the body of a response is the token, or a JSON object that has it as ``challenge``."""
     text = body.strip()
     if text.startswith(b"{"):
         try:
@@ -56,9 +56,9 @@ def echoes(body: bytes, token: str) -> bool:
 def verify_endpoints(
     state: AppState, connection: sa.Connection, attempts: Iterable[AttemptRecord], now: datetime
 ) -> None:
-    """Let endpoints go live whose receivers have echoed their challenges, or answered the test that they wait for.
+    """Activate endpoints whose receivers have echoed their challenges, or accepted the test that they wait for.
 
-    Within the settlement of these attempts. An older challenge, or another URL, does not count.
+    Within the settlement of these attempts. Older challenges, and those that were sent to another URL, do not count.
     """
     table, delivery = state.table("Endpoint"), state.table("Delivery")
     for attempt in attempts:

@@ -1,4 +1,4 @@
-"""Signs of life in the database, which the health page and the banners believe."""
+"""Heartbeats in the database, on which the health page and the banners are based."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..app_state import AppState
 
 #: Seconds after which a silent process is forgotten.
 FORGET_AFTER = 3600
-#: The kind of the process that was the last one to end in good order.
+#: The kind of the last process that ended normally.
 STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """Who gives it.
+    """The process of a heartbeat.
 
     :param kind: ``worker`` or ``drain``.
     """
@@ -36,11 +36,11 @@ def beat(
     worker_name: str | None = None,
     skew: float | None = None,
 ) -> None:
-    """Give a sign of life, and forget those who have been silent for long.
+    """Write a heartbeat, and remove processes that have been silent for long.
 
-    :param worker_name: of the worker whose job this is. It gives no sign itself while it waits for us; where it
-        is none of ours it is not on the list.
-    :param skew: seconds by which the clock of the machine is ahead of the database's.
+    :param worker_name: the worker of this job. It sends no heartbeat itself during the job; a plain worker is not
+    in the list.
+    :param skew: seconds by which the machine's clock is ahead of the database's.
     """
     table = state.table("Heartbeat")
     with connection.begin():
@@ -54,7 +54,7 @@ def beat(
             .values(seen_at=now, clock_skew=skew)
         ).rowcount
         if not seen:
-            # It may have ended before, under the same name.
+            # A process of the same name may have ended before.
             connection.execute(sa.delete(table).where(table.c.name == sign.name))
             connection.execute(
                 sa.insert(table).values(
@@ -73,9 +73,9 @@ def beat(
 
 
 def end(state: AppState, connection: sa.Connection, name: str) -> None:
-    """Take a process off the list of those that live, as it ends in good order.
+    """Remove a process that ends normally from the list.
 
-    The last one that did so stays as `STOPPED`, so that it is known when a worker was seen last.
+    The last one is kept as `STOPPED`, so that it is known when a worker was last seen.
     """
     table = state.table("Heartbeat")
     with connection.begin():
@@ -88,5 +88,5 @@ def end(state: AppState, connection: sa.Connection, name: str) -> None:
             sa.select(table.c.name).where(table.c.kind == STOPPED, table.c.name != name)
         ).all()
         if before:
-            # By the key: on MySQL, a search would wait for the rows of others that end now.
+            # By the key: on MySQL, a search would wait for rows of other processes that are ending.
             connection.execute(sa.delete(table).where(table.c.name.in_(before)))

@@ -1,4 +1,4 @@
-"""What waits for an endpoint that is not active: it is held, or cancelled with the endpoint."""
+"""Deliveries to inactive endpoints, which are held, or cancelled with the endpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .outcome import Reason
 
 
 def hold_pending(state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]) -> int:
-    """Hold the pending deliveries of endpoints that are not active; returns how many."""
+    """Hold pending deliveries of inactive endpoints; return their number."""
     table = state.table("Delivery")
     return connection.execute(
         sa.update(table)
@@ -30,7 +30,7 @@ def hold_pending(state: AppState, connection: sa.Connection, endpoint_ids: Colle
 def cancel_waiting(
     state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]
 ) -> int:
-    """Cancel the pending and held deliveries of deleted endpoints; returns how many."""
+    """Cancel pending and held deliveries of deleted endpoints; return their number."""
     if not endpoint_ids:
         return 0
     table = state.table("Delivery")
@@ -50,9 +50,7 @@ def cancel_waiting(
 
 
 def divert(state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]) -> None:
-    """Hold or cancel what has just become pending again, where the endpoint was paused or deleted
-    while the request ran.
-    """
+    """Hold or cancel deliveries that are pending again, if the endpoint was paused or deleted during the request."""
     if not endpoint_ids:
         return
     endpoint = state.table("Endpoint").c

@@ -1,4 +1,4 @@
-"""The certificates of authorities that sign those of receivers."""
+"""The trusted CA certificates."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Final
 
 import pycurl
 
-#: Where distributions have the certificates of authorities in one file.
+#: The CA bundles of distributions.
 _FILES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
     "/etc/ssl/ca-bundle.pem",  # openSUSE
     "/etc/ssl/cert.pem",  # macOS, BSD
 )
-#: The variables by which OpenSSL is told where they are.
+#: The environment variables with which OpenSSL locates them.
 _FILE_VARIABLE, _DIRECTORY_VARIABLE = "SSL_CERT_FILE", "SSL_CERT_DIR"
-#: SHA-256 of certificates of which every store for the internet has some.
+#: SHA-256 of certificates, some of which are in every public trust store.
 PUBLIC_AUTHORITIES: Final = frozenset(
     {
         "96bcec06264976f37460779acf28c5a7cfe8a3c0aae11a8ffcee05c0bddf08c6",  # ISRG Root X1
@@ -37,9 +37,9 @@ PUBLIC_AUTHORITIES: Final = frozenset(
 
 
 def authorities() -> tuple[str | None, str | None]:
-    """The file and the directory with the certificates of authorities; ``None`` for what there is not.
+    """Return the file and the directory with CA certificates; ``None`` for a missing one.
 
-    They are those that ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` names, else the system's, else those of `certifi`.
+    They are those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``, else the system's, else those of `certifi`.
     """
     if _FILE_VARIABLE in os.environ or _DIRECTORY_VARIABLE in os.environ:
         named, directory = os.environ.get(_FILE_VARIABLE), os.environ.get(_DIRECTORY_VARIABLE)
@@ -61,9 +61,9 @@ def authorities() -> tuple[str | None, str | None]:
 
 
 def certificate_options() -> list[tuple[int, str]]:
-    """Options of libcurl that say where the certificates of authorities are; empty where there are none.
+    """Return the options of libcurl for the CA certificates; empty if there are none.
 
-    libcurl's wheels come with an OpenSSL that looks where the machine they were built on had them.
+    The OpenSSL in libcurl's wheels uses the paths of its build machine.
     """
     file, directory = authorities()
     options = [(pycurl.CAINFO, file), (pycurl.CAPATH, directory)]
@@ -71,11 +71,11 @@ def certificate_options() -> list[tuple[int, str]]:
 
 
 def trusted_certificates() -> frozenset[str]:
-    """The SHA-256 of each certificate in what `authorities` names; of a damaged file, as for libcurl, none.
+    """Return the SHA-256 of each certificate of `authorities`; none for a damaged file, as in libcurl.
 
-    Read anew only where a file has changed.
+    Files are read again only after a change.
 
-    :raises OSError: they cannot be read for now.
+    :raises OSError: they cannot be read now.
     """
     file, directory = authorities()
     found: set[str] = set()
@@ -101,7 +101,7 @@ def _holds_certificates(file: str) -> bool:
 
 
 def _has_certificates(directory: str) -> bool:
-    """Whether there are certificates under the names by which OpenSSL finds them."""
+    """Return whether a directory has certificates with the names that OpenSSL uses."""
     try:
         return any(path.is_file() for path in _in_directory(directory))
     except OSError:  # no descriptor is left to look

@@ -1,10 +1,9 @@
-"""An HTTP client on libcurl: many requests at once, from one thread, without a task for each.
+"""An HTTP client on libcurl: many concurrent requests from one thread, without a task for each.
 
-The caller starts requests, calls `Client.run` in a loop, which waits for the network, and takes the exchanges
-that have ended. Whatever a receiver sends is bounded in size and in time, every address is vetted before its
-socket exists, and a connection is kept only as long as its name leads to it.
-
-Long, since names, connections and time are one loop's.
+The caller starts requests, calls `Client.run` in a loop, which waits for the network, and takes the exchanges that
+have ended. Everything that a receiver sends is limited in size and time, every address is checked before its
+socket exists, and a connection is kept only as long as its name resolves to it. Long, since one loop handles
+names, connections and time.
 """
 
 from __future__ import annotations
@@ -26,20 +25,21 @@ from .machine import SPARE_DESCRIPTORS
 from .resolver import Lookup, NoCapacity, Resolver
 from .transfer import Transfer
 
-#: Connections, in use or kept, that libcurl keeps at most; fewer where fewer file descriptors are allowed.
+#: The maximum number of connections of libcurl, in use or kept; fewer if fewer file descriptors are allowed.
 KEEP_CONNECTIONS: Final = 1000
-#: Seconds between two calls of `run` from which on the time between is no receiver's: deadlines move by it.
+#: Pauses between two calls of `run` from this length on, in seconds, do not count for receivers: deadlines are
+#: extended.
 STALL: Final = 0.5
-#: Seconds between two looks at how much has come.
+#: Seconds between checks of the received amount.
 LOOK: Final = 0.25
 
 
 class Client:
-    """Requests in flight and the connections that they leave behind. For one thread.
+    """Requests in flight and kept connections, for one thread.
 
-    :param policy: says which addresses may be connected to.
-    :param max_body: bytes of a body that are kept; a longer one is cut and its connection closed.
-    :param proxy: opens all connections, in place of this machine.
+    :param policy: decides which addresses are allowed.
+    :param max_body: bytes of a body that are kept; a longer one is cut, and its connection closed.
+    :param proxy: opens all connections instead of this machine.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Client:
         self._running: dict[Any, Transfer] = {}
         self._idle: list[Transfer] = []
         self._resolving: dict[Lookup, list[Transfer]] = {}
-        #: Exchanges whose lookup failed, until it is known whether any name can be resolved.
+        #: Exchanges with a failed lookup, until it is known whether any name can be resolved.
         self._unexplained: list[Exchange] = []
         self._ended: list[Exchange] = []
-        #: Those of which nothing has gone out: their time begins with the next `run`.
+        #: Exchanges of which nothing was sent yet: their time begins with the next `run`.
         self._new: list[Exchange] = []
         #: No deadline is earlier than this.
         self._check_at = float("inf")
@@ -68,14 +68,14 @@ class Client:
         self._multi.setopt(pycurl.M_MAXCONNECTS, _connections())
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-        # Sockets rather than a pipe: written to after the end, a closed one raises, and a bare number may be reused.
+        # Sockets rather than a pipe: writing to a closed one raises, whereas the number of a pipe may be reused.
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
 
     def __len__(self) -> int:
-        """How many requests are in flight."""
+        """Return the number of requests in flight."""
         return (
             len(self._running)
             + sum(map(len, self._resolving.values()))
@@ -84,7 +84,7 @@ class Client:
         )
 
     def start(self, request: Request) -> Exchange:
-        """Begin a request; `take_ended` returns its exchange when it has ended.
+        """Start a request; `take_ended` returns its exchange when it has ended.
 
         :raises ValueError: the URL or a header cannot be sent as it is.
         """
@@ -106,10 +106,10 @@ class Client:
     def run(self, timeout: float, also: int | None = None, events: int = 0) -> int:
         """Wait up to `timeout` seconds for the network, for `wake`, or for one more file descriptor.
 
-        Returns early whenever anything has happened.
+        Returns early if anything has happened.
 
-        :param also: that descriptor, and the `selectors` events that are waited for.
-        :return: the events that it is ready for.
+        :param also: the descriptor, and the `selectors` events to wait for.
+        :return: the events for which it is ready.
         """
         now = time.monotonic()
         if now - self._ran_at > STALL:
@@ -132,7 +132,7 @@ class Client:
             elif key.fileobj is self._wake_reader:
                 _drain(self._wake_reader)
             else:
-                # libcurl may have closed it since, on account of another socket.
+                # libcurl may have closed it meanwhile because of another socket.
                 self._multi.socket_action(key.fd, _as_actions(happened))
         now = self._ran_at = time.monotonic()
         if self._curl_due <= now:
@@ -150,17 +150,17 @@ class Client:
         return found
 
     def take_ended(self) -> list[Exchange]:
-        """The exchanges that have ended since the last call, in that order."""
+        """Return the exchanges that have ended since the last call, in that order."""
         ended, self._ended = self._ended, []
         return ended
 
     def wake(self) -> None:
-        """Let `run` return. From any thread, or from a signal handler."""
-        with contextlib.suppress(OSError):  # it is awake, or closed
+        """Make `run` return. May be called from any thread or signal handler."""
+        with contextlib.suppress(OSError):  # already awake, or closed
             self._wake_writer.send(b"\0")
 
     def abort(self) -> list[Exchange]:
-        """Break off every request; returns their exchanges as they stand."""
+        """Abort all requests; return their exchanges in their current state."""
         aborted = []
         for transfer in [*self._running.values(), *self._waiting_for_lookups()]:
             aborted.append(self._break_off(transfer))
@@ -183,9 +183,9 @@ class Client:
     # -- names ---------------------------------------------------------------------------------------
 
     def _resolve(self, transfer: Transfer, *, anew: bool = False) -> None:
-        """Look the name up, and go on when there are addresses.
+        """Resolve the name, and continue when there are addresses.
 
-        :param anew: an answer of some seconds ago is not enough.
+        :param anew: do not use a cached result.
         """
         name = transfer.exchange.request.name
         if name is None:
@@ -212,7 +212,7 @@ class Client:
                     self._unexplained.append(exchange)
 
     def _explain(self) -> None:
-        """End the exchanges whose lookup failed, once it is known whose trouble that is."""
+        """End exchanges with a failed lookup, once the cause is known."""
         left = []
         for exchange in self._unexplained:
             assert exchange.request.name is not None
@@ -261,15 +261,15 @@ class Client:
             and transfer.exchange.deadline - time.monotonic() > STALL / 2
         )
         if transfer.moved or postponed:
-            # The kept connection led to an address that the name no longer has; it is closed by now. Or libcurl, which
-            # knows of no stall, gave up connecting.
+            # The kept connection led to an address that the name no longer has, and was closed. Or libcurl gave up
+            # connecting.
             transfer.again()
             self._running[handle] = transfer
             self._multi.add_handle(handle)
             return
         exchange = transfer.end(error, text)
-        # What came on a kept connection may be the late end of an earlier answer, and libcurl sends a request again
-        # only where nothing at all came.
+        # Data on a kept connection may be the late end of an earlier response, and libcurl only repeats a request
+        # if nothing at all was received.
         stale = exchange.reused and exchange.error and exchange.status is None
         doubtful = exchange.status in exchange.request.confirm and (
             exchange.reused or not (exchange.looked_up or exchange.request.name is None)

@@ -1,6 +1,6 @@
-"""What went wrong with an exchange, in words for the receiver's owner.
+"""Diagnosis of failed exchanges, with messages for the receiver's owner.
 
-libcurl's own messages are not used where they could hold the URL, which is a secret for chat services.
+Messages of libcurl are not used if they could contain the URL, which is secret for chats.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .resolver import Resolver
 
 _SPACE = re.compile(r"\s+")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-#: What libcurl writes before OpenSSL's reason.
+#: The prefix of libcurl before OpenSSL's reason.
 _REASON: Final = re.compile(r"(?:OpenSSL|TLS)[^:]*: (?:error:[0-9A-Fa-f]+:[^:]*:[^:]*:)?(.+)")
-#: What libcurl writes around OpenSSL's reason for refusing a certificate.
+#: The text of libcurl around OpenSSL's reason for refusing a certificate.
 _VERIFIED: Final = re.compile(
     r"SSL certificate (?:problem|OpenSSL verify result): (.+?)(?: \(\d+\))?"
 )
 _WRONG_HOST: Final = "no alternative certificate subject name"
 
-#: What OpenSSL calls an issuer that it cannot find, or does not trust.
+#: OpenSSL's errors for an issuer that is unknown or not trusted.
 _ISSUER: Final = frozenset({2, 18, 19, 20, 21})
-#: Errors of this machine: it has run out of something.
+#: Errors of this machine: it has run out of a resource.
 _OUR_ERRORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_CONNECTION: Final = frozenset({pycurl.E_COULDNT_CONNECT, pycurl.E_INTERFACE_FAILED})
 _TLS: Final = frozenset(
@@ -46,7 +46,7 @@ _TLS: Final = frozenset(
         pycurl.E_SSL_ISSUER_ERROR,
     }
 )
-#: An answer's head is larger than libcurl takes (``CURLE_TOO_LARGE``, for which pycurl has no name).
+#: The response headers exceed the limit of libcurl (``CURLE_TOO_LARGE``, for which pycurl has no name).
 _TOO_LARGE: Final = 100
 _NO_HTTP: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: "no status line",
@@ -58,26 +58,26 @@ _IMPOSSIBLE: Final = frozenset({pycurl.E_URL_MALFORMAT, pycurl.E_BAD_FUNCTION_AR
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no complete answer."""
+    """The reason for an incomplete response."""
 
     outcome: Outcome
     error: AttemptError
-    #: The lookup of the name got no answer: whose fault it is depends on whether others get one.
+    #: The lookup got no response: the cause depends on whether other lookups succeed.
     unanswered_lookup: bool = False
-    #: The answer to the lookup was that there is no such name; a machine without a network says so of all.
+    #: The lookup found no such name; a machine without a network reports this for all names.
     unknown_name: bool = False
-    #: The certificate's issuer is none that we trust.
+    #: The issuer of the certificate is not trusted.
     untrusted_issuer: bool = False
-    #: There is no way to the address.
+    #: There is no route to the address.
     unreachable: bool = False
-    #: It is our own trouble, and says nothing about the receiver.
+    #: The cause is on this side, and says nothing about the receiver.
     ours: bool = False
-    #: Our proxy opened no connection.
+    #: The proxy opened no connection.
     no_proxy: bool = False
 
 
 def diagnose(exchange: Exchange, *, host: str) -> Failure | None:
-    """Say what went wrong; ``None``: the answer is complete.
+    """Return the failure; ``None`` if the response is complete.
 
     :param host: the host of the URL, for the message.
     """
@@ -140,7 +140,9 @@ _TOO_MUCH: Final = {
 
 
 def _head_too_long(exchange: Exchange) -> AttemptError:
-    """Name the header, as far as it is known: libcurl does not show the line that is too long for itself."""
+    """Return an error with the name of the header, if known: libcurl does not provide a line that is too long for
+    it.
+    """
     header = exchange.last_header
     if header is not None:
         seen = exchange.too_much == "head"
@@ -184,7 +186,9 @@ def _certificate(exchange: Exchange, host: str) -> str:
 
 
 def _is_alert(exchange: Exchange) -> bool:
-    """Whether the receiver refused the handshake after its end, as with TLS 1.3 where our certificate is wrong."""
+    """Return whether the receiver refused the handshake after its end, as TLS 1.3 does for a wrong client
+    certificate.
+    """
     return exchange.status is None and " alert " in exchange.error_text
 
 
@@ -229,19 +233,19 @@ def _unresolved(error: OSError, host: str) -> Failure:
 
 
 def without_port(address: str) -> str:
-    """The address of ``ip:port`` or ``[ip]:port``."""
+    """Return the address of ``ip:port`` or ``[ip]:port``."""
     return address.rpartition(":")[0].strip("[]")
 
 
 def clean(text: str) -> str:
-    """Text as every database takes it, in one line: no NUL, no half surrogates, no line breaks."""
+    """Return a text that every database accepts, in one line: no NUL, no half surrogates, no line breaks."""
     if text.isprintable() and "  " not in text and text == text.strip():
-        return text  # as nearly all of it is
+        return text  # nearly always true
     return _SPACE.sub(" ", _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)).strip()
 
 
 def clean_pairs(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """`clean` for the names and values of headers. Looked at all together, which takes a tenth of the time."""
+    """Apply `clean` to names and values of headers. Checking all together takes a tenth of the time."""
     found = [[name, value] for name, value in pairs]
     text = "|".join([part for pair in found for part in pair])
     usual = text.isprintable() and "  " not in text and " |" not in text and "| " not in text

@@ -1,4 +1,4 @@
-"""A request and what came of it."""
+"""A request and its result."""
 
 from __future__ import annotations
 
@@ -8,74 +8,74 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A POST, as it goes out."""
+    """A POST request."""
 
     url: str = field(repr=False)
-    #: ``Name: value``, with ``Host`` and ``Content-Length`` among them.
+    #: ``Name: value``, including ``Host`` and ``Content-Length``.
     headers: Sequence[tuple[str, str]] = field(repr=False)
     body: bytes = field(repr=False)
-    #: Seconds for everything: the lookup of the name, the connection, the request and the answer.
+    #: Timeout of everything in seconds: the lookup, the connection, the request and the response.
     timeout: float
-    #: The name to look up; ``None`` where the URL holds an address.
+    #: The name to resolve; ``None`` if the URL contains an address.
     name: str | None = None
-    #: Statuses that are believed only on a new connection to where the name leads now.
+    #: Statuses that are only accepted on a new connection to the current address of the name.
     confirm: frozenset[int] = frozenset()
-    #: ``certificate`` and ``key`` in PEM, by which the receiver knows us.
+    #: ``certificate`` and ``key`` of the client in PEM.
     client_certificate: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and what came back."""
+    """One request and its response."""
 
     request: Request
-    #: When it began and until when it may take, by `time.monotonic`.
+    #: When it began, and its deadline, by `time.monotonic`.
     began: float = 0.0
     deadline: float = float("inf")
-    #: The status of the answer, once its head began.
+    #: The status of the response, once its headers have begun.
     status: int | None = None
     headers: list[tuple[str, str]] = field(default_factory=list, repr=False)
     body: bytes = field(default=b"", repr=False)
     #: The body was longer than is kept.
     cut: bool = False
-    #: libcurl's number for what went wrong (``pycurl.E_…``), 0 for nothing, and its words for it.
+    #: The error number of libcurl (``pycurl.E_…``), 0 for none, and its message.
     error: int = 0
     error_text: str = ""
-    #: The system's number for what went wrong with the connection, 0 for nothing.
+    #: The system's error number of the connection, 0 for none.
     errno: int = 0
     #: The deadline passed.
     timed_out: bool = False
     #: The lookup of the name failed.
     lookup_error: OSError | None = None
-    #: After a failed lookup, or one that took too long: the lookup was not made for want of threads.
+    #: After a failed or slow lookup: it was not made because of a lack of threads.
     no_lookup_thread: bool = False
-    #: After a failed lookup, or one that took too long: no name at all can be resolved.
+    #: After a failed or slow lookup: no name at all can be resolved.
     no_names: bool = False
-    #: OpenSSL's number for what is wrong with the certificate, 0 for nothing.
+    #: OpenSSL's error number of the certificate, 0 for none.
     verify_result: int = 0
-    #: ``ip:port`` at the other end, ``[ip]:port`` for IPv6, or of the last address that was tried.
+    #: ``ip:port`` of the remote end, ``[ip]:port`` for IPv6, or of the last address that was tried.
     address: str | None = None
-    #: The first address that had not answered yet when the next one was tried.
+    #: The first address that had not responded yet when the next one was tried.
     hanging_address: str | None = None
-    #: Why the policy refused, where it refused every address, and the first of those.
+    #: The reason of the policy, if it refused all addresses, and the first of these.
     refused: str | None = None
     refused_address: str | None = None
-    #: The connection, with its TLS, stood.
+    #: The connection, including TLS, was established.
     connected: bool = False
-    #: Why our proxy opened no connection, where that is our trouble or its own.
+    #: Why the proxy opened no connection, if the cause is here or in the proxy.
     proxy_trouble: str | None = None
-    #: The proxy's status where it could not reach the receiver.
+    #: The status of the proxy if it could not reach the receiver.
     proxy_status: int | None = None
     #: Why this machine could not open a socket.
     own_error: OSError | None = None
-    #: What the receiver sent too much of: ``head``, ``interim``, or ``framing`` of the body.
+    #: The part of the response that was too long: ``head``, ``interim``, or ``framing`` of the body.
     too_much: str | None = None
-    #: Where something went wrong, the name of the last header that came; after too long a head, of the one in which
-    #: it became so.
+    #: After an error, the name of the last received header; if the headers are too long, of the one that exceeded
+    #: the limit.
     last_header: str | None = None
-    #: The connection was one of an earlier request.
+    #: The connection was reused.
     reused: bool = False
-    #: The name was looked up for this request, and not some seconds before.
+    #: The name was resolved for this request, and not taken from the cache.
     looked_up: bool = False
     duration_ms: float = 0.0
     #: Milliseconds for ``dns``, ``connect``, ``tls``, ``wait`` and ``read``.

@@ -1,39 +1,39 @@
-"""The head of an answer, line by line as libcurl brings it, within bounds."""
+"""The headers of a response, line by line from libcurl, with limits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-#: Bytes of all heads of an answer together: interim responses, the head itself, and trailers. libcurl takes 5,000
-#: lines at most, and 100 KB in a line.
+#: Maximum total size of interim responses, headers and trailers in bytes. libcurl accepts at most 5,000 lines, and
+#: 100 KB per line.
 MAX_HEAD_BYTES: Final = 256 * 1024
-#: Interim responses (RFC 9110, 15.2) before an answer.
+#: Maximum number of interim responses (RFC 9110, 15.2).
 MAX_INTERIM_RESPONSES: Final = 16
 
 
 class Head:
-    """What came before the body, and after it; used for one answer after another."""
+    """Status, headers and trailers; reused for consecutive responses."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begin with another answer."""
-        #: The status, and the headers: of the answer itself, and not of an interim response.
+        """Start with another response."""
+        #: The status and the headers of the response itself, not of an interim response.
         self.status: int | None = None
         self.headers: list[tuple[str, str]] = []
-        #: The head is complete; what comes now are trailers.
+        #: The headers are complete; trailers may follow.
         self.complete = False
-        #: What there was too much of: ``head``, or ``interim``.
+        #: The part that was too long: ``head``, or ``interim``.
         self.too_much: str | None = None
         self._bytes = self._interim = 0
-        #: Lines of the head that is read now, and the last one after the body.
+        #: Lines of the current headers, and the last one after the body.
         self._lines: list[bytes] = []
         self._trailer = b""
 
     def take(self, line: bytes) -> int | None:
-        """Take the next line; -1 ends the transfer. An exception in here would be printed and lost."""
+        """Process the next line; -1 ends the transfer. An exception here would be printed and lost."""
         self._bytes += len(line)
         if self._bytes > MAX_HEAD_BYTES:
             self._trailer = line
@@ -54,7 +54,7 @@ class Head:
         return self._end("interim") if self._interim > MAX_INTERIM_RESPONSES else None
 
     def break_off(self) -> None:
-        """Read what is there of a head that may not be complete; it may say enough."""
+        """Parse possibly incomplete headers, which may be sufficient."""
         if self.complete or not self._lines:
             return
         self._read()
@@ -63,7 +63,7 @@ class Head:
 
     @property
     def last_header(self) -> str | None:
-        """The name of the last header that came; after too long a head, of the one in which it became so."""
+        """The name of the last received header; if the headers are too long, of the one that exceeded the limit."""
         lines = reversed([*self._lines, self._trailer])
         names = (_header(line) for line in lines if not line[:1].isspace())
         return next((found[0] for found in names if found is not None), None)
@@ -78,10 +78,10 @@ class Head:
 
 
 def header_lines(headers: Sequence[tuple[str, str]], unwanted: Sequence[str]) -> list[bytes]:
-    """The headers of a request for libcurl, and none of those that it adds by itself.
+    """Return the headers of a request for libcurl, without its own additions.
 
-    :param unwanted: what libcurl would add.
-    :raises ValueError: one holds a line break.
+    :param unwanted: headers that libcurl would add.
+    :raises ValueError: a header contains a line break.
     """
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
     given = {name.lower() for name, _ in headers}
@@ -93,13 +93,16 @@ def header_lines(headers: Sequence[tuple[str, str]], unwanted: Sequence[str]) ->
 
 
 def _status(line: bytes) -> int | None:
-    """The status of ``HTTP/1.1 200 OK``."""
+    """Return the status of ``HTTP/1.1 200 OK``."""
     words = line.split(None, 2)
     return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
 
 
 def _is_interim(status: int | None) -> bool:
-    """Whether another head follows. After a 101 none does: nothing of ours asks for another protocol."""
+    """Return whether other headers follow.
+
+    After a 101 there are none, because no request asks for another protocol.
+    """
     return status is not None and status < 200 and status != 101
 
 

@@ -1,4 +1,4 @@
-"""Control checks of this machine, which tell its own trouble from a receiver's."""
+"""Checks of this machine, which distinguish local problems from those of a receiver."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .certificates import PUBLIC_AUTHORITIES, trusted_certificates
 from .resolver import CONTROL_NAME, Resolver
 from .tunnel import TARGET_UNREACHABLE, NoTunnel, open_tunnel
 
-#: Descriptors that a worker needs beside one for each request.
+#: Descriptors that a worker needs in addition to one for each request.
 SPARE_DESCRIPTORS = 100
-#: Seconds in which a proxy has to be reached, and to answer, when a worker starts.
+#: Timeouts in seconds for connecting to a proxy, and for its response, when a worker starts.
 PROXY_PATIENCE = 2.0
 #: Addresses in public networks. A UDP socket that is connected to them sends nothing, but needs a route.
 _FAR_AWAY = (
@@ -28,7 +28,7 @@ _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, er
 
 _CHECK_PROXY = "Check the proxy, its address in that setting, its user name and its password."
 
-#: What operators are told of each kind of trouble.
+#: The message of each kind of problem for operators.
 ADVICE = {
     Hold.NO_DNS: "No name can be resolved. Check the name servers of this machine (/etc/resolv.conf).",
     Hold.NO_CERTIFICATES: (
@@ -41,7 +41,7 @@ ADVICE = {
 }
 
 
-#: What they are told of what may be meant so: on a network of its own there is no need of the internet.
+#: Warnings about possible problems, which are normal in a private network.
 NO_NAMES_OF_THE_INTERNET = (
     f"No name of the internet can be resolved (tried: {CONTROL_NAME.rstrip('.')}). Check the name servers of this "
     "machine (/etc/resolv.conf), unless all receivers are in a network of your own."
@@ -54,7 +54,7 @@ NO_PUBLIC_AUTHORITY = (
 
 
 def trust_store_is_empty() -> bool:
-    """Return whether no certificate at all can be verified: there are no authorities to verify by."""
+    """Return whether no certificate can be verified, because there are no CA certificates."""
     try:
         return not trusted_certificates()
     except OSError:
@@ -70,7 +70,7 @@ def knows_public_authorities() -> bool:
 
 
 def resolves_names() -> bool:
-    """Return whether a name of the internet can be resolved; takes two seconds at most."""
+    """Return whether a public name can be resolved; takes two seconds at most."""
     answered = threading.Event()
     resolver = Resolver(answered.set)
     while (works := resolver.works(found=True)) is None:
@@ -81,7 +81,7 @@ def resolves_names() -> bool:
 
 
 def out_of_descriptors() -> bool:
-    """Return whether this process, or the whole machine, can open no file."""
+    """Return whether this process or the machine has run out of file descriptors."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -104,9 +104,9 @@ def has_route() -> bool:
 
 
 def troubles(concurrency: int, proxy: EgressProxy | None = None) -> list[str]:
-    """Return what keeps this machine from delivering, for the log of a worker that starts.
+    """Return the problems of this machine that prevent deliveries, for the log of a starting worker.
 
-    :param proxy: through which requests leave; then no other way is needed.
+    :param proxy: the proxy for all requests; with it, no other route is needed.
     """
     found = []
     if trust_store_is_empty():
@@ -129,7 +129,7 @@ def troubles(concurrency: int, proxy: EgressProxy | None = None) -> list[str]:
 
 
 def _refused_by(proxy: EgressProxy) -> str | None:
-    """Why a proxy would open no connection; it is asked for one, through which nothing is sent."""
+    """Return why a proxy opens no connection, after a test connection without data."""
     try:
         open_tunnel(proxy, _FAR_AWAY[0][1], 443, PROXY_PATIENCE).close()
     except TimeoutError:
@@ -140,7 +140,7 @@ def _refused_by(proxy: EgressProxy) -> str | None:
 
 
 def doubts(proxy: EgressProxy | None = None) -> list[str]:
-    """Return what keeps this machine from delivering to the internet, for the log of a worker that starts."""
+    """Return the possible problems of this machine with the internet, for the log of a starting worker."""
     found = []
     if not trust_store_is_empty() and not knows_public_authorities():
         found.append(NO_PUBLIC_AUTHORITY)
@@ -150,5 +150,5 @@ def doubts(proxy: EgressProxy | None = None) -> list[str]:
 
 
 def is_unreachable(number: int) -> bool:
-    """Return whether the system knew no way to an address, by its error number."""
+    """Return whether an error number means that there is no route."""
     return number in _NO_ROUTE

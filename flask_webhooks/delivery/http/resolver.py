@@ -1,13 +1,11 @@
-"""Name lookups in threads of their own: names whose servers hang stop no other.
+"""Name lookups in threads, so that names whose servers hang do not block others.
 
-The system's resolver gives a lookup up only after tens of seconds, and nothing ends it before. So each
-runs in a thread of its own, and what is scarce, the number of threads, is shared out: a name has one lookup
-at a time, which all who ask for it join; a zone has a few; and names that hung the last time
-never get so many that a name that was not asked for yet finds no thread. Names that answered lately
-always have one, and failing that their answer of the last minute. What finds none is refused by
-`NoCapacity`, which is our own trouble and not the receiver's.
-
-Long, since the bounds on its threads depend on each other.
+The system's resolver gives up only after tens of seconds, and a lookup cannot be interrupted. Each lookup runs in
+a separate thread, and the number of threads is limited: a name has one lookup at a time, which is shared; a zone
+has a few; and names whose last lookup hung never occupy so many threads that new names find none. Names that were
+resolved recently always find a thread, or use their result of the last minute. Other lookups without a thread fail
+with `NoCapacity`, which is a local problem and not the receiver's. Long, since the limits of its threads depend on
+each other.
 """
 
 from __future__ import annotations
@@ -26,37 +24,36 @@ from ...log import get_logger
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: Lookups at the same time. Those that hang keep their thread, which waits and costs little more.
+#: Maximum number of concurrent lookups. Hanging ones keep their thread, which is cheap.
 THREADS = 256
-#: Lookups at the same time of names that have not answered lately; the rest are for those that have.
+#: Maximum number of concurrent lookups of names that were not resolved recently; the rest are for those that were.
 THREADS_FOR_OTHERS = 192
 #: Of these, names whose last lookup hung or got no answer.
 THREADS_FOR_SLOW = 64
-#: Lookups at the same time in one zone, of names that have not answered lately; one zone has one owner.
+#: Maximum number of concurrent lookups in one zone, of names that were not resolved recently; a zone has one owner.
 THREADS_IN_ZONE = 8
 #: Of these, names whose last lookup hung or got no answer.
 THREADS_IN_ZONE_FOR_SLOW = 2
 #: Seconds that a lookup waits for capacity.
 PATIENCE = 3.0
-#: Seconds after which a lookup counts as hanging, also if an answer comes in the end.
+#: Seconds after which a lookup counts as hanging, even if it succeeds later.
 HANGING = 2.0
-#: Seconds for which an answer is used without asking again.
+#: Seconds for which a result is cached.
 FRESH = 10.0
-#: Seconds for which the last answer of a name stands in for a new one if there is no thread: receivers that move are
-#: followed within a minute, whatever hangs. The network policy looks at the address in any case.
+#: Seconds for which the last result of a name is used if there is no thread: moved receivers are found within a
+#: minute, even if other lookups hang. The network policy always checks the address.
 STANDS_IN = 60.0
-#: Seconds for which a name counts as answered, and has threads that others have not.
+#: Seconds for which a name counts as recently resolved, and may use the reserved threads.
 ANSWERED = 600.0
 #: Names that are remembered.
 MEMORY = 10_000
-#: Looked up when another name got no answer: a resolver that works at all can answer for this one,
-#: if only that it does not exist here.
+#: Resolved after a failed lookup: any working resolver responds for this name, at least that it does not exist.
 CONTROL_NAME = "a.root-servers.net."
-#: Seconds that the control lookup may take.
+#: Timeout of the control lookup in seconds.
 CONTROL_TIMEOUT = 2.0
-#: Seconds for which an answer for any name proves that names can be resolved.
+#: Seconds for which any response proves that names can be resolved.
 PROOF = 5.0
-#: Seconds for which a name that was found proves that names that are said not to exist do not.
+#: Seconds for which a found name proves that other names really do not exist.
 PROOF_OF_NAMES = 60.0
 #: Seconds between two warnings that there is no thread.
 WARN_INTERVAL = 60.0
@@ -72,7 +69,7 @@ class NoCapacity(socket.gaierror):
 
 
 class _History(enum.Enum):
-    """What is known of a name."""
+    """The history of a name."""
 
     ANSWERED = enum.auto()
     NEW = enum.auto()
@@ -81,25 +78,25 @@ class _History(enum.Enum):
 
 @dataclass(eq=False, slots=True)
 class Lookup:
-    """A lookup of a name that runs, waits for capacity, or has ended."""
+    """A lookup that is running, waiting for capacity, or has ended."""
 
     name: str
     zone: str
     history: _History
-    #: It had to wait for capacity, until this time at most, by `time.monotonic`.
+    #: The end of its wait for capacity, by `time.monotonic`.
     waits_until: float | None = None
     #: When it began, by `time.monotonic`.
     began: float | None = None
-    #: Once it has ended: the addresses, or why there are none.
+    #: After its end: the addresses, or the error.
     addresses: _Addresses = ()
     error: OSError | None = None
-    #: The addresses are those of an earlier answer, up to `STANDS_IN` seconds old.
+    #: The addresses are from an earlier result, up to `STANDS_IN` seconds old.
     stands_in: bool = False
 
 
 @dataclass(slots=True)
 class _Counts:
-    """Lookups that run, by what limits them."""
+    """Running lookups by limit."""
 
     all: int = 0
     others: int = 0
@@ -131,20 +128,20 @@ class _Counts:
 
 
 class Resolver:
-    """`getaddrinfo` in threads. For one thread, but for those that it starts itself.
+    """`getaddrinfo` in threads. Its methods are for one thread.
 
     :param notify: called from another thread when a lookup has ended, which `take_ended` then returns.
     """
 
     def __init__(self, notify: Callable[[], None]) -> None:
         self._notify = notify
-        #: When any lookup got an answer, and when a name was found.
+        #: When any lookup last got a response, and when a name was last found.
         self._answered_at = self._found_at = float("-inf")
         self._warned_at = float("-inf")
         self._lookups: dict[str, Lookup] = {}
         self._waiting: dict[Lookup, None] = {}
         self._counts = _Counts()
-        #: The last answers, and when they came; names that hung or got no answer; names that found no thread.
+        #: The last results with their times; names whose lookup hung or failed; names that found no thread.
         self._answers: dict[str, tuple[_Addresses, float]] = {}
         self._slow: dict[str, float] = {}
         self._refused: dict[str, float] = {}
@@ -152,27 +149,27 @@ class Resolver:
             queue.SimpleQueue()
         )
         self._ended: list[Lookup] = []
-        #: Has a thread beside all others: it must tell a full pool from a resolver that is down.
+        #: Has a separate thread, because it distinguishes a full pool from a resolver that is down.
         self._control: Lookup | None = None
-        #: It took longer than it may, and runs on: nothing ends it.
+        #: It took too long, and is still running, because it cannot be interrupted.
         self._control_overdue = False
         self._control_ended_at = float("-inf")
 
     @property
     def due(self) -> float:
-        """When `take_ended` or `works` has something to tell at the latest, by `time.monotonic`."""
+        """Return when to call `take_ended` or `works` at the latest, by `time.monotonic`."""
         times = [lookup.waits_until for lookup in self._waiting if lookup.waits_until is not None]
         if self._control is not None and not self._control_overdue:
             times.append(_until(self._control))
         return min(times, default=float("inf"))
 
     def known(self, name: str) -> _Addresses | None:
-        """The addresses of a name that was looked up a moment ago."""
+        """Return the cached addresses of a name."""
         addresses, at = self._answers.get(name, ((), float("-inf")))
         return addresses if time.monotonic() - at < FRESH else None
 
     def lookup(self, name: str) -> Lookup:
-        """The lookup of a name that runs, waits, or begins now."""
+        """Return the lookup of a name, which is running, waiting, or starts now."""
         lookup = self._lookups.get(name)
         if lookup is not None:
             return lookup
@@ -188,7 +185,7 @@ class Resolver:
         return lookup
 
     def take_ended(self) -> list[Lookup]:
-        """The lookups that have ended since the last call."""
+        """Return the lookups that have ended since the last call."""
         while True:
             try:
                 lookup, addresses, error = self._results.get_nowait()
@@ -210,12 +207,12 @@ class Resolver:
         return ended
 
     def refused(self, name: str) -> bool:
-        """Whether a lookup that got no answer was not made, or begun too late, for want of a thread."""
+        """Return whether a lookup failed because it found no thread, or found it too late."""
         now = time.monotonic()
         if now - self._refused.get(name, float("-inf")) < PATIENCE + CONTROL_TIMEOUT:
             return True
         lookup = self._lookups.get(name)
-        # One that has hardly begun has not shown yet that it hangs.
+        # It has just started, so it is not known yet whether it hangs.
         return (
             lookup is not None
             and lookup.waits_until is not None
@@ -223,10 +220,10 @@ class Resolver:
         )
 
     def works(self, *, found: bool = False) -> bool | None:
-        """Whether names can be looked up at all just now; ``None``: ask again after `take_ended`.
+        """Return whether names can be resolved at all; ``None``: call again after `take_ended`.
 
-        :param found: an answer is not enough, it has to be an address; without a network, some systems say of each
-            name that there is none.
+        :param found: require a found address; without a network, some systems report for each name that it does
+            not exist.
         """
         now = time.monotonic()
         if now - self._found_at < (PROOF_OF_NAMES if found else PROOF):
@@ -236,7 +233,7 @@ class Resolver:
         if self._control is not None:
             return False if self._control_overdue else None
         if now - self._control_ended_at < PROOF:
-            # It ended a moment ago, and proved neither.
+            # It has just ended without a proof.
             return False
         self._control = Lookup(CONTROL_NAME, CONTROL_NAME, _History.NEW, began=now)
         self._control_overdue = False
@@ -244,13 +241,13 @@ class Resolver:
         return None
 
     def close(self) -> None:
-        """Leave what runs to itself."""
+        """Abandon running lookups."""
         self._waiting.clear()
         self._lookups.clear()
 
     @staticmethod
     def is_unanswered(error: OSError) -> bool:
-        """Whether a lookup got no answer, as opposed to the answer that there is no such name."""
+        """Return whether a lookup got no response, as opposed to the response that there is no such name."""
         return isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
 
     # -- lookups ------------------------------------------------------------------------------------
@@ -296,7 +293,7 @@ class Resolver:
             )
 
     def _note(self, lookup: Lookup, seconds: float) -> None:
-        """Remember how a lookup went."""
+        """Record the result of a lookup."""
         now = time.monotonic()
         unanswered = lookup.error is not None and self.is_unanswered(lookup.error)
         if not unanswered:
@@ -322,7 +319,7 @@ class Resolver:
             _warn_of_silence()
 
     def _start(self, lookup: Lookup) -> None:
-        """Look a name up in a new thread."""
+        """Resolve a name in a new thread."""
 
         def run() -> None:
             addresses: _Addresses = ()
@@ -337,7 +334,7 @@ class Resolver:
             self._notify()
 
         try:
-            # A daemon: a name that still resolves must not hold up the end of the job, or of the process.
+            # A daemon: a running lookup must not delay the end of the job or of the process.
             threading.Thread(target=run, name="flask-webhooks-dns", daemon=True).start()
         except RuntimeError:  # no thread left
             self._results.put((lookup, (), NoCapacity()))
@@ -349,20 +346,20 @@ def _warn_of_silence() -> None:
 
 
 def _until(control: Lookup) -> float:
-    """When the control lookup counts as unanswered."""
+    """Return when the control lookup counts as failed."""
     assert control.began is not None
     return control.began + CONTROL_TIMEOUT
 
 
 def zone_of(host: str) -> str:
-    """The part of a name that has one owner, roughly: ``example.com``, ``example.co.uk``."""
+    """Return the part of a name that approximately has one owner: ``example.com``, ``example.co.uk``."""
     labels = host.lower().rstrip(".").split(".")
     short = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
     return ".".join(labels[-3 if short else -2 :])
 
 
 def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
-    """Set the newest entry, and drop the oldest beyond `MEMORY`."""
+    """Set the newest entry, and remove the oldest ones beyond `MEMORY`."""
     memory.pop(key, None)
     memory[key] = value
     if len(memory) > MEMORY:
@@ -382,7 +379,7 @@ def _lookup(host: str, port: int, family: int) -> list[Any]:
 
 
 def _addresses(infos: list[Any]) -> _Addresses:
-    """The addresses of an answer, as the system sorts them.
+    """Return the addresses in the order of the system.
 
     :raises socket.gaierror: there are none.
     """

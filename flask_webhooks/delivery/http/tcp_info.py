@@ -1,4 +1,4 @@
-"""What Linux tells of a TCP connection; of other systems nothing is known."""
+"""Data of Linux about TCP connections; not available on other systems."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import socket
 import struct
 from typing import Final
 
-#: The state of a connection in Linux's ``tcp_info``, and where that has ``tcpi_bytes_received``.
+#: The state in Linux's ``tcp_info``, and the offset of ``tcpi_bytes_received``.
 _SYN_SENT: Final = 2
 _BYTES_RECEIVED: Final = struct.Struct("@128xQ")
 
 
 def is_connecting(opened: socket.socket) -> bool:
-    """Whether a connection is neither established nor refused yet."""
+    """Return whether a connection is neither established nor refused yet."""
     if not hasattr(socket, "TCP_INFO"):  # not Linux
         return False
     return opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _SYN_SENT
 
 
 def bytes_received(descriptor: int) -> int | None:
-    """What a connection has received since it stands; ``None`` where the system does not say."""
+    """Return the bytes that a connection has received; ``None`` if the system does not tell."""
     try:
         with socket.socket(fileno=os.dup(descriptor)) as connection:
             known = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)

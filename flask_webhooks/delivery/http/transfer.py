@@ -1,7 +1,4 @@
-"""One handle of libcurl: its options, what it asks us, and what it tells.
-
-Long, since all of it belongs to one handle.
-"""
+"""One handle of libcurl: options, callbacks and results. Long, since all of it belongs to one handle."""
 
 from __future__ import annotations
 
@@ -22,18 +19,18 @@ from .head import MAX_HEAD_BYTES, Head, header_lines
 from .tcp_info import bytes_received, is_connecting
 from .tunnel import TARGET_UNREACHABLE, proxy_options, refusal_of_proxy, tunnel_target
 
-#: Bytes on the wire for each byte of a body that is kept: each may come in a chunk and a TLS record of its own.
+#: Maximum bytes on the wire per byte of the body: each byte may be in a separate chunk and TLS record.
 WIRE_BYTES: Final = 32
-#: Addresses of a name that are tried; a hostile DNS server can answer with thousands.
+#: Addresses of a name that are tried; a hostile DNS server can return thousands.
 MAX_ADDRESSES: Final = 16
-#: Seconds without a request after which a kept connection is not used again.
+#: Idle seconds after which a kept connection is not reused.
 KEEP_IDLE: Final = 90
-#: What libcurl adds to a request. With ``Expect`` it would wait for a 100 before it sends a long body.
+#: Headers that libcurl adds. With ``Expect`` it would wait for a 100 before it sends a long body.
 _UNWANTED_HEADERS: Final = ("accept", "content-type", "expect", "user-agent")
 
 
 class Transfer:
-    """A handle of libcurl with the request that it makes now; used for one after another."""
+    """A handle of libcurl with its current request; it is reused."""
 
     exchange: Exchange
 
@@ -49,23 +46,23 @@ class Transfer:
         self._max_body = max_body
         self.handle = pycurl.Curl()
         self._head = Head()
-        #: Sockets that libcurl has duplicates of, which it uses and closes.
+        #: Sockets of which libcurl has duplicates, which it uses and closes.
         self._sockets: list[socket.socket] = []
         self._shows_certificate = False
         self._prepare(certificates)
 
     def _prepare(self, certificates: Sequence[tuple[int, str]]) -> None:
-        """The options that every request has."""
+        """Set the options of all requests."""
         option = self.handle.setopt
         option(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         option(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         option(pycurl.NOSIGNAL, 1)
         option(pycurl.FOLLOWLOCATION, 0)
-        # Neither the variables of the environment nor ~/.netrc.
+        # Ignore environment variables and ~/.netrc.
         option(pycurl.PROXY, "")
         option(pycurl.NOPROXY, "*")
         option(pycurl.NETRC, pycurl.NETRC_IGNORED)
-        # The path as it was written, with its dots.
+        # Keep the path unchanged, including dots.
         option(pycurl.PATH_AS_IS, 1)
         option(pycurl.HTTP_CONTENT_DECODING, 0)
         option(pycurl.POST, 1)
@@ -77,7 +74,7 @@ class Transfer:
         option(pycurl.HEADERFUNCTION, self._head.take)
         option(pycurl.WRITEFUNCTION, self._take_body)
         if not certificates:
-            # Otherwise libcurl would look where the machine had them that it was built on.
+            # Otherwise libcurl would use the paths of its build machine.
             certificates = [(pycurl.CAINFO, os.devnull)]
         for name, value in certificates:
             option(name, value)
@@ -86,24 +83,24 @@ class Transfer:
                 option(number, setting)
 
     def prepare(self, request: Request) -> Exchange:
-        """Take a request, and nothing of the one before.
+        """Set a request, and reset everything of the previous one.
 
-        :raises ValueError: the URL is none that can be sent, or a header holds a line break.
+        :raises ValueError: the URL is invalid, or a header contains a line break.
         """
         if not request.url.isascii() or "\0" in request.url:
             raise ValueError("a URL with characters that have to be quoted")
-        #: The port that the addresses of the name are for.
+        #: The port of the URL.
         self._port = _port(request.url)
         self._header_lines = header_lines(request.headers, _UNWANTED_HEADERS)
         self.exchange = Exchange(request)
-        #: It runs on a connection of its own.
+        #: It uses a new connection.
         self.fresh = False
-        #: That is to confirm an answer: where the name led to some time ago is not enough.
+        #: It confirms a response: cached addresses are not sufficient.
         self.confirming = False
         return self.exchange
 
     def start_over(self) -> None:
-        """Forget what came, to make the same request on a connection of its own."""
+        """Discard the response, to repeat the request on a new connection."""
         before = self.exchange
         before.status, before.headers, before.body = None, [], b""
         before.cut = before.reused = before.connected = before.looked_up = False
@@ -115,14 +112,14 @@ class Transfer:
         self.fresh = True
 
     def begin(self, addresses: Sequence[str]) -> bool:
-        """Set the handle up; ``False``: every address of the name is refused.
+        """Set up the handle; return ``False`` if all addresses are refused.
 
-        :param addresses: those of the URL's name, in the order in which they are to be tried; empty where the URL
-            holds an address.
+        :param addresses: the addresses of the URL's name in the order to try; empty if the URL contains an
+            address.
         """
         request = self.exchange.request
         if self._proxy is not None and not addresses:
-            # No socket of ours leads there, so it is vetted here.
+            # The proxy opens the connection, so the address is checked here.
             addresses = (urlsplit(request.url).hostname or "",)
         self._addresses = self._allowed(addresses)
         if addresses and not self._addresses:
@@ -130,10 +127,10 @@ class Transfer:
             self.exchange.refused_address = addresses[0]
             self.exchange.error = pycurl.E_COULDNT_CONNECT
             return False
-        #: The kept connection that libcurl chose led to an address that the name no longer has.
+        #: libcurl chose a kept connection to an address that the name no longer has.
         self.moved = self._moved_before = False
         self._head.reset()
-        #: What the connection had received when this was first asked for, after the head.
+        #: What the connection had received at the first check after the headers.
         self._received_at_first: int | None = None
         self._body = bytearray()
         option = self.handle.setopt
@@ -142,7 +139,7 @@ class Transfer:
         option(pycurl.POSTFIELDS, request.body)
         option(pycurl.FRESH_CONNECT, int(self.fresh))
         self._show_certificate(request)
-        # The client keeps the deadline. libcurl shares this out among the addresses of a name.
+        # The client enforces the deadline. libcurl divides this among the addresses of a name.
         option(pycurl.CONNECTTIMEOUT_MS, max(round(request.timeout * 1000), 1))
         if self._proxy is not None:
             chosen = tunnel_target(self._addresses)
@@ -153,7 +150,7 @@ class Transfer:
         return True
 
     def _show_certificate(self, request: Request) -> None:
-        """Set the certificate of this request, and none of the one before."""
+        """Set the client certificate of this request, or remove that of the previous one."""
         certificate = request.client_certificate
         if certificate is None and not self._shows_certificate:
             return
@@ -164,34 +161,34 @@ class Transfer:
         else:
             self.handle.setopt(pycurl.SSLCERT_BLOB, certificate["certificate"].encode())
             self.handle.setopt(pycurl.SSLKEY_BLOB, certificate["key"].encode())
-        # A session that is resumed is that of the certificate of its first handshake.
+        # A resumed session would use the certificate of its first handshake.
         self.handle.setopt(pycurl.SSL_SESSIONID_CACHE, int(certificate is None))
 
     def _allowed(self, addresses: Sequence[str]) -> Sequence[str]:
-        """A usable number of addresses: those that are refused would displace others, and get their blame."""
+        """Return a limited number of allowed addresses: refused ones would displace others."""
         allowed = (item for item in addresses if self._refusal(item) is None)
         return tuple(itertools.islice(allowed, MAX_ADDRESSES))
 
     def _refusal(self, address: str) -> str | None:
         if "%" in address:
-            return "address with a zone"  # libcurl takes none for a name
+            return "address with a zone"  # libcurl treats an empty list as a name
         refusal = self._policy.refusal(address)
         if refusal is None and self._proxy is not None:
             return self._policy.port_refusal(self._port)
         return refusal
 
     def again(self) -> None:
-        """Make the same request on a new connection."""
+        """Repeat the request on a new connection."""
         self._close_sockets()
         self._moved_before |= self.moved
         self.moved = False
         self.handle.setopt(pycurl.FRESH_CONNECT, 1)
 
     def receives_too_much(self) -> bool:
-        """Return whether more has come after the head than a body may take on the wire.
+        """Return whether more was received after the headers than a body may take on the wire. libcurl silently
+        skips extensions of chunks, which may be endless.
 
-        libcurl skips the extensions of chunks, which may have no end, and tells nothing of them. This asks the
-        system, so it is for now and then; libcurl before 8.22 does not say which socket to ask about.
+        This queries the system, so it is only called occasionally; libcurl before 8.22 does not provide the socket.
         """
         if not self._head.complete:
             return False
@@ -204,7 +201,7 @@ class Transfer:
         return received - self._received_at_first > most
 
     def end(self, error: int, text: str) -> Exchange:
-        """Read from the handle how it went."""
+        """Read the result from the handle."""
         exchange, head, info = self.exchange, self._head, self.handle.getinfo
         head.break_off()
         exchange.status, exchange.headers = head.status, head.headers
@@ -233,14 +230,14 @@ class Transfer:
         return exchange
 
     def _name_address(self) -> None:
-        """Note to which of several addresses there was a connection whose TLS failed or did not end."""
+        """Record to which of several addresses a connection was established whose TLS failed or did not complete."""
         host = self.handle.getinfo(pycurl.PRIMARY_IP)
         if host and not self.exchange.connected:
             self.exchange.address = _with_port(host, self.handle.getinfo(pycurl.PRIMARY_PORT))
             self.exchange.hanging_address = None
 
     def _read_tunnel(self, error: int) -> None:
-        """Note why the proxy opened no connection."""
+        """Record why the proxy opened no connection."""
         exchange, info = self.exchange, self.handle.getinfo
         status = info(pycurl.HTTP_CONNECTCODE)
         if exchange.connected or 200 <= status < 300:
@@ -251,9 +248,9 @@ class Transfer:
         connected = bool(info(pycurl.CONNECT_TIME_T))
         out_of_time = error in (pycurl.E_OPERATION_TIMEDOUT, pycurl.E_ABORTED_BY_CALLBACK)
         if out_of_time and self._sockets:
-            # libcurl tells the time of a connection only once it has given up by itself.
+            # libcurl only provides the time of a connection after it has given up by itself.
             connected |= not is_connecting(self._sockets[-1])
-        # A proxy that takes its time has not reached the receiver.
+        # A slow proxy has not reached the receiver.
         if status or not (connected and out_of_time):
             exchange.proxy_trouble = refusal_of_proxy(
                 status, error, info(pycurl.OS_ERRNO), connected=connected
@@ -290,7 +287,7 @@ class Transfer:
         return opened
 
     def _open_to_proxy(self, address: Any) -> Any:
-        """A socket to the operator's proxy, whatever its address: libcurl opens no other in this mode."""
+        """Open a socket to the operator's proxy, whatever its address: libcurl opens no other in this mode."""
         try:
             opened = open_socket(address)
         except OSError as error:
@@ -306,7 +303,7 @@ class Transfer:
             return int(pycurl.PREREQFUNC_OK)
         known = self._addresses
         if known and host not in known:
-            # A new connection that leads elsewhere is one to an address that libcurl read out of the name.
+            # A new connection to another address means that libcurl parsed the name as an address.
             self.moved = not self._moved_before
             return int(pycurl.PREREQFUNC_ABORT)
         self.exchange.connected = True
@@ -323,15 +320,15 @@ class Transfer:
 
 
 def open_socket(address: Any) -> socket.socket:
-    """A socket for an address of libcurl's that was vetted."""
+    """Open a socket for an address of libcurl, after checking it."""
     return socket.socket(address.family, address.socktype, address.protocol)
 
 
 @functools.lru_cache(maxsize=4096)
 def _port(url: str) -> int:
-    """The port of a URL.
+    """Return the port of a URL.
 
-    :raises ValueError: there is none.
+    :raises ValueError: it has none.
     """
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
@@ -341,7 +338,7 @@ def _port(url: str) -> int:
 
 
 def _resolved(name: str | None, port: int, addresses: Sequence[str]) -> list[str]:
-    """The addresses of the URL's host for libcurl, which then looks up nothing itself."""
+    """Return the addresses of the URL's host for libcurl, which then does not resolve it."""
     if name is None:
         return []
     joined = ",".join(f"[{item}]" if ":" in item else item for item in addresses)
@@ -349,7 +346,7 @@ def _resolved(name: str | None, port: int, addresses: Sequence[str]) -> list[str
 
 
 def _timings(connect: int, tls: int, first_byte: int, total: int) -> dict[str, float]:
-    """Milliseconds of each part, from libcurl's microseconds since the start."""
+    """Return the milliseconds of each phase, from libcurl's microseconds since the start."""
     timings: dict[str, float] = {}
     if connect:
         timings["connect"] = connect / 1000

@@ -1,4 +1,4 @@
-"""Connections through the proxy that the operator names, by ``CONNECT``: those of libcurl, and of ``doctor``."""
+"""Connections through the operator's proxy, with ``CONNECT``, for libcurl and ``doctor``."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ import pycurl
 from ...log import without_stop
 from ...security.egress import EgressProxy
 
-#: Statuses by which a proxy says that it could not reach the receiver.
+#: Statuses with which a proxy reports that it could not reach the receiver.
 TARGET_UNREACHABLE: Final = frozenset({502, 503, 504})
-#: ``CURLOPT_SUPPRESS_CONNECT_HEADERS``, for which pycurl has no name: the proxy's head is none of an answer.
+#: ``CURLOPT_SUPPRESS_CONNECT_HEADERS``, for which pycurl has no name: the proxy's headers are not part of the
+#: response.
 _SUPPRESS_CONNECT_HEADERS: Final = 265
-#: Bytes of the head of a proxy's answer that are read.
+#: Bytes of the headers of a proxy's response that are read.
 _MAX_HEAD: Final = 16 * 1024
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
 
 class NoTunnel(Exception):
-    """The proxy opened no connection; says what it did instead, after "it".
+    """The proxy opened no connection; the message continues a sentence after "it".
 
-    :ivar status: its answer, 0 for none.
+    :ivar status: its status, 0 for none.
     """
 
     def __init__(self, text: str, status: int = 0) -> None:
@@ -36,10 +37,10 @@ class NoTunnel(Exception):
 
 
 def proxy_options(proxy: EgressProxy) -> list[tuple[int, Any]]:
-    """The options by which libcurl connects to nothing but the proxy."""
+    """Return the options with which libcurl only connects to the proxy."""
     options: list[tuple[int, Any]] = [
         (pycurl.PROXY, f"http://{proxy.location}"),
-        # Empty, and not unset: otherwise the environment could name hosts that are reached directly.
+        # Empty, and not unset: otherwise the environment could exclude hosts from the proxy.
         (pycurl.NOPROXY, ""),
         (pycurl.HTTPPROXYTUNNEL, 1),
         (_SUPPRESS_CONNECT_HEADERS, 1),
@@ -55,7 +56,7 @@ def proxy_options(proxy: EgressProxy) -> list[tuple[int, Any]]:
 
 
 def tunnel_target(addresses: Sequence[str]) -> str:
-    """The address that the proxy is given: one of IPv4, which every proxy reaches, if there is one."""
+    """Return the address for the proxy: an IPv4 address, which every proxy supports, if there is one."""
     unwrapped = [_unwrapped(address) for address in addresses]
     return next((address for address in unwrapped if ":" not in address), unwrapped[0])
 
@@ -66,11 +67,11 @@ def _unwrapped(address: str) -> str:
 
 
 def refusal_of_proxy(status: int, error: int, number: int, *, connected: bool) -> str:
-    """What the proxy did in place of opening a connection, to be said after "it".
+    """Return what the proxy did instead of opening a connection, as the continuation of "it".
 
-    :param status: its answer to ``CONNECT``, 0 for none.
-    :param error: libcurl's number.
-    :param number: the system's.
+    :param status: its response to ``CONNECT``, 0 for none.
+    :param error: the error number of libcurl.
+    :param number: the error number of the system.
     :param connected: there was a connection to the proxy.
     """
     if status == 407:
@@ -85,11 +86,11 @@ def refusal_of_proxy(status: int, error: int, number: int, *, connected: bool) -
 
 
 def open_tunnel(proxy: EgressProxy, address: str, port: int, timeout: float) -> socket.socket:
-    """Open a connection to an address through a proxy, in a blocking way.
+    """Open a blocking connection to an address through a proxy.
 
     :param timeout: seconds for each step.
-    :raises NoTunnel: the proxy is no help.
-    :raises TimeoutError: it gets no connection to the address in time.
+    :raises NoTunnel: the proxy opened no connection.
+    :raises TimeoutError: it did not connect to the address in time.
     """
     try:
         connection = socket.create_connection((proxy.host, proxy.port), timeout)
@@ -113,7 +114,7 @@ def open_tunnel(proxy: EgressProxy, address: str, port: int, timeout: float) -> 
 
 
 def _ask(connection: socket.socket, proxy: EgressProxy, address: str, port: int) -> int:
-    """Send ``CONNECT``; returns the status, 0 where the answer has none."""
+    """Send ``CONNECT``; return the status, 0 if the response has none."""
     target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.username is not None:
@@ -122,7 +123,7 @@ def _ask(connection: socket.socket, proxy: EgressProxy, address: str, port: int)
     connection.sendall("\r\n".join([*lines, "", ""]).encode())
     head = b""
     while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD:
-        data = connection.recv(1)  # what follows the head is the receiver's
+        data = connection.recv(1)  # after the headers, the receiver follows
         if not data:
             break
         head += data
