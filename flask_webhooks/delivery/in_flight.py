@@ -1,4 +1,4 @@
-"""The requests that a drain has in flight, what waits for a slot, and what has come of those that ended."""
+"""The requests of a drain in flight, waiting deliveries, and outcomes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .settle.answers import Answers
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: Lease that must be left for a request to be started, beyond the request's own deadline.
+#: Required remaining lease of a new request, in addition to its timeout.
 LEASE_MARGIN = 1.0
-#: Seconds that a delivery waits for a slot at most: so long others cannot have it, and what was true of its
-#: endpoint when it was claimed may have changed.
+#: Maximum wait of a delivery for a slot in seconds: other workers cannot take it meanwhile, and the state of its
+#: endpoint may have changed since the claim.
 LONGEST_WAIT = 1.0
 
 
 class InFlight:
     """Requests of one drain, and deliveries that wait for a slot.
 
-    Those were claimed ahead, so that a slot that becomes free is not empty until the next claim. What waits
-    can be given back at any time.
+    These were claimed ahead, so that a free slot does not stay empty until the next claim. Waiting deliveries can
+    be released at any time.
 
-    :param slots: requests under way up to which those that wait are started.
+    :param slots: maximum number of requests in flight.
     """
 
     def __init__(
@@ -46,39 +46,39 @@ class InFlight:
         self._clock = clock
         self._slots = slots
         self._answers = Answers(state)
-        #: By the identity of their exchanges.
+        #: By the identity of the exchange.
         self._requests: dict[int, Outgoing] = {}
-        #: Those that a rate limit lets start at a time, by the database's clock; with a number that breaks ties.
+        #: Deliveries with a slot of a rate limit, by the database's clock, with a number that breaks ties.
         self._reserved: list[tuple[datetime, int, Claimed, Target]] = []
         self._number = 0
-        #: With the time since when, monotonic.
+        #: With the start of the wait, by `time.monotonic`.
         self._waiting: deque[tuple[Claimed, Target, float]] = deque()
         self._attempts: list[AttemptRecord] = []
         self._released: list[Released] = []
-        #: Requests that have ended, ever.
+        #: Total number of ended requests.
         self.ended = 0
 
     def __len__(self) -> int:
-        """How many are under way, or have a slot for their time."""
+        """Return the number of deliveries in flight, or with a reserved slot."""
         return len(self._requests) + len(self._reserved)
 
     @property
     def waiting(self) -> int:
-        """How many wait for a slot."""
+        """The number of waiting deliveries."""
         return len(self._waiting)
 
     @property
     def outcomes(self) -> int:
-        """How many are to be settled."""
+        """The number of outcomes to settle."""
         return len(self._attempts) + len(self._released)
 
     @property
     def next_start(self) -> datetime | None:
-        """When the next one starts that a rate limit lets start at a time, by the database's clock."""
+        """When the next delivery with a slot of a rate limit starts, by the database's clock."""
         return self._reserved[0][0] if self._reserved else None
 
     def launch(self, claimed: Claimed, target: Target) -> None:
-        """Start a request, at its time if it has one."""
+        """Start a request, at its reserved time if it has one."""
         if claimed.not_before is not None:
             self._number += 1
             heapq.heappush(self._reserved, (claimed.not_before, self._number, claimed, target))
@@ -91,12 +91,12 @@ class InFlight:
         self._fill_slots()
 
     def advance(self) -> None:
-        """Take in what has ended, and start what may start now."""
+        """Collect ended requests, and start those that may start now."""
         for exchange in self._client.take_ended():
             self._end(exchange)
         while self._reserved and self._reserved[0][0] <= self._clock.now():
             moment, _, claimed, target = heapq.heappop(self._reserved)
-            # If its time is missed, the next one could follow too closely.
+            # If it missed its time, the next one could follow too closely.
             if (self._clock.now() - moment).total_seconds() <= rates.TOLERANCE:
                 self._start(claimed, target)
             else:
@@ -104,33 +104,33 @@ class InFlight:
         self._fill_slots()
 
     def release(self, released: Iterable[Released]) -> None:
-        """Give claimed deliveries back without sending them."""
+        """Release claimed deliveries without sending them."""
         self._released.extend(released)
 
     def close(self) -> None:
-        """Start nothing more of what waits."""
+        """Stop starting waiting deliveries."""
         self._slots = 0
 
     def release_waiting(self) -> None:
-        """Give back all that wait."""
+        """Release all waiting deliveries."""
         self.release(Released(claimed) for claimed, _, _ in self._waiting)
         self._waiting.clear()
 
     def release_overdue(self) -> None:
-        """Give back what has waited for too long."""
+        """Release deliveries that have waited too long."""
         since = time.monotonic() - LONGEST_WAIT
         while self._waiting and self._waiting[0][2] < since:
             claimed, _, _ = self._waiting.popleft()
             self._released.append(Released(claimed))
 
     def unsettled(self) -> Unsettled:
-        """What a claim must know of the attempts that the database does not know yet."""
+        """Return the attempts that are not in the database yet, for a claim."""
         now = self._clock.now()
         found = Unsettled()
         for item in self._attempts:
             claimed = item.claimed
             if item.plain and claimed.lease_until > now:
-                # Not after its lease, for then the row may be another worker's.
+                # Not after its lease, because another worker may then own the row.
                 found.answered[claimed.endpoint_id] += 1
             else:
                 found.troubled.update(filter(None, (claimed.endpoint_id, claimed.bucket)))
@@ -140,13 +140,13 @@ class InFlight:
         return found
 
     def take_outcomes(self, most: int) -> tuple[list[AttemptRecord], list[Released]]:
-        """What is to be settled: up to so many attempts, and all that is given back."""
+        """Return attempts to settle, up to a number, and all released deliveries."""
         attempts, self._attempts = self._attempts[:most], self._attempts[most:]
         released, self._released = self._released, []
         return attempts, released
 
     def interrupt(self) -> None:
-        """Break off all that is under way."""
+        """Abort all requests in flight."""
         self.release_waiting()
         self.release(Released(claimed) for _, _, claimed, _ in self._reserved)
         self._reserved.clear()
@@ -206,10 +206,10 @@ class InFlight:
             self.launch(claimed, target)
 
     def _note(self, result: AttemptRecord | Released) -> None:
-        """Keep what has come of a request.
+        """Record the outcome of a request.
 
-        What the endpoint does not simply take may be the last that it gets for now. Settling tells, so nothing
-        more is sent to it until then.
+        After anything but a plain success, the settlement may stop further requests to the endpoint, so nothing is
+        sent to it until then.
         """
         if isinstance(result, Released):
             self._released.append(result)
@@ -227,7 +227,7 @@ class InFlight:
 
 
 def _impossible(outgoing: Outgoing) -> AttemptRecord:
-    """The attempt of a request that cannot be made as it is."""
+    """Return the attempt of an impossible request."""
     return AttemptRecord(
         claimed=outgoing.claimed,
         target=outgoing.target,

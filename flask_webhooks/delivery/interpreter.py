@@ -1,4 +1,4 @@
-"""How Python runs while a drain does: when it looks for garbage, and when threads take turns."""
+"""Settings of the Python interpreter during a drain: garbage collection and thread switching."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Objects that are made before it looks. Python's own 700 are those of two or three requests.
+#: Allocations before a collection. Python's default of 700 is reached by two or three requests.
 THRESHOLD = 50_000
-#: Seconds after which a thread that runs Python lets another one go on. libcurl takes the interpreter's lock back at
-#: each callback: beside a busy thread, such as a receiver of the host's signals, Python's own 5 ms leave it some tens
-#: of requests a second, and half a millisecond some hundreds.
+#: The switch interval of threads in seconds. libcurl acquires the interpreter's lock for each callback: next to a
+#: busy thread, such as a signal receiver of the host, Python's default of 5 ms allows tens of requests per second,
+#: and half a millisecond allows hundreds.
 SWITCH_INTERVAL = 0.0005
 
 
 @contextmanager
 def often_switched() -> Iterator[None]:
-    """Let threads take turns often, so that a busy one does not keep the network waiting."""
+    """Switch threads often, so that a busy one does not delay the network."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(before, SWITCH_INTERVAL))
     try:
@@ -28,7 +28,7 @@ def often_switched() -> Iterator[None]:
 
 @contextmanager
 def rarely_collected() -> Iterator[None]:
-    """Look seldom: next to nothing of a request is left in a cycle, and looking took a fifth of its time."""
+    """Collect garbage rarely: requests leave almost no cycles, and collections took a fifth of the time."""
     before = gc.get_threshold()
     gc.set_threshold(max(before[0], THRESHOLD), *before[1:])
     try:

@@ -1,4 +1,4 @@
-"""What a drain does beside delivering: soon after it starts and every few seconds."""
+"""Periodic work of a drain, soon after it starts and every few seconds."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .retention import BUDGET, Pruning, prune
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: Seconds from the start to the first time, unless there is time for it before.
+#: Seconds from the start to the first run, unless the drain is idle before.
 FIRST = 0.1
-#: Seconds between two times, at least.
+#: Minimum seconds between two runs.
 SHORTEST_PAUSE = 1.0
-#: Seconds between two looks for overdue work, which pass by every endpoint.
+#: Seconds between checks for overdue work, which read every endpoint.
 OVERDUE_PAUSE = 60.0
 #: Leases that are recovered in one transaction.
 BATCH = 500
@@ -37,10 +37,10 @@ BATCH = 500
 class Maintenance:
     """The periodic work of one drain.
 
-    :param dispatch: takes what came of lost attempts, for the host's signals.
-    :param forget: a secret that the drain knows may have expired.
-    :param log: told of overdue work.
-    :param worker_name: the worker whose job the drain is; it is alive as long as we are.
+    :param dispatch: receives the results of lost attempts, for the host's signals.
+    :param forget: clears cached secrets, which may have expired.
+    :param log: receives overdue work.
+    :param worker_name: the worker that runs the drain, which is alive as long as the drain.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Maintenance:
         self._log = log
         self._worker_name = worker_name
         self._interval = max(state.settings.sweep_interval, SHORTEST_PAUSE)
-        #: When it is due next, by `time.monotonic`.
+        #: The next run, by `time.monotonic`.
         self.due = time.monotonic() + FIRST
         self._pruning: Pruning | None = None
         self._prune_until = 0.0
         self._overdue_at = time.monotonic() + OVERDUE_PAUSE
-        #: It was done once.
+        #: It has run once.
         self.done = False
 
     def run_due(self) -> bool:
-        """Do what is due; returns whether anything was, after which there may be something to deliver."""
+        """Run if due; return whether it ran, after which there may be deliveries."""
         now = time.monotonic()
         if now >= self.due:
             if self.done:
@@ -86,11 +86,11 @@ class Maintenance:
 
     @property
     def pending(self) -> bool:
-        """Whether there is more to remove, batch by batch between whatever else the database has to do."""
+        """Whether there is more to remove, in batches between other transactions."""
         return self._pruning is not None
 
     def run(self) -> None:
-        """Give a sign of life, put right what others left behind, and remove what is old."""
+        """Write a heartbeat, recover lost deliveries, and remove old data."""
         self.done = True
         try:
             self._database.run(self._run, patient=False)
@@ -99,14 +99,14 @@ class Maintenance:
         self.due = time.monotonic() + self._interval
 
     def sign_off(self) -> None:
-        """Take the drain off the list of those that live."""
+        """Remove the drain from the list of processes."""
         try:
             self._database.run(
                 lambda connection: heartbeat.end(self._state, connection, self._sign.name),
                 patient=False,
             )
         except DBAPIError:
-            # After a while it is forgotten anyway.
+            # It is removed after a while in any case.
             logger.debug("The drain could not be removed from the list")
 
     def _run(self, connection: sa.Connection) -> None:
@@ -120,7 +120,7 @@ class Maintenance:
             pass
         release_stragglers(state, connection, now)
         self._look_for_overdue(connection)
-        # One batch, for drains too short for more; deliveries wait for this.
+        # One batch, for drains that are too short for more; deliveries wait for this.
         prune(state, connection, now, budget=0.0)
 
     def _look_for_overdue(self, connection: sa.Connection) -> None:

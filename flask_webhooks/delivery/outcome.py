@@ -1,4 +1,4 @@
-"""What passes between claim, send and settle."""
+"""The values that claim, send and settle exchange."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Outcome(enum.StrEnum):
     """How an attempt ended."""
 
     SUCCEEDED = "succeeded"
-    #: An answer that is not success.
+    #: A response that is not a success.
     REFUSED = "refused"
-    #: A 3xx answer; redirects are never followed.
+    #: A 3xx response; redirects are never followed.
     REDIRECTED = "redirected"
     TIMEOUT = "timeout"
     DNS_FAILED = "dns_failed"
@@ -30,32 +30,32 @@ class Outcome(enum.StrEnum):
     TLS_FAILED = "tls_failed"
     #: The network policy forbids the address.
     BLOCKED = "blocked"
-    #: The connection broke, or what came was not HTTP.
+    #: The connection broke, or the response was not HTTP.
     BROKEN = "broken"
     #: Our worker died or was stopped; the request may have arrived.
     INTERRUPTED = "interrupted"
 
 
 class Reason(enum.StrEnum):
-    """Why a delivery is at rest without success."""
+    """Why a delivery has ended without success."""
 
     EXHAUSTED = "exhausted"
     GONE = "gone"
     BLOCKED = "blocked"
     INTERRUPTED = "interrupted"
     ENDPOINT_DELETED = "endpoint_deleted"
-    #: Another one of its key was let through shortly before.
+    #: Another one with the same key was sent shortly before.
     COALESCED = "coalesced"
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A delivery that is ours until the lease runs out."""
+    """A delivery that this worker owns until the lease expires."""
 
     delivery_id: str
     endpoint_id: str
     event: OutgoingEvent
-    #: Of this attempt: 1, 2, 3 …
+    #: The number of this attempt: 1, 2, 3 …
     number: int
     trigger: str
     actor: str | None
@@ -63,27 +63,27 @@ class Claimed:
     token: str
     #: By the database's clock.
     lease_until: datetime
-    #: The limit that its endpoint shares with others, as a `Bucket` row's id.
+    #: The id of the `Bucket` row that its endpoint shares with others.
     bucket: str | None = None
-    #: Its turn under a rate limit, by the database's clock; ``None`` is at once.
+    #: Its slot of a rate limit, by the database's clock; ``None`` is at once.
     not_before: datetime | None = None
-    #: Others of its key that it stands for; see `claim.coalescing`.
+    #: The number of coalesced others with its key; see `claim.coalescing`.
     coalesced: int = 0
-    #: The number that it has among those of its endpoint; ``None`` is a test. See `claim.numbering`.
+    #: Its number among the deliveries of the endpoint; ``None`` for a test. See `claim.numbering`.
     sequence: int | None = None
-    #: The version that its data is to be sent in; ``None`` is that of its endpoint.
+    #: The version of its data; ``None`` is that of its endpoint.
     data_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt, from its end until it is a row; log, traces, metrics and signals read it too."""
+    """An ended attempt, which becomes a row, and is used by log, traces, metrics and signals."""
 
     claimed: Claimed
     target: Target
     outcome: Outcome
     started_at: datetime
-    #: Milliseconds; ``None`` where its worker was lost before it ended.
+    #: Milliseconds; ``None`` if its worker was lost before it ended.
     duration_ms: float | None
     status: int | None = None
     error: AttemptError | None = None
@@ -94,9 +94,9 @@ class AttemptRecord:
     response_body: str | None = field(default=None, repr=False)
     response_cut: bool = False
     timings: dict[str, float] | None = None
-    #: Seconds for which the receiver wants nothing more.
+    #: Seconds for which the receiver asked to wait.
     retry_after: float | None = None
-    #: What the answer means beyond its status, where it is no success.
+    #: The meaning of an unsuccessful response beyond its status.
     refusal: Refusal = field(default_factory=Refusal)
 
     @property
@@ -105,67 +105,67 @@ class AttemptRecord:
 
     @property
     def lost(self) -> bool:
-        """Whether another worker records it, since its own went silent."""
+        """Whether another worker records it, because its own was lost."""
         return self.duration_ms is None
 
     @property
     def plain(self) -> bool:
-        """Whether it succeeded and the receiver asked for nothing: its endpoint may have the next one."""
+        """Whether it succeeded without a request to wait: its endpoint may get the next one."""
         return self.outcome == Outcome.SUCCEEDED and not self.retry_after
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an attempt means for its delivery."""
+    """The consequences of an attempt for its delivery."""
 
     attempt: AttemptRecord
-    #: The state that the delivery is left in, and why if that is the end of it.
+    #: The new state of the delivery, and the reason if it is final.
     state: DeliveryState
     reason: Reason | None = None
     #: When a pending delivery is due again.
     due_at: datetime | None = None
-    #: Seconds for which nothing is sent to the endpoint, nor to others that share its rate limit.
+    #: Seconds for which nothing is sent to the endpoint and to others that share its rate limit.
     pause: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A claimed delivery that was not sent; its attempt is not counted."""
+    """A claimed delivery that was not sent, and whose attempt does not count."""
 
     claimed: Claimed
     #: Seconds until it is due again.
     delay: float = 0.0
-    #: Set when the endpoint as a whole cannot be served now, such as an unreadable secret.
+    #: Set if the endpoint as a whole cannot be served now, for example because of an unreadable secret.
     hold_reason: str | None = None
 
 
 @dataclass(slots=True)
 class Unsettled:
-    """What a drain knows of its attempts that have ended, and the database does not yet."""
+    """Ended attempts of a drain that are not in the database yet."""
 
-    #: By endpoint, successes: their deliveries are ours still, and their requests over.
+    #: Successes by endpoint: their deliveries are still leased, and their requests have ended.
     answered: Counter[str] = field(default_factory=Counter)
-    #: Endpoints and buckets of which settling will tell whether they get anything more for now.
+    #: Endpoints and buckets for which the settlement decides whether they get more for now.
     troubled: set[str] = field(default_factory=set)
 
     def concerns(self, endpoint_id: str, bucket: str | None) -> bool:
-        """Return whether settling may keep an endpoint from getting more."""
+        """Return whether the settlement may stop further requests to an endpoint."""
         return endpoint_id in self.troubled or bucket in self.troubled
 
 
 @dataclass(slots=True)
 class Settled:
-    """What a batch came to, for those who want to be told."""
+    """The results of a batch, for log, signals and notifications."""
 
-    #: What each attempt that was recorded came to, in the order in which they ended.
+    #: The result of each recorded attempt, in the order in which they ended.
     decisions: list[Decision] = field(default_factory=list)
-    #: Endpoint id, what changed, and the health that goes with it.
+    #: Endpoint id, change, and new health.
     changes: list[tuple[str, Change, Health]] = field(default_factory=list)
     #: Signals to send once the batch is committed, with their keywords.
     messages: list[tuple[blinker.NamedSignal, dict[str, Any]]] = field(default_factory=list)
     #: Operational events were written, and with them deliveries.
     emitted: bool = False
-    #: There is something to tell the owners of endpoints now.
+    #: There are notifications for owners of endpoints.
     notified: bool = False
     #: Attempts whose lease had been taken over.
     stale: int = 0

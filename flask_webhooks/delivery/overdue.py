@@ -1,4 +1,4 @@
-"""Deliveries and scheduled events that are overdue through the fault of the workers."""
+"""Deliveries and scheduled events that workers should have processed already."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..models import DeliveryState, EndpointState
 
 
 def seconds_overdue(state: AppState, connection: sa.Connection, least: float) -> float | None:
-    """Seconds for which the oldest delivery or scheduled event is due that is the workers' fault.
+    """Return how many seconds the oldest delivery or scheduled event has been overdue.
 
-    Not that of an endpoint to which something was sent meanwhile: it takes no more, or no faster.
+    Endpoints to which something was sent meanwhile do not count, because they are the bottleneck themselves.
 
-    :param least: seconds below which one does not count.
-    :return: ``None`` where there is none.
+    :param least: the minimum number of seconds.
+    :return: ``None`` if nothing is overdue.
     """
     models = state.models
     table, endpoint, health = models.Delivery, models.Endpoint, models.EndpointHealth
@@ -26,7 +26,7 @@ def seconds_overdue(state: AppState, connection: sa.Connection, least: float) ->
     now, scheduled = connection.execute(sa.select(utc_now(), soonest)).one()
     before = now - timedelta(seconds=least)
     pending = in_state(state.table("Delivery"), DeliveryState.PENDING)
-    # The first due one of each endpoint is one look into the index, however many there are.
+    # The first due delivery of an endpoint is one index lookup, however many there are.
     first = (
         sa.select(sa.func.min(table.due_at))
         .where(pending, table.due_at <= before, table.endpoint_id == endpoint.id)

@@ -1,8 +1,8 @@
-"""Let requests go on while PostgreSQL works on a statement.
+"""Continue requests while PostgreSQL executes a statement. psycopg waits for the server in a function of the
+connection that takes a generator (psycopg's documentation, "Connection.wait").
 
-psycopg waits for the server in a function of the connection that takes a generator (psycopg's documentation,
-"Connection.wait"). In its place, the client's own wait for the network includes the server's socket. The other
-drivers wait by themselves: for SQLite that is short, since the work is done in this process.
+It is replaced by the client's wait for the network, which then includes the server's socket. Other drivers block:
+for SQLite this is short, because the work is done in this process.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ INTERVAL = 0.1
 
 
 def wait_together(client: Client, driver: Any) -> Callable[[], None]:
-    """Have a driver's connection wait together with a client; returns what undoes that."""
+    """Make a driver's connection wait together with a client; return a function that undoes this."""
     if type(driver).__module__.partition(".")[0] != "psycopg" or not hasattr(driver, "pgconn"):
         return lambda: None
 
     def wait(generator: Any, interval: float = INTERVAL, timeout: float | None = None) -> Any:
         if timeout is not None:
-            # Only psycopg's own wait keeps to one.
+            # Only psycopg's own wait has an interval.
             return type(driver).wait(driver, generator, interval, timeout)
         descriptor = driver.pgconn.socket
         try:

@@ -1,4 +1,4 @@
-"""One call of the host's `@webhooks.notify`, and what it means for the notification."""
+"""Calls of the host's `@webhooks.notify`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..notifications import RAISED, REFUSED, NotificationContext, incident_of, n
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: Seconds from each failed attempt to the next; after the last one it is given up.
+#: Seconds between attempts; after the last one, the notification has failed.
 RETRY_SCHEDULE: Final = (60, 300, 1800, 7200, 18_000, 36_000, 72_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a call came to."""
+    """The result of a call."""
 
     state: NotificationState
     contact: str | None = None
@@ -103,11 +103,11 @@ def _after_error(row: Notification, endpoint: Endpoint, attempt: int, error: Exc
 
 
 def _refusal(error: Exception) -> str | None:
-    """Return the status with which an address is refused for good, if there is one; ``None`` for other errors."""
+    """Return the status with which an address was permanently refused; ``None`` for other errors."""
     if isinstance(error, ContactRefused):
         return ""
     if not isinstance(error, smtplib.SMTPRecipientsRefused):
         return None
     statuses = [status for status, _ in error.recipients.values()]
-    # 4xx asks to come again.
+    # 4xx is temporary.
     return str(statuses[0]) if statuses and all(s >= 500 for s in statuses) else None

@@ -1,8 +1,8 @@
-"""Call the host's `@webhooks.notify` with what was recorded for owners of endpoints, beside deliveries.
+"""Call the host's `@webhooks.notify` with notifications for owners, in parallel with deliveries.
 
-A mail server may be slow or away, so a thread does it. Each notification is leased, so that two workers do not both
-tell it, and is tried again when the function raises. It is told at least once: a worker that dies between the call
-and the record of it leaves a lease, after which it is told again.
+A mail server may be slow or down, so a thread does it. Each notification is leased, so that two workers do not
+both send it, and retried if the function raises. It is sent at least once: if a worker dies between the call and
+the commit, it is sent again after the lease.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from .owner_call import RETRY_SCHEDULE, Told, tell_owner
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: Seconds between two looks, where nothing is known to be due.
+#: Seconds between checks if nothing is known to be due.
 PAUSE: Final = 5.0
-#: How long a worker has for one call of the host's function.
+#: The lease of one call of the host's function.
 LEASE: Final = timedelta(minutes=10)
-#: Seconds that a drain waits at its end for the call under way.
+#: Seconds that a drain waits at its end for the current call.
 GRACE: Final = 2.0
 
 
@@ -45,9 +45,9 @@ class _Leased:
 
 
 class OwnerDispatch:
-    """Tells owners, for one drain.
+    """Sends notifications of one drain.
 
-    :param idle: called in the thread each time that nothing is due any more.
+    :param idle: called in the thread each time that nothing more is due.
     """
 
     def __init__(self, state: AppState, idle: Callable[[], None]) -> None:
@@ -61,11 +61,11 @@ class OwnerDispatch:
 
     @property
     def busy(self) -> bool:
-        """Whether something may be due, or is being told."""
+        """Whether notifications may be due, or one is being sent."""
         return self._thread is not None and (self._working or self._wanted.is_set())
 
     def start(self) -> None:
-        """Begin to look, where the host has a function to call."""
+        """Start checking, if the host has a function to call."""
         if self._state.hooks.notify is not None:
             self._wanted.set()
             self._thread = threading.Thread(
@@ -74,23 +74,23 @@ class OwnerDispatch:
             self._thread.start()
 
     def look(self) -> None:
-        """Look at once. From any thread."""
+        """Check at once. May be called from any thread."""
         if self._thread is not None and not self._closing.is_set():
             self._wanted.set()
 
     def end(self) -> None:
-        """Begin no more calls."""
+        """Stop starting calls."""
         self._closing.set()
         self._wanted.set()
 
     def close(self) -> None:
-        """Wait for the call under way; one that takes long is repeated after its lease."""
+        """Wait for the current call; a slow one is repeated after its lease."""
         self.end()
         if self._thread is not None:
             self._thread.join(GRACE)
 
     def next_due(self, connection: sa.Connection, now: datetime) -> datetime | None:
-        """Return when the next notification is due, and look if that is now. Only reads."""
+        """Return when the next notification is due, and check at once if it is now. Only reads."""
         if self._thread is None:
             return None
         due = next_due(self._state, connection)
@@ -117,7 +117,7 @@ class OwnerDispatch:
                     self._idle()
 
     def _tell_one(self) -> bool:
-        """Tell what is due for the longest; returns whether there was any."""
+        """Send the notification that has been due for the longest; return whether there was one."""
         leased = self._database.run(self._lease, patient=False)
         if leased is None:
             return False
@@ -148,7 +148,7 @@ class OwnerDispatch:
                 "attempts": row.attempts + 1,
             }
             if gone:
-                # No worker has lived to record an end.
+                # No worker has survived to record the end.
                 values = _ended(NotificationState.FAILED, now) | {"error_code": LOST}
             with connection.begin():
                 take_write_lock(self._state, connection)
@@ -184,7 +184,7 @@ class OwnerDispatch:
 
 
 def next_due(state: AppState, connection: sa.Connection) -> datetime | None:
-    """Return when the next notification is due, or its lease runs out. Only reads."""
+    """Return when the next notification is due, or its lease expires. Only reads."""
     table = state.table("Notification").c
     due: datetime | None = connection.execute(
         sa.select(table.due_at).where(table.due_at.is_not(None)).order_by(table.due_at).limit(1)
@@ -193,7 +193,7 @@ def next_due(state: AppState, connection: sa.Connection) -> datetime | None:
 
 
 def anything_to_tell(state: AppState, connection: sa.Connection, now: datetime) -> bool:
-    """Return whether a notification is due, where the host has a function to call. Only reads."""
+    """Return whether a notification is due and the host has a function to call. Only reads."""
     if state.hooks.notify is None:
         return False
     due = next_due(state, connection)

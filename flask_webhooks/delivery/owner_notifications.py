@@ -1,4 +1,4 @@
-"""Record what the owners of endpoints are to be told, in the transaction in which it happens."""
+"""Record notifications for owners of endpoints, in the transaction of the incident."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..notifications import Stage, incident_key
 from .outcome import Decision
 from .settle.health import Change, Health
 
-#: How long after its hour a digest waits for settlements that are still being committed.
+#: How long a digest waits after its hour for settlements that are still being committed.
 DIGEST_MARGIN: Final = timedelta(minutes=1)
 
 _UNIQUE: Final = ("endpoint_id", "incident", "stage")
@@ -30,10 +30,10 @@ def record_incidents(
     failed: Sequence[Decision],
     now: datetime,
 ) -> bool:
-    """Record notifications, inside the settling transaction; one that is there already stays.
+    """Record notifications within the settling transaction; existing ones are kept.
 
-    :param changes: endpoint id, what changed, the health that goes with it, and the last failure.
-    :param failed: deliveries that were given up.
+    :param changes: endpoint id, change, new health, and the last failure.
+    :param failed: failed deliveries.
     :return: whether one is due at once.
     """
     rows = [_row(state, *change, now) for change in changes]
@@ -47,7 +47,7 @@ def record_incidents(
 def record_overlap_end(
     state: AppState, connection: sa.Connection, endpoint_id: str, ends_at: datetime
 ) -> None:
-    """Record what is to be told at the end of an overlap of secrets, inside the transaction of the rotation."""
+    """Record a notification for the end of an overlap of secrets, within the transaction of the rotation."""
     row = _new(endpoint_id, Stage.OVERLAP_ENDED, ends_at, ends_at, {}, 0)
     connection.execute(_insert_missing(state), [row])
 
@@ -55,7 +55,7 @@ def record_overlap_end(
 def end_overlaps(
     state: AppState, connection: sa.Connection, endpoint_id: str, now: datetime
 ) -> None:
-    """Tell at once what was to be told at the end of an overlap that has ended before its time."""
+    """Make notifications of an overlap that has ended early due at once."""
     table = state.table("Notification")
     connection.execute(
         sa.update(table)
@@ -65,7 +65,7 @@ def end_overlaps(
 
 
 def forget_overlaps(state: AppState, connection: sa.Connection, endpoint_id: str) -> None:
-    """Tell nothing of the end of overlaps that have not ended yet."""
+    """Remove notifications of overlaps that have not ended yet."""
     table = state.table("Notification")
     connection.execute(sa.delete(table).where(*_waiting_overlaps(table, endpoint_id)))
 
@@ -75,7 +75,7 @@ def _waiting_overlaps(table: sa.Table, endpoint_id: str) -> tuple[sa.ColumnEleme
         table.c.endpoint_id == endpoint_id,
         table.c.stage == Stage.OVERLAP_ENDED,
         table.c.state == NotificationState.PENDING,
-        # A worker that tries it already has it.
+        # A worker that is sending it has leased it.
         table.c.attempts == 0,
     )
 

@@ -1,6 +1,7 @@
-"""Repair what no other part does: leases that ran out, and deliveries that missed a pause or a resume.
+"""Recover expired leases, and deliveries that missed a pause or a resume.
 
-Every drain does this when it starts and every few seconds. Both look first, and lock only what needs it.
+Every drain does this when it starts and every few seconds. Both functions read first, and lock only the rows that
+need a change.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from .settle.attempts import attempt_rows
 from .settle.decide import transition
 from .settle.metrics import count_in_metrics
 
-#: How long after a pause, resume or deletion events are looked for that missed it: those whose transaction had
-#: begun before and ended after.
+#: How long after a pause, resume or deletion to look for deliveries that missed it, because their transaction
+#: began before it and ended after it.
 RACE = timedelta(days=1)
 
 
@@ -38,12 +39,12 @@ def recover_expired(
     chance: Callable[[], float] = random.random,
     tell: Callable[[Settled], None] | None = None,
 ) -> int:
-    """Reopen deliveries whose worker went silent, and record their lost attempts; returns how many.
+    """Reopen deliveries whose worker was lost, and record the interrupted attempts; return their number.
 
-    A delivery that is interrupted again and again probably kills the workers, and fails.
+    A delivery that is interrupted repeatedly probably kills workers, and fails.
 
     :param now: the database's time.
-    :param tell: what to do with what came of it; by default the signals are sent at once.
+    :param tell: receives the results; by default the signals are sent at once.
     """
     table = state.table("Delivery")
     expired = sa.and_(in_state(table, DeliveryState.SENDING), table.c.lease_until < now)
@@ -80,7 +81,7 @@ def recover_expired(
 def _targets(
     connection: sa.Connection, state: AppState, rows: Sequence[sa.Row[Any]]
 ) -> dict[str, Target]:
-    """The endpoints, with what an attempt is recorded with; nothing is decrypted."""
+    """Return the endpoints with the values of an attempt's row, without decrypting anything."""
     endpoint = state.table("Endpoint").c
     found = connection.execute(
         sa.select(endpoint.id, endpoint.tenant, endpoint.url_shown, endpoint.format).where(
@@ -106,7 +107,7 @@ def _targets(
 def _decide(
     state: AppState, row: sa.Row[Any], target: Target, now: datetime, chance: Callable[[], float]
 ) -> Decision:
-    """What a delivery's row tells of its lost attempt, and what that means for the delivery."""
+    """Return the interrupted attempt of a delivery, and its consequences."""
     event = OutgoingEvent(
         id=row.event_id,
         type=row.event_type,
@@ -134,8 +135,7 @@ def _decide(
     )
     if row.interruption_count + 1 >= state.settings.max_interruptions:
         return Decision(attempt, DeliveryState.FAILED, Reason.INTERRUPTED)
-    # One that kills its worker takes down those that were in flight beside it. Scattered, they
-    # do not share its fate each time.
+    # A delivery that kills its worker also interrupts others in flight. Different delays separate them from it.
     scatter = chance() * row.interruption_count * state.settings.lease
     return Decision(attempt, DeliveryState.PENDING, due_at=now + timedelta(seconds=scatter))
 
@@ -164,9 +164,9 @@ def _reopen(
 
 
 def release_stragglers(state: AppState, connection: sa.Connection, now: datetime) -> None:
-    """Mend what fell between: an event that saw an endpoint just before it was paused or resumed.
+    """Repair deliveries that raced a pause or a resume.
 
-    Its delivery is pending though the endpoint is paused, or held though it is active.
+    Such a delivery is pending although the endpoint is paused, or held although it is active.
 
     :param now: the database's time.
     """
@@ -203,7 +203,7 @@ def release_stragglers(state: AppState, connection: sa.Connection, now: datetime
 
 
 def _stragglers(state: AppState, connection: sa.Connection, now: datetime) -> set[str]:
-    """Endpoints that were paused or resumed lately, and have a delivery that missed it."""
+    """Return endpoints that were paused or resumed recently, and have a delivery that missed it."""
     endpoint, table = state.table("Endpoint").c, state.table("Delivery")
 
     def has(missed: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
@@ -224,7 +224,7 @@ def _stragglers(state: AppState, connection: sa.Connection, now: datetime) -> se
 
 
 def _deleted_with_waiting(state: AppState, connection: sa.Connection, now: datetime) -> set[str]:
-    """Endpoints that were deleted lately, while a transaction of the host's still wrote to them."""
+    """Return endpoints that were deleted recently while a transaction of the host created deliveries for them."""
     endpoint, delivery = state.table("Endpoint").c, state.table("Delivery")
     waiting = sa.or_(
         in_state(delivery, DeliveryState.PENDING), in_state(delivery, DeliveryState.HELD)
@@ -243,5 +243,5 @@ def _missed_pause(table: sa.Table) -> sa.ColumnElement[bool]:
 
 
 def _missed_resume(table: sa.Table) -> sa.ColumnElement[bool]:
-    # What a person wanted to stay held when the endpoint was resumed has a reason.
+    # Deliveries that a user kept held when the endpoint was resumed have a reason.
     return sa.and_(in_state(table, DeliveryState.HELD), table.c.reason.is_(None))

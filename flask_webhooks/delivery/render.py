@@ -1,4 +1,4 @@
-"""Make the request of an attempt: render the event, sign it, and put the headers together."""
+"""Build the request of an attempt: render the event, sign it, and set the headers."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from .settle.health import Hold
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: The number of the attempt: 1, 2, 3 … over all retries and replays of the delivery.
+#: The header with the number of the attempt: 1, 2, 3 … across all retries and replays of the delivery.
 ATTEMPT_HEADER = "webhook-attempt"
-#: The number of the delivery among those of its endpoint: 1, 2, 3 … without a gap; not sent with tests.
+#: The header with the number of the delivery: 1, 2, 3 … without a gap for each endpoint; not sent with tests.
 SEQUENCE_HEADER = "webhook-sequence"
-#: How many others of its key were coalesced since the one before it; not sent where there were none.
+#: The header with the number of coalesced others with its key; only sent if there were any.
 COALESCED_HEADER = "webhook-coalesced"
-#: Seconds after which a delivery is tried again when the trouble is ours.
+#: Seconds after which a delivery is retried if the problem is on this side.
 OWN_TROUBLE_DELAY = 60.0
-#: It disables an endpoint, so it is believed only on a new connection to where the name leads now.
+#: It disables an endpoint, so it is only accepted on a new connection to the current address of the name.
 _CONFIRMED = frozenset({410})
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request that is ready to be made, and what is recorded of it."""
+    """A request that is ready to be sent, and the values that are recorded."""
 
     claimed: Claimed
     target: Target
@@ -56,7 +56,9 @@ class Outgoing:
 def prepare(
     state: AppState, claimed: Claimed, target: Target, started_at: datetime, timeout: float
 ) -> Outgoing | Released:
-    """Render and sign a delivery. Trouble of ours gives it back without spending an attempt.
+    """Render and sign a delivery.
+
+    If a problem on this side prevents this, it is released without using up an attempt.
 
     :param timeout: see `deadline`.
     """
@@ -72,7 +74,7 @@ def prepare(
             state.vault, claimed.event.hops + 1, target.tenant, started_at.timestamp()
         )
         ours = {hops.HEADER: hop}
-        # A chat has no use for them, and they are not a third party's business.
+        # Chats do not need them, and they should not be disclosed to third parties.
         if not isinstance(style, ChatFormat):
             ours[ATTEMPT_HEADER] = str(claimed.number)
             if claimed.sequence is not None:
@@ -119,7 +121,7 @@ def prepare(
 
 
 def _in_version(state: AppState, claimed: Claimed, target: Target) -> OutgoingEvent:
-    """The event with its data in the version that the endpoint gets, or that a person chose for a test.
+    """Return the event with its data in the version of the endpoint, or the one that was chosen for a test.
 
     :raises ConversionFailed: the host's function fails.
     """
@@ -132,7 +134,7 @@ def _in_version(state: AppState, claimed: Claimed, target: Target) -> OutgoingEv
 
 
 def deadline(state: AppState, target: Target) -> float:
-    """Seconds that a whole request to an endpoint may take."""
+    """Return the timeout of a whole request to an endpoint in seconds."""
     formats = state.formats
     usual = formats[target.format].timeout if target.format in formats else None
     wanted = target.timeout or usual or state.settings.timeout
@@ -140,13 +142,13 @@ def deadline(state: AppState, target: Target) -> float:
 
 
 def text_of(raw: bytes) -> str:
-    """A body as it is recorded: PostgreSQL's text cannot hold NUL."""
+    """Return a body for recording: text in PostgreSQL cannot contain NUL."""
     return raw.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 @functools.lru_cache(maxsize=64)
 def default_user_agent(product_name: str) -> str:
-    """``Acme-Licensing-Webhook/1.0``: the product's name as an RFC 9110 token."""
+    """Return the default User-Agent, ``Acme-Licensing-Webhook/1.0``, with the product's name as an RFC 9110 token."""
     if product_name == Settings().product_name:
         return f"{product_name}/1.0"
     token = product_token(product_name)
@@ -155,7 +157,7 @@ def default_user_agent(product_name: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _parsed(url: str) -> tuple[SplitResult, str | None]:
-    """A URL, and the name that has to be looked up for it; endpoints are few and requests many."""
+    """Return a parsed URL and its name to resolve. Cached, because there are few endpoints and many requests."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -168,7 +170,7 @@ def _parsed(url: str) -> tuple[SplitResult, str | None]:
 def _headers(
     state: AppState, url: SplitResult, target: Target, rendered: Rendered, ours: dict[str, str]
 ) -> list[tuple[str, str]]:
-    """All that are sent: the format's own win over the customer's."""
+    """Return all headers: those of the format take precedence over custom ones."""
     agent = target.user_agent or default_user_agent(state.settings.product_name)
     headers = {
         "host": ("Host", url.netloc.rpartition("@")[2]),
@@ -185,7 +187,7 @@ def _headers(
 
 
 def _redactor(target: Target, rendered: Rendered) -> Redactor:
-    """What masks the secrets that a request carried."""
+    """Return the function that masks the secrets of a request."""
     known = {*target.secrets, *target.headers.values()}
     more = {
         name: value
@@ -201,7 +203,7 @@ def _redactor(target: Target, rendered: Rendered) -> Redactor:
 def _shown_headers(
     headers: Iterable[tuple[str, str]], target: Target, rendered: Rendered
 ) -> list[list[str]]:
-    """Headers as they may be shown: values that the customer gave as secrets are masked."""
+    """Return headers for display, with masked values of custom headers."""
     masked = rendered.secret_headers
     if target.headers:
         masked |= _lower(target.headers) - _lower(rendered.headers)

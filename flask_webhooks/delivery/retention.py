@@ -1,8 +1,9 @@
-"""Remove what is older than it is kept (`ages`, `body_ages`), in short transactions within a bounded time.
+"""Remove data that is older than its retention time (`ages`, `body_ages`), in short transactions within a bounded
+time.
 
-This is for the little that becomes old between two looks. Where much is old at once, its removal is a task
-(`bulk.pruning`): people see how far it is and can stop it. Meanwhile, and for a day after a stop, nothing is
-removed here.
+This is for the few events that become old between two runs. The removal of many old events is a task
+(`bulk.pruning`), whose progress users can see and which they can stop. Meanwhile, and for a day after a stop,
+nothing is removed here.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from .body_ages import BodyAges
 from .claim.coalescing import old_keys, remove_keys
 from .walks import Walk
 
-#: Events that are removed in one transaction, which holds locks for some tens of milliseconds only.
+#: Events that are removed in one transaction, which holds locks only for tens of milliseconds.
 BATCH = 200
-#: Old events that are looked at to find a batch: some may still be owed.
+#: Old events that are examined to find a batch: some may have undelivered deliveries.
 WINDOW = 500
-#: The name of the walk through events of which only some are removed.
+#: The name of the walk through events of an age at which only some are removed.
 EVENTS = "events"
-#: Seconds that one call removes for.
+#: The time limit of one call in seconds.
 BUDGET = 1.0
-#: How long nothing is removed by itself once a user has stopped the task that did: time to find out why, and to
-#: set ``WEBHOOKS_RETENTION_DAYS`` anew.
+#: How long automatic removal pauses after a user has stopped the task, so that there is time to change
+#: ``WEBHOOKS_RETENTION_DAYS``.
 REST_AFTER_STOP = timedelta(days=1)
 
 
 def kept_since(state: AppState, now: datetime) -> datetime:
-    """What is newer is kept, and what is older may be removed; see `ages.Ages`."""
+    """Return the time before which events may be removed; see `ages.Ages`."""
     return ages_at(state.settings, now).newest
 
 
 def last_task(state: AppState) -> sa.Select[Any]:
-    """The state of the last task that removed old events, and when it ended."""
+    """Return the state and the end of the last task that removed old events."""
     task = state.table("Task").c
     return (
         sa.select(task.state, task.finished_at)
@@ -53,7 +54,7 @@ def last_task(state: AppState) -> sa.Select[Any]:
 
 
 def stands_aside(state: AppState, connection: sa.Connection, now: datetime) -> bool:
-    """Whether nothing is to be removed by itself: a task is running, or a user stopped one recently.
+    """Return whether automatic removal pauses, because a task is running or was recently stopped.
 
     :param now: the database's time.
     """
@@ -67,14 +68,13 @@ def stands_aside(state: AppState, connection: sa.Connection, now: datetime) -> b
 
 
 def prune(state: AppState, connection: sa.Connection, now: datetime, budget: float = BUDGET) -> int:
-    """Remove old events with their deliveries and attempts, a batch at a time; returns how many events.
+    """Remove old events with their deliveries and attempts in batches; return the number of events.
 
-    An event stays for as long as one of its deliveries is not at rest, and an endpoint that was deleted
-    for as long as there is a delivery to tell of it. Of the audit log goes what is older than
-    ``WEBHOOKS_AUDIT_RETENTION_DAYS``.
+    An event is kept as long as one of its deliveries has not ended, and a deleted endpoint as long as it has
+    deliveries. Entries of the audit log are removed after ``WEBHOOKS_AUDIT_RETENTION_DAYS``.
 
     :param now: the database's time.
-    :param budget: seconds after which no further batch is begun.
+    :param budget: seconds after which no further batch is started.
     """
     deadline = time.monotonic() + budget
     pruning = Pruning(state, now)
@@ -84,7 +84,7 @@ def prune(state: AppState, connection: sa.Connection, now: datetime, budget: flo
 
 
 class Pruning:
-    """One pass over what is old. The caller may do other work between two steps."""
+    """One pass over old events. The caller may do other work between two steps."""
 
     def __init__(self, state: AppState, now: datetime) -> None:
         self.removed = 0
@@ -97,7 +97,7 @@ class Pruning:
         self._old_keys = old_keys(state, now, self._cutoff, BATCH)
         self._walk: Walk | None = None
         if self._ages.differ:
-            # What of this age stays would be in the way of each look.
+            # Events of this age that are kept would be examined in each step.
             floor, ceiling = (
                 ids.lowest_id("evt", moment) for moment in (self._ages.oldest, self._ages.newest)
             )
@@ -105,7 +105,7 @@ class Pruning:
         self._walked_again = False
 
     def step(self, connection: sa.Connection) -> bool:
-        """Remove one batch, in a transaction of its own; returns whether there may be more."""
+        """Remove one batch in a separate transaction; return whether there may be more."""
         state = self._state
         with read_only(connection):
             if stands_aside(state, connection, self._now):
@@ -142,7 +142,7 @@ class Pruning:
         return more or len(looked_at) == WINDOW or full or hour is not None
 
     def _walk_on(self, connection: sa.Connection) -> bool:
-        """Remove what is of the age at which only succeeded events go, or only failed ones."""
+        """Remove events of the age at which only succeeded, or only failed ones, are removed."""
         if self._walk is None:
             return False
 
@@ -165,9 +165,9 @@ class Pruning:
         return self._between(self._looked_up_to, ids.lowest_id("evt", self._cutoff))
 
     def _between(self, after: str, up_to: str) -> sa.Select[Any]:
-        """The next events, and whether they are to be removed."""
+        """Return the next events, and whether to remove them."""
         event = self._state.table("Event").c
-        # Ids sort by time, so the primary key finds the oldest.
+        # Ids sort by time, so the primary key finds the oldest ones.
         return (
             sa.select(event.id, self._ages.removable(self._state, event.id).label("fits"))
             .where(event.id > after, event.id <= up_to)
@@ -215,7 +215,7 @@ class Pruning:
         return found
 
     def _remove_endpoints(self, connection: sa.Connection, endpoint_ids: Sequence[str]) -> None:
-        # Asked again: the lock is ours only now.
+        # Check again, because the lock was only acquired now.
         old = self._old_endpoints().where(self._state.table("Endpoint").c.id.in_(endpoint_ids))
         gone = connection.execute(old).scalars().all() if endpoint_ids else []
         for name, column in (
@@ -231,14 +231,14 @@ class Pruning:
             self._remove_buckets(connection)
 
     def _remove_buckets(self, connection: sa.Connection) -> None:
-        """Remove the limits that no endpoint has any more. What still holds one back stays."""
+        """Remove rate limits without endpoints, unless they still delay something."""
         table, endpoint = self._state.table("Bucket"), self._state.table("Endpoint").c
         live = endpoint.deleted_at.is_(None)
         unused = connection.execute(
             sa.select(table.c.id)
             .where(
                 table.c.free_at < self._now,
-                # One for each: an index serves either, and none serves both at once.
+                # Separate conditions, because no index serves both at once.
                 ~sa.exists().where(endpoint.bucket == table.c.id, live),
                 ~sa.exists().where(endpoint.id == table.c.id, live),
             )
@@ -252,15 +252,15 @@ class Pruning:
 def remove_events(
     state: AppState, connection: sa.Connection, event_ids: Sequence[str], ages: Ages
 ) -> int:
-    """Remove those that still may be, now that they are locked; returns how many.
+    """Lock events, and remove those that may still be removed; return their number.
 
-    Within a transaction, which has the write lock of SQLite.
+    Runs within a transaction that has the write lock of SQLite.
     """
     if not event_ids:
         return 0
     event, delivery, attempt = (state.table(name) for name in ("Event", "Delivery", "Attempt"))
-    # What another transaction has locked is about to change: it is left for the next time. Waiting for it here
-    # could end in a deadlock, since people lock the endpoint first.
+    # Rows that another transaction has locked are skipped until the next run. Waiting for them could cause a
+    # deadlock, because actions lock the endpoint first.
     locked = (
         connection.execute(
             sa.select(event.c.id)
@@ -292,7 +292,7 @@ def remove_events(
         if event_id not in kept and ages.passed(event_id, failed=event_id in failed)
     ]
     if gone:
-        # SQLite enforces foreign keys, and with them cascades, only where the host turns that on.
+        # SQLite only enforces foreign keys and cascades if the host enables them.
         theirs = sa.select(delivery.c.id).where(delivery.c.event_id.in_(gone))
         connection.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(theirs)))
         connection.execute(sa.delete(delivery).where(delivery.c.event_id.in_(gone)))

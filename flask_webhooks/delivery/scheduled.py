@@ -1,4 +1,4 @@
-"""What was scheduled for a time that has come: make events of it, with their deliveries, in one transaction."""
+"""Record scheduled events that are due, with their deliveries, in one transaction."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .database import Database
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: Events that are recorded in one transaction. Who cancels or replaces one of them waits for it.
+#: Events that are recorded in one transaction, for which a cancellation or replacement of one of them waits.
 BATCH = 50
-#: Seconds between two looks while there is other work, and before the first one.
+#: Seconds between checks while there is other work, and before the first one.
 BUSY_PAUSE, FIRST = 1.0, 0.1
-#: Seconds after which a look is made again whose events a transaction of the host's has locked.
+#: Seconds until the next check if a transaction of the host has locked events.
 RETRY = 1.0
-#: The same after one that failed; the pause doubles.
+#: The same after a failure; the pause doubles.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-#: How much later one is tried again that cannot be recorded.
+#: How much later an event that cannot be recorded is retried.
 POSTPONED = timedelta(minutes=1)
 
 
 class ScheduledEvents:
-    """Records, for one drain, what falls due.
+    """Records due scheduled events for one drain.
 
-    It asks the database when the drain has nothing else to do, soon after a claim, and when the next one is due.
+    It queries the database when the drain is idle, soon after a claim, and when the next event is due.
     """
 
     def __init__(self, state: AppState, database: Database, clock: DatabaseClock) -> None:
@@ -42,22 +42,22 @@ class ScheduledEvents:
         self._clock = clock
         self._looked_at = self._not_before = float("-inf")
         self._pause = FIRST_PAUSE
-        #: When to look again, by `time.monotonic`.
+        #: The next check, by `time.monotonic`.
         self.due = time.monotonic() + FIRST
-        #: Seconds from the last look until the next one falls due.
+        #: Seconds from the last check until the next event is due.
         self.next_in = float("inf")
 
     def expect_news(self) -> None:
-        """There was a wake-up, which may be about something that was scheduled."""
+        """Check soon, because a wake-up may be about a scheduled event."""
         soon = max(time.monotonic() + FIRST, self._looked_at + BUSY_PAUSE)
         self.due = min(self.due, soon)
 
     def run_due(self) -> bool:
-        """Look if it is time for that; returns whether there may be something to deliver."""
+        """Check if it is time; return whether there may be deliveries."""
         return time.monotonic() >= self.due and self.run()
 
     def run(self) -> bool:
-        """Record a batch of what is due; returns whether there was any."""
+        """Record a batch of due events; return whether there were any."""
         if time.monotonic() < self._not_before:
             return False
         try:
@@ -101,15 +101,15 @@ def soonest_scheduled(state: AppState, connection: sa.Connection) -> datetime | 
 
 
 def record_due(state: AppState, connection: sa.Connection, now: datetime) -> int:
-    """Make events of a batch of what is due; returns how many rows are done with.
+    """Record a batch of due events; return the number of processed rows.
 
-    What a transaction of the host's replaces or cancels at the moment is passed over.
+    Events that a transaction of the host is replacing or cancelling are skipped.
     """
     try:
         return _record(state, connection, now, BATCH)
     except sa.exc.SQLAlchemyError:
         connection.rollback()
-    # One by one, so that one that cannot be recorded keeps no others waiting.
+    # One by one, so that a failing one does not block others.
     done = 0
     for _ in range(BATCH):
         try:
@@ -140,7 +140,7 @@ def _record(state: AppState, connection: sa.Connection, now: datetime, most: int
 def _lock_due(
     state: AppState, connection: sa.Connection, now: datetime, most: int
 ) -> list[sa.Row[Any]]:
-    """Lock and read what is due, but for what others have locked."""
+    """Lock and read due events that are not locked."""
     statements = _statements(state)
     bounds = {"now": now, "most": most}
     if statements.due is not None:
@@ -206,8 +206,8 @@ class _Statements:
             scheduled.data_version,
         )
         value: sa.BindParameter[str] = sa.bindparam("value")
-        # InnoDB locks the entries of an index before the row. The host comes by the key: who comes by another index
-        # would lock both the other way round, and the host's transaction could end as a deadlock.
+        # InnoDB locks index entries before rows. The host uses the primary key: another index here would lock both
+        # in the opposite order, and could cause a deadlock in the host's transaction.
         self.due: sa.Select[Any] | None = None
         if state.engine.dialect.name not in {"mysql", "mariadb"}:
             self.due = locked(first(rows))

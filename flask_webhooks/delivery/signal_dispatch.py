@@ -1,4 +1,4 @@
-"""Signals to the host's receivers: after the commit, once, in their order, in a thread that may be slow."""
+"""Signals to the host's receivers: once, in order, after the commit, in a separate thread."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .outcome import Settled
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: Signals that may wait for slow receivers; what comes then is dropped.
+#: The maximum number of waiting signals; further ones are dropped.
 MOST_WAITING = 20_000
 
 
 class SignalDispatcher:
     """Sends the signals of one drain, which does not wait for them.
 
-    :param sent: called in the thread each time that nothing waits any more.
+    :param sent: called in the thread each time that no signal is waiting.
     """
 
     def __init__(self, announcer: Announcer, sent: Callable[[], None]) -> None:
@@ -37,11 +37,11 @@ class SignalDispatcher:
 
     @property
     def busy(self) -> bool:
-        """Whether signals wait, or one is being sent."""
+        """Whether signals are waiting or being sent."""
         return not self._idle.is_set()
 
     def dispatch(self, settled: Settled) -> None:
-        """Have the signals of a committed batch sent. From any thread."""
+        """Queue the signals of a committed batch. May be called from any thread."""
         messages = self._announcer.messages(settled)
         if not messages:
             return
@@ -62,7 +62,7 @@ class SignalDispatcher:
                 self._thread.start()
 
     def close(self, seconds: float) -> None:
-        """Wait until all are sent, but not for longer than so many seconds."""
+        """Wait until all signals are sent, but at most a number of seconds."""
         self._messages.put(None)
         self._idle.wait(seconds)
         self._given_up = True
@@ -84,7 +84,7 @@ class SignalDispatcher:
 
     def _serve(self) -> None:
         while (message := self._messages.get()) is not None and not self._given_up:
-            with contextlib.suppress(Exception):  # it logs what receivers raise
+            with contextlib.suppress(Exception):  # logs exceptions of receivers
                 self._announcer.send([message])
             with self._lock:
                 self._waiting -= 1

@@ -1,4 +1,4 @@
-"""How a drain hears that it must end."""
+"""Stop requests for a drain."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 @contextlib.contextmanager
 def on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on SIGTERM, and then the handler that stood there before.
+    """Call `stop` on SIGTERM, and then the previous handler.
 
-    A work-horse gets SIGTERM from our Worker, or from a service manager that signals every process; with
-    RQ's default it would die at once, in the middle of its requests.
+    A work-horse gets SIGTERM from our Worker, or from a service manager that signals every process; with RQ's
+    default it would end at once, in the middle of its requests.
 
-    :param stop: called between any two steps of the program, so it must do next to nothing.
+    :param stop: called between any two instructions, so it must be minimal.
     """
     if threading.current_thread() is not threading.main_thread():
-        # Redis tells us within a second.
+        # Redis reports it within a second.
         yield
         return
     before: Any = signal.getsignal(signal.SIGTERM)
@@ -27,7 +27,7 @@ def on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: Any) -> None:
         stop()
         if callable(before):
-            # SimpleWorker: RQ's own handler lives in this very process, and may raise to end its loop.
+            # SimpleWorker: RQ's own handler is in this process, and may raise to end its loop.
             with contextlib.suppress(Exception):
                 before(number, frame)
 

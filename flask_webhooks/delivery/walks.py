@@ -1,8 +1,7 @@
-"""Ways through the rows of a table in the order of their ids, which go on where they ended the last time.
+"""Resumable walks through the rows of a table in the order of ids, for periodic work that no index supports.
 
-For periodic work that nothing finds by an index. A row is looked at when it is old enough, and once more on a *round*:
-it may not have been ready the first time. A round begins once a day, and goes on a window at a time, so that it costs
-little however many rows there are.
+A row is examined when it is old enough, and again in a *round*, because it may not have been ready the first time.
+A round starts once a day, and continues one window at a time, so that it is cheap for any number of rows.
 """
 
 from __future__ import annotations
@@ -17,24 +16,23 @@ from ..app_state import AppState
 from ..db.locks import read_only, take_write_lock
 from ..db.upsert import insert_missing
 
-#: From the beginning of one round to that of the next.
+#: Time between the starts of two rounds.
 PAUSE = timedelta(days=1)
 
-#: Where a round is that has ended, until the next one begins.
+#: The position of a round that has ended.
 RESTS = ""
 
-#: Works on the rows after an id up to another one, of which it takes as many as it likes; returns the last one that it
-#: looked at, or ``None`` if there are none.
+#: Processes any number of rows between two ids; returns the last examined id, or ``None`` if there are none.
 Work = Callable[[str, str], str | None]
 
 
 class Walk:
-    """One way, up to what is old enough now.
+    """A walk through rows that are old enough.
 
-    :param name: of the `Mark` that remembers it.
-    :param column: the ids.
-    :param floor: what is older is none of its business.
-    :param ceiling: what is newer is not old enough.
+    :param name: the name of the `Mark` that stores its position.
+    :param column: the column with the ids.
+    :param floor: older rows are ignored.
+    :param ceiling: newer rows are not old enough.
     """
 
     def __init__(
@@ -49,7 +47,7 @@ class Walk:
         self._table = state.table("Mark")
 
     def forward(self, connection: sa.Connection, work: Work) -> bool:
-        """Go on by one window, in a transaction of its own; returns whether there may be more."""
+        """Continue by one window in a separate transaction; return whether there may be more."""
         with read_only(connection):
             mark = self._read(connection)
             if not self._reaches(connection, self._front(mark)):
@@ -64,7 +62,7 @@ class Walk:
         return end is not None
 
     def round(self, connection: sa.Connection, work: Work) -> None:
-        """Go on with the round by one window, in a transaction of its own, if one is under way or due."""
+        """Continue a current or due round by one window in a separate transaction."""
         with read_only(connection):
             if not self._is_due(self._read(connection)):
                 return
@@ -94,7 +92,7 @@ class Walk:
         return connection.execute(query).first()
 
     def _lock(self, connection: sa.Connection) -> Any:
-        """The mark, locked; ``None`` while another worker is at it."""
+        """Return the locked mark; ``None`` if another worker has locked it."""
         take_write_lock(self._state, connection)
         missing = insert_missing(self._table, connection.dialect.name, ["name"])
         first = {"front": self._floor, "again": RESTS, "again_since": self._now}

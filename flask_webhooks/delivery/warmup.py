@@ -1,8 +1,7 @@
-"""Everything that a drain does before its first request, done by a worker before it forks.
+"""The preparation of a drain, done by a worker before it forks.
 
-A fork begins with what its parent has: compiled SQL, loaded modules, warm caches, bytecode that Python has
-adapted to what it is used for. Without this, each drain would spend most of the time until its first request
-on them.
+A fork inherits compiled SQL, loaded modules, warm caches and specialised bytecode. Without this, each drain would
+spend most of the time until its first request on them.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from .http.client import Client
 from .in_flight import InFlight
 from .outcome import Claimed
 
-#: How often, so that Python has adapted its bytecode.
+#: Repetitions after which Python has specialised its bytecode.
 TIMES = 10
 
-#: Seconds for which a machine is given the time to reach itself.
+#: Timeout in seconds of the request of the machine to itself.
 LIMIT = 2.0
 
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 def warm_up(state: AppState) -> None:
-    """Go through claim and send with nothing to deliver; writes nothing, and sends only to itself.
+    """Execute claim and send without deliveries; writes nothing, and only sends to this machine.
 
     :raises sqlalchemy.exc.DBAPIError: the database does not respond, or has no tables.
     """
@@ -51,7 +50,7 @@ def warm_up(state: AppState) -> None:
 
 
 def freeze() -> None:
-    """Keep the garbage collectors of forks off what they share with us, or they would copy all of it."""
+    """Exclude shared objects from the garbage collection of forks, which would copy them."""
     gc.collect()
     gc.freeze()
 
@@ -62,7 +61,7 @@ def _warm_up_sending(state: AppState) -> None:
     try:
         server = socket.create_server(("127.0.0.1", 0))
     except OSError:
-        # A machine without loopback; then the first request of each drain takes longer.
+        # No loopback interface: the first request of each drain takes longer.
         return
     with server:
         server.settimeout(LIMIT)

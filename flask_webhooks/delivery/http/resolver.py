@@ -28,11 +28,11 @@ logger = get_logger("flask_webhooks.delivery")
 THREADS = 256
 #: Maximum number of concurrent lookups of names that were not resolved recently; the rest are for those that were.
 THREADS_FOR_OTHERS = 192
-#: Of these, names whose last lookup hung or got no answer.
+#: Of these, names whose last lookup hung or failed.
 THREADS_FOR_SLOW = 64
 #: Maximum number of concurrent lookups in one zone, of names that were not resolved recently; a zone has one owner.
 THREADS_IN_ZONE = 8
-#: Of these, names whose last lookup hung or got no answer.
+#: Of these, names whose last lookup hung or failed.
 THREADS_IN_ZONE_FOR_SLOW = 2
 #: Seconds that a lookup waits for capacity.
 PATIENCE = 3.0

@@ -1,1 +1,1 @@
-"""Record what attempts came to: decide, write."""
+"""Settle attempts: decide, write."""

@@ -1,4 +1,4 @@
-"""What the answer to a request means: an attempt to record, or trouble of ours that spends none."""
+"""Interpretation of responses: an attempt to record, or a local problem that uses up no attempt."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from .health import Hold
 
 logger = get_logger("flask_webhooks.delivery")
 
-#: How much of all response headers together is kept.
+#: Maximum total size of stored response headers.
 MAX_RESPONSE_HEADERS = 16 * 1024
-#: Zones with certificates of unknown issuers from which on, without a single known one, the trouble is ours.
+#: The number of zones with untrusted issuers, and none trusted, from which on the problem is local.
 UNTRUSTED_ZONES = 3
 
 
 class Answers:
-    """Reads answers, and remembers of this machine what one answer alone does not show."""
+    """Interprets responses, and keeps the state of this machine that a single response does not show."""
 
     def __init__(self, state: AppState) -> None:
         self._settings = state.settings
-        #: Trouble of ours that the log tells of already.
+        #: Local problems that have been logged.
         self._logged: set[Hold] = set()
-        #: A certificate was fine; and zones with certificates of issuers that we do not trust.
+        #: Whether a certificate was accepted, and zones with untrusted issuers.
         self._verified = False
         self._untrusted: set[str] = set()
 
     def read(self, outgoing: Outgoing, exchange: Exchange) -> AttemptRecord | Released:
-        """The attempt that was made. Trouble of ours gives the delivery back without spending one."""
+        """Return the attempt; a local problem releases the delivery without using up an attempt."""
         redactor = outgoing.redactor
         failure = _explained(outgoing, exchange)
         if failure is not None and exchange.status is None:
@@ -52,7 +52,7 @@ class Answers:
                 return released
         elif exchange.request.url.startswith("https:"):
             self._verified = True
-        # From here on the request counts as made: whatever happens, an attempt is recorded.
+        # From here on, an attempt is recorded in any case.
         made: dict[str, Any] = {
             "claimed": outgoing.claimed,
             "target": outgoing.target,
@@ -95,7 +95,9 @@ class Answers:
     def _released(
         self, outgoing: Outgoing, exchange: Exchange, failure: Failure
     ) -> Released | None:
-        """Give a delivery back whose request failed through trouble of ours; ``None``: it is the receiver's."""
+        """Release a delivery whose request failed because of a local problem; return ``None`` if the cause is the
+        receiver.
+        """
         claimed = outgoing.claimed
         reason: Hold | None = None
         lost = failure.unanswered_lookup or failure.unknown_name
@@ -127,10 +129,10 @@ class Answers:
         return Released(claimed, OWN_TROUBLE_DELAY, reason)
 
     def _trusts_nobody(self, zone: str) -> bool:
-        """Return whether our own certificates are the reason why none was accepted in a zone.
+        """Return whether our trust store is the reason for untrusted certificates.
 
-        A certificate that was accepted shows that they are in order. Until then a store without public authorities
-        is doubted, and any other from some zones on.
+        One accepted certificate shows that it works. Until then, a store without public authorities is suspected,
+        and any other store from several zones on.
         """
         self._untrusted.add(zone)
         if machine.trust_store_is_empty():
@@ -142,7 +144,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What an attempt came to."""
+    """The result of an attempt."""
 
     outcome: Outcome
     error: AttemptError | None = None
@@ -168,12 +170,12 @@ def _judge(
         wait = style.retry_after(seen, now, settings.max_retry_after)
         succeeded = style.succeeded(seen)
         if not succeeded:
-            # Masked first, as the explanation may be cut in the middle of a secret.
+            # Mask first, because the explanation may be cut in the middle of a secret.
             masked = replace(seen, body=redactor.body(seen.body))
             explanation = _one_text(style.explanation(masked))
             refusal = style.refusal(seen)
     except Exception as fault:
-        # A format of the host's own. The request was made, so it must not be made again for this.
+        # A custom format failed. The request was sent, and must not be repeated because of this.
         log_without_locals(
             logger,
             "The format %s could not judge a response",
@@ -201,7 +203,7 @@ def _judge(
 
 
 def _explained(outgoing: Outgoing, exchange: Exchange) -> Failure | None:
-    """The cause of a failed request; also where finding it fails, for an attempt has to be recorded."""
+    """Return the cause of a failed request. Never raises, because the attempt has to be recorded."""
     try:
         return diagnose(exchange, host=outgoing.host)
     except Exception as fault:
@@ -226,7 +228,7 @@ def _address(exchange: Exchange) -> str | None:
 
 
 def _shown_headers(exchange: Exchange, redactor: Redactor) -> list[list[str]] | None:
-    """As much as is kept, without secrets that the receiver repeats."""
+    """Return the stored part, without secrets that the receiver repeats."""
     if exchange.status is None:
         return None
     return redactor.pairs(_bounded(exchange.headers))
@@ -244,12 +246,12 @@ def _bounded(headers: Sequence[tuple[str, str]]) -> list[list[str]]:
 
 
 def _one_text(explanation: object) -> str | None:
-    """The text of a format's explanation, which may be one of the host's own."""
+    """Return the text of a format's explanation, which may be from a custom format."""
     return None if explanation is None else str(explanation)
 
 
 def _plain_outcome(status: int | None, failure: Failure | None) -> Outcome:
-    """The outcome where the answer cannot be judged in any other way than by its status."""
+    """Return the outcome based on the status only."""
     if failure is not None and status is None:
         return failure.outcome
     taken = status is not None and 200 <= status < 300
@@ -266,5 +268,5 @@ def _refusal(status: int, explanation: str | None) -> AttemptError:
 
 
 def _shown_error(error: AttemptError, redactor: Redactor) -> AttemptError:
-    """The error as it is kept: in one line, without secrets that the receiver repeats."""
+    """Return the stored error: in one line, without secrets that the receiver repeats."""
     return error.changed(lambda text: redactor.text(clean(text)))

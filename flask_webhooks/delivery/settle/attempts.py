@@ -17,10 +17,10 @@ from ..outcome import AttemptRecord, Outcome
 
 
 class AttemptRows:
-    """Records attempts, with everything that was sent and came back.
+    """Inserts attempts with requests and responses.
 
-    Every delivery writes such a row, so this goes to the driver without SQLAlchemy's work on each value:
-    that took half the time of an insert. psycopg gets them as a COPY, which takes half of the rest.
+    Every delivery writes such a row, so this bypasses SQLAlchemy's processing of values, which took half the time
+    of an insert. With psycopg it is a COPY, which takes half of the rest.
     """
 
     def __init__(self, state: AppState) -> None:
@@ -35,7 +35,7 @@ class AttemptRows:
         self._names = [column.name for column in table.c]
         insert = sa.insert(table).compile(dialect=dialect)
         self._statement = str(insert)
-        #: The columns in the order of the statement, where the driver wants values by position.
+        #: The columns in the order of the statement, if the driver takes values by position.
         self._order: Sequence[str] | None = insert.positiontup
         self._time = _bind_processor(table.c.started_at, dialect)
         self._stored = state.settings.store_bodies
@@ -67,7 +67,7 @@ class AttemptRows:
                 for row in rows:
                     copy.write_row([row[name] for name in names])
         except dbapi_error as error:
-            # As if SQLAlchemy had met it.
+            # As if SQLAlchemy had raised it.
             lost = self._dialect.is_disconnect(error, cursor.connection, cursor)
             raise DBAPIError.instance(
                 statement,
@@ -122,12 +122,12 @@ class AttemptRows:
         return {**encrypted, "body_key": keys.newest if any(encrypted.values()) else None}
 
 
-#: The one of an application: its statement takes longer to compile than a request to make.
+#: One instance per application, because compiling its statement takes longer than a request.
 attempt_rows = prepared(AttemptRows)
 
 
 def less_demanding(attempt: AttemptRecord) -> Iterator[AttemptRecord]:
-    """The attempt as a database may hold it that has refused it, with less of it each time."""
+    """Yield reduced versions of an attempt that the database has refused."""
     yield _each_text(attempt, with_plain_signs)
     plainest = _each_text(attempt, in_ascii)
     note = WITHOUT_BODIES
@@ -158,7 +158,7 @@ def _each_text(attempt: AttemptRecord, change: Callable[[str], str]) -> AttemptR
 
 
 def _bind_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any]:
-    """What makes of a value what the driver takes."""
+    """Return the function that converts a value for the driver."""
     return column.type.bind_processor(dialect) or (lambda value: value)
 
 

@@ -1,4 +1,4 @@
-"""Decide what attempts mean for their deliveries and endpoints. Pure: rows are read before and written after."""
+"""Decide the consequences of attempts for deliveries and endpoints. Pure: rows are read before and written after."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .retry import PAUSE, next_attempt
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules that the settings lay down."""
+    """The rules of the settings."""
 
     health: HealthPolicy
-    #: Seconds between one attempt and the next.
+    #: Seconds between attempts.
     retry_schedule: Sequence[float]
-    #: The largest share by which such a delay is changed.
+    #: The maximum share by which a delay is randomly changed.
     retry_jitter: float
-    #: Seconds for which a receiver can ask for a pause at most.
+    #: The longest pause that a receiver can request, in seconds.
     max_retry_after: float
 
     @classmethod
@@ -45,10 +45,10 @@ class Policy:
 
 @dataclass(slots=True)
 class Settlement:
-    """What a batch of attempts comes to."""
+    """The consequences of a batch of attempts."""
 
     decisions: list[Decision]
-    #: Endpoint id, what changed, and the health to tell with it.
+    #: Endpoint id, change, and the health to announce.
     changes: list[tuple[str, Change, Health]]
     #: The new health of every endpoint.
     health: dict[str, Health]
@@ -91,7 +91,7 @@ def decide(
             after = health_rules.paced(after, attempt.duration_ms)
         result.health[endpoint_id] = after
         for change in changes:
-            # A recovery is told with the incident that it ends.
+            # A recovery is announced with the incident that it ends.
             told = before if change == Change.RECOVERED else after
             result.changes.append((endpoint_id, change, told))
     return result
@@ -104,7 +104,7 @@ def _decide_one(
     if attempt.outcome == Outcome.SUCCEEDED:
         return Decision(attempt, DeliveryState.SUCCEEDED, pause=pause)
     if attempt.status == 429 and not pause:
-        # It names no usable time.
+        # It has no usable time.
         pause = min(PAUSE, policy.max_retry_after)
     state, reason = delivery_state(attempt, len(policy.retry_schedule))
     due_at: datetime | None = None
@@ -123,7 +123,7 @@ def _decide_one(
 
 
 def delivery_state(attempt: AttemptRecord, retries: int) -> tuple[DeliveryState, Reason | None]:
-    """Return the state that an attempt leaves its delivery in, and why if that is the end of it.
+    """Return the state of a delivery after an attempt, and the reason if it is final.
 
     :param retries: delays in the retry schedule.
     """
@@ -141,9 +141,9 @@ def delivery_state(attempt: AttemptRecord, retries: int) -> tuple[DeliveryState,
 
 
 def failures_after(attempt: AttemptRecord) -> int:
-    """Return the failures of a delivery after an attempt without success.
+    """Return the failures of a delivery after an unsuccessful attempt.
 
-    A request that we broke off ourselves is no failure of the receiver.
+    A request that the worker aborted does not count.
     """
     return attempt.claimed.failure_count + (attempt.outcome != Outcome.INTERRUPTED)
 
@@ -167,9 +167,9 @@ def transition(decision: Decision, now: datetime) -> dict[str, Any]:
 
 
 def next_trigger(trigger: str, *, interrupted: bool) -> str:
-    """Return why the next attempt of a pending delivery is made.
+    """Return the trigger of the next attempt of a pending delivery.
 
-    What a person asked for was not made yet if it was interrupted.
+    An interrupted manual request is still a manual one.
     """
     return trigger if interrupted and trigger in ON_DEMAND else Trigger.RETRY
 
@@ -177,5 +177,5 @@ def next_trigger(trigger: str, *, interrupted: bool) -> str:
 def _concerns_endpoint(attempt: AttemptRecord) -> bool:
     if attempt.outcome == Outcome.INTERRUPTED:
         return False
-    # Test events, by which a receiver is debugged, must not disable the endpoint.
+    # Test events must not disable the endpoint.
     return attempt.outcome == Outcome.SUCCEEDED or attempt.claimed.trigger != Trigger.TEST

@@ -1,8 +1,8 @@
-"""What a run of failures means for an endpoint. Pure: the caller brings the time and stores the result.
+"""The effect of consecutive failures on an endpoint.
 
-After some failures in a row an endpoint is *failing*: it gets one probe at a time, further and further
-apart, while the rest of its backlog waits. One success ends that. Failure that goes on for days, seen at
-least twice and far enough apart, disables it.
+Pure: the caller passes the time and stores the result. After some consecutive failures an endpoint is *failing*:
+it gets one probe at a time, at growing intervals, while its backlog waits. One success ends this. Failures over
+days, at least two of them far enough apart, disable it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import enum
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-#: Milliseconds above which an endpoint is slow; it is no more when it takes less than half of that.
+#: Response time in milliseconds above which an endpoint is slow, until it is below half of that.
 SLOW_MS = 1000.0
 
 
 class Change(enum.StrEnum):
-    """What the host and the customer want to be told about an endpoint."""
+    """Changes of an endpoint that are announced to the host and the customer."""
 
     FAILING = "failing"
     RECOVERED = "recovered"
@@ -25,9 +25,9 @@ class Change(enum.StrEnum):
 
 
 class Hold(enum.StrEnum):
-    """Why nothing is sent to an endpoint for a while; stands in `EndpointHealth.hold_reason`."""
+    """Why nothing is sent to an endpoint for a while; stored in `EndpointHealth.hold_reason`."""
 
-    #: It fails, and is probed now and then.
+    #: It is failing, and is probed occasionally.
     FAILING = "failing"
     #: The receiver asked for it.
     RETRY_AFTER = "retry_after"
@@ -35,21 +35,21 @@ class Hold(enum.StrEnum):
     UNREADABLE_SECRET = "unreadable_secret"
     #: The host no longer has its format.
     UNKNOWN_FORMAT = "unknown_format"
-    #: The host's function cannot turn the data of an event into the version that it gets.
+    #: A function of the host cannot convert the data of an event to the version of the endpoint.
     VERSION_FAILED = "version_failed"
-    #: Our resolver answers for no name at all.
+    #: No name can be resolved.
     NO_DNS = "no_dns"
-    #: We have no certificates of authorities to verify by.
+    #: There are no CA certificates.
     NO_CERTIFICATES = "no_certificates"
-    #: Our worker can open no more files and sockets.
+    #: The worker can open no more files and sockets.
     NO_DESCRIPTORS = "no_descriptors"
-    #: Our machine has no route to any network.
+    #: The machine has no route to any network.
     NO_ROUTE = "no_route"
-    #: The proxy that the operator names cannot be reached, or opens no connection for us.
+    #: The operator's proxy cannot be reached, or opens no connection.
     NO_PROXY = "no_proxy"
 
 
-#: Trouble of ours, which operators have to do something about.
+#: Local problems, which operators have to solve.
 OURS = (
     Hold.NO_DNS,
     Hold.NO_CERTIFICATES,
@@ -62,7 +62,7 @@ OURS = (
 
 @dataclass(frozen=True, slots=True)
 class HealthPolicy:
-    """The numbers. Times are in seconds."""
+    """The parameters of the rules. Times are in seconds."""
 
     failing_after: int
     probe_interval: float
@@ -73,7 +73,7 @@ class HealthPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The health of one endpoint, as kept in its `EndpointHealth` row."""
+    """The health of one endpoint, as in its `EndpointHealth` row."""
 
     consecutive_failures: int = 0
     failing_since: datetime | None = None
@@ -91,14 +91,14 @@ class Health:
 
 
 def after_success(health: Health, now: datetime) -> tuple[Health, list[Change]]:
-    """One success clears everything but a pause that the receiver itself asked for."""
+    """Return the health after a success, which clears everything except a pause that the receiver requested."""
     held = health.hold_reason == Hold.RETRY_AFTER
     if (
         health.last_success_at == now
         and not health.consecutive_failures
         and (health.hold_until is None or held)
     ):
-        # The second one of a batch, as most are.
+        # A further success in the same batch, the common case.
         return health, []
     recovered = replace(
         health,
@@ -116,10 +116,9 @@ def after_success(health: Health, now: datetime) -> tuple[Health, list[Change]]:
 def after_failure(
     health: Health, now: datetime, policy: HealthPolicy
 ) -> tuple[Health, list[Change]]:
-    """Count one failure; start or stretch the probing; warn; in the end, disable.
+    """Return the health after a failure: count it, start or slow down probing, warn, and finally disable.
 
-    :return: the new health, and what is new about it. After `Change.DISABLED` the caller disables the
-        endpoint.
+    :return: the new health, and the change. After `Change.DISABLED` the caller disables the endpoint.
     """
     changes: list[Change] = []
     failures = health.consecutive_failures + 1
@@ -137,7 +136,7 @@ def after_failure(
                 health, now + timedelta(seconds=probe_interval), Hold.FAILING
             )
         elif hold_until is None or hold_until <= now:
-            # Only a probe stretches the pause; requests that were in flight when it began do not.
+            # Only a probe extends the pause, not requests that were in flight when it began.
             probe_interval = min(probe_interval * 2, policy.max_probe_interval)
             hold_until, hold_reason = now + timedelta(seconds=probe_interval), Hold.FAILING
     warned = health.warned
@@ -169,18 +168,18 @@ def after_failure(
 
 
 def after_neither(health: Health, now: datetime) -> Health:
-    """Note a refusal by a receiver that is well: it is no failure, and no success that ends a run of them."""
+    """Return the health after a refusal by a healthy receiver, which counts neither as a failure nor as a success."""
     return replace(health, last_failure_at=now)
 
 
 def hold(health: Health, until: datetime, reason: str) -> Health:
-    """Send nothing before `until`; a later pause that is already there stays."""
+    """Send nothing before `until`; a later existing pause is kept."""
     until, reason = _later(health, until, reason)
     return replace(health, hold_until=until, hold_reason=reason)
 
 
 def paced(health: Health, duration_ms: float) -> Health:
-    """Note how long an answer took. An endpoint on the edge does not go back and forth."""
+    """Record the response time, with hysteresis."""
     slow = duration_ms > (SLOW_MS / 2 if health.slow else SLOW_MS)
     return health if slow == health.slow else replace(health, slow=slow)
 

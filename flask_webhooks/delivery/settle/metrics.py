@@ -13,7 +13,7 @@ from ...db.counters import ATTEMPTS, DURATION, FIRST_REQUEST, Amounts, counters
 from ...models import Trigger
 from ..outcome import AttemptRecord, Outcome
 
-# Every attempt is compared with these, and to look them up in the enumeration takes longer than to compare.
+# Compared with every attempt; looking them up in the enumeration takes longer than comparing.
 _INTERRUPTED, _EVENT = Outcome.INTERRUPTED, str(Trigger.EVENT.value)
 
 
@@ -21,7 +21,7 @@ def count_in_metrics(
     state: AppState, connection: sa.Connection, attempts: Sequence[AttemptRecord]
 ) -> None:
     """Count a batch of attempts, at the end of the transaction that records them."""
-    # In comprehensions, since this is done for every attempt.
+    # In comprehensions, because this is done for every attempt.
     outcomes = Counter([(item.target.format, item.outcome) for item in attempts])
     timed = [
         (item.target.format, item.duration_ms)
@@ -40,7 +40,7 @@ def count_in_metrics(
         amounts.observe(DURATION, [taken for name, taken in timed if name == format], format=format)
     made = ids.milliseconds_of([item.claimed.delivery_id for item in first])
     began = [item.started_at.timestamp() * 1000 for item in first]
-    # Not less than nothing: the clocks of two machines differ.
+    # Not negative: the clocks of two machines differ.
     waits = [max(at - since, 0.0) for at, since in zip(began, made, strict=True)]
     amounts.observe(FIRST_REQUEST, waits)
     counters(state).add(connection, amounts)

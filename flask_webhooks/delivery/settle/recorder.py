@@ -1,4 +1,4 @@
-"""Write outcomes down, each by itself where the database refuses a batch."""
+"""Write outcomes, one by one if the database refuses a batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = get_logger("flask_webhooks.delivery")
 class Recorder:
     """Settles for one drain over its database.
 
-    :param dispatch: takes what came of each batch, for the host's signals.
+    :param dispatch: receives the results of each batch, for the host's signals.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Recorder:
         self._dispatch = dispatch
 
     def write(self, attempts: Sequence[AttemptRecord], released: Sequence[Released]) -> bool:
-        """Settle a batch; returns whether that made new work, or let other work go on.
+        """Settle a batch; return whether this created or released work.
 
         :raises DBAPIError: the database stayed away.
         """
@@ -45,7 +45,7 @@ class Recorder:
         except Exception as error:
             if may_pass(error):
                 raise
-        # Each by itself, so that one that cannot be written does not stop the others.
+        # One by one, so that a failing one does not block others.
         changed = self._write([], released)
         for attempt in attempts:
             changed |= self._write_alone(attempt)
@@ -60,7 +60,7 @@ class Recorder:
         return bool(settled.changes) or settled.emitted
 
     def _write_alone(self, attempt: AttemptRecord) -> bool:
-        """Settle an attempt, with less of it if the database refuses it. At worst its lease runs out."""
+        """Settle an attempt, with reduced values if the database refuses it. In the worst case its lease expires."""
         delivery_id = attempt.claimed.delivery_id
         refusal: Exception | None = None
         for version in (attempt, *less_demanding(attempt)):

@@ -1,11 +1,11 @@
-"""When a delivery is tried again. Pure: time and chance come in as arguments."""
+"""The time of the next attempt. Pure: time and random numbers are arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-#: Seconds for which an endpoint gets nothing after a 429 that names no usable time.
+#: Pause of an endpoint after a 429 without a usable time, in seconds.
 PAUSE = 60.0
 
 
@@ -18,13 +18,13 @@ def next_attempt(
     chance: float,
     retry_after: float | None = None,
 ) -> datetime | None:
-    """The time of the next attempt, or ``None`` when the schedule is used up.
+    """Return the time of the next attempt, or ``None`` if the schedule is exhausted.
 
-    :param schedule: seconds between one attempt and the next.
-    :param failures: failures so far, this one included.
-    :param jitter: the largest share by which a delay is changed.
+    :param schedule: seconds between attempts.
+    :param failures: failures so far, including this one.
+    :param jitter: the maximum share by which a delay is changed.
     :param chance: a random number from 0 to 1.
-    :param retry_after: seconds that the receiver asked for; it is never tried sooner.
+    :param retry_after: seconds that the receiver requested; the next attempt is never earlier.
     """
     if failures > len(schedule):
         return None

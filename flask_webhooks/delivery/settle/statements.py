@@ -1,4 +1,4 @@
-"""The statements of a settlement, each put together once."""
+"""The statements of a settlement, each built once."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def complete(state: AppState) -> sa.Update:
 
 @prepared
 def record_failure(state: AppState) -> sa.Update:
-    """What did not succeed: back to the queue, or failed."""
+    """Return the statement for an unsuccessful delivery, which is pending again or has failed."""
     table = state.table("Delivery")
     return (
         sa.update(table)
@@ -90,7 +90,7 @@ def record_failure(state: AppState) -> sa.Update:
             state=sa.bindparam("b_state"),
             reason=sa.bindparam("b_reason"),
             failure_count=sa.bindparam("b_failures"),
-            # It let its worker live, so it is not the one that kills them.
+            # Its worker has survived, so it does not kill workers.
             interruption_count=sa.case(
                 (sa.bindparam("b_ended", type_=sa.Boolean()), 0),
                 else_=table.c.interruption_count,

@@ -20,7 +20,7 @@ _COUNTERS = ("succeeded", "failed", "duration_ms", *BUCKET_COLUMNS)
 def count_attempts(
     state: AppState, connection: sa.Connection, attempts: Sequence[AttemptRecord]
 ) -> None:
-    """Add attempts to the counts of the hours in which they began; interrupted ones count for nothing."""
+    """Add attempts to the counts of the hours in which they began, except interrupted ones."""
     rows: dict[tuple[str, datetime], dict[str, Any]] = {}
     for item in attempts:
         if item.outcome == Outcome.INTERRUPTED or item.duration_ms is None:
@@ -35,7 +35,7 @@ def count_attempts(
         row[_bucket(item.duration_ms)] += 1
     if rows:
         statement = _upsert(state.table("Statistic"), connection.dialect.name)
-        # Everybody in the same order, or two workers would wait for each other.
+        # Always in the same order, so that two workers cannot deadlock.
         connection.execute(statement, [rows[key] for key in sorted(rows)])
 
 

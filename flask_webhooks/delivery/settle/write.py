@@ -1,7 +1,7 @@
 """Record how attempts ended: attempts, delivery states, endpoint health and statistics in one transaction.
 
-Locks are taken in the order of the claim: health rows, then deliveries. An answer whose lease was taken
-over in the meantime changes nothing: its token no longer stands on the row.
+Locks are taken in the order of the claim: health rows, then deliveries. A response whose lease was taken over
+meanwhile changes nothing: the row has another token.
 
 Long, since a settlement is one transaction, step by step.
 """
@@ -56,7 +56,7 @@ class Settler:
         attempts: Sequence[AttemptRecord],
         released: Sequence[Released] = (),
     ) -> Settled:
-        """Write a batch, in one transaction that is over when this returns.
+        """Write a batch in one transaction, which has ended when this returns.
 
         :param now: the database's time.
         """
@@ -99,9 +99,9 @@ class Settler:
     def _tokens(
         self, connection: sa.Connection, claims: Iterable[Claimed]
     ) -> dict[str, str | None]:
-        """The tokens that stand on the rows now.
+        """Return the current tokens of the rows.
 
-        Any other change of a row that is being sent waits for its health row, which we have locked.
+        Other changes of a row that is being sent wait for its locked health row.
         """
         ids = ids_parameter(self.state, [claim.delivery_id for claim in claims])
         rows = connection.execute(settling.read_tokens(self.state), ids)
@@ -110,7 +110,7 @@ class Settler:
     def _release(
         self, connection: sa.Connection, released: Sequence[Released], now: datetime
     ) -> None:
-        """Give back what was not sent: the attempt is not counted."""
+        """Release deliveries that were not sent; their attempts do not count."""
         if released:
             connection.execute(
                 settling.give_back(self.state),
@@ -158,7 +158,7 @@ class Settler:
     def _follow(
         self, connection: sa.Connection, attempts: Sequence[AttemptRecord], now: datetime
     ) -> None:
-        """Let endpoints follow receivers that have moved, but for those that were changed in the meantime."""
+        """Update the URLs of receivers that have moved, unless the endpoint was changed meanwhile."""
         table = self.state.table("Endpoint")
         for item in {item.endpoint_id: item for item in attempts}.values():
             target, moved_to = item.target, item.refusal.moved_to
@@ -194,10 +194,10 @@ class Settler:
     def _apply_changes(
         self, connection: sa.Connection, settlement: Settlement, now: datetime
     ) -> list[tuple[str, Change, Health]]:
-        """Disable endpoints; returns what there is to tell.
+        """Disable endpoints; return the changes to announce.
 
-        Nothing is told of an endpoint that a person has paused, or that was disabled a moment ago: requests
-        that were in flight go on failing, and a test that succeeds sends nothing of what is held.
+        Changes of paused or already disabled endpoints are not announced: requests in flight may still fail, and a
+        successful test does not release held deliveries.
         """
         if not settlement.changes:
             return []
@@ -223,7 +223,7 @@ class Settler:
     def _disable(
         self, connection: sa.Connection, endpoint_id: str, settlement: Settlement, now: datetime
     ) -> None:
-        """Disable an endpoint, hold what waits for it, and write down in the audit log who did that and why."""
+        """Disable an endpoint, hold its deliveries, and add an entry to the audit log."""
         code, params = _why_disabled(endpoint_id, settlement, self.state.settings.disable_after)
         why = state_reasons.state_reason_text(code, params)[: state_reasons.MAX_LENGTH]
         table = self.state.table("Endpoint")
@@ -266,8 +266,7 @@ def _without_success(decision: Decision, now: datetime) -> dict[str, Any]:
     return {
         **transition(decision, now),
         "b_failures": failures_after(attempt),
-        # One that we broke off ourselves does not count among the interruptions after which a delivery is suspected
-        # of killing workers.
+        # A request that the worker aborted does not count as an interruption.
         "b_ended": attempt.outcome != Outcome.INTERRUPTED,
         "b_status": attempt.status,
     }
@@ -303,7 +302,7 @@ def _with_holds(
 
 
 def _pending_again(settled: Settled, released: Sequence[Released]) -> set[str]:
-    """Endpoints whose deliveries wait again, though the endpoint may not be active any more."""
+    """Return endpoints with deliveries that are pending again, which may have become inactive."""
     retried = {
         decision.attempt.endpoint_id
         for decision in settled.decisions
