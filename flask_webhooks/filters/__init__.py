@@ -1,5 +1,5 @@
 """Filters of endpoints: conditions on the data of an event, in the notation of Hookdeck's Outpost.
 
-``notation`` reads one and says all that is wrong with it, ``matching`` makes a fast function of it, ``explaining``
-says which of its conditions an event does not meet. None of them does I/O.
+``notation`` parses a filter and reports all errors, ``matching`` compiles it to a fast function, ``explaining``
+lists the conditions that an event does not meet. None of them does I/O.
 """

@@ -1,4 +1,4 @@
-"""What a filter consists of, once it was read."""
+"""The parts of a parsed filter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Operator(enum.StrEnum):
-    """How a value is compared. `IS` is written without an operator: ``{"plan": "pro"}``."""
+    """Comparisons of values. `IS` is written without an operator: ``{"plan": "pro"}``."""
 
     IS = "="
     EQUAL = "$eq"
@@ -17,7 +17,7 @@ class Operator(enum.StrEnum):
     AT_LEAST = "$gte"
     LESS = "$lt"
     AT_MOST = "$lte"
-    #: One of a list; with a text: contains it, as a list may contain a value.
+    #: One of a list; with a text: contains it; a list may also contain the value.
     IN = "$in"
     NOT_IN = "$nin"
     STARTS_WITH = "$startsWith"
@@ -36,36 +36,36 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class MemberClauses:
-    """Conditions on members of an object; of a list one element must meet all of them."""
+    """Conditions on members of an object; in a list, one element must meet all of them."""
 
     members: tuple[tuple[str, Clause], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Conjunction:
-    """Every one of these is met."""
+    """All of these must match."""
 
     clauses: tuple[Clause, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Disjunction:
-    """At least one of these is met."""
+    """At least one of these must match."""
 
     clauses: tuple[Clause, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Negation:
-    """This is not met, by a value that is there."""
+    """This must not match, for an existing value."""
 
     clause: Clause
 
 
 Clause = Comparison | MemberClauses | Conjunction | Disjunction | Negation
 
-#: What stands for a value that is not there.
+#: A placeholder for a missing value.
 MISSING: Any = object()
 
-#: Elements of a list in the data that conditions look at: an event is matched in the host's transaction.
+#: The maximum number of elements of a list that are examined, because events are matched in the host's transaction.
 MOST_ELEMENTS = 1000

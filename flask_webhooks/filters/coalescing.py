@@ -1,4 +1,4 @@
-"""Rules that say of which event types an endpoint gets at most one event a key in an interval."""
+"""Rules for event types of which an endpoint gets at most one event per key in an interval."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FIELD = "coalesce"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """At most one event for each value of a member in so many seconds."""
+    """At most one event for each value of a member within a number of seconds."""
 
     #: Names of members within the data: ``("license", "key")``.
     path: tuple[str, ...]
@@ -35,11 +35,11 @@ class Rule:
 def check_coalescing(
     given: Any, catalog: Catalog, kept: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
-    """Return rules as they are stored; ``None`` for none.
+    """Return rules in their stored form; ``None`` for none.
 
     :param given: ``{"license.validated": {"by": "data.license_key", "seconds": 60}}``.
-    :param kept: what the endpoint has: it may keep the rule of an event type that is gone.
-    :raises InvalidEndpoint: they are malformed; its `errors` tell of all that is wrong.
+    :param kept: the current rules of the endpoint, which may keep rules of removed event types.
+    :raises InvalidEndpoint: they are malformed; `errors` has all errors.
     """
     if given is None or given == {}:
         return None
@@ -119,7 +119,7 @@ def check_member(given: Any) -> str:
 def check_seconds(given: Any) -> int:
     """Return the length of an interval.
 
-    :raises InvalidEndpoint: it is no whole number, or too small or large.
+    :raises InvalidEndpoint: it is not a whole number, or too small or large.
     """
     whole = isinstance(given, int | float) and not isinstance(given, bool) and given == given // 1
     if not whole or not SHORTEST <= given <= LONGEST:
@@ -135,9 +135,9 @@ def check_seconds(given: Any) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def stored_rules(text: str) -> Mapping[str, Rule]:
-    """Return the rules by event type. What a newer version wrote and this one cannot read is no rule.
+    """Return the rules by event type, without unreadable rules of a newer version.
 
-    :param text: as it is stored.
+    :param text: the stored text.
     """
     rules: dict[str, Rule] = {}
     stored = json.loads(text)
@@ -151,7 +151,7 @@ def stored_rules(text: str) -> Mapping[str, Rule]:
 
 
 def event_key(event_type: str, rule: Rule, data_json: str) -> str | None:
-    """Return the digest of an event's key; ``None`` where its data has no such member, or ``null`` there."""
+    """Return the digest of an event's key; ``None`` if the member is missing or ``null``."""
     value = json.loads(data_json)
     for name in rule.path:
         if not isinstance(value, dict) or name not in value:
@@ -159,5 +159,5 @@ def event_key(event_type: str, rule: Rule, data_json: str) -> str | None:
         value = value[name]
     if value is None:
         return None
-    # Objects are equal whatever the order of their members.
+    # The order of members does not matter.
     return hashlib.sha256(json.dumps([event_type, value], sort_keys=True).encode()).hexdigest()

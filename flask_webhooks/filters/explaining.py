@@ -1,4 +1,4 @@
-"""Which conditions of a filter an event does not meet."""
+"""Find the conditions of a filter that an event does not meet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .clauses import (
 )
 from .matching import compile_clause
 
-#: Conditions that one answer names, and characters of a value in it.
+#: The maximum numbers of listed conditions, and of characters of a value.
 MOST_NAMED = 10
 MAX_SHOWN = 100
 
@@ -32,20 +32,20 @@ class FailedCondition:
     path: str
     #: Of `clauses.Operator`, or ``$not``.
     operator: str
-    #: JSON, cut where it is long.
+    #: JSON, shortened if it is long.
     expected: str
-    #: JSON, cut where it is long; ``None`` where there is no such member, or who asks may not see the data.
+    #: JSON, shortened if it is long; ``None`` if there is no such member, or the caller may not see data.
     found: str | None
     #: There is no such member.
     missing: bool = False
-    #: It stands within ``$or``: to meet one of several would have been enough.
+    #: It is part of ``$or``: one of several conditions would have been enough.
     alternative: bool = False
 
 
 def failed_conditions(clause: Clause, event: Any) -> tuple[FailedCondition, ...]:
-    """Return the conditions that an event does not meet, at most `MOST_NAMED`; none where the filter lets it through.
+    """Return the conditions that an event does not meet, at most `MOST_NAMED`; empty if the filter matches.
 
-    :param event: of `matching.event_view`.
+    :param event: the result of `matching.event_view`.
     """
     if compile_clause(clause)(event):
         return ()
@@ -79,7 +79,7 @@ def _failed(clause: Clause, value: Any, path: str) -> Iterator[FailedCondition]:
 
 def _failed_members(clause: MemberClauses, value: Any, path: str) -> Iterator[FailedCondition]:
     if isinstance(value, list):
-        # No single element is at fault: what is shown is the list.
+        # No single element is responsible: show the list.
         for failed in _leaves(clause, f"{path}[]"):
             yield replace(failed, found=shown_value(value[:MOST_ELEMENTS]))
         return
@@ -90,7 +90,7 @@ def _failed_members(clause: MemberClauses, value: Any, path: str) -> Iterator[Fa
 
 
 def _leaves(clause: Clause, path: str) -> Iterator[FailedCondition]:
-    """Name all conditions in a clause, without a value."""
+    """List all conditions in a clause, without values."""
     match clause:
         case Comparison():
             yield FailedCondition(path, str(clause.operator), shown_value(clause.operand), None)
@@ -109,7 +109,7 @@ def _leaves(clause: Clause, path: str) -> Iterator[FailedCondition]:
 
 
 def describe_clause(clause: Clause) -> str:
-    """Return the conditions in a clause in a line, cut where it is long: ``data.plan is "pro"``."""
+    """Return the conditions in a clause in one line, shortened if it is long: ``data.plan is "pro"``."""
     lines = []
     for leaf in _leaves(clause, ""):
         lines.append(f"{leaf.path} {leaf.operator} {leaf.expected}".strip())
@@ -119,7 +119,7 @@ def describe_clause(clause: Clause) -> str:
 
 
 def shown_value(value: Any) -> str:
-    """Return a value as JSON, cut where it is long."""
+    """Return a value as JSON, shortened if it is long."""
     return _cut(compact_json(value))
 
 

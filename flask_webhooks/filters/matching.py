@@ -1,4 +1,4 @@
-"""Make a fast function of a filter. It runs in the host's transaction, once for each event and filter."""
+"""Compile a filter to a fast function, which runs in the host's transaction for each event and filter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .clauses import (
 )
 from .notation import parse_filter
 
-#: Returns whether a value meets a condition.
+#: A function that returns whether a value meets a condition.
 Matcher = Callable[[Any], bool]
 
 logger = get_logger("flask_webhooks.filters")
@@ -38,10 +38,10 @@ _ORDER: dict[Operator, Callable[[Any, Any], bool]] = {
 
 @functools.lru_cache(maxsize=4096)
 def stored_matcher(text: str) -> Matcher:
-    """Return the function for a filter as it is stored. By its text, so that no change is ever missed.
+    """Return the function of a stored filter.
 
-    What this version cannot read, as one of a later version that runs beside it, lets everything through: an event
-    too many does less harm than one too few.
+    Cached by its text, so that no change is missed. A filter that this version cannot read, because a later
+    version has written it, matches everything: an extra event is less harmful than a missing one.
     """
     try:
         clause = parse_filter(json.loads(text))
@@ -54,7 +54,7 @@ def stored_matcher(text: str) -> Matcher:
 
 
 def event_view(event_type: str, data: Any) -> dict[str, Any]:
-    """Return what a filter gets to see of an event."""
+    """Return the part of an event that filters can use."""
     return {"type": event_type, "data": data}
 
 
@@ -71,7 +71,7 @@ def compile_clause(clause: Clause) -> Matcher:
             return _any([compile_clause(inner) for inner in clause.clauses])
         case Negation():
             denied = compile_clause(clause.clause)
-            # A value that is not there meets nothing but "$exist": false.
+            # A missing value only meets "$exist": false.
             return lambda value: value is not MISSING and not denied(value)
 
 
@@ -175,7 +175,7 @@ def _comparison(condition: Comparison) -> Matcher:
 
 def _equal(operand: Any) -> Matcher:
     if type(operand) is str:
-        # By far the most frequent. Nothing else in JSON is equal to a text.
+        # The most frequent case. Only a text equals a text.
         return lambda value: value == operand
     return lambda value: is_same(value, operand)
 

@@ -1,4 +1,4 @@
-"""Read a filter, and say all that is wrong with it."""
+"""Parse filters, and report all errors."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .clauses import Clause, Comparison, Conjunction, Disjunction, MemberClauses
 
 #: Levels of objects and lists.
 MAX_LEVELS = 20
-#: MemberClauses of objects, elements of lists and single values together.
+#: Members of objects, elements of lists and single values together.
 MAX_VALUES = 500
-#: Conditions: each is tried with every event.
+#: Conditions, each of which is checked for every event.
 MAX_CONDITIONS = 50
 #: Characters of the whole filter as compact JSON.
 MAX_LENGTH = 8192
-#: Faults that one answer tells of.
+#: The maximum number of reported errors.
 _MOST_FAULTS = 10
 
-#: What of an event a filter may be about.
+#: The parts of an event that a filter may use.
 PARTS = ("data", "type")
 
 _OPERATORS = {operator.value: operator for operator in Operator if operator != Operator.IS}
@@ -36,10 +36,10 @@ _MEMBERSHIP = frozenset({Operator.IN, Operator.NOT_IN})
 
 
 def parse_filter(given: Any) -> Clause | None:
-    """Return what a filter says; ``None`` where it is ``None`` or empty, and so lets everything through.
+    """Return the parsed filter; ``None`` if it is ``None`` or empty, and so matches everything.
 
     :param given: plain JSON, such as ``{"data": {"amount": {"$gte": 100}}}``.
-    :raises InvalidFilter: it is malformed or too large; its `errors` tell of all that is wrong.
+    :raises InvalidFilter: it is malformed or too large; `errors` has all errors.
     """
     if given is None or given == {}:
         return None
@@ -56,7 +56,7 @@ def parse_filter(given: Any) -> Clause | None:
 
 
 def check_event_filter(given: Any) -> dict[str, Any] | None:
-    """Return a filter as it is stored; ``None`` for none.
+    """Return a filter in its stored form; ``None`` for none.
 
     :raises InvalidFilter: as `parse_filter`.
     """
@@ -64,7 +64,7 @@ def check_event_filter(given: Any) -> dict[str, Any] | None:
 
 
 def _check_size(given: Any) -> None:
-    """Refuse what is too large or deep, without recursion: nothing else has looked at it yet."""
+    """Check size and depth, without recursion, because the input has not been checked yet."""
     count = 0
     level = [given]
     depth = 0
@@ -103,7 +103,7 @@ def _check_size(given: Any) -> None:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads one filter, and goes on after a fault, to tell of all of them."""
+    """Parses one filter, and continues after an error, to report all of them."""
 
     faults: Faults = field(default_factory=Faults)
     conditions: int = 0
@@ -114,7 +114,7 @@ class _Reader:
                 raise InvalidFilter(message, path=path, where=path, **values)
 
     def read_event(self, given: Any, path: str) -> Clause | None:
-        """Read conditions on a whole event."""
+        """Parse conditions on a whole event."""
         if not isinstance(given, Mapping):
             self._refuse('%(where)s must be an object, such as {"data": {"amount": 100}}.', path)
             return None
@@ -132,7 +132,7 @@ class _Reader:
         return self._read_object(known, path, of_event=True)
 
     def read_value(self, given: Any, path: str) -> Clause | None:
-        """Read conditions on a value."""
+        """Parse conditions on a value."""
         if isinstance(given, Mapping):
             return self._read_object(given, path, of_event=False)
         if isinstance(given, list | tuple):
@@ -224,7 +224,7 @@ def _all_of(clauses: list[Clause | None]) -> Clause | None:
 
 
 def _wanted(operator: Operator, operand: Any) -> Text | None:
-    """Return what an operator needs instead of an operand; ``None`` where that will do."""
+    """Return what an operator needs instead of an operand; ``None`` if the operand is valid."""
     if not _is_storable(operand):
         return Text("texts of Unicode characters, and finite numbers")
     if operator == Operator.EXISTS:
@@ -238,7 +238,7 @@ def _wanted(operator: Operator, operand: Any) -> Text | None:
         )
         return None if fits else Text("a text, or a list of texts")
     if operator in _MEMBERSHIP:
-        # Every text contains the empty one: that would be no condition.
+        # Every text contains the empty one, so it would not be a condition.
         fits = _is_text(operand) or _is_number(operand)
         if isinstance(operand, list) and operand:
             fits = all(_is_scalar(item) for item in operand)

@@ -1,4 +1,4 @@
-"""A collector for Prometheus, over database and Redis: it says the same in every process."""
+"""A collector for Prometheus, which reads database and Redis, and so returns the same in every process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StateCollector(Base):
     """Metrics of one application.
 
     :param find_state: called at each scrape.
-    :param labels: as for `Collector`.
+    :param labels: see `Collector`.
     """
 
     def __init__(self, find_state: Callable[[], AppState], labels: Collection[str]) -> None:
@@ -34,7 +34,7 @@ class StateCollector(Base):
         self._labels = check_labels(labels)
 
     def describe(self) -> Iterable[Metric]:
-        """Return the families without values, so that a registry need not ask the database for their names."""
+        """Return the families without values, so that a registry does not query the database for their names."""
         return Families(self._labels).all()
 
     def collect(self) -> Iterable[Metric]:
@@ -60,8 +60,8 @@ class Collector(StateCollector):
 
     :param webhooks: the extension object.
     :param app: the application; by default the current one at each scrape.
-    :param labels: ``"endpoint"``, ``"tenant"`` or both, to tell attempts of the last 24 hours apart by them: those
-        hundred with the most failures.
+    :param labels: ``"endpoint"``, ``"tenant"`` or both, to label the attempts of the last 24 hours, limited to the
+    hundred with the most failures.
     :raises ConfigurationError: there is no such label.
     """
 

@@ -1,4 +1,4 @@
-"""The metrics: names, meanings, and where their values come from."""
+"""The metrics: names, descriptions and sources of values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Families:
         )
         self._first_request = HistogramMetricFamily(
             PREFIX + "first_request_delay_seconds",
-            "From the recording of an event to the start of the first request for it.",
+            "Time from the recording of an event to the start of the first request for it.",
             labels=[],
         )
         self._lost_wakeups = CounterMetricFamily(
@@ -59,7 +59,7 @@ class Families:
             "backlog", f"Deliveries that are due now, counted up to {MOST_COUNTED:,}."
         )
         self._overdue = _gauge(
-            "oldest_overdue_seconds", "For how long the oldest delivery has been due; 0 if none is."
+            "oldest_overdue_seconds", "How long the oldest delivery has been due; 0 if none is."
         )
         self._deliveries = _gauge(
             "deliveries",

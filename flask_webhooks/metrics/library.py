@@ -1,4 +1,4 @@
-"""The names that we use of prometheus-client, which is an extra."""
+"""The names that are used of prometheus-client, which is an extra."""
 
 from ..errors import ConfigurationError
 

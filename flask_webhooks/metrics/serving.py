@@ -1,4 +1,4 @@
-"""Ways to serve metrics over HTTP: a blueprint in the host's application, and a process beside a worker."""
+"""Serve metrics over HTTP: a blueprint in the host's application, and a process next to a worker."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ NAME: Final = "flask_webhooks_metrics"
 def create_blueprint(
     webhooks: Webhooks, authenticate: Authenticate | None, labels: Collection[str]
 ) -> Blueprint:
-    """A blueprint with one page, ``/metrics``; see `Webhooks.metrics_blueprint`."""
-    # Not the registry that is shared: its process metrics would be those of any one of the host's processes.
+    """Create a blueprint with one page, ``/metrics``; see `Webhooks.metrics_blueprint`."""
+    # Not the shared registry: its process metrics would be those of a random process of the host.
     registry = CollectorRegistry()
     registry.register(Collector(webhooks, labels=labels))
     blueprint = Blueprint(NAME, __name__)
@@ -69,11 +69,11 @@ def _let_in(authenticate: Authenticate | None) -> None:
 
 @contextlib.contextmanager
 def beside(state: AppState, host: str, port: int, labels: Collection[str] = ()) -> Iterator[None]:
-    """Serve metrics from a process of their own, which ends with the block or with this process.
+    """Serve metrics from a separate process, which ends with the block or with this process.
 
-    Not from a thread: a worker forks, and a fork that happens during a scrape would inherit its locks.
+    Not from a thread: a fork of the worker during a scrape would inherit its locks.
 
-    :raises ConfigurationError: the port cannot be listened on, or there is no such label.
+    :raises ConfigurationError: the port is not available, or there is no such label.
     """
     server = _listen(state, host, port, labels)
     pid = os.fork()
@@ -102,8 +102,8 @@ def _listen(state: AppState, host: str, port: int, labels: Collection[str]) -> _
 
 
 def _serve(server: _Server, state: AppState) -> None:
-    """Serve until told to stop, or until the worker is gone; never returns."""
-    # Not above: a host that mounts the page has no use for the worker's side.
+    """Serve until stopped, or until the worker is gone; never returns."""
+    # Imported here, because a host that mounts the page does not need the worker's side.
     from .. import jobs
 
     status = 1
@@ -125,7 +125,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__(*args, **kwargs)
 
     def service_actions(self) -> None:
-        """Go with the worker, however that ended; called twice a second."""
+        """Exit when the worker has ended; called twice a second."""
         if os.getppid() != self._worker:
             os._exit(0)
 
@@ -136,4 +136,4 @@ class _ServerV6(_Server):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: a scrape comes every few seconds."""
+        """Log nothing, because scrapes are frequent."""

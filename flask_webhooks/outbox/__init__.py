@@ -1,1 +1,1 @@
-"""Events into the database, in the host's own transaction, and a wake-up once that has committed."""
+"""Recording of events in the host's transaction, and the wake-up after its commit."""

@@ -1,4 +1,4 @@
-"""An event of the host's, checked and stored."""
+"""Check and store events of the host."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ABSENT = (
     "are available after db.session.flush()."
 )
 
-#: Faults in data that the log is told of, of which paths could make any number.
+#: The maximum number of logged errors in data, because there can be any number of paths.
 _MOST_REPORTED = 1000
 
 logger = get_logger("flask_webhooks.outbox")
@@ -59,10 +59,10 @@ def emit(
     key: str | None = None,
     shielded: bool = False,
 ) -> tuple[NewEvent, str] | None:
-    """Record an event for everyone who subscribes to it, or schedule one. See `Webhooks.emit`.
+    """Record an event for its subscribers, or schedule one. See `Webhooks.emit`.
 
     :param session: see `host_session`.
-    :param shielded: a failing statement of ours leaves the host's transaction usable.
+    :param shielded: a failing statement does not break the host's transaction.
     :return: the event, and its id or that of the first event with its idempotency key.
     """
     known = state.catalog[event_type]
@@ -116,13 +116,13 @@ def emit(
                     event_id, written = write(state, connection, event)
             except StatementError as error:
                 hide_data(error)
-                # Above READ COMMITTED, PostgreSQL refuses to pass over a row that the host's snapshot does not show.
+                # Above READ COMMITTED, PostgreSQL cannot skip a conflicting row that is not in the host's snapshot.
                 event_id = _find_elsewhere(state, event) if is_conflict(error) else None
                 if event_id is None:
                     raise
                 written = False
             if written:
-                # The first event of a repeated key stands and falls with another transaction, or was noted before.
+                # The first event with the key belongs to another transaction, or was found before.
                 wake_after_commit(state, session, connection, event.type)
     if event_id in (None, event.id):
         for observe in state.hooks.observers:
@@ -131,7 +131,7 @@ def emit(
 
 
 def _find_elsewhere(state: AppState, event: NewEvent) -> str | None:
-    """Return the id of the event that another transaction has committed with the same key, if one has."""
+    """Return the id of the event with the same key that another transaction has committed, if any."""
     if event.idempotency_digest is None:
         return None
     with state.own_engine.connect() as connection:
@@ -139,11 +139,11 @@ def _find_elsewhere(state: AppState, event: NewEvent) -> str | None:
 
 
 def load(state: AppState, session: Session, event_id: str) -> Event | None:
-    """Return an event that `emit` has found, if it is still there.
+    """Return an event that `emit` has found, if it still exists.
 
-    :param session: the one that was given to `emit`, whose transaction may hold the event.
+    :param session: the session that was passed to `emit`, whose transaction may contain the event.
     """
-    # On PostgreSQL, under SERIALIZABLE, to read what another transaction has written could doom the host's.
+    # On PostgreSQL, under SERIALIZABLE, reading rows of another transaction could abort the host's.
     if state.engine.dialect.name == "postgresql":
         return _load_beside(state, event_id) or _load_within(state, session, event_id)
     return _load_within(state, session, event_id) or _load_beside(state, event_id)
@@ -162,9 +162,9 @@ def _load_beside(state: AppState, event_id: str) -> Event | None:
 
 
 def host_session(state: AppState, given: Session | scoped_session[Any] | None) -> Session:
-    """Return the session that an event rides in: the one that the host gives, or `db.session`.
+    """Return the session for an event: the given one, or `db.session`.
 
-    :raises InvalidInput: it is no session of SQLAlchemy; says what to pass.
+    :raises InvalidInput: it is not a session of SQLAlchemy; the message says what to pass.
     :raises ConfigurationError: there is no `db.session` here.
     """
     if given is None:
@@ -203,7 +203,7 @@ def _warn_of_loop(state: AppState, event: NewEvent, hop: Hop) -> None:
 
 
 def _check_data(state: AppState, event_type: EventType, data: Mapping[str, Any]) -> None:
-    """Check data against the schema of its type: raise what is wrong, or log it, as ``WEBHOOKS_VALIDATE_DATA`` says."""
+    """Check data against the schema of its type; raise or log errors, depending on ``WEBHOOKS_VALIDATE_DATA``."""
     if absent := event_type.absent(data):
         fault = InvalidData(_ABSENT, type=event_type.name, members=", ".join(absent))
     else:
@@ -224,7 +224,7 @@ def _check_data(state: AppState, event_type: EventType, data: Mapping[str, Any])
 
 
 def _log_once(state: AppState, event_type: EventType, error: InvalidData) -> None:
-    """Log what is wrong with the data of a type, once for each fault."""
+    """Log an error in the data of a type, once for each kind."""
     fault = (event_type.name, str(error))
     if fault not in state.reported_data and len(state.reported_data) < _MOST_REPORTED:
         state.reported_data.add(fault)
@@ -234,7 +234,7 @@ def _log_once(state: AppState, event_type: EventType, error: InvalidData) -> Non
 def checked_tenant(tenant: Any) -> str:
     """Return the tenant of an event as text.
 
-    :raises InvalidInput: it is no id.
+    :raises InvalidInput: it is not an id.
     """
     if isinstance(tenant, AllTenants):
         raise InvalidInput(

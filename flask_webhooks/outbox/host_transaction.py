@@ -1,4 +1,4 @@
-"""The transaction that the host gives us: can it carry an event, and has an error ended it?"""
+"""The host's transaction: whether it can contain an event, and whether an error has ended it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..errors import ConfigurationError, InvalidInput
 #: MySQL and MariaDB roll the whole transaction back: deadlock, lock table full, record changed since the
 #: snapshot (MariaDB), connection killed (MariaDB).
 _MYSQL_ENDS = {1213, 1206, 1020, 1927}
-#: They do so after a lock wait that took too long only where they are set to.
+#: After a lock wait timeout they do so only if configured.
 _MYSQL_LOCK_WAIT = 1205
 #: SQLite may roll the transaction back: no memory, interrupted, I/O error, disk full.
 _SQLITE_ENDS = {7, 9, 10, 13}
 
 
 def check_engine(engine: sa.Engine, app_name: str) -> None:
-    """Refuse an engine that is set to commit each statement.
+    """Check that an engine does not commit each statement.
 
-    :raises ConfigurationError: it is; says what to set instead.
+    :raises ConfigurationError: it does; the message says what to set instead.
     """
     level = engine.get_execution_options().get("isolation_level")
-    # SQLAlchemy has no public name for what `create_engine(isolation_level=…)` was given.
+    # SQLAlchemy has no public name for the argument of `create_engine(isolation_level=…)`.
     level = level or getattr(engine.dialect, "_on_connect_isolation_level", None)
     if level == "AUTOCOMMIT":
         raise ConfigurationError(
@@ -38,16 +38,16 @@ def check_engine(engine: sa.Engine, app_name: str) -> None:
 
 
 def connection_of(session: Session, state: AppState) -> sa.Connection:
-    """Return the connection of a session whose transaction an event is to be part of.
+    """Return the connection of a session for an event.
 
-    :raises InvalidInput: that transaction is over; says what to do instead.
+    :raises InvalidInput: its transaction has ended; the message says what to do instead.
     :raises ConfigurationError: there are no transactions.
     """
     try:
-        # A plain connection: a query through the session would flush the host's half-built objects.
+        # A plain connection, because a query through the session would flush the host's incomplete objects.
         connection = session.connection(bind_arguments={"mapper": sa.inspect(state.models.Event)})
     except InvalidRequestError as error:
-        # Those of the kinds below it say something else, such as that an error of the host's came before.
+        # Subclasses have other meanings, such as an earlier error of the host.
         if type(error) is not InvalidRequestError:
             raise
         raise InvalidInput(
@@ -69,7 +69,7 @@ def _commits_each_statement(connection: sa.Connection) -> bool:
         return True
     driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
-        # A host may begin its transactions by itself, as `sqlite.immediate` does.
+        # A host may start its transactions itself, as `sqlite.immediate` does.
         by_itself = driver.isolation_level is None or getattr(driver, "autocommit", None) is True
         return by_itself and not driver.in_transaction
     autocommit = getattr(driver, "autocommit", None)
@@ -81,11 +81,11 @@ def _commits_each_statement(connection: sa.Connection) -> bool:
 
 
 def ends_transaction(error: BaseException, engine: sa.Engine) -> bool:
-    """Return whether an error has ended the transaction in which it arose, or lets it never be committed.
+    """Return whether an error has ended its transaction, or prevents its commit.
 
-    Who then goes on as if nothing had happened commits an empty transaction, and believes that its rows are there.
+    A caller that ignores this would commit an empty transaction without noticing.
 
-    :param engine: of the database that raised it.
+    :param engine: the engine of the database that raised it.
     """
     if not isinstance(error, DBAPIError):
         return False
@@ -112,7 +112,7 @@ def is_conflict(error: StatementError) -> bool:
 
 
 def _sqlstate(error: StatementError) -> str:
-    # Psycopg 2 has another name for it.
+    # Psycopg 2 names it differently.
     code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return str(code or "")
 

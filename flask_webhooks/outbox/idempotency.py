@@ -1,4 +1,4 @@
-"""The digest under which a request or an event with an idempotency key is found again."""
+"""The digest of an idempotency key, with which a request or an event is found."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def is_key(value: object) -> bool:
 
 
 def key_digest(tenant: str | None, key: str) -> str:
-    """Return the digest of a tenant and its key: NULL tenants would not be equal in a unique constraint."""
+    """Return the digest of a tenant and a key, because NULL tenants are not equal in a unique constraint."""
     scope = "" if tenant is None else f"={tenant}"
     return hashlib.sha256(f"{scope}\0{key}".encode()).hexdigest()

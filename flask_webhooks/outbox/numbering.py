@@ -1,9 +1,9 @@
-"""Number committed events for those who pull them.
+"""Number committed events for pulls.
 
-Ids are given out when an event is emitted, and a transaction may commit long after others that began later: who
-remembers the last id would miss its events. So events are put into numbered batches once they are committed, each in
-one transaction, and those one after another: what is numbered later has a higher number. A pull does it, and
-so it costs nothing where there are none. Hosts' transactions never wait for it, nor it for them.
+Ids are assigned when events are emitted, and a transaction may commit long after others that began later: a
+program that remembers the last id would miss its events. Therefore committed events are put into numbered batches,
+in consecutive transactions: later batches have higher numbers. A pull does this, so it costs nothing without
+pulls. It never waits for transactions of the host, or delays them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..db.locks import among, ids_parameter
 from ..db.transactions import reading, writing
 from ..db.upsert import insert_missing
 
-#: Events that one batch holds at most.
+#: The maximum number of events in a batch.
 BATCH: Final = 1_000
 
 _NAME: Final = "events"
@@ -32,13 +32,13 @@ def last_batch(state: AppState, session: Session) -> int:
 
 
 def unnumbered(state: AppState) -> sa.Select[Any]:
-    """Return the query for the ids of the oldest committed events that are in no batch."""
+    """Return the query for the ids of the oldest committed events without a batch."""
     event = state.table("Event").c
     return sa.select(event.id).where(event.batch.is_(None)).order_by(event.id).limit(BATCH)
 
 
 def number(state: AppState, *, owns_request: bool = False) -> bool:
-    """Put committed events, of all tenants, into a batch; returns whether there were any.
+    """Put committed events of all tenants into a batch; return whether there were any.
 
     :param owns_request: see `transactions.writing`.
     """
@@ -48,9 +48,9 @@ def number(state: AppState, *, owns_request: bool = False) -> bool:
     with writing(state, owns_request=owns_request) as session:
         connection = session.connection()
         batch = _next(state, connection)
-        # Not locked by the search itself: on MySQL that would hold off those who write new events.
+        # Not locked by the search itself: on MySQL this would block inserts of new events.
         found = connection.execute(unnumbered(state)).scalars().all()
-        # What is locked may be on its way out, and is numbered another time if it is not.
+        # Locked events may be about to be removed; otherwise they are numbered next time.
         free = connection.execute(_statements(state).free, ids_parameter(state, found))
         numbered = free.scalars().all()
         if numbered:
@@ -77,7 +77,7 @@ _statements = prepared(_Statements)
 
 
 def _next(state: AppState, connection: sa.Connection) -> int:
-    """Give out the next number, which locks others out until the transaction ends."""
+    """Return the next number, with a lock until the transaction ends."""
     table = state.table("Numbering")
     mine = table.c.name == _NAME
     more = sa.update(table).where(mine).values(last=table.c.last + 1)

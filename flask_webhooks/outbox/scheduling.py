@@ -1,4 +1,4 @@
-"""Events for a time ahead: scheduled, replaced and cancelled in the host's transaction."""
+"""Scheduled events: create, replace and cancel them in the host's transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .store import NewEvent
 
 #: How far ahead an event can be scheduled.
 FARTHEST: Final = timedelta(days=3653)
-#: What lies behind by no more than this is due now: transactions take time, and clocks differ.
+#: Times in the past by no more than this are due now: transactions take time, and clocks differ.
 JUST_PAST: Final = timedelta(minutes=1)
 
 
@@ -34,9 +34,9 @@ def check_schedule(
     idempotency_key: object,
     transactional: bool | None,
 ) -> datetime:
-    """Check what `emit` is given for a time ahead; returns that time in UTC.
+    """Check the arguments of `emit` for a scheduled event; return its time in UTC.
 
-    :raises InvalidInput: says what to write instead.
+    :raises InvalidInput: one is invalid.
     """
     if deliver_at is None:
         raise InvalidInput(
@@ -63,7 +63,10 @@ def check_schedule(
 
 
 def check_schedule_key(key: object) -> None:
-    """:raises InvalidInput: it cannot be the key of a scheduled event."""
+    """Check the key of a scheduled event.
+
+    :raises InvalidInput: it is invalid.
+    """
     if not is_key(key):
         raise InvalidInput(
             f"The key must be a text of 1 to {MAX_KEY_LENGTH} printable characters, such as expiring:lic_1.",
@@ -74,7 +77,7 @@ def check_schedule_key(key: object) -> None:
 def save_scheduled(
     state: AppState, connection: sa.Connection, event: NewEvent
 ) -> tuple[str | None, bool]:
-    """Write a scheduled event, in place of the one with its key; returns as `store` does."""
+    """Store a scheduled event, which replaces the one with its key; return the same as `store`."""
     connection.execute(
         _statements(state).save,
         {
@@ -95,10 +98,10 @@ def save_scheduled(
 
 
 def cancel_by_key(state: AppState, session: Session, key: str, tenant: str | None) -> bool:
-    """Cancel the scheduled event with a key, in the transaction of a session of the host's.
+    """Cancel the scheduled event with a key, in the transaction of a session of the host.
 
     :return: whether there was one.
-    :raises InvalidInput: there is no such key or tenant, or the transaction is over.
+    :raises InvalidInput: the key or tenant is invalid, or the transaction has ended.
     """
     check_schedule_key(key)
     connection = connection_of(session, state)
@@ -113,7 +116,7 @@ def cancel_by_key(state: AppState, session: Session, key: str, tenant: str | Non
 
 
 def as_scheduled(state: AppState, event: NewEvent) -> ScheduledEvent:
-    """Return the scheduled event as the host gets to see it; it belongs to no session."""
+    """Return a detached scheduled event for the host."""
     return state.models.ScheduledEvent(
         id=event.id,
         type=event.type,
@@ -137,7 +140,7 @@ def _check_moment(moment: object) -> datetime:
             field="deliver_at",
         )
     now = datetime.now(UTC)
-    # Compared as they are: at the ends of the calendar there is no such time in UTC.
+    # Compared without conversion: at the ends of the calendar there is no such time in UTC.
     if moment < now - JUST_PAST:
         raise InvalidInput(
             "deliver_at is in the past: leave it out to send the event now.", field="deliver_at"
@@ -157,7 +160,7 @@ class _Statements:
             "id": sa.bindparam("its_id"),
             "type": sa.bindparam("its_type"),
             "tenant": sa.bindparam("its_tenant"),
-            # The text is what is signed, so it must not go through JSON once more.
+            # The text is signed, so it must not be serialised again.
             "data": sa.bindparam("its_data", type_=sa.Text()),
             "deliver_at": sa.bindparam("its_due"),
             "occurred_at": sa.bindparam("its_time"),

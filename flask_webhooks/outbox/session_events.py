@@ -1,17 +1,13 @@
-"""Following the host's sessions: what a transaction of theirs makes due, once it has ended.
+"""Follow sessions of the host, to write events and wake workers after their transactions.
 
-Some events describe a refusal (a failed login) and happen just when nothing is committed. Those are kept
-back until the host's root transaction has ended, however it ended, and then written in a short one of ours:
-a second writer in the middle of the host's transaction would find SQLite locked.
-
-A session of the host's own may still be open when the application's context ends. Then it is unknown whether it
-ever ends, and what was kept back is written at once; on SQLite, as soon as the lock is free.
-
-A host may also join a session to a connection whose transaction is its own, as test suites do. The end of
-such a session ends nothing: what was kept back is then written over that connection, and the wake-up waits
-until the connection goes back to its pool.
-
-Long, since it follows sessions, connections and transactions, which are known by each other.
+Some events describe a refusal (a failed login) and happen when nothing is committed. They are buffered until the
+host's root transaction has ended, with whatever outcome, and then written in a short separate transaction: a
+second writer in the middle of the host's transaction would find SQLite locked. A separate session of the host may
+still be open when the application's context ends. It is then unknown whether it ever ends, so the events are
+written at once; on SQLite, as soon as the lock is free. A host may also join a session to a connection with its
+own transaction, as test suites do. The end of such a session does not end the transaction: the events are then
+written over that connection, and the wake-up waits until the connection returns to its pool. Long, since sessions,
+connections and transactions refer to each other.
 """
 
 from __future__ import annotations
@@ -37,22 +33,22 @@ from .store import NewEvent, store
 
 logger = get_logger("flask_webhooks.outbox")
 
-#: Under this, a session keeps what it owes us, and a pooled connection whom to wake.
+#: The key in the `info` of a session for pending events, and of a pooled connection for wake-ups.
 _KEY = "flask_webhooks"
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """An event to write once the host's transaction is over."""
+    """An event to write after the host's transaction."""
 
     state: AppState
     event: NewEvent
-    #: The one that the host gave its session, if it did.
+    #: The connection that the host has given its session, if any.
     connection: sa.Connection | None
 
     @property
     def joined(self) -> bool:
-        """Return whether the host's session is joined to a connection whose transaction goes on."""
+        """Return whether the host's session is joined to a connection whose transaction continues."""
         return self.connection is not None and _goes_on(self.connection)
 
     @property
@@ -64,16 +60,16 @@ class Later:
         return len(self.event.data)
 
     def write(self) -> tuple[str | None, bool]:
-        """Write it in a transaction of our own; returns what `store` does.
+        """Write it in a separate transaction; return the same as `store`.
 
-        :raises sqlalchemy.exc.SQLAlchemyError: the database does not take it.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database refuses it.
         """
         try:
             return self._store()
         except DBAPIError as error:
             if not ends_transaction(error, self.state.own_engine):
                 raise
-        # The connection was dead, as those in a pool are after a restart of the database, or there was a conflict.
+        # The pooled connection was broken, as after a restart of the database, or there was a conflict.
         return self._store(again=True)
 
     def write_again(self) -> bool:
@@ -83,14 +79,14 @@ class Later:
         self.state.notifier.notify()
 
     def _store(self, *, again: bool = False) -> tuple[str | None, bool]:
-        """Store the event and commit, and wait for SQLite's locks only as long as for Redis.
+        """Store the event and commit, with the same timeout for SQLite's locks as for Redis.
 
-        :param again: an earlier try may have been committed although the connection broke.
+        :param again: an earlier attempt may have been committed although the connection broke.
         """
         state, event = self.state, self.state.table("Event").c
         with (
             state.own_engine.connect() as connection,
-            # Twice: for the lock, and at the commit for those who read.
+            # Twice: for the lock, and at the commit for readers.
             waiting_at_most(connection, state.settings.wake_timeout / 2),
             connection.begin(),
         ):
@@ -101,15 +97,15 @@ class Later:
 
 @dataclass(slots=True)
 class Pending:
-    """What a session owes us once its root transaction ends."""
+    """What to do after the root transaction of a session."""
 
-    #: Applications with events in this transaction, and the connections that those went over.
+    #: Applications with events in this transaction, and their connections.
     written: list[tuple[AppState, sa.Connection]] = field(default_factory=list)
-    #: The types of those events.
+    #: The types of these events.
     types: set[str] = field(default_factory=set)
-    #: Events to write afterwards, whatever the outcome.
+    #: Events to write afterwards, with whatever outcome.
     later: list[Later] = field(default_factory=list)
-    #: Set by commit and by rollback; neither means that the session was just closed.
+    #: Set by commit and by rollback; if both are unset, the session was only closed.
     outcome: str | None = None
 
 
@@ -122,19 +118,19 @@ def wake_after_commit(
     if (state, connection) not in pending.written:
         pending.written.append((state, connection))
     if given_connection(state, session) is not None:
-        # Such a session may be dropped without an end, and the host commits the connection's transaction.
+        # Such a session may be discarded without an end, and the host commits the connection's transaction.
         _wake_at_checkin(state, connection)
 
 
 def write_after_end(
     state: AppState, session: Session, event: NewEvent
 ) -> tuple[str | None, Session | None]:
-    """Write an event whatever becomes of the session's transaction: once that is over, or now if there is none.
+    """Write an event after the session's transaction, with whatever outcome, or now if there is none.
 
-    A session of the host's own may be left open at the end of the application's context, and only be thrown away.
+    A separate session of the host may be left open at the end of the application's context, and be discarded later.
 
-    :return: its id, or that of the first event with its idempotency key, as far as it is known by now; and the session
-        whose transaction it waits for, if it does.
+    :return: its id, or that of the first event with its idempotency key, as far as it is known by now; and the
+        session whose transaction it waits for, if it does.
     """
     later = Later(state, event, given_connection(state, session))
     busy = session if session.in_transaction() else _in_the_way(state)
@@ -152,7 +148,7 @@ def write_after_end(
 
 
 def write(later: Later) -> tuple[str | None, bool]:
-    """Write an event that was kept back. Never raises: the host is past the point of hearing it.
+    """Write a buffered event. Never raises, because the host can no longer handle it.
 
     :return: its id, or that of the first event with its idempotency key; and whether there is something in the
         database that workers have to be woken for.
@@ -178,20 +174,20 @@ def write(later: Later) -> tuple[str | None, bool]:
 
 
 def _write_over(connection: sa.Connection, later: Later) -> str | None:
-    """Write an event in the transaction that the host has on a connection of its own."""
+    """Write an event in the transaction on a connection of the host."""
     try:
         with savepoint(connection):
             return store(later.state, connection, later.event)[0]
     except Exception as error:
         if ends_transaction(error, later.state.own_engine):
-            # The host hears it at its commit, which would else commit nothing.
+            # The host's commit must fail, which would otherwise commit nothing.
             connection.invalidate()
         later.state.unwritten.lose(later.type, error)
         return None
 
 
 def wake(written: Iterable[tuple[AppState, sa.Connection | None]]) -> None:
-    """Wake the workers of each application once: now, or when the host is done with its connection."""
+    """Wake the workers of each application once: now, or when the host returns its connection."""
     now: list[AppState] = []
     for state, connection in written:
         if connection is not None and _goes_on(connection):
@@ -207,14 +203,14 @@ def wake(written: Iterable[tuple[AppState, sa.Connection | None]]) -> None:
 
 
 def _wake_at_checkin(state: AppState, connection: sa.Connection) -> None:
-    """Wake the workers once the host is done with a connection of its own."""
+    """Wake the workers once the host returns its connection."""
     waiting = connection.info.setdefault(_KEY, [])
     if state not in waiting:
         waiting.append(state)
 
 
 def given_connection(state: AppState, session: Session) -> sa.Connection | None:
-    """Return the connection of the host's own that it has joined a session to, if it has."""
+    """Return the connection to which the host has joined a session, if any."""
     try:
         bind = session.get_bind(mapper=sa.inspect(state.models.Event))
     except UnboundExecutionError:
@@ -223,17 +219,17 @@ def given_connection(state: AppState, session: Session) -> sa.Connection | None:
 
 
 def _goes_on(connection: sa.Connection) -> bool:
-    """Return whether the connection is in a transaction, which after its session's end is the host's own."""
+    """Return whether the connection is in a transaction, which after its session's end belongs to the host."""
     return not connection.closed and connection.in_transaction()
 
 
 def savepoint(connection: sa.Connection) -> AbstractContextManager[Any]:
-    """Only on PostgreSQL does one failed statement spoil the whole transaction."""
+    """Return a savepoint on PostgreSQL, where one failed statement aborts the whole transaction."""
     return connection.begin_nested() if connection.dialect.name == "postgresql" else nullcontext()
 
 
 def _in_the_way(state: AppState) -> Session | None:
-    """Return this context's own session, if to write now would be to wait for it: SQLite has one writer."""
+    """Return this context's session if a write now would wait for it, because SQLite has one writer."""
     if state.engine.dialect.name != "sqlite" or not is_current(state):
         return None
     if not state.db.session.registry.has():
@@ -243,7 +239,7 @@ def _in_the_way(state: AppState) -> Session | None:
 
 
 def end_context(state: AppState) -> None:
-    """The application's context ends, and with it the session of Flask-SQLAlchemy, here or in a moment."""
+    """Handle the end of the application's context, which also ends the session of Flask-SQLAlchemy."""
     state.unwritten.write_if_late()
     waiting: list[Session] = g.pop(_KEY, [])
     own = state.db.session() if waiting and state.db.session.registry.has() else None
@@ -252,7 +248,7 @@ def end_context(state: AppState) -> None:
         if session is own or pending is None or not pending.later:
             continue
         ready, pending.later = pending.later, []
-        # Of SQLite it may be the one writer. To find out would be to wait for it.
+        # On SQLite it may be the only writer. Finding out would mean waiting for it.
         if state.engine.dialect.name == "sqlite":
             for later in [later for later in ready if not later.joined]:
                 ready.remove(later)
@@ -276,7 +272,7 @@ def open_events(session: Session) -> list[str]:
 @sa_event.listens_for(Session, "after_commit")
 def _after_commit(session: Session) -> None:
     pending: Pending | None = session.info.get(_KEY)
-    # This also fires when a savepoint is released, which commits nothing.
+    # Also called when a savepoint is released, which commits nothing.
     if pending is not None and not session.in_nested_transaction():
         pending.outcome = "commit"
 
@@ -306,7 +302,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
     if pending.outcome == "commit":
         woken.extend(pending.written)
     elif pending.outcome is None:
-        # On a connection of the host's own they may still be committed.
+        # On a connection of the host they may still be committed.
         woken.extend((state, used) for state, used in pending.written if _goes_on(used))
         if not woken and pending.types:
             logger.warning(
@@ -321,6 +317,6 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 
 @sa_event.listens_for(Pool, "checkin")
 def _after_checkin(driver_connection: Any, record: Any) -> None:
-    """The host is done with a connection that it had joined a session to."""
+    """Handle the return of a connection to which the host had joined a session."""
     for state in record.info.pop(_KEY, ()):
         state.notifier.notify()

@@ -1,4 +1,7 @@
-"""Signals of the host become events. A fault of ours, or in the data, must not break the login that it reports."""
+"""Turn signals of the host into events.
+
+An internal error, or invalid data, must not break the login that the signal reports.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def receiver_of(
     event_type: str,
     build: Callable[..., Mapping[str, Any] | tuple[Any, ...] | None],
 ) -> Callable[..., None]:
-    """Return a receiver that makes events out of a signal. See `Webhooks.connect`."""
+    """Return a receiver that turns a signal into events. See `Webhooks.connect`."""
 
     def receive(sender: Any, **values: Any) -> None:
         state = None
@@ -95,12 +98,12 @@ def receiver_of(
 
 
 def _state_for(sender: Any) -> AppState | None:
-    """Return the state of the application that a signal speaks of: its sender, else the current one.
+    """Return the state of the application of a signal: its sender, else the current one.
 
-    :return: ``None`` when that one is without Flask-Webhooks.
+    :return: ``None`` if it does not use Flask-Webhooks.
     :raises ConfigurationError: the sender is not an application, and there is no current one.
     """
-    # A `current_app` proxy counts as a `Flask` where there is a current application.
+    # A `current_app` proxy is an instance of `Flask` if there is a current application.
     if isinstance(sender, Flask):
         app = sender
     elif has_app_context():
@@ -112,9 +115,9 @@ def _state_for(sender: Any) -> AppState | None:
 
 
 def _report_keywords(state: AppState, event_type: str, unknown: Iterable[str]) -> None:
-    """Raise for keywords that a signal does not take in development, else log each of them once.
+    """Raise for unknown keywords of a signal in development, else log each of them once.
 
-    A login that works must not break in production because of the signal that tells of it.
+    A successful login must not break in production because of its signal.
     """
     for name in sorted(unknown):
         error = signals.unknown_keyword(event_type, name)
@@ -126,7 +129,10 @@ def _report_keywords(state: AppState, event_type: str, unknown: Iterable[str]) -
 
 
 def _raise_or_log(message: str, event_type: str, error: Exception, state: AppState | None) -> None:
-    """Log why a signal made no event. What has ended the host's transaction is raised: it has to repeat that."""
+    """Log why a signal was not recorded.
+
+    An error that has ended the host's transaction is raised, because the host has to repeat it.
+    """
     if state is not None and ends_transaction(error, state.own_engine):
         raise error
     if state is not None and state.data_validation == "raise" and isinstance(error, InvalidData):

@@ -1,6 +1,6 @@
-"""An event and its deliveries, as rows, over whatever connection.
+"""Store an event and its deliveries over any connection.
 
-Long, since it has the statements of an event for each kind of database.
+Long, since it has the statements for each kind of database.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..db.upsert import insert_missing
 from ..filters.matching import event_view, stored_matcher
 from ..models import DeliveryState, EndpointState, Event, Trigger
 
-#: Between the values of a list that is one parameter. Neither ids nor tenants hold it.
+#: The separator in a list that is one parameter. Ids and tenants do not contain it.
 _SEPARATOR = chr(31)
 
 #: The id, the tenant and the state of an endpoint that gets an event.
@@ -41,17 +41,17 @@ class NewEvent:
     data: str = field(repr=False)
     occurred_at: datetime
     idempotency_key: str | None = field(default=None, repr=False)
-    #: Of the key and the tenant.
+    #: The digest of the key and the tenant.
     idempotency_digest: str | None = field(default=None, repr=False)
-    #: Webhooks in a row that have led to it.
+    #: The number of consecutive webhooks that have led to it.
     hops: int = 0
-    #: The ``traceparent`` of the span in which it is emitted.
+    #: The ``traceparent`` of the current span.
     trace_context: str | None = None
-    #: The version of its type that its data is in.
+    #: The version of its data.
     data_version: str | None = None
-    #: Leave out the tenant's endpoints, which would go on with a loop.
+    #: Exclude the tenant's endpoints, which would continue a loop.
     whole_server_only: bool = False
-    #: When it is to be recorded; ``None`` for now. Then its id is that of a scheduled event.
+    #: When to record it; ``None`` for now. If set, its id is that of a scheduled event.
     deliver_at: datetime | None = None
     #: The host's name for a scheduled event.
     key: str | None = field(default=None, repr=False)
@@ -60,8 +60,8 @@ class NewEvent:
 def store(state: AppState, connection: sa.Connection, event: NewEvent) -> tuple[str | None, bool]:
     """Write an event and a delivery for each endpoint that subscribes to it.
 
-    :return: its id, or that of the first event where its idempotency key repeats, or ``None`` where no endpoint
-        subscribes and unmatched events are not kept; and whether it was written.
+    :return: its id, or that of the first event with its idempotency key, or ``None`` if no endpoint subscribes and
+    unmatched events are not kept; and whether it was written.
     """
     targets = subscribers(state, connection, event)
     if (targets or state.settings.keep_unmatched) and insert_event(
@@ -86,7 +86,7 @@ def subscribers(state: AppState, connection: sa.Connection, event: NewEvent) -> 
 
 
 class FilterCheck:
-    """Says which filters let an event through. Its data is read from JSON for the first one."""
+    """Checks which filters match an event. Its data is parsed for the first one."""
 
     __slots__ = ("_data", "_type", "_view")
 
@@ -95,7 +95,7 @@ class FilterCheck:
         self._view: dict[str, Any] | None = None
 
     def __call__(self, filter: str) -> bool:
-        """:param filter: as it is stored."""
+        """Return whether a stored filter matches."""
         if self._view is None:
             self._view = event_view(self._type, json.loads(self._data))
         return stored_matcher(filter)(self._view)
@@ -111,7 +111,10 @@ def list_subscriptions(
 
 @functools.lru_cache(maxsize=4096)
 def covers(events: str | None, event_type: str) -> bool:
-    """Return whether a subscription, as it is stored, covers an event type. Endpoints have much the same ones."""
+    """Return whether a stored subscription covers an event type.
+
+    Cached, because many endpoints have the same ones.
+    """
     return matches(None if events is None else json.loads(events), event_type)
 
 
@@ -120,7 +123,7 @@ def insert_event(
 ) -> bool:
     """Write an event and its deliveries.
 
-    :return: ``False`` where there is an event with the same idempotency key; then nothing is written.
+    :return: ``False`` if there is an event with the same idempotency key; nothing is written in this case.
     """
     statements, dialect = _statements(state), connection.dialect.name
     values = {
@@ -141,15 +144,16 @@ def insert_event(
     written = connection.execute(statements.event, values).rowcount
     if event.idempotency_digest is not None:
         if dialect != "sqlite":
-            # SQLAlchemy has the drivers of MySQL count the rows that were found.
+            # SQLAlchemy makes the drivers of MySQL count found rows.
             written = find_by_key(connection, state, event.idempotency_digest) == event.id
         if not written:
             return False
     try:
         insert_deliveries(state, connection, event.id, event.type, targets)
     except Exception:
-        # Leave no event without its deliveries: the host may commit all the same, and a repeat of its key would
-        # find it. Not by a savepoint: SQLite, left to its driver, takes the first one for the transaction itself.
+        # Leave no event without its deliveries: the host may still commit, and a repeated key would find it. Not
+        # with a savepoint: with the default driver settings of SQLite, the first one starts the transaction
+        # itself.
         _remove(state, connection, event.id)
         raise
     return True
@@ -164,7 +168,7 @@ def insert_deliveries(
     trigger: Trigger = Trigger.EVENT,
     actor: str | None = None,
 ) -> list[str]:
-    """Write one delivery of an event that is in the database for each target; returns their ids."""
+    """Write one delivery of a stored event for each target; return their ids."""
     if not targets:
         return []
     statements = _statements(state)
@@ -187,31 +191,31 @@ def insert_deliveries(
         )
     for statement, rows in ((statements.pending, pending), (statements.held, held)):
         if rows:
-            # A list, even of one, goes a longer way through SQLAlchemy and the driver.
+            # A list, even with one item, is slower in SQLAlchemy and the driver.
             connection.execute(statement, rows[0] if len(rows) == 1 else rows)
     return made
 
 
 def find_by_key(connection: sa.Connection, state: AppState, digest: str) -> str | None:
-    """Return the id of the event that was written with an idempotency key, if it is still there."""
+    """Return the id of the event with an idempotency key, if it still exists."""
     event = state.table("Event").c
     query = sa.select(event.id).where(event.idempotency_digest == digest)
     if connection.dialect.name in {"mysql", "mariadb"}:
-        # Their snapshot may be older than the row that was in the way.
+        # The snapshot may be older than the conflicting row.
         query = query.with_for_update(read=True)
     found: str | None = connection.scalar(query)
     return found
 
 
 def load_event(state: AppState, connection: sa.Connection, event_id: str) -> Event | None:
-    """Return an event that is in the database; it belongs to no session."""
+    """Return a detached event from the database."""
     table = state.table("Event")
     row = connection.execute(sa.select(table).where(table.c.id == event_id)).first()
     return None if row is None else state.models.Event(**row._mapping)
 
 
 def as_event(state: AppState, event: NewEvent) -> Event:
-    """Return the event as the host gets to see it; it belongs to no session."""
+    """Return a detached event for the host."""
     return state.models.Event(
         id=event.id,
         type=event.type,
@@ -228,12 +232,12 @@ def as_event(state: AppState, event: NewEvent) -> Event:
 
 
 def _columns(targets: Sequence[Subscriber]) -> dict[str, str]:
-    """Make the parameters of a delivery for each target: a text for each column."""
+    """Return the parameters of deliveries for targets: one text per column."""
     made = ids.new_ids("dlv", len(targets)) if targets else []
     return {
         "own_ids": _SEPARATOR.join(made),
         "endpoints": _SEPARATOR.join([endpoint_id for endpoint_id, _, _ in targets]),
-        # No tenant is empty, so the empty text is NULL.
+        # Tenants are never empty, so an empty text represents NULL.
         "tenants": _SEPARATOR.join([tenant or "" for _, tenant, _ in targets]),
         "states": _SEPARATOR.join(
             [
@@ -252,11 +256,11 @@ def _remove(state: AppState, connection: sa.Connection, event_id: str) -> None:
 
 
 class _Statements:
-    """What every event needs."""
+    """The statements for events."""
 
     def __init__(self, state: AppState) -> None:
         endpoint, delivery = state.table("Endpoint").c, state.table("Delivery")
-        # Not with IN, which costs 0.3 ms more.
+        # Without IN, which takes 0.3 ms longer.
         self.subscriptions = _subscriptions(endpoint, endpoint.tenant == sa.bindparam("tenant"))
         self.pending = sa.insert(delivery).values(due_at=utc_now())
         self.held = sa.insert(delivery)
@@ -266,7 +270,7 @@ class _Statements:
             id=sa.bindparam("its_id"),
             type=sa.bindparam("its_type"),
             tenant=sa.bindparam("its_tenant"),
-            # The text is what is signed, so it must not go through JSON once more.
+            # The text is signed, so it must not be serialised again.
             data=sa.bindparam("its_data", type_=sa.Text()),
             occurred_at=sa.bindparam("its_time"),
             created_at=utc_now(),
@@ -292,7 +296,7 @@ def _subscriptions(endpoint: Any, of_tenant: sa.ColumnElement[bool]) -> sa.Selec
         sa.type_coerce(endpoint.events, sa.Text()),
         sa.type_coerce(endpoint.filter, sa.Text()),
     ).where(
-        # Not as it would be plain: without statistics, PostgreSQL would read all endpoints by that index.
+        # Not the obvious form: without statistics, PostgreSQL would read all endpoints by that index.
         sa.func.coalesce(endpoint.deleted_at.is_(None), sa.false()),
         sa.or_(endpoint.tenant.is_(None), of_tenant),
     )

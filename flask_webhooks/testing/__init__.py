@@ -1,4 +1,4 @@
-"""For the tests of an application: what it emitted, and what its customers receive, without Redis and workers.
+"""Tools for the tests of an application: captured events and received webhooks, without Redis and workers.
 
 ::
 
@@ -42,7 +42,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Each when it is asked for: pytest loads the plugin before the application's tests import Flask.
+    # Lazy: pytest loads the plugin before the application's tests import Flask.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

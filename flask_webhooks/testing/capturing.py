@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from ..catalog.registry import Catalog
     from ..extension import Webhooks
 
-#: Events that a message shows.
+#: The number of events in a message.
 _MOST_SHOWN = 20
 
 
 class Capture:
-    """What was emitted since `capture` began; the states of transactions are followed until it ends."""
+    """The events since the start of `capture`, which follows their transactions until it ends."""
 
     def __init__(self, hooks: Hooks, catalog: Catalog) -> None:
         self._hooks = hooks
         self._catalog = catalog
         self._events: list[CapturedEvent] = []
         self._rolled_back: list[CapturedEvent] = []
-        #: How transactions that are about to end do so.
+        #: Outcomes of transactions that are ending.
         self._outcomes: dict[SessionTransaction, str] = {}
 
     @property
     def events(self) -> list[CapturedEvent]:
-        """The events, oldest first; those of a transaction that is still open are not `committed`."""
+        """The events, oldest first; those of an open transaction are not `committed`."""
         return [event for event in self._events if event.deliver_at is None]
 
     @property
     def scheduled(self) -> list[CapturedEvent]:
-        """What was scheduled for a time ahead, oldest first, also where it was replaced or cancelled since."""
+        """The scheduled events, oldest first, including replaced and cancelled ones."""
         return [event for event in self._events if event.deliver_at is not None]
 
     @property
@@ -62,15 +62,15 @@ class Capture:
         committed: bool | None = None,
         times: int | None = None,
     ) -> CapturedEvent:
-        """Check that an event was emitted; returns the first that fits.
+        """Check that an event was emitted; return the first match.
 
         :param event_type: a name, or a pattern such as ``license.*``.
         :param data: members that the event's data must have; it may have more.
-        :param tenant: whose event it must be; ``None`` for the whole server's.
+        :param tenant: the tenant of the event; ``None`` for the whole server.
         :param to: the id or the URL of an endpoint that must get it.
-        :param committed: ``True`` for none whose transaction is still open, ``False`` for none but those.
-        :param times: how many such events there must be; by default at least one.
-        :raises AssertionError: there is none; says what was emitted instead.
+        :param committed: ``True`` excludes events of open transactions, ``False`` selects only those.
+        :param times: the number of such events; by default at least one.
+        :raises AssertionError: there is none; the message lists what was emitted instead.
         :raises InvalidSubscription: there is no such event type.
         """
         __tracebackhide__ = True
@@ -87,11 +87,11 @@ class Capture:
         tenant: Any = ANY_TENANT,
         times: int | None = None,
     ) -> CapturedEvent:
-        """Check that an event was scheduled; returns the first that fits.
+        """Check that an event was scheduled; return the first match.
 
         :param key: that it must have.
         :param deliver_at: the time that it must be for.
-        :raises AssertionError: there is none; says what was scheduled instead.
+        :raises AssertionError: there is none; the message lists what was scheduled instead.
         :raises InvalidSubscription: there is no such event type.
         """
         __tracebackhide__ = True
@@ -111,7 +111,7 @@ class Capture:
             raise AssertionError("\n".join([f"{event_type} was emitted:", *_lines(found)]))
 
     def clear(self) -> None:
-        """Forget what was captured so far."""
+        """Remove the captured events."""
         self._events.clear()
         self._rolled_back.clear()
 
@@ -239,9 +239,9 @@ class Capture:
 
 @contextmanager
 def capture(webhooks: Webhooks | Flask) -> Iterator[Capture]:
-    """Capture what is emitted within the block, by signals and by `emit`.
+    """Capture events within the block, by signals and by `emit`.
 
-    Events are written as always, so the tables must exist; but no worker is woken.
+    Events are written as usual, so the tables must exist; but no worker is woken.
 
     :param webhooks: the extension object, or an application that has one.
     :raises ConfigurationError: `init_app` was not called for the application.
@@ -279,6 +279,6 @@ def _enclosing(transaction: SessionTransaction) -> SessionTransaction | None:
 
 
 def _goes_on(event: CapturedEvent, session: Session) -> bool:
-    """Tell whether the session was joined to a connection whose transaction, the application's own, goes on."""
+    """Return whether the session was joined to a connection whose transaction continues."""
     connection = given_connection(event._state, session)
     return connection is not None and not connection.closed and connection.in_transaction()

@@ -1,4 +1,4 @@
-"""Deliver in the process of a test, to receivers on this machine and nowhere else."""
+"""Deliver in the process of a test, to receivers on this machine only."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 def deliver_now(webhooks: Webhooks | Flask, *, until: datetime | None = None) -> Sequence[Attempt]:
-    """Make the attempts that are due, in this process; returns them, in their order.
+    """Make due attempts in this process; return them in order.
 
-    What fails and is to be retried waits for its time, as in a worker. Redis is not used.
+    Retries wait for their time, as in a worker. Redis is not used.
 
     :param webhooks: the extension object, in the context of its application; or an application.
-    :param until: an aware time; what is scheduled until then is due now, too.
-    :raises WebhooksError: events wait for a commit, or would be sent to another machine; says what to do.
+    :param until: an aware time; events that are scheduled until then are also due.
+    :raises WebhooksError: events wait for a commit, or would be sent to another machine.
     """
     state = find_state(webhooks)
     _end_transaction(state)
@@ -60,7 +60,7 @@ def deliver_now(webhooks: Webhooks | Flask, *, until: datetime | None = None) ->
 
 
 def record_scheduled(state: AppState, until: datetime | None) -> None:
-    """Make events of what is scheduled until a time; by default of what is due by now."""
+    """Record events that are scheduled until a time; by default until now."""
     if until is not None and until.utcoffset() is None:
         raise WebhooksError(
             "until must be a time with a time zone, such as the event's deliver_at."

@@ -1,4 +1,4 @@
-"""An event that a host emitted in its tests, and where it would go."""
+"""An event that a host emitted in its tests, and its planned deliveries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..db.transactions import reading
 from ..models import EndpointState
 from ..outbox.store import NewEvent, subscribers
 
-#: Characters of the data that a line shows.
+#: Characters of the data in a line.
 _MOST_CHARACTERS = 500
 
 
@@ -24,10 +24,10 @@ class PlannedDelivery:
     """An endpoint that gets an event."""
 
     endpoint_id: str
-    #: As it may be shown: a URL that is a secret itself is masked.
+    #: The URL for display: a secret URL is masked.
     url: str
     format: str
-    #: The endpoint's; ``None`` for the whole server.
+    #: The endpoint's tenant; ``None`` for the whole server.
     tenant: str | None
     #: The endpoint is paused or disabled: the event waits until it is resumed.
     held: bool
@@ -41,25 +41,25 @@ class CapturedEvent:
     id: str
     type: str
     tenant: str | None
-    #: As it is sent: plain JSON values.
+    #: The sent data: plain JSON values.
     data: dict[str, Any]
     occurred_at: datetime
-    #: Whether it stands and falls with the application's transaction.
+    #: Whether it belongs to the application's transaction.
     transactional: bool
-    #: Whether that transaction has ended, so that workers would see the event. ``False``: it is still open.
+    #: Whether this transaction was committed, so that workers would see the event. ``False``: it is still open.
     committed: bool
-    #: When it is to be recorded, of one that was scheduled, and its key.
+    #: For a scheduled event, when it will be recorded, and its key.
     deliver_at: datetime | None
     key: str | None
     _state: AppState = field(repr=False)
     _event: NewEvent = field(repr=False)
-    #: The savepoint or transaction that it was emitted in, while that is open.
+    #: Its savepoint or transaction, while this is open.
     _transaction: SessionTransaction | None = field(default=None, repr=False)
     _deliveries: tuple[PlannedDelivery, ...] | None = field(default=None, repr=False)
 
     @property
     def deliveries(self) -> tuple[PlannedDelivery, ...]:
-        """The endpoints that it would be delivered to, by those that exist when this is first asked for.
+        """The endpoints that it would be delivered to, as of the first access.
 
         :raises DatabaseError: the database has no tables of Flask-Webhooks.
         """

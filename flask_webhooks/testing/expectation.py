@@ -1,4 +1,4 @@
-"""What a test expects of an event, and how one differs from it."""
+"""The expectation of a test, and its differences to an event."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class _Any:
         return "ANY_TENANT"
 
 
-#: In place of a tenant, where it makes no difference.
+#: Matches any tenant.
 ANY_TENANT = _Any()
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What an event must be like; see `Capture.assert_emitted`."""
+    """The required properties of an event; see `Capture.assert_emitted`."""
 
-    #: As `Catalog.check_patterns` returns them.
+    #: The result of `Catalog.check_patterns`.
     patterns: Sequence[str] | None
     data: Any = None
     tenant: Any = ANY_TENANT
@@ -42,11 +42,11 @@ class Expectation:
         return self != Expectation(self.patterns)
 
     def is_about(self, event: CapturedEvent) -> bool:
-        """Tell whether the event is of the type."""
+        """Return whether the event has the type."""
         return matches(self.patterns, event.type)
 
     def misfits(self, event: CapturedEvent) -> Iterator[str]:
-        """Yield how an event of the type differs, one line each."""
+        """Yield the differences of an event of the type, one line each."""
         if self.data is not None:
             yield from differences(self.data, event.data)
         if self.tenant is not ANY_TENANT:

@@ -1,4 +1,4 @@
-"""The application as tests deliver for it: without Redis, and to this machine only."""
+"""The state of an application for deliveries in tests: without Redis, and to this machine only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..extension import Webhooks
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
-#: Where nothing listens, so that it is refused at once.
+#: A port without a server, which refuses connections at once.
 _NOWHERE = "127.0.0.1:1"
 _LOGGERS = ("flask_webhooks.alarm", "flask_webhooks.delivery")
 
@@ -51,7 +51,7 @@ def local(state: AppState) -> AppState:
 
 @contextmanager
 def without_warnings_of_redis() -> Iterator[None]:
-    """Keep out of the log that the Redis of `local` does not answer."""
+    """Suppress warnings that the Redis of `local` does not respond."""
 
     def speaks_of_others(record: logging.LogRecord) -> bool:
         return _NOWHERE not in record.getMessage()
@@ -67,7 +67,7 @@ def without_warnings_of_redis() -> Iterator[None]:
 
 
 def _elsewhere() -> tuple[str, ...]:
-    """Return the networks that make up all addresses but those of loopback."""
+    """Return the networks of all addresses except loopback."""
     return tuple(
         str(network)
         for loopback in map(ipaddress.ip_network, _LOOPBACK)

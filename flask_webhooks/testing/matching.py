@@ -1,4 +1,4 @@
-"""Compare the data of an event with what a test expects of it."""
+"""Compare the data of an event with the expectation of a test."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MOST = 1024 * 1024
 
 
 def differences(expected: Any, found: Any, path: str = "data") -> Iterator[str]:
-    """Yield what is otherwise than expected, one line each.
+    """Yield differences, one line each.
 
-    A dict matches one that has its members and maybe more; a list matches one of the same length. What is sent as
-    text (dates, `UUID`, `Decimal`, `Enum`) may be given as it is. Anything else is compared by ``==``, so that
-    `unittest.mock.ANY` and `pytest.approx` work.
+    A dict matches one that has at least its members; a list matches one of the same length. Values that are sent
+    as text (dates, `UUID`, `Decimal`, `Enum`) may be given unconverted. Anything else is compared with ``==``, so
+    that `unittest.mock.ANY` and `pytest.approx` work.
     """
     if isinstance(expected, Mapping):
         if not isinstance(found, dict):

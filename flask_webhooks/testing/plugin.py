@@ -1,6 +1,6 @@
 """Fixtures for pytest: ``pytest_plugins = ["flask_webhooks.testing.plugin"]`` in the topmost ``conftest.py``.
 
-They need a fixture `app` of the application's own. Nothing is imported before one of them is used.
+They need a fixture `app` of the application. Nothing is imported before one of them is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def captured_webhooks(app: Flask) -> Iterator[Capture]:
-    """What the application emits in this test."""
+    """Capture the events of this test."""
     from .capturing import capture
 
     with capture(app) as captured:
@@ -29,7 +29,7 @@ def captured_webhooks(app: Flask) -> Iterator[Capture]:
 
 @pytest.fixture
 def webhook_receiver() -> Iterator[Receiver]:
-    """A receiver on loopback that records requests and verifies signatures."""
+    """Provide a receiver on loopback that records requests and verifies signatures."""
     from .receiver import Receiver
 
     with Receiver() as receiver:
@@ -38,7 +38,7 @@ def webhook_receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def deliver_webhooks(app: Flask) -> Callable[[], Sequence[Attempt]]:
-    """A function that makes the attempts that are due, in this process."""
+    """Provide a function that makes due attempts in this process."""
     from .delivery import deliver_now
 
     return lambda: deliver_now(app)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..extension import Webhooks
 
 
-#: No secret fits, so it shows only whether a secret can be one.
+#: Matches no secret, so it only shows whether a secret is well-formed.
 _FORGED = {
     "webhook-id": "evt_forged",
     "webhook-timestamp": "0",
@@ -36,15 +36,15 @@ _FORGED = {
 
 @dataclass(frozen=True)
 class Received:
-    """One request."""
+    """A received request."""
 
     path: str
     #: Names in lower case.
     headers: Mapping[str, str] = field(repr=False)
     body: bytes
-    #: Whether the signature was verified; ``None`` where no secret is known for the path.
+    #: Whether the signature was verified; ``None`` if no secret is known for the path.
     verified: bool | None
-    #: Why it was not.
+    #: Why it was not verified.
     error: VerificationError | None = None
 
     @property
@@ -54,18 +54,18 @@ class Received:
 
     @property
     def id(self) -> str | None:
-        """The event's id in formats that are signed as Standard Webhooks."""
+        """The event's id in formats with Standard Webhooks signatures."""
         return self.headers.get("webhook-id")
 
 
 class Receiver:
     """A server on loopback, in a thread; use it as a context manager.
 
-    It answers 200, and 401 to a request whose signature does not fit the secret that is known for its path.
+    It responds with 200, or with 401 if the signature does not match the secret of the path.
     """
 
     def __init__(self) -> None:
-        #: Every request, in the order in which they came.
+        #: All requests in order.
         self.requests: list[Received] = []
         self._secrets: dict[str, tuple[list[str], str]] = {}
         self._statuses: deque[int] = deque()
@@ -109,7 +109,7 @@ class Receiver:
     def url(self, path: str = "/") -> str:
         """Return the URL of a path.
 
-        :raises RuntimeError: the receiver does not run: use it in a ``with`` statement.
+        :raises RuntimeError: the receiver is not running: use it in a ``with`` statement.
         """
         if self._server is None:
             raise RuntimeError(
@@ -118,13 +118,13 @@ class Receiver:
         return f"http://127.0.0.1:{self._server.server_port}{path}"
 
     def answer(self, *statuses: int) -> None:
-        """Answer the next requests with these statuses, one each, and then with 200 again."""
+        """Respond to the next requests with these statuses, then with 200 again."""
         self._statuses.extend(statuses)
 
     def add_secret(self, secret: str, *, format: str = "standard", path: str = "/") -> None:
-        """Verify requests to a path by this secret or public key, or by another one that was added.
+        """Verify requests to a path with this secret or public key, or with another added one.
 
-        :raises InvalidSecret: it is not of the format's form.
+        :raises InvalidSecret: it is malformed.
         :raises ConfigurationError: the format is not signed.
         """
         with suppress(VerificationError):
@@ -141,11 +141,11 @@ class Receiver:
         format: str | None = None,
         **options: Any,
     ) -> actions.CreatedEndpoint:
-        """Create an endpoint at this receiver, at a path of its own, and verify what it is sent.
+        """Create an endpoint at a new path of this receiver, and verify its requests.
 
         The settings for networks and HTTPS need not allow it.
 
-        :param options: as `Webhooks.create_endpoint` takes them.
+        :param options: see `Webhooks.create_endpoint`.
         """
         path = f"/{next(self._paths)}"
         state = find_state(webhooks)
@@ -179,7 +179,7 @@ class Receiver:
 
 
 def _server(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    """Return a server on a free port that requests may go to: not one of a well-known service."""
+    """Return a server on a free, allowed port, which does not belong to a well-known service."""
     while True:
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         if server.server_port not in SERVICE_PORTS:

@@ -1,1 +1,1 @@
-"""Waking the workers by way of Redis, which holds nothing that must not be lost."""
+"""Wake-ups of workers through Redis, which stores nothing that must not be lost."""

@@ -1,6 +1,6 @@
-"""A drain's side of the wake-up channel: it says that it is there, is notified, and leaves without missing anything.
+"""The drain's side of the wake-up channel: it registers, is notified, and leaves without missing a wake-up.
 
-Redis may be gone at any moment; then the drain looks for work by the clock, and says nothing.
+If Redis is unavailable, the drain polls for work.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .redis_thread import RedisThread
 from .scripts import LEAVE, PRESENT
 from .worker_queue import PATIENCE, WorkerQueue
 
-#: Milliseconds after which a drain that says nothing is taken for dead.
+#: Milliseconds after which a silent drain counts as dead.
 PRESENCE = 3000
-#: Seconds between two signs of life.
+#: Seconds between heartbeats.
 STEP = 1.0
-#: Behind errors of redis-py: a connection was not opened.
+#: The cause of errors of redis-py if a connection was not opened.
 _NO_CONNECTION = (ConnectionRefusedError, FileNotFoundError, socket.gaierror)
-#: Seconds that the first requests get before we speak to Redis, and after which we do so anyway.
+#: Seconds for the first requests before the first call to Redis.
 HEADSTART, LATEST = 0.01, 0.25
-#: Seconds for a hand-over, which asks Redis several times, where there is no hurry: given up too early, it is made once
-#: more, and each leaves a job.
+#: Timeout of a hand-over in seconds, which needs several calls: if it is given up too early, it is repeated, and
+#: each leaves a job.
 HAND_OVER_PATIENCE = 5.0
 
 
 class Listening(Protocol):
-    """What the drain is asked and told, from other threads."""
+    """The interface of a drain for other threads."""
 
     def has_capacity(self) -> bool: ...
 
@@ -50,11 +50,11 @@ class Listening(Protocol):
 
 
 class Listener:
-    """One drain's presence in Redis. All calls go through one thread, and so happen in their order.
+    """The registration of one drain in Redis. All calls use one thread, and so are in order.
 
-    :param worker_name: the RQ worker that runs the job, asked in Redis whether it was told to stop.
-    :param parent: the process id of that worker, where it forked us; without it we stop.
-    :param queues: keys of the RQ queues that this worker serves, which are watched for other jobs.
+    :param worker_name: the RQ worker that runs the job, whose stop request is read from Redis.
+    :param parent: the process id of that worker if it forked this process, which stops when the worker is gone.
+    :param queues: keys of the RQ queues of this worker, which are watched for other jobs.
     """
 
     def __init__(
@@ -77,43 +77,43 @@ class Listener:
         self._claimed = threading.Event()
         self._arrived = False
         self._gone = False
-        #: Until when others may count on our last sign of life, by `time.monotonic`.
+        #: Until when the last heartbeat is valid for others, by `time.monotonic`.
         self._counted_on_until = float("-inf")
         self._closing = threading.Event()
-        #: Whether wake-ups come to us, as far as we know.
+        #: Whether this drain receives wake-ups, as far as it knows.
         self.listening = False
-        #: Whether we had one passed on, and have not listened again since.
+        #: Whether it has passed one on, and has not listened again since then.
         self.passed_on = False
 
     @property
     def away(self) -> bool:
-        """Whether Redis does not respond: no wake-up can reach us."""
+        """Whether Redis does not respond, so that no wake-up can arrive."""
         return self._redis.away
 
     def start(self) -> None:
-        """Listen from a moment after the first claim on. Until then, wake-ups make jobs, and none is lost."""
+        """Start listening a moment after the first claim. Until then, wake-ups enqueue jobs, and none is lost."""
         self._redis.start(self._check_in, STEP)
 
     def first_claim_made(self) -> None:
-        """What the drain got first goes first."""
+        """Give priority to the requests of the first claim."""
         self._claimed.set()
 
     def capacity_again(self) -> None:
-        """Say so now rather than in a second, if a wake-up met us without."""
+        """Announce capacity at once, if a wake-up arrived while there was none."""
         if self.passed_on:
             self._redis.submit("check in", lambda client: self._check_in())
 
     def leave(self) -> bool:
-        """Sign off, unless there was a wake-up since the mark was taken away; returns whether we are gone.
+        """Leave, unless there was a wake-up since the mark was cleared; return whether the drain has left.
 
-        When not, the mark is taken away: look for work. Without an answer we stay, as long as wake-ups may
-        come to us that would else start a job.
+        If not, the mark is cleared: look for work. Without a response the drain stays as long as it may receive
+        wake-ups that would otherwise start a job.
         """
         keys = (self._keys.dirty, self._keys.drains, self._keys.listening)
 
         def call(client: redis.Redis) -> int:
             left = int(client.eval(LEAVE, 3, *keys, self._id))
-            # Here, in the thread: the next call must know of it.
+            # In this thread, because the next call depends on it.
             self._gone = left == 1
             return left
 
@@ -122,15 +122,15 @@ class Listener:
         return self._gone
 
     def vanish(self) -> None:
-        """Sign off, whatever there is: another drain will see to it."""
+        """Leave in any case: another drain does the work."""
         if not self._gone:
             self._gone = True
             self._redis.call(self._forget)
 
     def hand_over(self, *, to_others: bool) -> bool:
-        """Sign off, and have another drain go on; returns whether we are gone.
+        """Leave, and start another drain; return whether this one has left.
 
-        :param to_others: our own worker ends, too; otherwise it is free and takes the job.
+        :param to_others: this worker ends, too; otherwise it is free and takes the job.
         """
 
         def call(client: redis.Redis) -> bool:
@@ -139,7 +139,7 @@ class Listener:
                 self._worker_queue.notify(client)
             else:
                 self._worker_queue.enqueue(client)
-            # Here, in the thread: the next call must know of it.
+            # In this thread, because the next call depends on it.
             self._gone = True
             return True
 
@@ -147,7 +147,7 @@ class Listener:
         return self._redis.call(call, patience) is True
 
     def pass_on(self) -> None:
-        """Have another drain notified: we were, and have no capacity."""
+        """Pass a wake-up on to another drain, because this one has no capacity."""
         self.listening, self.passed_on = False, True
 
         def call(client: redis.Redis) -> None:
@@ -157,11 +157,11 @@ class Listener:
         self._redis.submit("pass on", call)
 
     def request_worker(self) -> None:
-        """Have one more worker deliver, if there is one."""
+        """Request another worker, if there is one."""
         self._redis.submit("request worker", self._worker_queue.request_worker)
 
     def schedule(self, at: datetime) -> None:
-        """Have a drain started at a time by RQ's clock, the local one."""
+        """Schedule a drain at a time of RQ's clock, the local one."""
         self._redis.call(lambda client: self._worker_queue.schedule(client, at))
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class Listener:
     # -- in the thread ------------------------------------------------------------------------------
 
     def _check_in(self) -> None:
-        """Arrive; after that, give a sign of life and hear what there is."""
+        """Register; afterwards, send heartbeats and receive wake-ups."""
         if not self._arrived:
             self._claimed.wait(LATEST)
             time.sleep(HEADSTART)
@@ -192,12 +192,12 @@ class Listener:
         listens_again = self.present(self._drain.has_capacity())
         if self._queues:
             self._drain.make_way(bool(self._redis.call(self._jobs_wait)))
-        # Also for retries that fall due in the middle of steady traffic.
+        # Also for retries that become due during steady traffic.
         if listens_again or self.away or self._drain.busy():
             self._drain.look()
 
     def arrive(self) -> bool:
-        """Take the mark away and listen, in one go; returns whether we do. Look for work afterwards."""
+        """Clear the mark and start listening, atomically; return whether this succeeded. Look for work afterwards."""
 
         def call(client: redis.Redis) -> int:
             client.delete(self._keys.dirty)
@@ -206,16 +206,16 @@ class Listener:
         return self._present(call, capacity=True)
 
     def present(self, capacity: bool) -> bool:
-        """Give a sign of life; with `capacity`, wake-ups come to us instead of starting a job.
+        """Send a heartbeat; with `capacity`, this drain receives wake-ups instead of a new job.
 
-        :return: whether wake-ups come to us from now on and did not before: look for work once more.
+        :return: whether it receives wake-ups from now on and did not before: look for work again.
         """
         before = self.listening
         say = self._present(lambda client: self._say(client, capacity), capacity)
         return say and not before
 
     def _present(self, call: Callable[[redis.Redis], int], capacity: bool) -> bool:
-        # A sign of life that overtook the farewell would have wake-ups wait for us in vain.
+        # A heartbeat after leaving would direct wake-ups to a drain that is gone.
         said = self._redis.call(lambda client: 0 if self._gone else call(client))
         self.listening = bool(said) and capacity
         self.passed_on &= not self.listening
@@ -225,13 +225,13 @@ class Listener:
         keys = self._keys
         arguments = (self._id, PRESENCE, int(capacity))
         before = self._counted_on_until
-        # Already now: the drain does not wait for the answer as long as Redis may take for it.
+        # Already now, because the drain does not wait for the response as long as Redis may take.
         self._counted_on_until = time.monotonic() + PRESENCE / 1000
         heard = True
         try:
             return int(client.eval(PRESENT, 2, keys.drains, keys.listening, *arguments))
         except (RedisError, OSError) as error:
-            # Whatever else went wrong, Redis may have done it.
+            # Even after an error, Redis may have executed it.
             heard = not isinstance(error.__context__, _NO_CONNECTION)
             raise
         finally:
@@ -242,7 +242,7 @@ class Listener:
             return True
         if self._worker_name is None:
             return False
-        # RQ tells its work-horse in no other way.
+        # RQ informs its work-horse in no other way.
         key = rq.Worker.redis_worker_namespace_prefix + self._worker_name
         return bool(self._redis.call(lambda client: client.hexists(key, "shutdown_requested_date")))
 
@@ -256,16 +256,16 @@ class Listener:
             pipeline.execute()
 
     def _wait_for_wake_ups(self) -> None:
-        # Waiting is what it is for: it needs more patience than it waits.
+        # It blocks on purpose, so its timeout must be longer.
         with contextlib.closing(self._worker_queue.connect(patience=2 * PATIENCE)) as client:
             while not self._closing.is_set():
                 try:
                     if client.blpop([self._keys.channel(self._id)], timeout=1):
-                        # The mark stays: to take it away here could hide the next wake-up from `leave`.
+                        # Keep the mark: clearing it here could hide the next wake-up from `leave`.
                         if not self._drain.has_capacity():
                             self.pass_on()
                         self._drain.look()
                 except (RedisError, OSError):
-                    # A wake-up may have been on its way. While Redis is away, the drain looks by the clock.
+                    # A wake-up may have been lost. While Redis is unavailable, the drain polls.
                     self._drain.look()
                     self._closing.wait(STEP)

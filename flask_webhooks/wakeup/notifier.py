@@ -1,4 +1,4 @@
-"""The host's way to Redis: one short wait at most, and then none until Redis is back."""
+"""The host's calls to Redis: at most one short wait, then none until Redis is back."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ logger = get_logger("flask_webhooks.alarm")
 T = TypeVar("T")
 Action = Callable[[redis.Redis], T]
 
-#: Seconds after which an idle thread looks whether its application is still there.
+#: Seconds after which an idle thread checks whether its application still exists.
 _IDLE = 15.0
-#: Seconds after which an unused connection is replaced: routers and balancers forget it without a word.
+#: Seconds after which an idle connection is replaced, because routers and balancers drop it silently.
 STALE = 10.0
 #: Seconds that the thread may be late with its next attempt before a caller waits for it again.
 _OVERDUE = 1.0
@@ -33,7 +33,7 @@ _OVERDUE = 1.0
 
 @dataclass(slots=True)
 class _Request:
-    """One caller, waiting for an action that begins after it asked."""
+    """A caller that waits for an action that begins after its request."""
 
     action: Action[Any]
     lasting: bool
@@ -42,31 +42,31 @@ class _Request:
 
 
 class _Process:
-    """What belongs to one process: a fork has a copy of the lock, maybe held, but not the thread."""
+    """The state of one process: a fork has a copy of the lock, possibly locked, but not the thread."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self.thread: threading.Thread | None = None
-        #: For the thread alone, and when it was last used.
+        #: The connection of the thread, and when it was last used.
         self.client: redis.Redis | None = None
         self.used_at = 0.0
         self.trouble: RedisTrouble | None = None
-        #: When the thread has surely tried again, if threads run.
+        #: When the thread must have tried again, if threads run.
         self.tried_by = 0.0
-        #: Lasting actions that failed, or that a caller asked for without waiting.
+        #: Persistent actions that failed, or that were requested without waiting.
         self.owed: dict[Action[Any], None] = {}
 
 
 class Notifier:
-    """Makes calls in a thread of its own, because nothing else bounds DNS, connect and answer together.
+    """Makes calls in a separate thread, because nothing else limits DNS, connect and response together.
 
-    Callers that ask for the same action while a call is under way share the next one. After a failure no caller
-    waits any more: the thread goes on trying by itself, some seconds apart, until a call succeeds.
+    Concurrent requests of the same action share the next call. After a failure no caller waits: the thread retries
+    at intervals of some seconds until a call succeeds.
 
-    :param queue: its settings say how long a caller waits, and how long the thread does between two attempts after
-        a failure; it makes clients in the thread.
-    :param muted: whether the host's tests look at events now, for which no worker is to be woken.
+    :param queue: its settings have the timeout of callers, and the interval of retries; it creates clients in the
+        thread.
+    :param muted: whether the host's tests are capturing events, for which no worker is woken.
     """
 
     def __init__(self, queue: WorkerQueue, muted: Callable[[], bool] = lambda: False) -> None:
@@ -78,34 +78,35 @@ class Notifier:
 
     @property
     def trouble(self) -> RedisTrouble | None:
-        """Why actions are not done now; ``None`` where all is well."""
+        """Why actions currently fail; ``None`` if they do not."""
         return self._here.trouble
 
     def notify(self) -> bool:
-        """Tell the workers that there is work due. Never raises.
+        """Notify the workers that work is due. Never raises.
 
-        :return: whether Redis took it. What it did not take it gets once it is back, or the next sweep finds the work.
+        :return: whether Redis accepted it. Otherwise it is repeated when Redis is back, or the next sweep finds
+            the work.
         """
         return not self._muted() and self.submit(self.queue.notify)
 
     def request_task_worker(self) -> bool:
-        """Have a worker work on the bulk tasks that wait. Never raises.
+        """Request a worker for waiting bulk tasks. Never raises.
 
-        :return: whether Redis took it.
+        :return: whether Redis accepted it.
         """
         return self.submit(self.queue.request_task_worker)
 
     def submit(self, action: Action[Any]) -> bool:
-        """Have an action done, and wait for it unless the last one failed; returns whether it was done.
+        """Execute an action, and wait for it unless the last one failed; return whether it was done.
 
-        What was not done is done once Redis allows it.
+        Otherwise it is done once Redis is available.
 
-        :param action: equal ones are done once for all who ask for them.
+        :param action: equal actions are executed once for all callers.
         """
         return not isinstance(self._ask(action, lasting=True), RedisTrouble)
 
     def read(self, action: Action[T]) -> T | RedisTrouble:
-        """Return what an action finds, or why it found nothing."""
+        """Return the result of an action, or the reason of its failure."""
         answer: T | RedisTrouble = self._ask(action, lasting=False)
         return answer
 
@@ -114,7 +115,7 @@ class Notifier:
         pid = os.getpid()
         here = self._processes.get(pid)
         if here is None:
-            # Made at the first use: gevent and eventlet replace locks and queues after the application was
+            # Created at the first use: gevent and eventlet replace locks and queues after the application was
             # loaded, in a process that was forked from the one that loaded it.
             here = self._processes.setdefault(pid, _Process())
             for other in self._processes.keys() - {pid}:
@@ -143,9 +144,10 @@ class Notifier:
         return request.outcome
 
     def _late(self, here: _Process) -> bool:
-        """Whether the thread should have tried again and has not: it runs only while a request waits for it.
+        """Return whether the thread should have tried again but has not, because threads only run during requests,
+        as in uWSGI without ``enable-threads``.
 
-        That is so in uWSGI without ``enable-threads``. Then one caller waits, and the next ones do not.
+        In this case one caller waits, and the next ones do not.
         """
         if here.thread is None or time.monotonic() < here.tried_by:
             return False
@@ -156,7 +158,7 @@ class Notifier:
         here.tried_by = time.monotonic() + self.pause + 2 * self._timeout + _OVERDUE
 
     def attempt(self, here: _Process, requests: list[_Request]) -> None:
-        """Do what was asked for, and what is owed. Only for the thread."""
+        """Execute requested and postponed actions. Only for the thread."""
         with here.lock:
             owed, here.owed = here.owed, {}
         lasting = {**owed, **{request.action: None for request in requests if request.lasting}}
@@ -214,7 +216,7 @@ class Notifier:
             pool.disconnect()
             raise
         except redis.ConnectionError:
-            # A pooled connection may be from before a restart of Redis: one more, on a fresh one.
+            # A kept connection may be from before a restart of Redis: retry on a new one.
             pool.disconnect()
             return action(here.client)
         finally:
@@ -227,7 +229,7 @@ class Notifier:
         try:
             thread.start()
         except RuntimeError as error:
-            # Too many threads, or the interpreter is about to end.
+            # Too many threads, or the interpreter is shutting down.
             self._fail(here, RedisTrouble(TroubleKind.SILENT, str(error)))
         else:
             here.thread = thread
@@ -260,7 +262,7 @@ def _ping(client: redis.Redis) -> None:
 
 
 def _serve(owner: weakref.ref[Notifier], here: _Process) -> None:
-    """The thread. It keeps its owner alive only while it works: test suites make many applications."""
+    """Run the thread. It keeps its owner alive only while it works, because test suites create many applications."""
     pause = 0.0
     while True:
         asked = _take(here.requests, pause)
@@ -274,7 +276,7 @@ def _serve(owner: weakref.ref[Notifier], here: _Process) -> None:
 
 
 def _take(requests: queue.SimpleQueue[_Request], timeout: float) -> list[_Request]:
-    """Everything that was asked for, once there is something or the time is over."""
+    """Return all requests, once there are any or the time is over."""
     taken = []
     with contextlib.suppress(queue.Empty):
         taken.append(requests.get(timeout=timeout))

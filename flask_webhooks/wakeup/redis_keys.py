@@ -1,4 +1,4 @@
-"""The names that hosts and drains agree on in Redis."""
+"""The names of keys in Redis, which hosts and drains share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 
 class Keys:
-    """The names of one installation's Redis keys.
+    """The names of the Redis keys of one installation.
 
-    :param tag: the hash tag that they share with other keys; one of their own when not given.
+    :param tag: a hash tag that they share with other keys; by default their own.
     """
 
     def __init__(self, installation: str, tag: str | None = None) -> None:
@@ -17,14 +17,14 @@ class Keys:
         self.dirty = base + "dirty"
         self.listening = base + "listening"
         self.drains = base + "drains"
-        #: Each drain has a wake-up channel of its own: what is meant for one must not be taken by another.
+        #: Each drain has a separate wake-up channel, so that another one cannot take its wake-ups.
         self.channels = base + "bell:"
         self.waiting = base + "waiting"
         self.entering = base + "entering"
         self.alarm = base + "alarm"
-        #: The id of the job that waits to work on tasks.
+        #: The id of the waiting job for tasks.
         self.task = base + "task"
-        #: Written to see whether Redis takes writes; nothing reads it.
+        #: Written to check whether Redis accepts writes; never read.
         self.check = base + "check"
 
     def channel(self, drain_id: str) -> str:
@@ -32,6 +32,6 @@ class Keys:
 
 
 def hash_tag(key: str) -> str | None:
-    """The part of a key that decides about its slot in a cluster; ``None``: all of it."""
+    """Return the part of a key that determines its slot in a cluster; ``None``: all of it."""
     found = re.search(r"\{([^}]+)\}", key)
     return found and found[1]

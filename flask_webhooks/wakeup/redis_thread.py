@@ -1,7 +1,7 @@
-"""A drain's calls to Redis: in one thread, one after the other, and the drain never waits long for any of them.
+"""A drain's calls to Redis: sequential, in one thread, for which the drain never waits long, because the database
+has all due work.
 
-Redis is never worth waiting for: the database tells what is due. A server that hangs costs one short wait,
-and is then left alone for some seconds.
+A server that hangs costs one short wait, and is then not called for some seconds.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ logger = get_logger("flask_webhooks.delivery")
 T = TypeVar("T")
 
 Call = Callable[[redis.Redis], T]
-#: The call, its answer, its deadline by `time.monotonic`, and its name if it was submitted.
+#: The call, its result, its deadline by `time.monotonic`, and its name if it was submitted.
 _Request = tuple[Call[Any], "Future[Any]", float, str | None]
 
 
 class RedisThread:
-    """The thread, and its client.
+    """The thread and its client.
 
-    Over everything, DNS included, a caller waits no longer than `PATIENCE`, or than it says; nothing in the sockets
-    bounds that, so the thread is left behind with what it cannot end.
+    A caller waits at most `PATIENCE`, or its own timeout, for everything including DNS; sockets cannot limit this,
+    so the thread is abandoned if it hangs.
     """
 
     def __init__(self, worker_queue: WorkerQueue) -> None:
@@ -52,22 +52,22 @@ class RedisThread:
         )
 
     def start(self, periodic: Callable[[], None] | None = None, interval: float = 1.0) -> None:
-        """Take calls.
+        """Start the thread.
 
-        :param periodic: called in the thread every `interval` seconds, whether Redis answers or not.
+        :param periodic: called in the thread every `interval` seconds, whether Redis responds or not.
         """
         self._periodic, self._interval = periodic, interval
         self._thread.start()
 
     @property
     def away(self) -> bool:
-        """Whether Redis did not respond the last call."""
+        """Whether Redis did not respond to the last call."""
         return self._failing
 
     def call(self, call: Call[T], patience: float = PATIENCE) -> T | None:
-        """Make a call; returns its answer, or ``None`` at once or after a second if Redis does not respond.
+        """Make a call; return its result, or ``None`` at once or after a second if Redis does not respond.
 
-        :param patience: seconds, for a call that asks Redis more than once.
+        :param patience: timeout in seconds, for calls with several round trips.
         """
         if threading.current_thread() is self._thread:
             return self._make(call)
@@ -82,14 +82,14 @@ class RedisThread:
             return None
 
     def submit(self, name: str, call: Call[Any]) -> None:
-        """Make a call some time soon. While one of this name waits for its turn, another one is not needed."""
+        """Queue a call, unless one of this name is already waiting."""
         if name in self._submitted or time.monotonic() < self._skip_until:
             return
         self._submitted.add(name)
         self._requests.put((call, Future(), float("inf"), name))
 
     def close(self) -> None:
-        """End the thread, once it has nothing left to do."""
+        """End the thread after its remaining calls."""
         self._requests.put(None)
 
     def _serve(self) -> None:
@@ -107,9 +107,9 @@ class RedisThread:
                 if request is None:
                     return
                 call, future, deadline, name = request
-                # Before the call, which may be skipped: what is submitted from now on is another one.
+                # Before the call, so that later submissions are separate calls.
                 self._submitted.discard(name)
-                # The caller may have gone on without the answer.
+                # The caller may have continued without the result.
                 if time.monotonic() <= deadline:
                     future.set_result(self._make(call))
 
@@ -124,14 +124,14 @@ class RedisThread:
         except Exception:
             logger.exception("A call to Redis failed")
             return None
-        # An answer that came too late changes nothing: we leave Redis alone, and are `away` for as long.
+        # A late response changes nothing: Redis counts as unavailable for the pause.
         if self._failing and time.monotonic() >= self._skip_until:
             self._failing = False
             logger.info("Redis responds again")
         return answer
 
     def _failed(self, trouble: RedisTrouble) -> None:
-        """Leave Redis alone for a while."""
+        """Stop calling Redis for a while."""
         self._skip_until = time.monotonic() + self._pause
         if not self._failing:
             self._failing = True

@@ -1,4 +1,4 @@
-"""What goes wrong with Redis: no answer, or an answer that refuses; and what an operator can do about it."""
+"""Problems with Redis: no response, or an error; and what an operator can do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..texts import Text
 
 
 class TroubleKind(enum.Enum):
-    """The kinds of trouble: what pages and logs say of each, and what to do."""
+    """The kinds of problems, with the texts for pages and logs."""
 
     SILENT = (
         Text("Redis does not respond."),
@@ -76,24 +76,24 @@ class TroubleKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RedisTrouble:
-    """One failure: its kind, and what was said, without a full stop."""
+    """One failure: its kind, and the message without a full stop."""
 
     kind: TroubleKind
     cause: str
 
     @property
     def answered(self) -> bool:
-        """Whether Redis could be reached, so that the next question may be worth asking."""
+        """Whether Redis could be reached."""
         return self.kind is not TroubleKind.SILENT
 
     def __str__(self) -> str:
-        """A sentence or two for logs and commands."""
+        """Return a text for logs and commands."""
         if not self.answered:
             return f"Redis does not respond: {self.cause}"
         return f"{without_stop(self.kind.title)}: {self.cause}. {without_stop(self.kind.advice)}"
 
 
-#: The first that fits counts: several of these classes are special cases of later ones.
+#: The first match counts: several of these classes are subclasses of later ones.
 _KINDS: tuple[tuple[type[Exception], TroubleKind], ...] = (
     (exceptions.BusyLoadingError, TroubleKind.SILENT),
     (exceptions.MaxConnectionsError, TroubleKind.SILENT),
@@ -107,13 +107,13 @@ _KINDS: tuple[tuple[type[Exception], TroubleKind], ...] = (
     (exceptions.ClusterError, TroubleKind.CLUSTER),
     (exceptions.OutOfMemoryError, TroubleKind.MEMORY),
 )
-#: What has no class of its own in redis-py.
+#: Errors without a class in redis-py.
 _WORDINGS = (
     ("NOAUTH", TroubleKind.LOGIN),
     ("DB index is out of range", TroubleKind.DATABASE),
     ("SELECT is not allowed", TroubleKind.DATABASE),
     ("WRONGTYPE", TroubleKind.KEY),
-    # Refused within a script; Redis 6 puts the whole answer into its words about the script.
+    # Refused within a script; Redis 6 embeds the response in its message about the script.
     ("-OOM ", TroubleKind.MEMORY),
     ("-READONLY ", TroubleKind.REPLICA),
     ("-NOPERM ", TroubleKind.RIGHTS),
@@ -121,14 +121,14 @@ _WORDINGS = (
     ("can't access at least one of the keys", TroubleKind.RIGHTS),
     ("non local key in a cluster", TroubleKind.CLUSTER),
 )
-#: redis-py quotes the command, whose arguments may be long and are not for logs; its first key may help.
+#: redis-py quotes the command, whose arguments may be long and must not be logged; its first key may help.
 _OF_PIPELINE = re.compile(
     r"Command # \d+ \((\S+) ?(\S*).*?\) of pipeline caused error: ", re.DOTALL
 )
 
 
 def explain_error(error: BaseException) -> RedisTrouble:
-    """Say what an error means that a call to Redis raised."""
+    """Return the problem of an error of a call to Redis."""
     text = _OF_PIPELINE.sub(r"\1 \2: ", str(error) or type(error).__name__)
     return RedisTrouble(_kind_of(error, text), without_stop(text.partition("\n")[0]))
 

@@ -1,9 +1,8 @@
-"""What hosts and drains do in Redis in one step: the scripts over the keys of an installation.
+"""Atomic operations of hosts and drains in Redis: scripts over the keys of an installation.
 
 A wake-up marks the installation *dirty*. If a drain *listens* (it runs and has slots), it is notified over its
-wake-up channel; otherwise one job is enqueued, unless one is *waiting* in the queue already, or just *entering* it.
-A drain clears the mark before it looks for work and checks it once more, in one step, as it leaves: no wake-up falls
-between.
+wake-up channel; otherwise one job is enqueued, unless one is already *waiting* in the queue, or *entering* it. A
+drain clears the mark before it looks for work and checks it again, atomically, as it leaves: no wake-up is lost.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 #: Seconds after which unused keys expire.
 _FORGOTTEN = 86400
-#: Milliseconds that the others count on a job that was announced and is not in the queue yet.
+#: Milliseconds for which an announced job that is not in the queue yet prevents others.
 _ENTERING = 500
 
 _NO_JOB_WAITS = f"""

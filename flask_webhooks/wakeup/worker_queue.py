@@ -1,7 +1,7 @@
-"""The RQ queue of an installation and what stands around it in Redis, through a client that the caller has.
+"""The RQ queue of an installation and its keys in Redis, through a given client.
 
-The database holds the truth; everything here may be lost at any time and only costs time until the next
-sweep. Keys carry the installation's id, so that hosts that share a Redis do not wake each other.
+The database is the source of truth; everything here may be lost at any time, which only causes a delay until the
+next sweep. Keys contain the installation's id, so that hosts that share a Redis do not wake each other.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from .redis_client import connect
 from .redis_keys import Keys, hash_tag
 from .scripts import FORGET_PAST, NOTIFY, REQUEST_WORKER, SCHEDULE
 
-#: The job function, by name: the host's processes need not import the delivery side.
+#: The name of the job function, because the host's processes need not import the delivery side.
 JOB = "flask_webhooks.jobs.drain"
 #: The job function of bulk tasks.
 TASK_JOB = "flask_webhooks.tasks.run"
-#: Seconds after which RQ ends such a job: far longer than it runs, but for one slow statement.
+#: Seconds after which RQ ends such a job: much longer than it runs, except for a slow statement.
 TASK_TIMEOUT = 600
-#: Seconds for which a job that RQ holds to be queued is believed to be in the queue.
+#: Seconds for which RQ's state *queued* of a job is trusted.
 BELIEVED = 60
-#: Seconds that RQ keeps a failed job for people to look at.
+#: Seconds for which RQ keeps a failed job for inspection.
 FAILURE_TTL = 24 * 3600
-#: Seconds after which a job of an application in testing mode is gone, if no worker takes it.
+#: Seconds after which a job of an application in testing mode expires.
 TEST_TTL = 60
-#: Seconds that workers wait for Redis to accept, and then for an answer.
+#: Seconds that workers wait for a connection to Redis, and then for a response.
 PATIENCE = 1.0
 
 
 class WorkerQueue:
-    """Wakes the workers of one application, never more often than needed.
+    """Wakes the workers of one application, no more often than needed.
 
-    :param testing: whether the application is in testing mode now. Each test may have a database, and so an
-        installation, of its own, whose jobs no worker ever takes.
+    :param testing: whether the application is in testing mode. Each test may have its own database, and so its own
+        installation, whose jobs no worker takes.
     """
 
     def __init__(self, settings: Settings, testing: Callable[[], bool] = lambda: False) -> None:
         self.settings = settings
         self._testing = testing
-        # In a cluster, scripts reach the keys of one slot only: ours share the slot of RQ's.
+        # In a cluster, scripts only access the keys of one slot: ours share the slot of RQ's keys.
         self.keys = Keys(settings.installation, hash_tag(Queue.redis_queue_namespace_prefix))
         self._queue_key = Queue.redis_queue_namespace_prefix + settings.queue
         digest = hashlib.sha256(settings.installation.encode()).hexdigest()[:12]
@@ -64,9 +64,9 @@ class WorkerQueue:
         self._alarm_prefix = f"webhooks-alarm-{digest}-"
 
     def connect(self, patience: float = PATIENCE) -> redis.Redis:
-        """Return a client that waits for Redis only so long.
+        """Return a client with timeouts.
 
-        :param patience: seconds for connecting, and then for each answer.
+        :param patience: seconds for connecting, and for each response.
         """
         return connect(
             self.settings.redis_url,
@@ -80,23 +80,24 @@ class WorkerQueue:
         return Queue(self.settings.queue, connection=client)
 
     def notify(self, client: redis.Redis) -> bool:
-        """Tell the workers that there is work due.
+        """Notify the workers that work is due.
 
-        :return: whether a job was enqueued (otherwise a drain listens, or a job is waiting already).
-        :raises redis.RedisError: Redis did not do it.
+        :return: whether a job was enqueued (otherwise a drain listens, or a job is already waiting).
+        :raises redis.RedisError: Redis did not execute it.
         """
         keys = self.keys
         return self._enqueue_if(client, NOTIFY, [keys.dirty, keys.listening], [keys.channels])
 
     def check(self, client: redis.Redis) -> None:
-        """Ask Redis whether it would do what a wake-up needs, and do none of it.
+        """Check whether Redis allows the commands of a wake-up, without executing them.
 
-        :raises redis.RedisError: it would not.
+        :raises redis.RedisError: it does not.
         """
         keys = [self.keys.dirty, self.keys.listening, self.keys.waiting, self.keys.entering]
         with client.pipeline() as pipeline:
             pipeline.watch(self.keys.check)  # type: ignore[no-untyped-call]
-            # Redis checks each command as it is queued, and then drops all, since a watched key has changed.
+            # Redis checks each command as it is queued, and then discards all of them, because a watched key has
+            # changed.
             pipeline.set(self.keys.check, 1, px=1000)
             pipeline.multi()
             pipeline.eval(NOTIFY, len(keys) + 1, *keys, self._queue_key, "", self.keys.channels)
@@ -106,9 +107,9 @@ class WorkerQueue:
         self._check_types(client)
 
     def _check_types(self, client: redis.Redis) -> None:
-        """Look for keys that another program uses, for a value of another type.
+        """Look for keys that another program uses with another type.
 
-        :raises redis.ResponseError: there is one. Commands would end with that.
+        :raises redis.ResponseError: there is one; commands would fail with this error.
         """
         keys, rq_queue = self.keys, self.queue(client)
         expected = {
@@ -129,20 +130,20 @@ class WorkerQueue:
                 )
 
     def request_worker(self, client: redis.Redis) -> bool:
-        """Wake one more worker, if there is one that does not deliver yet.
+        """Wake another worker, if there is one that is not delivering yet.
 
-        :raises redis.RedisError: Redis did not do it.
+        :raises redis.RedisError: Redis did not execute it.
         """
         workers = WORKERS_BY_QUEUE_KEY % self.settings.queue
         return self._enqueue_if(client, REQUEST_WORKER, [self.keys.drains, workers])
 
     def schedule(self, client: redis.Redis, at: datetime) -> bool:
-        """Have RQ's scheduler wake us at a time, or within a second of it, unless it does so sooner anyway.
+        """Schedule a wake-up with RQ's scheduler, accurate to a second, unless an earlier one is scheduled.
 
-        There is one such job at most. Its id is new each time: RQ throws away a job that has run, and
-        with it what was scheduled under the same id meanwhile.
+        There is at most one such job. It has a new id each time: RQ removes a job that has run, and with it one
+        that was scheduled under the same id meanwhile.
 
-        :raises redis.RedisError: Redis did not do it.
+        :raises redis.RedisError: Redis did not execute it.
         """
         rq_queue = self.queue(client)
         job_id = self._alarm_prefix + uuid.uuid4().hex
@@ -150,7 +151,7 @@ class WorkerQueue:
         milliseconds = int(at.timestamp() * 1000)
         if not client.eval(SCHEDULE, 2, *keys, milliseconds, job_id, Job.key_for("")):
             return False
-        # RQ leaves fractions of a second out; woken before its time, a drain would find nothing.
+        # RQ truncates fractions of a second; a drain that is woken too early would find nothing.
         moment = datetime.fromtimestamp(math.ceil(at.timestamp()), UTC)
         options = self._job_options()
         if options["ttl"] is not None:
@@ -159,9 +160,9 @@ class WorkerQueue:
         return True
 
     def forget_past(self, client: redis.Redis) -> int:
-        """Remove alarms whose time is over; without a scheduler they would pile up. Returns how many.
+        """Remove past alarms, which would accumulate without a scheduler. Returns their number.
 
-        :raises redis.RedisError: Redis did not do it.
+        :raises redis.RedisError: Redis did not execute it.
         """
         keys = [self._scheduled(self.queue(client))]
         arguments = [str(int(time.time())), self._alarm_prefix, Job.key_for("")]
@@ -169,7 +170,7 @@ class WorkerQueue:
 
     @property
     def job_ttl(self) -> int | None:
-        """Seconds that a job of ours may wait for a worker; ``None`` is for ever."""
+        """Return the seconds that a job may wait for a worker; ``None`` is unlimited."""
         return TEST_TTL if self._testing() else None
 
     def enqueue(
@@ -179,24 +180,24 @@ class WorkerQueue:
         installation: str | None = None,
         ttl: int | None = None,
     ) -> None:
-        """Enqueue a drain without asking whether it is needed.
+        """Enqueue a drain unconditionally.
 
-        :param hops: how often workers of other installations passed it on.
-        :param installation: whose it is; our own when not given.
-        :param ttl: that of the job which is passed on.
-        :raises redis.RedisError: Redis did not do it.
+        :param hops: how often workers of other installations have passed it on.
+        :param installation: the installation; by default this one.
+        :param ttl: the lifetime of a job that is passed on.
+        :raises redis.RedisError: Redis did not execute it.
         """
         options = self._job_options(hops, installation, ttl)
         self.queue(client).enqueue(JOB, **options)
 
     def request_task_worker(self, client: redis.Redis) -> bool:
-        """Enqueue a job for the bulk tasks that wait, unless there is one in the queue; returns whether it did.
+        """Enqueue a job for waiting bulk tasks, unless there is one in the queue; return whether it was enqueued.
 
-        Two that are enqueued at once do no harm: the second one finds nothing to do.
+        Two concurrent jobs are harmless: the second one finds nothing to do.
 
-        :raises redis.RedisError: Redis did not do it.
+        :raises redis.RedisError: Redis did not execute it.
         """
-        # Not a look into the queue, which may be long.
+        # Without searching the queue, which may be long.
         waiting: Any = client.get(self.keys.task)
         with contextlib.suppress(NoSuchJobError):
             if waiting is not None:
@@ -214,12 +215,12 @@ class WorkerQueue:
         installation: str | None = None,
         ttl: int | None = None,
     ) -> str:
-        """Enqueue a job for bulk tasks without asking whether it is needed; returns its id.
+        """Enqueue a job for bulk tasks unconditionally; return its id.
 
-        :param hops: how often workers of other installations passed it on.
-        :param installation: whose tasks it is for; our own when not given.
+        :param hops: how often workers of other installations have passed it on.
+        :param installation: the installation; by default this one.
         :param ttl: seconds that it may wait for a worker.
-        :raises redis.RedisError: Redis did not do it.
+        :raises redis.RedisError: Redis did not execute it.
         """
         job_id = f"webhooks-task-{uuid.uuid4().hex}"
         self.queue(client).enqueue(
@@ -237,7 +238,7 @@ class WorkerQueue:
     def _enqueue_if(
         self, client: redis.Redis, script: str, keys: list[str], arguments: list[str] | None = None
     ) -> bool:
-        """Enqueue a drain if a script finds that it is needed; returns whether it was."""
+        """Enqueue a drain if a script requires it; return whether it did."""
         job_id = str(uuid.uuid4())
         all_keys = [*keys, self.keys.waiting, self.keys.entering, self._queue_key]
         if not client.eval(script, len(all_keys), *all_keys, job_id, *(arguments or ())):
@@ -247,7 +248,7 @@ class WorkerQueue:
         except redis.TimeoutError:
             raise
         except redis.ConnectionError:
-            # Others count on the job by now: once more, on a fresh connection. Twice in the queue is no harm.
+            # Others rely on this job: retry on a new connection. A duplicate is harmless.
             client.connection_pool.disconnect()
             self._enter(client, job_id)
         return True
@@ -265,9 +266,8 @@ class WorkerQueue:
         return {
             "ttl": self.job_ttl if installation is None else ttl,
             "args": (installation or self.settings.installation, hops),
-            # RQ raises in the middle of whatever runs when this is over; a drain ends long before. Its last claim, the
-            # requests of it and their settlement take no longer than a lease each, whatever their endpoints ask for
-            # and whether the database answers.
+            # RQ raises an exception anywhere when this time is over; a drain ends long before. Its last claim,
+            # requests and settlement take at most a lease each, whatever endpoints and the database do.
             "job_timeout": int(self.settings.drain_time * 2 + self.settings.lease * 3 + 60),
             "result_ttl": 0,
             "failure_ttl": FAILURE_TTL,
@@ -275,6 +275,6 @@ class WorkerQueue:
         }
 
     def _scheduled(self, rq_queue: Queue) -> str:
-        """The key of RQ's scheduled jobs of a queue."""
+        """Return the key of RQ's scheduled jobs of a queue."""
         registry = ScheduledJobRegistry(queue=rq_queue)  # type: ignore[no-untyped-call]
         return str(registry.key)

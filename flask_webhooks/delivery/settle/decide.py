@@ -63,7 +63,7 @@ def decide(
 ) -> Settlement:
     """Decide about attempts in the order in which they ended.
 
-    :param health: of their endpoints, as it stands in the database.
+    :param health: of their endpoints, in the database.
     :param now: the database's time.
     :param chance: returns random numbers from 0 to 1, for the jitter of retries.
     """
