@@ -1,4 +1,4 @@
-"""Every exception that Flask-Webhooks raises on purpose.
+"""The exceptions of Flask-Webhooks.
 
 ::
 
@@ -40,10 +40,10 @@
 Messages are written for the person who has to act on them: they say what to write or do instead. An
 exception raised without a message shows the first paragraph of its docstring. All survive pickling.
 
-What stands in a message is given beside it, so that pages can tell it in another language:
+The values of a message are passed separately, so that pages can translate it:
 ``InvalidSecret("%(format)s needs a secret.", format="Discord")``; see `texts.Text`.
 
-Long, since all exceptions stand together, each with what it says.
+Long, since all exceptions are in one place.
 """
 
 from __future__ import annotations
@@ -69,18 +69,18 @@ class WebhooksError(Exception):
 
     @property
     def text(self) -> Text:
-        """The message with what it was made of, for a translation."""
+        """The message with its template and values, for translation."""
         text: Text = self.args[0]
         return text
 
     @property
     def message(self) -> str:
-        """The text for the person who has to act on it, without the exception's name."""
+        """The text without the exception's name."""
         return str(self)
 
     @property
     def whole_message(self) -> str:
-        """All that there is to act on, where an error has several messages."""
+        """The text with the messages of all errors, if there are several."""
         return self.message
 
 
@@ -95,10 +95,8 @@ class InvalidEventType(ConfigurationError):
 class InvalidInput(WebhooksError, ValueError):
     """A value is invalid.
 
-    :ivar field: the form field or API member at fault (``url``, ``events`` …), or ``None`` when the
-        fault is not in any single one.
-    :ivar errors: everything that was wrong with what was given, each with its own field; this error is the
-        first of them, and the only one where nothing else was.
+    :ivar field: the invalid form field or API member (``url``, ``events`` …), or ``None``.
+    :ivar errors: all errors, each with its own field; this error is the first of them.
     """
 
     #: The field of instances that do not name one.
@@ -129,7 +127,7 @@ class UnknownEventType(InvalidInput):
 class InvalidData(InvalidInput):
     """The data of an event contains a value that JSON cannot represent.
 
-    :ivar path: where it stands, written like ``data.user.avatar`` or ``data.items[2]``.
+    :ivar path: its location, such as ``data.user.avatar`` or ``data.items[2]``.
     """
 
     default_field = "data"
@@ -182,8 +180,8 @@ class BlockedAddress(InvalidURL):
 class InvalidHeader(InvalidInput):
     """A custom header has a malformed name or value, or one that Flask-Webhooks sets itself.
 
-    :ivar header: its name as it was given, or ``None`` when the fault is not in any single one.
-    :ivar part: ``name`` or ``value``: what of it is at fault.
+    :ivar header: its name, or ``None`` if the error is not about a single header.
+    :ivar part: the invalid part, ``name`` or ``value``.
     """
 
     default_field = "headers"
@@ -211,7 +209,7 @@ class InvalidSecret(InvalidInput):
 class InvalidFilter(InvalidInput):
     """The filter of an endpoint is malformed or too large.
 
-    :ivar path: where the fault stands, written like ``filter.data.amount.$gte``.
+    :ivar path: the location of the error, such as ``filter.data.amount.$gte``.
     """
 
     default_field = "filter"
@@ -402,16 +400,16 @@ class BodyReserialised(NoMatchingSignature):
 
 
 class Faults:
-    """Collects the errors of several values, so that all of them are reported at once.
+    """Collects the errors of several values, to report all of them together.
 
-    Each value is checked by `check`, or in a ``with`` block; `finish` then raises what was found.
+    Each value is checked by `check`, or in a ``with`` block; `finish` then raises the errors.
     """
 
     def __init__(self) -> None:
         self.found: list[InvalidInput] = []
 
     def check(self, check: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """What a check returns; ``None``, with its error noted, where it refuses."""
+        """Return the result of a check; after an error, record it and return ``None``."""
         with self:
             return check(*args, **kwargs)
         return None
@@ -431,7 +429,10 @@ class Faults:
         return True
 
     def finish(self) -> None:
-        """:raises InvalidInput: the first that was found; its `errors` are all of them."""
+        """Raise if there are errors.
+
+        :raises InvalidInput: the first error; its `errors` are all of them.
+        """
         if self.found:
             first, *others = self.found
             first._others = tuple(others)
@@ -439,6 +440,6 @@ class Faults:
 
 
 def _meaning(error: type[WebhooksError]) -> str:
-    """The first paragraph of the docstring, or the name where ``python -OO`` stripped it."""
+    """Return the first paragraph of the docstring, or the name if ``python -OO`` has removed it."""
     paragraph = (inspect.getdoc(error) or error.__name__).partition("\n\n")[0]
     return " ".join(paragraph.split())

@@ -62,13 +62,13 @@ class Webhooks:
     def init_app(self, app: Flask) -> None:
         """Set up an application: check its settings, define the tables, mount the admin and the commands.
 
-        :raises ConfigurationError: a setting is not usable, `db.init_app` was not called before, or this
-            was called twice for one application.
+        :raises ConfigurationError: a setting is invalid, `db.init_app` was not called before, or this was called
+        twice for one application.
         """
         try:
             self._set_up(app)
         except ConfigurationError as error:
-            # Flask loads the application before it runs our command, which could not catch this.
+            # Flask loads the application before it runs our command, which therefore cannot catch this.
             cli.end_our_command(error)
             raise
 
@@ -157,7 +157,10 @@ class Webhooks:
             )
 
     def _check_offered(self, settings: Settings) -> None:
-        """:raises ConfigurationError: the settings offer what is not there."""
+        """Check the offered event types and formats.
+
+        :raises ConfigurationError: one does not exist.
+        """
         try:
             self.catalog.check_patterns(settings.event_types)
         except InvalidSubscription as error:
@@ -181,7 +184,7 @@ class Webhooks:
             )
 
     def _state(self) -> AppState:
-        """The state of the current application, if that is one of ours."""
+        """Return the state of the current application, if it uses this object."""
         state = state_of()
         if state.db is not self.db:
             raise ConfigurationError(
@@ -251,25 +254,25 @@ class Webhooks:
         deliver_at: datetime | None = None,
         key: str | None = None,
     ) -> Event | ScheduledEvent | None:
-        """Record an event; everyone who subscribes to it gets it once the transaction has committed.
+        """Record an event, which is sent to its subscribers after the transaction has committed.
 
         :param event_type: a name from the catalogue, ``license.activated``.
-        :param data: members that the event type documents; JSON values, and dates, `UUID`, `Decimal` and
-            `Enum`, which become text.
-        :param tenant: whose event it is; it goes to this tenant's endpoints and to the whole server's.
-        :param idempotency_key: repeat it, and the first event is returned instead of a second one written.
-        :param occurred_at: a time, in UTC where it has no zone; now, when not given.
-        :param transactional: whether the event stands and falls with the transaction; by default as the
-            catalogue says. Events that describe a refusal are not, and are written whatever its outcome.
-        :param session: a session of the host's own; `db.session` when not given.
-        :param deliver_at: an aware time ahead at which the event is recorded, for those who subscribe then. Its
-            `occurred_at` is that time, when not given.
-        :param key: the host's name for a scheduled event, ``expiring:lic_1``: the next one with it replaces this one,
-            and `cancel` cancels it. Each tenant has its own keys.
-        :return: the event, or ``None`` when no endpoint subscribes to it; with `deliver_at` the scheduled event. One
-            that is not transactional and waits for the end of a transaction is returned before it is known who
-            subscribes, and whether its key repeats.
-        :raises InvalidInput: the event type is unknown, or the data cannot be sent; says why.
+        :param data: the members that the event type documents; JSON values, and dates, `UUID`, `Decimal` and
+        `Enum`, which are converted to text.
+        :param tenant: the tenant of the event; it is sent to endpoints of this tenant and of the whole server.
+        :param idempotency_key: a repetition with the same key returns the first event instead of recording another.
+        :param occurred_at: a time, treated as UTC if it has no time zone; by default now.
+        :param transactional: whether the event is part of the transaction; the default is in the catalogue. Events
+        that describe a refusal are not, and are recorded whatever its outcome.
+        :param session: a session of the host; by default `db.session`.
+        :param deliver_at: an aware time in the future at which the event is recorded, for the subscribers at that
+        time. It is also the default of `occurred_at`.
+        :param key: the host's name for a scheduled event, ``expiring:lic_1``: the next one with the same key
+        replaces it, and `cancel` cancels it. Each tenant has its own keys.
+        :return: the event, or ``None`` if no endpoint subscribes to it; with `deliver_at` the scheduled event. An
+        event that is not transactional and waits for the end of a transaction is returned before its subscribers,
+        and repetitions of its key, are known.
+        :raises InvalidInput: the event type is unknown, or the data cannot be sent.
         """
         state = self._state()
         given = host_session(state, session)
@@ -299,13 +302,15 @@ class Webhooks:
         tenant: str | None = None,
         session: Session | scoped_session[Any] | None = None,
     ) -> bool:
-        """Cancel the event that is scheduled under a key. It stands and falls with the transaction, as `emit` does.
+        """Cancel the event that is scheduled with a key.
 
-        :param tenant: that of the event.
-        :param session: a session of the host's own; `db.session` when not given.
-        :return: whether there was one. There is none under a key that was never used, was cancelled, or whose event
-            has been recorded, which is then delivered.
-        :raises InvalidInput: that can be no key or tenant.
+        The cancellation is part of the transaction, as in `emit`.
+
+        :param tenant: the tenant of the event.
+        :param session: a session of the host; by default `db.session`.
+        :return: whether there was one. There is none if the key was never used, its event was cancelled, or it has
+            already been recorded and is delivered.
+        :raises InvalidInput: the key or tenant is invalid.
         """
         state = self._state()
         given = host_session(state, session)
@@ -317,15 +322,15 @@ class Webhooks:
         *,
         tenant: str | None = None,
     ) -> Task:
-        """Erase one person's data: from events, from what was sent of them, and from what still waits to be sent.
+        """Erase one person's data from events and attempts, and cancel waiting deliveries.
 
-        Deliveries that wait are cancelled. Workers do it as a task, or it is done here, with a function.
+        Workers do this as a task; with a function, it is done in this process.
 
-        :param unwanted: members of event data and their values, ``{"user_id": 42}``, all of which an event has; or
-            a function that is called with every event there is, and returns whether it is meant.
+        :param unwanted: members of event data and their values, ``{"user_id": 42}``, all of which must match; or a
+            function that is called with every event, and returns whether to erase it.
         :param tenant: only events of this tenant.
-        :return: the task, which goes on; with a function, one that has ended.
-        :raises InvalidInput: it cannot be told whose data is meant.
+        :return: the task, which is running; with a function, it has ended.
+        :raises InvalidInput: the values do not identify the data.
         """
         return actions.erase(system_access(self._state(), "application"), unwanted, tenant=tenant)
 
@@ -338,17 +343,17 @@ class Webhooks:
         event_type: str | None = None,
         limit: int = queries.DEFAULT_PULLED,
     ) -> queries.Pulled:
-        """Get events in the order in which they were committed, after a cursor, without tests.
+        """Return events in the order in which they were committed, after a cursor, without tests.
 
         On SQLite, end the transaction of `db.session` first.
 
-        :param after: the `next_after` of the page before; ``"start"`` for the oldest events that are kept.
+        :param after: the `next_after` of the previous page; ``"start"`` for the oldest stored events.
         :param tenant: only events of this tenant.
         :param endpoint_id: only those with a delivery to this endpoint.
         :param limit: at most 1,000.
         :return: `items`, each with `id`, `type`, `timestamp`, `data` and `tenant`; `next_after`; and `has_more`.
-        :raises InvalidCursor: the cursor is none, or was given out for another tenant or endpoint.
-        :raises CursorExpired: the cursor is older than events are kept.
+        :raises InvalidCursor: the cursor is malformed, or was issued for another tenant or endpoint.
+        :raises CursorExpired: the cursor is older than the retention time.
         """
         access = system_access(self._state(), "application")
         return queries.Pull(
@@ -363,14 +368,14 @@ class Webhooks:
     def ledger(
         self, endpoint_id: str, first: int = 1, last: int | None = None
     ) -> queries.LedgerPage:
-        """Say of each number of an endpoint which event it is, and what became of it.
+        """Return the event and the state of each number of an endpoint.
 
         :param first: the first number.
-        :param last: the last one; by default, and at most, the highest that was given out.
+        :param last: the last number; by default, and at most, the highest assigned one.
         :return: `items`, at most 1,000, each with `sequence`, `state`, `event_id` and more; `last_sequence`; and
-            `next_from`, which is ``None`` when all that was asked for is there.
+            `next_from`, which is ``None`` if all requested numbers are included.
         :raises NotFound: there is no such endpoint.
-        :raises InvalidInput: these can be no numbers.
+        :raises InvalidInput: a number is invalid.
         """
         access = system_access(self._state(), "application")
         return queries.get_ledger(access, endpoint_id, first, last)
@@ -385,11 +390,12 @@ class Webhooks:
     ) -> str:
         """Return a URL that opens the pages for one tenant without a login of yours, until it expires or is revoked.
 
-        :param tenant: whose endpoints it shows.
-        :param actor: who opens it, for the audit log.
-        :param expires_in: a `timedelta`, or seconds, from a minute to 30 days; the session that it opens ends then too.
-        :param actions: what they may do.
-        :raises InvalidInput: a value is not usable; ``field`` names it.
+        :param tenant: the tenant whose endpoints it shows.
+        :param actor: the user who opens it, for the audit log.
+        :param expires_in: a `timedelta`, or seconds, from a minute to 30 days; its session expires at the same
+            time.
+        :param actions: the permissions.
+        :raises InvalidInput: a value is invalid; ``field`` names it.
         :raises ConfigurationError: ``WEBHOOKS_PORTAL_PREFIX`` or ``SECRET_KEY`` is not set.
         """
         access = system_access(self._state(), "application")
@@ -404,11 +410,11 @@ class Webhooks:
         event_type: str,
         build: Callable[..., Mapping[str, Any] | tuple[Any, ...] | None],
     ) -> None:
-        """Turn a signal of the host's, or of another extension, into an event.
+        """Turn a signal of the host, or of another extension, into an event.
 
-        :param build: called as ``build(sender, **kw)``; returns the data, or the data and the tenant, or these
-            two and a session of the host's own, or ``None`` for no event. What it raises is logged and does
-            not reach the sender, but for database errors that have ended the transaction, such as a deadlock.
+        :param build: called as ``build(sender, **kw)``; returns the data, or the data and the tenant, or these two
+        and a session of the host, or ``None`` for no event. Its exceptions are logged and not raised to the
+        sender, except database errors that have ended the transaction, such as a deadlock.
         :raises UnknownEventType: the catalogue has no such event type.
         """
         self.catalog[event_type]
@@ -438,31 +444,30 @@ class Webhooks:
         data_version: str | None = None,
         test_first: bool = False,
     ) -> actions.CreatedEndpoint:
-        """Create an endpoint, in a transaction of its own.
+        """Create an endpoint, in a separate transaction.
 
-        :param url: where to send; checked against the network policy.
-        :param events: names and patterns such as ``license.*``; ``None`` for all, also future ones.
-            A format's own names, such as Aureva's ``key.used``, are understood with that format.
-        :param tenant: whose it is; ``None`` for the whole server.
-        :param format: a format's name; by default as the URL tells.
-        :param secret: one that the receiver already has; by default a new one. ``False`` for none, where the
-            format allows that.
-        :param key_pair: sign by an ed25519 key pair; the result has its `public_key` for the receiver.
-        :param contact: the e-mail address of the person who looks after the receiver; `notify` gets it.
-        :param client_certificate: a certificate and its private key in PEM, by which the receiver knows us.
-        :param options: what is set of the format, such as the ``template`` of ``custom``.
-        :param timeout: seconds for a whole request; by default as the format and ``WEBHOOKS_TIMEOUT`` say.
-        :param rate_limit: requests a second; by default as many as it takes.
-        :param ordered: send one after another, in the order of the events.
+        :param url: the URL of the receiver; checked against the network policy.
+        :param events: names and patterns such as ``license.*``; ``None`` for all, including future ones. Names of
+            a format, such as ``key.used`` of Aureva, can be used with that format.
+        :param tenant: the tenant; ``None`` for the whole server.
+        :param format: the name of a format; by default detected from the URL.
+        :param secret: an existing secret; by default a new one. ``False`` for none, if the format allows it.
+        :param key_pair: sign with an ed25519 key pair; the result has its `public_key` for the receiver.
+        :param contact: the e-mail address of the person responsible for the receiver, for `notify`.
+        :param client_certificate: a client certificate and its private key in PEM, for mutual TLS.
+        :param options: options of the format, such as the ``template`` of ``custom``.
+        :param timeout: seconds for a whole request; by default that of the format or ``WEBHOOKS_TIMEOUT``.
+        :param rate_limit: requests per second; by default unlimited.
+        :param ordered: send deliveries one after another, in the order of the events.
         :param filter: conditions that an event must meet, such as ``{"data": {"amount": {"$gte": 100}}}``.
-        :param coalesce: of which types to send at most one event for each value of a member in an interval:
+        :param coalesce: event types of which at most one event for each value of a member is sent in an interval:
             ``{"license.validated": {"by": "data.license_key", "seconds": 60}}``.
-        :param data_version: the version of event data that it gets until it is moved: a date of `version`, or
-            ``"initial"`` for data as it was before the first one; by default the newest there is.
-        :param test_first: send a test at once, and hold everything else until a test is answered with 2xx.
-        :return: the endpoint, and its secret, which is shown only here.
-        :raises InvalidInput: a value is not usable; ``field`` names it.
-        :raises EndpointLimitReached: the tenant has as many endpoints as it may have.
+        :param data_version: the version of event data: a date of `version`, or ``"initial"`` for data before the
+            first version; by default the newest.
+        :param test_first: send a test at once, and hold everything else until a test gets a 2xx response.
+        :return: the endpoint, and its secret, which is only returned here.
+        :raises InvalidInput: a value is invalid; ``field`` names it.
+        :raises EndpointLimitReached: the tenant has reached its limit of endpoints.
         """
         state = self._state()
         return actions.create_endpoint(
@@ -502,13 +507,13 @@ class Webhooks:
         high_volume: bool = False,
         deprecated: bool = False,
     ) -> EventType:
-        """Add an event type of the host's own to the catalogue.
+        """Add an event type of the host to the catalogue.
 
-        :param description: one sentence: when it is sent. Forms and docs show it.
-        :param group: the heading under which forms list it.
+        :param description: one sentence that says when it is sent, for forms and docs.
+        :param group: its heading in forms.
         :param schema: JSON Schema of the data.
         :param example: realistic data, for test events and docs.
-        :param deprecated: it will be sent no more one day: pages and API mark it, and say who still subscribes.
+        :param deprecated: it will be removed in the future: pages and API mark it, and show its subscribers.
         :raises InvalidEventType: the name is malformed or taken.
         """
         return self.catalog.add(
@@ -525,16 +530,17 @@ class Webhooks:
         )
 
     def version(self, event_type: str, date: str) -> Callable[[D], D]:
-        """Register what turns new data into that of before: ``@webhooks.version("license.activated", "2026-12-01")``.
+        """Register a function that converts data to the previous version: ``@webhooks.version("license.activated",
+        "2026-12-01")``.
 
-        The function takes data as it is sent from that day on, its own copy, and returns what would have been sent
-        before. Endpoints that are there keep getting that, until they are moved. Workers call it without an
-        application context. If it raises, the endpoint waits and operators are told.
+        The function receives a copy of the data that is sent from that day on, and returns what was sent before.
+        Existing endpoints keep getting the previous version until they are moved. Workers call it without an
+        application context. If it raises, the endpoint waits and operators see a message.
 
-        :param event_type: one of the catalogue.
-        :param date: ``2026-12-01``, later than all that are registered: endpoints are moved by these dates.
+        :param event_type: a type of the catalogue.
+        :param date: ``2026-12-01``, later than all registered dates, because endpoints are moved by these dates.
         :raises UnknownEventType: the catalogue has no such event type.
-        :raises InvalidEventType: the date is none, or this event type has a version of it already.
+        :raises InvalidEventType: the date is invalid, or this event type already has a version with this date.
         """
 
         def register(function: D) -> D:
@@ -544,7 +550,7 @@ class Webhooks:
         return register
 
     def add_format(self, item: Format) -> Format:
-        """Add a wire format of the host's own.
+        """Add a custom format of the host.
 
         :raises ConfigurationError: the name is taken.
         """
@@ -557,20 +563,19 @@ class Webhooks:
         tokens: bool = False,
         security_scheme: Mapping[str, Any] | None = None,
     ) -> Blueprint:
-        """The JSON API, to be mounted where the host wants it: ``app.register_blueprint(api, url_prefix=…)``.
+        """Create the blueprint of the JSON API: ``app.register_blueprint(api, url_prefix=…)``.
 
-        Who may do what, and to whose endpoints, is asked of the same functions as for the pages.
+        Permissions and tenants are determined by the same functions as for the pages.
 
-        :param authenticate: called in each request for the API, before anything else of ours. `True`
-            lets the program in, as far as those functions allow; `False` and ``None`` are answered with 401,
-            anything else is an error. Without it and without tokens the host has to sign programs in itself:
-            `authorize` alone decides.
-        :param tokens: let programs in that send a token of ours, which the pages and ``flask webhooks tokens``
-            create. It has rights of its own, so those functions are not asked. Without `authenticate` there
-            is no other way in.
-        :param security_scheme: what `authenticate` asks for, as OpenAPI describes it:
-            ``{"type": "apiKey", "in": "header", "name": "X-Api-Key"}``.
-        :raises ConfigurationError: pydantic is not installed, or the scheme is none.
+        :param authenticate: called first in each request of the API. `True` accepts the program, with the
+            permissions of those functions; for `False` and ``None`` the response is 401; any other value is an
+            error. Without it and without tokens the host has to authenticate programs itself: `authorize` alone
+            decides.
+        :param tokens: accept API tokens, which the pages and ``flask webhooks tokens`` create. A token has its own
+            permissions, so those functions are not called. Without `authenticate`, only tokens are accepted.
+        :param security_scheme: the description of `authenticate` as an OpenAPI security scheme: ``{"type":
+            "apiKey", "in": "header", "name": "X-Api-Key"}``.
+        :raises ConfigurationError: pydantic is not installed, or the scheme is invalid.
         """
         blueprint: Blueprint = _api().create_blueprint(
             authenticate, tokens=tokens, security_scheme=security_scheme
@@ -585,15 +590,15 @@ class Webhooks:
         *,
         tokens: bool = False,
     ) -> Blueprint:
-        """Create, list, test and delete webhooks as another service's page shows it, for programs that do so there.
+        """Create a blueprint for programs that use the API of another service to create, list, test and delete
+        webhooks.
 
-        Mount it where host, prefix and token are all that such a program has to change:
+        Mount it so that such a program only has to change host, prefix and token:
         ``app.register_blueprint(webhooks.vendor_api_blueprint("authon"), url_prefix="/v1")``.
 
-        :param service: ``"authon"`` or ``"authforge"``. Its format is that of the endpoints, and names of event types
-            are its own.
-        :param authenticate: as for `api_blueprint`.
-        :param tokens: as for `api_blueprint`.
+        :param service: ``"authon"`` or ``"authforge"``. Endpoints have its format, and event types its names.
+        :param authenticate: see `api_blueprint`.
+        :param tokens: see `api_blueprint`.
         :raises ConfigurationError: pydantic is not installed, or there is no such service.
         """
         blueprint: Blueprint = _api().vendors.create_blueprint(service, authenticate, tokens=tokens)
@@ -601,55 +606,56 @@ class Webhooks:
         return blueprint
 
     def health_blueprint(self) -> Blueprint:
-        """``/healthz`` for load balancers and monitors, without login: ``app.register_blueprint(health)``.
+        """Create the blueprint of ``/healthz`` for load balancers and monitors, without login:
+        ``app.register_blueprint(health)``.
 
-        It answers 200 while database and Redis work and nothing is overdue for longer than
-        ``WEBHOOKS_HEALTH_OVERDUE``, else 503, and tells no more than that. The answer may be a second old and takes
-        two at most.
+        The response is 200 while database and Redis work and nothing has been overdue for longer than
+        ``WEBHOOKS_HEALTH_OVERDUE``, else 503, without details. The result may be a second old, and the response
+        takes at most two seconds.
         """
         return healthz.create_blueprint()
 
     def metrics_blueprint(
         self, authenticate: Callable[[], bool | None] | None = None, *, labels: Collection[str] = ()
     ) -> Blueprint:
-        """A page ``/metrics`` for Prometheus: ``app.register_blueprint(webhooks.metrics_blueprint(…))``.
+        """Create the blueprint of the page ``/metrics`` for Prometheus:
+        ``app.register_blueprint(webhooks.metrics_blueprint(…))``.
 
-        :param authenticate: called in each request; `True` lets the program in, `False` and ``None`` are answered
-            with 401. Without it, `authorize` and `current_tenant` decide: metrics are for those who may ``view`` and
-            see all tenants.
-        :param labels: ``"endpoint"``, ``"tenant"`` or both, to tell attempts of the last 24 hours apart by them.
+        :param authenticate: called in each request; `True` accepts it; for `False` and ``None`` the response is
+        401. Without it, `authorize` and `current_tenant` decide: metrics require ``view`` and access to all
+        tenants.
+        :param labels: ``"endpoint"``, ``"tenant"`` or both, labels of the attempts of the last 24 hours.
         :raises ConfigurationError: prometheus-client is not installed, or there is no such label.
         """
-        # Not above: prometheus-client is an extra.
+        # Imported here, because prometheus-client is an extra.
         from .metrics import serving
 
         return serving.create_blueprint(self, authenticate, labels)
 
     def endpoint_limit(self, function: Callable[[str], int | None]) -> Callable[..., int | None]:
-        """Register how many endpoints a tenant may have: ``(tenant) -> int | None``; ``None`` is no limit.
+        """Register the limit of endpoints per tenant: ``(tenant) -> int | None``; ``None`` is no limit.
 
-        Until then it is ``WEBHOOKS_MAX_ENDPOINTS`` for each. Endpoints that are there stay, whatever it answers.
+        The default is ``WEBHOOKS_MAX_ENDPOINTS``. Existing endpoints are kept even above the limit.
         """
         self.hooks.endpoint_limit = function
         return function
 
     def authorize(self, function: Callable[[str, Endpoint | None], bool]) -> Callable[..., bool]:
-        """Register who may do what: ``(action, endpoint or None) -> bool``. Until then everything is refused."""
+        """Register the permissions: ``(action, endpoint or None) -> bool``. Without it, everything is refused."""
         self.hooks.authorize = function
         return function
 
     def current_tenant(
         self, function: Callable[[], str | Collection[str] | AllTenants | None]
     ) -> Callable[..., Any]:
-        """Register whose endpoints the current person sees.
-
-        A tenant, a list of several, `ALL_TENANTS`, or ``None``: none.
+        """Register the tenant of the current person: a tenant, a list of several, `ALL_TENANTS`, or ``None`` for
+        no access.
         """
         self.hooks.current_tenant = function
         return function
 
     def current_actor(self, function: Callable[[], str]) -> Callable[[], str]:
-        """Register the current person's name for the audit log."""
+        """Register the name of the current person for the audit log."""
         self.hooks.current_actor = function
         return function
 
@@ -659,12 +665,13 @@ class Webhooks:
         *,
         locale: Callable[[Endpoint], str | None] | None = None,
     ) -> Callable[..., Any]:
-        """Register what tells the owner of an endpoint that it fails: ``(incident, endpoint, context, text)``.
+        """Register a function that notifies the owner of a failing endpoint: ``(incident, endpoint, context,
+        text)``.
 
-        Workers call it in an app context, once for each incident and stage, and again when it raises. Written as
+        Workers call it in an app context, once for each incident and stage, and again if it raises. Written as
         ``@webhooks.notify`` or ``@webhooks.notify(locale=…)``.
 
-        :param locale: ``(endpoint) -> str | None``, the language of the text; by default the application's own.
+        :param locale: ``(endpoint) -> str | None``, the language of the text; by default that of the application.
         """
 
         def register(given: Callable[..., Any]) -> Callable[..., Any]:
@@ -674,21 +681,21 @@ class Webhooks:
         return register if function is None else register(function)
 
     def tenant_name(self, function: Callable[[str], str]) -> Callable[[str], str]:
-        """Register how a tenant is called for people: ``(tenant) -> str``. Until then by its id."""
+        """Register the display names of tenants: ``(tenant) -> str``. The default is the id."""
         self.hooks.tenant_name = function
         return function
 
     def tenant_exists(self, function: Callable[[str], bool]) -> Callable[[str], bool]:
-        """Register whether there is a tenant: ``(tenant) -> bool``.
+        """Register a function that returns whether a tenant exists: ``(tenant) -> bool``.
 
-        Filters, the API, commands and new endpoints then say that there is none, instead of finding nothing.
+        Filters, the API, commands and new endpoints then report unknown tenants, instead of finding nothing.
         """
         self.hooks.tenant_exists = function
         return function
 
 
 def _api() -> ModuleType:
-    """The package `api`, whose pydantic is an extra.
+    """Import the package `api`, which needs the extra pydantic.
 
     :raises ConfigurationError: it is not installed.
     """
@@ -703,5 +710,5 @@ def _api() -> ModuleType:
     return api
 
 
-# Once for the process, not for each application: receivers find the application when a signal comes.
+# Once per process, not per application: receivers find the application when a signal is sent.
 signal_receivers.connect_builtin()

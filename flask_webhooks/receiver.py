@@ -1,9 +1,7 @@
-"""The receiving side, for those who write a receiver in Python: is this request genuine?
+"""Verification of received webhooks, for receivers in Python.
 
-It stands alone: importing it brings neither the sending side nor its dependencies, only `cryptography` where
-a public key is used, and Flask where `verified` is.
-
-Long, since it is one file that receivers can copy.
+This module is independent of the sending side and its dependencies. It only imports `cryptography` if a public key
+is used, and Flask for `verified`. Long, since it is one file that receivers can copy.
 """
 
 from __future__ import annotations
@@ -36,15 +34,15 @@ from .security import signing
 
 __all__ = ["SIGNED_FORMATS", "Ledger", "verified", "verify"]
 
-#: The largest body that is parsed to find out whether it was written again: a forged one must not cost much.
+#: The largest body that is parsed to detect re-serialisation, so that a forged one is cheap to refuse.
 _MAX_EXAMINED = 32 * 1024
-#: Signatures of each kind that are looked at. A sender makes one by each live secret.
+#: The maximum number of signatures of each kind that are checked. A sender adds one for each active secret.
 _MAX_SIGNATURES = 16
 _SIGNATURE_BYTES = {"v1": 32, "v1a": 64}
 
 
 class Headers(Protocol):
-    """A dict of headers, or what Flask, Django and others have in its place."""
+    """A mapping of headers, such as a dict or the headers of Flask and Django."""
 
     def items(self) -> Iterable[tuple[str, str]]: ...
 
@@ -58,18 +56,18 @@ def verify(
     *,
     now: float | None = None,
 ) -> Any:
-    """Check that a request was sent by who knows the secret; returns its body, parsed.
+    """Check that the sender of a request knows the secret; return the parsed body.
 
-    :param headers: of the request; the case of names makes no difference.
+    :param headers: the headers of the request; names are case-insensitive.
     :param body: the raw body, ``request.get_data()`` in Flask, ``request.body`` in Django.
-    :param secret: the endpoint's secret or its public key (``whpk_…``), or several of them during a rotation.
-    :param format: the endpoint's format, of `SIGNED_FORMATS`.
-    :param tolerance: the most seconds between the time of the attempt and now; ``None`` does not look at it.
-        Only formats signed as Standard Webhooks tell that time: the times of the others are those of the event,
-        which a retry sends days later.
-    :param now: Unix seconds, by default of this machine's clock.
-    :raises VerificationError: one of its children, which says what is wrong.
-    :raises InvalidSecret: a secret is empty, or not of the format's form.
+    :param secret: the secret or public key (``whpk_…``) of the endpoint, or several of them during a rotation.
+    :param format: the endpoint's format, one of `SIGNED_FORMATS`.
+    :param tolerance: the maximum number of seconds between the time of the attempt and now; ``None`` disables the
+        check. Only formats with Standard Webhooks signatures have this time: other formats have the time of the
+        event, which may be days before a retry.
+    :param now: Unix seconds; by default the clock of this machine.
+    :raises VerificationError: a subclass, which says what is wrong.
+    :raises InvalidSecret: a secret is empty or malformed.
     :raises ConfigurationError: there is no such signed format, or `tolerance` or `now` is not a number of seconds.
     """
     _check_tolerance(tolerance)
@@ -123,12 +121,13 @@ def verified(
     format: str = "standard",
     tolerance: float | None = 300,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a Flask view so that it is called for genuine webhooks only, with the parsed body first.
+    """Decorate a Flask view so that it is only called for genuine webhooks, with the parsed body as first argument.
 
-    Others are answered with 401 and a sentence that says what is wrong. A view that returns ``None`` answers 204.
-    Challenges, by which the sender asks whether the receiver wants its webhooks, are echoed without calling the view.
+    For other requests the response is 401 with a sentence that says what is wrong. If the view returns ``None``,
+    the response is 204. Challenges, with which the sender asks for confirmation, are echoed without calling the
+    view.
 
-    :param secret: as for `verify`, or a function that returns it, called for each request.
+    :param secret: see `verify`; or a function that returns the secret, called for each request.
     """
 
     _check_tolerance(tolerance)
@@ -154,19 +153,19 @@ def verified(
 
 
 def _is_challenge(event: Any) -> bool:
-    """Whether what was signed is a challenge. Formats have its type in members of different names."""
+    """Return whether a verified body is a challenge. The member with the type depends on the format."""
     return isinstance(event, dict) and any(
         isinstance(value, str) and value.endswith("webhook.challenge") for value in event.values()
     )
 
 
-#: Whether a body is what was signed.
+#: Returns whether a body was signed.
 _Fits = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What came, and what it is held against."""
+    """A request, and the expected values."""
 
     #: Names in lower case.
     headers: Mapping[str, str] = field(repr=False)
@@ -175,10 +174,10 @@ class _Request:
     now: float
 
     def header(self, name: str) -> str:
-        """The value of a header.
+        """Return the value of a header.
 
-        :raises MissingHeader: there is none of this name.
-        :raises MalformedSignature: it is no text, or holds what no header can.
+        :raises MissingHeader: it is missing.
+        :raises MalformedSignature: it is not a valid header value.
         """
         try:
             value: object = self.headers[name.lower()]
@@ -194,16 +193,16 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Scheme:
-    """How one format shows that it knows the secret."""
+    """The signature scheme of a format."""
 
     header: str
-    #: Before the signature in the header.
+    #: The prefix of the signature in the header.
     prefix: str = ""
-    #: Whether it says anything about the body.
+    #: Whether it protects the body.
     over_body = True
 
     def secret(self, text: str) -> str:
-        """A secret as it signs, without what copying may have added."""
+        """Return a secret without white space and quotes that were copied with it."""
         return text.strip()
 
     def prepare(self, request: _Request) -> _Fits:
@@ -242,7 +241,7 @@ class _Hex(_Scheme):
 
 @dataclass(frozen=True)
 class _Shown(_Scheme):
-    """The secret itself stands in a header. It proves nothing about the body."""
+    """The secret itself is in a header, and does not protect the body."""
 
     over_body = False
 
@@ -266,7 +265,8 @@ class _Standard(_Scheme):
     def prepare(self, request: _Request) -> _Fits:
         message_id = request.header("webhook-id")
         if "." in message_id:
-            # Dots stand between what is signed: with one in the id, other ids and bodies have the same signature.
+            # The signed parts are separated by dots: with a dot in the id, another id and body would have the same
+            # signature.
             raise MalformedSignature(
                 "webhook-id contains a dot, which no id has.", header="webhook-id"
             )
@@ -316,7 +316,7 @@ class _Standard(_Scheme):
         return super().advice(request)
 
     def _signatures(self, text: str) -> tuple[list[bytes], list[bytes]]:
-        """Those of ``v1`` and of ``v1a``. Other versions are for others."""
+        """Return the signatures of ``v1`` and of ``v1a``. Other versions are ignored."""
         found: dict[str, list[bytes]] = {"v1": [], "v1a": []}
         for part in text.split():
             version, comma, encoded = part.partition(",")
@@ -337,7 +337,7 @@ class _Standard(_Scheme):
 
 
 def _is_encodable(text: str) -> bool:
-    """Tell whether a text is there and has a form in UTF-8: half of a surrogate pair has none."""
+    """Return whether a text is not empty and can be encoded in UTF-8, which halves of surrogate pairs cannot."""
     try:
         return bool(text.encode())
     except UnicodeEncodeError:
@@ -357,7 +357,7 @@ def _check_tolerance(tolerance: float | None) -> None:
 
 
 def _check_time(timestamp: str, tolerance: float | None, now: float) -> None:
-    # Longer ones are no time, and Python refuses to read some.
+    # Longer values are not times, and Python refuses to parse some of them.
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 15):
         raise MalformedSignature(
             "webhook-timestamp is not a number of seconds.", header="webhook-timestamp"
@@ -394,12 +394,12 @@ def _was_signed(key: Any, signature: bytes, content: bytes) -> bool:
 
 
 def _any(comparisons: Iterable[bool]) -> bool:
-    """Whether one is true. All are made, so that the time does not tell which."""
+    """Return whether any is true. All are evaluated, so that the time does not reveal which."""
     return sum(comparisons) > 0
 
 
 def _as_it_may_have_been(body: bytes) -> list[bytes]:
-    """What was sent, if this is a re-serialised form of it."""
+    """Yield the possible original bytes of a re-serialised body."""
     if len(body) > _MAX_EXAMINED:
         return []
     try:

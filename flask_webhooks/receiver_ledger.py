@@ -1,7 +1,7 @@
-"""What a receiver has received, held against the sender's ledger: `flask_webhooks.receiver.Ledger`.
+"""Compare the received webhooks with the sender's ledger: `flask_webhooks.receiver.Ledger`.
 
-Every webhook of an endpoint has a number in ``webhook-sequence``, which no signature covers. So a number counts as
-received only once the sender's signed ledger says that it is that of the event which came with it.
+Every webhook of an endpoint has a number in ``webhook-sequence``, which the signature does not cover. A number
+therefore only counts as received if the sender's signed ledger has the same event for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .errors import ConfigurationError, VerificationError
 if TYPE_CHECKING:
     from .receiver import Headers
 
-#: Makes a ``GET`` request for a path of the sender's API; returns headers and body of the answer.
+#: Makes a ``GET`` request for a path of the sender's API; returns the headers and the body of the response.
 Get = Callable[[str], tuple["Headers", bytes]]
 
 #: States of deliveries that are still to be sent.
@@ -29,7 +29,7 @@ _REMOVED = "removed"
 
 @dataclass(frozen=True)
 class Entry:
-    """A number of the endpoint, as the sender's ledger has it."""
+    """A number of the endpoint in the sender's ledger."""
 
     sequence: int
     #: ``succeeded``, ``failed``, ``cancelled``, ``pending``, ``sending``, ``held`` or ``removed``.
@@ -40,27 +40,27 @@ class Entry:
 
 @dataclass
 class Findings:
-    """What has not been received, by what can be done about it. All three are empty where nothing is missing."""
+    """Numbers that have not been received, by what can be done about them. All are empty if nothing is missing."""
 
-    #: The sender is done with these: they have to be fetched, or sent again.
+    #: The sender has finished these: they must be fetched or resent.
     missing: list[Entry] = field(default_factory=list)
     #: The sender will still send these.
     pending: list[Entry] = field(default_factory=list)
-    #: The sender does not have these any more: they are older than it keeps events.
+    #: The sender no longer has these, because they are older than its retention time.
     removed: list[Entry] = field(default_factory=list)
 
 
 class Ledger:
     """The numbers and events that one endpoint has received.
 
-    :param database: the path of an SQLite file, which is made where there is none; or a function that returns a
-        DB-API connection to a database that has the table. What is done there is the caller's to commit.
+    :param database: the path of an SQLite file, which is created if it does not exist; or a function that returns
+    a DB-API connection to a database with the table. The caller has to commit changes there.
     :param endpoint_id: the endpoint's id at the sender.
     :param secret: as for `verify`.
-    :param first: the first number that counts: 1 for an endpoint whose webhooks were noted from the beginning.
+    :param first: the first number that counts: 1 for an endpoint whose webhooks were recorded from the beginning.
     :param table: columns ``endpoint_id`` (text), ``sequence`` (64 bits), ``event_id`` (text).
-    :param placeholder: of a value in the database's SQL: ``%s`` for most drivers of PostgreSQL and MySQL.
-    :raises ConfigurationError: `first` is not a number from 1 on, or `table` not a name.
+    :param placeholder: the placeholder of a value in SQL: ``%s`` for most drivers of PostgreSQL and MySQL.
+    :raises ConfigurationError: `first` or `table` is invalid.
     """
 
     def __init__(
@@ -85,16 +85,16 @@ class Ledger:
         self._placeholder = placeholder
 
     def note(self, headers: Headers) -> int | None:
-        """Note that a webhook was received; call it once `verify` has found it genuine, before it is answered.
+        """Record a received webhook; call it after `verify`, before responding.
 
-        :return: its number; ``None`` where it has none, as tests and challenges.
-        :raises VerificationError: the number is none, or there is no ``webhook-id``.
+        :return: its number; ``None`` for tests and challenges, which have none.
+        :raises VerificationError: the number is invalid, or there is no ``webhook-id``.
         """
         given = {name.lower(): value for name, value in headers.items()}
         text, event_id = given.get("webhook-sequence"), given.get("webhook-id", "")
         if text is None:
             return None
-        # As many digits as 64 bits hold whatever they are.
+        # The number of digits that always fits into 64 bits.
         if not (text.isascii() and text.isdigit() and len(text) <= 18) or not event_id:
             raise VerificationError("webhook-sequence is not a number, or webhook-id is missing.")
         sequence = int(text)
@@ -104,7 +104,7 @@ class Ledger:
         return sequence
 
     def gaps(self) -> list[tuple[int, int]]:
-        """Return the numbers that are missing below the highest that was noted: first and last of each gap."""
+        """Return the gaps below the highest recorded number: the first and last number of each."""
         with self._cursor() as cursor:
             next_one = self._settled(cursor) + 1
             noted = sorted(self._noted(cursor, next_one, None))
@@ -116,12 +116,13 @@ class Ledger:
         return found
 
     def check(self, get: Get) -> Findings:
-        """Compare what was noted with the sender's ledger, and say what is missing.
+        """Compare the recorded numbers with the sender's ledger, and return what is missing.
 
-        What is in order up to a number is not looked at again, and its notes are removed.
+        Complete ranges are not compared again, and their records are removed.
 
         :param get: makes a ``GET`` request for a path of the sender's API, such as ``/endpoints/…/ledger?from=1``.
-        :raises VerificationError: the answer is not signed by the endpoint's secret, or is about something else.
+        :raises VerificationError: the response is not signed with the endpoint's secret, or is about something
+            else.
         """
         findings = Findings()
         with self._cursor() as cursor:
@@ -132,7 +133,7 @@ class Ledger:
             entries, start = self._fetch(get, start)
             if not entries:
                 break
-            # Read after the ledger: a webhook that it calls delivered was noted before that.
+            # Read after the ledger: webhooks that it calls delivered were recorded before.
             with self._cursor() as cursor:
                 noted = self._noted(cursor, entries[0].sequence, entries[-1].sequence)
                 for entry in entries:
@@ -146,10 +147,11 @@ class Ledger:
         return findings
 
     def pull(self, get: Get, handle: Callable[[dict[str, Any]], None]) -> Findings:
-        """As `check`, then fetch what is missing from ``GET /events/<id>``, have it handled, and note it.
+        """Do the same as `check`, then fetch missing events from ``GET /events/<id>``, handle and record them.
 
-        :param handle: called with each event: `id`, `type`, `timestamp`, `data`, `tenant`. What it raises ends this.
-        :return: what is still missing: events whose data may not be seen.
+        :param handle: called with each event: `id`, `type`, `timestamp`, `data`, `tenant`. An exception ends the
+            pull.
+        :return: what is still missing: events whose data is not accessible.
         """
         findings = self.check(get)
         left = []
@@ -173,13 +175,13 @@ class Ledger:
         return findings
 
     def accept(self, entry: Entry) -> None:
-        """Count a number as received: its event was had in another way, or is given up, since it was removed."""
+        """Record a number as received, because its event was obtained in another way, or was removed."""
         with self._cursor() as cursor:
             self._add(cursor, entry.sequence, entry.event_id or _REMOVED)
 
     def _fetch(self, get: Get, first: int) -> tuple[list[Entry], int | None]:
-        """Get a page of the sender's ledger; returns it, and where the next one begins."""
-        # It imports this module, whose class belongs to its names.
+        """Fetch a page of the sender's ledger; return it, and the start of the next one."""
+        # It imports this module, because the class is one of its names.
         from .receiver import verify
 
         headers, body = get(f"/endpoints/{quote(self._endpoint_id)}/ledger?from={first}")
@@ -198,7 +200,7 @@ class Ledger:
         ]
         after = first + len(entries)
         in_order = [entry.sequence for entry in entries] == list(range(first, after))
-        # Not by `next_from`: the bounds of the request are not signed, and may not have arrived as they were sent.
+        # Not `next_from`: the bounds of the request are not signed, and may have been changed on the way.
         more = after <= page["last_sequence"]
         if not in_order or (more and not entries):
             raise VerificationError("The ledger does not begin with the number that was asked for.")
@@ -230,7 +232,7 @@ class Ledger:
         return cursor
 
     def _noted(self, cursor: Any, first: int, last: int | None) -> Mapping[int, set[str]]:
-        """The ids of the events that were noted, by their numbers."""
+        """Return the ids of the recorded events by number."""
         sql = "SELECT sequence, event_id FROM {table} WHERE endpoint_id = ? AND sequence >= ?"
         bounds = [first] if last is None else [first, last]
         sql += "" if last is None else " AND sequence <= ?"
@@ -247,7 +249,7 @@ class Ledger:
         )
 
     def _settled(self, cursor: Any) -> int:
-        """The number up to which all is in order. It stands in the table without an event."""
+        """Return the number up to which everything is complete. Its row in the table has no event."""
         sql = "SELECT MAX(sequence) FROM {table} WHERE endpoint_id = ? AND event_id = ''"
         [found] = self._run(cursor, sql, self._endpoint_id).fetchone()
         return max(found or 0, self._first - 1)

@@ -1,32 +1,33 @@
-"""Blinker signals: the host tells Flask-Webhooks what happened, and hears what became of it.
+"""Blinker signals: from the host to Flask-Webhooks, and from Flask-Webhooks to the host.
 
-**Signals in.** One for each built-in event type but the operational ones and ``test``; its name has
-underscores where the event type has dots. The host sends it where the thing happens::
+**Signals in.** There is one for each built-in event type except the operational ones and ``test``; its name has
+underscores instead of dots. The host sends it where the event happens::
 
     license_activated.send(app, data={"license_id": "lic_1", ...}, tenant="app_1")
 
-:param sender: the Flask application or ``current_app``; one without Flask-Webhooks ignores it.
-:param data: the event's data: a dict with the members named at the signal; more are welcome.
-:param tenant: whose endpoints get it besides the whole server's; left out: only the latter.
-:param idempotency_key: a repeat with the same key and tenant makes no second event.
-:param occurred_at: a time, in UTC where it has no zone; left out: now.
-:param session: the host's own session that the event rides in; left out: ``db.session``.
+:param sender: the Flask application or ``current_app``; signals from one without Flask-Webhooks are ignored.
+:param data: the event's data: a dict with the members that are listed at the signal, and any others.
+:param tenant: the tenant whose endpoints get it, in addition to those of the whole server; by default only the
+latter.
+:param idempotency_key: a repetition with the same key and tenant does not create a second event.
+:param occurred_at: a time, treated as UTC if it has no time zone; by default now.
+:param session: a session of the host that records the event; by default ``db.session``.
 
-A keyword that is none of these is a mistake in the call: the event goes out without what it was meant to say.
-Where ``WEBHOOKS_VALIDATE_DATA`` is ``"raise"``, as in debug and testing mode, it raises `InvalidInput`; elsewhere
-it is logged as an error, once for each signal and keyword, and the event is recorded without it. Faults of ours or
-in the data are logged and never raised: they would break the login or the payment that the signal tells of. What
-has ended the host's transaction, such as a deadlock, is raised. Send a signal inside the transaction that makes it
-true, before its commit. Events of types that describe a refusal (``transactional=False`` in the catalogue) are
-written whatever becomes of the transaction.
+Any other keyword is a mistake, because its value would be missing from the event. If ``WEBHOOKS_VALIDATE_DATA`` is
+``"raise"``, as in debug and testing mode, it raises `InvalidInput`; otherwise it is logged as an error, once for
+each signal and keyword, and the event is recorded without it. Internal errors and invalid data are logged and
+never raised, because they would break the login or the payment that the signal reports. Errors that have ended the
+host's transaction, such as a deadlock, are raised. Send a signal inside the transaction of the change, before its
+commit. Events that describe a refusal (``transactional=False`` in the catalogue) are recorded even if the
+transaction is rolled back.
 
-**Signals out.** Flask-Webhooks sends these from the process that made the attempt, once what they
-tell of is committed: with the Flask application as sender, inside its application context, and with
-plain values as keywords (text, numbers, aware UTC times, ``None``). Keywords may be added later, so
-end a receiver's parameters with ``**extra``. What a receiver raises is logged and changes nothing.
-Blinker holds receivers weakly: connect a function of a module, or pass ``weak=False``.
+**Signals out.** Flask-Webhooks sends these after the commit of what they report, in the process that made the
+attempt: with the Flask application as sender, inside its application context, and with plain values as keywords
+(text, numbers, aware UTC times, ``None``). Future versions may add keywords, so end a receiver's parameters with
+``**extra``. Exceptions of a receiver are logged and have no other effect. Blinker holds receivers weakly: connect
+a function of a module, or pass ``weak=False``.
 
-Long, since it is a table, a signal a line, with what each is sent with.
+Long, since it is a table of all signals with their members.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from .errors import InvalidInput
 _namespace = Namespace()
 _catalog = builtin_catalog()
 
-#: What Flask-Webhooks takes from a signal in.
+#: The keywords of signals in.
 KEYWORDS = ("data", "tenant", "idempotency_key", "occurred_at", "session")
 
 #: The signals in, by the name of their event type.
@@ -49,7 +50,7 @@ SIGNALS: dict[str, NamedSignal] = {}
 
 
 def _inbound(event_type: str) -> NamedSignal:
-    """The signal of a built-in event type, with a docstring from the catalogue."""
+    """Return the signal of a built-in event type, with a docstring from the catalogue."""
     entry = _catalog[event_type]
     doc = f"{entry.description} ``data``: {', '.join(entry.schema['properties'])}."
     SIGNALS[event_type] = _namespace.signal(event_type, doc=doc)
@@ -57,7 +58,7 @@ def _inbound(event_type: str) -> NamedSignal:
 
 
 def unknown_keyword(event_type: str, name: str) -> InvalidInput:
-    """Return an error for a keyword that a signal does not take; it says what to write instead."""
+    """Return an error for an unknown keyword of a signal, which says what to write instead."""
     close = difflib.get_close_matches(name, KEYWORDS, n=1, cutoff=0.8)
     if close:
         instead = f"Did you mean {close[0]!r}?"
@@ -89,11 +90,11 @@ license_validated = _inbound("license.validated")
 #: ip, user_agent.
 license_rejected = _inbound("license.rejected")
 
-#: When the end of a licence is near. `data`: license_id, license_key, status, expires_at; maybe
+#: When a licence will expire soon. `data`: license_id, license_key, status, expires_at; maybe
 #: days_left, level, duration_type, user_id, username.
 license_expiring = _inbound("license.expiring")
 
-#: When a licence is found past its end; once for each end. `data`: license_id, license_key, status,
+#: When a licence is found to be expired; once for each expiry. `data`: license_id, license_key, status,
 #: expires_at; maybe level, duration_type, user_id, username.
 license_expired = _inbound("license.expired")
 
@@ -101,7 +102,7 @@ license_expired = _inbound("license.expired")
 #: maybe previous_expires_at, duration_type, payment_id, renewed_by, user_id, username.
 license_renewed = _inbound("license.renewed")
 
-#: When a licence, or a seat of it, is lent to a device. `data`: license_id, license_key, status;
+#: When a licence, or one of its seats, is checked out to a device. `data`: license_id, license_key, status;
 #: maybe checkout_id, hwid, ip, due_at, checkout_count, checkout_limit, user_id, username.
 license_checked_out = _inbound("license.checked_out")
 
@@ -118,11 +119,11 @@ usage_threshold_reached = _inbound("usage.threshold_reached")
 #: maybe previous, new, changed_by.
 license_updated = _inbound("license.updated")
 
-#: When a licence is put on hold. `data`: license_id, license_key, status; maybe reason,
+#: When a licence is suspended. `data`: license_id, license_key, status; maybe reason,
 #: suspended_by, suspended_until, user_id, username.
 license_suspended = _inbound("license.suspended")
 
-#: When a licence is taken away. `data`: license_id, license_key, status; maybe reason, revoked_by,
+#: When a licence is revoked. `data`: license_id, license_key, status; maybe reason, revoked_by,
 #: user_id, username.
 license_revoked = _inbound("license.revoked")
 
@@ -150,7 +151,7 @@ user_login_failed = _inbound("user.login_failed")
 #: ip.
 user_banned = _inbound("user.banned")
 
-#: When a ban is lifted or runs out. `data`: user_id, username; maybe reason, unbanned_by.
+#: When a ban is lifted or expires. `data`: user_id, username; maybe reason, unbanned_by.
 user_unbanned = _inbound("user.unbanned")
 
 #: When an account is deleted. `data`: user_id, username; maybe reason, deleted_by.
@@ -184,7 +185,7 @@ hwid_mismatched = _inbound("hwid.mismatched")
 #: license_key, last_seen_at, interval_seconds, missed_count, user_id, username, ip.
 device_heartbeat_missed = _inbound("device.heartbeat_missed")
 
-#: When a new file, script or build is there to download. `data`: file_id, name; maybe version,
+#: When a new file, script or build is uploaded. `data`: file_id, name; maybe version,
 #: size, sha256, notes, uploaded_by.
 file_uploaded = _inbound("file.uploaded")
 
@@ -196,18 +197,18 @@ file_updated = _inbound("file.updated")
 #: sha256, username, license_id, license_key, hwid, ip.
 file_downloaded = _inbound("file.downloaded")
 
-#: When something is put on the blacklist. `data`: kind, value; maybe entry_id, reason, added_by,
+#: When a value is added to the blacklist. `data`: kind, value; maybe entry_id, reason, added_by,
 #: expires_at.
 blacklist_added = _inbound("blacklist.added")
 
-#: When an entry leaves the blacklist. `data`: kind, value; maybe entry_id, reason, removed_by.
+#: When an entry is removed from the blacklist. `data`: kind, value; maybe entry_id, reason, removed_by.
 blacklist_removed = _inbound("blacklist.removed")
 
-#: When something is put on the whitelist. `data`: kind, value; maybe entry_id, reason, added_by,
+#: When a value is added to the whitelist. `data`: kind, value; maybe entry_id, reason, added_by,
 #: expires_at.
 whitelist_added = _inbound("whitelist.added")
 
-#: When an entry leaves the whitelist. `data`: kind, value; maybe entry_id, reason, removed_by.
+#: When an entry is removed from the whitelist. `data`: kind, value; maybe entry_id, reason, removed_by.
 whitelist_removed = _inbound("whitelist.removed")
 
 #: When the payment provider confirms a payment. `data`: payment_id, amount, currency; maybe status,
@@ -235,11 +236,11 @@ signature_rejected = _inbound("signature.rejected")
 #: count, subject, path, ip, user_agent, blocked_until, user_id, username, license_id.
 rate_limit_exceeded = _inbound("rate_limit.exceeded")
 
-#: When a staff member does something in the administration. `data`: actor_id, action; maybe
+#: When a staff member performs an administrative action. `data`: actor_id, action; maybe
 #: actor_name, target_type, target_id, details, reason, ip.
 staff_acted = _inbound("staff.acted")
 
-#: When a seller or reseller does something. `data`: actor_id, action; maybe actor_name,
+#: When a seller or reseller performs an action. `data`: actor_id, action; maybe actor_name,
 #: target_type, target_id, details, reason, ip.
 seller_acted = _inbound("seller.acted")
 
@@ -248,7 +249,7 @@ config_updated = _inbound("config.updated")
 
 # -- signals out -----------------------------------------------------------------------------------
 
-#: Sent after each attempt, whatever came of it.
+#: Sent after each attempt, whatever its outcome.
 attempt_recorded = _namespace.signal(
     "attempt-recorded",
     """An attempt was recorded.
@@ -260,8 +261,8 @@ attempt_recorded = _namespace.signal(
     :param tenant: the endpoint's tenant; ``None`` for the whole server.
     :param number: 1, 2, 3 … over all replays of the delivery.
     :param trigger: why it was made: ``event``, ``retry``, ``manual`` or ``test``.
-    :param outcome: what came of it, as in the attempt's row.
-    :param status: the HTTP status of the answer, or ``None`` without one.
+    :param outcome: the outcome, as in the attempt's row.
+    :param status: the HTTP status of the response, or ``None`` without one.
     :param error: what went wrong, for people; ``None`` after a success.
     :param duration_ms: how long it took, or ``None`` where that is unknown (``interrupted``).
     """,
@@ -278,15 +279,15 @@ delivery_succeeded = _namespace.signal(
     :param event_type: its type, ``license.created``.
     :param tenant: the endpoint's tenant; ``None`` for the whole server.
     :param attempt_count: attempts that were made, this one included.
-    :param status: the HTTP status of the answer.
+    :param status: the HTTP status of the response.
     :param duration_ms: how long the last attempt took.
     """,
 )
 
-#: Sent when a delivery is given up: no retry left, a blocked address, an endpoint that is gone.
+#: Sent when a delivery has failed: no retry left, a blocked address, an endpoint that is gone.
 delivery_failed = _namespace.signal(
     "delivery-failed",
-    """A delivery was given up; it is not sent again unless someone asks for it.
+    """A delivery has failed; it is not sent again unless a person resends it.
 
     :param endpoint_id: the endpoint.
     :param delivery_id: the delivery.
@@ -310,7 +311,7 @@ endpoint_failing = _namespace.signal(
     :param url: its URL, masked where the URL is a secret.
     :param failing_since: time of the first failure since the last success.
     :param consecutive_failures: failures in a row.
-    :param disable_progress: percent of the time to being disabled that has gone: 0 when it
+    :param disable_progress: how much of the time until it is disabled has passed, in percent: 0 when it
         begins to fail, then 50 and 90 as warnings.
     :param disable_at: when it will be disabled if nothing changes, or ``None`` for never.
     """,
@@ -319,7 +320,7 @@ endpoint_failing = _namespace.signal(
 #: Sent at the first success of an endpoint that was failing.
 endpoint_recovered = _namespace.signal(
     "endpoint-recovered",
-    """An endpoint that was failing accepts deliveries again; what waited for it is sent.
+    """An endpoint that was failing accepts deliveries again; waiting deliveries are sent.
 
     :param endpoint_id: the endpoint.
     :param tenant: its tenant; ``None`` for the whole server.
@@ -331,7 +332,7 @@ endpoint_recovered = _namespace.signal(
 #: Sent when an endpoint is disabled by its failures; not when a person pauses it.
 endpoint_disabled = _namespace.signal(
     "endpoint-disabled",
-    """An endpoint was disabled because of how it answers; deliveries to it are held.
+    """An endpoint was disabled because of its responses; deliveries to it are held.
 
     :param endpoint_id: the endpoint.
     :param tenant: its tenant; ``None`` for the whole server.

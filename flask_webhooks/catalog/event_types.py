@@ -234,7 +234,8 @@ _LICENSES = (
     _type(
         "license.expired",
         LICENSES,
-        "A licence expired. Servers that only check this when the licence is next used send the event then.",
+        "A licence expired; servers that only check this when the licence is next used "
+        "send the event then.",
         _license("expired")
         | {"expires_at": _time("When its term ended.")}
         | {"level": LEVEL, "duration_type": DURATION_TYPE}

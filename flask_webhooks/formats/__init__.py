@@ -1,4 +1,4 @@
-"""Wire formats: one short module each, all behind `Format`."""
+"""Formats of requests: subclasses of `Format`, one short module each."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Formats:
             self.add(item)
 
     def add(self, item: Format) -> Format:
-        """Add a format of the host's own.
+        """Add a custom format of the host.
 
         :raises ConfigurationError: the name is taken.
         """
@@ -68,7 +68,7 @@ class Formats:
         return item
 
     def only(self, names: Collection[str] | None) -> Formats:
-        """Return those of these names."""
+        """Return the formats with these names."""
         return (
             self if names is None else Formats(tuple(item for item in self if item.name in names))
         )
@@ -88,7 +88,7 @@ class Formats:
             ) from None
 
     def close_to(self, name: str) -> str | None:
-        """Return the name that this may have been meant to be."""
+        """Return the most similar name."""
         return next(
             iter(difflib.get_close_matches(name[:100].lower(), self._formats, n=1, cutoff=0.7)),
             None,
@@ -101,12 +101,12 @@ class Formats:
         return iter(self._formats.values())
 
     def detect(self, url: str, default: str) -> Format:
-        """The format that a URL asks for by its host and path, else the default."""
+        """Return the format for the host and path of a URL, else the default."""
         return next((item for item in self if item.matches(url)), None) or self[default]
 
 
 def builtin_formats() -> Formats:
-    """A fresh set of all formats that come with Flask-Webhooks."""
+    """Return new instances of all built-in formats."""
     return Formats(
         (
             Standard(),

@@ -1,6 +1,6 @@
-"""What a format is: how an event becomes a request, and what the answer to it means.
+"""Base classes of formats, which render events as requests and interpret responses.
 
-Long, since it documents all that a format can decide.
+Long, since it documents everything that a format can define.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from .url_masks import mask_secrets
 
 @dataclass(frozen=True)
 class OutgoingEvent:
-    """An event as a format sees it."""
+    """An event to render."""
 
     id: str
     type: str
     tenant: str | None
     occurred_at: datetime
-    #: The data as compact JSON text, just as it was stored.
+    #: The data as compact JSON text, exactly as stored.
     data_json: str = field(repr=False)
-    #: The tenant's name for people, from the host's hook; its id where there is none.
+    #: The display name of the tenant, from the host's function; by default its id.
     tenant_name: str | None = None
-    #: Webhooks in a row that have led to it.
+    #: The number of consecutive webhooks that have led to it.
     hops: int = 0
-    #: The ``traceparent`` of the span in which it was emitted.
+    #: The ``traceparent`` of the span that emitted it.
     trace_context: str | None = None
-    #: The version of its type that its data is in; ``None`` is data of before the first one.
+    #: The version of its data; ``None`` is before the first version.
     data_version: str | None = None
 
     @cached_property
@@ -50,27 +50,27 @@ class OutgoingEvent:
 
 @dataclass(frozen=True)
 class Target:
-    """An endpoint as a format sees it, with everything decrypted."""
+    """A decrypted endpoint."""
 
     id: str
     tenant: str | None
     url: str
     url_shown: str
     format: str
-    #: Live secrets, newest first; empty where the format needs none.
+    #: Active secrets, newest first; empty if the format needs none.
     secrets: tuple[str, ...]
     headers: Mapping[str, str]
     user_agent: str | None
     version: int
-    #: What this endpoint has set of its format, as `Format.check_options` returned it.
+    #: The options of the endpoint, as returned by `Format.check_options`.
     options: Mapping[str, Any] = field(default_factory=dict)
     #: ``WEBHOOKS_PRODUCT_NAME``.
     product_name: str = "Flask-Webhooks"
     #: Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``.
     timeout: float | None = None
-    #: ``certificate`` and ``key`` in PEM, which no request holds.
+    #: ``certificate`` and ``key`` of the client in PEM, which are never part of a request.
     client_certificate: Mapping[str, str] | None = None
-    #: The version of event data that it gets; ``None`` is data as it was before the first one.
+    #: The version of its event data; ``None`` is before the first version.
     data_version: str | None = None
 
     def __repr__(self) -> str:
@@ -78,13 +78,13 @@ class Target:
 
     @cached_property
     def redactor(self) -> Redactor:
-        """What masks this endpoint's secrets in text that others wrote."""
+        """The function that masks this endpoint's secrets in foreign text."""
         return Redactor(secrets_of(self.secrets, self.headers, self.url, self.url_shown))
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The request to make. The body is what is signed, and what is sent."""
+    """The rendered request. The body is signed and sent unchanged."""
 
     url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
@@ -95,10 +95,10 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """The response of a receiver."""
 
     status: int
-    #: Names in lower case; of a repeated name the last value.
+    #: Names in lower case; for a repeated name the last value.
     headers: Mapping[str, str] = field(repr=False)
     #: The first part of the body.
     body: bytes = field(repr=False)
@@ -106,19 +106,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What an answer that is no success means beyond its status."""
+    """The meaning of an unsuccessful response in addition to its status."""
 
-    #: The pause that it asks for holds for everything at this server, not only for the bucket of the endpoint.
+    #: The requested pause applies to the whole server, not only to the bucket of the endpoint.
     whole_server: bool = False
-    #: No request can succeed before a person changes something at the receiver or at the endpoint.
+    #: No request can succeed until a person changes the receiver or the endpoint.
     permanent: bool = False
-    #: Where the receiver says that events are to go from now on; see `Format.moved`.
+    #: The new destination according to the receiver; see `Format.moved`.
     moved_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What a receiver that has moved makes of an endpoint."""
+    """The new values of an endpoint whose receiver has moved."""
 
     url: str = field(repr=False)
     options: Mapping[str, Any]
@@ -127,23 +127,23 @@ class Move:
 
 
 class ExportedEndpoint(TypedDict, total=False):
-    """What `Format.read_export` found; all but `url` may be missing."""
+    """The result of `Format.read_export`; all members except `url` may be missing."""
 
     url: str
-    #: Names in the format's own dialect or in ours, or patterns; ``None`` is everything.
+    #: Names in the format's dialect or in ours, or patterns; ``None`` is all types.
     events: list[str] | None
-    #: The one that the receiver has; ``None`` where the export does not tell.
+    #: The secret of the receiver; ``None`` if the export does not contain it.
     secret: str | None
     active: bool
     name: str
     description: str
     user_agent: str | None
-    #: The id of whose it is; checked later.
+    #: The id of the tenant; checked later.
     tenant: object
 
 
 class Format:
-    """Base of all formats. A subclass sets the class attributes and renders; the rest has sane defaults."""
+    """Base of all formats. A subclass sets class attributes and implements `render`; other methods have defaults."""
 
     #: Name in configuration, API and database.
     name: ClassVar[str]
@@ -155,31 +155,30 @@ class Format:
     secret_optional: ClassVar[bool] = False
     #: Whether the URL itself is a secret and shown masked only.
     secret_url: ClassVar[bool] = False
-    #: Whether its receivers can answer with a body that they choose, and so echo a challenge.
+    #: Whether its receivers can choose the body of a response, and so echo a challenge.
     can_echo: ClassVar[bool] = True
-    #: What an export of the service calls the URL; the first is the one that errors name.
+    #: Names of the URL in an export of the service; errors mention the first.
     url_members: ClassVar[tuple[str, ...]] = ("url",)
-    #: What an export of the service calls the id of whose endpoint it is; the first that is there counts.
+    #: Names of the tenant in an export of the service; the first existing one counts.
     tenant_members: ClassVar[tuple[str, ...]] = ("appId", "tenant")
-    #: Seconds that its receivers are given for a whole request; ``None`` is ``WEBHOOKS_TIMEOUT``.
+    #: Timeout of a whole request in seconds; ``None`` is ``WEBHOOKS_TIMEOUT``.
     timeout: ClassVar[float | None] = None
     #: The event type that a test sends if none was chosen.
     test_event: ClassVar[str] = "test"
-    #: Our event types and the names that they go out under; the rest keep ours.
+    #: The sent names of our event types; others keep our names.
     event_names: ClassVar[Mapping[str, str]] = {}
-    #: A URL and options of the kind that its endpoints have, for examples in pages and commands.
+    #: An example URL and example options, for pages and commands.
     example_url: ClassVar[str] = "https://shop.example/webhooks"
     example_options: ClassVar[Mapping[str, Any]] = {}
 
     def matches(self, url: str) -> bool:
-        """Whether a checked URL can only be meant for this format."""
+        """Return whether a checked URL can only be meant for this format."""
         return False
 
     def event_name(self, event_type: str) -> str:
-        """The name that an event type goes out under: the vendor's, else ours.
+        """Return the sent name of an event type: the vendor's, else ours.
 
-        A name of ours, or of the host's, never goes out where the vendor uses that string for something
-        else: it is then sent with ``other.`` before it.
+        If the vendor uses the same name with another meaning, it is sent with the prefix ``other.``.
         """
         known = self.event_names.get(event_type)
         if known is not None:
@@ -187,38 +186,37 @@ class Format:
         return f"other.{event_type}" if event_type in self.event_names.values() else event_type
 
     def event_types(self, name: str) -> tuple[str, ...]:
-        """The event types of ours that this format's name stands for; empty where it is no name of it."""
+        """Return our event types for a name of this format; empty if the format does not have it."""
         return tuple(ours for ours, theirs in self.event_names.items() if theirs == name)
 
     def generate_secret(self) -> str | None:
-        """A new secret for an endpoint; ``None`` for a format that does not sign."""
+        """Return a new secret for an endpoint; ``None`` for a format that does not sign."""
         raise NotImplementedError
 
     def check_secret(self, secret: str) -> str:
-        """Check a secret that a customer brings.
+        """Check an existing secret of a customer.
 
-        :raises InvalidSecret: says what to write instead.
+        :raises InvalidSecret: it is invalid; the message says what to write instead.
         """
         raise NotImplementedError
 
     def generate_key_pair(self) -> str:
-        """A new private key, to stand among the secrets, for endpoints that want a public key to verify by.
-
-        :raises InvalidSecret: the format has only secrets that both sides know.
+        """Return a new private key, which is stored like a secret, for endpoints that verify with a public key.
+        :raises InvalidSecret: the format only supports shared secrets.
         """
         raise InvalidSecret(
             "%(format)s signs with a shared secret only, not with a key pair.", format=self.label
         )
 
     def public_key(self, secret: str) -> str | None:
-        """What the receiver verifies by, of a key pair; ``None`` of a shared secret."""
+        """Return the public key of a key pair; ``None`` for a shared secret."""
         return None
 
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
-        """Check what an endpoint sets of this format; returns what is stored.
+        """Check the options of an endpoint; return their stored form.
 
-        :param url: the endpoint's, checked already.
-        :raises InvalidEndpoint: says what to write instead; its `field` is the option's name.
+        :param url: the checked URL of the endpoint.
+        :raises InvalidEndpoint: an option is invalid; `field` is its name.
         """
         if options:
             raise InvalidEndpoint(
@@ -230,64 +228,66 @@ class Format:
         return {}
 
     def bucket(self, url: str) -> str | None:
-        """What endpoints share a limit of the receiving service: one bot, one channel's webhook.
+        """Return a text that identifies a shared limit of the receiving service, such as one bot or one channel's
+        webhook.
 
-        Only endpoints of one tenant, with one scheme, host and port, ever share a limit. The text may hold
+        Only endpoints of one tenant, with the same scheme, host and port, share a limit. The text may contain
         secrets; only a digest of it is stored.
         """
         return None
 
     def render(self, event: OutgoingEvent, target: Target, attempted_at: datetime) -> Rendered:
-        """The request for one attempt. The same event and target render the same body each time."""
+        """Return the request of an attempt. The same event and target always render the same body."""
         raise NotImplementedError
 
     def succeeded(self, answer: Answer) -> bool:
-        """Whether this answer means that the receiver has the event."""
+        """Return whether the receiver has accepted the event."""
         return 200 <= answer.status < 300
 
     def explanation(self, answer: Answer) -> str | None:
-        """What the receiver says is wrong, where its service has a place for that; asked of refusals.
+        """Return the receiver's error message in a refusal, if its service defines one.
 
-        It stands beside the status wherever the attempt is shown, to those who may not see bodies too.
+        It is shown next to the status of the attempt, even to people who may not see bodies.
         """
         return None
 
     def retry_after(self, answer: Answer, now: datetime, longest: float) -> float | None:
-        """Seconds for which the receiver wants nothing more, or ``None``. Asked of successes too."""
+        """Return the seconds for which the receiver asks to wait, or ``None``. Also called for successes."""
         if answer.status not in HOLDING_STATUSES:
             return None
         return parse_retry_after(answer.headers.get("retry-after"), now, longest)
 
     def refusal(self, answer: Answer) -> Refusal:
-        """What an answer that is no success means beyond its status."""
+        """The meaning of an unsuccessful response in addition to its status."""
         return Refusal()
 
     def moved(self, url: str, options: Mapping[str, Any], moved_to: int) -> Move | None:
-        """The endpoint after a `Refusal` with `moved_to`; ``None`` where it stays as it is."""
+        """Return the new values of an endpoint after a `Refusal` with `moved_to`; ``None`` if it does not change."""
         return None
 
     def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
-        """Read an endpoint from an export of the service whose format this is.
+        """Read an endpoint from an export of the format's service.
 
-        :param item: one JSON object of the export. The members read here are ours and those that most
-            services share: ``url``, ``events``, ``secret``, ``active`` (``is_active``, ``enabled``),
-            ``name``, ``description``, ``user_agent``, ``appId`` (``tenant``). What the values may be is checked
-            later.
-        :raises InvalidInput: it cannot be read; says why.
+        :param item: a JSON object of the export. The default reads our members and those that most services share:
+            ``url``, ``events``, ``secret``, ``active`` (``is_active``, ``enabled``), ``name``, ``description``,
+            ``user_agent``, ``appId`` (``tenant``). Values are checked later.
+        :raises InvalidInput: it cannot be read.
         """
         exported = read_common_export(item)
         exported.update(self.exported_tenant(item))
         return exported
 
     def exported_tenant(self, item: Mapping[str, Any]) -> ExportedEndpoint:
-        """The member ``tenant`` of an entry of an export, by `tenant_members`; nothing where there is none."""
+        """Return the member ``tenant`` of an entry of an export, based on `tenant_members`; empty if there is
+        none.
+        """
         for name in self.tenant_members:
             if item.get(name) not in (None, ""):
                 return {"tenant": item[name]}
         return {}
 
     def mask_url(self, url: str) -> str:
-        """The URL as it may be shown. What this leaves out of it is stored encrypted."""
+        """Return the URL for display. If this masks anything, the complete URL is stored encrypted."""
         return mask_secrets(url)
 
 
@@ -297,14 +297,14 @@ _ACTIVE_MEMBERS = ("active", "is_active", "enabled")
 def read_common_export(item: Mapping[str, Any]) -> ExportedEndpoint:
     """Read the members that the exports of most services share; see `Format.read_export`.
 
-    :raises InvalidInput: one of them is not of the kind that it has to be.
+    :raises InvalidInput: a member has the wrong type.
     """
     url = item.get("url")
     if not isinstance(url, str) or not url:
         raise InvalidURL('It has no "url".')
     events = item.get("events")
     if isinstance(events, str):
-        # A column that holds a JSON array.
+        # A column that contains a JSON array.
         try:
             events = json.loads(events)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Examples: what an event type looks like in a format, for pages, documentation and commands."""
+"""Examples of event types in formats, for pages, documentation and commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..encoding import encode_data
 from ..errors import InvalidSecret
 from . import Format, Formats, OutgoingEvent, Target
 
-#: The secret that examples are signed with. It is no secret.
+#: The public secret with which examples are signed.
 EXAMPLE_SECRET = "whsec_ZXhhbXBsZSBzZWNyZXQgb2YgdGhlIGRvY3VtZW50YXRpb24="
 EXAMPLE_TENANT = "app_1"
 #: The largest data of an example, in bytes.
@@ -25,30 +25,30 @@ _ATTEMPTED = _OCCURRED + timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request as an endpoint of a format would get it. The same each time."""
+    """An example request, which is always the same."""
 
     format: str
     event_type: str
-    #: As it may be shown.
+    #: The URL for display.
     url: str
     headers: dict[str, str]
     body: bytes = field(repr=False)
-    #: Lower-case names of headers whose values look like secrets of an endpoint.
+    #: Lower-case names of headers with values that look like secrets.
     secret_headers: frozenset[str] = frozenset()
 
     @property
     def pretty_body(self) -> str:
-        """The body with line breaks, for people; signatures are made over `body`."""
+        """The body with line breaks, for people; signatures cover `body`."""
         text = self.body.decode(errors="replace")
         try:
             return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
         except (ValueError, RecursionError):
-            # A format of the host's own need not be JSON.
+            # Bodies of custom formats need not be JSON.
             return text
 
 
 def sample_data(event_type: EventType, product_name: str) -> Mapping[str, Any]:
-    """The data of a test event."""
+    """Return the data of a test event."""
     if event_type.name == "test":
         return {"message": f"This is a test ping from {product_name}"}
     return event_type.example
@@ -64,11 +64,11 @@ def render_example(
     url: str | None = None,
     tenant: str | None = EXAMPLE_TENANT,
 ) -> Example:
-    """An event type's example, or other data, in a format.
+    """Render the example of an event type, or other data, in a format.
 
-    :param options: of the format; by default those of its example.
-    :param url: of an endpoint, checked already; by default that of its example.
-    :raises InvalidInput: the data or the options cannot be used; says why.
+    :param options: options of the format; by default those of its example.
+    :param url: a checked URL; by default that of its example.
+    :raises InvalidInput: the data or the options are invalid.
     """
     if data is None:
         data = sample_data(event_type, product_name)
@@ -111,7 +111,7 @@ def render_example(
 
 
 def render_examples(formats: Formats, catalog: Catalog, *, product_name: str) -> Iterator[Example]:
-    """Every event type in every format."""
+    """Render all event types in all formats."""
     for style in formats:
         for event_type in catalog:
             yield render_example(style, event_type, product_name=product_name)
@@ -123,5 +123,5 @@ def _secrets(style: Format) -> tuple[str, ...]:
     try:
         return (style.check_secret(EXAMPLE_SECRET),)
     except (InvalidSecret, NotImplementedError):
-        # A format of the host's own with other rules, or with none.
+        # A custom format may have other rules.
         return tuple(filter(None, [style.generate_secret()]))

@@ -1,4 +1,4 @@
-"""How long a receiver asks to be left alone."""
+"""Parse ``Retry-After``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import math
 from datetime import UTC, datetime
 from decimal import Decimal
 
-#: Answers whose ``Retry-After`` speaks about the whole endpoint (RFC 9110, 10.2.3; RFC 6585, 4).
+#: Statuses whose ``Retry-After`` applies to the whole endpoint (RFC 9110, 10.2.3; RFC 6585, 4).
 HOLDING_STATUSES = frozenset({429, 503})
 
 
 def parse_retry_after(value: str | None, now: datetime, longest: float) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
+    """Return the seconds of a ``Retry-After`` header (RFC 9110, 10.2.3: seconds or an HTTP date).
 
-    :param longest: the most that is believed, in seconds.
-    :return: 0 to `longest`, or ``None`` when the header is absent or makes no sense.
+    :param longest: the maximum in seconds.
+    :return: 0 to `longest`, or ``None`` if the header is missing or invalid.
     """
     if value is None:
         return None
@@ -28,13 +28,13 @@ def parse_retry_after(value: str | None, now: datetime, longest: float) -> float
             moment = moment.replace(tzinfo=UTC)
         seconds = (moment - now).total_seconds()
     except (ValueError, TypeError, IndexError, ArithmeticError):
-        # A hostile date makes the parser raise any of them.
+        # The parser raises any of them for hostile dates.
         return None
     return min(max(seconds, 0.0), longest)
 
 
 def usable_wait(seconds: object, longest: float) -> float | None:
-    """Seconds of waiting from any value: 0 to `longest`, or ``None`` where it is no number."""
+    """Return any value as seconds from 0 to `longest`, or ``None`` if it is not a number."""
     if not isinstance(seconds, int | float | Decimal):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the chats have in common: an event as a message with a title, a tone, lines and a footer."""
+"""The common part of chats: an event as a message with a title, a tone, lines and a footer."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MAX_VALUE = 1000
 MAX_FOOTER_NAME = 80
 #: Units of the text of a test message.
 MAX_TEXT = 500
-#: Characters of what a service says is wrong, and bytes of an answer that is not JSON and may be that.
+#: Characters of an error message of a service, and bytes of a response that may be a plain text message.
 MAX_EXPLANATION = 200
 MAX_PLAIN_ANSWER = 400
 
-#: What networks in front of services answer, such as Cloudflare's "error code: 1015".
+#: Responses of networks in front of services, such as Cloudflare's "error code: 1015".
 _NETWORK = re.compile(rb"\s*(<|error code)", re.IGNORECASE)
 
 
 class Tone(Enum):
-    """What an event means to its readers; its value is the mark where there are no colours."""
+    """The tone of an event; its value is the mark for chats without colours."""
 
     GOOD = "🟢"
     BAD = "🔴"
@@ -65,7 +65,7 @@ _TONES_OF_TYPES: dict[str, Tone] = {"blacklist.added": Tone.BAD, "session.create
 
 
 def tone_of(event_type: str) -> Tone:
-    """The tone of an event type, also of one of the host's own."""
+    """Return the tone of an event type, including types of the host."""
     if event_type in _TONES_OF_TYPES:
         return _TONES_OF_TYPES[event_type]
     ending = event_type.rpartition(".")[2]
@@ -78,7 +78,7 @@ def tone_of(event_type: str) -> Tone:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An event in words. All texts are plain: each service escapes and cuts them in its own way."""
+    """The texts of an event. They are plain: each service escapes and shortens them in its own way."""
 
     title: str
     #: A sentence above the lines; empty for most.
@@ -113,7 +113,7 @@ class Message:
 
 
 def compose(event: OutgoingEvent, target: Target) -> Message:
-    """Put an event into words; the same for the same event and endpoint."""
+    """Compose the message of an event; always the same for the same event and endpoint."""
     data = event.data
     text = ""
     if event.type == "test":
@@ -140,7 +140,7 @@ def _short(name: str) -> str:
 
 
 class ChatFormat(Format):
-    """Base of the formats for chats: not signed, and the URL is what lets anybody in."""
+    """Base of the formats for chats: they are not signed, and the URL is the secret."""
 
     signed: ClassVar[bool] = False
     secret_url: ClassVar[bool] = True
@@ -150,7 +150,7 @@ class ChatFormat(Format):
         return None
 
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
-        """Take ``show_keys``: whether licence keys and hardware ids are shown in full."""
+        """Check ``show_keys``: whether licence keys and hardware ids are shown in full."""
         rest = dict(options)
         given = rest.pop("show_keys", None)
         checked = super().check_options(rest, url)
@@ -165,11 +165,11 @@ class ChatFormat(Format):
         return {**checked, "show_keys": show} if show else checked
 
     def succeeded(self, answer: Answer) -> bool:
-        """2xx, unless the body says ``"ok": false``."""
+        """Return whether the status is 2xx and the body does not contain ``"ok": false``."""
         return super().succeeded(answer) and json_of(answer).get("ok") is not False
 
     def explanation(self, answer: Answer) -> str | None:
-        """The member of JSON in which a service says what is wrong, or a line of plain text."""
+        """Return the error message from a member of the JSON body, or a line of plain text."""
         said = json_of(answer)
         error = said.get("error")
         if isinstance(error, Mapping):
@@ -184,13 +184,13 @@ class ChatFormat(Format):
         return None
 
     def refusal(self, answer: Answer) -> Refusal:
-        """A 429 that the network in front of a service writes is about all that comes from us."""
+        """Interpret a refusal: a 429 of the network in front of a service applies to all our requests."""
         return Refusal(
             whole_server=answer.status == 429 and _NETWORK.match(answer.body) is not None
         )
 
     def bucket(self, url: str) -> str | None:
-        """One limit for each webhook: its path."""
+        """Return the path: each webhook has a separate limit."""
         return urlsplit(url).path
 
 
@@ -200,7 +200,7 @@ def as_body(message: Mapping[str, Any]) -> bytes:
 
 
 def json_of(answer: Answer) -> Mapping[str, Any]:
-    """The JSON object that was answered; empty where it was something else."""
+    """Return the JSON object in a response; empty if it is something else."""
     try:
         parsed = json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -209,7 +209,7 @@ def json_of(answer: Answer) -> Mapping[str, Any]:
 
 
 def seconds_of(value: Any, longest: float) -> float | None:
-    """Seconds that a service asks for, as number or text; ``None`` where they make no sense."""
+    """Return the seconds that a service requests, as number or text; ``None`` if they are invalid."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -226,9 +226,9 @@ def query_value(url: str, name: str) -> str | None:
 
 
 def check_query(url: str, names: Collection[str]) -> None:
-    """Refuse members of the query that a service would overlook: without a value, there twice, or in capitals.
+    """Refuse parameters of the query that a service would ignore: without a value, repeated, or in upper case.
 
-    :param names: in small letters.
+    :param names: in lower case.
     :raises InvalidEndpoint: there is one.
     """
     query = parse_qsl(urlsplit(url).query, keep_blank_values=True)

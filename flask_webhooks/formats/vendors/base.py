@@ -145,7 +145,7 @@ class Vendor(HexSigned):
                 return None
             raise InvalidSubscription('It has no "events": write the list, or ["*"] for all.')
         if isinstance(events, str):
-            # A column that holds a JSON array.
+            # A column that contains a JSON array.
             try:
                 events = json.loads(events)
             except (ValueError, RecursionError):
