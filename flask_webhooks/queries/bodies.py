@@ -1,4 +1,4 @@
-"""Bodies of attempts, decrypted; and why some are not there."""
+"""Decrypted bodies of attempts, and reasons for missing ones."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Missing(enum.StrEnum):
 
     #: It was not recorded.
     NOT_KEPT = "not_kept"
-    #: It was removed when it was old.
+    #: It was removed by retention.
     EXPIRED = "expired"
     #: The data of its event was erased.
     ERASED = "erased"
-    #: No key decrypts it, or it was tampered with.
+    #: No key decrypts it, or it was changed.
     UNREADABLE = "unreadable"
 
 
 def readable(
     state: AppState, body: str | None, key: str | None, delivery_id: str, number: int, name: str
 ) -> str | None:
-    """A body as it was sent or received.
+    """Return a body as it was sent or received.
 
     :param key: the attempt's `body_key`.
     :param name: of the column.
@@ -42,7 +42,7 @@ def readable(
 
 
 def decrypt_bodies(state: AppState, attempts: Iterable[Attempt]) -> None:
-    """Decrypt the bodies of attempts; of those that cannot be, `Attempt.missing` says so."""
+    """Decrypt the bodies of attempts; `Attempt.missing` marks those that cannot be decrypted."""
     for attempt in attempts:
         for name in body_days(state.settings):
             body = getattr(attempt, name)
@@ -56,7 +56,7 @@ def decrypt_bodies(state: AppState, attempts: Iterable[Attempt]) -> None:
 
 
 def explain_missing(state: AppState, event: Event, attempts: Iterable[Attempt]) -> None:
-    """Say of each body that is not there why; see `Attempt.missing`."""
+    """Set the reasons of missing bodies; see `Attempt.missing`."""
     now = datetime.now(UTC)
     days = body_days(state.settings)
     for attempt in attempts:
@@ -73,5 +73,5 @@ def explain_missing(state: AppState, event: Event, attempts: Iterable[Attempt]) 
 def _existed(attempt: Attempt, name: str) -> bool:
     if name == "response_body":
         return attempt.status is not None
-    # Of a request whose worker went silent nothing is known.
+    # Nothing is known about a request whose worker was lost.
     return attempt.request_headers is not None

@@ -1,4 +1,4 @@
-"""Ids that begin so, for a shell to complete: the newest ones, by one short statement each."""
+"""Ids with a prefix, for shell completion: the newest ones, with one short statement each."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from .. import ids
 from ..access import Access, BoundedTenantNames
 
-#: Ids that are offered at once.
+#: The maximum number of offered ids.
 OFFERED = 50
 #: The newest endpoints whose tenants are offered.
 _LOOKED_AT = 1000
 
 
 def begun_deliveries(access: Access, begun: str) -> list[tuple[str, str]]:
-    """Ids of deliveries, newest first, with what they are.
+    """Return ids of deliveries, newest first, with help texts.
 
     :raises Forbidden: not allowed to ``view``.
     """
@@ -68,7 +68,7 @@ def begun_endpoints(access: Access, begun: str) -> list[tuple[str, str]]:
 
 
 def begun_tenants(access: Access, begun: str) -> list[tuple[str, str]]:
-    """Tenants of the newest endpoints, with the host's names of them.
+    """Return tenants of the newest endpoints, with their names.
 
     :raises Forbidden: not allowed to ``view``.
     """
@@ -84,7 +84,7 @@ def begun_tenants(access: Access, begun: str) -> list[tuple[str, str]]:
     )
     with access.read() as session:
         found = [item for item in session.scalars(query) if item is not None]
-    # SQLite takes capitals for small letters.
+    # LIKE is case-insensitive on SQLite.
     begins = [item for item in dict.fromkeys(found) if item.startswith(begun)]
     names = BoundedTenantNames(access.state)
     return [(item, names.name(item)) for item in begins[:OFFERED]]
@@ -100,9 +100,9 @@ def _begun(
     action: str = "view",
 ) -> list[tuple[str, str]]:
     """:param prefix: of these ids.
-    :param shown: columns of which the help is made.
+    :param shown: columns of the help text.
     :param more: further conditions.
-    :param action: what the caller has to be allowed to.
+    :param action: the required permission.
     """
     access.require(action)
     start = f"{prefix}_"
@@ -113,7 +113,7 @@ def _begun(
         return []
     conditions = [access.scope(table.tenant), *more]
     if begun.startswith(start) and rest:
-        # Ids of one length: an index finds them, which no pattern would do for every collation.
+        # A range of ids uses the index, which a pattern does not with every collation.
         low, high = (rest.ljust(ids.LENGTH, end) for end in (ids.ALPHABET[0], ids.ALPHABET[-1]))
         conditions.append(table.id.between(start + low, start + high))
     query = sa.select(table.id, *shown).where(*conditions).order_by(table.id.desc()).limit(OFFERED)

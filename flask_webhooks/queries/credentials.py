@@ -26,11 +26,11 @@ def list_credentials(
     tenant: str | None,
     *conditions: sa.ColumnElement[bool],
 ) -> Page[tuple[_Stored, datetime]]:
-    """Those of the tenants in scope, newest first, for a caller who may ``tokens``. One statement.
+    """Return those of the tenants in scope, newest first, for a caller with ``tokens``. One statement.
 
-    :param before: only those older than this id.
-    :param tenant: only this one's; ``None`` for all that are in scope.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :param before: only older than this id.
+    :param tenant: only of this tenant; ``None`` for all in scope.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     """
     query = (
         sa.select(table, utc_now())
@@ -53,7 +53,7 @@ def get_credential(
 ) -> tuple[_Stored, datetime]:
     """One of them.
 
-    :param missing: makes the refusal for one that is not there.
+    :param missing: creates the error for a missing one.
     :raises NotFound: there is none in scope.
     :raises Forbidden: not allowed the action ``tokens``.
     """

@@ -1,4 +1,4 @@
-"""The cursor of a pull: how far a program has come, as a text that says nothing to it."""
+"""The cursor of a pull: the position of a program, as an opaque text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from ..access import is_id
 from ..errors import CursorExpired, InvalidCursor
 
-#: What stands for the cursor of a program that has pulled nothing yet.
+#: The cursor of a program that has not pulled anything yet.
 START: Final = "start"
 
 _PREFIX: Final = "cur_"
@@ -21,14 +21,14 @@ _MOST: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place among the events of one tenant or endpoint, in the order of their batches."""
+    """A position among the events of one tenant or endpoint, in the order of batches."""
 
-    #: The batch and the id of the last event that was looked at; without an id, of the one before the batch.
+    #: The batch and the id of the last examined event; without an id, the end of the previous batch.
     batch: int
     event_id: str
-    #: In Unix seconds: no event from before this time is still to come, but for those that were there at the start.
+    #: Unix seconds: no event from before this time will follow, except those that existed at the start.
     complete_to: int
-    #: Digest of whose events these are.
+    #: Digest of the scope.
     scope: str
 
     def text(self) -> str:
@@ -38,7 +38,7 @@ class Cursor:
 
 
 def scope_digest(tenant: str | None, endpoint_id: str | None) -> str:
-    """Return the digest of whose events a cursor is for.
+    """Return the digest of the scope of a cursor.
 
     :param tenant: ``None`` for all tenants.
     :param endpoint_id: of those with a delivery to one endpoint.
@@ -48,9 +48,9 @@ def scope_digest(tenant: str | None, endpoint_id: str | None) -> str:
 
 
 def read_cursor(text: str, scope: str) -> Cursor:
-    """Read a cursor that was given out for the same events.
+    """Parse a cursor that was issued for the same events.
 
-    :raises InvalidCursor: it is none, or is for other events.
+    :raises InvalidCursor: it is malformed, or for other events.
     """
     cursor = _parsed(text)
     if cursor is None:
@@ -69,7 +69,7 @@ def read_cursor(text: str, scope: str) -> Cursor:
 def check_age(cursor: Cursor, kept_since: datetime) -> None:
     """Refuse a cursor after which events may have been removed.
 
-    :raises CursorExpired: says since when they are kept.
+    :raises CursorExpired: it is too old.
     """
     given = datetime.fromtimestamp(cursor.complete_to, UTC)
     if given < kept_since:

@@ -27,7 +27,7 @@ MOST_ATTEMPTS = 50
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """A delivery and where it goes."""
+    """A delivery with its endpoint."""
 
     delivery: Delivery
     endpoint: Endpoint
@@ -35,13 +35,13 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDetail:
-    """A delivery with everything that was sent and came back."""
+    """A delivery with its requests and responses."""
 
     delivery: Delivery
-    #: Its `data` is ``None`` for those who may not ``view_payload``.
+    #: Its `data` is ``None`` without the permission ``view_payload``.
     event: Event
     endpoint: Endpoint
-    #: The endpoint's: what it waits for.
+    #: The health of the endpoint.
     health: EndpointHealth
     #: The newest, in the order in which they were made. Bodies are ``None`` for those who may not
     #: ``view_payload``, and so are refused addresses for those who do not see all tenants.
@@ -69,19 +69,19 @@ def list_deliveries(
 ) -> Page[DeliveryRow]:
     """Deliveries, newest first, of all endpoints in scope or of one; of deleted endpoints too.
 
-    What no index finds (`status` and `text`) is looked for among the newest `SEARCHED` deliveries that fit the
-    rest, and a text in no more than `SEARCHED_TEXT` characters of data, so that no filter takes long; the page
-    then has a `next_before` from which to look on, even if it has no items.
+    Filters without an index (`status` and `text`) search the newest `SEARCHED` deliveries that match the others,
+    and a text at most `SEARCHED_TEXT` characters of data, so that no filter takes long; the page then has a
+    `next_before`, even if it has no items.
 
     :param event_type: a name, or a prefix such as ``license.*``.
-    :param before: only those older than this id.
+    :param before: only older than this id.
     :param tenant: only those to this one's endpoints; ``None`` for all that are in scope.
-    :param status: the last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
+    :param status: the last response: a number (``503``), a class (``5xx``) or ``none`` for no response.
     :param since: only those that were created at this time or later.
-    :param until: only those from before it.
+    :param until: only before this time.
     :param id: of a delivery, or of an event (the ``webhook-id``).
     :param text: a part of the event's data as JSON text.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``; with `text`, not allowed to ``view_payload``.
     """
@@ -104,7 +104,7 @@ def list_deliveries(
     if endpoint_id is not None:
         conditions.append(table.endpoint_id == endpoint_id)
     if state is not None:
-        # As text: only so can the planner use a partial index.
+        # As text, so that the planner can use a partial index.
         wanted_state = DeliveryState(check_state(state, DeliveryState))
         conditions.append(table.state == literal(wanted_state))
     if event_type is not None:
@@ -136,9 +136,7 @@ def list_deliveries(
 
 
 def last_errors(access: Access, deliveries: Iterable[Delivery]) -> dict[str, str]:
-    """What went wrong with the last attempt of each delivery, by its id; those without an error are left out.
-
-    One statement.
+    """Return the errors of the last attempts by delivery id; deliveries without an error are omitted. One statement.
 
     :param deliveries: found in scope.
     :raises Forbidden: not allowed to ``view``.
@@ -170,7 +168,7 @@ def get_delivery(
 ) -> DeliveryDetail:
     """One delivery. Three statements.
 
-    :param attempts: so many of its attempts at most, the newest ones.
+    :param attempts: maximum number of its newest attempts.
     :raises NotFound: there is no such delivery in scope.
     :raises Forbidden: not allowed to ``view`` its endpoint.
     """
@@ -206,7 +204,7 @@ def get_delivery(
     event, health = found
     shown = [attempt for attempt, _ in reversed(newest)]
     if not isinstance(access.tenant, AllTenants):
-        # A customer could ask by names of their own what lies inside.
+        # A customer could otherwise probe the internal network with their own names.
         for attempt in shown:
             if attempt.outcome == Outcome.BLOCKED:
                 set_committed_value(attempt, "address", None)

@@ -1,6 +1,6 @@
-"""Endpoints with what people want to know about them.
+"""Endpoints with their health and statistics.
 
-Long, since it reads all that is shown of an endpoint, in lists and by itself.
+Long, since it reads everything that is shown of an endpoint, in lists and by itself.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from ..security.signing import live_secrets
 from .pages import check_state, literal, older_than
 from .system import MOST_COUNTED
 
-#: What the filter by health takes: an active endpoint that fails, or one that does not.
+#: The values of the health filter, for active endpoints.
 HEALTH = ("failing", "healthy")
-#: Characters from which on a secret may show its last four: the rest is still too much to guess.
+#: Length from which on the last four characters of a secret may be shown, because the rest is too long to guess.
 LONG_SECRET = 24
-#: What the counts of attempts cover.
+#: The period of the counts of attempts.
 COUNTED = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointRow:
-    """An endpoint, its health, its last day, and what waits for it."""
+    """An endpoint with its health, the counts of its last day, and its backlog."""
 
     endpoint: Endpoint
     health: EndpointHealth
@@ -59,7 +59,7 @@ class EndpointRow:
 
     @property
     def condition(self) -> str:
-        """Its state; ``failing`` where it is active and fails."""
+        """Its state; ``failing`` if it is active and failing."""
         failing = self.health.probe_interval is not None
         return "failing" if failing and self.endpoint.state == "active" else self.endpoint.state
 
@@ -71,7 +71,7 @@ class EndpointRow:
 
     @property
     def last_delivery_at(self) -> datetime | None:
-        """When an attempt was last settled, whatever came of it."""
+        """When an attempt was last settled, with whatever outcome."""
         times = (self.health.last_success_at, self.health.last_failure_at)
         return max((time for time in times if time is not None), default=None)
 
@@ -83,13 +83,13 @@ class EndpointRow:
 
 
 class Limit(enum.StrEnum):
-    """Which limit lets nothing through to an endpoint."""
+    """The limit for which an endpoint waits."""
 
     #: Its own rate limit.
     RATE = "rate_limit"
     #: The rate limit of another endpoint with the same destination.
     SHARED_RATE = "shared_rate_limit"
-    #: The pause that the receiver asked for, of whichever endpoint with that destination.
+    #: A pause that the receiver requested for any endpoint with that destination.
     SHARED_PAUSE = "shared_pause"
 
 
@@ -103,39 +103,39 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class SecretRow:
-    """What tells a secret, or a key pair, from the others; never the secret itself."""
+    """The properties that identify a secret or a key pair, without the secret itself."""
 
-    #: What a person has called it; empty for most.
+    #: Its label; may be empty.
     label: str
-    #: Until when it signs; ``None`` is until it is rotated.
+    #: When it expires; ``None`` is until it is rotated.
     expires_at: datetime | None
-    #: ``None`` where it was made before that was noted.
+    #: ``None`` if it is older than this information.
     created_at: datetime | None
-    #: The last characters of a long one, or of the public key; ``None`` for those who may not ``secret``.
+    #: The last characters of a long one, or of the public key; ``None`` without the permission ``secret``.
     last_four: str | None
-    #: When a request that it signed last ended; ``None``: there was none since then.
+    #: When a request that it signed last ended; ``None`` if there was none.
     last_used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointDetail(EndpointRow):
-    """An endpoint as its own page shows it. Secrets and header values are not there."""
+    """The details of an endpoint, without secrets and header values."""
 
     #: Names of the custom headers; ``None`` if they cannot be decrypted.
     header_names: tuple[str, ...] | None
-    #: Those that still sign, newest first.
+    #: Active secrets, newest first.
     secrets: tuple[SecretRow, ...]
-    #: A secret, a header or the URL was encrypted with a key that is gone: nothing can be sent.
+    #: A secret, a header or the URL was encrypted with a missing key, so nothing can be sent.
     unreadable: bool
-    #: The whole URL where only a part of it is shown to those who may not ``secret``; ``None`` for them, and where
-    #: the format never shows it.
+    #: The complete URL if a part of it is masked for people without ``secret``; ``None`` for them, and if the
+    #: format never shows it.
     url: str | None = field(repr=False)
-    #: What it waits for though nothing holds it by itself.
+    #: The limit for which it waits although it is healthy.
     wait: Wait | None
 
     @property
     def secrets_until(self) -> tuple[datetime | None, ...]:
-        """When each secret that still signs ends, newest first; ``None`` is never."""
+        """When each active secret expires, newest first; ``None`` is never."""
         return tuple(secret.expires_at for secret in self.secrets)
 
 
@@ -153,18 +153,18 @@ def list_endpoints(
     limit: int | None = None,
     now: datetime | None = None,
 ) -> list[EndpointRow]:
-    """The endpoints in scope that were not deleted, newest first. Three statements.
+    """Return the endpoints in scope that were not deleted, newest first. Three statements.
 
     :param search: a part of the name, description or URL (as shown), or an id.
-    :param tenant: only this one's; ``None`` for all that are in scope.
+    :param tenant: only of this tenant; ``None`` for all in scope.
     :param state: only those that are ``active``, ``paused`` or ``disabled``.
     :param health: only those that are ``failing`` while they are active, or ``healthy``: active, and not failing.
     :param event_type: only those that are subscribed to it: a name, or a prefix such as ``license.*``.
     :param since: only those that were added at this time or later.
-    :param until: only those from before it.
-    :param before: only those older than this id.
+    :param until: only before this time.
+    :param before: only older than this id.
     :param limit: at most so many; ``None`` for all.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises Forbidden: not allowed to ``view``.
     """
     access.require("view")
@@ -194,7 +194,7 @@ def list_endpoints(
         which = sa.and_(
             access.scope(table.tenant),
             table.deleted_at.is_(None),
-            # A range instead of a list, which could be too long for a statement.
+            # A range, because a list could be too long for a statement.
             table.id.between(found[-1][0].id, found[0][0].id),
         )
         counts = _counts(session, access.state, which, now or datetime.now(UTC))
@@ -204,7 +204,7 @@ def list_endpoints(
 def _in_condition(
     models: Models, state: str | None, health: str | None
 ) -> list[sa.ColumnElement[bool]]:
-    """The conditions for endpoints in a state, and for those that fail or do not."""
+    """Return the conditions for endpoints in a state, and for failing or healthy ones."""
     conditions: list[sa.ColumnElement[bool]] = []
     if state is not None:
         conditions.append(models.Endpoint.state == check_state(state, EndpointState))
@@ -223,7 +223,7 @@ def _in_condition(
 
 
 def count_endpoints(access: Access) -> int:
-    """How many endpoints in scope were not deleted. One statement.
+    """Count the endpoints in scope that were not deleted. One statement.
 
     :raises Forbidden: not allowed to ``view``.
     """
@@ -239,7 +239,7 @@ def count_endpoints(access: Access) -> int:
 
 
 def found_by(table: type[Endpoint], search: str) -> sa.ColumnElement[bool]:
-    """The condition for endpoints that have a text in their name, URL or description, or as their id."""
+    """Return the condition for endpoints with a text in their name, URL or description, or with this id."""
     text = search.strip()
     return sa.or_(
         holds(table.name, text),
@@ -256,7 +256,7 @@ def get_endpoint(
     include_deleted: bool = False,
     now: datetime | None = None,
 ) -> EndpointDetail:
-    """One endpoint. Four statements, five where it waits for a limit.
+    """Return one endpoint. Four statements, five if it waits for a limit.
 
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view`` it.
@@ -299,7 +299,7 @@ def get_endpoint(
 
 
 def name_endpoints(access: Access, endpoint_ids: Iterable[str]) -> dict[str, Endpoint]:
-    """Endpoints in scope by id, deleted ones too; what is not there is left out. One statement.
+    """Return endpoints in scope by id, including deleted ones; missing ones are omitted. One statement.
 
     :raises Forbidden: not allowed to ``view``.
     """
@@ -311,7 +311,7 @@ def name_endpoints(access: Access, endpoint_ids: Iterable[str]) -> dict[str, End
 
 
 def find_endpoints(access: Access, search: str | None = None, *, limit: int) -> list[Endpoint]:
-    """The endpoints in scope that were not deleted, newest first, to choose from. One statement.
+    """Return endpoints in scope that were not deleted, newest first, as choices. One statement.
 
     :param search: as in `list_endpoints`.
     :param limit: at most so many.
@@ -332,7 +332,7 @@ def find_endpoints(access: Access, search: str | None = None, *, limit: int) -> 
 
 
 def quota(access: Access, tenant: str | None) -> tuple[int, int | None]:
-    """How many endpoints a tenant has and may have; ``None`` for the whole server, and for no limit.
+    """Return how many endpoints a tenant has and may have; ``None`` for the whole server, and for no limit.
 
     :raises NotFound: the tenant is not in scope.
     :raises Forbidden: not allowed to ``view``.
@@ -386,7 +386,7 @@ def _wait(
     free_at: datetime,
     now: datetime,
 ) -> Wait | None:
-    """The limit that lets nothing through to an endpoint before `free_at`. One statement at most."""
+    """Return the limit for which an endpoint waits until `free_at`. One statement at most."""
     rate = endpoint.rate_limit
     if endpoint.bucket is not None:
         shared = rates.shared_limits(state, session.connection(), [endpoint.bucket])
@@ -399,7 +399,7 @@ def _wait(
 
 
 def _waiting(state: AppState, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Ids of endpoints, with how many deliveries are pending and held: counting ends soon after `MOST_COUNTED`."""
+    """Return numbers of pending and held deliveries by endpoint id; counting stops soon after `MOST_COUNTED`."""
     endpoint, delivery = state.models.Endpoint, state.models.Delivery
     # A list of MariaDB's in the place of a table cannot depend on the row beside it.
     lateral = state.engine.dialect.name not in {"mysql", "mariadb"}
@@ -432,7 +432,7 @@ def _waiting(state: AppState, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
 def _opened(
     state: AppState, endpoint: Endpoint, now: datetime
 ) -> tuple[tuple[str, ...] | None, list[dict[str, Any]], bool]:
-    """Header names, secrets that still sign, and whether something cannot be decrypted."""
+    """Return header names, active secrets, and whether a value cannot be decrypted."""
     unreadable = False
 
     def open_(sealed: Any, empty: Any) -> Any:
@@ -454,7 +454,7 @@ def _opened(
 def _secret_rows(
     access: Access, endpoint: Endpoint, stored: list[dict[str, Any]], used_at: datetime | None
 ) -> tuple[SecretRow, ...]:
-    """What may be told of secrets.
+    """Return the properties of secrets that may be shown.
 
     :param stored: those that still sign, newest first.
     :param used_at: when a request to the endpoint last ended.
@@ -466,7 +466,7 @@ def _secret_rows(
     rows = []
     for number, item in enumerate(stored):
         created_at = _moment(item.get("created_at"))
-        # Formats with room for one signature sign with the oldest.
+        # Formats with a single signature use the oldest.
         signs = not isinstance(style, HexSigned) or number == len(stored) - 1
         used = signs and used_at is not None and (created_at is None or used_at >= created_at)
         public_key = None if style is None else style.public_key(item["secret"])

@@ -1,4 +1,4 @@
-"""What Redis and RQ know of the workers. Only for operators; deliveries never depend on it."""
+"""The state of workers in Redis and RQ. Only for operators; deliveries never depend on it."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from ..wakeup.notifier import Notifier
 from ..wakeup.redis_trouble import RedisTrouble, explain_error
 from ..wakeup.worker_queue import WorkerQueue
 
-#: Seconds that an answer is good for: pages ask again and again.
+#: Seconds for which a report is cached, because pages refresh.
 FRESH = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """RQ's own registries, as far as our queue is concerned."""
+    """The state of our queue in the registries of RQ."""
 
     queue: str
-    #: Whether Redis said how things are; if not, the rest is unknown and empty, but for `trouble`.
+    #: Whether Redis responded; if not, everything else except `trouble` is unknown and empty.
     reachable: bool
     #: ``rq suspend`` was called: workers take no jobs.
     suspended: bool = False
     #: A worker runs RQ's scheduler for our queue.
     scheduler: bool = False
-    #: Workers that serve our queue, and have given RQ a sign of life in the last minutes.
+    #: Workers of our queue with a recent heartbeat in RQ.
     workers: int = 0
-    #: Jobs that wait, are set for a time, and failed. A job is a run of deliveries, not one of them.
+    #: Waiting, scheduled and failed jobs. A job is a delivery run, not a single delivery.
     waiting: int = 0
     scheduled: int = 0
     failed: int = 0
     #: The names of those workers.
     names: frozenset[str] = frozenset()
-    #: Why Redis cannot be used as it should; it may answer all the same.
+    #: The problem with Redis, which may still respond.
     trouble: RedisTrouble | None = None
 
 
 def engine(access: Access) -> EngineReport:
-    """What RQ says, at most `FRESH` seconds old.
+    """Return the state of RQ, at most `FRESH` seconds old.
 
     :raises Forbidden: not allowed to ``view``, or of one tenant only.
     """
@@ -63,10 +63,10 @@ def engine(access: Access) -> EngineReport:
 
 
 class _Watch:
-    """Asks Redis now and then, within the bound of a wake-up."""
+    """Queries Redis occasionally, with the timeout of a wake-up."""
 
     def __init__(self, notifier: Notifier) -> None:
-        # It is the key under which this is kept, and must not be held by it.
+        # The key of the weak mapping must not be referenced by its value.
         self._notifier = weakref.ref(notifier)
         self._known: tuple[float, EngineReport] | None = None
 
@@ -80,7 +80,7 @@ class _Watch:
         if isinstance(answer, RedisTrouble):
             answer = EngineReport(notifier.queue.settings.queue, reachable=False, trouble=answer)
         elif answer.trouble is None and notifier.trouble is not None:
-            # A wake-up of this process met what only it asks for.
+            # Only a wake-up of this process has found the problem.
             answer = replace(answer, trouble=notifier.trouble)
         self._known = (time.monotonic(), answer)
         return answer
@@ -92,9 +92,9 @@ class _Watch:
 
 
 def ask(worker_queue: WorkerQueue, client: redis.Redis) -> EngineReport:
-    """Ask RQ's registries over a given client.
+    """Read the registries of RQ with a given client.
 
-    :raises redis.RedisError: Redis does not say.
+    :raises redis.RedisError: Redis fails.
     """
     queue = worker_queue.queue(client)
     with client.pipeline(transaction=False) as pipeline:
@@ -106,7 +106,7 @@ def ask(worker_queue: WorkerQueue, client: redis.Redis) -> EngineReport:
             pipeline.zcard(registry(queue=queue).key)
         suspended, scheduler, registered, *counts = pipeline.execute()
     waiting, scheduled, failed = map(int, counts)
-    # RQ takes one that was killed off its list only when another one looks after it.
+    # RQ only removes a killed worker from its list during the maintenance of another one.
     names = _living(client, [key.decode(errors="replace") for key in registered])
     trouble = None
     try:
@@ -128,7 +128,7 @@ def ask(worker_queue: WorkerQueue, client: redis.Redis) -> EngineReport:
 
 
 def _living(client: redis.Redis, keys: list[str]) -> frozenset[str]:
-    """Names of those workers whose record has not run out."""
+    """Return the names of workers whose record has not expired."""
     with client.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.exists(key)

@@ -18,7 +18,7 @@ from ..columns import compact_json
 from ..errors import ConversionFailed, NotFound
 from ..models import Endpoint
 
-#: Endpoints that one answer names.
+#: The maximum number of listed endpoints.
 MOST_SUBSCRIBERS = 50
 
 
@@ -26,44 +26,44 @@ MOST_SUBSCRIBERS = 50
 class DataVersion:
     """One version of the data of an event type."""
 
-    #: Its date, or ``initial`` for what was before all of them.
+    #: Its date, or ``initial`` for the data before the first version.
     name: str
-    #: What it changed; none for the first, and where the example of one of the two could not be made.
+    #: Its changes; empty for the first, and if one of the two examples could not be created.
     changes: tuple[Difference, ...]
-    #: The example of the type in it; ``None`` where a function of the application fails with it.
+    #: The example of the type; ``None`` if a function of the application fails.
     example: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribers:
-    """Who would get events of a type."""
+    """The subscribers of an event type."""
 
     #: Endpoints in scope that name it, or a prefix such as ``license.*``, newest first; at most `MOST_SUBSCRIBERS`.
     endpoints: list[Endpoint]
-    #: How many those are in all.
+    #: Their total number.
     by_name: int
-    #: How many get every event type, without having named it.
+    #: How many endpoints get all event types.
     by_everything: int
 
 
 @dataclass(frozen=True, slots=True)
 class EventTypeRow:
-    """An event type, and how its data has changed."""
+    """An event type with the versions of its data."""
 
     kind: EventType
-    #: Newest first; none where the data has only ever been as it is.
+    #: Newest first; empty if the data has never changed.
     data_versions: list[DataVersion]
 
 
 @dataclass(frozen=True, slots=True)
 class EventTypeDetail(EventTypeRow):
-    """An event type, and who subscribes to it."""
+    """An event type with its subscribers."""
 
     subscribers: Subscribers
 
 
 def list_event_types(access: Access) -> list[EventTypeRow]:
-    """The event types that are offered. No statement.
+    """Return the offered event types. No statement.
 
     :raises Forbidden: not allowed to ``view``.
     """

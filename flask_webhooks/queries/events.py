@@ -1,4 +1,4 @@
-"""Events, and who they went to."""
+"""Events and their recipients."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class EventRow:
 
     #: `data` is always ``None`` here.
     event: Event
-    #: Number of its deliveries in scope by state.
+    #: The number of its deliveries in scope by state.
     deliveries: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class EventDetail:
-    """An event and who it went to."""
+    """An event with its deliveries."""
 
-    #: Its `data` is ``None`` for those who may not ``view_payload``.
+    #: Its `data` is ``None`` without the permission ``view_payload``.
     event: Event
     #: Those in scope, newest first, at most 200.
     deliveries: list[DeliveryRow]
@@ -43,7 +43,7 @@ class EventDetail:
 
     @property
     def more(self) -> bool:
-        """There may be others, of which the list of deliveries tells."""
+        """Whether there may be others, which are in the list of deliveries."""
         return len(self.deliveries) >= MAX_LIMIT
 
 
@@ -61,16 +61,16 @@ def list_events(
 ) -> Page[EventRow]:
     """Events of the tenants in scope, newest first.
 
-    Those of one endpoint are looked for among the newest `SEARCHED` events that fit the rest; the page then has
-    a `next_before` from which to look on, even if it has no items.
+    Events of one endpoint are searched among the newest `SEARCHED` events that match the other filters; the page
+    then has a `next_before`, even if it has no items.
 
     :param event_type: a name, or a prefix such as ``license.*``.
     :param endpoint_id: only those with a delivery to this one.
-    :param tenant: only this one's; ``None`` for all that are in scope.
-    :param before: only those older than this id.
+    :param tenant: only of this tenant; ``None`` for all in scope.
+    :param before: only older than this id.
     :param since: only those that were recorded at this time or later.
-    :param until: only those from before it.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :param until: only before this time.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``.
     """

@@ -1,4 +1,4 @@
-"""What a format makes of an event type."""
+"""Examples of event types in formats."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def example(
     tenant: str | None = EXAMPLE_TENANT,
     data_version: str | None = None,
 ) -> Example:
-    """A request as an endpoint of a format would get it; also the preview of a template.
+    """Return an example request of a format; also the preview of a template.
 
-    :param event_type: ``None`` is what the format is tested with.
+    :param event_type: ``None`` is the test event of the format.
     :param data: ``None`` is the example of the type.
     :param options: of the format, ``{"template": …}`` of ``custom``; ``None`` are those of its own example.
     :param data_version: of the data, a date or ``initial``; ``None`` is the newest.
-    :raises ConversionFailed: the application cannot turn the data into that version.
-    :raises InvalidInput: the format or event type is unknown, or data or options cannot be used; says why.
+    :raises ConversionFailed: the application cannot convert the data to that version.
+    :raises InvalidInput: the format or event type is unknown, or data or options are invalid.
     :raises Forbidden: not allowed to ``view``.
     """
     access.require("view")

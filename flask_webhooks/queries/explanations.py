@@ -1,6 +1,6 @@
-"""Why a delivery stands where it stands, and why an endpoint has an event or not, in sentences for people.
+"""Explanations of the states of deliveries, and of why an endpoint has an event or not.
 
-English, with what they are made of: pages translate them, commands print them.
+They are English texts with templates and values: pages translate them, commands print them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..texts import Text, word
 
 
 def reason_text(reason: str | None, trigger: str = "") -> Text:
-    """Why a delivery is at rest without success; empty where there is nothing to say.
+    """Return why a delivery has ended without success; empty if there is no explanation.
 
     :param trigger: why its last attempt was made.
     """
@@ -38,7 +38,7 @@ def reason_text(reason: str | None, trigger: str = "") -> Text:
 
 
 def missing_text(missing: str) -> Text:
-    """Why a body is not there, as a `Missing` says."""
+    """Return the text of a `Missing`."""
     words = {
         "not_kept": Text("Not kept."),
         "expired": Text("No longer kept."),
@@ -49,7 +49,7 @@ def missing_text(missing: str) -> Text:
 
 
 def hold_text(reason: str | None) -> Text:
-    """Why nothing is sent to an endpoint for a while."""
+    """Return why nothing is sent to an endpoint for a while."""
     words = {
         "retry_after": Text("The receiver asked us to wait (429 or Retry-After)."),
         "failing": Text("It keeps failing, so it is only tried occasionally."),
@@ -68,9 +68,9 @@ def hold_text(reason: str | None) -> Text:
 
 
 def held_text(state: str) -> Text:
-    """Why a delivery is held, and what releases it.
+    """Return why a delivery is held, and how to release it.
 
-    :param state: the endpoint's.
+    :param state: the state of the endpoint.
     """
     match state:
         case "unverified":
@@ -89,20 +89,20 @@ def held_text(state: str) -> Text:
 
 
 def held_back(delivery: Delivery, health: EndpointHealth, now: datetime) -> bool:
-    """Return ``True`` if it waits for its endpoint, which gets nothing for a while but what a person asked for."""
+    """Return ``True`` if it waits for its endpoint, which only gets manual requests for a while."""
     until = health.hold_until
     return until is not None and until > now and delivery.trigger not in ON_DEMAND
 
 
 def rate_limited(health: EndpointHealth, now: datetime) -> bool:
-    """Return ``True`` if a limit lets nothing through to an endpoint yet."""
+    """Return ``True`` if an endpoint waits for a limit."""
     return health.wait_until is not None and health.wait_until > now
 
 
 def owed_text(
     delivery: Delivery, endpoint: Endpoint, health: EndpointHealth, now: datetime
 ) -> list[Text]:
-    """Where the delivery of an event to an endpoint stands, and what it waits for, in a sentence or two."""
+    """Return the state of a delivery, and what it waits for, in a sentence or two."""
     match delivery.state:
         case "succeeded":
             return [Text("It was delivered.")]
@@ -131,7 +131,7 @@ def owed_text(
 
 
 def routing_text(why: str, event_type: str) -> Text:
-    """Why an endpoint has not got an event, and what to do about it."""
+    """Return why an endpoint did not get an event, and what to do about it."""
     words = {
         "owed": Text("There is a delivery to it."),
         "test": Text("It was a test event, sent manually to one webhook only."),
@@ -155,7 +155,7 @@ def routing_text(why: str, event_type: str) -> Text:
 
 
 def failed_text(failed: FailedCondition) -> Text:
-    """Which condition of a filter an event did not meet: ``data.amount is 5, and must be at least 100.``"""
+    """Return a condition of a filter that an event did not meet: ``data.amount is 5, and must be at least 100.``"""
     expected = failed.expected
     wanted = {
         "=": Text("must be %(expected)s", expected=expected),

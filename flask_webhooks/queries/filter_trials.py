@@ -1,4 +1,4 @@
-"""Try a filter against the example of an event type, a real event, or data that is given."""
+"""Test a filter with the example of an event type, a recorded event, or given data."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .events import get_event
 
 @dataclass(frozen=True, slots=True)
 class FilterTrial:
-    """What a filter makes of an event."""
+    """The result of a filter for an event."""
 
     event_type: str
-    #: ``None`` where it was tried against an example, or data that was given.
+    #: ``None`` if it was tested with an example, or given data.
     event_id: str | None
-    #: It lets the event through.
+    #: It matches the event.
     matches: bool
     #: The conditions that the event does not meet, at most ten.
     failed: tuple[FailedCondition, ...]
@@ -38,9 +38,9 @@ def try_filter(
     data: Mapping[str, Any] | None = None,
     event_id: str | None = None,
 ) -> FilterTrial:
-    """Say whether a filter lets an event through, and if not, which conditions that event does not meet.
+    """Return whether a filter matches an event, and if not, the conditions that the event does not meet.
 
-    :param filter: as an endpoint has it; ``None`` lets everything through.
+    :param filter: a filter as on an endpoint; ``None`` matches everything.
     :param event_type: of the example; ``license.created`` if neither this nor an event is named.
     :param data: instead of that of the example.
     :param event_id: of a recorded event to try it against instead.
@@ -56,7 +56,7 @@ def try_filter(
                 "Give either an event or an event type, not both: an event has its own data.",
                 field="event_id",
             )
-        # By many filters one could find out what the data is.
+        # With many filters, the data could be guessed.
         access.require("view_payload")
         event = get_event(access, event_id).event
         if event.erased_at is not None:

@@ -1,7 +1,7 @@
-"""New attempts as they are recorded.
+"""Follow new attempts.
 
-No index finds attempts by their time, so a look goes through the newest deliveries, and through those that were
-seen to wait for an attempt: what is being sent, what falls due in a moment, what a person has just resent.
+There is no index of attempts by time, so each poll examines the newest deliveries, and those that are waiting for
+an attempt: deliveries that are being sent, will be due in a moment, or were just resent.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..db.transactions import database_time
 from ..models import Attempt, Delivery, DeliveryState, Endpoint
 from .pages import literal
 
-#: The newest deliveries that one look goes through, and others that are waited for.
+#: Maximum numbers of newest deliveries per poll, and of waiting ones.
 NEWEST, WAITED_FOR = 1_000, 1_000
 #: An attempt that began longer ago than this has been recorded.
 _LONGEST = timedelta(seconds=150)
-#: What falls due so soon is waited for.
+#: Deliveries that will be due this soon are followed.
 _SOON = timedelta(seconds=5)
 
 
@@ -39,7 +39,7 @@ class NewAttempt:
 
 
 class Follower:
-    """Follows the attempts in scope, from the time when it is made or from an earlier one.
+    """Follows the attempts in scope, from its creation or from an earlier time.
 
     :param endpoint_id: only those of this endpoint.
     :param event_type: only those of this type.
@@ -73,18 +73,18 @@ class Follower:
             self._conditions.append(table.event_id == (event_id if is_id(event_id) else ""))
         #: Attempts that were returned, with when they began.
         self._returned: dict[tuple[str, int], datetime] = {}
-        #: Deliveries that an attempt is waited for, with when they were last seen to wait.
+        #: Deliveries that wait for an attempt, with the time of the last check.
         self._awaited: dict[str, datetime] = {}
         with access.read() as session:
             now = database_time(session)
             self._resent_from = ids.lowest_id("act", now)
             self._await(session, now)
         self._began = now if since is None else min(since, now)
-        #: How far back the next look goes; ``None`` after the first.
+        #: Start of the first poll; ``None`` after it.
         self._since: datetime | None = self._began
 
     def look(self) -> list[NewAttempt]:
-        """Return the attempts that were recorded since the last look, in the order in which they began."""
+        """Return the attempts that were recorded since the last poll, in the order in which they began."""
         with self._access.read() as session:
             now = database_time(session)
             self._await(session, now)
@@ -119,7 +119,7 @@ class Follower:
         return list(self._awaited)[-WAITED_FOR:]
 
     def _of(self, session: Session, deliveries: Any, since: datetime) -> list[NewAttempt]:
-        """The attempts of some deliveries that began at a time or later."""
+        """Return attempts of some deliveries that began at a time or later."""
         models = self._access.state.models
         attempt, table = models.Attempt, models.Delivery
         query = (
@@ -137,7 +137,7 @@ class Follower:
         return found
 
     def _await(self, session: Session, now: datetime) -> None:
-        """Note which deliveries an attempt is to be made for, that the newest ones may not be among."""
+        """Record deliveries that wait for an attempt, and may not be among the newest."""
         models = self._access.state.models
         table, activity = models.Delivery, models.Activity
         waiting = sa.select(table.id).where(*self._conditions).limit(WAITED_FOR // 2)
@@ -150,7 +150,7 @@ class Follower:
         )
         found = [*session.scalars(sending), *session.scalars(self._due(session, waiting, now))]
         for activity_id, delivery_id in session.execute(resent):
-            # What is committed late may have a smaller id: the last one is read again.
+            # A late commit may have a smaller id, so the last one is read again.
             self._resent_from = activity_id
             found.append(delivery_id)
         if found:
@@ -160,9 +160,8 @@ class Follower:
                 self._awaited[delivery_id] = now
 
     def _due(self, session: Session, waiting: sa.Select[Any], now: datetime) -> sa.Select[Any]:
-        """What falls due about now, of the endpoints that have such deliveries.
-
-        The index begins with the endpoint: without one, a statement would go through the whole backlog.
+        """Return deliveries that are due about now, by endpoint: the index begins with the endpoint, and a
+        statement without it would read the whole backlog.
         """
         models = self._access.state.models
         table, endpoint = models.Delivery, models.Endpoint
@@ -188,5 +187,5 @@ class Follower:
         return waiting.where(*soon, table.endpoint_id.in_(busy))
 
 
-#: Columns that may hold a lot.
+#: Columns that may be large.
 _LARGE = ("request_headers", "request_body", "response_headers", "response_body")

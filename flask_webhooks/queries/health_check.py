@@ -1,7 +1,7 @@
-"""The health check: do webhooks work at the moment? A load balancer or a monitor may ask each second.
+"""The health check.
 
-Nothing here takes long, whatever hangs: the check runs in a thread of its own, callers wait for it together, and
-its answer is good for a second.
+A load balancer or a monitor may call it every second. It never takes long, whatever hangs: the check runs in a
+separate thread, callers share it, and its result is cached for a second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..wakeup.worker_queue import WorkerQueue
 
 logger = get_logger("flask_webhooks")
 
-#: Seconds that an answer is good for.
+#: Seconds for which a result is cached.
 FRESH = 1.0
 #: Seconds that a caller waits for a check, from its start.
 PATIENCE = 2.0
@@ -36,27 +36,27 @@ PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """The reasons why webhooks do not work; all is well where each is ``None``."""
+    """The reasons why webhooks do not work; healthy if all are ``None``."""
 
-    #: What is wrong with the database, and with Redis.
+    #: The problems with the database and with Redis.
     database: str | None = None
     redis: str | None = None
-    #: Seconds for which a delivery is overdue, where that is longer than ``WEBHOOKS_HEALTH_OVERDUE``.
+    #: Seconds for which a delivery has been overdue, if longer than ``WEBHOOKS_HEALTH_OVERDUE``.
     overdue: float | None = None
 
     @property
     def ready(self) -> bool:
-        """Nothing is wrong."""
+        """Whether there are no problems."""
         return self.database is None and self.redis is None and self.overdue is None
 
 
 def readiness(state: AppState) -> Readiness:
-    """Check database, Redis and overdue deliveries; the answer may be `FRESH` seconds old.
+    """Check database, Redis and overdue deliveries; the result may be `FRESH` seconds old.
 
-    It needs no access: it tells nothing of any tenant, and a balancer has none.
+    It needs no access, because it reveals nothing about tenants.
     """
     checks = _checks.setdefault(state.worker_queue, {})
-    # A fork has a copy of the lock, maybe held, but not the thread.
+    # A fork has a copy of the lock, possibly locked, but not the thread.
     check = checks.get(os.getpid())
     if check is None:
         checks.clear()
@@ -65,21 +65,21 @@ def readiness(state: AppState) -> Readiness:
 
 
 class _Run:
-    """One check, and those who wait for it."""
+    """One check with its waiting callers."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.ended = threading.Event()
-        #: What is asked at the moment.
+        #: The current step.
         self.stage = "redis"
         self.found = Readiness()
 
 
 class _Check:
-    """The checks of one process: one at a time, however many ask and whatever hangs."""
+    """The checks of one process, one at a time."""
 
     def __init__(self, state: AppState) -> None:
-        # The application's queue is the key under which this is kept, and must not be held by it.
+        # The application's queue is the key of the weak mapping, and must not be referenced by its value.
         self._state = weakref.ref(state)
         self._lock = threading.Lock()
         self._run: _Run | None = None
@@ -137,11 +137,11 @@ def _trouble_of_redis(worker_queue: WorkerQueue) -> str | None:
 
 
 def _late(state: AppState) -> float | None:
-    """Seconds for which the oldest delivery is overdue; ``None`` where none is."""
+    """Return how many seconds the oldest delivery has been overdue; ``None`` if none is."""
     with system_access(state, "health").read() as session:
         limit = state.settings.health_overdue
         if limit is None:
-            # Does the database answer?
+            # Does the database respond?
             session.execute(sa.select(utc_now()))
             return None
         return seconds_overdue(state, session.connection(), limit)

@@ -1,4 +1,4 @@
-"""Keys: the public ones of an endpoint that signs by key pairs, and those that encrypt at rest."""
+"""The public keys of endpoints with key pairs, and the use of encryption keys."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..stored_secrets import EncryptedValues, encrypted_values, old_body_keys
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """What a receiver verifies by. It is no secret."""
+    """A public key for a receiver, which is not secret."""
 
     #: ``whpk_`` and base 64.
     text: str
-    #: Until when it signs; ``None`` is until it is rotated.
+    #: When it expires; ``None`` is until it is rotated.
     expires_at: datetime | None
 
 
 def public_keys(
     access: Access, endpoint: Endpoint | str, *, now: datetime | None = None
 ) -> tuple[PublicKey, ...]:
-    """The live public keys of an endpoint, newest first; none where it signs by shared secrets only.
+    """Return the active public keys of an endpoint, newest first; empty if it only has shared secrets.
 
-    :param endpoint: its id, or itself as it was found in scope.
+    :param endpoint: its id, or the endpoint in scope.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view`` it.
     """
@@ -63,21 +63,21 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """With which keys the secrets, headers and URLs of endpoints are encrypted. Endpoints, by their ids."""
+    """The keys with which the secrets, headers and URLs of endpoints are encrypted, as ids of endpoints."""
 
-    #: How many have something that is encrypted.
+    #: The number of endpoints with encrypted values.
     endpoints: int
-    #: Something of theirs needs an older key.
+    #: Endpoints with values that need an older key.
     older: tuple[str, ...]
-    #: Something of theirs cannot be decrypted by any key.
+    #: Endpoints with values that no key decrypts.
     unreadable: tuple[str, ...]
-    #: Attempts whose bodies need an older key, and those for whose there is none.
+    #: Numbers of attempts whose bodies need an older key, and whose bodies no key decrypts.
     older_bodies: int = 0
     unreadable_bodies: int = 0
 
 
 def key_use(access: Access) -> KeyUse:
-    """Find out which endpoints need which keys; decrypts all that they have.
+    """Find out which endpoints need which keys, by decrypting all values.
 
     :raises Forbidden: not allowed to ``view``.
     """

@@ -1,4 +1,4 @@
-"""The ledger of an endpoint: which event each of its numbers is, and what became of it."""
+"""The ledger of an endpoint: the event and the state of each number."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..errors import InvalidInput
 from ..formats.standard import StandardSigned
 from ..security.signing import live_secrets, sign_by_secrets
 
-#: Numbers of one page at most.
+#: The maximum number of entries of a page.
 MAX_NUMBERS: Final = 1_000
-#: The largest number that a database can hold.
+#: The largest integer in databases.
 _LARGEST: Final = 2**63 - 1
-#: The state of a number whose delivery is gone: it is older than deliveries are kept, or was removed with its event.
+#: The state of a number whose delivery was removed by retention, or with its event.
 REMOVED: Final = "removed"
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """A number, and what became of its delivery. All but the number and the state are ``None`` where that is gone."""
+    """A number with its delivery. If this was removed, everything except the number and the state is ``None``."""
 
     sequence: int
     #: A `DeliveryState`, or `REMOVED`.
@@ -43,24 +43,24 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPage:
-    """Some numbers of an endpoint, each of them, in their order."""
+    """Consecutive numbers of an endpoint in ascending order."""
 
     endpoint_id: str
-    #: The highest number that was given out.
+    #: The highest assigned number.
     last_sequence: int
     items: list[LedgerEntry]
-    #: Where to go on; ``None`` when all that was asked for is there.
+    #: The next number; ``None`` if all requested numbers are included.
     next_from: int | None
 
 
 def get_ledger(
     access: Access, endpoint_id: str, first: int = 1, last: int | None = None
 ) -> LedgerPage:
-    """Say of each number from `first` to `last` which event it is; at most `MAX_NUMBERS` of them.
+    """Return the entries of the numbers from `first` to `last`, at most `MAX_NUMBERS`.
 
-    :param last: the highest that was given out, by default and at most.
+    :param last: by default, and at most, the highest assigned number.
     :raises NotFound: there is no such endpoint in scope.
-    :raises InvalidInput: these can be no numbers; `field` names which.
+    :raises InvalidInput: a number is invalid; `field` names it.
     :raises Forbidden: not allowed to ``view`` it.
     """
     _check_number(first, "from")
@@ -71,7 +71,7 @@ def get_ledger(
     access.require("view", find_endpoint(access, endpoint_id))
     health = access.state.models.EndpointHealth
     with access.read() as session:
-        # First: the deliveries of all numbers up to it were committed before, or with it.
+        # Read first: the deliveries of all numbers up to it were committed before, or with it.
         given_out = session.scalar(
             sa.select(health.last_sequence).where(health.endpoint_id == endpoint_id)
         )
@@ -86,7 +86,7 @@ def get_ledger(
 
 
 def ledger_signature(access: Access, endpoint_id: str, body: bytes) -> dict[str, str]:
-    """Return the headers that sign an answer as webhooks of the endpoint are signed; none where those are not.
+    """Return the headers that sign a response like webhooks of the endpoint; empty if these are not signed.
 
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view`` it.

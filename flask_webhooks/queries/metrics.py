@@ -1,4 +1,4 @@
-"""Read the values of all metrics that are in the database. Fast at any size of the history."""
+"""Read the metrics in the database. Fast at any size of the history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .system import HealthReport, health
 
 #: The most rows of `Metrics.recent`.
 MOST_LABELLED = 100
-#: An active endpoint that fails, among the states of endpoints.
+#: The label of failing active endpoints among the states.
 FAILING = "failing"
 #: Labels that rows of `Metrics.recent` can have.
 METRIC_LABELS = ("endpoint", "tenant")
@@ -26,7 +26,7 @@ METRIC_LABELS = ("endpoint", "tenant")
 class Recent:
     """Attempts of the last 24 hours, of an endpoint or a tenant."""
 
-    #: The values of the labels that were asked for; the whole server's tenant is empty.
+    #: The values of the requested labels; the tenant of the whole server is empty.
     labels: tuple[str, ...]
     succeeded: int
     failed: int
@@ -34,21 +34,21 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """One look at the database."""
+    """The metrics in the database."""
 
     health: HealthReport
-    #: By name and labels, as `counters` writes them.
+    #: Counters by name and encoded labels; see `counters`.
     totals: dict[Key, float]
-    #: Endpoints by state, `FAILING` apart from those that are active.
+    #: Endpoints by state, with `FAILING` separate from active ones.
     endpoints: dict[str, int]
-    #: Those with the most failures first, at most `MOST_LABELLED`.
+    #: Most failures first, at most `MOST_LABELLED`.
     recent: list[Recent] = field(default_factory=list)
 
 
 def read_metrics(access: Access, labels: Collection[str] = ()) -> Metrics:
-    """Read everything that is told of the database.
+    """Read all metrics in the database.
 
-    :param labels: of `METRIC_LABELS`, by which attempts of the last 24 hours are grouped.
+    :param labels: a subset of `METRIC_LABELS`, by which attempts of the last 24 hours are grouped.
     :raises Forbidden: not allowed to ``view``.
     """
     report = health(access)

@@ -1,4 +1,4 @@
-"""What owners of endpoints were told, and are to be told."""
+"""Notifications to owners of endpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .pages import Page, check_limit, older_than, page_of
 
 @dataclass(frozen=True, slots=True)
 class NotificationRow:
-    """A notification, with what it tells of."""
+    """A notification with its incident."""
 
     notification: Notification
     incident: Incident
@@ -28,9 +28,9 @@ def list_notifications(
 ) -> Page[NotificationRow]:
     """The notifications of an endpoint, newest first. One statement.
 
-    :param before: only those older than this id.
+    :param before: only older than this id.
     :raises NotFound: there is no such endpoint in scope.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises Forbidden: not allowed.
     """
     if not is_id(endpoint_id):

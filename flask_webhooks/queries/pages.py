@@ -25,22 +25,25 @@ class Page(Generic[T]):
     items: list[T]
     #: Pass it as `before` to get the next page; ``None`` on the last one.
     next_before: str | None
-    #: Rows that were looked at one by one, where no index finds what is wanted.
+    #: Rows that are examined one by one if there is no index.
     searched: int | None = None
 
     def map(self, function: Callable[[T], U]) -> Page[U]:
-        """The same page of something else."""
+        """Return the page with converted items."""
         return Page([function(item) for item in self.items], self.next_before, self.searched)
 
 
 def page_of(rows: Sequence[T], limit: int, id_of: Callable[[T], str]) -> Page[T]:
-    """Make a page of up to ``limit + 1`` rows: the last one only says that there are more."""
+    """Create a page from up to ``limit + 1`` rows: an additional one only shows that there are more."""
     items = list(rows[:limit])
     return Page(items, id_of(items[-1]) if len(rows) > limit else None)
 
 
 def check_limit(limit: int) -> int:
-    """:raises InvalidInput: it is not a number from 1 to `MAX_LIMIT`."""
+    """Check a limit.
+
+    :raises InvalidInput: it is not a number from 1 to `MAX_LIMIT`.
+    """
     if not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
         raise InvalidInput(
             "limit must be a whole number from 1 to %(most)s.", most=MAX_LIMIT, field="limit"
@@ -49,7 +52,7 @@ def check_limit(limit: int) -> int:
 
 
 def older_than(column: Any, before: str | None) -> list[sa.ColumnElement[bool]]:
-    """The condition for everything after a page.
+    """Return the condition for everything after a page.
 
     :raises InvalidInput: `before` is not an id.
     """
@@ -61,7 +64,10 @@ def older_than(column: Any, before: str | None) -> list[sa.ColumnElement[bool]]:
 
 
 def check_state(state: str, states: Iterable[str]) -> str:
-    """:raises InvalidInput: it is none of these states."""
+    """Check a state.
+
+    :raises InvalidInput: it is not one of these states.
+    """
     choices = list(states)
     if state not in choices:
         raise InvalidInput(
@@ -74,5 +80,5 @@ def check_state(state: str, states: Iterable[str]) -> str:
 
 
 def literal(state: DeliveryState | Trigger) -> sa.ColumnElement[Any]:
-    """A state or a trigger written into the SQL itself: with a parameter SQLite would not use its partial index."""
+    """Return a state or a trigger as an SQL literal: with a parameter, SQLite would not use its partial index."""
     return sa.literal(str(state), sa.String(), literal_execute=True)

@@ -11,11 +11,11 @@ from .pages import Page
 def list_portal_links(
     access: Access, before: str | None = None, limit: int = 50, *, tenant: str | None = None
 ) -> Page[PortalLinkRow]:
-    """The portal links of the tenants in scope, newest first. One statement.
+    """Return the portal links of the tenants in scope, newest first. One statement.
 
-    :param before: only those older than this id.
-    :param tenant: only this one's; ``None`` for all that are in scope.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :param before: only older than this id.
+    :param tenant: only of this tenant; ``None`` for all in scope.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises Forbidden: not allowed the action ``tokens``.
     """
     access.require("tokens")

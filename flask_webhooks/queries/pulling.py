@@ -1,4 +1,4 @@
-"""Events in the order in which they were numbered, for programs that fetch them instead of being sent them."""
+"""Events in the order of their batches, for programs that pull them."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from ..models import Trigger
 from ..outbox.numbering import last_batch, number
 from .cursors import START, Cursor, check_age, read_cursor, scope_digest
 
-#: Events of one page at most.
+#: The maximum number of events of a page.
 MAX_PULLED: Final = 1_000
-#: The same where nothing is said.
+#: The default number of events of a page.
 DEFAULT_PULLED: Final = 100
-#: Events that are looked at in one statement: those of an endpoint may be far apart.
+#: Events that one statement examines: matches for an endpoint may be far apart.
 _WINDOW: Final = 10_000
-#: Looks, and batches that are numbered, of one page at most.
+#: Maximum numbers of statements, and of new batches, per page.
 _ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class PulledEvent:
-    """An event as it is sent."""
+    """An event in its sent form."""
 
     id: str
     type: str
     tenant: str | None
     timestamp: datetime
     data: Any
-    #: When its data was erased; it is empty since.
+    #: When its data was erased; it has been empty since then.
     erased_at: datetime | None
-    #: The version of its type that it was emitted in.
+    #: The version of its data.
     data_version: str | None = None
 
 
@@ -56,20 +56,20 @@ class Pulled:
     """Some events, oldest first."""
 
     items: list[PulledEvent]
-    #: Pass it as `after` to get those that follow, now or later.
+    #: Pass it as `after` to get the events that follow.
     next_after: str
-    #: There are more already. A page may be empty all the same: what is wanted may be far apart.
+    #: There are more. A page may still be empty, because matches may be far apart.
     has_more: bool
 
 
 class Pull:
     """Pulls events that were committed after a cursor, in that order, without tests.
 
-    :param after: the `next_after` of the page before; ``start`` for the oldest that are kept.
-    :param tenant: only this one's. A caller who sees several has to name one.
+    :param after: the `next_after` of the previous page; ``start`` for the oldest stored events.
+    :param tenant: only of this tenant. A caller who sees several must name one.
     :param endpoint_id: only those with a delivery to this endpoint.
-    :raises InvalidCursor: the cursor is none, or of another tenant or endpoint.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :raises InvalidCursor: the cursor is malformed, or of another tenant or endpoint.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view`` and ``view_payload``.
     """
@@ -93,7 +93,7 @@ class Pull:
         endpoint = None if endpoint_id is None else find_endpoint(access, endpoint_id)
         access.require("view", endpoint)
         access.require("view_payload", endpoint)
-        #: Whose events these are; ``None``: all tenants'.
+        #: The tenant of the events; ``None``: all tenants.
         self.tenant = endpoint.tenant if endpoint is not None else _only_tenant(access)
         self._access = access
         self._endpoint = endpoint
@@ -107,8 +107,8 @@ class Pull:
     def page(self) -> Pulled:
         """Return the next page.
 
-        :raises CursorExpired: the cursor is older than events are kept.
-        :raises ConversionFailed: the application cannot turn data into the version that the endpoint gets.
+        :raises CursorExpired: the cursor is older than the retention time.
+        :raises ConversionFailed: the application cannot convert data to the version of the endpoint.
         """
         access = self._access
         with access.read() as session:
@@ -121,9 +121,9 @@ class Pull:
         for _ in range(_ROUNDS):
             with access.read() as session:
                 rows, cursor, more = self._look(session, cursor, self._limit - len(found))
-            # Once the session is closed: these are functions of the host.
+            # After the session is closed, because these are functions of the host.
             found += [self._in_version(event) for event in rows]
-            # All that is numbered was looked at. What a batch now takes up follows it.
+            # All numbered events were examined. New batches follow them.
             more = more or number(access.state, owns_request=access.owns_request)
             if not more or len(found) >= self._limit:
                 break
@@ -140,7 +140,7 @@ class Pull:
         return sa.select(sa.or_(unnumbered, numbered))
 
     def has_news(self) -> bool:
-        """Tell whether it is worth while to look at the next page: in one round trip, for those who wait."""
+        """Return whether the next page may have events, in one round trip, for waiting callers."""
         state = self._access.state
         after = {"from_batch": self._after.batch if self._after else 0}
         with told_as_messages(), state.own_engine.connect() as connection, read_only(connection):
@@ -149,9 +149,9 @@ class Pull:
     def _look(
         self, session: Session, cursor: Cursor, count: int
     ) -> tuple[list[PulledEvent], Cursor, bool]:
-        """Look through the numbered events after a cursor.
+        """Search the numbered events after a cursor.
 
-        :return: those that were found, how far it came, and whether there are more.
+        :return: the matches, the new position, and whether there are more.
         """
         event = self._access.state.table("Event").c
         last = last_batch(self._access.state, session)
@@ -159,7 +159,7 @@ class Pull:
             sa.select(event.id, event.batch)
             .where(
                 self._scope,
-                # Not compared as a row: MySQL would not use the index.
+                # Not a row comparison, for which MySQL would not use the index.
                 event.batch.between(cursor.batch, last),
                 sa.or_(event.batch > cursor.batch, event.id > cursor.event_id),
             )
@@ -187,7 +187,7 @@ class Pull:
         return found, Cursor(batch, event_id, complete_to, cursor.scope), more
 
     def _in_version(self, event: PulledEvent) -> PulledEvent:
-        """The event with its data as the endpoint is sent it."""
+        """Return the event with its data in the version of the endpoint."""
         state, endpoint = self._access.state, self._endpoint
         if endpoint is None or event.erased_at is not None:
             return event
@@ -205,9 +205,9 @@ def _seconds(rows: Sequence[Any]) -> list[int]:
 
 
 def _only_tenant(access: Access) -> str | None:
-    """The tenant of a caller who sees only one; ``None`` for those who see all.
+    """Return the tenant of a caller who sees only one; ``None`` for all tenants.
 
-    :raises InvalidInput: they see several.
+    :raises InvalidInput: the caller sees several.
     """
     if len(access.tenants) > 1:
         raise InvalidInput(
@@ -220,7 +220,7 @@ def _conditions(
     access: Access, endpoint_id: str | None, event_type: str | None
 ) -> list[sa.ColumnElement[bool]]:
     event, delivery = (access.state.table(name).c for name in ("Event", "Delivery"))
-    # Not by EXISTS, which databases may answer out of all deliveries there are.
+    # Not with EXISTS, which databases may evaluate by reading all deliveries.
     is_test = sa.func.max(sa.case((delivery.trigger == str(Trigger.TEST), 1), else_=0))
     of_event = sa.select(is_test).where(delivery.event_id == event.id)
     if endpoint_id is None:

@@ -21,16 +21,16 @@ from ..models import Activity, Delivery, Endpoint, EndpointHealth, Event, Trigge
 from .endpoints import found_by
 from .events import EventDetail
 
-#: Endpoints that one answer covers.
+#: The maximum number of explained endpoints.
 EXPLAINED = 50
 
 
 class Why(enum.StrEnum):
-    """The reason why an endpoint has an event, or has it not."""
+    """The reason why an endpoint has an event or not."""
 
-    #: There is a delivery, whose state says the rest.
+    #: There is a delivery.
     OWED = "owed"
-    #: A test goes to the endpoint that it was sent to by hand.
+    #: It was a test, which is sent to one endpoint only.
     TEST = "test"
     #: The event belongs to one tenant, the endpoint to another.
     OTHER_TENANT = "other_tenant"
@@ -43,26 +43,26 @@ class Why(enum.StrEnum):
     NOT_SUBSCRIBED = "not_subscribed"
     #: It is subscribed now, but was not when the event was recorded.
     SUBSCRIBED_LATER = "subscribed_later"
-    #: Its filter did not let the event through.
+    #: Its filter did not match.
     FILTERED = "filtered"
-    #: It was subscribed at the time: the delivery is gone.
+    #: It was subscribed at the time, but the delivery was removed.
     REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """One endpoint's answer."""
+    """The explanation for one endpoint."""
 
     endpoint: Endpoint
     why: Why
-    #: The subscription of the time, which may have changed since; ``None`` is everything.
+    #: The subscription at that time; ``None`` is all types.
     events: list[str] | None
-    #: The change after the event that explains it, where there is one.
+    #: A later change that explains it, if any.
     change: Activity | None = None
-    #: The filter of the time, where that is the reason, and the conditions in it that the event did not meet.
+    #: The filter at that time, if it is the reason, and the conditions that the event did not meet.
     filter: dict[str, Any] | None = None
     failed: tuple[FailedCondition, ...] = ()
-    #: The delivery, where there is one, and what may hold it back.
+    #: The delivery, if any, and the health of the endpoint.
     delivery: Delivery | None = None
     health: EndpointHealth | None = None
 
@@ -70,12 +70,11 @@ class Routing:
 def explain_routing(
     access: Access, detail: EventDetail, search: str | None = None
 ) -> list[Routing]:
-    """Why the endpoints in scope that have no delivery of an event have none. Two statements, three with filters.
+    """Explain why endpoints in scope have no delivery of an event. Two statements, three with filters.
 
     :param detail: of the event, from `get_event`.
-    :param search: only endpoints that this finds, as in `list_endpoints`: also those that were deleted, and
-        those that have a delivery. Without it those of the event's tenant that still exist. At most
-        `EXPLAINED`, newest first.
+    :param search: only matching endpoints, as in `list_endpoints`, including deleted ones and those with a
+    delivery. By default the existing ones of the event's tenant. At most `EXPLAINED`, newest first.
     :raises Forbidden: not allowed to ``view``.
     """
     access.require("view")
@@ -100,7 +99,7 @@ def explain_routing(
         query = query.where(own, table.deleted_at.is_(None), delivery.id.is_(None))
     with access.read() as session:
         found = session.execute(query).all()
-        # A program may have changed an endpoint thousands of times since: only one change of each is read.
+        # A program may have changed an endpoint thousands of times since then, so only one change of each is read.
         endpoint_ids = [endpoint.id for endpoint, _, _ in found]
         firsts = [
             sa.select(sa.func.min(activity.id))
@@ -108,7 +107,7 @@ def explain_routing(
                 activity.endpoint_id.in_(endpoint_ids),
                 activity.action == "endpoint.updated",
                 activity.at >= event.created_at,
-                # The key: within a text the quotation marks would be escaped.
+                # The key, because quotation marks within a text would be escaped.
                 sa.type_coerce(activity.changes, sa.Text).contains(f'"{name}":'),
             )
             .group_by(activity.endpoint_id)
@@ -121,7 +120,7 @@ def explain_routing(
         ).all()
         data = None
         if any(endpoint.filter for endpoint, _, _ in found) or any(map(_refilters, changes)):
-            # Also for those who may not see it: they are told which condition it was, and no value.
+            # Also for people who may not see data: they see the condition, but no value.
             data = session.scalar(sa.select(models.Event.data).where(models.Event.id == event.id))
     deliveries = [row.delivery for row in detail.deliveries]
     catalog = access.state.catalog
@@ -145,7 +144,7 @@ def explain_one(
     catalog: Catalog,
     data: Any = None,
 ) -> Routing:
-    """Decide why an endpoint has an event or not, from what is recorded. Pure.
+    """Decide why an endpoint has an event or not, based on recorded changes.
 
     :param deliveries: of the event.
     :param changes: of the endpoint after the event was recorded, with the first one of its event types and the
@@ -184,7 +183,7 @@ def explain_one(
 
 
 def _read(filter: Any) -> Clause | None:
-    """Return a filter of the time, if it can still be read: the audit log cuts what is long."""
+    """Return a filter from the audit log, if it is not shortened."""
     try:
         return parse_filter(filter)
     except InvalidFilter:

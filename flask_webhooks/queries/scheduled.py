@@ -1,4 +1,4 @@
-"""Events that are scheduled for a time ahead."""
+"""Scheduled events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .pages import Page, check_limit, older_than, page_of
 class ScheduledDetail:
     """A scheduled event with its data."""
 
-    #: Its `data` is ``None`` for those who may not ``view_payload``.
+    #: Its `data` is ``None`` without the permission ``view_payload``.
     event: ScheduledEvent
     #: Whether the data is there.
     payload_visible: bool
@@ -37,14 +37,14 @@ def list_scheduled(
     key: str | None = None,
     tenant: str | None = None,
 ) -> Page[ScheduledEvent]:
-    """What is scheduled for the tenants in scope, that scheduled last first, without its data. One statement.
+    """Return scheduled events of the tenants in scope, most recently scheduled first, without data. One statement.
 
-    :param since: only what is due at this time or later.
-    :param until: only what is due before it.
-    :param key: only that of this key, of any tenant in scope.
-    :param tenant: only this one's; ``None`` for all that are in scope.
-    :param before: only those older than this id.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :param since: only those due at this time or later.
+    :param until: only those due before this time.
+    :param key: only the one with this key, of any tenant in scope.
+    :param tenant: only of this tenant; ``None`` for all in scope.
+    :param before: only older than this id.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises Forbidden: not allowed to ``view``.
     """
     access.require("view")

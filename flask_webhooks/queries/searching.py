@@ -1,4 +1,4 @@
-"""Deliveries and events by what no index finds: a bounded stretch at a time, so that no search takes long."""
+"""Searches of deliveries and events without an index, in bounded ranges, so that no search takes long."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from ..db.conditions import answered, holds
 from ..errors import InvalidInput
 from ..models import Models
 
-#: Deliveries or events that one page looks through.
+#: Deliveries or events that one page searches.
 SEARCHED = 5_000
-#: Characters of events' data that one page looks through for a text.
+#: Characters of data that one page searches for a text.
 SEARCHED_TEXT = 16 * 1024 * 1024
-#: Seconds after which a page looks no further.
+#: Seconds after which a page stops searching.
 SEARCH_TIME = 1.0
-#: Characters of a text that is looked for.
+#: The maximum length of a searched text.
 MOST_TEXT = 500
-#: Deliveries that the first statement of a search for a text looks at. Those after it go by what it met.
+#: Deliveries that the first statement of a text search examines. Later ones adapt to its result.
 _FIRST = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search has come to."""
+    """The result of a search."""
 
-    #: Of those that fit, newest first.
+    #: Matching ids, newest first.
     ids: list[str]
-    #: How many were looked at.
+    #: The number of examined rows.
     searched: int
-    #: The last of those, if there may be more; ``None`` at the end of the history.
+    #: The last examined id, if there may be more; ``None`` at the end of the history.
     reached: str | None
 
 
 def check_text(text: str) -> None:
-    """:raises InvalidInput: the text is longer than a search takes."""
+    """Check a text.
+
+    :raises InvalidInput: it is too long.
+    """
     if len(text) > MOST_TEXT:
         raise InvalidInput(
             "Search for at most %(most)s characters; this has %(count)s.",
@@ -56,9 +59,9 @@ def answered_so(
     status: str,
     most: int,
 ) -> Found:
-    """Look for deliveries by their last answer. Two statements.
+    """Search deliveries by their last response. Two statements.
 
-    :param most: at most so many.
+    :param most: the maximum number.
     """
     table = models.Delivery
     newest = (
@@ -79,9 +82,9 @@ def owed_to(
     endpoint_id: str,
     most: int,
 ) -> Found:
-    """Look for events that an endpoint has a delivery of. Two statements.
+    """Search events with a delivery to an endpoint. Two statements.
 
-    :param most: at most so many.
+    :param most: the maximum number.
     """
     table, delivery = models.Event, models.Delivery
     newest = (
@@ -114,10 +117,10 @@ def holding(
     status: str | None,
     most: int,
 ) -> Found:
-    """Look for deliveries whose event's data holds a text, in a few statements, each of bounded work.
+    """Search deliveries whose event's data contains a text, in a few bounded statements.
 
-    :param status: the last answer, too.
-    :param most: at most so many.
+    :param status: the last response, too.
+    :param most: the maximum number.
     """
     table, event = models.Delivery, models.Event
     ids: list[str] = []
@@ -135,7 +138,7 @@ def holding(
         )
         data = sa.type_coerce(event.data, sa.Text)
         length = sa.func.length(data)
-        # Its sign says whether the text is there. One look for each: a join might read every event there is.
+        # Its sign tells whether the text exists. One lookup for each, because a join might read all events.
         looked: sa.ScalarSelect[int] = (
             sa.select(sa.case((holds(data, text), length), else_=-length))
             .where(event.id == newest.c.event_id)
@@ -154,7 +157,7 @@ def holding(
                 return Found(ids, searched, last)
         if len(rows) < size:
             return Found(ids, searched, None)
-        # As many as are expected to fit into the rest of the bounds.
+        # As many as are expected to fit into the remaining bounds.
         rest = max(SEARCHED_TEXT - characters, 0) * searched // max(characters, 1)
         size = min(SEARCHED - searched, searched * 4, rest)
         if size <= 0 or time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""The signature debugger's side of the database: the secrets and what was sent."""
+"""The data of the signature debugger: secrets and recorded attempts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from .bodies import readable
 
 #: Attempts of one delivery that a request is compared with; the latest ones.
 COMPARED = 20
-#: The headers that tell which event it is.
+#: The headers that identify the event.
 _ID_HEADERS = ("webhook-id", "svix-id")
 
 
 def check_signature(
     access: Access, endpoint_id: str, headers: str, body: str, *, now: datetime | None = None
 ) -> Verdict:
-    """Say whether a request's signature fits an endpoint's secrets, and if not, why. Changes nothing.
-
-    :param headers: the request's, as pasted: a line each.
+    """Return whether the signature of a request matches an endpoint's secrets, and if not, why. Changes nothing.
+    :param headers: the pasted headers, one per line.
     :param body: its body.
     :raises UnreadableSecret: no configured key decrypts the secrets.
     :raises NotFound: there is no such endpoint in scope.
@@ -65,7 +64,7 @@ def _sent(access: Access, endpoint_id: str, event_id: str) -> list[Sent]:
         found = session.execute(query).all()
     sent = []
     for delivery_id, number, started_at, stored, key in found:
-        # What cannot be read is not compared with.
+        # Unreadable attempts are not compared.
         with contextlib.suppress(UnreadableSecret):
             body = readable(access.state, stored, key, delivery_id, number, "request_body")
             if body is not None:

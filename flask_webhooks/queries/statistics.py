@@ -1,4 +1,4 @@
-"""What the hourly statistics tell: attempts by outcome and their response times. Fast at any size of the history."""
+"""Statistics by hour: attempts by outcome, and response times. Fast at any size of the history."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class AttemptCounts:
     start: datetime
     succeeded: int = 0
     failed: int = 0
-    #: All response times together, in milliseconds.
+    #: The sum of all response times in milliseconds.
     duration_ms: float = 0.0
     #: Attempts by response time, as `models.BUCKETS` and one more for slower ones.
     counts: tuple[int, ...] = (0,) * len(BUCKET_COLUMNS)
@@ -65,7 +65,7 @@ class AttemptCounts:
         return self.duration_ms / self.attempts if self.attempts else None
 
     def percentile(self, share: float) -> float | None:
-        """The response time in milliseconds that this share of the attempts kept to."""
+        """Return the response time in milliseconds that this share of the attempts did not exceed."""
         return percentile(self.counts, share)
 
 
@@ -79,7 +79,7 @@ class Series:
 
 
 def percentile(counts: Sequence[int], share: float) -> float | None:
-    """Read a percentile off counts by bucket, evenly spread within each.
+    """Return a percentile of counts by bucket, interpolated linearly.
 
     :param counts: as in `Bucket.counts`.
     :param share: 0.95 for the 95th.
@@ -104,7 +104,7 @@ def statistics(
     *,
     now: datetime | None = None,
 ) -> Series:
-    """Attempts over time, of everything in scope or of one endpoint. One statement, two with an endpoint.
+    """Return attempts over time, of everything in scope or of one endpoint. One statement, two with an endpoint.
 
     :param period: of `PERIODS`.
     :raises InvalidInput: there is no such period.

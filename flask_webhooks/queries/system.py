@@ -1,4 +1,4 @@
-"""How the whole thing is doing, and who did what."""
+"""The health of the system, and the audit log."""
 
 from __future__ import annotations
 
@@ -24,26 +24,25 @@ from .pages import Page, check_limit, literal, older_than, page_of
 from .searching import SEARCHED
 
 MAX_HEARTBEATS = 100
-#: Seconds without a sign of life after which a worker is taken for dead; our Worker gives one each sweep.
+#: Seconds without a heartbeat after which a worker counts as dead; our Worker sends one with each sweep.
 SILENCE = 30.0
-#: Where counting a backlog ends: an exact number is not needed, and it must not take seconds.
+#: The counting limit of a backlog: an exact number is not needed, and must not take seconds.
 MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is late, and whether anybody delivers, at one time by the database's clock."""
+    """Overdue deliveries and heartbeats of workers at one time, by the database's clock."""
 
     now: datetime
-    #: The latest sign of life of any worker; ``None`` if there never was one.
+    #: The latest heartbeat of any worker; ``None`` if there never was one.
     last_seen_at: datetime | None
-    #: Pending deliveries in scope that nothing holds back and that are due, counted up to `MOST_COUNTED`; and
-    #: the oldest one's time.
+    #: Due deliveries in scope that are not held back, counted up to `MOST_COUNTED`; and the time of the oldest.
     due: int
     oldest_due_at: datetime | None
-    #: Trouble of ours for which endpoints in scope wait, as in `health.OURS`.
+    #: Local problems for which endpoints in scope wait, as in `health.OURS`.
     trouble: str | None = field(default=None, kw_only=True)
-    #: The latest sign of life of a worker that has not ended since; ``None`` if there is none.
+    #: The latest heartbeat of a worker that has not ended since then; ``None`` if there is none.
     alive_at: datetime | None = field(default=None, kw_only=True)
 
 
@@ -51,23 +50,23 @@ class Backlog:
 class HealthReport(Backlog):
     """Workers and backlog."""
 
-    #: Signs of life, latest first; empty for a tenant, who need not know the operator's machines.
+    #: Heartbeats, latest first; empty for tenants, who do not see the operator's machines.
     heartbeats: list[Heartbeat]
-    #: Deliveries in scope by where they stand, each counted up to `MOST_COUNTED`.
+    #: Deliveries in scope by status, each counted up to `MOST_COUNTED`.
     pending: int
     sending: int
     held: int
-    #: When the oldest event that is still there was recorded; ``None`` for a tenant, and without events.
+    #: When the oldest stored event was recorded; ``None`` for tenants, and without events.
     history_since: datetime | None = None
 
 
 def silence(sweep_interval: float) -> float:
-    """Seconds after which a worker that sweeps so often is taken for dead."""
+    """Return the seconds after which a worker with this sweep interval counts as dead."""
     return max(SILENCE, 3 * sweep_interval)
 
 
 def backlog(access: Access) -> Backlog:
-    """What is due, and the latest sign of life. One statement, fast at any size of the backlog.
+    """Return due deliveries, and the latest heartbeat. One statement, fast at any size of the backlog.
 
     :raises Forbidden: not allowed to ``view``.
     """
@@ -78,7 +77,7 @@ def backlog(access: Access) -> Backlog:
 
 
 def health(access: Access) -> HealthReport:
-    """Workers, backlog and the oldest overdue delivery. Three statements.
+    """Return workers, backlog and the oldest overdue delivery. Three statements.
 
     :raises Forbidden: not allowed to ``view``.
     """
@@ -111,7 +110,7 @@ def health(access: Access) -> HealthReport:
 
 
 def database_troubles(access: Access) -> list[Text]:
-    """What is wrong with the database, for operators, with what to do.
+    """Return problems with the database, with advice, for operators.
 
     :raises Forbidden: not allowed to ``view``.
     """
@@ -124,7 +123,7 @@ def database_troubles(access: Access) -> list[Text]:
 
 
 def silent_workers(access: Access, names: Iterable[str], before: datetime) -> set[str]:
-    """Those of our own workers, by their names in RQ, whose last sign of life was before this.
+    """Return the names in RQ of our own workers whose last heartbeat was before this time.
 
     :raises Forbidden: not allowed to ``view``.
     """
@@ -149,18 +148,18 @@ def list_activity(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Page[Activity]:
-    """Who did what to the endpoints in scope, or to one, newest first.
+    """Return the audit log of the endpoints in scope, or of one, newest first.
 
-    What no index finds (`actor` and `action`) is looked for among the newest `SEARCHED` entries that fit the
-    rest; the page then has a `next_before` from which to look on, even if it has no items.
+    Filters without an index (`actor` and `action`) search the newest `SEARCHED` entries that match the others; the
+    page then has a `next_before`, even if it has no items.
 
-    :param before: only those older than this id.
+    :param before: only older than this id.
     :param actor: a part of who did it.
     :param action: what was done, ``endpoint.paused``.
     :param tenant: only this one's.
     :param since: only what was done at this time or later.
     :param until: only what was done before it.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``.
     """
@@ -223,7 +222,7 @@ def _counts(access: Access) -> sa.Executable:
         )
 
     event = access.state.models.Event
-    # Ids sort by time, so this is one look into the primary key. What is a tenant's would have to be looked for.
+    # Ids sort by time, so this is one lookup in the primary key. For a tenant it would need a search.
     first = sa.select(sa.func.min(event.id)).scalar_subquery()
     since = sa.select(event.created_at).where(event.id == first).scalar_subquery()
     return sa.select(
@@ -249,12 +248,12 @@ def _backlog(access: Access) -> sa.Executable:
         .join(its_health, its_health.endpoint_id == endpoint.id)
         .where(endpoint.deleted_at.is_(None), access.scope(endpoint.tenant))
     )
-    # The first due one of each endpoint is one look into the index, however many there are.
+    # The first due delivery of an endpoint is one index lookup, however many there are.
     ordinary = sa.select(sa.func.min(table.due_at)).where(due, table.endpoint_id == endpoint.id)
     oldest = by_endpoint.where(open_).with_only_columns(
         ordinary.correlate(endpoint).scalar_subquery().label("due_at")
     )
-    # What a person asked for goes to closed endpoints, too.
+    # Manual requests are also sent to inactive endpoints.
     asked = sa.select(sa.func.min(table.due_at)).where(
         due,
         table.trigger.in_([literal(trigger) for trigger in ON_DEMAND]),
@@ -288,6 +287,6 @@ def _backlog(access: Access) -> sa.Executable:
 
 
 def _count_of(query: sa.Select[Any]) -> sa.ScalarSelect[int]:
-    """How many rows, up to `MOST_COUNTED`: a backlog may be of any size."""
+    """Count rows up to `MOST_COUNTED`, because a backlog may have any size."""
     rows = query.limit(MOST_COUNTED).subquery()
     return sa.select(sa.func.count()).select_from(rows).scalar_subquery()

@@ -1,4 +1,4 @@
-"""Long jobs over many deliveries or events: what they would do, and how far they are."""
+"""Tasks over many deliveries or events: previews and progress."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .pages import Page, check_limit, check_state, older_than, page_of
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """A task, and how far it is."""
+    """A task with its endpoint."""
 
     task: Task
-    #: ``None``: all endpoints in scope, or one that is not known any more.
+    #: ``None``: all endpoints in scope, or one that no longer exists.
     endpoint: Endpoint | None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will change."""
+        """Whether it has ended."""
         return self.task.state not in UNFINISHED
 
     @property
     def progress(self) -> float | None:
-        """The share that is done, from 0 to 1; ``None`` until it was counted."""
+        """The progress from 0 to 1; ``None`` until the rows were counted."""
         total = self.task.total
         if total is None:
             return None
@@ -46,9 +46,9 @@ def preview_task(
     endpoint_id: str | None = None,
     **filter: Unpack[TaskFilter],
 ) -> Preview:
-    """What `actions.start_task` with the same arguments would do. Takes a bounded time.
+    """Return what `actions.start_task` would affect with the same arguments. Takes a bounded time.
 
-    :raises InvalidInput: a value makes no sense; `field` names it.
+    :raises InvalidInput: a value is invalid; `field` names it.
     :raises InvalidTransition: the state of the endpoint does not allow it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``.
@@ -70,7 +70,7 @@ def get_task(access: Access, task_id: str) -> TaskRow:
 
 
 def pruning_rests_until(access: Access) -> datetime | None:
-    """Until when old events stay because a user stopped their removal; ``None`` if that was not so, or is past.
+    """Return until when old events are kept because a user stopped their removal; ``None`` if this does not apply.
 
     One statement.
 
@@ -102,14 +102,14 @@ def list_tasks(
 ) -> Page[TaskRow]:
     """Tasks in scope, newest first.
 
-    :param tenant: only this one's; ``None`` for all that are in scope.
-    :param kind: only those that do this.
-    :param state: only those that stand so.
+    :param tenant: only of this tenant; ``None`` for all in scope.
+    :param kind: only of this kind.
+    :param state: only in this state.
     :param since: only those that were started at this time or later.
-    :param until: only those from before it.
-    :param unfinished: only those that are not over.
-    :param before: only those older than this id.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :param until: only before this time.
+    :param unfinished: only unfinished ones.
+    :param before: only older than this id.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises NotFound: there is no such endpoint in scope.
     :raises Forbidden: not allowed to ``view``.
     """

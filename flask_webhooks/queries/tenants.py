@@ -1,4 +1,4 @@
-"""Tenants that nothing is known of: as a rule a name was written where the id belongs."""
+"""Unknown tenants: usually a name was given instead of an id."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ LOOKED_AT = 1000
 
 @dataclass(frozen=True, slots=True)
 class UnknownTenant:
-    """An id that nothing belongs to."""
+    """The id of an unknown tenant."""
 
     tenant: str
-    #: Ids of known tenants that the host's ``tenant_name`` calls so.
+    #: Ids of known tenants with this name.
     meant: tuple[str, ...]
-    #: The host says that there is none: a name, or a typing error. Else nothing may have happened to it yet.
+    #: The host does not have such a tenant. Otherwise it may just have no events yet.
     missing: bool = False
 
 
 def require_tenant(access: Access, tenant: str) -> None:
-    """Refuse a tenant that is not in scope, or that does not exist as far as the host and we know.
+    """Refuse a tenant that is not in scope, or does not exist.
 
-    :raises NotFound: there is none.
+    :raises NotFound: there is no such tenant.
     """
     access.within(tenant)
     if isinstance(access.tenant, AllTenants) and tenant_is_known(access.state, tenant) is False:
         with access.read() as session:
             if _has_anything(session, access.state, tenant):
-                # It was deleted, and what belonged to it can be looked at.
+                # It was deleted, but its objects can still be shown.
                 return
         raise NotFound("There is no tenant %(tenant)s.", tenant=shown(tenant))
 
 
 def unknown_tenant(access: Access, tenant: str | None) -> UnknownTenant | None:
-    """Say that no endpoint, event, delivery or record belongs to a tenant; ``None`` where one does.
+    """Return an `UnknownTenant` if no object belongs to a tenant, else ``None``.
 
-    Only for those who see all tenants; ``None`` for others.
+    Only for people who see all tenants; ``None`` for others.
 
     :raises Forbidden: not allowed to ``view``.
     """

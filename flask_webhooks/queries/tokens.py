@@ -1,4 +1,4 @@
-"""Tokens of the API."""
+"""API tokens."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def list_tokens(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Page[TokenRow]:
-    """The tokens of the tenants in scope, newest first. One statement.
+    """Return the tokens of the tenants in scope, newest first. One statement.
 
-    :param tenant: only this one's; ``None`` for all that are in scope.
+    :param tenant: only of this tenant; ``None`` for all in scope.
     :param state: only those that are ``active``, ``expired`` or ``revoked``.
     :param since: only those that were created at this time or later.
-    :param until: only those from before it.
-    :param before: only those older than this id.
-    :raises InvalidInput: a filter makes no sense; `field` names it.
+    :param until: only before this time.
+    :param before: only older than this id.
+    :raises InvalidInput: a filter is invalid; `field` names it.
     :raises Forbidden: not allowed the action ``tokens``.
     """
     access.require("tokens")
