@@ -15,7 +15,7 @@ from flask import Blueprint, Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session, scoped_session
 
-from . import actions, admin, cli, healthz, migrations, queries
+from . import actions, admin, commands, healthz, migrations, queries
 from .access import system_access
 from .actions import create_portal_link
 from .app_state import EXTENSION, AllTenants, AppState, Hooks, state_of
@@ -69,7 +69,9 @@ class Webhooks:
             self._set_up(app)
         except ConfigurationError as error:
             # Flask loads the application before it runs our command, which therefore cannot catch this.
-            cli.end_our_command(error)
+            from .cli import end_our_command
+
+            end_our_command(error)
             raise
 
     def _set_up(self, app: Flask) -> None:
@@ -136,7 +138,7 @@ class Webhooks:
         app.extensions[EXTENSION] = state
         app.teardown_appcontext(lambda error: end_context(state))
         migrations.register()
-        app.cli.add_command(cli.webhooks)
+        app.cli.add_command(commands.webhooks)
         if settings.url_prefix is not None:
             if not app.config.get("SECRET_KEY"):
                 logger.warning(

@@ -68,7 +68,7 @@ def create_blueprint(state: AppState, *, for_portal: bool = False) -> Blueprint:
     )
     if for_portal:
         portal.register(blueprint)
-    else:
+    elif state.settings.base_template is not None:
         # A hook of the application, so that its log shows a problem at its first request.
         blueprint.before_app_request(_look_at_layout)
     blueprint.before_request(_open_access)

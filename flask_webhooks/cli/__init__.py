@@ -1,5 +1,6 @@
 """``flask webhooks …``: run workers, create the tables, manage endpoints, events and deliveries."""
 
+from .. import commands
 from . import (
     database,
     endpoint_settings,
@@ -28,7 +29,7 @@ from .tokens import tokens
 
 __all__ = ["end_our_command", "webhooks"]
 
-webhooks = Commands("webhooks", help="Run webhook workers; manage endpoints and deliveries.")
+webhooks = Commands("webhooks", help=commands.webhooks.help)
 for group in (
     endpoints,
     events.events,
