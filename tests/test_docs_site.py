@@ -28,7 +28,7 @@ def build(source: Path, output: Path) -> subprocess.CompletedProcess[str]:
         cwd=source,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=200,
         check=False,
     )
 
@@ -51,6 +51,7 @@ class Links(HTMLParser):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_site_builds_without_a_warning(tmp_path: Path) -> None:
     """All in one test: the site is built once."""
     older = tmp_path / "0.0.9"
