@@ -184,6 +184,7 @@ def test_tests_of_a_host_may_switch_protection_off(database_url: str, redis_url:
 # -- secrets ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_secret_is_on_no_page_but_its_own_and_in_no_log(
     app: Flask, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -284,11 +285,13 @@ def pages(
 URL_ATTRIBUTES = {"href", "src", "action", "formaction", "poster", "data", "srcset", "ping"}
 
 
+@pytest.mark.slow
 def test_pages_hold_nothing_that_a_strict_policy_forbids(pages: list[tuple[str, Page]]) -> None:
     for path, page in pages:
         check_policy(path, page)
 
 
+@pytest.mark.slow
 def test_hostile_text_in_every_column_stays_text(app: Flask, world: World) -> None:
     assert spoil(app) > 30
     browser = Browser(app)
@@ -321,6 +324,7 @@ def check_policy(path: str, page: Page) -> None:
     assert "default-src 'none'" in policy
 
 
+@pytest.mark.slow
 def test_headers_of_every_page(pages: list[tuple[str, Page]]) -> None:
     for path, page in pages:
         headers = page.response.headers
@@ -337,6 +341,7 @@ def test_headers_of_every_page(pages: list[tuple[str, Page]]) -> None:
         )
 
 
+@pytest.mark.slow
 def test_pages_are_put_together_properly(pages: list[tuple[str, Page]]) -> None:
     for path, page in pages:
         ids = [item.attributes["id"] for item in page.walk() if "id" in item.attributes]
@@ -370,6 +375,7 @@ def test_pages_are_put_together_properly(pages: list[tuple[str, Page]]) -> None:
                 ), where
 
 
+@pytest.mark.slow
 def test_charts_need_neither_style_sheet_nor_eyes(pages: list[tuple[str, Page]]) -> None:
     drawn = 0
     for path, page in pages:
@@ -394,6 +400,7 @@ def _check_form(form: Element, where: str) -> None:
     assert form.all("button"), where
 
 
+@pytest.mark.slow
 def test_pages_work_below_a_prefix_of_the_server(
     app: Flask, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -284,6 +284,7 @@ def test_a_refused_address_is_shown_to_operators_only(
     assert (attempt["outcome"], attempt["address"]) == ("blocked", None)
 
 
+@pytest.mark.slow
 def test_values_of_headers_go_to_no_other_server(app: Flask, api: Api) -> None:
     added = add_endpoint(app, headers={"X-Key": "one", "X-Team": "two"})
     path = f"/endpoints/{added.id}"
@@ -329,6 +330,7 @@ def test_what_another_site_can_send_is_refused(app: Flask, api: Api, world: Worl
     assert contents(app) == before
 
 
+@pytest.mark.slow
 def test_what_a_browser_sends_for_another_site_is_refused(
     app: Flask, api: Api, world: World
 ) -> None:
@@ -663,6 +665,7 @@ def test_a_host_without_the_extension_is_told(app: Flask) -> None:
     assert other.test_client().get(f"{PREFIX}/endpoints").status_code == 500
 
 
+@pytest.mark.slow
 def test_deliveries_of_deleted_endpoints_are_seen_by_their_tenant_only(
     app: Flask, api: Api
 ) -> None:

@@ -116,6 +116,7 @@ def form_cluster(client: redis.Redis) -> None:
     wait_until(lambda: ok.search(str(execute(client, "CLUSTER", "INFO"))), 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("refuse", "title", "hint"), REFUSALS)
 def test_refusal_is_told_from_absence(
     refuse: Callable[[redis.Redis], str],
@@ -161,6 +162,7 @@ def test_refusal_within_a_script_of_redis_6_is_known(said: str, kind: TroubleKin
     assert explain_error(redis.ResponseError(wrapped)).kind is kind
 
 
+@pytest.mark.slow
 def test_key_of_ours_that_another_program_uses_is_named(redis_url: str, tmp_path: Path) -> None:
     app = make_app(f"sqlite:///{tmp_path / 'db'}", redis_url)
     keys = state_of(app).worker_queue.keys
@@ -203,6 +205,7 @@ def test_page_says_what_is_refused_before_anything_was_sent(tmp_path: Path) -> N
         close(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "refuse", "title", "hint"),
     [
@@ -257,6 +260,7 @@ def with_prefix(
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_prefix_of_rq_is_followed(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +285,7 @@ with app.app_context():
     assert found == [1, 1, ["one"]]
 
 
+@pytest.mark.slow
 def test_killed_worker_under_a_prefix_is_not_counted(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +320,7 @@ def redis_keys(url: str) -> set[str]:
         return {key.decode() for key in client.scan_iter()}
 
 
+@pytest.mark.slow
 def test_scheduling_is_taken_up_soon_after_the_only_worker_was_killed(
     redis_url: str, tmp_path: Path
 ) -> None:
@@ -352,6 +358,7 @@ def lock(client: redis.Redis) -> object:
     return client.get(lock_key())
 
 
+@pytest.mark.slow
 def test_certificate_that_is_not_trusted_is_named(
     tmp_path: Path, redis_server: RedisServer, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
