@@ -159,7 +159,7 @@ def _each_text(attempt: AttemptRecord, change: Callable[[str], str]) -> AttemptR
 
 def _bind_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any]:
     """Return the function that converts a value for the driver."""
-    return column.type.bind_processor(dialect) or (lambda value: value)
+    return column.type.dialect_impl(dialect).bind_processor(dialect) or (lambda value: value)
 
 
 def _json(value: Any) -> str | None:
