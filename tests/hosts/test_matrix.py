@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.hosts.licensing import HOSTS, Build, Server, module_level_app
 from tests.support.delivering import close, drain
 from tests.support.hosts import SETTINGS
 from tests.support.pages import Browser
+from tests.support.processes import ROOT
 from tests.support.receiver import Receiver
 
 Mount = Callable[..., Server]
@@ -161,3 +164,36 @@ def test_host_writes_ten_lines_or_fewer() -> None:
     }
     assert max(counts.values()) > common
     assert {name: count for name, count in counts.items() if count > MAX_LINES} == {}
+
+
+# -- what the page says -----------------------------------------------------------------------------
+
+
+def test_page_lists_every_host() -> None:
+    page = (ROOT / "docs/how-to/hosts.md").read_text()
+    named = set(re.findall(r"`(test_\w+\.py)::(test_\w+)(?:\[(.+)\])?`", page))
+    folder = ROOT / "tests/hosts"
+    missing = [name for file, name, _ in named if f"def {name}(" not in (folder / file).read_text()]
+    assert missing == []
+    assert {host for _, _, host in named} - {""} == set(HOSTS)
+    files = {path.name for path in folder.glob("test_*.py")}
+    # It is about no kind of host.
+    assert {file for file, _, _ in named} == files - {"test_footprint.py"}
+
+
+def test_both_versions_of_sqlalchemy_are_tested() -> None:
+    """And each dependency in the lowest version that we allow."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    pinned = {
+        name: dict(
+            line.partition(" ;")[0].split("==")
+            for line in (ROOT / "requirements" / name).read_text().lower().splitlines()
+        )
+        for name in ("lowest.txt", "tested.txt")
+    }
+    for requirement in config["options"]["install_requires"].lower().split():
+        dependency, lowest = requirement.split(">=")
+        found = pinned["lowest.txt"][dependency]
+        assert found == lowest or found.startswith(f"{lowest}."), requirement
+    assert [versions["sqlalchemy"][:4] for versions in pinned.values()] == ["2.0.", "2.1."]
