@@ -27,7 +27,7 @@ from .delivery.drain import Drain
 from .delivery.owner_dispatch import anything_to_tell
 from .delivery.scheduled import soonest_scheduled
 from .errors import ConfigurationError
-from .log import get_logger, safe_text
+from .log import get_logger, hides_locals, safe_text
 from .log_limit import LimitedLog
 from .tally import Tally
 
@@ -51,6 +51,7 @@ _queues: tuple[str, ...] = ()
 tally = Tally()
 
 
+@hides_locals
 def drain(installation: str, hops: int = 0) -> int:
     """The RQ job: deliver what is due; returns how many attempts were made.
 

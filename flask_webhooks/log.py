@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
 
 from .errors import WebhooksError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _Logger(logging.Logger):
@@ -74,6 +78,32 @@ def log_without_locals(
     else:
         text = "".join(traceback.format_exception(error)).rstrip()
         logger.error(f"{message}\n%s", *args, redact(text))  # noqa: G004
+
+
+def hides_locals(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a job raise errors whose frames have no variables: RQ and tools that report errors read them."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            _clear_frames(error)
+            raise
+
+    return call
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Empty the variables of all functions that an error came through, and of those that led to it."""
+    seen: list[BaseException] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is not None and not any(one is other for other in seen):
+            seen.append(one)
+            traceback.clear_frames(one.__traceback__)
+            pending += [one.__cause__, one.__context__]
 
 
 def hide_data(error: StatementError) -> None:

@@ -17,7 +17,7 @@ from .bulk.background import anything_waiting
 from .bulk.runner import run_next
 from .db.locks import read_only
 from .jobs import after_fork, current_ttl, find_app, pass_on
-from .log import get_logger, without_stop
+from .log import get_logger, hides_locals, without_stop
 from .wakeup.redis_trouble import explain_error
 
 logger = get_logger("flask_webhooks.tasks")
@@ -27,6 +27,7 @@ logger = get_logger("flask_webhooks.tasks")
 SHORT_SLICE, LONG_SLICE = 1.0, 5.0
 
 
+@hides_locals
 def run(installation: str, hops: int = 0) -> None:
     """The RQ job: work on the tasks that wait, for a few seconds, and call the next one if there is more.
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from rq.job import Job
 
 from flask_webhooks import Worker, jobs
 from flask_webhooks.app_state import state_of
+from flask_webhooks.delivery.claim import targets
 from flask_webhooks.delivery.claim.plan import Capacity
 from flask_webhooks.delivery.warmup import warm_up
 from flask_webhooks.errors import ConfigurationError
@@ -202,3 +204,20 @@ def test_warm_up_leaves_nothing_to_compile_for_the_first_claim(
     claim = worker.claimer.claim(worker.connection, worker.now, Capacity(10))
     assert len(claim.claimed) == 2
     assert set(compiled) <= known
+
+
+def test_error_of_a_job_shows_no_variables(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Error trackers send them with the traceback, and they hold secrets."""
+    webhooks_of(app).create_endpoint("https://hooks.example.com/in")
+    emit(app)
+
+    def fail(stored: object, *_: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(targets, "live_secrets", fail)
+    with pytest.raises(RuntimeError, match="a bug of ours") as caught:
+        jobs.drain(state_of(app).settings.installation)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    [ended] = [frame for frame in frames if frame.f_code is fail.__code__]
+    assert ended.f_locals == {}
+    assert not any("connection" in frame.f_locals for frame in frames)

@@ -6,18 +6,24 @@ import functools
 import itertools
 import os
 import socket
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import pycurl
 
+from ...log import get_logger, log_without_locals
 from ...security.addresses import NetworkPolicy
 from ...security.egress import EgressProxy
 from .exchange import Exchange, Request
 from .head import MAX_HEAD_BYTES, Head, header_lines
 from .tcp_info import bytes_received, is_connecting
 from .tunnel import TARGET_UNREACHABLE, proxy_options, refusal_of_proxy, tunnel_target
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = get_logger("flask_webhooks.delivery")
 
 #: Maximum bytes on the wire per byte of the body: each byte may be in a separate chunk and TLS record.
 WIRE_BYTES: Final = 32
@@ -69,10 +75,10 @@ class Transfer:
         option(pycurl.BUFFERSIZE, 16 * 1024)
         option(pycurl.MAXAGE_CONN, KEEP_IDLE)
         option(pycurl.TCP_NODELAY, 1)
-        option(pycurl.OPENSOCKETFUNCTION, self._open_socket)
-        option(pycurl.PREREQFUNCTION, self._connection_chosen)
-        option(pycurl.HEADERFUNCTION, self._head.take)
-        option(pycurl.WRITEFUNCTION, self._take_body)
+        option(pycurl.OPENSOCKETFUNCTION, callback(self._open_socket, pycurl.SOCKET_BAD))
+        option(pycurl.PREREQFUNCTION, callback(self._connection_chosen, pycurl.PREREQFUNC_ABORT))
+        option(pycurl.HEADERFUNCTION, callback(self._head.take, -1))
+        option(pycurl.WRITEFUNCTION, callback(self._take_body, -1))
         if not certificates:
             # Otherwise libcurl would use the paths of its build machine.
             certificates = [(pycurl.CAINFO, os.devnull)]
@@ -317,6 +323,22 @@ class Transfer:
             self.exchange.cut = True
             return -1
         return None
+
+
+def callback(function: Callable[P, T], failed: T) -> Callable[P, T]:
+    """Have a function that libcurl calls log its errors: pycurl would report them with all variables.
+
+    :param failed: returned then, which ends the request.
+    """
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            log_without_locals(logger, "A request was broken off by an error of ours", error=error)
+            return failed
+
+    return call
 
 
 def open_socket(address: Any) -> socket.socket:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pycurl
 import pytest
 
+from flask_webhooks.delivery.http import head
 from flask_webhooks.delivery.http.client import Client
-from tests.delivery.http.test_client import make_client, post
+from tests.delivery.http.test_client import OK, make_client, post
 from tests.support.raw_server import RawServer
 
 
@@ -67,3 +69,25 @@ def test_body_whose_end_is_not_clear_is_not_read(client: Client, headers: bytes)
             exchange = post(client, server.url())
             assert (exchange.status, exchange.body, exchange.reused) == (200, b"", False)
             assert exchange.error
+
+
+def test_error_of_ours_in_an_answer_is_logged_without_it(
+    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pycurl would print it, and error trackers would send the variables."""
+
+    calls: list[object] = []
+
+    def fail_once(status: object) -> bool:
+        calls.append(status)
+        if len(calls) == 1:
+            raise RuntimeError("a bug of ours")
+        return False
+
+    monkeypatch.setattr(head, "_is_interim", fail_once)
+    with RawServer(OK) as server:
+        exchange = post(client, server.url())
+    assert exchange.error == pycurl.E_WRITE_ERROR
+    [record] = caplog.records
+    assert record.exc_info is None
+    assert "a bug of ours" in record.getMessage()
