@@ -6,7 +6,7 @@ The places are those of the API's types and of the forms on the pages.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import quote
@@ -79,7 +79,7 @@ def check(house: House, answer: TestResponse, what: object) -> None:
         update(house.app, "Endpoint", endpoint, state="active", deleted_at=None)
 
 
-def routes() -> Sequence[Route]:
+def routes() -> tuple[Route, ...]:
     return routes_of(Signing(None, True))
 
 

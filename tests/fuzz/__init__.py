@@ -1,0 +1,1 @@
+"""Functions that take any bytes, for `python -m tests.fuzz`."""
