@@ -6,6 +6,7 @@ PYTEST_ARGS ?= -n 3 --dist worksteal
 PYTEST_SLOW_ARGS ?=
 SCREENSHOTS_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_ARGS ?= --seconds 60
 
 # CI also tests with the newest versions (CONSTRAINTS=/dev/null) and with the lowest, each in a VENV of its own.
 VENV ?= .venv
@@ -21,7 +22,7 @@ VERSION = $(shell sed -n 's/^version = //p' setup.cfg)
 SOURCES = $(wildcard flask_webhooks example_app demo tests benchmarks chaos)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow test-all docs bench chaos screenshots lint format lock dist clean
+.PHONY: help .venv demo test test-slow test-all docs bench chaos fuzz screenshots lint format lock dist sbom audit clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +66,28 @@ bench: .venv ## Speed beside what it is compared with, in a quarter of an hour (
 
 chaos: .venv ## What becomes of events while everything breaks (CHAOS_DATABASE=sqlite CHAOS_SECONDS=60 CHAOS_SEED=1)
 	@$(BIN)/python -m chaos
+
+# atheris has no wheels for every platform: without it, seeds are changed at random.
+fuzz: .venv ## Any bytes for what reads some from outside, in ten minutes (FUZZ_ARGS='url --seconds 600')
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+# What is listed is installed by itself, from here, with all that a server may use.
+sbom: ## What an installation consists of, as CycloneDX: dist/sbom.json
+	$(PYTHON) -m venv build/sbom
+	build/sbom/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) '.[api,prometheus,otel]'
+	build/sbom/bin/python -m pip uninstall --quiet --yes pip setuptools
+	$(PYTHON) -m venv build/cyclonedx
+	build/cyclonedx/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom
+	mkdir -p dist
+	build/cyclonedx/bin/cyclonedx-py environment --output-format JSON --output-file dist/sbom.json build/sbom/bin/python
+
+audit: ## Known vulnerabilities of the versions that are tested; skipped where the list cannot be had
+	@timeout 20 $(PYTHON) -c 'import urllib.request as u; u.urlopen("https://pypi.org/pypi/pip/24.0/json", timeout=10)' 2>/dev/null || \
+	  { echo "Skipped: pypi.org does not tell known vulnerabilities from here."; exit 0; }; \
+	  $(PYTHON) -m venv build/audit && \
+	  build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit && \
+	  timeout 120 build/audit/bin/pip-audit --disable-pip --no-deps --progress-spinner off --requirement $(CONSTRAINTS)
 
 lint: .venv ## ruff and strict mypy
 	$(BIN)/ruff check .
