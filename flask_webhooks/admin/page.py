@@ -262,13 +262,8 @@ class Toolbox:
         """Return advice about an attempt, depending on the format of its endpoint."""
         formats = self._state.formats
         chat = format_name in formats and isinstance(formats[format_name], ChatFormat)
-        return advice.advice(
-            attempt.outcome,
-            attempt.status,
-            chat=chat,
-            error=attempt.error,
-            code=attempt.error_code,
-        )
+        told = {"error": attempt.error, "code": attempt.error_code}
+        return advice.advice(attempt.outcome, attempt.status, chat=chat, **told)
 
     def format_label(self, name: str) -> str:
         """Return the label of a format, or its name if the format no longer exists."""
