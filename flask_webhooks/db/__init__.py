@@ -1,1 +1,1 @@
-"""What all statements share: transactions, locks, the clock, upserts."""
+"""The common parts of statements: transactions, locks, the clock, upserts."""

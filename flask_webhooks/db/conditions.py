@@ -1,4 +1,4 @@
-"""What filters mean in SQL, for lists of deliveries and events and for tasks over many of them."""
+"""SQL conditions of filters, for lists of deliveries and events and for tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .. import ids
 from ..columns import position
 from ..errors import InvalidInput
 
-#: Ids have no room for times before or long after; and Python has none beyond its own ends.
+#: The range of times that ids and Python can represent.
 EPOCH, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 _STATUS = re.compile("([1-5])(xx|[0-9]{2})")
@@ -21,7 +21,7 @@ _STATUS = re.compile("([1-5])(xx|[0-9]{2})")
 def created_between(
     column: Any, prefix: str, since: datetime | None, until: datetime | None
 ) -> list[sa.ColumnElement[bool]]:
-    """The condition for ids that were made from one time until before another: ids sort by time."""
+    """Return the condition for ids that were created in a period, because ids sort by time."""
     conditions = []
     if since is not None:
         conditions.append(column >= ids.lowest_id(prefix, bounded(since)))
@@ -31,21 +31,20 @@ def created_between(
 
 
 def of_tenant(column: Any, tenant: str) -> sa.ColumnElement[bool]:
-    """The condition for a column with a tenant."""
-    # PostgreSQL refuses text that holds NUL; no tenant does.
+    """Return the condition for a column with a tenant."""
+    # PostgreSQL refuses text with NUL; no tenant contains it.
     return column == tenant if tenant.isprintable() else sa.false()
 
 
 def holds(column: Any, text: str) -> sa.ColumnElement[bool]:
-    """The condition for a column that holds a text, whatever the case."""
-    # PostgreSQL refuses text that holds NUL; no column does.
+    """Return the condition for a column that contains a text, case-insensitively."""
+    # PostgreSQL refuses text with NUL; no column contains it.
     wanted = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return position(column, sa.literal(wanted, sa.Text())) > 0
 
 
 def check_status(value: Any) -> str:
-    """A filter by the last answer: a number (``503``), a class (``5xx``) or ``none`` for no answer.
-
+    """Check a filter by the last response: a number (``503``), a class (``5xx``) or ``none`` for no response.
     :raises InvalidInput: it is none of these.
     """
     if value != "none" and not (isinstance(value, str) and _STATUS.fullmatch(value)):
@@ -58,7 +57,7 @@ def check_status(value: Any) -> str:
 
 
 def answered(column: Any, status: str) -> sa.ColumnElement[bool]:
-    """The condition that `check_status` allows, for a column with the last status."""
+    """Return the condition of a filter by status, for a column with the last status."""
     found: sa.ColumnElement[bool]
     if status == "none":
         found = column.is_(None)
@@ -71,5 +70,5 @@ def answered(column: Any, status: str) -> sa.ColumnElement[bool]:
 
 
 def bounded(moment: datetime) -> datetime:
-    """The time, or the nearest one that an id has room for."""
+    """Return the time, or the nearest one that an id can represent."""
     return min(max(moment, EPOCH), LAST)

@@ -1,7 +1,7 @@
 """Cumulative counters in the database, which metrics are read from.
 
-They are right with any number of processes, survive each of them, and only ever grow: they are counted in the
-transaction that they tell of, and are apart from the history, which retention removes.
+They are correct with any number of processes, persistent and monotonic: they are updated in the transaction of the
+counted rows, and are independent of the history, which retention removes.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ BUCKET: Final = "le"
 BEYOND: Final = "inf"
 SUM: Final = "sum"
 
-#: Over how many rows each counter is spread. Two workers that meet at one wait for each other's commit.
+#: The number of rows of each counter. Two workers that update the same row wait for each other.
 SLOTS: Final = 8
-#: Seconds until we look again for a table that was missing.
+#: Seconds until a missing table is checked again.
 RETRY: Final = 60.0
-#: What MySQL says where the user may not write to a table.
+#: MySQL's errors for a missing permission to write to a table.
 _DENIED: Final = 1142
 
 Key = tuple[str, str]
@@ -85,7 +85,7 @@ class Amounts:
         """Add values to a histogram of `BOUNDS`."""
         if not milliseconds:
             return
-        # Sorted, one search for each bound will do instead of one for each value.
+        # Sorted, so that one search per bound is enough instead of one per value.
         values = sorted(milliseconds)
         below = 0
         for bound in BOUNDS[name]:
@@ -103,24 +103,24 @@ class Amounts:
 class Counters:
     """The counters of one application.
 
-    A database that has been made by an earlier version lacks their table. Deliveries go on without them.
+    A database of an earlier version lacks their table. Deliveries continue without them.
     """
 
     def __init__(self, state: AppState) -> None:
         self._table = state.table("Metric")
         dialect = state.engine.dialect.name
         self._statement = _adding(self._table, dialect)
-        # There, each row would be a round trip.
+        # Each row would be a round trip there.
         self._one_parameter = dialect == "postgresql"
         self._there = False
         self._look_at = float("-inf")
 
     def add(self, connection: sa.Connection, amounts: Amounts) -> None:
-        """Add in the current transaction, as the last thing of it: until its end, others wait for these rows."""
+        """Add in the current transaction, as its last statement, because others wait for these rows until its end."""
         if not amounts.values or not self.exist(connection):
             return
         slot = random.randrange(SLOTS)
-        # All workers in the same order, or two could wait for each other.
+        # In the same order for all workers, to avoid deadlocks.
         rows = [
             {"name": name, "labels": labels, "slot": slot, "value": value}
             for (name, labels), value in sorted(amounts.values.items())
@@ -132,7 +132,7 @@ class Counters:
                 connection.execute(self._statement, rows)
         except DBAPIError as error:
             if _is_refusal(error):
-                # The transaction is lost, and is repeated without counting.
+                # The transaction has failed, and is repeated without counting.
                 self._rest()
                 logger.warning(
                     "The table %s is not writable (%s), so nothing is counted for metrics. Grant the database user "
@@ -157,13 +157,13 @@ class Counters:
         return self._there
 
     def _rest(self) -> None:
-        """Count nothing for a while."""
+        """Stop counting for a while."""
         self._there = False
         self._look_at = time.monotonic() + RETRY
 
 
 def _is_refusal(error: DBAPIError) -> bool:
-    """Return whether a repetition would end in the same way."""
+    """Return whether a retry would fail in the same way."""
     denied = isinstance(error.orig, Exception) and error.orig.args[:1] == (_DENIED,)
     return denied or not may_pass(error)
 
@@ -174,12 +174,12 @@ counters = prepared(Counters)
 
 @functools.lru_cache(maxsize=1024)
 def encode(**labels: str) -> str:
-    """Write labels as a column holds them."""
+    """Encode labels for the column."""
     return compact_json(dict(sorted(labels.items())))
 
 
 def add_up(rows: Iterable[tuple[str, str, float]]) -> dict[Key, float]:
-    """Sum up name, labels and value over the slots."""
+    """Sum up values by name and labels over the slots."""
     totals: dict[Key, float] = {}
     for name, labels, value in rows:
         totals[name, labels] = totals.get((name, labels), 0.0) + float(value)

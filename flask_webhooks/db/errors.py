@@ -1,4 +1,4 @@
-"""What a failure of the database means for the person who asked for something."""
+"""Translation of database errors into messages for users."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ..log import get_logger, log_failure
 
 logger = get_logger("flask_webhooks")
 
-#: A table or column that is not there: SQLSTATE, MySQL's numbers.
+#: Codes for a missing table or column: SQLSTATE, MySQL's numbers.
 _MISSING = {"42P01", "42703", 1146, 1054}
 #: A character that the encoding does not have, or that cannot be compared with it.
 _UNSTORABLE = {"22P05", "22021", 1366, 3988, 3854, 1267}
-#: A lock that was not free in time, or a deadlock.
+#: A lock timeout, or a deadlock.
 _LOCKED = {"55P03", "40P01", 1205, 1213}
-#: SQLITE_BUSY; its extended codes hold it in their last byte.
+#: SQLITE_BUSY; its extended codes have it in their last byte.
 _SQLITE_BUSY = 5
 
 
 @contextmanager
 def told_as_messages() -> Iterator[None]:
-    """Raise what the database says as an error of ours, with what to do.
+    """Convert database errors to our exceptions, with advice.
 
-    :raises InvalidInput: a text holds a character that the database cannot hold.
+    :raises InvalidInput: a text contains a character that the database cannot store.
     :raises DatabaseError: anything else.
     """
     try:
@@ -36,23 +36,23 @@ def told_as_messages() -> Iterator[None]:
 
 
 def log_cause(error: DatabaseError) -> None:
-    """Log what the database said, which is not for those who use pages and the API."""
+    """Log the database error, which users of pages and the API must not see."""
     log_failure(logger, "A request to the database failed", error=error.__cause__ or error)
 
 
 def is_missing_table(error: DBAPIError) -> bool:
-    """Return ``True`` if a table or column of ours is not there."""
+    """Return ``True`` if a table or column is missing."""
     text = str(error.orig)
     return bool(_MISSING & _codes(error)) or "no such table" in text or "no such column" in text
 
 
 def is_locked(error: DBAPIError) -> bool:
-    """Return ``True`` if others held what a statement had to lock."""
+    """Return ``True`` if a statement could not get a lock."""
     return bool(_LOCKED & _codes(error)) or _sqlite_is_busy(error)
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return whether an error is about the database and not about this statement: away, locked, deadlocked."""
+    """Return whether an error is temporary: database unavailable, lock timeout or deadlock."""
     if not isinstance(error, DBAPIError):
         return False
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
@@ -92,6 +92,6 @@ def _sqlite_is_busy(error: DBAPIError) -> bool:
 
 
 def _codes(error: DBAPIError) -> set[object]:
-    """What the driver says by number or SQLSTATE."""
+    """Return the error numbers and SQLSTATE of the driver."""
     cause = error.orig
     return {getattr(cause, "sqlstate", None), *getattr(cause, "args", ())[:1]} - {None}

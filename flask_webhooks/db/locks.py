@@ -1,4 +1,4 @@
-"""Who may change what when: everybody locks health rows first, in the order of their ids, then deliveries."""
+"""Locks: all transactions lock health rows first, in the order of ids, then deliveries."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..sqlite import READ_ONLY, lock
 
 #: The name of a parameter.
 _IDS = "b_ids"
-#: Between ids, which never hold it.
+#: The separator between ids, which never contain it.
 _SEPARATOR = ","
 
 
 @contextmanager
 def read_only(connection: sa.Connection) -> Iterator[None]:
-    """A block that only reads; on a well-configured SQLite it neither waits nor blocks others.
+    """Open a connection for reading; on a well-configured SQLite it neither waits nor blocks others.
 
-    What its statements see need not be of one moment.
+    Its statements may see different states.
     """
     connection.execution_options(**{READ_ONLY: True})
     try:
@@ -36,9 +36,9 @@ def read_only(connection: sa.Connection) -> Iterator[None]:
 
 @contextmanager
 def _without_transaction(connection: sa.Connection) -> Iterator[None]:
-    """On PostgreSQL, spare the round trips of BEGIN and COMMIT: they take longer than a look into the queue.
+    """On PostgreSQL, avoid the round trips of BEGIN and COMMIT, which take longer than a query of the queue.
 
-    By the driver's own switch, which costs nothing there: SQLAlchemy cannot take its isolation level back.
+    This uses the autocommit of the driver, because SQLAlchemy cannot restore its isolation level.
     """
     driver: Any = None
     if connection.dialect.name == "postgresql":
@@ -52,12 +52,15 @@ def _without_transaction(connection: sa.Connection) -> Iterator[None]:
         try:
             driver.autocommit = False
         except Exception:
-            # It is gone. Whatever comes next must not run without transactions.
+            # The connection is broken. Later statements must not run without transactions.
             connection.invalidate()
 
 
 def _switched_on(driver: Any) -> bool:
-    """Turn autocommit on. The driver refuses within a transaction, which a listener of the host may have begun."""
+    """Enable autocommit.
+
+    The driver refuses this within a transaction, which a listener of the host may have begun.
+    """
     try:
         driver.autocommit = True
     except Exception:
@@ -66,9 +69,9 @@ def _switched_on(driver: Any) -> bool:
 
 
 def take_write_lock(state: AppState, connection: sa.Connection) -> None:
-    """On SQLite, begin with a write: what we read next cannot change, and a lock is waited for.
+    """On SQLite, start with a write: later reads cannot change, and the lock is waited for.
 
-    A transaction that reads first and writes later fails at once when another transaction wrote in between.
+    A transaction that reads first and writes later fails at once if another one has written in between.
     """
     if connection.dialect.name == "sqlite":
         lock(connection, _write_nothing(state))
@@ -83,7 +86,7 @@ def _write_nothing(state: AppState) -> str:
 def lock_endpoints(
     state: AppState, connection: sa.Connection, endpoint_ids: Collection[str]
 ) -> None:
-    """Keep claims, settlements and people's changes of these endpoints waiting."""
+    """Lock endpoints against claims, settlements and actions."""
     health = state.table("EndpointHealth").c
     connection.execute(
         sa.select(health.endpoint_id)
@@ -94,20 +97,20 @@ def lock_endpoints(
 
 
 def in_state(deliveries: sa.Table, state: DeliveryState) -> sa.ColumnElement[bool]:
-    """The condition with a literal: only then is the index of that state used."""
+    """Return the condition with a literal, because partial indexes are only used with literals."""
     return deliveries.c.state == sa.literal_column(f"'{state}'")
 
 
 def among(state: AppState, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
-    """That a column has one of the values in the parameter ``b_ids``, which `ids_parameter` makes of them.
+    """Return the condition that a column has one of the values of the parameter ``b_ids``; see `ids_parameter`.
 
-    It is one parameter where the database takes that: then the statement is the same for any number of them, and
-    is compiled and planned but once.
+    If the database supports it, it is a single parameter, so that the statement is the same for any number of
+    values, and is compiled and planned only once.
     """
     match state.engine.dialect.name:
         case "postgresql":
-            # As one text: psycopg writes arrays item by item. In a query of its own: PostgreSQL would count
-            # them, and rather read all of a table of 30,000 rows.
+            # One text, because psycopg writes arrays item by item. In a subquery, because PostgreSQL would count
+            # the items, and prefer reading a whole table of 30,000 rows.
             joined = sa.select(sa.bindparam(_IDS, type_=sa.String())).scalar_subquery()
             values = sa.func.string_to_array(joined, _SEPARATOR)
             return column == sa.any_(sa.cast(values, postgresql.ARRAY(sa.String())))
@@ -119,7 +122,7 @@ def among(state: AppState, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
 
 
 def ids_parameter(state: AppState, ids: Collection[str]) -> dict[str, Any]:
-    """The parameter of `among`."""
+    """Return the parameter of `among`."""
     match state.engine.dialect.name:
         case "postgresql":
             return {_IDS: _SEPARATOR.join(ids)}

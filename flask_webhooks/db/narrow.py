@@ -1,4 +1,4 @@
-"""Databases that cannot hold all of Unicode: how to tell, and what to write there instead."""
+"""Databases that cannot store all of Unicode: detection, and replacements."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from ..app_state import AppState
 from ..texts import Text
 
-#: What stands for the signs that we put into texts ourselves: masks, and bytes that are no UTF-8.
+#: Replacements of our own characters in texts: masks, and invalid UTF-8.
 _SIGNS = str.maketrans({"•": "*", "\N{REPLACEMENT CHARACTER}": "?"})
 
-#: Encodings of PostgreSQL that hold whatever a client in UTF-8 sends.
+#: Encodings of PostgreSQL that can store everything from a UTF-8 client.
 _WIDE = {"UTF8", "SQL_ASCII"}
 
 _OTHER_CHARSETS = sa.text(
@@ -21,17 +21,17 @@ _OTHER_CHARSETS = sa.text(
 
 
 def with_plain_signs(text: str) -> str:
-    """The text with signs of ASCII for our own: ``****`` as a mask."""
+    """Replace our own characters by ASCII: ``****`` as a mask."""
     return text.translate(_SIGNS)
 
 
 def in_ascii(text: str) -> str:
-    """The text in ASCII; what is not becomes an escape such as ``\\u2713``."""
+    """Return a text in ASCII, with escapes such as ``\\u2713``."""
     return with_plain_signs(text).encode("ascii", "backslashreplace").decode("ascii")
 
 
 def unicode_trouble(state: AppState, connection: sa.Connection) -> Text | None:
-    """Say why our tables cannot hold every character, and what to do; ``None`` where they can."""
+    """Return why our tables cannot store every character, with advice; ``None`` if they can."""
     match connection.dialect.name:
         case "postgresql":
             return _of_postgresql(connection)

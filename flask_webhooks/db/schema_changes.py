@@ -1,7 +1,7 @@
-"""Bring the tables of an earlier version up to date while workers of that version run.
+"""Upgrade the tables of an earlier version while its workers are running.
 
-Tables, columns and indexes are only added, one at a time and each in a transaction of its own, so that what was
-interrupted goes on where it ended. No statement waits in front of the host's own for longer than `LOCK_WAIT`.
+Tables, columns and indexes are only added, each in a separate transaction, so that an interrupted upgrade can
+continue. No statement blocks the host's statements for longer than `LOCK_WAIT`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..app_state import AppState
 from ..errors import DatabaseError
 from .errors import is_locked
 
-#: Seconds that a statement waits for a lock: those who come after it wait as well.
+#: Seconds that a statement waits for a lock, during which later statements wait as well.
 LOCK_WAIT = 0.2
-#: Seconds between two tries for a lock, at first and at most; others work in between.
+#: The initial and maximum pause between attempts to get a lock, in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 
 _MYSQL = ("mysql", "mariadb")
-#: PostgreSQL's lock that only one upgrade holds; any number that means nothing to others.
+#: The advisory lock of an upgrade on PostgreSQL; an arbitrary number.
 _ADVISORY_LOCK = 0x77_68_75_70
 
 _INVALID_INDEXES = sa.text(
@@ -37,20 +37,20 @@ _INVALID_INDEXES = sa.text(
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """Something that is missing, and the statements that add it."""
+    """A missing object, and the statements that add it."""
 
     #: ``Created the table webhooks_task``.
     done: str
     table: str
     statements: tuple[str, ...]
-    #: It is built beside those who write, and so may wait for them.
+    #: It is built concurrently, and so may wait for writers.
     online: bool = False
 
 
 def missing(state: AppState, connection: sa.Connection) -> list[SchemaChange]:
-    """Return what the tables lack, in the order in which it can be added.
+    """Return the missing objects, in the order in which they can be added.
 
-    :raises DatabaseError: a table lacks what cannot be added to rows that exist.
+    :raises DatabaseError: one cannot be added to existing rows.
     """
     inspector = sa.inspect(connection)
     tables = state.models.tables()
@@ -66,11 +66,11 @@ def missing(state: AppState, connection: sa.Connection) -> list[SchemaChange]:
 
 
 def upgrade(state: AppState, report: Callable[[SchemaChange], None], wait: float) -> None:
-    """Add what is missing.
+    """Add missing objects.
 
     :param report: called after each change.
-    :param wait: seconds to try for each lock.
-    :raises DatabaseError: what is missing cannot be added, or a lock was not free in time.
+    :param wait: timeout for each lock in seconds.
+    :raises DatabaseError: an object cannot be added, or a lock was not free in time.
     """
     with _connection(state) as connection, _alone(connection, wait):
         tried: set[str] = set()
@@ -86,7 +86,7 @@ def _left(state: AppState, connection: sa.Connection) -> list[SchemaChange]:
 
 
 def _make(state: AppState, connection: sa.Connection, change: SchemaChange, wait: float) -> bool:
-    """Make one change; return ``False`` if another process made it, or only its first statements could be run."""
+    """Make one change; return ``False`` if another process has made it, or only its first statements could be run."""
     give_up_at = time.monotonic() + wait
     pause = FIRST_PAUSE
     while True:
@@ -139,7 +139,7 @@ def _missing_columns(
         described = _compiled(connection, CreateColumn(column))
         statement = f"ALTER TABLE {preparer.format_table(table)} ADD COLUMN {described}"
         if connection.dialect.name in _MYSQL:
-            # Anything else would be an error rather than a copy of the table.
+            # Any other algorithm is an error, to avoid copying the table.
             statement += ", ALGORITHM=INSTANT"
         yield SchemaChange(
             f"Added the column {column.name} to {table.name}", table.name, (statement,)
@@ -188,9 +188,9 @@ def _missing_indexes(
 def _online(
     connection: sa.Connection, table: sa.Table, name: str, statement: str, *, replaces: bool
 ) -> Iterator[str]:
-    """Build an index beside those who write, where the database can.
+    """Build an index concurrently, if the database supports it.
 
-    :param replaces: an earlier try has left an index of that name that is not valid.
+    :param replaces: an earlier attempt has left an invalid index of this name.
     """
     match connection.dialect.name:
         case "postgresql":
@@ -206,7 +206,7 @@ def _online(
 
 
 def _invalid_indexes(connection: sa.Connection, table: sa.Table) -> set[str]:
-    """Names of indexes whose building was interrupted."""
+    """Return names of indexes whose build was interrupted."""
     if connection.dialect.name != "postgresql":
         return set()
     name = connection.dialect.identifier_preparer.format_table(table)
@@ -223,7 +223,7 @@ def _compiled(connection: sa.Connection, element: BaseDDLElement) -> str:
 
 @contextmanager
 def _connection(state: AppState) -> Iterator[sa.Connection]:
-    """A connection whose settings are gone with it. Each statement commits by itself, but on SQLite."""
+    """Open a connection whose settings end with it. Each statement is committed separately, except on SQLite."""
     with state.own_engine.connect() as connection:
         if connection.dialect.name != "sqlite":
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -233,7 +233,7 @@ def _connection(state: AppState) -> Iterator[sa.Connection]:
 
 @contextmanager
 def _alone(connection: sa.Connection, wait: float) -> Iterator[None]:
-    """Hold off other upgrades on PostgreSQL, where two that build the same index wait for each other."""
+    """Prevent concurrent upgrades on PostgreSQL, where two that build the same index would deadlock."""
     if connection.dialect.name == "postgresql":
         give_up_at = time.monotonic() + wait
         while not _locked_out_others(connection):
@@ -251,17 +251,17 @@ def _locked_out_others(connection: sa.Connection) -> bool:
 
 
 def _limit_waiting(connection: sa.Connection, *, online: bool) -> None:
-    """Let the next statement give up instead of keeping others waiting behind it."""
+    """Limit the lock wait of the next statement, because others wait behind it."""
     match connection.dialect.name:
         case "postgresql":
-            # Those who write do not wait for an index that is built beside them.
+            # Writers do not wait for a concurrently built index.
             milliseconds = 0 if online else round(LOCK_WAIT * 1000)
             settings: Sequence[str] = (
                 f"SET lock_timeout = {milliseconds}",
                 "SET statement_timeout = 0",
             )
         case "mysql" | "mariadb":
-            # In whole seconds. MariaDB takes 0: it does not wait at all.
+            # In whole seconds. MariaDB accepts 0: no wait at all.
             at_once = getattr(connection.dialect, "is_mariadb", False) and not online
             settings = (f"SET SESSION lock_wait_timeout = {0 if at_once else 1}",)
         case _:

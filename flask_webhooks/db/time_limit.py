@@ -1,4 +1,4 @@
-"""A bound on how long the database works on one statement, on each kind of database."""
+"""A time limit of statements, for each kind of database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ..errors import WebhooksError
 
-#: SQLite's virtual machine takes so many steps between two looks at the clock: about a tenth of a millisecond.
+#: Steps of SQLite's virtual machine between checks of the clock: about a tenth of a millisecond.
 _STEPS: Final = 10_000
 #: SQLITE_INTERRUPT.
 _INTERRUPTED: Final = 9
@@ -22,13 +22,13 @@ _INTERRUPTED: Final = 9
 _CANCELED: Final = "57014"
 #: ``ER_STATEMENT_TIMEOUT`` of MariaDB, ``ER_QUERY_TIMEOUT`` of MySQL.
 _TIMED_OUT: Final = {1969, 3024}
-#: What tells which SELECT is the outermost. Text in quotation marks is one token.
+#: Tokens that determine the outermost SELECT. Quoted text is one token.
 _TOKENS: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|`[^`]*`|[()]|\bSELECT\b", re.DOTALL)
 
 
 @contextmanager
 def time_limited(connection: sa.Connection, seconds: float) -> Iterator[None]:
-    """A block in which the database gives up a SELECT that takes too long; on SQLite, the whole block.
+    """Limit the duration of each SELECT in the block; on SQLite, of the whole block.
 
     :raises WebhooksError: it took too long.
     """
@@ -70,7 +70,7 @@ def _postgresql(connection: sa.Connection, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _mysql(connection: sa.Connection, seconds: float) -> Iterator[None]:
-    # Within each statement: a variable of the session would stay when the pool lends the connection to the host.
+    # In each statement, because a session variable would persist when the pool gives the connection to the host.
     mariadb = getattr(connection.dialect, "is_mariadb", False)
 
     def limit(
@@ -94,9 +94,8 @@ def _mysql(connection: sa.Connection, seconds: float) -> Iterator[None]:
 
 
 def with_hint(statement: str, seconds: float) -> str:
-    """Put MySQL's time limit into a SELECT, or into that behind a WITH; any other statement stays as it is.
-
-    MySQL heeds it in the outermost SELECT only, and ignores it elsewhere.
+    """Insert MySQL's time limit into a SELECT, or the one after a WITH. MySQL only uses it in the outermost
+    SELECT, and ignores it elsewhere.
     """
     if not re.match(r"\s*(SELECT|WITH)\b", statement):
         return statement

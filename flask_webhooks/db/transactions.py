@@ -1,10 +1,10 @@
-"""Short transactions of our own, apart from the host's session.
+"""Short transactions, separate from the host's session.
 
-SQLite needs more care than that. It has one writer, and a host that begins every transaction with ``BEGIN
-IMMEDIATE``, as it should, is that writer as soon as it has loaded its current user: a second connection of
-the same request would wait for itself. An in-memory database has only one connection, whose transaction
-everybody shares. So on SQLite, while the host's session holds a transaction open, we read over its own
-connection; and before we write, that transaction has to end.
+SQLite needs special care. It allows one writer, and a host that begins every transaction with ``BEGIN IMMEDIATE``,
+as recommended, is that writer as soon as it has loaded its current user: a second connection of the same request
+would wait for itself. An in-memory database has only one connection with a shared transaction. Therefore, on
+SQLite, while the host's session has an open transaction, reads use its connection; and before a write, that
+transaction has to end.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _CONNECTIONS = "flask_webhooks_connections"
 
 @contextmanager
 def reading(state: AppState) -> Iterator[Session]:
-    """A session for reading; what it loaded is detached when it ends.
+    """Open a session for reading; its objects are detached when it ends.
 
     :raises WebhooksError: a statement took longer than ``WEBHOOKS_QUERY_TIMEOUT``.
     :raises DatabaseError: the database does not respond, or has no tables of ours.
-    :raises InvalidInput: a text holds a character that the database cannot hold.
+    :raises InvalidInput: a text contains a character that the database cannot store.
     """
     seconds = state.settings.query_timeout
     host = _open_on_sqlite(state)
@@ -62,7 +62,7 @@ def reading(state: AppState) -> Iterator[Session]:
 
 
 def database_time(session: Session) -> datetime:
-    """Return the time by the database's clock, which is that of all workers."""
+    """Return the time of the database's clock, which all workers use."""
     return session.execute(sa.select(utc_now())).scalar_one()
 
 
@@ -70,16 +70,16 @@ def database_time(session: Session) -> datetime:
 def writing(
     state: AppState, *, owns_request: bool = False, alone: str | None = None
 ) -> Iterator[Session]:
-    """A session for one transaction, committed at the end of the block.
+    """Open a session for one transaction, which is committed at the end of the block.
 
-    On SQLite it holds the write lock from the start, so that what it reads cannot change.
+    On SQLite it has the write lock from the start, so that later reads cannot change.
 
-    :param owns_request: the request is for our own pages, so an open transaction of the host's session
-        may be committed to get out of the way (SQLite only).
-    :param alone: wait for every other transaction that gives the same name, in any process.
+    :param owns_request: the request is for our own pages, so an open transaction of the host's session may be
+        committed first (SQLite only).
+    :param alone: the name of a lock, for which transactions in any process wait.
     :raises WebhooksError: SQLite is locked by the caller's own session.
     :raises DatabaseError: the database does not respond, or SQLite is locked by another session.
-    :raises InvalidInput: a text holds a character that the database cannot hold.
+    :raises InvalidInput: a text contains a character that the database cannot store.
     """
     make_way(state, owns_request)
     with (
@@ -97,7 +97,7 @@ def writing(
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """The host's session of this context, and its connection to our database."""
+    """The host's session of this context, with its connection to our database."""
 
     session: Session
     connection: sa.Connection
@@ -108,21 +108,21 @@ class _Host:
 
     @property
     def has_work(self) -> bool:
-        """Whether a commit would do anything but end the transaction."""
+        """Whether a commit would write changes."""
         session = self.session
         transaction = session.get_transaction()
         return (
             self.has_written
             or bool(session.new or session.dirty or session.deleted)
             or session.in_nested_transaction()
-            # The host writes "with db.session.begin():", and ends it itself.
+            # The host uses "with db.session.begin():", which ends it.
             or transaction is None
             or transaction.origin is not SessionTransactionOrigin.AUTOBEGIN
         )
 
 
 def make_way(state: AppState, owns_request: bool = False) -> None:
-    """End the host's transaction on SQLite, unless that would commit work of its own behind its back."""
+    """End the host's transaction on SQLite, unless this would commit changes of the host."""
     host = _open_on_sqlite(state)
     if host is None:
         return
@@ -135,15 +135,15 @@ def make_way(state: AppState, owns_request: bool = False) -> None:
 
 
 def release_host_connection(state: AppState) -> None:
-    """End the transaction of the host's session in a request for our API, and so give its connection back."""
+    """End the transaction of the host's session in a request of our API, which returns its connection."""
     if is_current(state) and state.db.session.registry.has():
         state.db.session.commit()
 
 
 def _open_on_sqlite(state: AppState) -> _Host | None:
-    """The host's session, if it holds a transaction of SQLite open in our database.
+    """Return the host's session, if it has an open SQLite transaction in our database.
 
-    That is not so while Python's driver, left to itself, has only read.
+    Python's default driver settings open none for reads.
     """
     if state.engine.dialect.name != "sqlite" or not is_current(state):
         return None
@@ -161,7 +161,7 @@ def _open_on_sqlite(state: AppState) -> _Host | None:
 def _remember_connection(
     session: Session, transaction: SessionTransaction, connection: sa.Connection
 ) -> None:
-    # Asking the session for its connection would make it open one.
+    # `session.connection()` would open a connection.
     if connection.dialect.name == "sqlite":
         session.info.setdefault(_CONNECTIONS, []).append(connection)
 
@@ -179,7 +179,7 @@ def _remember_changes(connection: sa.Connection) -> None:
 
 
 def _changes(connection: sa.Connection) -> int | None:
-    """Rows that this SQLite connection has ever changed; there is no other way to ask."""
+    """Return the total number of rows that this SQLite connection has changed, the only available indicator."""
     return getattr(connection.connection.dbapi_connection, "total_changes", None)
 
 
@@ -191,7 +191,7 @@ def _named_lock(state: AppState, name: str | None) -> AbstractContextManager[Non
 
 @contextmanager
 def _mysql_lock(engine: sa.Engine, name: str) -> Iterator[None]:
-    # On a connection of its own: it must outlive the commit that it protects.
+    # On a separate connection, because it must outlive the commit that it protects.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not connection.scalar(sa.select(sa.func.get_lock(name, LOCK_WAIT))):
             raise WebhooksError("Another request is changing the same object right now. Try again.")
@@ -202,6 +202,6 @@ def _mysql_lock(engine: sa.Engine, name: str) -> Iterator[None]:
 
 
 def _number(name: str) -> int:
-    """A signed 64-bit number for a name."""
+    """Return a signed 64-bit number for a name."""
     digest = hashlib.sha256(f"flask_webhooks\0{name}".encode()).digest()
     return int.from_bytes(digest[:8], signed=True)

@@ -1,4 +1,4 @@
-"""INSERT statements for rows that may be there already, for each database."""
+"""INSERT statements for possibly existing rows, for each database."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 
 def insert_missing(table: sa.Table, dialect: str, unique: Sequence[str]) -> Any:
-    """Return an INSERT that leaves alone what is there already.
+    """Return an INSERT that keeps an existing row.
 
-    :param unique: the columns that make a row the same.
+    :param unique: the columns that identify a row.
     """
     match dialect:
         case "postgresql":
@@ -20,7 +20,7 @@ def insert_missing(table: sa.Table, dialect: str, unique: Sequence[str]) -> Any:
         case "sqlite":
             return sqlite.insert(table).on_conflict_do_nothing(index_elements=unique)
         case _:
-            # INSERT IGNORE would also ignore what makes a row another one: a text that is cut or does not fit.
+            # INSERT IGNORE would also ignore truncated or invalid values.
             [key, *_] = table.primary_key.columns
             return mysql.insert(table).on_duplicate_key_update({key.name: key})
 
@@ -28,10 +28,10 @@ def insert_missing(table: sa.Table, dialect: str, unique: Sequence[str]) -> Any:
 def insert_or_replace(
     table: sa.Table, dialect: str, unique: Sequence[str], columns: Sequence[str]
 ) -> Any:
-    """Return an INSERT that takes the place of a row that is there already.
+    """Return an INSERT that replaces an existing row.
 
-    :param unique: the columns that make a row the same.
-    :param columns: those that are written.
+    :param unique: the columns that identify a row.
+    :param columns: the written columns.
     """
     match dialect:
         case "postgresql" | "sqlite":
@@ -49,9 +49,9 @@ def insert_or_replace(
 def insert_or_add(
     table: sa.Table, dialect: str, unique: Sequence[str], counters: Sequence[str]
 ) -> Any:
-    """Return an INSERT that adds its counters to those of a row that is there already.
+    """Return an INSERT that adds its counters to those of an existing row.
 
-    :param unique: the columns that make a row the same.
+    :param unique: the columns that identify a row.
     """
     match dialect:
         case "postgresql" | "sqlite":

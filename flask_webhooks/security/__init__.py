@@ -1,1 +1,1 @@
-"""What keeps receivers, addresses and secrets in check: pure functions, and the encryption at rest."""
+"""Checks of addresses, URLs and headers, signatures, and encryption at rest."""

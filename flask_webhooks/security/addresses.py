@@ -1,8 +1,8 @@
-"""Which IP addresses webhooks may be sent to.
+"""The IP addresses to which webhooks may be sent.
 
-Endpoints' URLs come from customers, who must not be able to make the server talk to itself, to its
-neighbours or to a cloud's metadata service (server-side request forgery). :class:`NetworkPolicy`
-judges concrete addresses; it is what `delivery.http.transfer` asks before every connection.
+Endpoints' URLs come from customers, who must not be able to make the server talk to itself, to its neighbours or
+to a cloud's metadata service (server-side request forgery). :class:`NetworkPolicy` checks concrete addresses;
+`delivery.http.transfer` uses it before every connection.
 
 Long, since it holds the registries of special addresses.
 """
@@ -177,7 +177,7 @@ SERVICE_PORTS = frozenset(
 _WEB_PORTS = frozenset({80, 443})
 
 _NAT64 = IPv6Network("64:ff9b::/96")
-#: Of a block for documentation, which no machine on the internet has.
+#: An address of a documentation block, which no machine on the internet has.
 _UNASSIGNED = "203.0.113.1"
 _MAPPED = IPv6Network("::ffff:0:0/96")
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
@@ -192,14 +192,14 @@ _SPECIAL = {4: _compiled(_SPECIAL_IPV4), 6: _compiled(_SPECIAL_IPV6)}
 
 
 def is_own(address: Address) -> bool:
-    """Tell whether an address belongs to an interface of this machine, by asking the system for a socket there."""
+    """Return whether an address belongs to an interface of this machine, by binding a socket to it."""
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((str(address), 0))
         if not _binds_anything():
             return True
-        # Nothing is sent. To itself the machine speaks from the very same address.
+        # Nothing is sent. The machine uses the same source address for itself.
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((str(address), 9))
             return str(probe.getsockname()[0]) == str(address)
@@ -208,7 +208,7 @@ def is_own(address: Address) -> bool:
 
 
 def _binds_anything() -> bool:
-    """Tell whether the system gives out sockets at addresses of others (``ip_nonlocal_bind``)."""
+    """Return whether the system can bind foreign addresses (``ip_nonlocal_bind``)."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((_UNASSIGNED, 0))
@@ -219,13 +219,13 @@ def _binds_anything() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPolicy:
-    """Which addresses and ports may be connected to: global unicast, web servers, and what the operator allows."""
+    """The allowed addresses and ports: global unicast, web servers, and what the operator allows."""
 
-    #: Networks that may be reached although they are private.
+    #: Allowed private networks.
     allowed_networks: tuple[Network, ...] = ()
-    #: Networks that are never reached, whatever is allowed.
+    #: Networks that are always refused.
     denied_networks: tuple[Network, ...] = ()
-    #: Ports that may be reached beside those of web servers.
+    #: Allowed ports in addition to those of web servers.
     allowed_ports: frozenset[int] = frozenset()
     #: Whether an address is one of this machine's.
     is_own: Callable[[Address], bool] = field(default=is_own, compare=False, repr=False)
@@ -237,7 +237,8 @@ class NetworkPolicy:
         denied_networks: Iterable[str] = (),
         allowed_ports: Iterable[int] = (),
     ) -> NetworkPolicy:
-        """The policy for ``WEBHOOKS_ALLOWED_NETWORKS``, ``WEBHOOKS_DENIED_NETWORKS`` and ``WEBHOOKS_ALLOWED_PORTS``.
+        """Create the policy for ``WEBHOOKS_ALLOWED_NETWORKS``, ``WEBHOOKS_DENIED_NETWORKS`` and
+        ``WEBHOOKS_ALLOWED_PORTS``.
 
         :raises ConfigurationError: one of the networks is not a CIDR.
         """
@@ -248,7 +249,7 @@ class NetworkPolicy:
         )
 
     def refusal(self, address: str | Address) -> str | None:
-        """Why this address must not be connected to, in plain words, or ``None`` if it may be.
+        """Return why this address is refused, or ``None`` if it is allowed.
 
         An IPv4-mapped address (RFC 4291, 2.5.5.2) is judged as the IPv4 address that the system
         would connect to, against the allowed networks too. An operator whose network is IPv6 only
@@ -281,7 +282,7 @@ class NetworkPolicy:
         return None
 
     def port_refusal(self, port: int) -> str | None:
-        """Why this port must not be connected to, in plain words, or ``None`` if it may be."""
+        """Return why this port is refused, or ``None`` if it is allowed."""
         if port in _WEB_PORTS or port in self.allowed_ports:
             return None
         if port < 1024:
@@ -325,16 +326,16 @@ def _special_purpose(address: Address) -> str | None:
         # RFC 4291, 2.4 and IANA: the only block that global unicast is assigned from.
         if value >> 125 != 0b001:
             return Text("not a global unicast address")
-    # A later Python may know registrations that the tables above do not.
+    # A later Python may have registrations that are not in the tables above.
     return None if address.is_global else Text("not a global address")
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that a URL's host spells out, or ``None`` for a name.
+    """Return the address in a URL's host, or ``None`` for a name.
 
-    Takes every spelling that a system's resolver would (``0x7f.1``, ``2130706433``, ``127.1``), by
-    asking ``inet_aton`` itself. What counts as a number rather than a name is the URL Standard's
-    "ends in a number checker".
+    Accepts every spelling that a system's resolver accepts (``0x7f.1``, ``2130706433``, ``127.1``), by asking
+    ``inet_aton`` itself. What counts as a number rather than a name is the URL Standard's "ends in a number
+    checker".
 
     :raises ValueError: it is neither; ``1.2.3.4.5``, ``[::g]``.
     """

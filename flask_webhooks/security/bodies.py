@@ -27,7 +27,7 @@ _DAY = 86_400_000
 
 
 class BodyKeys:
-    """Encrypts bodies with the newest key, and decrypts them with each."""
+    """Encrypts bodies with the newest key, and decrypts them with all keys."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         #: By their fingerprints, newest first.

@@ -1,4 +1,4 @@
-"""Certificates by which an endpoint's receiver knows us (mutual TLS)."""
+"""Client certificates of endpoints (mutual TLS)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..errors import InvalidEndpoint
 
-#: Characters of certificates and key together, and certificates of which a chain may consist.
+#: Maximum length of certificates and key together, and maximum number of certificates.
 MAX_PEM_LENGTH: Final = 16 * 1024
 _MAX_CHAIN: Final = 5
 _MIN_RSA_BITS: Final = 2048
@@ -26,19 +26,19 @@ class ClientCertificate:
 
     certificate: str = field(repr=False)
     key: str = field(repr=False)
-    #: What may be shown of it: ``subject``, ``expires_at`` (ISO 8601) and ``fingerprint`` (SHA-256, hexadecimal).
+    #: Its public properties: ``subject``, ``expires_at`` (ISO 8601) and ``fingerprint`` (SHA-256, hexadecimal).
     shown: dict[str, Any]
 
     def stored(self) -> dict[str, str]:
-        """What is encrypted."""
+        """The value to encrypt."""
         return {"certificate": self.certificate, "key": self.key}
 
 
 def check_client_certificate(given: Any) -> ClientCertificate | None:
-    """Read a certificate and its private key; ``None`` or an empty text is none.
+    """Parse a certificate and its private key; ``None`` or an empty text is none.
 
     :param given: both in PEM, one below the other, with certificates in between after the first.
-    :raises InvalidEndpoint: they cannot be used; says what to write.
+    :raises InvalidEndpoint: they are invalid; the message says what to write.
     """
     # Takes 20 ms to import, and few endpoints have one.
     from cryptography import x509
@@ -111,7 +111,7 @@ def check_client_certificate(given: Any) -> ClientCertificate | None:
 
 
 def certificate_expiry(shown: dict[str, Any] | None) -> datetime | None:
-    """When the certificate of an endpoint expires; ``None``: it has none."""
+    """Return when the certificate of an endpoint expires; ``None`` if it has none."""
     return None if shown is None else datetime.fromisoformat(shown["expires_at"])
 
 

@@ -1,4 +1,4 @@
-"""The proxy through which requests leave, where the operator names one."""
+"""The operator's proxy for requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 
 @dataclass(frozen=True, slots=True)
 class EgressProxy:
-    """An HTTP proxy that is asked with ``CONNECT`` for each connection."""
+    """An HTTP proxy that opens connections with ``CONNECT``."""
 
     host: str
     port: int
@@ -23,9 +23,9 @@ class EgressProxy:
 
     @classmethod
     def from_url(cls, url: str) -> EgressProxy:
-        """Read ``http://user:password@proxy:3128``.
+        """Parse ``http://user:password@proxy:3128``.
 
-        :raises ValueError: it is none; says what is wrong, without the URL, which may hold a password.
+        :raises ValueError: it is invalid; the message does not contain the URL, which may contain a password.
         """
         try:
             parts = urlsplit(url)
@@ -51,7 +51,7 @@ class EgressProxy:
 
     @property
     def location(self) -> str:
-        """``proxy:3128``, which may be shown."""
+        """``proxy:3128``, for display."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 

@@ -1,4 +1,4 @@
-"""The customers' own headers, sent with each webhook, and the product's name in ours."""
+"""Custom headers of customers, and the product's name in the User-Agent."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _OUR_PREFIXES = ("webhook-", "x-webhook-", "x-authforge-")
 
 
 def check_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Check all custom headers of an endpoint; names and values come back without outer spaces.
+    """Check all custom headers of an endpoint; return stripped names and values.
 
-    :raises InvalidHeader: the message says what to write instead; its `errors` are of all that are at fault.
+    :raises InvalidHeader: one is invalid; `errors` has all errors.
     """
     pairs = list(headers.items() if isinstance(headers, Mapping) else _pairs(headers))
     if len(pairs) > MAX_HEADERS:
@@ -77,9 +77,9 @@ def _pairs(headers: object) -> list[tuple[str, str]]:
 
 
 def check_header(name: str, value: str) -> tuple[str, str]:
-    """Check one custom header; name and value come back without outer spaces.
+    """Check one custom header; return stripped name and value.
 
-    No message repeats a value: they often are secrets.
+    Messages never contain a value, which is often secret.
 
     :raises InvalidHeader: the message says what to write instead.
     """
@@ -156,5 +156,5 @@ def _check_name(name: str, given: str) -> None:
 
 
 def product_token(name: str) -> str:
-    """``Acme-Licensing`` of ``Acme Licensing``: a product's name as an RFC 9110 token; may be empty."""
+    """``Acme-Licensing`` of ``Acme Licensing``: return a product's name as an RFC 9110 token; may be empty."""
     return _NOT_IN_TOKEN.sub("-", name).strip("-")

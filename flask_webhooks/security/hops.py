@@ -1,8 +1,8 @@
-"""Count how many webhooks in a row have led to a request, so that a loop through the host comes to an end.
+"""Count consecutive webhooks that have led to a request, to break loops through the host.
 
-Each request of ours carries ``webhook-hop``: the count, the time and a signature. The signature covers the tenant of
-the endpoint, which is not in the header: a receiver that repeats the header elsewhere can stop its own tenant's
-webhooks with it, and no one else's.
+Each request has a header ``webhook-hop`` with the count, the time and a signature. The signature covers the tenant
+of the endpoint, which is not in the header: a receiver that repeats the header elsewhere can only stop webhooks of
+its own tenant.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from flask import has_request_context, request
 from .vault import Vault
 
 HEADER = "webhook-hop"
-#: Seconds for which a header counts: as long as a request may take, and clocks may differ.
+#: Seconds for which a header is valid, which allows for long requests and different clocks.
 VALID_FOR = 600.0
 _MAX_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """What the header of a request says."""
+    """The content of the header."""
 
-    #: Webhooks in a row, this one included.
+    #: The number of consecutive webhooks, including this one.
     count: int
     #: The tenant of the endpoint whose webhook this is; ``None`` is the whole server.
     tenant: str | None
 
 
 def header_value(vault: Vault, count: int, tenant: str | None, now: float) -> str:
-    """The header of a request to an endpoint of a tenant.
+    """Return the header of a request to an endpoint of a tenant.
 
-    :param count: webhooks in a row, this one included.
+    :param count: consecutive webhooks, including this one.
     :param now: Unix time.
     """
     said = f"{count}.{int(now)}"
@@ -41,9 +41,9 @@ def header_value(vault: Vault, count: int, tenant: str | None, now: float) -> st
 
 
 def read_value(vault: Vault, value: str, tenant: str | None, now: float) -> Hop | None:
-    """Read a header, if it is of a webhook to an endpoint that can lead to an event of this tenant.
+    """Parse a header of a webhook that can lead to an event of this tenant.
 
-    :return: ``None`` when it is too old, or signed for another tenant, or by another installation.
+    :return: ``None`` if it is too old, or signed for another tenant, or by another installation.
     """
     said, _, mac = value.rpartition(".")
     count, _, moment = said.partition(".")
@@ -58,7 +58,9 @@ def read_value(vault: Vault, value: str, tenant: str | None, now: float) -> Hop 
 
 
 def current_hop(vault: Vault, tenant: str | None) -> Hop | None:
-    """What the current Flask request says, for an event of a tenant; ``None`` where it is no webhook of ours."""
+    """Return the content of the header of the current Flask request, for an event of a tenant; ``None`` if it is
+    not our webhook.
+    """
     if not has_request_context():
         return None
     value = request.headers.get(HEADER)

@@ -1,7 +1,7 @@
-"""Mask known secrets in text that others wrote: answers of receivers, messages of errors.
+"""Mask known secrets in foreign text, such as responses of receivers and error messages.
 
-A receiver may repeat what it was sent, in its answer's body or headers, as it came or encoded. Attempts are shown
-to people who may not see the secrets of an endpoint.
+A receiver may repeat secrets of a request in the body or headers of its response, possibly encoded. Attempts are
+shown to people who may not see the secrets of an endpoint.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from urllib.parse import quote, quote_plus, unquote
 from .signing import PRIVATE_KEY_PREFIX, SECRET_PREFIX
 
 MASK = "••••"
-#: Characters from which on a value is masked where it stands as a word of its own, and anywhere.
+#: Minimum lengths of a value for masking as a separate word, and anywhere.
 MIN_WORD = 4
 MIN_ANYWHERE = 8
-#: Characters from which on a part of a header's value or of a URL is a secret by itself.
+#: Minimum length of a part of a header's value or of a URL that counts as a separate secret.
 MIN_PIECE = 12
-#: Headers whose values are no secrets; receivers rightly repeat them.
+#: Headers without secret values, which receivers may repeat.
 _PUBLIC_HEADERS = frozenset({"accept", "accept-language", "cache-control", "pragma"})
 
 
 class Redactor:
-    """Masks the secrets of one endpoint, as they are and in the encodings that receivers use."""
+    """Masks the secrets of one endpoint, plain and in common encodings."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_WORD}
-        # The longest first: one secret may be a part of another.
+        # Longest first, because a secret may be a part of another.
         self._forms = sorted((form.lower() for form in forms), key=lambda form: (-len(form), form))
 
     def __repr__(self) -> str:
@@ -39,30 +39,30 @@ class Redactor:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        # Few receivers repeat a secret, and this takes as long as many requests.
+        # Lazy: few receivers repeat a secret, and this is expensive.
         return re.compile("|".join(map(_pattern, self._forms)), re.IGNORECASE)
 
     def found_in(self, text: str) -> bool:
-        """Whether a text may hold one of them; a quick answer, which nearly always is no."""
+        """Return whether a text may contain a secret; a fast check, which nearly always returns False."""
         lowered = text.lower()
         return any(form in lowered for form in self._forms)
 
     def text(self, text: str, *, cut: bool = False) -> str:
-        """The text with each secret masked.
+        """Mask each secret in a text.
 
-        :param cut: the text went on, so a secret may have begun at its end.
+        :param cut: the text was cut, so a secret may begin at its end.
         """
         if self.found_in(text):
             text = self._pattern.sub(MASK, text)
         return self._without_beginning(text) if cut else text
 
     def body(self, body: bytes) -> bytes:
-        """The same for a body of whatever bytes."""
+        """Mask each secret in a body of any bytes."""
         text = body.decode(errors="surrogateescape")
         return self.text(text).encode(errors="surrogateescape") if self.found_in(text) else body
 
     def pairs(self, pairs: list[list[str]]) -> list[list[str]]:
-        """Header names and values with each secret masked in the values."""
+        """Mask each secret in the values of headers."""
         if not self.found_in("\n".join(value for _, value in pairs)):
             return pairs
         return [[name, self.text(value)] for name, value in pairs]
@@ -81,11 +81,11 @@ class Redactor:
 def secrets_of(
     secrets: Iterable[str], headers: Mapping[str, str], url: str, url_shown: str
 ) -> Iterator[str]:
-    """What of an endpoint must not be shown.
+    """Return the secret values of an endpoint.
 
-    :param secrets: those that it signs with.
-    :param headers: its custom ones.
-    :param url_shown: the URL without what is secret in it.
+    :param secrets: its signing secrets.
+    :param headers: its custom headers.
+    :param url_shown: the masked URL.
     """
     for secret in secrets:
         yield secret
@@ -98,7 +98,7 @@ def secrets_of(
             yield from _credentials(value)
     if url != url_shown:
         yield url
-        # Telegram's token is a part of a segment.
+        # The token of Telegram is a part of a path segment.
         for separators in ("[/?&=#]", "[/?&=#:]"):
             for piece in _pieces(url, separators):
                 if piece not in url_shown:
@@ -107,7 +107,7 @@ def secrets_of(
 
 
 def _credentials(value: str) -> Iterator[str]:
-    """The token of ``Bearer …``, user and password of ``Basic …``, the values of ``key="…"``."""
+    """Yield the token of ``Bearer …``, user and password of ``Basic …``, and the values of ``key="…"``."""
     yield from _pieces(value, r'[\s,;="]')
     scheme, _, rest = value.partition(" ")
     if scheme.lower() == "basic":
@@ -126,7 +126,7 @@ def _pieces(text: str, separators: str) -> Iterator[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as it is, and in the URL, JSON, HTML and base 64 that a receiver may answer with."""
+    """Return a secret in plain, URL, JSON, HTML and base 64 form."""
     yield secret
     for safe in ("", "/"):
         yield quote(secret, safe=safe)
@@ -144,7 +144,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _base64_forms(secret: bytes) -> Iterator[str]:
-    """The characters that stand for it wherever it begins within what was encoded."""
+    """Return the base 64 characters of a secret at each possible offset."""
     for before in range(3):
         end = (before + len(secret)) * 8 // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
@@ -153,5 +153,5 @@ def _base64_forms(secret: bytes) -> Iterator[str]:
 
 def _pattern(form: str) -> str:
     pattern = re.escape(form)
-    # A short value is an ordinary word too often to be masked within others.
+    # A short value is often an ordinary word, and is not masked within others.
     return pattern if len(form) >= MIN_ANYWHERE else rf"(?<![^\W_]){pattern}(?![^\W_])"

@@ -1,10 +1,10 @@
-"""Why a request's signature fits or does not: what the signature debugger says. Pure, and never shows a key.
+"""Analysis of signatures for the signature debugger.
 
-It knows the schemes by their headers: Standard Webhooks, with secrets and with key pairs; an HMAC-SHA256 of the
-body in hex, in any header whose name holds ``signature``, as most of the vendors' formats send it; and the secret
-itself in a header, as the format ``authon`` does.
+It never returns a key. Schemes are recognised by their headers: Standard Webhooks, with secrets and with key
+pairs; an HMAC-SHA256 of the body in hex, in any header whose name holds ``signature``, as most of the vendors'
+formats send it; and the secret itself in a header, as the format ``authon`` does.
 
-Long, since each thing that can be wrong with a signature has its finding here.
+Long, since each possible problem of a signature has its finding here.
 """
 
 from __future__ import annotations
@@ -28,50 +28,50 @@ from . import signing
 
 #: Seconds that receivers allow between the signature's time and their clock.
 TOLERANCE = 300
-#: The most of a pasted request that is read.
+#: The maximum size of a pasted request.
 MAX_HEADERS = 20_000
 MAX_BODY = 2_000_000
-#: Signatures in one header that are looked at.
+#: The maximum number of signatures of a header that are checked.
 MAX_SIGNATURES = 16
 
-#: Where the format ``authon`` has its secret.
+#: The header with the secret in the format ``authon``.
 SECRET_HEADER = "x-webhook-secret"
 
 _HEX = re.compile(r"(?:sha256=)?([0-9a-fA-F]{64})")
 
 
 class SignatureFinding(StrEnum):
-    """What is wrong with a request, or right."""
+    """The result of an analysis."""
 
-    #: The signature fits.
+    #: The signature matches.
     FITS = "fits"
-    #: It fits once line breaks are as they were sent: the paste, or a program, changed them.
+    #: It matches with the original line breaks, which were changed by pasting or by a program.
     FITS_BUT_FOR_LINE_BREAKS = "fits_but_for_line_breaks"
-    #: The header holds the secret; this format signs nothing.
+    #: The header contains the secret; this format signs nothing.
     SECRET_FITS = "secret_fits"
     #: There is no signature header at all.
     NO_SIGNATURE = "no_signature"
-    #: A header that goes into the signature is missing.
+    #: A signed header is missing.
     MISSING_HEADER = "missing_header"
     #: The header does not look like a signature.
     MALFORMED = "malformed"
-    #: It was signed with another secret than those of this endpoint.
+    #: It was signed with a secret that this endpoint does not have.
     WRONG_SECRET = "wrong_secret"
     #: The endpoint has no secret that could sign.
     NO_SECRET = "no_secret"
-    #: Same JSON, other bytes: it was parsed and written again.
+    #: The same JSON in other bytes: it was parsed and re-serialised.
     REWRITTEN_BODY = "rewritten_body"
-    #: The body ends too early.
+    #: The body was truncated.
     CUT_BODY = "cut_body"
-    #: The body has another content than what was sent.
+    #: The body has other content than the sent one.
     CHANGED_BODY = "changed_body"
-    #: Id or time are not those that were signed.
+    #: The id or the time was not signed.
     CHANGED_HEADERS = "changed_headers"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request as it was recorded when it was sent."""
+    """A recorded request."""
 
     number: int
     started_at: datetime
@@ -80,31 +80,31 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the debugger says."""
+    """The verdict of the debugger."""
 
     finding: SignatureFinding
-    #: The header that holds the signature, or that is missing.
+    #: The header with the signature, or the missing one.
     header: str | None = None
-    #: Which of the endpoint's secrets or key pairs fits: 0 is the current one, the others are older.
+    #: The index of the matching secret or key pair: 0 is the current one, others are older.
     secret: int | None = None
-    #: The attempt whose record the request was compared with.
+    #: The recorded attempt that was compared.
     attempt: int | None = None
-    #: Seconds between the signature's time and now (positive: it is old); ``None`` where it has no time.
+    #: Age of the signature in seconds; ``None`` if it has no time.
     age: float | None = None
     #: The header with the time does not hold a Unix time in seconds.
     unreadable_time: bool = False
-    #: Bytes of the body that was pasted, and of the one that was sent.
+    #: Sizes of the pasted and of the sent body in bytes.
     body_size: int = 0
     sent_size: int | None = None
 
     @property
     def stale(self) -> bool:
-        """A receiver whose clock stood at now would refuse it, whatever the signature."""
+        """Whether a receiver would refuse it now because of its time."""
         return self.age is not None and abs(self.age) > TOLERANCE
 
 
 def parse_headers(text: str) -> dict[str, str]:
-    """Headers as they are pasted: a line each, ``name: value``; also as JSON object. Names in lower case."""
+    """Parse pasted headers: one per line, ``name: value``, or a JSON object. Names are returned in lower case."""
     text = text[:MAX_HEADERS].strip()
     if text.startswith("{"):
         try:
@@ -127,12 +127,12 @@ def check(
     sent: Sequence[Sent],
     now: datetime,
 ) -> Verdict:
-    """Find out what is the matter with a request.
+    """Analyse a request.
 
     :param headers: with names in lower case.
     :param body: as pasted.
-    :param secrets: of the endpoint, newest first.
-    :param sent: what was recorded of attempts under the same ``webhook-id``, or ``[]``.
+    :param secrets: the secrets of the endpoint, newest first.
+    :param sent: recorded attempts with the same ``webhook-id``.
     """
     headers = {name: _encodable(value) for name, value in headers.items()}
     body = _encodable(body)
@@ -145,7 +145,7 @@ def check(
 
 
 class _Scheme:
-    """One way to sign."""
+    """A signature scheme."""
 
     header = ""
 
@@ -169,9 +169,9 @@ class _Scheme:
         raise NotImplementedError
 
     def fits(self, body: bytes, secret: str) -> bool:
-        """Whether one of the signatures that are there was made of this, by this.
+        """Return whether one of the signatures matches a content and a secret.
 
-        :raises InvalidSecret: it cannot sign in this way.
+        :raises InvalidSecret: the secret cannot be used in this scheme.
         """
         raise NotImplementedError
 
@@ -190,7 +190,7 @@ class _Scheme:
         )
 
     def compare(self) -> Verdict:
-        """Look for what fits: first what was pasted, then what was sent."""
+        """Compare the signature with the pasted request, then with the recorded ones."""
         if not self.secrets:
             return self.says(SignatureFinding.NO_SECRET)
         for changed, body in _variants(self.body):
@@ -208,12 +208,12 @@ class _Scheme:
                 )
         for attempt in self.sent:
             if any(body == attempt.body.encode() for _, body in _variants(self.body)):
-                # The body is the one that was sent. What else is signed, then, or with what?
+                # The body was sent, so another signed part or the secret differs.
                 return self.says(self.suspect(), attempt=attempt)
         return self.says(SignatureFinding.WRONG_SECRET)
 
     def fitting(self, body: bytes) -> int | None:
-        """The number of the secret that made one of the signatures."""
+        """Return the index of the secret that matches one of the signatures."""
         for number, secret in enumerate(self.secrets):
             try:
                 if self.fits(body, secret):
@@ -261,7 +261,7 @@ class _Standard(_Scheme):
         return False
 
     def suspect(self) -> SignatureFinding:
-        # The time is that of one attempt: another one was never signed.
+        # The time belongs to one attempt: other times were never signed.
         known = {int(attempt.started_at.timestamp()) for attempt in self.sent}
         near = {str(second + step) for second in known for step in (-1, 0, 1)}
         return (
@@ -293,7 +293,7 @@ class _Hex(_Scheme):
 
 
 class _Plain(_Scheme):
-    """The secret itself, which says where a request comes from, and nothing of what is in it."""
+    """The secret itself, which authenticates the sender, but not the content."""
 
     header = SECRET_HEADER
 
@@ -308,7 +308,7 @@ class _Plain(_Scheme):
 
 
 def _signatures(header: str) -> Iterator[tuple[str, bytes]]:
-    """Version and bytes of those in a ``webhook-signature`` that can be one."""
+    """Return version and bytes of the well-formed signatures of a ``webhook-signature``."""
     for item in header.split():
         version, _, encoded = item.partition(",")
         if version in ("v1", "v1a"):
@@ -317,7 +317,9 @@ def _signatures(header: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _variants(body: str) -> Iterator[tuple[bool, bytes]]:
-    """The body as pasted and, since forms turn each line break into CRLF, with others; and whether changed."""
+    """Yield the pasted body, and variants with other line breaks, because forms convert each to CRLF; and whether
+    it was changed.
+    """
     seen = set()
     lines = body.replace("\r\n", "\n")
     for number, text in enumerate((body, lines, lines.rstrip("\n"), lines + "\n")):
@@ -329,7 +331,7 @@ def _variants(body: str) -> Iterator[tuple[bool, bytes]]:
 
 
 def _difference(sent: str, got: str) -> SignatureFinding:
-    """What was done to a body whose signature fits what was sent."""
+    """Return how a body differs from the sent one."""
     text = got.replace("\r\n", "\n").strip()
     if text and sent.strip().startswith(text):
         return SignatureFinding.CUT_BODY
@@ -341,7 +343,7 @@ def _difference(sent: str, got: str) -> SignatureFinding:
 
 
 def _age(timestamp: str, now: datetime) -> tuple[float | None, bool]:
-    """How old a Unix or ISO time is, and whether it is neither."""
+    """Return the age of a Unix or ISO time, and whether it is neither."""
     try:
         if re.fullmatch("[0-9]{1,12}", timestamp):
             return now.timestamp() - int(timestamp), False
@@ -356,10 +358,10 @@ def _first(value: object) -> str:
 
 
 def _encodable(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON can write and no text in UTF-8 holds."""
+    """Remove halves of surrogate pairs, which JSON can represent but UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _bare(text: str) -> str:
-    """Without the quotes of a program's output."""
+    """Remove quotes of a program's output."""
     return text.strip().strip("'\"").strip()

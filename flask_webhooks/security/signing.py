@@ -33,7 +33,7 @@ MIN_KEY_BYTES = 24
 MAX_KEY_BYTES = 64
 #: Of ed25519: a seed, a public key, and both together as most tools write a private key.
 _SEED_BYTES = 32
-#: Quotation marks that come along when a secret is copied from a file of settings or from a text.
+#: Quotation marks that may be copied together with a secret.
 _QUOTES = {
     '"': '"',
     "'": "'",
@@ -45,21 +45,19 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def generate_secret() -> str:
-    """A new ``whsec_…`` secret of 32 random bytes."""
+    """Return a new ``whsec_…`` secret of 32 random bytes."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def generate_private_key() -> str:
-    """A new ed25519 key, ``whsk_`` and the base 64 of its seed and its public key."""
+    """Return a new ed25519 key, ``whsk_`` and the base 64 of its seed and its public key."""
     seed = secrets.token_bytes(_SEED_BYTES)
     return PRIVATE_KEY_PREFIX + base64.b64encode(seed + _public_bytes(seed)).decode()
 
 
 def pasted(secret: str) -> str:
-    """A secret of Standard Webhooks without what copying adds to it and what does not change its key.
-
-    That is white space and invisible characters anywhere, quotation marks around it, the ``v1,`` that some services
-    put in front, a prefix in capitals, and the URL-safe alphabet of base 64.
+    """Normalise a pasted secret of Standard Webhooks: remove white space, invisible characters, quotation marks
+    and the prefix ``v1,`` of some services, and convert an upper-case prefix and the URL-safe alphabet of base 64.
     """
     visible = (item for item in secret if unicodedata.category(item) != "Cf")
     text = "".join("".join(visible).split())
@@ -92,7 +90,7 @@ def standard_key(secret: str) -> bytes:
 
 
 def _not_a_secret(encoded: str) -> InvalidSecret:
-    """Why a text after ``whsec_`` is not base 64."""
+    """Return why a text after ``whsec_`` is not base 64."""
     if "-----BEGIN" in encoded:
         return InvalidSecret(
             "The secret is a key in PEM form. Write 'whsec_' followed by base 64 text instead."
@@ -160,12 +158,12 @@ def read_public_key(text: str) -> Ed25519PublicKey:
 
 
 def signed_content(message_id: str, timestamp: str, body: bytes) -> bytes:
-    """What a Standard Webhooks signature is made over."""
+    """Return the signed content of Standard Webhooks."""
     return b".".join((message_id.encode(), timestamp.encode(), body))
 
 
 def sign_standard(message_id: str, timestamp: int, body: bytes, keys: Iterable[bytes]) -> str:
-    """One ``v1,<base64>`` for each key, separated by spaces.
+    """Return one ``v1,<base64>`` for each key, separated by spaces.
 
     :param timestamp: Unix seconds, as sent in ``webhook-timestamp``.
     """
@@ -195,9 +193,9 @@ def sign_by_secrets(message_id: str, timestamp: int, body: bytes, secrets: Itera
 
 
 def live_secrets(stored: Iterable[Mapping[str, Any]], now: float) -> list[Any]:
-    """Return those of an endpoint's secrets that still sign, in their order.
+    """Return the active secrets of an endpoint, in order.
 
-    :param stored: as they are decrypted, each with its end in ``expires_at``, Unix seconds; ``None`` is never.
+    :param stored: the decrypted secrets, each with ``expires_at`` in Unix seconds; ``None`` is never.
     :param now: Unix seconds.
     """
     return [item for item in stored if (end := item.get("expires_at")) is None or end > now]
@@ -216,7 +214,7 @@ def _public_bytes(seed: bytes) -> bytes:
 
 def _decoded(text: str) -> bytes | None:
     try:
-        # Some tools leave the padding out.
+        # Some tools omit the padding.
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None

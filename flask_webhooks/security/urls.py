@@ -1,7 +1,7 @@
-"""What a customer may type as the URL of an endpoint.
+"""Validation of URLs of endpoints, with helpful messages.
 
-This judges early and with words that help. It resolves no names, so it is a courtesy to people and not the
-protection: that is `delivery.http.transfer`, at the socket.
+It does not resolve names, so it is a convenience and not the protection, which is in `delivery.http.transfer`, at
+the socket.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!\d+(?:[/?#]|$))(//)?")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?P<port>:.*)?")
 #: An ampersand in a query as HTML has it, by name or by number.
 _HTML_AMPERSAND = re.compile(r"\?.*&(?:amp|#38|#x26);", re.IGNORECASE)
-#: What RFC 3986 does not allow in a path or a query, but for the brackets that many queries have.
+#: Characters that RFC 3986 does not allow in a path or a query, except brackets, which many queries contain.
 _NOT_IN_URL = re.compile(r'%(?![0-9A-Fa-f]{2})|[^!-~]|["<>^`{|}]')
 
 
 def check_url(
     url: str, *, policy: NetworkPolicy, require_https: bool, max_length: int = 2048
 ) -> str:
-    """Check a URL that a customer wants webhooks at, and return its one normal spelling.
+    """Check the URL of an endpoint, and return its normal form.
 
-    Scheme and host become lower case, the host ASCII, an address its usual form; the default port
-    and a final dot of the host go, an empty path becomes ``/``. Path and query stay as written,
-    except that characters no URL may hold are percent-encoded. The result means the same to
-    ``yarl.URL(url)`` and ``yarl.URL(url, encoded=True)``; only the latter leaves the path alone.
+    Scheme and host become lower case, the host ASCII, an address its usual form; the default port and a final dot
+    of the host are removed, an empty path becomes ``/``. Path and query are kept, except that invalid characters
+    are percent-encoded. The result means the same to ``yarl.URL(url)`` and ``yarl.URL(url, encoded=True)``; only
+    the latter leaves the path alone.
 
     :raises InvalidURL: the message says what to write instead.
-    :raises BlockedAddress: the host is an address or a name that `policy` does not let us reach.
+    :raises BlockedAddress: the host is an address or a name that `policy` refuses.
     """
     if not isinstance(url, str):
         raise InvalidURL("The URL must be text.")
@@ -208,7 +208,7 @@ def _blocked(host: str, reason: str, address: str = "") -> BlockedAddress:
 
 
 def _check_same_to_others(url: str, scheme: str, host: str, port: int) -> None:
-    """Hold that another parser reads out of the URL what was vetted: parsers differ, and change."""
+    """Check that another parser reads the same values from the URL, because parsers differ."""
     try:
         seen = [URL(url), URL(url, encoded=True)]
         parts = {(each.scheme, each.user, each.host_subcomponent, each.port) for each in seen}

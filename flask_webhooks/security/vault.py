@@ -22,7 +22,7 @@ from .bodies import BodyKeys
 
 
 class Sealed:
-    """Encrypted text as it stands in the database. It shows nothing by itself; a vault opens it."""
+    """Encrypted text in the database, which a vault decrypts."""
 
     __slots__ = ("ciphertext",)
 
@@ -40,7 +40,7 @@ class Sealed:
 
 
 class Vault:
-    """Seals and opens values with the keys of one application."""
+    """Encrypts and decrypts values with the keys of one application."""
 
     def __init__(self, keys: Iterable[bytes]) -> None:
         given = list(keys)
@@ -87,7 +87,7 @@ class Vault:
     def decrypt(self, sealed: Sealed) -> Any:
         """Decrypt.
 
-        :raises UnreadableSecret: when no key fits: the keys were changed without keeping the old one.
+        :raises UnreadableSecret: no key can decrypt it, because the keys were changed without keeping the old one.
         """
         try:
             return json.loads(self._fernet.decrypt(sealed.ciphertext.encode()))
@@ -105,7 +105,7 @@ class Vault:
     def reencrypt(self, sealed: Sealed) -> Sealed:
         """Encrypt the same value with the newest key.
 
-        :raises UnreadableSecret: when no key fits.
+        :raises UnreadableSecret: no key can decrypt it.
         """
         try:
             return Sealed(self._fernet.rotate(sealed.ciphertext.encode()).decode())
@@ -113,11 +113,11 @@ class Vault:
             raise _unreadable() from None
 
     def mac(self, text: str) -> str:
-        """A short authentication code of a text, which only this application can make."""
+        """Return a short authentication code of a text, which only this application can create."""
         return _mac(self._mac_keys[0], text)
 
     def has_made(self, mac: str, text: str) -> bool:
-        """Whether a code is that of a text, by any of the keys."""
+        """Return whether a code belongs to a text, with any of the keys."""
         given = mac.encode()
         return any(hmac.compare_digest(_mac(key, text).encode(), given) for key in self._mac_keys)
 
