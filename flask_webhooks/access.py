@@ -1,11 +1,9 @@
-"""Who may do what: the host's `authorize`, `current_tenant` and `current_actor`, made into one object.
+"""Access control: the host's `authorize`, `current_tenant` and `current_actor` in one object.
 
-A token of the API has rights of its own instead; see `actions.tokens`.
+An API token has its own permissions instead; see `actions.tokens`.
 
-Every function of `queries` and `actions` takes an `Access` first, so that pages, API and commands are held
-to the same rules. What lies outside its tenant scope does not exist for it.
-
-Long, since who may what is decided here alone.
+Every function of `queries` and `actions` takes an `Access` first, so that the same rules apply to pages, API and
+commands. Objects outside its tenant scope do not exist for it. Long, since all access control is in one place.
 """
 
 from __future__ import annotations
@@ -29,10 +27,10 @@ from .errors import ConfigurationError, Forbidden, InvalidInput, NotFound
 from .models import Delivery, Endpoint
 from .texts import Text
 
-#: `True` for a program that is let in.
+#: Returns `True` to accept a program.
 Authenticate = Callable[[], bool | None]
 
-#: What the host's `authorize` is asked about, and how a refusal names it.
+#: The actions of the host's `authorize`, with their texts for errors.
 MEANINGS: Final[Mapping[str, Text]] = {
     "view": Text("see endpoints and deliveries"),
     "view_payload": Text("see the data of events"),
@@ -47,33 +45,33 @@ ACTIONS = tuple(MEANINGS)
 #: One tenant, several, or everything.
 Scope = str | frozenset[str] | AllTenants
 
-#: The attribute of `flask.g` that has the access of the caller, in a request for our pages or API.
+#: The attribute of `flask.g` with the access of a request of our pages or API.
 ACCESS = "flask_webhooks_access"
-#: The actor where the host does not name one.
+#: The default actor.
 UNKNOWN = "unknown"
-#: Seconds that the host's `tenant_name` may take for one page, over all tenants.
+#: Total time of the host's `tenant_name` for one page, in seconds.
 NAMING_TIME: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one person or program may see and do."""
+    """The permissions and the scope of a person or program."""
 
     state: AppState = field(repr=False)
-    #: Goes into the audit log.
+    #: The actor in the audit log.
     actor: str
-    #: Only the endpoints, events and deliveries of this tenant, or of these; never those of the whole server.
+    #: The tenant, or several; then objects of the whole server are not in scope.
     tenant: Scope
-    #: ``(action, endpoint or None) -> bool``, with an action of `ACTIONS`; ``None`` is about all of them.
+    #: ``(action, endpoint or None) -> bool``, with an action of `ACTIONS`; ``None`` is all endpoints.
     may: Callable[[str, Endpoint | None], bool] = field(repr=False)
-    #: The request is for our own pages or API; see `transactions.writing`.
+    #: Whether the request is for our own pages or API; see `transactions.writing`.
     owns_request: bool = False
 
     def require(self, action: str, endpoint: Endpoint | None = None) -> None:
-        """Go on only if this is allowed.
+        """Check that an action is allowed.
 
         :raises NotFound: the endpoint belongs to another tenant.
-        :raises Forbidden: the host's `authorize` says no.
+        :raises Forbidden: the host's `authorize` refuses it.
         """
         if action not in MEANINGS:
             raise ValueError(f"{action!r} is not one of {', '.join(ACTIONS)}")
@@ -84,7 +82,7 @@ class Access:
 
     @property
     def tenants(self) -> tuple[str, ...]:
-        """The tenants in scope, in order; none where all are."""
+        """The tenants in scope, in order; empty if all are."""
         match self.tenant:
             case AllTenants():
                 return ()
@@ -94,11 +92,11 @@ class Access:
                 return tuple(sorted(several))
 
     def sees(self, tenant: str | None) -> bool:
-        """Whether something of this tenant (``None``: of the whole server) is in scope."""
+        """Return whether objects of this tenant (``None``: of the whole server) are in scope."""
         return isinstance(self.tenant, AllTenants) or tenant in self.tenants
 
     def within(self, tenant: str) -> Access:
-        """The same, but for one tenant only.
+        """Return the same access for one tenant only.
 
         :raises NotFound: that tenant is not in scope.
         """
@@ -107,34 +105,34 @@ class Access:
         return replace(self, tenant=tenant)
 
     def scope(self, tenant: Any) -> sa.ColumnElement[bool]:
-        """The SQL condition for a tenant column."""
+        """Return the SQL condition for a tenant column."""
         match self.tenant:
             case AllTenants():
                 return sa.true()
             case str():
-                # Not IN: an index gives one tenant's rows in the order of their ids.
+                # Not IN, because an index returns the rows of one tenant in the order of ids.
                 return cast(sa.ColumnElement[bool], tenant == self.tenant)
             case _:
                 return cast(sa.ColumnElement[bool], tenant.in_(self.tenants))
 
     def read(self) -> AbstractContextManager[Session]:
-        """A session for reading. Nothing of the host's may be called while it is open."""
+        """Open a session for reading. No function of the host may be called while it is open."""
         return reading(self.state)
 
     def write(self, alone: str | None = None) -> AbstractContextManager[Session]:
-        """A session for one transaction of our own; see `transactions.writing`."""
+        """Open a session for a separate transaction; see `transactions.writing`."""
         return writing(self.state, owns_request=self.owns_request, alone=alone)
 
     def release(self) -> None:
-        """Before the request waits, give back the connection of the host's session: its transaction is committed."""
+        """Return the connection of the host's session before the request waits, by committing its transaction."""
         if self.owns_request:
             release_host_connection(self.state)
 
 
 def request_access(state: AppState) -> Access:
-    """The access of the current request, from the host's hooks.
+    """Return the access of the current request, from the host's functions.
 
-    :raises Forbidden: the host has not said who may, or this person belongs to no tenant.
+    :raises Forbidden: the host has not configured access, or this person belongs to no tenant.
     """
     authorize = state.hooks.authorize
     if authorize is None:
@@ -152,12 +150,12 @@ def request_access(state: AppState) -> Access:
 
 
 def is_yes(answer: object, where: str) -> bool:
-    """Read the answer of a host's function that lets in: `True`; `False` and ``None`` are a no.
+    """Interpret the return value of a host's function: only `True` grants access; `False` and ``None`` refuse it.
 
-    What a view would return is true as well (``403``, ``"/login"``, a redirect), and must not let in.
+    Return values of views (``403``, ``"/login"``, a redirect) are truthy as well, and must not grant access.
 
-    :param where: how the function was given to us, for the message.
-    :raises ConfigurationError: the answer is something else.
+    :param where: how the function was registered, for the message.
+    :raises ConfigurationError: it is another value.
     """
     answer = unwrap(answer)
     if answer is True:
@@ -170,24 +168,24 @@ def is_yes(answer: object, where: str) -> bool:
 
 
 def lets_in(authenticate: Authenticate, where: str) -> bool:
-    """Ask the host's function whether the program that sent the current request is let in.
+    """Return whether the host's function accepts the program of the current request.
 
-    :param where: how the function was given to us, for the message.
-    :raises ConfigurationError: it answers neither yes nor no.
+    :param where: how the function was registered, for the message.
+    :raises ConfigurationError: it returns another value.
     """
     return is_yes(current_app.ensure_sync(authenticate)(), where)
 
 
 def system_access(state: AppState, actor: str) -> Access:
-    """The access of the host's own code and of the command line: everything.
+    """Return the unlimited access of the host's code and of commands.
 
-    :param actor: who stands in the audit log, such as ``cli:root``.
+    :param actor: the name in the audit log, such as ``cli:root``.
     """
     return Access(state=state, actor=actor, tenant=ALL_TENANTS, may=lambda action, endpoint: True)
 
 
 def find_endpoint(access: Access, endpoint_id: str, *, deleted: bool = False) -> Endpoint:
-    """An endpoint in scope, detached.
+    """Return a detached endpoint in scope.
 
     :param deleted: find it even if it was deleted.
     :raises NotFound: there is none.
@@ -206,7 +204,7 @@ def find_endpoint(access: Access, endpoint_id: str, *, deleted: bool = False) ->
 
 
 def find_delivery(access: Access, delivery_id: str) -> tuple[Delivery, Endpoint]:
-    """A delivery in scope and its endpoint, which may be deleted; both detached.
+    """Return a delivery in scope and its endpoint, which may be deleted; both detached.
 
     :raises NotFound: there is none.
     """
@@ -230,32 +228,32 @@ def find_delivery(access: Access, delivery_id: str) -> tuple[Delivery, Endpoint]
 
 
 def is_id(value: object) -> bool:
-    """Whether this can be an id at all; PostgreSQL refuses to compare some other text."""
+    """Return whether a text can be an id; PostgreSQL refuses to compare some other texts."""
     return isinstance(value, str) and len(value) <= ids.MAX_LENGTH and value.isprintable()
 
 
 def shown(value: object) -> str:
-    """Something given as an id, for a message."""
+    """Return a given id for a message."""
     return ascii(value)[:50]
 
 
 def no_endpoint(endpoint_id: object) -> NotFound:
-    """The refusal for an endpoint that is not there, or not in scope."""
+    """Return the error for an endpoint that does not exist or is not in scope."""
     return NotFound("There is no endpoint %(id)s.", id=shown(endpoint_id))
 
 
 def no_delivery(delivery_id: object) -> NotFound:
-    """The refusal for a delivery that is not there, or not in scope."""
+    """Return the error for a delivery that does not exist or is not in scope."""
     return NotFound("There is no delivery %(id)s.", id=shown(delivery_id))
 
 
 def no_token(token_id: object) -> NotFound:
-    """The refusal for a token that is not there, or not in scope."""
+    """Return the error for a token that does not exist or is not in scope."""
     return NotFound("There is no API token %(id)s.", id=shown(token_id))
 
 
 def no_scheduled(scheduled_id: object) -> NotFound:
-    """The refusal for a scheduled event that is not there, or not in scope."""
+    """Return the error for a scheduled event that does not exist or is not in scope."""
     return NotFound(
         "There is no scheduled event %(id)s. Once an event is due, it moves to the list of events.",
         id=shown(scheduled_id),
@@ -263,10 +261,9 @@ def no_scheduled(scheduled_id: object) -> NotFound:
 
 
 class BoundedTenantNames:
-    """How the host calls tenants: each is asked for once, and only so long as that takes `NAMING_TIME` in all.
+    """Display names of tenants from the host: each is requested once, within `NAMING_TIME` in total.
 
-    After that, and where the host does not say or its function fails, a tenant is called by its id. Nothing is to be
-    locked and no session open.
+    After that, and if there is no function or it fails, the id is used. No lock and no session may be open.
     """
 
     def __init__(self, state: AppState) -> None:
@@ -286,18 +283,18 @@ class BoundedTenantNames:
 
 
 def tenant_is_known(state: AppState, tenant: str) -> bool | None:
-    """Ask the host whether there is a tenant; ``None`` where it has no function that says so.
+    """Return whether a tenant exists according to the host; ``None`` if it has no function for this.
 
-    Nothing is to be locked and no session open.
+    No lock and no session may be open.
 
-    :raises ConfigurationError: the host's function answers neither yes nor no.
+    :raises ConfigurationError: the function returns another value.
     """
     hook = state.hooks.tenant_exists
     return None if hook is None else is_yes(hook(tenant), "@webhooks.tenant_exists")
 
 
 def _named(answer: object) -> str:
-    """An answer for a message: a short one in full, which may not be a secret, else its type."""
+    """Return a value for a message: a short one in full, else its type."""
     if isinstance(answer, int | float):
         return repr(answer)
     return f"a {type(answer).__name__}"
@@ -338,11 +335,11 @@ def _described(given: object, tenant: object) -> str:
 
 
 def check_event_type(access: Access, pattern: str) -> None:
-    """Refuse a filter by an event type that is not in the catalogue, and that no event in scope has.
+    """Refuse a filter by an event type that is not in the catalogue, unless an event in scope has it.
 
-    One statement, and only for what is not in the catalogue.
+    One statement, only for types that are not in the catalogue.
 
-    :raises InvalidInput: there is no such event type; names those that are spelt alike.
+    :raises InvalidInput: there is no such event type; the message lists similar ones.
     """
     state = access.state
     if any(matches([pattern], event_type.name) for event_type in state.catalog):
@@ -351,6 +348,6 @@ def check_event_type(access: Access, pattern: str) -> None:
     recorded = sa.select(table.id).where(of_type(table.type, pattern), access.scope(table.tenant))
     with access.read() as session:
         if session.scalar(recorded.limit(1)) is not None:
-            # The host had it in its catalogue once.
+            # The host had it in its catalogue earlier.
             return
     raise InvalidInput(state.offered_types.explain_unknown(pattern), field="event_type")

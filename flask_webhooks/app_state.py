@@ -1,4 +1,4 @@
-"""What Flask-Webhooks keeps for one application."""
+"""The state of Flask-Webhooks for one application."""
 
 from __future__ import annotations
 
@@ -54,20 +54,21 @@ ALL_TENANTS = AllTenants()
 
 
 class Observer(Protocol):
-    """What is told of emitted events."""
+    """A callback for emitted events."""
 
     def __call__(
         self, state: AppState, event: NewEvent, session: Session | None, transactional: bool
     ) -> None:
-        """Take note of an event.
+        """Record an event.
 
-        :param session: the one whose transaction has to end before workers see the event; ``None``: it is written.
+        :param session: the session whose transaction has to end before workers see the event; ``None``: it is
+            already written.
         """
 
 
 @dataclass
 class Hooks:
-    """Functions that the host gives us; they belong to the extension object, not to one application."""
+    """Functions of the host, which belong to the extension object, not to one application."""
 
     #: ``(action, endpoint or None) -> bool``. Unset: everything is refused.
     authorize: Callable[[str, Endpoint | None], bool] | None = None
@@ -75,25 +76,26 @@ class Hooks:
     current_tenant: Callable[[], str | Collection[str] | AllTenants | None] | None = None
     #: ``() -> str`` for the audit log. Unset: ``unknown``.
     current_actor: Callable[[], str] | None = None
-    #: ``(tenant) -> int | None``: how many endpoints it may have. Unset: ``WEBHOOKS_MAX_ENDPOINTS``.
+    #: ``(tenant) -> int | None``: the limit of its endpoints. Unset: ``WEBHOOKS_MAX_ENDPOINTS``.
     endpoint_limit: Callable[[str], int | None] | None = None
-    #: ``(tenant) -> str``: its name for people. Unset: the id. Workers call it in an app context.
+    #: ``(tenant) -> str``: its display name. Unset: the id. Workers call it in an app context.
     tenant_name: Callable[[str], str] | None = None
-    #: ``(tenant) -> bool``. Unset: those that endpoints or events belong to are known.
+    #: ``(tenant) -> bool``. Unset: tenants with endpoints or events are known.
     tenant_exists: Callable[[str], bool] | None = None
-    #: ``(incident, endpoint, context, text)`` tells the owner of an endpoint. Unset: nothing is recorded for them.
+    #: ``(incident, endpoint, context, text)`` notifies the owner of an endpoint. Unset: no notifications are
+    #: recorded.
     notify: Callable[[Incident, Endpoint, NotificationContext, NotificationText], Any] | None = None
-    #: ``(endpoint) -> str | None``: the language of that text. Unset: the application's own.
+    #: ``(endpoint) -> str | None``: the language of that text. Unset: that of the application.
     notify_locale: Callable[[Endpoint], str | None] | None = None
-    #: The API takes tokens.
+    #: Whether the API accepts tokens.
     tokens: bool = False
-    #: Told of each event that the host emits, in its tests; see `testing`. While there are any, no worker is woken.
+    #: Callbacks for events in tests of the host; see `testing`. While there are any, no worker is woken.
     observers: list[Observer] = field(default_factory=list)
 
 
 @dataclass
 class AppState:
-    """Everything of one application; stands in ``app.extensions["webhooks"]``."""
+    """The state of one application, in ``app.extensions["webhooks"]``."""
 
     app: Flask
     db: SQLAlchemy
@@ -108,11 +110,11 @@ class AppState:
     notifier: Notifier
     #: Of the pages.
     translate: Translate
-    #: The process that this was made in, or last used in; a fork must not use its connections.
+    #: The process that created or last used this; a fork must not use its connections.
     pid: int = field(default_factory=os.getpid, init=False)
-    #: Event types, and what was wrong with their data, of which the log has been told.
+    #: Logged errors in data by event type.
     reported_data: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False)
-    #: Event types, and the keywords unknown to their signals, of which the log has been told.
+    #: Logged unknown keywords by event type.
     reported_keywords: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False)
     _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     _engine: sa.Engine | None = field(default=None, init=False, repr=False)
@@ -121,7 +123,7 @@ class AppState:
 
     @property
     def engine(self) -> sa.Engine:
-        """The engine of the database that holds our tables."""
+        """The engine of the database with our tables."""
         if self._engine is None:
             with nullcontext() if is_current(self) else self.app.app_context():
                 self._engine = self.db.engines[self.settings.bind_key]
@@ -129,16 +131,16 @@ class AppState:
 
     @property
     def own_engine(self) -> sa.Engine:
-        """That engine for transactions of our own, whatever the host runs its own at.
+        """The engine for separate transactions, independent of the host's isolation level.
 
-        On PostgreSQL, what has waited for a lock must see what was committed meanwhile. At a higher level it would
-        see what was there before, and fail with a serialization error; without transactions a lock has no
+        On PostgreSQL, a statement that has waited for a lock must see what was committed meanwhile. At a higher
+        level it would see the old state, and fail with a serialization error; without transactions a lock has no
         effect.
         """
         if self._own_engine is None:
-            # It shares the pool, and what listens to the host's hears it, too.
+            # It shares the pool and the event listeners of the host's engine.
             own = self.engine.execution_options()
-            # Parameters are the data of events, and errors and logs would show them.
+            # Errors and logs would otherwise show parameters, which contain the data of events.
             own.hide_parameters = True
             if own.dialect.name == "postgresql":
                 sa_event.listen(own, "engine_connect", _read_committed)
@@ -147,16 +149,15 @@ class AppState:
 
     @property
     def unwritten(self) -> Unwritten:
-        """Events that this process keeps until the database takes them."""
+        """Events that this process keeps until the database can store them."""
         if self._unwritten is None or self._unwritten.pid != os.getpid():
             self._unwritten = Unwritten()
         return self._unwritten
 
     @property
     def data_validation(self) -> str | None:
-        """``WEBHOOKS_VALIDATE_DATA``; where it is not set, by the application's mode as it is now.
-
-        Tests set ``TESTING`` on the application that the host's module has made, after ``init_app``.
+        """``WEBHOOKS_VALIDATE_DATA``, or the default for the current mode of the application, because tests may
+        set ``TESTING`` after ``init_app``.
         """
         if "WEBHOOKS_VALIDATE_DATA" in self.app.config:
             return self.settings.validate_data
@@ -176,11 +177,11 @@ class AppState:
         return self.models.table(name)
 
     def endpoint_limit(self, tenant: str | None) -> int | None:
-        """How many endpoints a tenant may have; ``None``: as many as it likes, as the whole server.
+        """Return the limit of endpoints of a tenant; ``None`` for no limit, as for the whole server.
 
-        It may ask the host, so nothing is to be locked and no session open.
+        It may call the host, so no lock and no session may be open.
 
-        :raises ConfigurationError: the host's function answers with something else.
+        :raises ConfigurationError: the host's function returns an invalid value.
         """
         if tenant is None:
             return None
@@ -197,16 +198,16 @@ class AppState:
 
 
 def _read_committed(connection: sa.Connection) -> None:
-    # A driver refuses within a transaction, which a listener of the host may have begun on the new connection.
+    # A driver refuses this within a transaction, which a listener of the host may have begun on the new connection.
     with contextlib.suppress(Exception):
         connection.execution_options(isolation_level="READ COMMITTED")
 
 
 def prepared(make: Callable[[AppState], T]) -> Callable[[AppState], T]:
-    """Make a statement, or what holds some, once for each application.
+    """Build a statement, or an object with statements, once per application.
 
-    To put a statement together takes as long as to run it. One that is kept also keeps its key in
-    SQLAlchemy's cache of compiled statements.
+    Building a statement takes as long as executing it. A kept statement also keeps its key in SQLAlchemy's cache
+    of compiled statements.
     """
 
     @functools.wraps(make)
@@ -220,7 +221,7 @@ def prepared(make: Callable[[AppState], T]) -> Callable[[AppState], T]:
 
 
 def state_of(app: Flask | None = None) -> AppState:
-    """The state of an application, by default of the current one.
+    """Return the state of an application, by default of the current one.
 
     :raises ConfigurationError: there is no application, or `init_app` was not called for it.
     """
@@ -240,9 +241,9 @@ def state_of(app: Flask | None = None) -> AppState:
 
 
 def name_of_tenant(state: AppState, tenant: str) -> str:
-    """How the host calls a tenant; its id where the host does not say, or its function fails.
+    """Return the display name of a tenant; its id if there is no function, or it fails.
 
-    Nothing is to be locked and no session open.
+    No lock and no session may be open.
     """
     hook = state.hooks.tenant_name
     try:
@@ -253,11 +254,11 @@ def name_of_tenant(state: AppState, tenant: str) -> str:
 
 
 def is_current(state: AppState) -> bool:
-    """Return whether we are in the application's context."""
+    """Return whether the application's context is active."""
     return has_app_context() and app_ctx.app is state.app
 
 
 def unwrap(sender: Any) -> Any:
-    """The application behind a `current_app` proxy; anything else as it is."""
+    """Return the application behind a `current_app` proxy; other values unchanged."""
     get = getattr(sender, "_get_current_object", None)
     return get() if callable(get) else sender

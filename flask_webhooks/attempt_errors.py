@@ -1,8 +1,8 @@
-"""What goes wrong with a request: a code with parameters, which are stored, and the sentence that people read.
+"""Errors of requests: a stored code with parameters, and a sentence for people.
 
-`Attempt.error_code` and `Attempt.error_params` hold an `AttemptError`. Sentences are made where an error is shown:
-in English for programs and logs, in the reader's language on pages. What a receiver or the system says within one
-stays as it was said.
+`Attempt.error_code` and `Attempt.error_params` hold an `AttemptError`. Sentences are created when an error is
+shown: in English for programs and logs, in the user's language on pages. Quotes of a receiver or the system are
+not translated.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ MAX_LENGTH = 500
 #: The sentence of each code.
 SENTENCES: Final[dict[str, Text]] = {}
 
-#: The member of stored parameters that names a second sentence.
+#: The stored parameter with the code of a second sentence.
 _NOTE = "note"
-#: Parameters that are words of ours, which are translated by themselves.
+#: Parameters whose values are translated separately.
 _WORDS = frozenset({"reason"})
-#: Not among the texts to translate: it has no words.
+#: Not translated, because it has no words.
 _TWO_SENTENCES = "%(error)s %(note)s"
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptError:
-    """What went wrong with one request.
+    """The error of one request.
 
     :ivar code: a key of `SENTENCES`, or one of another version.
-    :ivar params: what stands in the sentence.
+    :ivar params: the values in the sentence.
     :ivar note: the code of a second sentence.
     """
 
@@ -52,9 +52,9 @@ class AttemptError:
         return Text(_TWO_SENTENCES, error=first, note=_text(self.note, {}))
 
     def changed(self, change: Callable[[str], str]) -> AttemptError:
-        """Change each parameter, and cut the longest until the sentence fits.
+        """Change each parameter, and shorten the longest until the sentence fits.
 
-        A change that masks secrets comes before the cut, so that no part of one is left.
+        Secrets are masked before the cut, so that no part of one remains.
         """
         if not self.params:
             return self
@@ -73,12 +73,12 @@ class AttemptError:
                 break
             longest = max(params, key=lambda name: len(params[name]))
             length = len(params[longest])
-            # Not all of it, where another is nearly as long.
+            # Not completely, if another is nearly as long.
             params[longest] = params[longest][: max(length - excess, length // 2)]
         return replace(self, params=params)
 
     def stored_params(self) -> dict[str, str] | None:
-        """What `Attempt.error_params` holds."""
+        """Return the value of `Attempt.error_params`."""
         note = {} if self.note is None else {_NOTE: self.note}
         return {**self.params, **note} or None
 
@@ -91,9 +91,9 @@ def told(error: AttemptError, **params: object) -> AttemptError:
 def stored_error(
     code: str | None, params: Mapping[str, str] | None, sentence: str | None
 ) -> str | None:
-    """Return what went wrong in English, from the columns of an attempt: a `Text` where it can be translated.
+    """Return the English error of an attempt's columns: a `Text` if it can be translated.
 
-    :param sentence: what a version without codes stored.
+    :param sentence: the sentence that a version without codes stored.
     """
     if code is None:
         return sentence
@@ -107,7 +107,7 @@ def _text(code: str, params: Mapping[str, str]) -> Text:
     try:
         return Text(SENTENCES[code].template, **values)
     except KeyError:
-        # A worker of another version wrote it.
+        # Written by a worker of another version.
         plain = ": ".join([code, *params.values()])
         return Text(plain)
 
@@ -196,7 +196,7 @@ LOST: Final = _error(
     "worker_lost",
     Text("The worker stopped before it could record a response. The request may have arrived."),
 )
-#: Follows another sentence where there is one.
+#: May follow another sentence.
 WITHOUT_BODIES: Final = _error(
     "without_bodies",
     Text("The database could not hold the bodies of this attempt, so it is recorded without them."),

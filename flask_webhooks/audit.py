@@ -1,11 +1,11 @@
-"""What the audit log keeps of a change: enough to recognise it, and never more than a bound."""
+"""Size limits of values in the audit log."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: Characters of a text, members of a list or an object, and how deep they may be nested.
+#: Maximum length of a text, members of a list or an object, and nesting depth.
 MAX_TEXT = 500
 MAX_MEMBERS = 50
 MAX_EVENT_TYPES = 500
@@ -15,10 +15,10 @@ _MORE = "…"
 
 
 def cut_values(changes: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The changes with long values cut; what was cut ends with ``…``.
+    """Shorten long values of changes, which then end with ``…``.
 
-    There may be more event types than members of others, and a filter, which has bounds of its own, stays whole:
-    "why did it not get it?" reads them.
+    More event types than other members are kept, and a filter, which has its own limits, is never shortened,
+    because the explanation of missing events reads them.
     """
     if changes is None:
         return None

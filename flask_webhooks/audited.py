@@ -1,4 +1,4 @@
-"""What the audit log records, by the names that it has for it."""
+"""Names of actions in the audit log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Column types that mean the same on every database."""
+"""Column types with the same meaning on every database."""
 
 from __future__ import annotations
 
@@ -45,15 +45,18 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class TenantId(TypeDecorator[str]):
-    """A tenant's id. Two that differ in any character are two, also on MySQL, which by itself compares
-    without case, accents and spaces at the end."""
+    """The id of a tenant.
+
+    Ids that differ in any character are different, also on MySQL, which by default ignores case, accents and
+    trailing spaces.
+    """
 
     impl = sa.String(255)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
         if dialect.name in {"mysql", "mariadb"}:
-            # Those that do not pad with spaces have names of their own on each.
+            # Collations without padding have different names on each.
             collation = (
                 "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
             )
@@ -76,7 +79,7 @@ class LongText(TypeDecorator[str]):
 
 
 class JsonText(TypeDecorator[Any]):
-    """JSON kept as the compact text that was written: key order and numbers stay as they were."""
+    """JSON stored as the written compact text, which preserves key order and numbers."""
 
     impl = LongText
     cache_ok = True
@@ -131,9 +134,9 @@ def _utc_now_mysql(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class position(sa.sql.functions.FunctionElement[int]):
-    """Where a text begins in another one, whatever the case; 0 where it does not. ``position(whole, part)``.
+    """The position of a text in another one, case-insensitively; 0 if it is not found: ``position(whole, part)``.
 
-    By the database's own search for a text: the time of LIKE grows with the product of both lengths.
+    It uses the database's text search function, because the time of LIKE grows with the product of both lengths.
     """
 
     type = sa.Integer()
@@ -154,6 +157,6 @@ def _position_postgresql(element: position, compiler: SQLCompiler, **kw: Any) ->
 
 @compiles(position, "mysql", "mariadb")
 def _position_mysql(element: position, compiler: SQLCompiler, **kw: Any) -> str:
-    # As bytes: to compare by a collation takes many times as long.
+    # As bytes, because comparing with a collation is many times slower.
     whole, part = (compiler.process(item, **kw) for item in element.clauses)
     return f"instr(CAST(lower({whole}) AS BINARY), CAST(lower({part}) AS BINARY))"

@@ -1,4 +1,4 @@
-"""Event data to JSON text: what hosts have at hand goes in, anything else is refused with its path."""
+"""Conversion of event data to JSON text. Common Python types are converted; others are refused with their path."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def encode_data(
     max_bytes: int,
     check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> str:
-    """Compact JSON text of an event's data, members in the order given.
+    """Return compact JSON text of an event's data, with members in the given order.
 
-    Dates and times become ISO 8601, a `datetime` without a zone being UTC; `UUID`, `Decimal` and `Enum` become text.
+    Dates and times become ISO 8601, where a `datetime` without a time zone is UTC; `UUID`, `Decimal` and `Enum`
+    become text.
 
     :param max_bytes: the largest allowed size in UTF-8.
-    :param check: called with the data as plain JSON values; what it raises is raised.
-    :raises InvalidData: it is not a mapping, is too large, or holds something else; names the path.
+    :param check: called with the data as plain JSON values; its exceptions are raised.
+    :raises InvalidData: it is not a mapping, is too large, or contains an unsupported value; the message has the
+        path.
     """
     if not isinstance(data, Mapping):
         raise InvalidData(
@@ -50,7 +52,7 @@ def encode_data(
 
 @dataclass(slots=True)
 class _Converter:
-    """Makes plain JSON values of one event's data."""
+    """Converts the data of one event to plain JSON values."""
 
     max_bytes: int
     #: Values so far.
@@ -65,12 +67,12 @@ class _Converter:
                 most=MAX_DEPTH,
                 path=path,
             )
-        # Each value takes a byte at least. A few lists that hold each other again and again would
-        # otherwise grow to more than memory holds before their size is known.
+        # Each value takes at least a byte. A few lists that contain each other repeatedly could otherwise exhaust
+        # the memory before their size is known.
         self.count += 1
         if self.count > self.max_bytes:
             raise _too_large(f"more than {self.max_bytes:,}", self.max_bytes)
-        # As nearly all values are.
+        # The most common case.
         if type(value) is str and value.isascii():
             return value
         if isinstance(value, Mapping):
@@ -121,7 +123,7 @@ def _scalar(value: Any, path: str) -> Any:
 
 
 def with_zone(moment: datetime) -> datetime:
-    """A time as it is, in UTC where it has no zone, which is what columns without one hold."""
+    """Return a time with a time zone: UTC if it has none, as in columns without time zone."""
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
@@ -150,7 +152,7 @@ def _key(key: Any, path: str) -> str:
 
 
 def _shown(key: object) -> str:
-    """A member name that is no text, for a message; Python writes no whole number of thousands of digits."""
+    """Return a member name that is not text, for a message; Python cannot print integers with thousands of digits."""
     try:
         return repr(key)[:50]
     except ValueError:

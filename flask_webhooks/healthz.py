@@ -13,14 +13,14 @@ NAME: Final = "flask_webhooks_health"
 
 
 def create_blueprint() -> Blueprint:
-    """A blueprint with the one route ``/healthz``, for any number of applications."""
+    """Create a blueprint with the route ``/healthz``, for any number of applications."""
     blueprint = Blueprint(NAME, __name__)
     blueprint.add_url_rule("/healthz", view_func=healthz)
     return blueprint
 
 
 def healthz() -> Response:
-    """Answer 200 where all is well, and 503 where it is not; commands and pages say what it is."""
+    """Respond with 200 if healthy, else with 503; commands and pages show details."""
     ready = queries.readiness(state_of()).ready
     return Response(
         "ok\n" if ready else "unavailable\n",

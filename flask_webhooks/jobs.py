@@ -1,4 +1,4 @@
-"""What RQ calls, and the look for work whose wake-up was lost."""
+"""The RQ job of a drain, and the sweep for work whose wake-up was lost."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ _limited = LimitedLog(logger)
 MAX_HOPS = 20
 #: The same for jobs of test suites, of which there may be many.
 MAX_HOPS_OF_TESTS = 2
-#: Seconds that we leave the queue to the workers of the other installation.
+#: Seconds for which the queue is left to workers of the other installation.
 HOP_PAUSE = (0.05, 0.5)
-#: After this time without anybody, a wake-up was lost: RQ's scheduler is up to two seconds late.
+#: Seconds after which a wake-up counts as lost: RQ's scheduler is up to two seconds late.
 LATE = timedelta(seconds=2)
 
 _app: Flask | None = None
 _clock: DatabaseClock | None = None
-#: Keys of the queues that our Worker serves, where its drains stay as long as no job waits in them.
+#: Keys of the queues of our Worker; its drains linger while no job is waiting in them.
 _queues: tuple[str, ...] = ()
-#: What the drains of this process and of its forks have done.
+#: Counts of the drains of this process and of its forks.
 tally = Tally()
 
 
 @hides_locals
 def drain(installation: str, hops: int = 0) -> int:
-    """The RQ job: deliver what is due; returns how many attempts were made.
+    """The RQ job: deliver due events; return the number of attempts.
 
-    :param installation: whose job this is.
-    :param hops: how often it met workers of another installation.
+    :param installation: the installation of the job.
+    :param hops: how often workers of other installations have passed it on.
     :raises ConfigurationError: the worker has no application: FLASK_APP is not set.
     """
     state = state_of(find_app())
@@ -83,16 +83,16 @@ def drain(installation: str, hops: int = 0) -> int:
     delivered = running.run()
     tally.count(delivered)
     if parent is not None and running.cut_off:
-        # All is written that matters. RQ would wait for Redis, and again, long after we must be gone.
+        # Everything important is written. RQ would wait for Redis repeatedly, long after the process must end.
         logging.shutdown()
         os._exit(0)
     return delivered
 
 
 def sweep(state: AppState) -> bool:
-    """Look for work that no worker was woken for, and wake one; returns whether there was any.
+    """Look for work for which no worker was woken, and wake one; return whether there was any.
 
-    Where much is older than it is kept, that is work, too: its removal is started as a task.
+    If many events are older than their retention time, their removal is started as a task.
 
     :raises sqlalchemy.exc.DBAPIError: the database does not respond.
     :raises redis.RedisError: Redis does not respond.
@@ -132,7 +132,7 @@ def sweep(state: AppState) -> bool:
 
 
 def _soonest_scheduled(state: AppState, connection: sa.Connection) -> datetime | None:
-    """Return when the next scheduled event is due; ``None`` also where the tables are from before there were any."""
+    """Return when the next scheduled event is due; ``None`` also if the tables are of an older version."""
     try:
         with read_only(connection):
             return soonest_scheduled(state, connection)
@@ -142,7 +142,7 @@ def _soonest_scheduled(state: AppState, connection: sa.Connection) -> datetime |
 
 
 def _count_lost_wakeup(state: AppState) -> None:
-    """Count that something was overdue, and neither a drain nor a job was there for it."""
+    """Count a lost wake-up: work was overdue without a drain or a job."""
     amounts = Amounts()
     amounts.count(LOST_WAKEUPS)
     with state.own_engine.connect() as connection, connection.begin():
@@ -151,25 +151,25 @@ def _count_lost_wakeup(state: AppState) -> None:
 
 
 def use_app(app: Flask, clock: DatabaseClock | None = None) -> None:
-    """Name the application for the jobs of this process and of its forks.
+    """Set the application for the jobs of this process and of its forks.
 
-    :param clock: one of its database that is read now and then.
+    :param clock: a clock of its database that is read periodically.
     """
     global _app, _clock
     _app, _clock = app, clock
 
 
 def let_drains_stay(queues: Sequence[str]) -> None:
-    """Have the drains of this process's forks stay, until a job waits in one of these queues.
+    """Let drains of forks of this process linger until a job is waiting in one of these queues.
 
-    :param queues: their keys in Redis; none has drains leave when they have lingered.
+    :param queues: their keys in Redis; without any, drains leave after their linger time.
     """
     global _queues
     _queues = tuple(queues)
 
 
 def find_app() -> Flask:
-    """The application: the current one, the one that our Worker loaded, else that of FLASK_APP.
+    """Return the application: the current one, the one that our Worker has loaded, or that of FLASK_APP.
 
     :raises ConfigurationError: there is none.
     """
@@ -183,7 +183,7 @@ def find_app() -> Flask:
 
 
 def load_app() -> Flask:
-    """Load the application that FLASK_APP names, as the ``flask`` command does: after ``.env`` and ``.flaskenv``.
+    """Load the application of FLASK_APP, as the ``flask`` command does: after ``.env`` and ``.flaskenv``.
 
     :raises ConfigurationError: FLASK_APP is not set, or cannot be loaded.
     """
@@ -205,7 +205,7 @@ def load_app() -> Flask:
 
 
 def after_fork(state: AppState) -> None:
-    """Forget database connections that were opened before a fork: they belong to the parent."""
+    """Discard database connections that were opened before a fork, because they belong to the parent."""
     if state.pid == os.getpid():
         return
     state.pid = os.getpid()
@@ -214,13 +214,13 @@ def after_fork(state: AppState) -> None:
 
 
 def engines(state: AppState) -> list[sa.Engine]:
-    """All of the host's engines."""
+    """Return all engines of the host."""
     with state.app.app_context():
         return list(state.db.engines.values())
 
 
 def current_ttl() -> int | None:
-    """Return the seconds that the current job may wait; ``None`` is for ever."""
+    """Return the seconds that the current job may wait; ``None`` is unlimited."""
     job = get_current_job()
     return None if job is None else job.ttl
 
@@ -232,11 +232,11 @@ def pass_on(
     again: Callable[[], object],
     ttl: int | None = None,
 ) -> None:
-    """Put another host's job back into the queue that we share with it.
+    """Return the job of another host to the shared queue.
 
-    :param hops: how often it met workers of other installations.
-    :param again: enqueues it once more.
-    :param ttl: of the job; only those of test suites have one.
+    :param hops: how often workers of other installations have passed it on.
+    :param again: enqueues it again.
+    :param ttl: the lifetime of the job; only jobs of test suites have one.
     """
     if ttl is not None and hops >= MAX_HOPS_OF_TESTS:
         logger.debug("Dropped a job of a test suite (installation %s)", installation)
@@ -250,5 +250,5 @@ def pass_on(
         )
         return
     again()
-    # At random, or two workers that hold each other's job would swap them again and again.
+    # Random, so that two workers with each other's job do not swap them repeatedly.
     time.sleep(random.uniform(*HOP_PAUSE))

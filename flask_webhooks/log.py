@@ -1,4 +1,4 @@
-"""Logging without what must not be logged: SQL errors carry the row, and with it licence keys."""
+"""Logging without secrets: SQL errors contain rows with licence keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class _Logger(logging.Logger):
-    """A logger whose handlers stop neither a request nor a delivery, whatever they raise."""
+    """A logger that ignores exceptions of its handlers."""
 
     def handle(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(Exception):
@@ -34,18 +34,18 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def without_stop(text: str) -> str:
-    """A message from elsewhere without its full stop, as part of a sentence of ours."""
+    """Remove the full stop of a foreign message, for use within a sentence."""
     return text.strip().rstrip(". ")
 
 
 def safe_text(error: BaseException) -> str:
-    """What may be said of an error, without a full stop: nothing that came from a row."""
+    """Return the text of an error without values of rows and without a full stop."""
     return without_stop(_said(error))
 
 
 def _said(error: BaseException) -> str:
     if isinstance(error, DBAPIError) and isinstance(error, OperationalError | InterfaceError):
-        # These speak of the connection or of locks; data stands only in the others.
+        # These are about the connection or locks; only others contain data.
         return str(error.orig).strip().partition("\n")[0]
     if isinstance(error, StatementError):
         return type(error.orig or error).__name__
@@ -53,7 +53,7 @@ def _said(error: BaseException) -> str:
 
 
 def log_failure(logger: logging.Logger, message: str, *args: Any, error: BaseException) -> None:
-    """Log an error: an unexpected one with its traceback, and in one line what says what it is by itself."""
+    """Log an error: an unexpected one with its traceback, an expected one in one line."""
     if isinstance(error, _KNOWN):
         logger.error(f"{message} (%s)", *args, safe_text(error))  # noqa: G004
     else:
@@ -67,11 +67,10 @@ def log_without_locals(
     error: BaseException,
     redact: Callable[[str], str] = str,
 ) -> None:
-    """The same where local variables hold secrets or the data of events: the traceback is text.
+    """Log an error whose local variables contain secrets or event data, with a traceback in text form, because
+    error trackers read variables from live tracebacks.
 
-    Tools that report errors read the variables of each frame from a live traceback.
-
-    :param redact: masks the secrets in what is logged.
+    :param redact: masks secrets in the log.
     """
     if isinstance(error, _KNOWN):
         logger.error(f"{message} (%s)", *args, redact(safe_text(error)))  # noqa: G004
@@ -107,7 +106,7 @@ def _clear_frames(error: BaseException) -> None:
 
 
 def hide_data(error: StatementError) -> None:
-    """Take what was to be written out of a database error: hosts log it, and report it."""
+    """Remove the values from a database error, because hosts log and report it."""
     error.hide_parameters = True
     error.params = None
     if isinstance(error, DBAPIError) and error.orig is not None:
@@ -120,5 +119,5 @@ def hide_data(error: StatementError) -> None:
         )
 
 
-#: Errors whose text says what to do, or whose traceback shows the parameters of a statement.
+#: Errors whose text is sufficient, or whose traceback contains the parameters of a statement.
 _KNOWN = (StatementError, WebhooksError)

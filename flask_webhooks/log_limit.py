@@ -1,4 +1,4 @@
-"""Bound what the log gets of one subject: a line a minute, and the number of those in between."""
+"""Rate limit of log lines about one subject: one per minute, with the number of suppressed ones."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-#: Seconds between two lines about the same.
+#: Seconds between two lines about the same subject.
 INTERVAL = 60.0
 
 
 @dataclass(slots=True)
 class _Line:
-    """What was last to be said about a subject."""
+    """The last line about a subject."""
 
-    #: Until when nothing more is written about it, by the limiter's clock.
+    #: Until when further lines are suppressed, by the limiter's clock.
     until: float
     #: Since the last line.
     count: int = 0
@@ -27,16 +27,16 @@ class _Line:
 
 
 class LimitedLog:
-    """Write the first line about a subject at once, and then at most one a minute. For one thread.
+    """Writes the first line about a subject at once, and then at most one per minute. For one thread.
 
-    :param clock: seconds that never go back.
+    :param clock: a monotonic clock in seconds.
     """
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
         self._clock = clock
         self._lines: dict[Hashable, _Line] = {}
-        #: When the first line may be due.
+        #: When the first suppressed line is due.
         self._next = float("inf")
 
     def write(
@@ -47,9 +47,9 @@ class LimitedLog:
         *args: object,
         fields: dict[str, Any] | None = None,
     ) -> None:
-        """Log a line, or count it where there was one about the subject within the last minute.
+        """Log a line, or count it if there was one about the subject within the last minute.
 
-        :param subject: what the line is about, such as a kind and an endpoint.
+        :param subject: the subject, such as a kind and an endpoint.
         :param fields: attributes of the log record.
         """
         if not self._logger.isEnabledFor(level):
@@ -64,12 +64,12 @@ class LimitedLog:
             self.write_due()
 
     def write_due(self) -> None:
-        """Write the lines whose minute is over, and forget subjects of which there is nothing new."""
+        """Write lines whose minute is over, and remove subjects without new lines."""
         if self._clock() >= self._next:
             self._write([key for key, line in self._lines.items() if line.until <= self._clock()])
 
     def close(self) -> None:
-        """Write what was held back."""
+        """Write suppressed lines."""
         self._write(list(self._lines))
         self._lines.clear()
         self._next = float("inf")

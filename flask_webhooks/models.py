@@ -3,7 +3,7 @@
 `build_models` puts concrete classes on a private declarative base over the host's own metadata, so that
 `db.create_all()`, Flask-Migrate, the host's schema, naming convention and binds all apply to them.
 
-Long, since the tables stand together, with what holds between them.
+Long, since all tables and their relations are in one place.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ACTOR = String(255)
 
 
 class Row:
-    """What all tables have in common."""
+    """The common base of all tables."""
 
     if TYPE_CHECKING:
         # SQLAlchemy gives the concrete classes a constructor that takes the columns by name.
@@ -55,7 +55,7 @@ class EndpointState(enum.StrEnum):
 
 
 class DeliveryState(enum.StrEnum):
-    """Where a delivery stands. The last four are at rest."""
+    """The state of a delivery. The last four are at rest."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -80,39 +80,39 @@ class Trigger(enum.StrEnum):
 
     EVENT = "event"
     RETRY = "retry"
-    #: A person asked for many at once. They wait for a paused or failing endpoint, as events do.
+    #: A bulk request of a person. They wait for a paused or failing endpoint, like events.
     REPLAY = "replay"
     MANUAL = "manual"
     TEST = "test"
 
 
-#: Sent whatever the endpoint's state or pause: a person asked for exactly this one.
+#: A manual request for this delivery, which is sent whatever the state of the endpoint.
 ON_DEMAND = (Trigger.MANUAL, Trigger.TEST)
 
 
 class TaskKind(enum.StrEnum):
-    """What a task does to what it selects: deliveries, and with `REPLAY`, `PRUNE` and `ERASE` events."""
+    """What a task does to the selected deliveries, or with `REPLAY`, `PRUNE` and `ERASE` to events."""
 
-    #: Send again what has failed.
+    #: Resend failed deliveries.
     RECOVER = "recover"
-    #: Send events that the endpoint subscribes to and never got a delivery for.
+    #: Send events that the endpoint subscribes to and never got.
     REPLAY = "replay"
-    #: Send again, whatever became of it.
+    #: Resend deliveries in any state.
     RESEND = "resend"
-    #: Give up what is pending or held.
+    #: Cancel pending and held deliveries.
     CANCEL = "cancel"
-    #: Send what was left held when the endpoint was resumed.
+    #: Send deliveries that were kept held when the endpoint was resumed.
     RELEASE = "release"
-    #: Give up what is held.
+    #: Cancel held deliveries.
     DISCARD = "discard"
-    #: Remove events that are older than they are kept, with their deliveries and attempts.
+    #: Remove events that are older than their retention time, with their deliveries and attempts.
     PRUNE = "prune"
     #: Erase the data of one person from events and attempts.
     ERASE = "erase"
 
 
 class TaskState(enum.StrEnum):
-    """Where a task stands. The last three are its end."""
+    """The state of a task. The last three are final."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -121,7 +121,7 @@ class TaskState(enum.StrEnum):
     FAILED = "failed"
 
 
-#: States of a task that is not over.
+#: States of an unfinished task.
 UNFINISHED = (TaskState.WAITING, TaskState.RUNNING)
 
 
@@ -135,54 +135,54 @@ class Endpoint(Row):
     tenant: Mapped[str | None] = mapped_column(_TENANT)
     name: Mapped[str] = mapped_column(String(200), default="")
     description: Mapped[str] = mapped_column(String(2000), default="")
-    #: What people see: the URL, or its masked form where it holds a secret.
+    #: The URL for display: masked if it contains a secret.
     url_shown: Mapped[str] = mapped_column(String(2048))
-    #: The whole URL where it holds a secret, else ``None``.
+    #: The complete URL if it contains a secret, else ``None``.
     url_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     format: Mapped[str] = mapped_column(String(64))
-    #: Subscribed names and ``license.*`` patterns; ``None`` is everything, also future types.
+    #: Subscribed names and ``license.*`` patterns; ``None`` is all types, including future ones.
     events: Mapped[list[str] | None] = mapped_column(JsonText)
-    #: Conditions on the data of events, in the notation of `filters`; ``None`` lets everything through.
+    #: Conditions on the data of events, in the notation of `filters`; ``None`` matches everything.
     filter: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
-    #: Of which event types it gets one event a key in an interval, as `filters.coalescing` reads it.
+    #: Event types of which it gets one event per key in an interval; see `filters.coalescing`.
     coalesce: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
-    #: The date up to which it follows the versions of event data; ``None`` is data as it was before the first one.
+    #: The version date of its event data; ``None`` is before the first version.
     data_version: Mapped[str | None] = mapped_column(String(10))
     #: JSON list of ``{"secret", "expires_at"}``, newest first; ``expires_at`` is a Unix time or null.
     secrets_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     #: JSON object of custom header names and values.
     headers_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
-    #: JSON object of ``certificate`` and ``key`` in PEM, by which the receiver knows us.
+    #: JSON object with ``certificate`` and ``key`` of the client in PEM.
     certificate_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
-    #: What is shown of them: ``subject``, ``expires_at`` and ``fingerprint``.
+    #: Their public properties: ``subject``, ``expires_at`` and ``fingerprint``.
     client_certificate: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     user_agent: Mapped[str | None] = mapped_column(String(256))
-    #: The e-mail address of the person who looks after the receiver, for `@webhooks.notify`.
+    #: The e-mail address of the person responsible for the receiver, for `@webhooks.notify`.
     contact: Mapped[str | None] = mapped_column(String(254))
-    #: What is set of the format, as the format checked it; never holds a secret.
+    #: The checked options of the format, which never contain a secret.
     options: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
-    #: Seconds for a whole request; ``None`` leaves it to the format and ``WEBHOOKS_TIMEOUT``.
+    #: Timeout of a whole request in seconds; ``None`` is that of the format or ``WEBHOOKS_TIMEOUT``.
     timeout: Mapped[float | None] = mapped_column()
-    #: Requests a second, over all workers; ``None`` is as many as it takes.
+    #: Requests per second, across all workers; ``None`` is unlimited.
     rate_limit: Mapped[float | None] = mapped_column()
-    #: Digest of what it shares with other endpoints of one service: their limits are one.
+    #: Digest of the destination that it shares with other endpoints of one service, and so a limit.
     bucket: Mapped[str | None] = mapped_column(String(64))
-    #: Deliveries go one after another, in the order of their ids.
+    #: Deliveries are sent one after another, in the order of ids.
     ordered: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(String(16), default=EndpointState.ACTIVE)
-    #: Why it is paused or disabled, for people, and who did it.
+    #: Why it is paused or disabled, for people, and by whom.
     state_reason: Mapped[str | None] = mapped_column(String(500))
-    #: A worker's reason as a code of `state_reasons`, and what stands in its sentence.
+    #: A worker's reason as a code of `state_reasons` with parameters.
     state_reason_code: Mapped[str | None] = mapped_column(String(32))
     state_reason_params: Mapped[dict[str, str] | None] = mapped_column(JsonText)
     state_actor: Mapped[str | None] = mapped_column(_ACTOR)
     state_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: Digest of the token that its receiver has to echo before it gets anything else; ``None``: it need not.
+    #: Digest of the token that its receiver must echo first; ``None`` if this is not required.
     challenge: Mapped[str | None] = mapped_column(String(64))
-    #: Digest of tenant and the key that the request for it carried, and of what that asked for.
+    #: Digests of tenant and idempotency key, and of the request.
     idempotency_digest: Mapped[str | None] = mapped_column(String(64))
     idempotency_request: Mapped[str | None] = mapped_column(String(64))
-    #: Grows with every change, so that workers know when what they hold is old.
+    #: Incremented with every change, so that workers can detect outdated copies.
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
@@ -199,7 +199,7 @@ class Endpoint(Row):
 
 
 class EndpointHealth(Row):
-    """What deliveries have shown of an endpoint. Apart from `Endpoint`, because workers lock and write it."""
+    """The health of an endpoint. Separate from `Endpoint`, because workers lock and write it."""
 
     __tablename__ = "webhooks_endpoint_health"
 
@@ -216,15 +216,15 @@ class EndpointHealth(Row):
     #: Nothing is sent before this time, except on demand.
     hold_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     hold_reason: Mapped[str | None] = mapped_column(String(64))
-    #: The share of the time to being disabled that was last warned of: 0, 50 or 90.
+    #: The last warning before it is disabled: 0, 50 or 90 percent.
     warned: Mapped[int] = mapped_column(default=0)
-    #: Its last answers took long: it must leave more slots to others.
+    #: Its last responses were slow, so more slots are reserved for others.
     slow: Mapped[bool] = mapped_column(default=False)
     #: Not later than the first due time of its deliveries that are `Delivery.noticed`.
     look_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: Its rate limit, or that of its bucket, lets nothing through before this time.
+    #: Its rate limit, or that of its bucket, allows no request before this time.
     wait_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: The highest `Delivery.sequence` that was given out. It only ever grows.
+    #: The highest assigned `Delivery.sequence`, which never decreases.
     last_sequence: Mapped[int] = mapped_column(sa.BigInteger(), default=0, server_default="0")
 
     @declared_attr.directive
@@ -237,9 +237,9 @@ class Bucket(Row):
 
     __tablename__ = "webhooks_bucket"
 
-    #: `Endpoint.bucket`, or the id of the one endpoint that it is of.
+    #: `Endpoint.bucket`, or the id of its only endpoint.
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    #: No request may be made before this time that has not been granted yet.
+    #: The next free slot.
     free_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
@@ -254,18 +254,18 @@ class Event(Row):
     data: Mapped[Any] = mapped_column(JsonText)
     occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
-    #: Webhooks in a row that have led to it; see `hops`.
+    #: The number of consecutive webhooks that have led to it; see `hops`.
     hops: Mapped[int] = mapped_column(default=0, server_default="0")
-    #: The ``traceparent`` of the span in which it was emitted; see `tracing`.
+    #: The ``traceparent`` of the span that emitted it; see `tracing`.
     trace_context: Mapped[str | None] = mapped_column(String(55))
-    #: The version of its type that its data is in; ``None`` is data of before the first one.
+    #: The version of its data; ``None`` is before the first version.
     data_version: Mapped[str | None] = mapped_column(String(10))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
-    #: Digest of tenant and key: NULL tenants would not be equal to each other in a unique constraint.
+    #: Digest of tenant and key, because NULL tenants are not equal in a unique constraint.
     idempotency_digest: Mapped[str | None] = mapped_column(String(64))
     #: When its data was erased, after which it is empty.
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: In which batch `queries.numbering` has put it for those who pull, once it was committed; ``None`` until then.
+    #: The batch that a pull has assigned after the commit; ``None`` before that.
     batch: Mapped[int | None] = mapped_column(sa.BigInteger())
 
     @declared_attr.directive
@@ -286,7 +286,7 @@ class Event(Row):
             UniqueConstraint("idempotency_digest", name="uq_webhooks_event_idempotency"),
             Index("ix_webhooks_event_tenant", "tenant", "id"),
             Index("ix_webhooks_event_type", "type", "id"),
-            # A new event is in one of these only, at its end, so that it costs `emit` little.
+            # A new event is only in one of these, at its end, so that `emit` stays cheap.
             *unnumbered,
             partial("batch", numbered, "batch id", "batch", "id"),
             partial("tenant_batch", numbered, "tenant batch id", "tenant", "batch", "id"),
@@ -302,13 +302,13 @@ class ScheduledEvent(Row):
     type: Mapped[str] = mapped_column(String(100))
     tenant: Mapped[str | None] = mapped_column(_TENANT)
     data: Mapped[Any] = mapped_column(JsonText)
-    #: When it becomes an event, which goes to those who subscribe then.
+    #: When it becomes an event, for the subscribers at that time.
     deliver_at: Mapped[datetime] = mapped_column(UtcDateTime)
     #: The time that the event will have.
     occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
     #: When it was scheduled, or replaced another one.
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
-    #: The host's name for it, under which it is replaced and cancelled.
+    #: The host's name for it, with which it is replaced and cancelled.
     key: Mapped[str | None] = mapped_column(String(255))
     #: Digest of tenant and key; see `Event.idempotency_digest`.
     key_digest: Mapped[str | None] = mapped_column(String(64))
@@ -339,25 +339,25 @@ class Delivery(Row):
     state: Mapped[str] = mapped_column(String(16), default=DeliveryState.PENDING)
     #: Why it failed or was cancelled: ``exhausted``, ``gone``, ``blocked``, ``interrupted`` …
     reason: Mapped[str | None] = mapped_column(String(64))
-    #: Why the next attempt (or the last, at rest) is made, and by whom when a person asked for it.
+    #: Why the next attempt (or at rest, the last) is made, and the person who requested it.
     trigger: Mapped[str] = mapped_column(String(16), default=Trigger.EVENT)
     actor: Mapped[str | None] = mapped_column(_ACTOR)
     #: When the next attempt is due; ``None`` unless pending.
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: While pending: the endpoint's `look_at` covers it. Claims find what is not noticed by themselves.
+    #: While pending: the endpoint's `look_at` covers it. Claims find others directly.
     noticed: Mapped[bool | None] = mapped_column()
-    #: The fencing token of the claim that holds it, and when that claim runs out.
+    #: The fencing token of its claim, and the end of the lease.
     lease_token: Mapped[str | None] = mapped_column(String(32))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: Attempts ever made, and failures that counted against the schedule since it was last opened.
+    #: The total number of attempts, and failures of the current retry schedule.
     attempt_count: Mapped[int] = mapped_column(default=0)
     failure_count: Mapped[int] = mapped_column(default=0)
     interruption_count: Mapped[int] = mapped_column(default=0)
-    #: Others of its key that were coalesced since the one before it was let through; ``None``: nothing was decided.
+    #: The number of others with its key that were coalesced since the previous one; ``None``: not decided.
     coalesced: Mapped[int | None] = mapped_column()
-    #: 1, 2, 3 … for each endpoint, from its first claim on; ``None``: it was never claimed, or is a test.
+    #: 1, 2, 3 … for each endpoint, assigned at the first claim; ``None`` before that, and for tests.
     sequence: Mapped[int | None] = mapped_column(sa.BigInteger())
-    #: The version that its data is sent in, where a person chose one for a test; ``None`` is that of its endpoint.
+    #: The version of its data that was chosen for a test; ``None`` is that of its endpoint.
     data_version: Mapped[str | None] = mapped_column(String(10))
     last_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_status: Mapped[int | None] = mapped_column()
@@ -392,7 +392,7 @@ class Delivery(Row):
                 "on_demand",
                 "state = 'pending' AND \"trigger\" IN ('manual', 'test')",
                 "state trigger endpoint_id",
-                # With the id, or SQLite would rather read all that is due in the order that is asked for.
+                # With the id, because SQLite would otherwise prefer reading all due rows in order.
                 "endpoint_id due_at id",
             ),
             only("held", DeliveryState.HELD, "endpoint_id"),
@@ -405,7 +405,7 @@ class Delivery(Row):
             Index("ix_webhooks_delivery_all_type", "event_type", "id"),
             Index("ix_webhooks_delivery_all_endpoint", "endpoint_id", "id"),
             Index("ix_webhooks_delivery_all_tenant", "tenant", "id"),
-            # In it from the claim on, so that it costs the host's transactions nothing.
+            # Rows enter it at the claim, so that it costs the host's transactions nothing.
             index(
                 "sequence",
                 "sequence IS NOT NULL",
@@ -416,18 +416,18 @@ class Delivery(Row):
 
 
 class CoalescingKey(Row):
-    """The last delivery of one key that was let through to an endpoint. Claims write it, under the endpoint's lock."""
+    """The last sent delivery of one key to an endpoint. Claims write it, under the endpoint's lock."""
 
     __tablename__ = "webhooks_coalescing"
 
     endpoint_id: Mapped[str] = mapped_column(
         ForeignKey("webhooks_endpoint.id", ondelete="CASCADE"), primary_key=True
     )
-    #: Of the event type and the member's value.
+    #: Digest of the event type and the member's value.
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
-    #: When the last one was let through.
+    #: When the last one was sent.
     passed_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    #: Deliveries that were coalesced since.
+    #: Deliveries that were coalesced since then.
     skipped: Mapped[int] = mapped_column(default=0)
 
     @declared_attr.directive
@@ -436,7 +436,7 @@ class CoalescingKey(Row):
 
 
 class Attempt(Row):
-    """One HTTP request made for a delivery, with everything that was sent and came back."""
+    """One HTTP request of a delivery, with its response."""
 
     __tablename__ = "webhooks_attempt"
 
@@ -453,12 +453,12 @@ class Attempt(Row):
     #: An `Outcome` of `delivery.outcome`.
     outcome: Mapped[str] = mapped_column(String(32))
     status: Mapped[int | None] = mapped_column()
-    #: What went wrong, as a code of `attempt_errors` and what stands in its sentence; never holds a secret.
+    #: The error, as a code of `attempt_errors` with parameters; never contains a secret.
     error_code: Mapped[str | None] = mapped_column(String(32))
     error_params: Mapped[dict[str, str] | None] = mapped_column(JsonText)
-    #: The sentence itself, where a worker without codes wrote it.
+    #: The sentence, if a worker without codes wrote it.
     error_stored: Mapped[str | None] = mapped_column("error", String(500))
-    #: The URL as shown, and the address that the connection went to.
+    #: The URL for display, and the address of the connection.
     url: Mapped[str] = mapped_column(String(2048))
     address: Mapped[str | None] = mapped_column(String(64))
     #: Lists of [name, value]; secret values are masked.
@@ -466,16 +466,16 @@ class Attempt(Row):
     request_body: Mapped[str | None] = mapped_column(LongText)
     response_headers: Mapped[list[list[str]] | None] = mapped_column(JsonText)
     response_body: Mapped[str | None] = mapped_column(LongText)
-    #: The body went on after what was kept.
+    #: The body was longer than the stored part.
     response_cut: Mapped[bool] = mapped_column(default=False)
-    #: With which key the bodies are encrypted, by its fingerprint; ``None``: they are not. See `security.bodies`.
+    #: The fingerprint of the key of the bodies; ``None`` if they are not encrypted. See `security.bodies`.
     body_key: Mapped[str | None] = mapped_column(String(32))
     #: Milliseconds by phase (``connect``, ``wait``, ``read``), where they were measured.
     timings: Mapped[dict[str, float] | None] = mapped_column(JsonText)
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        # Of those that are encrypted only, where the database can: elsewhere it costs each attempt an entry.
+        # Only of encrypted ones, if the database supports it; elsewhere each attempt has an entry.
         encrypted = sa.text("body_key IS NOT NULL")
         options: Any = {"postgresql_where": encrypted, "sqlite_where": encrypted}
         if not getattr(cls, "partial_indexes", True):
@@ -484,13 +484,13 @@ class Attempt(Row):
 
     @property
     def missing(self) -> dict[str, str]:
-        """Why a body is not there, by the name of its column: a `queries.Missing`, as `queries` found out."""
+        """Reasons of missing bodies by column: a `queries.Missing`, set by `queries`."""
         found: dict[str, str] = self.__dict__.setdefault("_missing", {})
         return found
 
     @property
     def error(self) -> str | None:
-        """What went wrong, in English for people; a `Text` where it can be translated."""
+        """The error in English; a `Text` if it can be translated."""
         return stored_error(self.error_code, self.error_params, self.error_stored)
 
 
@@ -530,25 +530,25 @@ class Statistic(Row):
 
 
 class Metric(Row):
-    """A part of one cumulative counter. It only ever grows, and retention leaves it alone; `counters` adds to it."""
+    """A part of a cumulative counter. It never decreases, and retention does not remove it; `counters` adds to it."""
 
     __tablename__ = "webhooks_metric"
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     #: A JSON object of text: the labels, and in a histogram the bucket.
     labels: Mapped[str] = mapped_column(String(255), primary_key=True)
-    #: A counter is the sum over its slots, so that workers seldom wait for each other's.
+    #: A counter is the sum of its slots, so that workers rarely wait for each other.
     slot: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     value: Mapped[float] = mapped_column(sa.Double(), default=0.0)
 
 
 class Mark(Row):
-    """How far periodic work has come through the rows of a table; `delivery.walks` moves it."""
+    """The position of periodic work in a table; see `delivery.walks`."""
 
     __tablename__ = "webhooks_mark"
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
-    #: The id of the last row that was looked at.
+    #: The id of the last examined row.
     front: Mapped[str] = mapped_column(_ID)
     #: The same of the round that looks at those rows again, empty between two of them; and when the last one began.
     again: Mapped[str] = mapped_column(_ID)
@@ -556,7 +556,7 @@ class Mark(Row):
 
 
 class Numbering(Row):
-    """The last number that was given out, in the order of commits. To give out the next one locks the row."""
+    """The last assigned number in the order of commits. Assigning the next one locks the row."""
 
     __tablename__ = "webhooks_numbering"
 
@@ -565,12 +565,12 @@ class Numbering(Row):
 
 
 class Heartbeat(Row):
-    """A sign of life of a worker or of a drain; what the health page believes."""
+    """A heartbeat of a worker or of a drain."""
 
     __tablename__ = "webhooks_heartbeat"
 
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
-    #: ``worker`` or ``drain``, or ``stopped`` for the last one of these that ended in good order.
+    #: ``worker`` or ``drain``, or ``stopped`` for the last one that ended normally.
     kind: Mapped[str] = mapped_column(String(16))
     host: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int] = mapped_column()
@@ -581,7 +581,7 @@ class Heartbeat(Row):
 
 
 class Activity(Row):
-    """Who created, changed, rotated, tested, resent or deleted what, when; never with a secret."""
+    """An entry of the audit log, which never contains a secret."""
 
     __tablename__ = "webhooks_activity"
 
@@ -605,7 +605,7 @@ class Activity(Row):
 
 
 class Task(Row):
-    """A long job over many deliveries or events, done in small batches; what the pages show of its progress."""
+    """A task over many deliveries or events, which is processed in small batches."""
 
     __tablename__ = "webhooks_task"
 
@@ -613,28 +613,28 @@ class Task(Row):
     kind: Mapped[str] = mapped_column(String(16))
     #: ``None``: all endpoints in the scope of the user who started it.
     endpoint_id: Mapped[str | None] = mapped_column(_ID)
-    #: The endpoint's tenant, else the scope; ``None`` without an endpoint is every tenant.
+    #: The endpoint's tenant, else the scope; ``None`` without an endpoint is all tenants.
     tenant: Mapped[str | None] = mapped_column(_TENANT)
-    #: What it selects, as `bulk.selection.Selection` writes it.
+    #: Its selection; see `bulk.selection.Selection`.
     filter: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    #: Of an erasure that is not over: members and the values that are looked for, of which `filter` has digests.
+    #: For an unfinished erasure: members and the searched values, of which `filter` has digests.
     input_sealed: Mapped[Sealed | None] = mapped_column(SealedText)
     actor: Mapped[str] = mapped_column(_ACTOR)
     state: Mapped[str] = mapped_column(String(16), default=TaskState.WAITING)
-    #: How many there are to do; ``None`` until they were counted.
+    #: The total number of rows; ``None`` until they were counted.
     total: Mapped[int | None] = mapped_column()
     done: Mapped[int] = mapped_column(default=0)
-    #: Of an erasure: how many events were erased, of those that it has looked at.
+    #: For an erasure: how many of the examined events were erased.
     changed: Mapped[int | None] = mapped_column()
-    #: The last delivery or event that was looked at, and where to end; both exclusive.
+    #: The last examined delivery or event, and the end; both exclusive.
     cursor: Mapped[str] = mapped_column(_ID)
     bound: Mapped[str] = mapped_column(_ID)
-    #: The fencing token of the worker that has it, and when that claim runs out.
+    #: The fencing token of its worker, and the end of the lease.
     lease_token: Mapped[str | None] = mapped_column(String(32))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: When something was last done for it: tasks take turns.
+    #: When it was last processed: tasks alternate.
     touched_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     #: Why it failed, or who stopped it, for people.
@@ -651,39 +651,41 @@ class Task(Row):
 
 
 class NotificationState(enum.StrEnum):
-    """What became of a notification. All but the first are its end."""
+    """The state of a notification. All but the first are final."""
 
     PENDING = "pending"
     SENT = "sent"
-    #: The host's function did not want to tell, or the endpoint was deleted meanwhile.
+    #: The host's function refused to send it, or the endpoint was deleted meanwhile.
     SKIPPED = "skipped"
     FAILED = "failed"
 
 
 class Notification(Row):
-    """What the owner of an endpoint is told of, by the host's `@webhooks.notify`: once for each incident and stage."""
+    """A notification to the owner of an endpoint, by the host's `@webhooks.notify`, once for each incident and
+    stage.
+    """
 
     __tablename__ = "webhooks_notification"
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("ntf"))
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhooks_endpoint.id", ondelete="CASCADE"))
-    #: What tells incidents of the endpoint apart: a time, such as that of the first failure.
+    #: Identifies the incident of the endpoint: a time, such as that of the first failure.
     incident: Mapped[str] = mapped_column(String(40))
     #: A `notifications.Stage`.
     stage: Mapped[str] = mapped_column(String(16))
-    #: What was known when it was recorded, as `notifications.Incident` has it.
+    #: The facts when it was recorded; see `notifications.Incident`.
     facts: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    #: How many deliveries it tells of.
+    #: The number of deliveries that it reports.
     count: Mapped[int] = mapped_column(default=0, server_default="0")
     state: Mapped[str] = mapped_column(String(16), default=NotificationState.PENDING)
     attempts: Mapped[int] = mapped_column(default=0, server_default="0")
-    #: When it is tried next, or when the lease of the worker that tries it runs out; ``None`` at its end.
+    #: When it is tried next, or the end of the lease of its worker; ``None`` at the end.
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: The fencing token of that worker.
+    #: The fencing token of its worker.
     lease_token: Mapped[str | None] = mapped_column(String(32))
     #: The endpoint's address at the last attempt.
     contact: Mapped[str | None] = mapped_column(String(254))
-    #: Why the last attempt failed: a code of `notifications`, and what stands in its sentence.
+    #: Why the last attempt failed: a code of `notifications` with parameters.
     error_code: Mapped[str | None] = mapped_column(String(32))
     error_detail: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
@@ -701,7 +703,7 @@ class Notification(Row):
 
 
 class Token(Row):
-    """What a program signs in to the API with, and what it may then do. The token itself is stored nowhere."""
+    """An API token with its permissions. The token itself is not stored."""
 
     __tablename__ = "webhooks_token"
 
@@ -709,11 +711,11 @@ class Token(Row):
     name: Mapped[str] = mapped_column(String(100))
     #: SHA-256 of the whole token.
     digest: Mapped[str] = mapped_column(String(64))
-    #: The last characters of the token, by which people recognise it.
+    #: The last characters of the token, to recognise it.
     ending: Mapped[str] = mapped_column(String(8))
-    #: Whose endpoints it sees; ``None`` is every tenant's, and those of the whole server.
+    #: The tenant whose endpoints it sees; ``None`` is all tenants and the whole server.
     tenant: Mapped[str | None] = mapped_column(_TENANT)
-    #: Of `access.ACTIONS`.
+    #: Permissions, from `access.ACTIONS`.
     actions: Mapped[list[str]] = mapped_column(JsonText)
     created_by: Mapped[str] = mapped_column(_ACTOR)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
@@ -732,19 +734,19 @@ class Token(Row):
 
 
 class PortalLink(Row):
-    """A link that opens the pages for one tenant without a login of the host. The link itself is stored nowhere."""
+    """A link that opens the pages for one tenant without a login of the host. The link itself is not stored."""
 
     __tablename__ = "webhooks_portal_link"
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True, default=lambda: ids.new_id("plk"))
     tenant: Mapped[str] = mapped_column(_TENANT)
-    #: Who opens it, for the audit log.
+    #: The user who opens it, for the audit log.
     actor: Mapped[str] = mapped_column(String(200))
-    #: Of `access.ACTIONS`.
+    #: Permissions, from `access.ACTIONS`.
     actions: Mapped[list[str]] = mapped_column(JsonText)
     created_by: Mapped[str] = mapped_column(_ACTOR)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now())
-    #: When the link and its session end.
+    #: When the link and its session expire.
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_by: Mapped[str | None] = mapped_column(_ACTOR)
@@ -785,11 +787,11 @@ class Models:
         return self.table("Endpoint").metadata
 
     def table(self, name: str) -> sa.Table:
-        """The `Table` of a class, by the class's name."""
+        """Return the `Table` of a class by the name of the class."""
         return cast(sa.Table, getattr(self, name).__table__)
 
     def tables(self) -> list[sa.Table]:
-        """All of them, those that others refer to first."""
+        """All tables, referenced ones first."""
         return [self.table(mixin.__name__) for mixin in _MIXINS]
 
 
@@ -824,10 +826,10 @@ _MYSQL_OPTIONS = {
 
 
 def build_models(metadata: sa.MetaData, *, partial_indexes: bool = True) -> Models:
-    """Build the classes on a metadata, or return those that stand there already.
+    """Build the classes on a metadata, or return existing ones.
 
-    :param partial_indexes: whether the database has indexes of some rows only; MySQL has not.
-    :raises ConfigurationError: the host has a table of its own with one of our names.
+    :param partial_indexes: whether the database has partial indexes; MySQL has none.
+    :raises ConfigurationError: the host has another table with one of our names.
     """
     known: Models | None = metadata.info.get(_INFO_KEY)
     if known is not None:
@@ -859,9 +861,10 @@ def build_models(metadata: sa.MetaData, *, partial_indexes: bool = True) -> Mode
 
 
 def _in_order_of_names(table: sa.Table) -> None:
-    """Have the indexes of a table created in the order of their names, as Alembic does.
+    """Create the indexes of a table in the order of their names, as Alembic does, because SQLAlchemy creates them
+    in arbitrary order.
 
-    SQLAlchemy creates them in any order. Of two that fit equally well SQLite takes the newest, and it sees
-    no difference between the index of all deliveries of an endpoint and that of the few which are pending.
+    Of two equally suitable indexes, SQLite uses the newest, and it does not distinguish the index of all
+    deliveries of an endpoint from that of the few pending ones.
     """
     table.indexes = OrderedSet(sorted(table.indexes, key=lambda index: str(index.name)))

@@ -1,6 +1,6 @@
-"""What the owner of an endpoint is told, by a function of the host: the facts, and text that is ready to be sent.
+"""Notifications to owners of endpoints: the facts, and complete texts.
 
-The host registers that function with ``@webhooks.notify``. Workers record what there is to tell and call it; see
+The host registers a function with ``@webhooks.notify``. Workers record notifications and call it; see
 `delivery.owner_notifications`.
 """
 
@@ -35,15 +35,15 @@ class Stage(enum.StrEnum):
     LAST_WARNING = "last_warning"
     DISABLED = "disabled"
     RECOVERED = "recovered"
-    #: Deliveries that were given up in one hour.
+    #: Deliveries that failed in one hour.
     GIVEN_UP = "given_up"
-    #: An older secret signs no more.
+    #: An older secret is no longer used.
     OVERLAP_ENDED = "overlap_ended"
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What has happened to an endpoint."""
+    """An incident of an endpoint."""
 
     #: The same for each stage of one incident.
     id: str
@@ -52,47 +52,47 @@ class Incident:
     since: datetime
     #: When it was recorded.
     recorded_at: datetime
-    #: Failures in a row, or deliveries that were given up.
+    #: Consecutive failures, or failed deliveries.
     count: int = 0
     #: When it is disabled, unless a delivery succeeds.
     disable_at: datetime | None = None
-    #: The last answer's status, and what went wrong, in English.
+    #: The status of the last response, and the error in English.
     last_status: int | None = None
     last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationContext:
-    """What else the host's function may need to know."""
+    """Additional information for the host's function."""
 
-    #: The same whenever this notification is tried again, so that a mail service can leave out a repetition.
+    #: The same for all attempts of this notification, so that a mail service can ignore repetitions.
     id: str
     #: 1, 2, 3 …
     attempt: int
-    #: How the application calls the tenant; ``None`` is the whole server.
+    #: The display name of the tenant; ``None`` is the whole server.
     tenant_name: str | None
     product_name: str
-    #: What the host's function ``locale`` returned, in which the texts are.
+    #: The language of the texts, from the host's function ``locale``.
     locale: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationText:
-    """Ready to be sent. Nothing in it is a secret."""
+    """The texts of a notification, without secrets."""
 
     #: One line.
     subject: str
     text: str
-    #: A whole document; what customers wrote is escaped.
+    #: A complete document; texts of customers are escaped.
     html: str = field(repr=False)
 
 
-#: Returns texts in a language, or in the application's own for ``None``.
+#: Returns texts in a language, or in that of the application for ``None``.
 Translate = Callable[[Sequence[Text], str | None], list[str]]
 
 
 def incident_of(row: Notification) -> Incident:
-    """Return what a stored notification tells of."""
+    """Return the incident of a stored notification."""
     facts = row.facts
     error = stored_error(facts.get("error_code"), facts.get("error_params"), None)
     disable_at = facts.get("disable_at")
@@ -109,7 +109,7 @@ def incident_of(row: Notification) -> Incident:
 
 
 def incident_key(moment: datetime) -> str:
-    """Return what an incident is known by, of the time that tells it apart."""
+    """Return the key of an incident, based on its time."""
     return moment.astimezone(UTC).isoformat()
 
 
@@ -246,18 +246,18 @@ def _time(moment: datetime) -> str:
 
 
 def _one_line(text: str, most: int = _MOST_OF_NAME) -> str:
-    """Text for a header of a mail: without control characters, and short."""
+    """Return a text for a mail header: short, without control characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 # -- why one could not be sent -----------------------------------------------------------------------------
 
-#: The mail server refuses the address for good; the detail is its status.
+#: The mail server refuses the address permanently; the detail is its status.
 REFUSED: Final = "refused"
 #: The host's function raised; the detail is the name of the exception.
 RAISED: Final = "raised"
-#: The worker was lost in the middle.
+#: The worker was lost.
 LOST: Final = "lost"
 
 
@@ -280,7 +280,7 @@ def error_sentence(code: str | None, detail: str | None) -> Text | None:
 
 
 def stage_words() -> dict[str, Any]:
-    """Return what a stage is called, for lists."""
+    """Return the name of a stage, for lists."""
     return {
         Stage.FAILING: Text("Failing"),
         Stage.HALF_TIME: Text("Half of the time has passed"),

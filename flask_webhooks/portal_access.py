@@ -1,7 +1,8 @@
-"""Portal links: what they look like, and what a person who opens one may see and do.
+"""Portal links: their form, and the access that they give.
 
-A link names its row and is signed by the application's secret key, so nothing that opens it is stored. The row says
-until when and for what it is good, and is looked at in every request: a link that is revoked ends its sessions too.
+A link contains the id of its row and is signed with the application's secret key, so the link itself is not
+stored. The row has its expiry and permissions, and is read in every request: revoking a link also ends its
+sessions.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ _SALT: Final = "flask_webhooks portal link"
 
 @dataclass(frozen=True, slots=True)
 class PortalLinkRow:
-    """A portal link, and whether it opens anything."""
+    """A portal link with its current condition."""
 
     link: PortalLink
     now: datetime
 
     @property
     def condition(self) -> Condition:
-        """What it is by now."""
+        """Its current condition."""
         return condition_of(self.link, self.now)
 
 
@@ -54,14 +55,14 @@ def require_portal(state: AppState) -> str:
 
 
 def signed_link(state: AppState, link_id: str) -> str:
-    """Return what the URL of a link holds."""
+    """Return the signed text in the URL of a link."""
     return _signer(state).sign(link_id).decode()
 
 
 def read_link(state: AppState, value: str) -> str:
-    """Return the id in what the URL of a link holds.
+    """Return the id in the signed text of a link.
 
-    :raises Forbidden: it was changed, or is not whole.
+    :raises Forbidden: it was changed or is incomplete.
     """
     try:
         return _signer(state).unsign(value).decode()
@@ -74,8 +75,8 @@ def read_link(state: AppState, value: str) -> str:
 def portal_access(state: AppState, link_id: object) -> tuple[Access, PortalLink]:
     """Return the access that a link gives, and its row.
 
-    :param link_id: ``None`` where no link was opened.
-    :raises Forbidden: it gives none; says why, and what to do.
+    :param link_id: ``None`` if no link was opened.
+    :raises Forbidden: it gives no access.
     """
     if link_id is None:
         raise Forbidden(
@@ -92,7 +93,7 @@ def portal_access(state: AppState, link_id: object) -> tuple[Access, PortalLink]
 
 
 def no_portal_link(link_id: object) -> NotFound:
-    """The refusal for a portal link that is not there, or not in scope."""
+    """Return the error for a portal link that does not exist or is not in scope."""
     return NotFound("There is no portal link %(id)s.", id=shown(link_id))
 
 

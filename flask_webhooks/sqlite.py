@@ -1,4 +1,4 @@
-"""SQLite as a host with webhooks should run it."""
+"""Recommended settings of SQLite for hosts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sqlalchemy import event
 #: Milliseconds that a statement waits for another process's write lock.
 BUSY_TIMEOUT = 15_000
 
-#: Seconds between two tries for the write lock.
+#: Seconds between attempts to get the write lock.
 POLL = 0.001
 
-#: Execution option of connections that only read, and so need not wait for the writer.
+#: Execution option of connections that only read, and so do not need to wait for the writer.
 READ_ONLY = "flask_webhooks_read_only"
 
 
@@ -39,12 +39,12 @@ def immediate(engine: sa.Engine) -> None:
 
 
 def _set_up(driver_connection: Any, record: Any) -> None:
-    # The driver must not begin and commit on its own account; we do, below.
+    # Disable the driver's own transaction control, which is replaced below.
     driver_connection.isolation_level = None
     cursor = driver_connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
     cursor.execute("PRAGMA journal_mode = WAL")
-    # In WAL mode this loses at most the last commits when the power fails, and corrupts nothing.
+    # In WAL mode a power failure loses at most the last commits, without corruption.
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()
 
@@ -60,9 +60,9 @@ def _begin(connection: sa.Connection) -> None:
 def lock(connection: sa.Connection, statement: str) -> None:
     """Run a statement that takes the write lock.
 
-    SQLite itself waits longer after each try, up to 0.1 s: beside steady traffic of others, which hold the lock
-    for a millisecond each, one in a hundred would come a tenth of a second late. So try often, for as long as
-    SQLite would.
+    SQLite itself waits longer after each attempt, up to 0.1 s: with steady traffic of others, which hold the lock
+    for a millisecond each, one in a hundred would be a tenth of a second late. So try often, with the same total
+    timeout.
 
     :raises sqlalchemy.exc.OperationalError: others held the lock for longer than the connection's timeout.
     """
@@ -80,7 +80,7 @@ def lock(connection: sa.Connection, statement: str) -> None:
                 time.sleep(POLL)
             else:
                 return
-        # Once more, by the way on which errors are logged and wrapped.
+        # Once more, through SQLAlchemy, which logs and wraps errors.
         connection.exec_driver_sql(statement)
     finally:
         driver.execute(f"PRAGMA busy_timeout = {timeout}")
@@ -88,7 +88,7 @@ def lock(connection: sa.Connection, statement: str) -> None:
 
 @contextmanager
 def waiting_at_most(connection: sa.Connection, seconds: float) -> Iterator[None]:
-    """Let each statement of the block wait for SQLite's locks no longer than this, or than the host has set."""
+    """Limit the wait of each statement in the block for SQLite's locks to this time, or to the host's setting."""
     if connection.dialect.name != "sqlite":
         yield
         return

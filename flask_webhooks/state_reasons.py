@@ -1,7 +1,7 @@
-"""Why a worker disabled an endpoint: a code with parameters, which are stored, and the sentence that people read.
+"""Reasons why a worker disabled an endpoint: a stored code with parameters, and a sentence for people.
 
-The sentence is stored as well, for versions without codes. They change it alone, so a code counts only as long as it
-makes that very sentence.
+The sentence is stored as well, for versions without codes. They only change the sentence, so a code only counts if
+it results in the stored sentence.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ FAILED_FOR_DAYS: Final = "failed_for_days"
 GONE: Final = "gone"
 REFUSED_FOR_GOOD: Final = "refused_for_good"
 
-#: The parameter that holds the code of what went wrong with the last request; the others belong to that error.
+#: The parameter with the error code of the last request; the others belong to that error.
 _ERROR = "error"
-#: Not among the texts to translate: it has no words.
+#: Not translated, because it has no words.
 _TWO_SENTENCES = "%(reason)s %(error)s"
 
 
 def refused_for_good(error: AttemptError) -> dict[str, str]:
     """Return the parameters of `REFUSED_FOR_GOOD`.
 
-    :param error: what went wrong with the last request.
+    :param error: the error of the last request.
     """
     return {**(error.stored_params() or {}), _ERROR: error.code}
 
 
 def state_reason_text(code: str, params: Mapping[str, Any] | None) -> str:
-    """Return the sentence in English, as it is stored; a `Text` that pages translate."""
+    """Return the stored English sentence; a `Text` that pages translate."""
     values = dict(params or {})
     match code:
         case "failed_for_days":
@@ -53,9 +53,9 @@ def state_reason_text(code: str, params: Mapping[str, Any] | None) -> str:
 
 
 def stored_reason(code: str | None, params: Mapping[str, Any] | None, sentence: str) -> str:
-    """Return why an endpoint is not active: a `Text` where it is known by its code, else the sentence.
+    """Return why an endpoint is not active: a `Text` if the code is known, else the sentence.
 
-    :param sentence: as it is stored: a worker's in English, or a person's own words.
+    :param sentence: the stored sentence: a worker's in English, or a person's text.
     """
     if code is None:
         return sentence

@@ -1,6 +1,6 @@
 """Encrypted columns: secrets, custom headers and secret URLs of endpoints; bodies of attempts.
 
-`Task.input_sealed` is one, too, which is empty again soon.
+`Task.input_sealed` is another one, which is only set for a short time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class EncryptedValues:
     values: dict[str, Sealed]
 
     def outdated(self, state: AppState) -> dict[str, Sealed]:
-        """Those that the newest key does not decrypt."""
+        """Values that the newest key does not decrypt."""
         return {
             name: value for name, value in self.values.items() if state.vault.needs_old_key(value)
         }
@@ -33,9 +33,9 @@ class EncryptedValues:
 def encrypted_values(
     session: Session, access: Access, after: str, limit: int
 ) -> list[EncryptedValues]:
-    """The encrypted values of the next endpoints in scope, in the order of their ids. One statement.
+    """Return the encrypted values of the next endpoints in scope, in the order of ids. One statement.
 
-    :param after: the id of the last one before them; empty to begin with.
+    :param after: the id of the previous one; empty at the start.
     """
     table = access.state.models.Endpoint
     columns = (
@@ -72,16 +72,16 @@ BODIES = ("request_body", "response_body")
 
 
 def old_body_keys(session: Session, access: Access) -> dict[str, int]:
-    """The fingerprints of keys but the newest one that bodies are encrypted with, and of how many attempts.
+    """Return the numbers of attempts by the fingerprints of older keys of their bodies.
 
-    Attempts are those of everybody: who does not see every tenant is told of none.
+    Attempts belong to all tenants, so the result is empty without access to all of them.
     """
     if not isinstance(access.tenant, AllTenants):
         return {}
     key = access.state.table("Attempt").c.body_key
     found: dict[str, int] = {}
     last = ""
-    # From one to the next by the index: there are few.
+    # A skip scan of the index: there are few keys.
     while True:
         next_one = sa.select(key).where(key > last).order_by(key).limit(1)
         last = session.scalar(next_one) or ""
@@ -94,9 +94,8 @@ def old_body_keys(session: Session, access: Access) -> dict[str, int]:
 def encrypted_bodies(
     session: Session, access: Access, key: str, after: tuple[str, int], limit: int
 ) -> list[Any]:
-    """The next attempts whose bodies are encrypted with a key: their keys and `BODIES`. One statement.
-
-    :param after: the delivery and the number of the last one before them.
+    """Return the next attempts whose bodies are encrypted with a key: their keys and `BODIES`. One statement.
+    :param after: the delivery and the number of the previous one.
     """
     attempt = access.state.table("Attempt").c
     query = (

@@ -1,4 +1,4 @@
-"""Count what the work-horses of a worker do: numbers that forks share with their parent."""
+"""Counts of the work-horses of a worker, in memory that is shared with forks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _NUMBERS = struct.Struct("=QQ")
 
 
 class Done(NamedTuple):
-    """What was done so far."""
+    """The current counts."""
 
     drains: int
     attempts: int
 
 
 class Tally:
-    """Numbers in memory that is shared with forks. One process at a time counts."""
+    """Counters in shared memory. Only one process counts at a time."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _NUMBERS.size)

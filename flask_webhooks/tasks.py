@@ -1,4 +1,4 @@
-"""The RQ job that works on bulk tasks: a slice at a time, so that deliveries get their turn."""
+"""The RQ job that processes bulk tasks in slices, so that deliveries are not delayed."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .wakeup.redis_trouble import explain_error
 
 logger = get_logger("flask_webhooks.tasks")
 
-#: Seconds that a worker works on tasks while other jobs wait in the queue, and in any case: RQ does not tell
-#: a job that the worker is to stop.
+#: Duration of a slice while other jobs are waiting, and otherwise, in seconds: RQ does not inform a job that the
+#: worker must stop.
 SHORT_SLICE, LONG_SLICE = 1.0, 5.0
 
 
 @hides_locals
 def run(installation: str, hops: int = 0) -> None:
-    """The RQ job: work on the tasks that wait, for a few seconds, and call the next one if there is more.
+    """The RQ job: process waiting tasks for a few seconds, and enqueue the next job if there is more.
 
-    :param installation: whose tasks these are.
-    :param hops: how often it met workers of another installation.
+    :param installation: the installation of the tasks.
+    :param hops: how often workers of other installations have passed it on.
     :raises ConfigurationError: the worker has no application: FLASK_APP is not set.
-    :raises DBAPIError: the database does not respond; the next sweep calls again.
+    :raises DBAPIError: the database does not respond; the next sweep starts the job again.
     """
     state = state_of(find_app())
     after_fork(state)
@@ -67,7 +67,7 @@ class Slice:
         self._began = time.monotonic()
 
     def over(self) -> bool:
-        """Whether it is the turn of others."""
+        """Return whether the slice is over."""
         spent = time.monotonic() - self._began
         if self._stopping.is_set() or spent >= LONG_SLICE:
             return True
@@ -81,7 +81,7 @@ class Slice:
 
 @contextlib.contextmanager
 def told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets; with RQ's default a work-horse would die in the middle of a batch."""
+    """Return an event that SIGTERM sets; with RQ's default a work-horse would end in the middle of a batch."""
     stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopping
@@ -91,7 +91,7 @@ def told_to_stop() -> Iterator[threading.Event]:
     def handle(number: int, frame: Any) -> None:
         stopping.set()
         if callable(before):
-            # SimpleWorker: RQ's own handler lives in this very process, and may raise to end its loop.
+            # SimpleWorker: RQ's own handler is in this process, and may raise to end its loop.
             with contextlib.suppress(Exception):
                 before(number, frame)
 

@@ -1,11 +1,11 @@
-"""Messages that can be told in another language: English, with what they were made of."""
+"""Translatable messages: English texts with their templates and values."""
 
 from __future__ import annotations
 
 import reprlib
 from typing import Final
 
-#: Members and characters of a given value, as far as a message repeats it.
+#: Maximum numbers of members and characters of a quoted value.
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
 
@@ -14,10 +14,10 @@ class Text(str):
     """An English text that remembers its template, by which a translation is found, and its values.
 
     The first argument is written as a literal, so that it is found for translation:
-    ``Text("Shorten it to %(most)s characters.", most=200)``. A text without values may hold a bare ``%``.
+    ``Text("Shorten it to %(most)s characters.", most=200)``. A text without values may contain a bare ``%``.
 
-    :ivar template: the text before its values were put in.
-    :ivar values: what stands in it, by name; those that are `Text` themselves are translated, too.
+    :ivar template: the text with placeholders.
+    :ivar values: the values by name; nested `Text` values are translated, too.
     """
 
     template: str
@@ -31,15 +31,15 @@ class Text(str):
 
 
 class OperatorText(Text):
-    """A part of a message for those who run the application: names of settings, and where they stand.
+    """A part of a message for operators, such as names of settings.
 
-    It stands in the text itself, which the log, commands and the host's code show. Pages and the API leave it out
-    for customers, so the text has to be whole without it: ``" Or raise WEBHOOKS_MAX_ENDPOINTS."``.
+    The log, commands and the host's code show it. Pages and the API omit it for customers, so the rest of the text
+    has to be complete: ``" Or raise WEBHOOKS_MAX_ENDPOINTS."``.
     """
 
 
 def for_customer(text: Text) -> Text:
-    """Return a text without what is for operators only."""
+    """Return a text without its parts for operators."""
     values: dict[str, object] = {}
     for name, value in text.values.items():
         match value:
@@ -53,10 +53,10 @@ def for_customer(text: Text) -> Text:
 
 
 def word(value: str) -> Text:
-    """A value of one of our enumerations within a message, ``paused``; those are found for translation, too."""
+    """Return a translatable value of one of our enumerations for a message, ``paused``."""
     return Text(str(value))
 
 
 def quoted(value: object) -> str:
-    """A value as it was given, as Python writes it, for a message; what is long or deep is cut."""
+    """Return the `repr` of a given value for a message, shortened if it is long or deep."""
     return _SHORT.repr(value)

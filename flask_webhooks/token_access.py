@@ -1,6 +1,7 @@
-"""What a program may that signs in to the API with a token, and the tokens themselves.
+"""API tokens and their access.
 
-Only a digest is stored. A token has 256 random bits, so one round of SHA-256 is enough, and it is looked up by that.
+Only a digest is stored. A token has 256 random bits, so one round of SHA-256 is sufficient, and it is looked up by
+the digest.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from .errors import InvalidToken, WebhooksError
 from .log import get_logger
 from .models import Endpoint, PortalLink, Token
 
-#: What every token begins with, so that people and secret scanners recognise one.
+#: The prefix of every token, so that people and secret scanners recognise it.
 PREFIX: Final = "whtok_"
 #: Its last characters, which pages show.
 ENDING: Final = 4
-#: What a token may be allowed: all but to make others like it.
+#: Permissions that can be granted: all except managing tokens.
 GRANTABLE: Final = tuple(action for action in ACTIONS if action != "tokens")
-#: What a token is by now.
+#: The conditions of a token.
 Condition = Literal["active", "expired", "revoked"]
 CONDITIONS: Final[tuple[Condition, ...]] = get_args(Condition)
-#: How old `Token.last_used_at` gets before it is written anew.
+#: How old `Token.last_used_at` gets before it is updated.
 USED_EVERY: Final = timedelta(minutes=1)
-#: Seconds that a request may wait for that.
+#: Seconds that a request may wait for the update.
 NOTED_WITHIN: Final = 0.25
 
 _TOKEN: Final = re.compile(re.escape(PREFIX) + r"[\w-]{43}", re.ASCII)
@@ -44,7 +45,7 @@ logger = get_logger("flask_webhooks")
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A token, and whether it lets anybody in."""
+    """A token with its current condition."""
 
     token: Token
     now: datetime
@@ -56,7 +57,7 @@ class TokenRow:
 
 
 def condition_of(credential: Token | PortalLink, now: datetime) -> Condition:
-    """Return what a token or a portal link is at a time."""
+    """Return the condition of a token or a portal link at a time."""
     if credential.revoked_at is not None:
         return "revoked"
     expires_at = credential.expires_at
@@ -66,7 +67,7 @@ def condition_of(credential: Token | PortalLink, now: datetime) -> Condition:
 def granted_access(
     state: AppState, actions: Iterable[str], actor: str, tenant: str | AllTenants
 ) -> Access:
-    """Return the access of a request that may do so much, for one tenant or all."""
+    """Return an access with these permissions, for one tenant or all."""
     allowed = frozenset(actions) & frozenset(GRANTABLE)
 
     def may(action: str, endpoint: Endpoint | None) -> bool:
@@ -76,7 +77,7 @@ def granted_access(
 
 
 def in_condition(table: type[Token], condition: str) -> sa.ColumnElement[bool]:
-    """The condition for tokens whose `TokenRow.condition` is this."""
+    """Return the SQL condition for tokens in a condition."""
     if condition == "revoked":
         return table.revoked_at.is_not(None)
     over = table.expires_at <= utc_now()
@@ -85,19 +86,19 @@ def in_condition(table: type[Token], condition: str) -> sa.ColumnElement[bool]:
 
 
 def new_token() -> str:
-    """Return a fresh token."""
+    """Return a new token."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def digest_of(token: str) -> str:
-    """Return what is stored of a token."""
+    """Return the stored digest of a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def token_access(state: AppState, token: str) -> Access:
-    """Return the access that a token gives, and note that it was used.
+    """Return the access of a token, and record its use.
 
-    :raises InvalidToken: it gives none; says why, and what to do.
+    :raises InvalidToken: it gives no access.
     """
     if not _TOKEN.fullmatch(token):
         raise InvalidToken(
@@ -146,5 +147,5 @@ def _note_use(state: AppState, token: Token, now: datetime) -> None:
             if session.execute(free).first() is not None:
                 session.execute(change)
     except WebhooksError as error:
-        # A database that only reads, or is busy: the request itself may do without writing.
+        # The database is read-only or busy: the request itself may not need to write.
         logger.info("The use of the API token %s could not be recorded: %s", token.id, error)

@@ -1,6 +1,7 @@
-"""Spans for OpenTelemetry, where its API is installed: ``pip install '.[otel]'``. Nothing here raises.
+"""Spans for OpenTelemetry, if its API is installed: ``pip install '.[otel]'``.
 
-Spans hold ids, the event type and how attempts ended. No URL, no payload, and nothing that a receiver said.
+Nothing here raises. Spans contain ids, event types and outcomes of attempts, but no URLs, payloads or texts of
+receivers.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def enabled() -> bool:
 
 @contextlib.contextmanager
 def emitting(event_type: str, event_id: str) -> Iterator[str | None]:
-    """Trace the emission of an event; gives its context, as a ``traceparent``, to be stored with the event."""
+    """Trace the emission of an event; yield its context as a ``traceparent``, which is stored with the event."""
     span = context = None
     if enabled():
         with _quietly():
@@ -62,10 +63,10 @@ def record_attempt(
     status: int | None,
     **attributes: Any,
 ) -> None:
-    """Record an attempt that is over, below the span in which its event was emitted.
+    """Record an attempt as a child of the span that emitted its event.
 
-    :param context: of the event, as `emitting` gave it.
-    :param created_at: since when the delivery waited; ``None`` leaves out the span for that.
+    :param context: the context of the event, from `emitting`.
+    :param created_at: the start of the wait; ``None`` omits the span of the wait.
     """
     with _quietly():
         parent = _parent(context)
@@ -91,7 +92,7 @@ def record_attempt(
 
 
 def flush() -> None:
-    """Export what waits: a work-horse of RQ ends without Python's usual farewell."""
+    """Export waiting spans, because a work-horse of RQ ends without Python's exit handlers."""
     with _quietly():
         provider = _otel.get_tracer_provider()
         if hasattr(provider, "force_flush"):
@@ -115,7 +116,7 @@ def _attributes(**values: Any) -> dict[str, Any]:
 
 
 def _traceparent(context: Any) -> str | None:
-    """A context as in W3C Trace Context, section 3.2."""
+    """Return a context in the form of W3C Trace Context, section 3.2."""
     if not context.is_valid:
         return None
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"

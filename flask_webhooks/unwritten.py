@@ -1,7 +1,7 @@
-"""Events that the database cannot take at the moment, kept in memory until it can.
+"""Events that the database cannot store at the moment, kept in memory.
 
-For those that describe a refusal: they are written beside the host's transaction, and the host has gone on. A
-thread tries again while there are any. Where a server runs no threads, the end of the next request does.
+These are events that describe a refusal: they are written after the host's transaction, when the host has
+continued. A thread retries while there are any, or, if a server runs no threads, the end of the next request.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .log import get_logger, log_without_locals
 
 logger = get_logger("flask_webhooks.outbox")
 
-#: How much is kept.
+#: The maximum numbers of events and bytes.
 MOST_EVENTS, MOST_BYTES = 1000, 8 * 1024 * 1024
-#: Seconds between tries; the pause doubles.
+#: Seconds between retries; the pause doubles.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-#: After so many seconds without a try a request makes one: the thread does not run.
+#: Seconds without a retry after which a request makes one, because the thread does not run.
 LATE = 5.0
 
-#: The database does not take anything: no connection, no room, shutting down, in a conflict, only for reading.
+#: The database cannot store anything: no connection, no space, shutting down, conflict, read-only.
 _POSTGRESQL_CLASSES = ("08", "40", "53", "57", "25006", "55P03")
 _MYSQL_NUMBERS = {1020, 1021, 1040, 1053, 1114, 1205, 1213, 1290, 1792, 1836, 1927}
 #: Busy, locked, interrupted, I/O error, full, cannot be opened, locking protocol.
@@ -37,32 +37,32 @@ _SQLITE_CODES = {5, 6, 9, 10, 13, 14, 15}
 
 
 class UnwrittenEvent(Protocol):
-    """What can be kept."""
+    """The interface of kept events."""
 
     @property
     def type(self) -> str: ...
 
     @property
     def size(self) -> int:
-        """Bytes that it takes."""
+        """Its size in bytes."""
 
     def write_again(self) -> bool:
-        """Write it unless an earlier try did; return whether workers have to be woken."""
+        """Write it unless an earlier attempt has; return whether workers have to be woken."""
 
     def wake(self) -> None:
         """Wake the workers."""
 
 
 class Unwritten:
-    """What one process keeps for one application."""
+    """The kept events of one process for one application."""
 
     def __init__(self) -> None:
-        #: What a parent keeps is for the parent to write; a fork makes one of its own.
+        #: The parent writes its own events; a fork creates a new instance.
         self.pid = os.getpid()
         #: Events that were lost in this process.
         self.lost = 0
         self._lock = threading.Lock()
-        #: Held by the one that writes.
+        #: Locked while writing.
         self._writing = threading.Lock()
         self._events: deque[UnwrittenEvent] = deque()
         self._bytes = 0
@@ -75,7 +75,7 @@ class Unwritten:
         return bool(self._events)
 
     def keep(self, event: UnwrittenEvent, reason: str) -> bool:
-        """Keep an event; return ``False`` where there are too many."""
+        """Keep an event; return ``False`` if there are too many."""
         with self._lock:
             fits = len(self._events) < MOST_EVENTS and self._bytes + event.size <= MOST_BYTES
             if fits:
@@ -110,14 +110,14 @@ class Unwritten:
             logger.error(f"{message}: %s (%s)", event_type, why, count)  # noqa: G004
 
     def write_if_late(self) -> None:
-        """Write what is kept, if the thread has not tried for a while."""
+        """Write kept events, if the thread has not tried for a while."""
         if self._events and time.monotonic() - self._tried_at > LATE:
             self.write()
 
     def write(self, wait: float = 0.0) -> None:
-        """Write what is kept, in its order, as far as the database takes it.
+        """Write kept events in order, as far as the database accepts them.
 
-        :param wait: seconds to wait for another thread that is at it.
+        :param wait: seconds to wait for another writing thread.
         """
         if not self._writing.acquire(timeout=wait):
             return
@@ -149,11 +149,11 @@ class Unwritten:
             last.wake()
 
     def drop(self, unwanted: Callable[[Any], bool]) -> int:
-        """Forget events; returns how many.
+        """Remove events; return their number.
 
-        :param unwanted: called with each that is kept.
+        :param unwanted: called with each kept event.
         """
-        # Not while one of them is written.
+        # Not while one of them is being written.
         with self._writing, self._lock:
             kept = [event for event in self._events if not unwanted(event)]
             dropped = len(self._events) - len(kept)
@@ -162,7 +162,7 @@ class Unwritten:
         return dropped
 
     def end(self) -> None:
-        """The process ends: try once more, and log what is left."""
+        """Handle the end of the process: try once more, and log the rest."""
         self.write(wait=1.0)
         types = sorted({event.type for event in self._events})
         if types:
@@ -185,12 +185,12 @@ class Unwritten:
             try:
                 thread.start()
             except RuntimeError:
-                # Too many threads, or the interpreter is about to end. Requests try.
+                # Too many threads, or the interpreter is shutting down. Requests retry.
                 return
             self._thread = thread
 
     def _goes_on(self) -> bool:
-        """Return whether the thread has anything left to do; it has ended where not."""
+        """Return whether the thread has to continue; otherwise it ends."""
         with self._lock:
             if not self._events:
                 self._thread = None
@@ -212,7 +212,7 @@ def _serve(owner: weakref.ref[Unwritten]) -> None:
 
 
 def may_succeed_later(error: BaseException) -> bool:
-    """Return whether a try later may succeed: the database is away, locked or full, or there was a conflict."""
+    """Return whether a retry may succeed: the database is unavailable, locked or full, or there was a conflict."""
     if isinstance(error, sa.exc.TimeoutError):
         # No connection of the pool was free.
         return True
@@ -229,7 +229,7 @@ def may_succeed_later(error: BaseException) -> bool:
     number = original.args[0] if getattr(original, "args", None) else None
     if isinstance(number, int) and 1000 <= number < 2000:
         return number in _MYSQL_NUMBERS
-    # Neither server has said anything: there was none.
+    # No error of a server: there was no connection.
     return isinstance(error, OperationalError | InterfaceError)
 
 

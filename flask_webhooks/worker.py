@@ -1,10 +1,8 @@
 """The recommended RQ worker: ``FLASK_APP=… rq worker -w flask_webhooks.Worker``.
 
-It loads the application once, in the parent, so that a job starts in milliseconds; runs RQ's scheduler;
-looks for lost work at its start and every few seconds; registers itself again when Redis has forgotten it;
-and passes SIGTERM on to the work-horse, which RQ does not.
-
-Long, since it follows RQ's worker through its whole life.
+It loads the application once, in the parent, so that a job starts in milliseconds; runs RQ's scheduler; looks for
+lost work when it starts and every few seconds; registers again when Redis has lost its data; and passes SIGTERM on
+to the work-horse, which RQ does not. Long, since it overrides all stages of RQ's worker.
 """
 
 from __future__ import annotations
@@ -44,15 +42,15 @@ from .wakeup.redis_trouble import explain_error
 
 logger = get_logger("flask_webhooks.worker")
 
-#: Seconds between two looks whether Redis is back.
+#: Seconds between checks whether Redis is back.
 REDIS_PAUSE = 1.0
 
-#: Seconds for which old events are removed at a sweep.
+#: The time limit for removing old events in a sweep, in seconds.
 PRUNE_BUDGET = 0.2
-#: Seconds from the request to stop until we no longer wait for Redis; work-horses take less.
+#: Seconds after a stop request until the worker no longer waits for Redis; work-horses need less.
 STOP_LIMIT = 7.5
 
-#: How often RQ's scheduler is asked to end, a second apart, before it is killed.
+#: How often RQ's scheduler is asked to stop, once per second, before it is killed.
 SCHEDULER_TRIES = 3
 
 #: Environment variables with which the command line names a Redis.
@@ -63,11 +61,11 @@ _adopted = False
 
 
 class Worker(rq.Worker):
-    """An RQ worker for webhook deliveries; takes what `rq.Worker` takes."""
+    """An RQ worker for webhook deliveries, with the parameters of `rq.Worker`."""
 
     def __init__(self, queues: Any, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("prepare_for_work") is False:
-            # RQ makes such objects to list workers, anywhere; they never work and have no application.
+            # RQ creates such objects to list workers; these never work and have no application.
             self._sweep_interval = Settings().sweep_interval
             super().__init__(queues, *args, **kwargs)
             return
@@ -100,9 +98,9 @@ class Worker(rq.Worker):
         self._ended = threading.Event()
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
-        """Work until told to stop, also when Redis goes away and comes back; RQ would quit.
+        """Work until stopped, even if Redis becomes unavailable, in which case RQ would quit.
 
-        The scheduler always runs along, since retries fall due without any new event.
+        The scheduler always runs, because retries become due without a new event.
         """
         self._warm_up()
         self._ended.clear()
@@ -142,7 +140,7 @@ class Worker(rq.Worker):
         date_format: str = DEFAULT_LOGGING_DATE_FORMAT,
         log_format: str = DEFAULT_LOGGING_FORMAT,
     ) -> None:
-        """Begin to work; our log goes where RQ's does, unless the application has set one up."""
+        """Start working; use RQ's log handlers, unless the application has configured logging."""
         ours = logging.getLogger("flask_webhooks")
         if not ours.hasHandlers():
             level = logging_level or ours.level or logging.INFO
@@ -154,7 +152,7 @@ class Worker(rq.Worker):
 
     @property
     def dequeue_timeout(self) -> int:
-        """Seconds between two looks for lost work, while there are no jobs."""
+        """Seconds between sweeps while there are no jobs."""
         return max(1, round(self._sweep_interval))
 
     @property
@@ -162,7 +160,7 @@ class Worker(rq.Worker):
         return self.dequeue_timeout + 10
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """RQ calls this whenever it has waited for a job, or finished one."""
+        """Send a heartbeat and sweep; RQ calls this after waiting for a job, and after each job."""
         super().heartbeat(timeout, pipeline)
         if pipeline is None and not self.is_horse and not self.horse_pid:
             self._register_again()
@@ -170,7 +168,7 @@ class Worker(rq.Worker):
             self._sweep()
 
     def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
-        """RQ calls this every few seconds while a job runs; RQ 3 with one argument more than RQ 2."""
+        """Send heartbeats during a job; RQ calls this every few seconds, RQ 3 with an additional argument."""
         super().maintain_heartbeats(*args, **kwargs)
         self._register_again()
 
@@ -180,7 +178,7 @@ class Worker(rq.Worker):
         super().fork_work_horse(job, queue)
 
     def handle_warm_shutdown_request(self) -> None:
-        """Tell the work-horse to finish what it has in flight, and to end; and end ourselves."""
+        """Stop the work-horse after its requests in flight, then this worker."""
         if self.horse_pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGTERM)
@@ -188,11 +186,11 @@ class Worker(rq.Worker):
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
 
     def _end_without_redis(self) -> None:
-        """Go without a farewell if Redis does not let us go: RQ waits for it, and asks again and again."""
+        """Exit without deregistering if Redis is unavailable, because RQ would wait for it repeatedly."""
         if self._ended.wait(STOP_LIMIT):
             return
         while self.horse_pid and _lives(self.horse_pid):
-            # It ends by itself, and does not need Redis for that.
+            # It ends by itself, without Redis.
             if self._ended.wait(0.1):
                 return
         self.log.warning("Worker %s: Redis prevents a clean stop; exiting anyway", self.name)
@@ -202,7 +200,7 @@ class Worker(rq.Worker):
         os._exit(0)
 
     def stop_scheduler(self) -> None:
-        """End RQ's scheduler; RQ waits for ever for one that was just forked and missed the signal."""
+        """Stop RQ's scheduler; RQ would wait for ever for one that was just forked and missed the signal."""
         process: Any = self.scheduler._process if self.scheduler else None
         if process is None:
             return
@@ -229,28 +227,28 @@ class Worker(rq.Worker):
             scheduler.acquire_locks(auto_start=True)
 
     def _wait_for_redis(self) -> bool:
-        """Wait until Redis is back; returns whether to go on, which is not so once told to stop."""
+        """Wait until Redis is back; return False if the worker was stopped."""
         if self.horse_pid:
-            # It delivers without Redis, too; let it finish.
+            # It also delivers without Redis; let it finish.
             self.wait_for_horse()
             self._horse_pid = 0
         while self._shutdown_requested_date is None:
             try:
                 time.sleep(REDIS_PAUSE)
-                # Also where Redis still knows us: it would take us for our own double.
+                # Even if Redis still has the registration, which would look like a duplicate.
                 self.register_death()  # type: ignore[no-untyped-call]
-                # As long as it refuses, RQ would end again at once, with a traceback each time.
+                # While Redis refuses commands, RQ would end at once, with a traceback each time.
                 self._webhooks.worker_queue.check(self.connection)
             except StopRequested:
                 return False
             except RedisError:
                 continue
-            # A signal may have come meanwhile, without ending anything.
+            # A signal may have arrived meanwhile without an effect.
             return self._shutdown_requested_date is None
         return False
 
     def _warm_up(self) -> None:
-        """Do once what each fork would do anew."""
+        """Prepare everything that each fork would otherwise do again."""
         settings = self._webhooks.settings
         for trouble in machine.troubles(settings.concurrency, settings.proxy()):
             self.log.error("Worker %s: %s", self.name, trouble)
@@ -274,7 +272,7 @@ class Worker(rq.Worker):
             engine.dispose()
 
     def _register_again(self) -> None:
-        # After a FLUSHALL RQ would not know this worker, and drains would not know how many workers there are.
+        # After a FLUSHALL, RQ would not know this worker, and drains would not know the number of workers.
         if not self.connection.sismember(self.redis_workers_keys, self.key):
             self.log.info(
                 "Worker %s: its registration in Redis is gone, registering again", self.name
@@ -295,7 +293,7 @@ class Worker(rq.Worker):
                     now = self._clock.read(connection)
                 sign = heartbeat.Sign(self.name, "worker", socket.gethostname(), os.getpid())
                 heartbeat.beat(self._webhooks, connection, sign, now, skew=self._clock.skew)
-                # A job that comes meanwhile waits; drains have longer for this.
+                # New jobs wait meanwhile; drains have more time for this.
                 prune(self._webhooks, connection, now, budget=PRUNE_BUDGET)
             if not self._warm:
                 self._warm_up()
@@ -321,7 +319,7 @@ class Worker(rq.Worker):
 
 @contextlib.contextmanager
 def _refusal_in_one_line() -> Iterator[None]:
-    """End RQ's command with one line where Redis refuses what a worker needs; RQ would show a traceback."""
+    """End RQ's command with one line if Redis refuses a command; RQ would print a traceback."""
     try:
         yield
     except RedisError as error:
@@ -333,7 +331,7 @@ def _refusal_in_one_line() -> Iterator[None]:
 
 
 def _lives(pid: int) -> bool:
-    """Whether a child is still running; its exit status is left for the process that waits for it."""
+    """Return whether a child is still running, without consuming its exit status."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
@@ -341,23 +339,23 @@ def _lives(pid: int) -> bool:
 
 
 def run(state: AppState, *, burst: bool = False, name: str | None = None) -> None:
-    """Run a worker for an application until it is told to stop; what ``flask webhooks worker`` does.
+    """Run a worker for an application until it is stopped, for ``flask webhooks worker``.
 
     :param burst: end when there is nothing left to do.
     :raises redis.RedisError: Redis does not respond.
     """
     jobs.use_app(state.app)
-    # RQ waits for jobs over it, and sets the time that it may take.
+    # RQ uses it to wait for jobs, and sets its timeout.
     client = connect(state.settings.redis_url)
     Worker([state.worker_queue.queue(client)], name=name, connection=client).work(burst=burst)
 
 
 def adopt_redis() -> None:
-    """Point ``rq worker`` to the application's Redis where the command line names none.
+    """Make ``rq worker`` use the application's Redis if the command line names none.
 
-    RQ's command connects before it makes the worker, but after it has imported the worker's class.
+    RQ's command connects before it creates the worker, but after it has imported the worker's class.
 
-    :raises click.ClickException: there is no application, or Redis refuses what a worker needs.
+    :raises click.ClickException: there is no application, or Redis refuses a command.
     """
     global _adopted
     context = _rq_command()
@@ -376,7 +374,7 @@ def adopt_redis() -> None:
     _adopted = True
     with contextlib.closing(queue.connect()) as client:
         try:
-            # Before RQ's command asks for the first time, which would end in a traceback.
+            # Before the first call of RQ's command, which would fail with a traceback.
             queue.check(client)
         except RedisError as error:
             trouble = explain_error(error)
@@ -385,7 +383,7 @@ def adopt_redis() -> None:
 
 
 def _rq_command() -> click.Context | None:
-    """The running ``rq worker`` or ``rq worker-pool``, if this is one."""
+    """Return the context of the running ``rq worker`` or ``rq worker-pool``, if any."""
     context = click.get_current_context(silent=True)
     if context is None or not context.command.callback:
         return None
@@ -394,6 +392,6 @@ def _rq_command() -> click.Context | None:
 
 
 def _named(parameter: str) -> bool:
-    """Whether RQ's command line names a parameter; elsewhere, the caller that makes the worker does."""
+    """Return whether the command line of RQ contains a parameter; elsewhere, the caller passes it."""
     context = _rq_command()
     return context is None or bool(context.params.get(parameter))

@@ -156,5 +156,5 @@ def _check_name(name: str, given: str) -> None:
 
 
 def product_token(name: str) -> str:
-    """``Acme-Licensing`` of ``Acme Licensing``: return a product's name as an RFC 9110 token; may be empty."""
+    """Return a product's name as an RFC 9110 token, ``Acme-Licensing`` for ``Acme Licensing``; may be empty."""
     return _NOT_IN_TOKEN.sub("-", name).strip("-")
