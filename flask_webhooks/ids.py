@@ -1,10 +1,10 @@
 """Identifiers that sort by time and are safe in URLs.
 
-An identifier is a prefix, an underscore and 26 characters of lower-case Crockford base 32: 48 bits of
-Unix milliseconds, then 80 random bits (the layout of a ULID). Within a process they are strictly
-increasing, so rows made in the same millisecond keep the order in which they were made.
+An identifier is a prefix, an underscore and 26 characters of lower-case Crockford base 32: 48 bits of Unix
+milliseconds, then 80 random bits (the layout of a ULID). Within a process they are strictly increasing, so rows of
+the same millisecond keep their order.
 
-Tenants have ids of the host's, which come in many types and are text here.
+Ids of tenants belong to the host, have many types, and are text here.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _AS_DIGITS = bytes.maketrans(ALPHABET.encode(), b"0123456789abcdefghijklmnopqrst
 
 
 class _Sequence:
-    """The last number given out, so that the next one is larger."""
+    """The last issued number, so that the next one is larger."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
 
     def take(self, milliseconds: int, count: int) -> list[int]:
-        """Return the next numbers, in their order."""
+        """Return the next numbers in order."""
         random = os.urandom(_RANDOM_BITS // 8 + 4 * count)
         number = (milliseconds << _RANDOM_BITS) | int.from_bytes(random[4 * count :])
         # A random step keeps numbers of one millisecond apart from those of other processes.
@@ -59,12 +59,12 @@ class _Sequence:
 
 
 _sequence = _Sequence()
-# A fork copies the last number and maybe a held lock: both processes would go on from the same place.
+# A fork copies the last number and possibly a locked lock: both processes would continue at the same number.
 os.register_at_fork(after_in_child=_sequence.restart)
 
 
 def new_id(prefix: str, milliseconds: int | None = None) -> str:
-    """Make an identifier such as ``evt_06f9…``.
+    """Return a new identifier such as ``evt_06f9…``.
 
     :param prefix: short noun without underscore, ``evt``.
     :param milliseconds: Unix time in milliseconds; the current time when not given.
@@ -73,20 +73,20 @@ def new_id(prefix: str, milliseconds: int | None = None) -> str:
 
 
 def new_ids(prefix: str, count: int, milliseconds: int | None = None) -> list[str]:
-    """Make so many identifiers, at least one, in their order."""
+    """Return a number of new identifiers, at least one, in order."""
     if milliseconds is None:
         milliseconds = time.time_ns() // 1_000_000
     return [_written(prefix, number) for number in _sequence.take(milliseconds, count)]
 
 
 def lowest_id(prefix: str, moment: datetime) -> str:
-    """The identifier that sorts before all that were made at a time or later."""
+    """Return the identifier that sorts before all that were created at a time or later."""
     return _written(prefix, int(moment.timestamp() * 1000) << _RANDOM_BITS)
 
 
 def milliseconds_of(identifiers: Iterable[str]) -> list[int]:
-    """Return the Unix times in milliseconds at which identifiers were made."""
-    # All at once: each by itself takes three times as long.
+    """Return the Unix times in milliseconds of identifiers."""
+    # All together: one by one takes three times as long.
     times = " ".join([identifier[-LENGTH:_TIME_END] for identifier in identifiers])
     return [int(digits, 32) for digits in times.encode().translate(_AS_DIGITS).split()]
 
@@ -96,10 +96,10 @@ def _written(prefix: str, number: int) -> str:
 
 
 def host_id(value: object) -> str | None:
-    """An id of the host's as text: one that is text, a whole number, a `UUID`, or the value of an `Enum`.
+    """Return an id of the host as text: a text, an integer, a `UUID`, or the value of an `Enum`.
 
-    :return: ``None`` for what is no id. That something can be written as text is not enough: of an object
-        whose id was meant it would be ``<Application 1>``, which belongs to no tenant.
+    :return: ``None`` for other values. Converting any object to text would be wrong: an object instead of its id
+        would become ``<Application 1>``.
     """
     if isinstance(value, Enum):
         value = value.value

@@ -52,7 +52,7 @@ class TokenRow:
 
     @property
     def condition(self) -> Condition:
-        """What it is by now."""
+        """Its current condition."""
         return condition_of(self.token, self.now)
 
 

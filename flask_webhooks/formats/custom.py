@@ -1,4 +1,4 @@
-"""A JSON template of the customer's own, signed as Standard Webhooks. Nothing in it is ever executed.
+"""A JSON template of the customer, signed as in Standard Webhooks. Nothing in it is ever executed.
 
 A text that is one placeholder becomes the value itself, of whatever kind; a placeholder within other text
 becomes text. What is missing is null, or empty text.
@@ -23,9 +23,9 @@ from .standard import StandardSigned, iso_milliseconds
 MAX_TEMPLATE_BYTES = 16 * 1024
 MAX_TEMPLATE_DEPTH = 16
 MAX_BODY_BYTES = 1024 * 1024
-#: Different ones in a template; each may be repeated.
+#: The maximum number of different placeholders; each may be repeated.
 MAX_PLACEHOLDERS = 200
-#: How often the data may be written in vain, to find out that a part of it does not fit.
+#: How often the data may be serialised in vain, to find out that a part does not fit.
 _WASTED_WRITES: Final = 4
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([\w-]+(?:\.[\w-]+)*)\s*\}\}")
@@ -33,7 +33,7 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([\w-]+(?:\.[\w-]+)*)\s*\}\}")
 _POSITION: Final = re.compile("0|[1-9][0-9]{0,8}")
 _NOTHING: Final = object()
 
-#: What placeholders can name besides ``data`` and what is in it.
+#: Placeholders in addition to ``data`` and its members.
 _VALUES: Final[Mapping[str, Callable[[OutgoingEvent, Target], Any]]] = {
     "event.id": lambda event, target: event.id,
     "event.type": lambda event, target: event.type,
@@ -46,7 +46,7 @@ _VALUES: Final[Mapping[str, Callable[[OutgoingEvent, Target], Any]]] = {
 
 
 class Custom(StandardSigned):
-    """A body made by a template, the option ``template``: JSON, or its text."""
+    """A body from the option ``template``: JSON, or its text."""
 
     name = "custom"
     label = "Custom JSON"
@@ -81,10 +81,10 @@ class Custom(StandardSigned):
 
 
 def check_template(given: Any) -> str:
-    """Check a template; returns its JSON text as it is stored.
+    """Check a template; return its JSON text for storage.
 
-    :param given: the text, or the value that it stands for.
-    :raises InvalidEndpoint: it is not JSON, too large, too deep, or a placeholder means nothing.
+    :param given: the text, or its JSON value.
+    :raises InvalidEndpoint: it is not JSON, too large or too deep, or has an invalid placeholder.
     """
     try:
         text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, indent=2)

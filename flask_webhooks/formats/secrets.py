@@ -1,4 +1,4 @@
-"""Secrets of the formats that sign by hex HMAC-SHA256 over the body, with any text as secret."""
+"""Secrets of formats with a hex HMAC-SHA256 of the body, where any text can be a secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_SECRET_LENGTH = 256
 
 
 class HexSigned(Format):
-    """Base of formats whose key is the secret's whole text, with room for one signature."""
+    """Base of formats with a single signature, whose key is the complete text of the secret."""
 
     def generate_secret(self) -> str:
         return secrets.token_urlsafe(32)
@@ -43,14 +43,14 @@ class HexSigned(Format):
         return secret
 
     def signing_secret(self, target: Target) -> str | None:
-        """The secret that this request carries or is signed with; ``None`` where the endpoint has none.
+        """Return the secret of this request; ``None`` if the endpoint has none.
 
-        There is room for one only. During a rotation that is the oldest that is still live: the receiver
-        knows it until the overlap ends, or until a user confirms that it knows the new one.
+        There is only one. During a rotation it is the oldest active one, which the receiver knows until the
+        overlap ends, or until a user confirms that it knows the new one.
         """
         return target.secrets[-1] if target.secrets else None
 
     def signature(self, body: bytes, target: Target) -> str | None:
-        """HMAC-SHA256 of the body in lower-case hex; ``None`` where the endpoint has no secret."""
+        """Return the HMAC-SHA256 of the body in lower-case hex; ``None`` if the endpoint has no secret."""
         secret = self.signing_secret(target)
         return None if secret is None else signing.sign_hex(body, secret.encode())

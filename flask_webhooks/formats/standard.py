@@ -34,7 +34,7 @@ class StandardSigned(Format):
     def signature_headers(
         self, event: OutgoingEvent, target: Target, body: bytes, attempted_at: datetime
     ) -> dict[str, str]:
-        """The three headers of Standard Webhooks, with a signature by each live secret."""
+        """Return the three headers of Standard Webhooks, with a signature for each active secret."""
         timestamp = int(attempted_at.timestamp())
         return {
             "webhook-id": event.id,

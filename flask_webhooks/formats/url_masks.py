@@ -1,4 +1,4 @@
-"""The parts of a URL that may be secrets, and the URL without them."""
+"""Masking of the parts of a URL that may be secret."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 from .chat.members import MASK
 
-#: Characters from which on a part that is no words may be a secret.
+#: Minimum length of a random-looking part that may be secret.
 LONG = 16
-#: Parts of a query whose value is a secret however short it is.
+#: Parameters of a query whose value is always secret.
 _SECRET_NAMES = frozenset(
     {
         *("access_token", "api_key", "apikey", "auth", "code", "key", "password"),
@@ -23,7 +23,7 @@ _WORD = re.compile(
 
 
 def looks_secret(part: str) -> bool:
-    """Return whether a part of a URL is long and reads like no words, as tokens and UUIDs do."""
+    """Return whether a part of a URL is long and looks random, like tokens and UUIDs."""
     plain = re.sub(r"[^\x00-\x7f]", "a", unquote(part))
     if len(plain) < LONG:
         return False
@@ -31,7 +31,7 @@ def looks_secret(part: str) -> bool:
 
 
 def mask_secrets(url: str) -> str:
-    """The URL without long random segments and values, and without values that are named like secrets."""
+    """Mask long random segments and values of a URL, and values of parameters that are named like secrets."""
     parts = urlsplit(url)
     path = "/".join(MASK if looks_secret(segment) else segment for segment in parts.path.split("/"))
     query = "&".join(_masked(pair) for pair in parts.query.split("&"))

@@ -103,7 +103,7 @@ class Discord(ChatFormat):
         return super().check_options(options, url)
 
     def bucket(self, url: str) -> str | None:
-        """One limit for each webhook, whatever version of the API or thread."""
+        """Return one limit per webhook, for all API versions and threads."""
         found = _PATH.fullmatch(urlsplit(url).path)
         return f"{found['id']}/{found['token']}" if found else super().bucket(url)
 
@@ -114,16 +114,16 @@ class Discord(ChatFormat):
             embed["description"] = MARKUP.cut(message.text, MAX_TEXT)
         embed["color"] = _COLOURS[message.tone]
         embed["fields"] = [
-            # Short ones stand side by side.
+            # Short ones are shown side by side.
             {"name": label, "value": value, "inline": len(value) <= 40}
             for label, value in message.laid_out(MARKUP, FIELDS_ROOM)
         ]
-        # Discord shows a footer as it is, without markdown.
+        # Discord shows a footer without markdown.
         embed["footer"] = {"text": message.footer or "Webhook"}
         embed["timestamp"] = message.occurred_at.isoformat(timespec="milliseconds")
         body: dict[str, Any] = {"embeds": [embed], "allowed_mentions": {"parse": []}}
         if (name := query_value(target.url, "thread_name")) is not None:
-            # Discord reads it from the body only.
+            # Discord only reads it from the body.
             body["thread_name"] = name.strip()
         url = without_query(target.url, {"thread_name"})
         return Rendered(url=url, headers={}, body=as_body(body))
@@ -134,14 +134,16 @@ class Discord(ChatFormat):
             seconds = seconds_of(json_of(answer).get("retry_after"), longest)
             if seconds is not None:
                 return seconds
-            # Not from Discord itself, but from the network in front of it.
+            # From the network in front of Discord.
             return parse_retry_after(answer.headers.get("retry-after"), now, longest)
         if self.succeeded(answer) and answer.headers.get("x-ratelimit-remaining") == "0":
             return seconds_of(answer.headers.get("x-ratelimit-reset-after"), longest)
         return super().retry_after(answer, now, longest)
 
     def refusal(self, answer: Answer) -> Refusal:
-        """A 429 may be about all requests of ours. A webhook that Discord does not know stays unknown.
+        """Interpret a refusal: a 429 may apply to all our requests.
+
+        A webhook that Discord does not know is permanently gone.
 
         https://docs.discord.com/developers/topics/rate-limits#exceeding-a-rate-limit
         https://docs.discord.com/developers/topics/opcodes-and-status-codes#json

@@ -1,4 +1,4 @@
-"""The members of an event's data as lines that people read, with what is secret masked."""
+"""The members of an event's data as lines of text, with secrets masked."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ _LAST = {
 
 
 def fields_of(data: Any, *, most: int, show_keys: bool) -> tuple[MessageField, ...]:
-    """What a chat shows of an event's data: at most `most` lines, the last of which says how many are missing."""
+    """Return the lines of an event's data for a chat: at most `most`, the last of which says how many are missing."""
     leaves = list(islice(_leaves(data, (), None), LOOKED_AT))
     total = len(leaves) if len(leaves) < LOOKED_AT else _count(data)
-    # Stable: what has no rank keeps the order that the host gave.
+    # Stable: members without a rank keep the order of the host.
     leaves.sort(key=lambda leaf: _rank(leaf[0]))
     shown = leaves if total <= most else leaves[: most - 1]
     hidden = _Hidden(leaves, show_keys)
@@ -93,7 +93,7 @@ def _rank_of_name(name: str) -> tuple[int, int]:
 def _leaves(
     value: Any, path: Path, kind: MaskReason | None
 ) -> Iterator[tuple[Path, Any, MaskReason | None]]:
-    """Each member that becomes a line: a plain value, a list of them, or what lies too deep."""
+    """Yield the members that become lines: a plain value, a list of them, or a deeply nested value."""
     if isinstance(value, dict) and value and len(path) < MAX_DEPTH:
         for name, item, member_kind in members_of(value, kind):
             yield from _leaves(item, (*path, name), member_kind)
@@ -105,7 +105,7 @@ def _leaves(
 
 
 def _count(value: Any, depth: int = 0) -> int:
-    """How many leaves there are."""
+    """Count the leaves."""
     if depth < MAX_DEPTH:
         if isinstance(value, dict) and value:
             return sum(_count(item, depth + 1) for item in value.values())
@@ -122,13 +122,13 @@ def _nested(value: Any) -> bool:
 
 
 class _Hidden:
-    """Writes values without what is secret, also where that is repeated in another text."""
+    """Formats values without secrets, even if these are repeated in another text."""
 
     def __init__(self, leaves: list[tuple[Path, Any, MaskReason | None]], show_keys: bool) -> None:
         self._show_keys = show_keys
         self._looks = 2 * LOOKED_AT
         found: dict[str, str] = {}
-        # Those that lie deep may be many: they come last.
+        # There may be many deeply nested ones, so they come last.
         for _, value, kind in sorted(leaves, key=lambda leaf: _nested(leaf[1])):
             if kind is None and not _nested(value):
                 continue
@@ -156,7 +156,7 @@ class _Hidden:
         return clean_start(text) or "(empty)"
 
     def _deep(self, value: Any, kind: MaskReason | None) -> str:
-        """As JSON; what lies beyond all that is shown of it only counts."""
+        """Return JSON; the part that is not shown only counts."""
         self._room = SEEN
         text = json.dumps(self._copy(value, kind), ensure_ascii=False)
         if self._room > 0:
@@ -177,7 +177,7 @@ class _Hidden:
         return self._without(text) or "(empty)"
 
     def _masked(self, value: Any, kind: MaskReason | None) -> str | None:
-        """What stands for a value that must not be shown; ``None`` for one that may."""
+        """Return the mask of a secret value; ``None`` for other values."""
         if kind is None or value is None or isinstance(value, bool) or value == "":
             return None
         if kind is MaskReason.SECRET:
@@ -216,7 +216,7 @@ class _Hidden:
             yield str(value), masked
 
     def _copy(self, value: Any, kind: MaskReason | None) -> Any:
-        """The value without what is secret, as far as there is room for it."""
+        """Return the value without secrets, as far as there is room for it."""
         if isinstance(value, dict):
             copied = {}
             for name, item, member_kind in members_of(value, kind):

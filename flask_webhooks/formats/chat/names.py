@@ -1,4 +1,4 @@
-"""What the names of members say: how people read them, and whether chats show what they hold."""
+"""Names of members: labels for people, and whether chats mask the values."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from .text import clean_text
 
-#: Characters of a name that are looked at.
+#: The maximum number of examined characters of a name.
 MAX_NAME = 200
 
 
 class MaskReason(Enum):
-    """Why something is masked."""
+    """The reason for masking a value."""
 
-    #: Licence keys and hardware ids, which an endpoint may choose to see.
+    #: Licence keys and hardware ids, which an endpoint may show.
     KEY = "key"
     #: Passwords, tokens and the like: never shown.
     SECRET = "secret"
@@ -75,7 +75,7 @@ def humanise(name: str) -> str:
 
 
 def kind_of(name: str) -> MaskReason | None:
-    """Whether a member of this name holds what chats do not show."""
+    """Return the reason for masking a member of this name, if any."""
     return _kind_of_name(name[-MAX_NAME:])
 
 
@@ -100,7 +100,7 @@ def _kind_of_name(name: str) -> MaskReason | None:
 def members_of(
     value: Mapping[str, Any], kind: MaskReason | None
 ) -> Iterator[tuple[str, Any, MaskReason | None]]:
-    """Names, values and how secret they are; what lies within something secret is as secret."""
+    """Yield names, values and reasons for masking, which also apply to nested values."""
     told = None
     for telling in _TELLING:
         if isinstance(word := value.get(telling), str):
@@ -119,6 +119,6 @@ def _kind_of_text(word: str) -> MaskReason | None:
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a name in whatever style: ``license_key``, ``licenseKey``, ``License-Key``."""
+    """Return the words of a name in any style: ``license_key``, ``licenseKey``, ``License-Key``."""
     spaced = _SEPARATORS.sub(" ", clean_text(name[:MAX_NAME]))
     return _CAMEL_CASE.sub(" ", spaced).split()

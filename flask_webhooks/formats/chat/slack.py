@@ -77,7 +77,7 @@ class Slack(ChatFormat):
         return Rendered(url=target.url, headers={}, body=as_body(body))
 
     def refusal(self, answer: Answer) -> Refusal:
-        """What Slack says in one word tells whether it can ever take a message.
+        """Interpret the one-word error of Slack, which may be permanent.
 
         https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
         """
@@ -126,5 +126,5 @@ def _plain(text: str) -> dict[str, Any]:
 
 
 def _bold(label: str) -> dict[str, Any]:
-    # Labels hold no punctuation.
+    # Labels contain no punctuation.
     return {"type": "mrkdwn", "text": f"*{label}*", "verbatim": True}

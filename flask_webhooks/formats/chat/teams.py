@@ -102,7 +102,7 @@ class Teams(ChatFormat):
         return super().check_options(options, url)
 
     def bucket(self, url: str) -> str | None:
-        """One limit for each workflow, by its path and its signature."""
+        """Return one limit per workflow, by its path and its signature."""
         parts = urlsplit(url)
         return f"{parts.path} {parse_qs(parts.query).get('sig')}"
 
@@ -125,14 +125,15 @@ class Teams(ChatFormat):
         return Rendered(url=target.url, headers={}, body=as_body(body))
 
     def succeeded(self, answer: Answer) -> bool:
-        """2xx, unless the text is an error of Teams: addresses of the older kind pass that on under a 200.
+        """Return whether the status is 2xx and the text is not an error of Teams, which older URLs return with a
+        200.
 
         https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using
         """
         return super().succeeded(answer) and _FAILED not in answer.body[:MAX_PLAIN_ANSWER]
 
     def refusal(self, answer: Answer) -> Refusal:
-        """A workflow that is gone or switched off, and a wrong signature, stay so by themselves."""
+        """Interpret a refusal: a deleted or disabled workflow, and a wrong signature, are permanent."""
         found = super().refusal(answer)
         error = json_of(answer).get("error")
         code = error.get("code") if isinstance(error, Mapping) else None

@@ -37,9 +37,9 @@ _FOR_GOOD = re.compile(
     r"chat not found|thread not found|group chat was|not enough rights|have no rights"
     r"|need administrator rights|TOPIC_(CLOSED|DELETED)|CHAT_WRITE_FORBIDDEN"
 )
-#: What the body holds must not come twice.
+#: Members of the body, which must not be in the URL as well.
 _IN_BODY = {"chat_id", "message_thread_id", "text", "parse_mode", "link_preview_options"}
-#: Leaves room for title, text, footer and what stands between.
+#: Leaves room for title, text, footer and separators.
 FIELDS_ROOM = 3000
 MAX_TITLE = 150
 MAX_FOOTER = 250
@@ -59,7 +59,7 @@ TEXT = Markup(
 
 
 class Telegram(ChatFormat):
-    """A message of lines, in the chat that the URL or the endpoint names."""
+    """A message of lines, for the chat in the URL or in the options."""
 
     name = "telegram"
     label = "Telegram"
@@ -70,7 +70,7 @@ class Telegram(ChatFormat):
         return parts.hostname == _HOST and _PATH.fullmatch(parts.path) is not None
 
     def check_options(self, options: Mapping[str, Any], url: str) -> dict[str, Any]:
-        """Take ``chat_id`` and ``message_thread_id`` where the URL has none, and ``show_keys``."""
+        """Check ``chat_id`` and ``message_thread_id``, unless the URL has them, and ``show_keys``."""
         if query_value(url, "chat_id") is not None:
             check_query(url, {"chat_id"})
         check_query(url, {"message_thread_id"})
@@ -97,7 +97,7 @@ class Telegram(ChatFormat):
         return {**taken, **super().check_options(rest, url)}
 
     def bucket(self, url: str) -> str | None:
-        """One limit for each bot, in whatever chats it writes."""
+        """Return one limit per bot, for all chats."""
         found = _PATH.fullmatch(urlsplit(url).path)
         return unquote(found["token"]) if found else super().bucket(url)
 
@@ -134,7 +134,7 @@ class Telegram(ChatFormat):
             return False
         if json_of(answer):
             return json_of(answer).get("ok") is True
-        # Telegram repeats the message: the answer may have been too long to be read to its end.
+        # Telegram repeats the message, so the response may have been too long to be read completely.
         return re.match(rb'\s*\{\s*"ok"\s*:\s*true\s*,', answer.body) is not None
 
     def retry_after(self, answer: Answer, now: datetime, longest: float) -> float | None:
@@ -147,14 +147,15 @@ class Telegram(ChatFormat):
         return super().retry_after(answer, now, longest)
 
     def refusal(self, answer: Answer) -> Refusal:
-        """A group that became a supergroup has another number; where the bot may not write, it stays so.
+        """Interpret a refusal: a group that became a supergroup has another number; a missing permission of the
+        bot is permanent.
 
         https://core.telegram.org/bots/api#responseparameters
         """
         found = super().refusal(answer)
         said = json_of(answer)
         if said.get("ok") is not False:
-            # Not from Telegram itself.
+            # From the network in front of Telegram.
             return found
         parameters = said.get("parameters")
         number = parameters.get("migrate_to_chat_id") if isinstance(parameters, dict) else None
@@ -165,7 +166,7 @@ class Telegram(ChatFormat):
         return replace(found, permanent=bool(permanent))
 
     def moved(self, url: str, options: Mapping[str, Any], moved_to: int) -> Move | None:
-        """Only a group becomes a supergroup, and a supergroup becomes nothing else."""
+        """Return the new number of a group that became a supergroup."""
         in_url = query_value(url, "chat_id")
         before = _number(options.get("chat_id") if in_url is None else in_url)
         if _kind_of(before) != "group":

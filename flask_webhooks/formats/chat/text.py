@@ -1,4 +1,4 @@
-"""Text for chats: cleaned of what cannot be seen, escaped, and cut to what a service takes."""
+"""Text for chats: without invisible characters, escaped, and shortened to the limits of a service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-#: Characters of a text that are cleaned: more than any service shows of one.
+#: Characters of a text that are processed: more than any service shows.
 SEEN = 2000
 #: Accents on one letter; living scripts need fewer.
 MAX_MARKS = 6
@@ -19,9 +19,10 @@ _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 
 def clean_text(text: str) -> str:
-    """The text without controls, marks of direction and invisible characters; empty if nothing is left to see.
+    """Remove control characters, direction marks, invisible characters and halves of surrogate pairs; the result
+    may be empty.
 
-    Newlines stay, but at most two in a row. Halves of surrogate pairs go, which UTF-8 cannot hold.
+    At most two consecutive newlines are kept.
     """
     if text.isascii() and text.isprintable():
         return text.strip()
@@ -48,19 +49,22 @@ def clean_text(text: str) -> str:
 
 
 def clean_start(text: str) -> str:
-    """As `clean`, in a bounded time. What lies beyond `SEEN` only counts: signs stand for it."""
+    """Do the same as `clean_text` in bounded time.
+
+    Text beyond `SEEN` is replaced by placeholders of the same length.
+    """
     if len(text) <= SEEN:
         return clean_text(text)
     return clean_text(text[:SEEN]) + "…" * (len(text) - SEEN)
 
 
 def utf16_units(text: str) -> int:
-    """How long JavaScript thinks the text is: an emoji counts twice."""
+    """Return the length of a text in JavaScript: an emoji counts twice."""
     return len(text) + sum(character > "\uffff" for character in text)
 
 
 def fair_cap(sizes: Sequence[int], room: int) -> int:
-    """The most that each of several texts may take, so that all fit: short ones leave theirs to the long."""
+    """Return the maximum length of each of several texts so that all fit: short ones leave room for long ones."""
     for position, size in enumerate(sorted(sizes)):
         share = room // (len(sizes) - position)
         if size > share:
@@ -71,11 +75,11 @@ def fair_cap(sizes: Sequence[int], room: int) -> int:
 
 @dataclass(frozen=True)
 class Markup:
-    """How a service reads text, and how it counts it.
+    """The markup of a service, and how it counts characters.
 
-    :param special: finds single characters that must not stand as they are; it may look behind, not ahead.
-    :param write: what is written for such a character.
-    :param cost: what a character counts for, given plain and as written; 1 at least.
+    :param special: matches single characters that need escaping; it may look behind, not ahead.
+    :param write: returns the escaped character.
+    :param cost: returns the length of a character, given plain and escaped; at least 1.
     """
 
     special: re.Pattern[str]
@@ -86,13 +90,13 @@ class Markup:
         return self.special.sub(lambda found: self.write(found[0]), text)
 
     def size(self, text: str, most: int) -> int:
-        """What the text counts for, up to `most` + 1: more is not looked at."""
+        """Return the counted length of a text, up to `most` + 1."""
         return min(sum(self._costs(text[: most + 1])), most + 1)
 
     def cut(self, text: str, most: int) -> str:
-        """The text, escaped, with at most `most` units; what is cut off is said.
+        """Escape a text and shorten it to at most `most` units, with a note about the rest.
 
-        Neither an escaped character nor what is seen as one (letter and accents, joined emoji) is cut in two.
+        Neither an escaped character nor a grapheme (letter and accents, joined emoji) is split.
         """
         if self.size(text, most) <= most:
             return self.escape(text)
@@ -108,7 +112,7 @@ class Markup:
             end += 1
         end = _boundary(text, end)
         if len(note) > 1:
-            # It never has more digits than what was reserved.
+            # It never has more digits than reserved.
             note = f"… ({len(text) - end:,} more characters)"
         return self.escape(text[:end].rstrip()) + self.escape(note)
 
@@ -121,7 +125,7 @@ class Markup:
 
 
 def _boundary(text: str, end: int) -> int:
-    """`end`, or a little before it: where no letter is parted from its accents, no emoji from what it joins."""
+    """Return `end`, or a position shortly before it that does not split a grapheme."""
     for earlier in range(end, max(end - 32, 0), -1):
         following, before = text[earlier], text[earlier - 1]
         if not (_continues(following) or before in _JOINERS):

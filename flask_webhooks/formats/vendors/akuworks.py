@@ -1,4 +1,4 @@
-"""AkuWorks: a flat body that carries its own signature, beside the one in a header."""
+"""AkuWorks: a flat body that contains its own signature, in addition to the one in a header."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 from ..base import Answer, OutgoingEvent, Rendered, Target
 from .base import Vendor, compact, iso_seconds, with_clashing
 
-#: Members of the body that are not the data's.
+#: Members of the body that are not from the data.
 _ENVELOPE = ("event", "timestamp", "server", "signature")
 
 
 class AkuWorks(Vendor):
-    """``{"event", "timestamp", "server"?, …data…, "signature"}``, signed in ``X-Webhook-Signature`` too.
+    """``{"event", "timestamp", "server"?, …data…, "signature"}``, also signed in ``X-Webhook-Signature``.
 
-    The member is the signature of the body without it, so that it can be checked after parsing; the header
-    is that of the bytes sent, as the page's check of the raw body wants it.
+    The member is the signature of the body without it, so that it can be checked after parsing; the header is that
+    of the sent bytes, for checking the raw body as documented.
     """
 
     name = "akuworks"
@@ -53,5 +53,5 @@ class AkuWorks(Vendor):
         return with_clashing(members, {name: data[name] for name in data if name in _ENVELOPE})
 
     def succeeded(self, answer: Answer) -> bool:
-        """Only 200, as AkuWorks' page says."""
+        """Return whether the status is 200, as documented by AkuWorks."""
         return answer.status == 200

@@ -41,7 +41,7 @@ class Aureva(Vendor):
     }
 
     def member_name(self, name: str) -> str | None:
-        # Aureva tells a key's id, never the key itself.
+        # Aureva sends a key's id, never the key itself.
         return None if name.replace("_", "").lower() == "licensekey" else name
 
     def keyed_value(self, value: dict[str, Any]) -> Any:

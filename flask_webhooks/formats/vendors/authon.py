@@ -18,7 +18,7 @@ _TEST = "test"
 
 
 class Authon(Vendor):
-    """``{"event", "timestamp", "data"}``; ``X-Webhook-Secret`` proves where it comes from, and nothing else."""
+    """``{"event", "timestamp", "data"}``; ``X-Webhook-Secret`` only authenticates the sender."""
 
     name = "authon"
     label = "Authon"
@@ -109,7 +109,7 @@ class Authon(Vendor):
         return self.translated(ping, self.members_by_type[_TEST], event.tenant)
 
     def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
-        # The answer of the API to the creation of a webhook, as it came, with whose it is beside or within it.
+        # The API's response to a creation, with the tenant next to or within it.
         answer = item.get("data")
         if not isinstance(answer, Mapping):
             return super().read_export(item)

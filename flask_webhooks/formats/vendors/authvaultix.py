@@ -1,4 +1,4 @@
-"""AuthVaultix: a signed envelope; its page names events and User-Agent, and leaves the data open."""
+"""AuthVaultix: a signed envelope; its documentation specifies events and User-Agent, but not the data."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AuthVaultix(Vendor):
 
     def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
         exported = super().read_export(item)
-        # What its list shows where none is set.
+        # The value in its list if none is set.
         if exported.get("user_agent") == "Default":
             exported["user_agent"] = None
         return exported

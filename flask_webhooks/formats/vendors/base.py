@@ -1,4 +1,4 @@
-"""What the formats of the five services share: one signature, and data in the service's own words."""
+"""The common base of the formats of the five services: one signature, and data in the terms of the service."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..base import ExportedEndpoint, OutgoingEvent, Target
 from ..secrets import HexSigned
 from .webhook_ids import webhook_id
 
-#: The service's members by ours, in the order in which its page shows them; `TENANT` stands for the tenant.
+#: The service's members by ours, in the order of its documentation; `TENANT` represents the tenant.
 MemberNames = Mapping[str | None, str]
 TENANT = None
 
-#: Members whose own members are named by the host's things, such as settings: they are names, not words.
+#: Members whose own members are named by the host, such as settings, and are not renamed.
 _KEYED = frozenset({"details", "new", "previous"})
-#: Chats, to which no service signs what it sends.
+#: Chats, whose messages no service signs.
 _CHAT = re.compile(
     r"https://(?:(?:[\w-]+\.)*discord(?:app)?\.com/api|hooks\.slack\.com|api\.telegram\.org)/"
 )
@@ -35,16 +35,16 @@ _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
 class Vendor(HexSigned):
     """A format that an existing receiver of one of the five services accepts."""
 
-    #: Of the events for which `members_by_type` has nothing.
+    #: For events without an entry in `members_by_type`.
     members: ClassVar[MemberNames] = {}
     members_by_type: ClassVar[Mapping[str, MemberNames]] = {}
     #: Whether an export of the service names the events of each endpoint.
     exports_events: ClassVar[bool] = True
-    #: Whether ids of endpoints go out as those of webhooks, which its API gives them.
+    #: Whether ids of endpoints are sent as ids of webhooks, as in its API.
     renames_ids: ClassVar[bool] = False
 
     def required_secret(self, target: Target) -> str:
-        """The secret that goes with this request.
+        """Return the secret of this request.
 
         :raises InvalidSecret: the endpoint has none.
         """
@@ -58,20 +58,20 @@ class Vendor(HexSigned):
         return secret
 
     def required_signature(self, body: bytes, target: Target) -> str:
-        """HMAC-SHA256 of the body in lower-case hex.
+        """Return the HMAC-SHA256 of the body in lower-case hex.
 
         :raises InvalidSecret: the endpoint has no secret.
         """
         return signing.sign_hex(body, self.required_secret(target).encode())
 
     def member_name(self, name: str) -> str | None:
-        """What a member goes out as that has no entry in the tables; ``None`` leaves it out."""
+        """Return the name of a member without an entry in the tables; ``None`` omits it."""
         return name
 
     def vendor_data(self, event: OutgoingEvent) -> dict[str, Any]:
-        """The event's data in the service's words, the members of its page first.
+        """Return the event's data in the terms of the service, documented members first.
 
-        Nothing is lost: a member whose name is taken moves under ``data``.
+        Nothing is lost: a member with a conflicting name moves under ``data``.
         """
         members = self.members_by_type.get(event.type, self.members)
         return self.translated(event.data, members, event.tenant)
@@ -79,7 +79,7 @@ class Vendor(HexSigned):
     def translated(
         self, data: Mapping[str, Any], members: MemberNames, tenant: str | None
     ) -> dict[str, Any]:
-        """An object in the service's words, those of the table first."""
+        """Return an object in the terms of the service, members of the table first."""
         translated: dict[str, Any] = {}
         for ours, theirs in members.items():
             if ours is not TENANT and ours in data:
@@ -109,14 +109,14 @@ class Vendor(HexSigned):
         return self.translated(value, {}, None)
 
     def keyed_value(self, value: dict[str, Any]) -> Any:
-        """An object whose member names are the host's own."""
+        """Return an object whose member names are not changed."""
         return value
 
     def read_export(self, item: Mapping[str, Any]) -> ExportedEndpoint:
         """Read an endpoint from an export of the service.
 
         :param item: one JSON object with the members that the service's page or API shows.
-        :raises InvalidInput: a member is missing or of the wrong kind; says which.
+        :raises InvalidInput: a member is missing or has the wrong type.
         """
         url = next((item[name] for name in self.url_members if item.get(name)), None)
         if not isinstance(url, str):
@@ -171,7 +171,7 @@ class Vendor(HexSigned):
 
 
 def with_clashing(members: dict[str, Any], clashing: dict[str, Any]) -> dict[str, Any]:
-    """Members, and under ``data`` those whose names they have taken."""
+    """Merge members; those with conflicting names move under ``data``."""
     if clashing:
         if "data" in members:
             clashing["data"] = members.pop("data")
@@ -180,7 +180,7 @@ def with_clashing(members: dict[str, Any], clashing: dict[str, Any]) -> dict[str
 
 
 def camel_case(name: str) -> str:
-    """``license_key`` as ``licenseKey``; what is no snake_case name stays as it is."""
+    """Convert ``license_key`` to ``licenseKey``; other names are not changed."""
     if not _SNAKE.fullmatch(name):
         return name
     first, *words = name.split("_")
@@ -188,7 +188,7 @@ def camel_case(name: str) -> str:
 
 
 def compact(message: Mapping[str, Any]) -> bytes:
-    """JSON without spaces, in UTF-8."""
+    """Return JSON without spaces, in UTF-8."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -1,4 +1,4 @@
-"""Ids of endpoints as services write those of webhooks: ``wh_…`` for our ``ep_…``, and the rest is the same."""
+"""Ids of endpoints in the form of services: ``wh_…`` instead of ``ep_…``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _REST: Final = f"[{ALPHABET}]{{{LENGTH}}}"
 
 
 def webhook_id(endpoint_id: str) -> str:
-    """The id of an endpoint in a service's words; what is no id of ours stays as it is, such as one of the host's."""
+    """Return the id of an endpoint in the form of a service; other ids are not changed."""
     is_ours = re.fullmatch(_OURS + _REST, endpoint_id) is not None
     return _THEIRS + endpoint_id.removeprefix(_OURS) if is_ours else endpoint_id
 
 
 def endpoint_id(webhook_id: str) -> str | None:
-    """The id of an endpoint, from a service's words; ``None`` where it is no such id."""
+    """Return the id of an endpoint from the form of a service; ``None`` if it is not such an id."""
     known = re.fullmatch(_THEIRS + _REST, webhook_id)
     return None if known is None else _OURS + webhook_id.removeprefix(_THEIRS)
 
 
 def with_webhook_ids(text: str) -> str:
-    """A sentence with the ids of endpoints in it in a service's words."""
+    """Replace the ids of endpoints in a sentence by the form of a service."""
     return re.sub(rf"\b{_OURS}(?={_REST}\b)", _THEIRS, text)
