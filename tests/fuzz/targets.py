@@ -159,6 +159,7 @@ SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
     "head": (b"HTTP/1.1 103 X\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nA : b\r\n c\r\n\r\nX: y\r\n",),
     "answer": (b'429\nRetry-After: Wed, 21 Oct 2015 07:28:00 GMT\n\n{"retry_after": 1.5}',),
     "exchange": (
+        b"HTTP/1.1 99999999999999999999 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nok\r\n0\r\nA: b\r\n\r\n",
         b"HTTP/1.1 103 X\r\n\r\nHTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok",
         # A client that does not speak it gets frames all the same: settings, and a head with status 200.

@@ -135,6 +135,7 @@ def _by_number(exchange: Exchange, host: str) -> Failure | None:
 
 _TOO_MUCH: Final = {
     "interim": "too many interim responses",
+    "status": "its status is not three digits",
     "framing": "the chunks of its body have too long extensions",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,7 +26,7 @@ class Head:
         self.headers: list[tuple[str, str]] = []
         #: The headers are complete; trailers may follow.
         self.complete = False
-        #: The part that was too long: ``head``, or ``interim``.
+        #: The part that was too long: ``head`` or ``interim``; or ``status``, if it is not three digits.
         self.too_much: str | None = None
         self._bytes = self._interim = 0
         #: Lines of the current headers, and the last one after the body.
@@ -45,6 +46,8 @@ class Head:
         if line.strip():
             return None
         self._read()
+        if self.status is None:
+            return self._end("status")
         if not _is_interim(self.status):
             self.complete = True
             return None
@@ -93,9 +96,9 @@ def header_lines(headers: Sequence[tuple[str, str]], unwanted: Sequence[str]) ->
 
 
 def _status(line: bytes) -> int | None:
-    """Return the status of ``HTTP/1.1 200 OK``."""
+    """Return the status of ``HTTP/1.1 200 OK``: libcurl accepts any number, a database column does not."""
     words = line.split(None, 2)
-    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
+    return int(words[1]) if len(words) > 1 and re.fullmatch(rb"\d{3}", words[1]) else None
 
 
 def _is_interim(status: int | None) -> bool:

@@ -70,6 +70,13 @@ def test_hostile_retry_after_is_a_pause_like_any_other(app: Flask, value: str) -
     assert (found.hold_reason, found.consecutive_failures) == ("retry_after", 0)
 
 
+@pytest.mark.parametrize("status", ["2200", "9" * 30])
+def test_status_that_is_none_is_no_http(app: Flask, status: str) -> None:
+    attempt = answered(app, f"HTTP/1.1 {status} OK\r\nContent-Length: 0\r\n\r\n".encode())
+    assert (attempt.outcome, attempt.status) == ("broken", None)
+    assert "its status is not three digits" in str(attempt.error)
+
+
 class Judging(formats.Format):
     """A host's own format whose judgement of an answer is anything at all."""
 
