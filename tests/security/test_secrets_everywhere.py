@@ -45,7 +45,7 @@ def leaks(outputs: dict[str, str], canaries: dict[str, str]) -> set[tuple[str, s
         (where, name)
         for where, text in outputs.items()
         for name, secret in canaries.items()
-        if any(form in text for form in forms(secret))
+        if any(form in text for form in set(forms(secret)))
     }
 
 
