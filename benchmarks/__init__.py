@@ -1,4 +1,4 @@
-"""Figures for Flask-Webhooks that anybody can repeat: ``python -m benchmarks``.
+"""Repeatable benchmarks of Flask-Webhooks: ``python -m benchmarks``.
 
-It stands on what users have, too: the host's API, the models, HTTP, ``rq worker``. See `docs/benchmarks.md`.
+They only use what users have: the host's API, the models, HTTP, ``rq worker``. See `docs/benchmarks.md`.
 """

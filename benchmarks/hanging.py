@@ -16,7 +16,7 @@ def hanging_urls(receiver: str) -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as stack:
         full = stack.enter_context(_listening(0))
         _fill(full, stack)
-        # The system accepts connections on our behalf, and nobody ever reads what they send.
+        # The system accepts connections, but nothing reads from them.
         silent = stack.enter_context(_listening(4096))
         port = receiver.rpartition(":")[2]
         yield {
@@ -36,7 +36,7 @@ def _listening(backlog: int) -> socket.socket:
 
 
 def _fill(listener: socket.socket, stack: contextlib.ExitStack) -> None:
-    """Connect until the system drops further attempts: whoever comes then waits for ever."""
+    """Connect until the system drops further attempts, which then wait for ever."""
     for _ in range(64):
         client = stack.enter_context(socket.socket())
         client.settimeout(0.2)

@@ -35,8 +35,8 @@ def write_page(
 ) -> None:
     """Put the figures between the marks of the page, and the plot beside it.
 
-    Under the page's last heading each scenario that misses its goal gets a heading of its own; what somebody
-    wrote there before stays.
+    Under the page's last heading each scenario that misses its goal gets a heading of its own; existing texts are
+    kept.
 
     :raises ValueError: the page has no such marks.
     """
@@ -66,7 +66,7 @@ def missed(results: Sequence[Result]) -> list[str]:
 
 
 def explained(text: str, names: Sequence[str]) -> str:
-    """The end of the page with a heading for each of these; headings that nobody filled in go."""
+    """The end of the page with a heading for each of these; empty headings are removed."""
     empty = rf"^### [^\n]+\n\n{re.escape(UNEXPLAINED)}\n*"
     text = re.sub(empty, "", text, flags=re.MULTILINE).rstrip() + "\n"
     for name in names:

@@ -27,7 +27,7 @@ class Stopped(Exception):
 
 
 class ChildDied(Exception):
-    """A process of the demo ended although nobody asked it to."""
+    """A process of the demo ended unexpectedly."""
 
 
 class Child:

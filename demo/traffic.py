@@ -87,7 +87,7 @@ class Traffic:
 
 
 class Visitor:
-    """Somebody with a few accounts in one application, and sometimes its support staff."""
+    """A person with a few accounts in one application, who is sometimes its support staff."""
 
     def __init__(
         self, traffic: Traffic, number: int, port: int, api_key: str, pause: float
