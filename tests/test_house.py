@@ -93,6 +93,7 @@ def test_test_files_mirror_the_package() -> None:
         Path("support/receivers"),
         Path("example_app"),
         Path("demo"),
+        Path("fuzz"),
         Path("hosts"),
     }
     here = ROOT / "tests"

@@ -273,7 +273,7 @@ def test_everything_that_a_list_shows_is_resent(
     assert page.heading == "Resend deliveries"
     assert page.one("strong", class_="wh-count").text == "2 deliveries"
     assert "Status Failed" in page.text
-    assert "Answer 5xx" in page.text
+    assert "Response 5xx" in page.text
     page = browser.send(page, "/resend-all")
     [task] = tasks(app)
     assert (task.kind, task.endpoint_id) == ("resend", shop.id)
