@@ -89,6 +89,7 @@ def test_test_files_mirror_the_package() -> None:
     """What is about a part of the package lies in the folder of that part; other folders are named here."""
     folders = {path.parent.relative_to(PACKAGE) for path in MODULES} | {
         Path("browser"),
+        Path("fuzz"),
         Path("support"),
         Path("support/receivers"),
         Path("example_app"),
