@@ -41,6 +41,7 @@ PAGES = {
     "activity": "view",
     "cancel_all": "send",
     "debugger": "secret",
+    "endpoint_ledger": "view",
     "delete_all": "delete_all",
     "delivery": "view",
     "delivery_cancel": "send",

@@ -149,6 +149,7 @@ def wait_for_line(terminal: Terminal, text: str) -> None:
     wait_until(lambda: any(text in log.read_text() for log in logs("*.log")), 20, text)
 
 
+@pytest.mark.slow
 def test_quickstart_works_as_it_is_written(terminal: Terminal) -> None:
     walk(terminal, DOCS / "quickstart.md")
     pages = terminal.run("curl -s http://127.0.0.1:8000/webhooks/")

@@ -41,6 +41,7 @@ def test_event_types_are_filtered_and_what_is_chosen_stays(
     expect(form.get_by_text("Payments", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_webhook_goes_live_once_its_test_was_answered(
     watched: Watched, app: Flask, receiver: Receiver
 ) -> None:

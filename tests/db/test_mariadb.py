@@ -102,6 +102,7 @@ def test_tenants_are_told_apart_by_each_character(app: Flask, other: str) -> Non
     assert queries.list_events(everything, tenant=other).items == []
 
 
+@pytest.mark.slow
 def test_commands_read_and_write_here_too(app: Flask, receiver: Receiver) -> None:
     endpoint = webhooks_of(app).create_endpoint(receiver.url("/status/503")).endpoint
     access = system_access(state_of(app), "tester")

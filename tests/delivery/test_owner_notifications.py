@@ -385,6 +385,7 @@ def test_history_is_shown_for_one_tenant_and_removed_with_age(app: Flask, told: 
 # -- by mail -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_owner_gets_a_mail_from_a_real_worker(
     mailing: tuple[Flask, MailServer], receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -85,8 +85,8 @@ ANSWERS: dict[str, tuple[str, int | None, str | None]] = {
     "/endless-headers": ("succeeded", 200, None),
     "/large-header": ("succeeded", 200, None),
     "/both-lengths": ("succeeded", 200, None),
-    "/redirect": ("redirected", 302, r"answered 302; redirects are not followed\."),
-    "/status/304": ("redirected", 304, r"answered 304; redirects are not followed\."),
+    "/redirect": ("redirected", 302, r"responded with 302; redirects are not followed\."),
+    "/status/304": ("redirected", 304, r"responded with 304; redirects are not followed\."),
     "/switch": ("refused", 101, r"The receiver responded with 101\."),
     "/early": ("refused", 401, r"The receiver responded with 401\."),
     "/status/404": ("refused", 404, r"The receiver responded with 404\."),
@@ -132,11 +132,11 @@ def test_whole_answer_can_be_demanded(app: Flask, receiver: Receiver) -> None:
         "/half": ("broken", r"The connection broke in the middle of the response body\."),
         "/endless-headers": (
             "broken",
-            r"head is too long: reading ended after the header X-Header-\d+\.",
+            r"headers are too long: reading ended after the header X-Header-\d+\.",
         ),
         "/large-header": (
             "broken",
-            r"head is too long: reading ended after the header Content-Length\.",
+            r"headers are too long: reading ended after the header Content-Length\.",
         ),
     }
     for path in expected:

@@ -133,6 +133,7 @@ def test_settings_in_dotenv_files_are_those_of_every_worker(
         wait_until(lambda: states(app) == {"succeeded": 1}, what=worker.output)
 
 
+@pytest.mark.slow
 def test_retry_falls_due(way: str, app: Flask, receiver: Receiver, log: Path) -> None:
     webhooks_of(app).create_endpoint(receiver.url("/flaky/2"))
     with start(way, app, log) as worker:

@@ -99,6 +99,7 @@ def run_migrations(
     return [set(line.split()) for line in done.stdout.splitlines() if "alembic_version" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.slow_on_postgresql
 def test_migration_is_generated_and_after_it_nothing_differs(
     database_url: str, tmp_path: Path, redis_url: str, receiver: Receiver
@@ -110,6 +111,7 @@ def test_migration_is_generated_and_after_it_nothing_differs(
     assert after_downgrade == {"alembic_version"}
 
 
+@pytest.mark.slow
 def test_migration_of_two_databases(
     tmp_path: Path, postgres_server: PostgresServer, redis_url: str, receiver: Receiver
 ) -> None:

@@ -143,7 +143,7 @@ def emit_elsewhere(app: Flask) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Answers" in done.stdout
+    assert "Responds" in done.stdout
     assert "Could not wake" not in done.stderr
 
 
@@ -179,6 +179,7 @@ def deliver(*arguments: Any, **options: Any) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_rights_of_the_documentation_suffice(tmp_path: Path, receiver: Receiver) -> None:
     text = (ROOT / "docs/how-to/redis.md").read_text()
     assert " ".join(RIGHTS) in " ".join(text.split())
@@ -187,6 +188,7 @@ def test_the_rights_of_the_documentation_suffice(tmp_path: Path, receiver: Recei
         assert execute(client, "ACL", "LOG") == []
 
 
+@pytest.mark.slow
 def test_tls(redis_server: RedisServer, redis_url: str, tmp_path: Path, receiver: Receiver) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -197,6 +199,7 @@ def test_tls(redis_server: RedisServer, redis_url: str, tmp_path: Path, receiver
         deliver(f"rediss://{HOST}:{proxy.port}/0?ssl_ca_certs={ca}", tmp_path, receiver)
 
 
+@pytest.mark.slow
 def test_cluster_with_a_hash_tag_delivers(
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +212,7 @@ def test_cluster_with_a_hash_tag_delivers(
         assert {hash_tag(key) for key in keys} == {"rq"}
 
 
+@pytest.mark.slow
 def test_prefix_of_the_keys_of_rq(
     redis_url: str, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +236,7 @@ def test_sentinel(tmp_path: Path, receiver: Receiver) -> None:
         deliver(servers.url, tmp_path, receiver, COMMAND)
 
 
+@pytest.mark.slow
 def test_sentinel_makes_the_replica_the_primary(tmp_path: Path, receiver: Receiver) -> None:
     """Host and worker follow, without a restart."""
     with watched() as servers, delivering(servers.url, tmp_path, receiver) as worker:

@@ -64,6 +64,7 @@ def run(
     return outputs, json.loads((folder / "canaries.json").read_text())
 
 
+@pytest.mark.slow
 def test_no_secret_comes_out_of_a_whole_run(tmp_path: Path, redis_url: str) -> None:
     outputs, canaries = run(tmp_path, redis_url)
     assert outputs.keys() >= {*ALWAYS, *OF_DATA, "trusted"}

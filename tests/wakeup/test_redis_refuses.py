@@ -194,7 +194,7 @@ def test_page_says_what_is_refused_before_anything_was_sent(tmp_path: Path) -> N
     """A process that has sent nothing yet finds out by itself, and changes nothing by that."""
     with RedisServer() as server, redis.Redis.from_url(server.url) as client:
         app = make_app(f"sqlite:///{tmp_path / 'db'}", server.url)
-        assert "Answers" in Browser(app).get("/health").text
+        assert "Responds" in Browser(app).get("/health").text
         assert Queue("webhooks", connection=client).count == 0
         close(app)
         app = make_app(

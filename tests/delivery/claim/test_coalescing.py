@@ -93,6 +93,7 @@ def test_worker_sends_the_first_of_each_key(app: Flask, receiver: Receiver, tmp_
     assert all(count is None for _id, count in counts(receiver))
 
 
+@pytest.mark.slow
 def test_next_one_after_the_interval_counts_the_others(app: Flask, receiver: Receiver) -> None:
     add_endpoint(app, receiver.url(), coalesce=BY_KEY)
     [first, *_others] = validate(app, "A", "A", "A")
@@ -131,6 +132,7 @@ def test_coalesced_delivery_is_at_rest_and_says_why(app: Flask, receiver: Receiv
     assert routing.delivery.reason == "coalesced"
 
 
+@pytest.mark.slow
 def test_other_types_and_events_without_the_member_are_sent(app: Flask, receiver: Receiver) -> None:
     rules = {VALIDATED: {"by": "data.user.email", "seconds": 60}}
     add_endpoint(app, receiver.url(), coalesce=rules)

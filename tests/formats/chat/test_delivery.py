@@ -186,10 +186,14 @@ def test_telegram_that_says_no_with_200_is_a_failure(
         (
             404,
             '{"description":"Route POST:/bot%s/sendMessage not found"}',
-            "answered 404: Route POST:/••••/sendMessage not found",
+            "responded with 404: Route POST:/••••/sendMessage not found",
         ),
-        (400, '{"ok":false,"description":"<b>\\u202eno"}', "answered 400: <b>no"),
-        (400, '{"ok":false,"description":"%s"}' % ("x" * 5000), "answered 400: " + "x" * 199 + "…"),
+        (400, '{"ok":false,"description":"<b>\\u202eno"}', "responded with 400: <b>no"),
+        (
+            400,
+            '{"ok":false,"description":"%s"}' % ("x" * 5000),
+            "responded with 400: " + "x" * 199 + "…",
+        ),
     ],
 )
 def test_what_a_service_says_is_bounded_and_does_not_repeat_its_url(

@@ -105,6 +105,7 @@ FOR_GOOD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "reply"), FOR_GOOD, ids=lambda value: getattr(value, "body", value)
 )
