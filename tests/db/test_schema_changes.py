@@ -200,10 +200,11 @@ def test_history_is_shown_and_goes_on(old: Flask, receiver: Receiver) -> None:
     upgraded(old)
     run_sql(old, f"UPDATE webhooks_endpoint SET url_shown = '{receiver.url('/status/503')}'")
     told = {item.error for item in attempts(old)}
+    # Rows of before have their sentences.
     assert told == {
         None,
-        "The receiver responded with 503.",
-        "The connection was closed without a response.",
+        "The receiver answered 503.",
+        "The connection was closed without an answer.",
     }
     table = state_of(old).table("Delivery")
     with engine_of(old).begin() as connection:
