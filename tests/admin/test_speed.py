@@ -113,12 +113,16 @@ def seed(app: Flask) -> None:
                FROM history""",
             """INSERT INTO webhooks_delivery (id, event_id, endpoint_id, tenant, event_type, state, "trigger",
                    due_at, attempt_count, failure_count, interruption_count, last_status, created_at, reason,
-                   completed_at)
+                   completed_at, sequence)
                SELECT 'dlv_' || key, 'evt_' || key, endpoint_id, tenant, name, state, 'event',
                    CASE WHEN state = 'pending' THEN at END, 1, 0, 0,
                    CASE state WHEN 'failed' THEN 503 WHEN 'succeeded' THEN 200 END, at,
                    CASE WHEN state = 'failed' THEN 'exhausted' END,
-                   CASE WHEN state = 'failed' THEN at END FROM history""",
+                   CASE WHEN state = 'failed' THEN at END,
+                   row_number() OVER (PARTITION BY endpoint_id ORDER BY n) FROM history""",
+            """UPDATE webhooks_endpoint_health h SET last_sequence = numbered.last FROM (
+                   SELECT endpoint_id, max(sequence) AS last FROM webhooks_delivery GROUP BY endpoint_id
+               ) numbered WHERE numbered.endpoint_id = h.endpoint_id""",
             """INSERT INTO webhooks_attempt (delivery_id, number, endpoint_id, "trigger", started_at, duration_ms,
                    outcome, status, url, request_headers, request_body, response_headers, response_body,
                    response_cut, timings)
@@ -176,6 +180,8 @@ def pages(app: Flask, tenant: str) -> list[str]:
         "/overview?period=7d",
         f"/endpoints/{endpoint_id}",
         f"/endpoints/{endpoint_id}?period=30d",
+        f"/endpoints/{endpoint_id}/ledger",
+        f"/endpoints/{endpoint_id}/ledger?to=100",
         "/deliveries",
         *(
             f"/deliveries?state={state}"
