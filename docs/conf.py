@@ -29,7 +29,14 @@ release = version = read_version()
 
 # The source folder is that of the repository, so that links to README.md lead to a page of the site.
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+include_patterns = [
+    "docs/**.md",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "example_app/**.md",
+]
 exclude_patterns = [".*", "build", "dist", "docs/_build", "flask_webhooks", "tests"]
 templates_path = ["_templates"]
 
