@@ -56,7 +56,12 @@ class Listening:
         """End it; returns its status and what it says last."""
         if self.process.poll() is None:
             self.process.send_signal(how)
-        output, _ = self.process.communicate(timeout=20)
+        try:
+            output, _ = self.process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            raise
         return self.process.returncode, output
 
 

@@ -195,6 +195,7 @@ def test_sigterm_gives_back_what_takes_too_long(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_invariant_3_lost_wake_up_is_delivered_without_a_further_event(
     way: str, app: Flask, receiver: Receiver, log: Path, redis_url: str
 ) -> None:
@@ -211,7 +212,8 @@ def test_invariant_3_lost_wake_up_is_delivered_without_a_further_event(
                 sweep(app)
             return states(app) == {"succeeded": 1}
 
-        wait_until(delivered, what=worker.output)
+        # A job that RQ has lost is believed in for a minute.
+        wait_until(delivered, 100, worker.output)
         if way in SWEEPING:
             with redis.Redis.from_url(redis_url) as client:
                 wait_until(lambda: client.scard("rq:workers:webhooks") == 1, 15)
