@@ -60,9 +60,10 @@ class BackgroundRunner:
         self._closing.set()
 
     def close(self) -> None:
-        """Wait for the end, but not for a slow statement."""
+        """Wait for the end, but not for a slow statement. It may not have started."""
         self.end()
-        self._thread.join(GRACE)
+        if self._thread.is_alive():
+            self._thread.join(GRACE)
 
     def _serve(self) -> None:
         while not self._closing.wait(PAUSE):

@@ -17,12 +17,14 @@ from rq.job import Job
 
 from flask_webhooks import Worker, jobs
 from flask_webhooks.app_state import state_of
+from flask_webhooks.bulk.background import BackgroundTasks
 from flask_webhooks.delivery.claim import targets
 from flask_webhooks.delivery.claim.plan import Capacity
+from flask_webhooks.delivery.drain import Drain
 from flask_webhooks.delivery.warmup import warm_up
-from flask_webhooks.errors import ConfigurationError
+from flask_webhooks.errors import ConfigurationError, WebhooksError
 from flask_webhooks.wakeup.worker_queue import TEST_TTL
-from tests.support.delivering import drain, emit, make_due, states, webhooks_of
+from tests.support.delivering import close, drain, emit, make_app, make_due, states, webhooks_of
 from tests.support.processes import ROOT, config_of
 from tests.support.receiver import Receiver
 from tests.support.working import Worker as ClaimingWorker
@@ -221,3 +223,18 @@ def test_error_of_a_job_shows_no_variables(app: Flask, monkeypatch: pytest.Monke
     [ended] = [frame for frame in frames if frame.f_code is fail.__code__]
     assert ended.f_locals == {}
     assert not any("connection" in frame.f_locals for frame in frames)
+
+
+@pytest.mark.slow
+def test_drain_says_so_if_the_database_cannot_be_opened(redis_url: str, tmp_path: Path) -> None:
+    """Its background thread has not started then."""
+    path = tmp_path / "database.sqlite"
+    app = make_app(f"sqlite:///{path}", redis_url)
+    close(app)
+    path.unlink()
+    path.mkdir()
+    with app.app_context():
+        state = state_of(app)
+        with pytest.raises(WebhooksError, match="The database failed"):
+            Drain(state, other=BackgroundTasks(state)).run()
+    close(app)
