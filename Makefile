@@ -61,7 +61,7 @@ docs: .venv ## The documentation as a site, in docs/_build; warnings are errors
 screenshots: .venv ## Every page and state of the admin as pictures, in five minutes (SCREENSHOTS_ARGS=--docs: those of the docs)
 	$(BIN)/python -m tests.screenshots $(SCREENSHOTS_ARGS)
 
-bench: .venv ## Speed beside what it is compared with, in a quarter of an hour (BENCH_ARGS=--quick)
+bench: .venv ## Speed beside what it is compared with, in an hour or two (BENCH_ARGS=--quick)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 chaos: .venv ## What becomes of events while everything breaks (CHAOS_DATABASE=sqlite CHAOS_SECONDS=60 CHAOS_SEED=1)
