@@ -15,6 +15,7 @@ from ..formats.examples import sample_data
 from ..models import EndpointState
 from ..security.client_certificates import certificate_expiry
 from .display import pretty
+from .failures import status_of
 from .filters import Filters
 from .format_choices import shown_options
 from .forms import SampleForm
@@ -117,16 +118,13 @@ def endpoint_test(endpoint_id: str) -> Response:
             form.sample_data(),
             data_version=form.data_version.data or None,
         )
-    except InvalidInput as error:
+    except (InvalidInput, SendLimitReached) as error:
+        # Keep the user's input.
         form.refuse(error)
-        return _show_test(access, detail, form, 422)
+        return _show_test(access, detail, form, status_of(error))
     except ConversionFailed as error:
         form.add_problem("data_version" if form.data_version.data else "", translated(error.text))
         return _show_test(access, detail, form, 409)
-    except SendLimitReached as error:
-        # Keep the user's input.
-        form.refuse(error)
-        return _show_test(access, detail, form, 429)
     notify(_("The test event is queued."))
     return redirect_to("delivery", delivery_id=delivery.id)
 

@@ -62,6 +62,11 @@ def _show_stale(error: CSRFError) -> Response:
     return render("error.html", failure.status, failure=failure, message=message)
 
 
+def status_of(error: WebhooksError) -> int:
+    """Return the status of a page that shows this error, in its layout or in a form."""
+    return _failure(error).status
+
+
 def _failure(error: WebhooksError) -> ErrorPage:
     match error:
         case Forbidden():

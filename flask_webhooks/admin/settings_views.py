@@ -24,6 +24,7 @@ from ..queries import EndpointDetail
 from ..security.client_certificates import MAX_PEM_LENGTH
 from ..security.headers import MAX_HEADERS
 from . import once
+from .failures import status_of
 from .filter_rows import operator_choices
 from .format_choices import CUSTOM, format_choices, sent_options
 from .forms import EndpointForm
@@ -65,15 +66,9 @@ def endpoint_new() -> Response:
         return redirect_to("endpoint", endpoint_id=made)
     try:
         created = _create(access, form)
-    except InvalidInput as error:
+    except (InvalidInput, EndpointLimitReached, DuplicateEndpoint, SendLimitReached) as error:
         form.refuse(error)
-        return _show_form(access, form, 422)
-    except (EndpointLimitReached, DuplicateEndpoint) as error:
-        form.refuse(error)
-        return _show_form(access, form, 409)
-    except SendLimitReached as error:
-        form.refuse(error)
-        return _show_form(access, form, 429)
+        return _show_form(access, form, status_of(error))
     once.remember(form.once.data, created.endpoint.id)
     secret = created.secret or created.public_key
     if secret is None:
@@ -107,15 +102,9 @@ def endpoint_edit(endpoint_id: str) -> Response:
             allow_duplicate=bool(form.allow_duplicate.data),
             **changes_of(access, form, detail),
         )
-    except InvalidInput as error:
+    except (InvalidInput, DuplicateEndpoint, SendLimitReached) as error:
         form.refuse(error)
-        return _show_form(access, form, 422, detail=detail)
-    except DuplicateEndpoint as error:
-        form.refuse(error)
-        return _show_form(access, form, 409, detail=detail)
-    except SendLimitReached as error:
-        form.refuse(error)
-        return _show_form(access, form, 429, detail=detail)
+        return _show_form(access, form, status_of(error), detail=detail)
     notify(_("The changes were saved."))
     return redirect_to("endpoint", endpoint_id=endpoint_id)
 
