@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 from ..attempt_errors import NOT_ECHOED
+from ..formats import Format
+from ..formats.chat.base import ChatFormat
+from ..models import Attempt
 from .i18n import gettext as _
+
+
+def advice_for(attempt: Attempt, style: Format | None) -> str:
+    """Return advice about a stored attempt.
+
+    :param style: the format of its endpoint, if it still exists.
+    """
+    return advice(
+        attempt.outcome,
+        attempt.status,
+        chat=isinstance(style, ChatFormat),
+        error=attempt.error,
+        code=attempt.error_code,
+    )
 
 
 def advice(

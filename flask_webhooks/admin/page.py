@@ -26,7 +26,6 @@ from ..actions.portal_links import PORTAL
 from ..app_state import AllTenants, AppState
 from ..bulk.looking import right_of
 from ..errors import NotFound
-from ..formats.chat.base import ChatFormat
 from ..models import Attempt, Endpoint
 from . import (
     advice,
@@ -261,9 +260,8 @@ class Toolbox:
     def advice(self, attempt: Attempt, format_name: str) -> str:
         """Return advice about an attempt, depending on the format of its endpoint."""
         formats = self._state.formats
-        chat = format_name in formats and isinstance(formats[format_name], ChatFormat)
-        told = {"error": attempt.error, "code": attempt.error_code}
-        return advice.advice(attempt.outcome, attempt.status, chat=chat, **told)
+        style = formats[format_name] if format_name in formats else None  # noqa: SIM401
+        return advice.advice_for(attempt, style)
 
     def format_label(self, name: str) -> str:
         """Return the label of a format, or its name if the format no longer exists."""
