@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from .. import queries
-from ..errors import InvalidInput
+from ..queries.ledger import no_ledger_number
 from .filters import Filters
 from .page import current_access, render
 
@@ -41,9 +41,5 @@ def endpoint_ledger(endpoint_id: str) -> Response:
 def _number(text: str) -> int:
     """:raises InvalidInput: it is none."""
     if not (text.isascii() and text.isdecimal() and int(text)):
-        raise InvalidInput(
-            "%(name)s must be the number of a delivery: a whole number from 1 on.",
-            name="to",
-            field="to",
-        )
+        raise no_ledger_number("to")
     return int(text)

@@ -111,13 +111,18 @@ def ledger_signature(access: Access, endpoint_id: str, body: bytes) -> dict[str,
     }
 
 
+def no_ledger_number(field: str) -> InvalidInput:
+    """Return the error for a value that is not the number of a delivery."""
+    return InvalidInput(
+        "%(name)s must be the number of a delivery: a whole number from 1 on.",
+        name=field,
+        field=field,
+    )
+
+
 def _check_number(number: Any, field: str) -> None:
     if type(number) is not int or not 1 <= number <= _LARGEST:
-        raise InvalidInput(
-            "%(name)s must be the number of a delivery: a whole number from 1 on.",
-            name=field,
-            field=field,
-        )
+        raise no_ledger_number(field)
 
 
 def _deliveries(
