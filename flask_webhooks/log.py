@@ -95,12 +95,12 @@ def hides_locals(function: Callable[P, T]) -> Callable[P, T]:
 
 def _clear_frames(error: BaseException) -> None:
     """Empty the variables of all functions that an error came through, and of those that led to it."""
-    seen: list[BaseException] = []
+    seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
         one = pending.pop()
-        if one is not None and not any(one is other for other in seen):
-            seen.append(one)
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
             traceback.clear_frames(one.__traceback__)
             pending += [one.__cause__, one.__context__]
 

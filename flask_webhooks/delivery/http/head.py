@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -34,7 +33,7 @@ class Head:
         self._trailer = b""
 
     def take(self, line: bytes) -> int | None:
-        """Process the next line; -1 ends the transfer. An exception here would be printed and lost."""
+        """Process the next line; -1 ends the transfer."""
         self._bytes += len(line)
         if self._bytes > MAX_HEAD_BYTES:
             self._trailer = line
@@ -98,7 +97,7 @@ def header_lines(headers: Sequence[tuple[str, str]], unwanted: Sequence[str]) ->
 def _status(line: bytes) -> int | None:
     """Return the status of ``HTTP/1.1 200 OK``: libcurl accepts any number, a database column does not."""
     words = line.split(None, 2)
-    return int(words[1]) if len(words) > 1 and re.fullmatch(rb"\d{3}", words[1]) else None
+    return int(words[1]) if len(words) > 1 and len(words[1]) == 3 and words[1].isdigit() else None
 
 
 def _is_interim(status: int | None) -> bool:
