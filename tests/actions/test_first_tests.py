@@ -24,14 +24,6 @@ from tests.support.serving import serving
 DISCORD = "https://discord.com/api/webhooks/1234567890/abcDEF-token_very_secret"
 
 
-@pytest.fixture
-def app(database_url: str, redis_url: str) -> Iterator[Flask]:
-    app = make_app(database_url, redis_url)
-    with app.app_context():
-        yield app
-        close(app)
-
-
 class Answering:
     """A receiver that does something before it answers."""
 
@@ -192,7 +184,6 @@ def test_nothing_is_created_if_no_test_can_be_sent(
         close(app)
 
 
-@pytest.mark.slow_on_postgresql
 def test_page_api_command_and_python_try_first(
     database_url: str, redis_url: str, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -218,9 +209,9 @@ def test_page_api_command_and_python_try_first(
         assert "Go live without a test" in page.text
         with WorkerProcess(OURS, config_of(app), tmp_path / "worker.log"):
             wait_until(lambda: all(state(app, id_) == ("active", True) for id_ in ids), 30)
-        close(app)
     assert len({item.path for item in receiver.requests}) == 4
     assert "Not live yet" not in browser.get(f"/endpoints/{made['id']}").text
+    close(app)
 
 
 def test_form_keeps_what_was_typed_if_no_test_can_be_sent(
