@@ -16,9 +16,6 @@ from example_app.extensions import db, webhooks
 
 from .product import DEVICE, Product
 
-#: Only the dashboards ask the database for more than a login does.
-pytestmark = pytest.mark.slow_on_postgresql
-
 
 def _token(page: TestResponse) -> str:
     found = re.search(r'name="csrf_token"[^>]* value="([^"]+)"', page.text)

@@ -100,7 +100,6 @@ def run_migrations(
 
 
 @pytest.mark.slow
-@pytest.mark.slow_on_postgresql
 def test_migration_is_generated_and_after_it_nothing_differs(
     database_url: str, tmp_path: Path, redis_url: str, receiver: Receiver
 ) -> None:

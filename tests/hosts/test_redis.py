@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ from typing import Any
 import pytest
 import redis
 import rq.defaults
-import trustme
 from flask import Flask, current_app
 
 from demo.services import HOST, RedisServer
@@ -27,7 +25,7 @@ from tests.support.hostapp import DEFAULTS
 from tests.support.pages import Browser, make_app
 from tests.support.processes import COMMAND, OURS, ROOT, WorkerProcess, config_of, wait_until
 from tests.support.receiver import Receiver
-from tests.support.tls_proxy import TlsProxy
+from tests.support.tls_proxy import own_authority
 from tests.wakeup.test_redis_refuses import Cluster, execute, form_cluster, user
 
 #: As in docs/how-to/redis.md.
@@ -190,12 +188,7 @@ def test_the_rights_of_the_documentation_suffice(tmp_path: Path, receiver: Recei
 
 @pytest.mark.slow
 def test_tls(redis_server: RedisServer, redis_url: str, tmp_path: Path, receiver: Receiver) -> None:
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST).configure_cert(context)
-    ca = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(ca))
-    with TlsProxy(redis_server.port, context) as proxy:
+    with own_authority(redis_server.port, tmp_path) as (proxy, ca):
         deliver(f"rediss://{HOST}:{proxy.port}/0?ssl_ca_certs={ca}", tmp_path, receiver)
 
 

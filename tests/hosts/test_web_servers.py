@@ -141,6 +141,15 @@ def check_arrival(host: Flask, server: Server, receiver: Receiver, count: int) -
     assert answer.text.count("Succeeded") >= count
 
 
+def check_first_wake_up(host: Flask, server: Server, receiver: Receiver, redis_url: str) -> None:
+    """The first events wake a worker once, and arrive."""
+    for _ in range(6):
+        assert server.emit() < 5
+    assert jobs(redis_url) == 1
+    assert "Could not wake" not in server.output()
+    check_arrival(host, server, receiver, 6)
+
+
 def jobs(redis_url: str) -> int:
     with redis.Redis.from_url(redis_url) as client:
         return Queue("webhooks", connection=client).count
@@ -170,11 +179,7 @@ def test_first_wake_up_in_a_worker_of_gunicorn(
 ) -> None:
     command = [*GUNICORN, "--workers", "2", *options, "host_to_serve:app"]
     with serve(command, config, tmp_path, first) as server:
-        for _ in range(6):
-            assert server.emit() < 5
-        assert jobs(redis_url) == 1
-        assert "Could not wake" not in server.output()
-        check_arrival(host, server, receiver, 6)
+        check_first_wake_up(host, server, receiver, redis_url)
 
 
 @pytest.mark.slow
@@ -196,11 +201,7 @@ def test_first_wake_up_in_a_worker_of_uwsgi(
     tmp_path: Path,
 ) -> None:
     with serve([*UWSGI, *options], config, tmp_path, "") as server:
-        for _ in range(6):
-            assert server.emit() < 5
-        assert jobs(redis_url) == 1
-        assert "Could not wake" not in server.output()
-        check_arrival(host, server, receiver, 6)
+        check_first_wake_up(host, server, receiver, redis_url)
 
 
 #: Emits at each line that it reads. While it waits for the next one it holds Python's lock, and so keeps other

@@ -42,8 +42,6 @@ from tests.support.receiver import Receiver
 from tests.support.scraping import scrape
 from tests.support.working import Worker, ended
 
-pytestmark = pytest.mark.slow_on_postgresql
-
 
 def add_endpoint(app: Flask, url: str, **options: Any) -> str:
     return webhooks_of(app).create_endpoint(url, ["license.*"], **options).endpoint.id

@@ -398,11 +398,8 @@ def last_lines(found: dict[Any, int], canaries: Canaries) -> Iterator[None]:
                 found[frame.f_code] = frame.f_lineno
         return line
 
-    sys.settrace(call)
-    try:
+    with _traced(call):
         yield
-    finally:
-        sys.settrace(None)
 
 
 @contextmanager
@@ -418,6 +415,12 @@ def failing(code: Any, last: int) -> Iterator[None]:
             raise Sabotage("a bug of ours")
         return line
 
+    with _traced(call):
+        yield
+
+
+@contextmanager
+def _traced(call: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
     sys.settrace(call)
     try:
         yield

@@ -7,7 +7,11 @@ import select
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Self
+
+import trustme
 
 from demo.services import HOST
 
@@ -57,3 +61,15 @@ class TlsProxy:
                     if not data:
                         return
                     ends[source].sendall(data)
+
+
+@contextlib.contextmanager
+def own_authority(port: int, folder: Path) -> Iterator[tuple[TlsProxy, Path]]:
+    """A proxy whose certificate is of an authority of its own, and the file with that one's certificate."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST).configure_cert(context)
+    ca = folder / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    with TlsProxy(port, context) as proxy:
+        yield proxy, ca

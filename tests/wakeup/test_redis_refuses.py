@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import ssl
 import subprocess
 import sys
 import time
@@ -16,7 +15,6 @@ from typing import Any
 import pytest
 import redis
 import rq.defaults
-import trustme
 from rq import Queue
 
 from demo.services import HOST, RedisServer, free_port, is_free
@@ -27,7 +25,7 @@ from tests.support.delivering import close
 from tests.support.hostapp import DEFAULTS
 from tests.support.pages import Browser, make_app
 from tests.support.processes import COMMAND, OURS, ROOT, WorkerProcess, config_of, wait_until
-from tests.support.tls_proxy import TlsProxy
+from tests.support.tls_proxy import own_authority
 
 #: The nodes of a cluster talk to each other so many ports above their own.
 CLUSTER_BUS = 10_000
@@ -362,12 +360,7 @@ def lock(client: redis.Redis) -> object:
 def test_certificate_that_is_not_trusted_is_named(
     tmp_path: Path, redis_server: RedisServer, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST).configure_cert(context)
-    ca = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(ca))
-    with TlsProxy(redis_server.port, context) as proxy:
+    with own_authority(redis_server.port, tmp_path) as (proxy, ca):
         url = f"rediss://{HOST}:{proxy.port}/0"
         app = make_app(f"sqlite:///{tmp_path / 'db'}", url)
         with app.app_context():

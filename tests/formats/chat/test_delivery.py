@@ -118,7 +118,6 @@ def test_throttled_message_comes_later_and_once(
     assert health(app, endpoint_id).probe_interval is None
 
 
-@pytest.mark.slow_on_postgresql
 def test_discord_says_with_a_success_that_it_was_the_last_for_now(
     app: Flask, services: dict[str, ChatServer]
 ) -> None:
@@ -158,7 +157,6 @@ def test_discord_gets_a_burst_at_the_pace_that_it_allows(
     assert not any(attempt.outcome not in ("refused", "succeeded") for attempt in attempts(app))
 
 
-@pytest.mark.slow_on_postgresql
 def test_telegram_that_says_no_with_200_is_a_failure(
     app: Flask, services: dict[str, ChatServer]
 ) -> None:
@@ -179,7 +177,6 @@ def test_telegram_that_says_no_with_200_is_a_failure(
     assert states(app) == {"pending": 1}
 
 
-@pytest.mark.slow_on_postgresql
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
@@ -208,7 +205,6 @@ def test_what_a_service_says_is_bounded_and_does_not_repeat_its_url(
     assert attempt.error == f"The receiver {said}"
 
 
-@pytest.mark.slow_on_postgresql
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [

@@ -119,7 +119,6 @@ def test_discord_limit_is_that_of_one_token(app: Flask) -> None:
     assert bucket(app, one) != bucket(app, other)
 
 
-@pytest.mark.slow_on_postgresql
 def test_tenant_cannot_silence_the_chat_of_another(app: Flask, services: list[ChatServer]) -> None:
     mine, evil = services
     evil.first = [FakeDiscord.throttled(DAY)]
@@ -133,7 +132,6 @@ def test_tenant_cannot_silence_the_chat_of_another(app: Flask, services: list[Ch
     assert len(mine.accepted) == 1
 
 
-@pytest.mark.slow_on_postgresql
 def test_tenant_cannot_slow_the_chat_of_another(app: Flask, services: list[ChatServer]) -> None:
     mine, _ = services
     add(app, mine.url(), "discord", "a")
